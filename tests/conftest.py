@@ -1,0 +1,32 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Make the checkout importable as the collection ansible_collections.sealedroot.image."""
+
+from __future__ import annotations
+
+import atexit
+import pathlib
+import shutil
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def _install_collection_loader() -> None:
+    """Let Ansible's own loader find this checkout, wherever it lies."""
+    from ansible.utils.collection_loader import AnsibleCollectionConfig
+    from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
+
+    if AnsibleCollectionConfig.collection_finder is not None:
+        return  # ansible-test installed its own
+    # A directory of our own with one symlink: the loader wants <path>/ansible_collections/<ns>/<name>.
+    tree = pathlib.Path(tempfile.mkdtemp(prefix="sealedroot-tests-"))
+    atexit.register(shutil.rmtree, tree)
+    namespace = tree / "ansible_collections" / "sealedroot"
+    namespace.mkdir(parents=True)
+    (namespace / "image").symlink_to(ROOT)
+    _AnsibleCollectionFinder(paths=[str(tree)])._install()
+
+
+_install_collection_loader()

@@ -1,0 +1,162 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""How the payload of a LUKS container becomes a block device: the one place where hosts differ.
+
+``dm_crypt`` is the kernel's own way. ``userspace`` needs FUSE and loop only. After either, the payload
+is the block device node ``/dev/mapper/<name>``.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import os
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _backend_dm_crypt,
+    _backend_userspace,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    Runner,
+    SealedRootError,
+)
+
+MAPPER_DIR = "/dev/mapper"
+NAMES = ("dm_crypt", "userspace")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mapping:
+    """An open container as it is asked for: region of a file, name and key."""
+
+    path: str
+    offset: int
+    size: int
+    name: str
+    type: str
+    key_file: str
+    work_dir: str
+    read_only: bool
+
+
+class Backend(abc.ABC):
+    """One way to open and close a container."""
+
+    name: str
+
+    @abc.abstractmethod
+    def unusable(self, runner: Runner) -> t.Optional[str]:
+        """Say why this host cannot use the backend, or return None when it can: a real probe."""
+
+    @abc.abstractmethod
+    def is_open(self, runner: Runner, mapping: Mapping) -> bool:
+        """Say whether the mapping is open on this container; another container's is an error."""
+
+    @abc.abstractmethod
+    def open(self, runner: Runner, mapping: Mapping) -> None:
+        """Make ``/dev/mapper/<name>``."""
+
+    @abc.abstractmethod
+    def close(self, runner: Runner, mapping: Mapping) -> None:
+        """Flush and remove ``/dev/mapper/<name>`` and all that carries it."""
+
+
+class DmCrypt(Backend):
+    """dm-crypt through cryptsetup."""
+
+    name = "dm_crypt"
+
+    def unusable(self, runner: Runner) -> t.Optional[str]:
+        return _backend_dm_crypt.unusable(runner)
+
+    def is_open(self, runner: Runner, mapping: Mapping) -> bool:
+        return _backend_dm_crypt.is_open(
+            runner, path=mapping.path, offset=mapping.offset, name=mapping.name
+        )
+
+    def open(self, runner: Runner, mapping: Mapping) -> None:
+        _backend_dm_crypt.open_mapping(
+            runner,
+            path=mapping.path,
+            offset=mapping.offset,
+            size=mapping.size,
+            name=mapping.name,
+            key_file=mapping.key_file,
+            read_only=mapping.read_only,
+        )
+
+    def close(self, runner: Runner, mapping: Mapping) -> None:
+        _backend_dm_crypt.close_mapping(
+            runner, path=mapping.path, offset=mapping.offset, name=mapping.name
+        )
+
+
+class Userspace(Backend):
+    """QEMU's LUKS driver behind a FUSE export and a loop device."""
+
+    name = "userspace"
+
+    def unusable(self, runner: Runner) -> t.Optional[str]:
+        return _backend_userspace.unusable(runner)
+
+    def is_open(self, runner: Runner, mapping: Mapping) -> bool:
+        return _backend_userspace.is_open(
+            runner, payload=_payload(mapping), node=f"{MAPPER_DIR}/{mapping.name}"
+        )
+
+    def open(self, runner: Runner, mapping: Mapping) -> None:
+        if mapping.type != "luks1":
+            raise SealedRootError(
+                f"the userspace backend cannot open {mapping.type}: QEMU's LUKS driver knows LUKS1"
+                " only. Use type luks1, or a builder whose kernel has dm-crypt"
+            )
+        _backend_userspace.open_mapping(
+            runner,
+            path=mapping.path,
+            offset=mapping.offset,
+            size=mapping.size,
+            payload=_payload(mapping),
+            node=f"{MAPPER_DIR}/{mapping.name}",
+            key_file=mapping.key_file,
+            read_only=mapping.read_only,
+        )
+
+    def close(self, runner: Runner, mapping: Mapping) -> None:
+        _backend_userspace.close_mapping(
+            runner, payload=_payload(mapping), node=f"{MAPPER_DIR}/{mapping.name}"
+        )
+
+
+def _payload(mapping: Mapping) -> str:
+    """The file that the FUSE export covers; in the work directory, so that teardown finds it."""
+    if not mapping.work_dir:
+        raise SealedRootError("the userspace backend needs work_dir, a directory of this build")
+    return os.path.join(mapping.work_dir, "payload")
+
+
+def choose(runner: Runner, wanted: str) -> t.Tuple[Backend, str]:
+    """Return the backend to use and the reason for it; *wanted* is a name or ``auto``."""
+    backends: t.Tuple[Backend, ...] = (DmCrypt(), Userspace())
+    reasons = []
+    for backend in backends:
+        if wanted not in ("auto", backend.name):
+            continue
+        why_not = backend.unusable(runner)
+        if why_not is None:
+            reasons.append(f"{backend.name} works here")
+            return backend, "; ".join(reasons)
+        reasons.append(f"{backend.name} does not work here: {why_not}")
+    raise SealedRootError(
+        "; ".join(reasons)
+        + ". Load dm_crypt on the builder, or give it /dev/fuse and loop devices"
+    )
+
+
+__all__ = ("MAPPER_DIR", "NAMES", "Backend", "DmCrypt", "Mapping", "Userspace", "choose")

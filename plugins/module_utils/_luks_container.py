@@ -1,0 +1,53 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Where a LUKS container is: the options that every LUKS module shares."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+
+ARGUMENT_SPEC: t.Dict[str, t.Dict[str, t.Any]] = {
+    "path": {"type": "path", "required": True},
+    "offset": {"type": "int", "default": 0},
+    "size": {"type": "int", "default": 0},
+}
+
+
+def check(path: str, offset: int, size: int) -> None:
+    """Refuse a container that is not there or that lies outside its file."""
+    if not os.path.exists(path):
+        raise SealedRootError(f"{path} does not exist: make the image first, or correct the path")
+    if offset < 0 or size < 0 or offset % 512 or size % 512:
+        raise SealedRootError(
+            f"offset {offset} and size {size} must be whole 512-byte sectors, in bytes"
+        )
+    if os.path.isfile(path) and offset + size > os.path.getsize(path):
+        raise SealedRootError(
+            f"{path} ends at {os.path.getsize(path)} bytes, before offset {offset} plus size {size}"
+        )
+
+
+def check_key_file(path: str) -> None:
+    """Refuse a key file that others can read, or that is not a plain file."""
+    try:
+        info = os.lstat(path)
+    except FileNotFoundError as exc:
+        raise SealedRootError(f"the key file {path} does not exist") from exc
+    if not os.path.isfile(path) or os.path.islink(path):
+        raise SealedRootError(f"the key file {path} must be a regular file")
+    if info.st_mode & 0o077:
+        raise SealedRootError(
+            f"the key file {path} can be read by others: set its mode to 0600 (chmod 0600 {path})"
+        )
+
+
+__all__ = ("ARGUMENT_SPEC", "check", "check_key_file")

@@ -1,0 +1,150 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What a LUKS header says: ``cryptsetup luksDump`` parsed into dataclasses.
+
+LUKS1 has only the text form; LUKS2 has ``--dump-json-metadata``, whose object order matters, because
+GRUB tries the key slots in that order (TECH 1.3).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    Runner,
+    SealedRootError,
+)
+
+# GRUB before 2.14 reads no other, and every GRUB's signed build has sha256 and rijndael (TECH 0.1).
+GRUB_CIPHER = "aes-xts-plain64"
+
+
+@dataclasses.dataclass(frozen=True)
+class Keyslot:
+    """One active key slot."""
+
+    iterations: int
+    kdf: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """A LUKS header; sizes in bits or bytes as named, offsets in bytes."""
+
+    type: str
+    uuid: str
+    cipher: str
+    hash: str
+    key_bits: int
+    payload_offset: int
+    digest_iterations: int
+    slots: t.Mapping[int, Keyslot]
+    # The order in which GRUB tries the slots.
+    slot_order: t.Tuple[int, ...]
+    tokens: int = 0
+    requirements: t.Tuple[str, ...] = ()
+    sector_size: int = 512
+
+
+def parse_luks1(text: str) -> Header:
+    """Parse the text of ``cryptsetup luksDump`` of a LUKS1 header."""
+
+    def field(name: str) -> str:
+        match = re.search(rf"^{name}:\s*(.*?)\s*$", text, re.MULTILINE)
+        if not match:
+            raise SealedRootError(f"luksDump printed no '{name}': the header is damaged")
+        return match.group(1)
+
+    slots = {
+        int(number): Keyslot(iterations=int(iterations), kdf="pbkdf2")
+        for number, iterations in re.findall(
+            r"^Key Slot (\d+): ENABLED\n\s*Iterations:\s*(\d+)", text, re.MULTILINE
+        )
+    }
+    return Header(
+        type="luks1",
+        uuid=field("UUID"),
+        cipher=f"{field('Cipher name')}-{field('Cipher mode')}",
+        hash=field("Hash spec"),
+        key_bits=int(field("MK bits")),
+        payload_offset=int(field("Payload offset")) * 512,
+        digest_iterations=int(field("MK iterations")),
+        slots=slots,
+        slot_order=tuple(sorted(slots)),
+    )
+
+
+def parse_luks2(text: str, *, uuid: str) -> Header:
+    """Parse ``cryptsetup luksDump --dump-json-metadata``; the UUID is in the binary header only."""
+    data = json.loads(text)
+    segments = list(data["segments"].values())
+    digests = list(data["digests"].values())
+    slots = {
+        int(number): Keyslot(
+            iterations=int(slot["kdf"].get("iterations", slot["kdf"].get("time", 0))),
+            kdf=slot["kdf"]["type"],
+        )
+        for number, slot in data["keyslots"].items()
+        if slot["type"] == "luks2"
+    }
+    requirements = list(data["config"].get("requirements", {}).get("mandatory", []))
+    if len(segments) != 1 or len(digests) != 1:
+        requirements.append(f"{len(segments)} segments, {len(digests)} digests")
+    return Header(
+        type="luks2",
+        uuid=uuid,
+        cipher=segments[0].get("encryption", "none"),
+        hash=digests[0]["hash"],
+        key_bits=8 * max((s["key_size"] for s in data["keyslots"].values()), default=0),
+        payload_offset=int(segments[0]["offset"]),
+        digest_iterations=int(digests[0]["iterations"]),
+        slots=slots,
+        slot_order=tuple(slots),
+        tokens=len(data["tokens"]),
+        requirements=tuple(requirements),
+        sector_size=int(segments[0].get("sector_size", 512)),
+    )
+
+
+def read(runner: Runner, device: str) -> t.Optional[Header]:
+    """Read the header on *device* (a block device or a file that begins with it); None if none."""
+    cryptsetup = runner.find("cryptsetup")
+    uuid = runner.run([cryptsetup, "luksUUID", device], check=False)
+    if uuid.rc != 0:
+        return None
+    text = runner.run([cryptsetup, "luksDump", device]).stdout
+    if re.search(r"^Version:\s*1\s*$", text, re.MULTILINE):
+        return parse_luks1(text)
+    dump = runner.run([cryptsetup, "luksDump", "--dump-json-metadata", device]).stdout
+    return parse_luks2(dump, uuid=uuid.stdout.strip())
+
+
+def findings(header: Header) -> t.List[str]:
+    """Say what in *header* does not belong into a sealed image (TECH 5.4)."""
+    found = []
+    if header.cipher != GRUB_CIPHER:
+        found.append(f"the cipher is {header.cipher}, not {GRUB_CIPHER}")
+    if header.key_bits != 512:
+        found.append(f"the volume key has {header.key_bits} bits, not 512")
+    if header.sector_size != 512:
+        found.append(f"the sector size is {header.sector_size}, not 512")
+    if header.tokens:
+        found.append(f"there are {header.tokens} tokens")
+    if header.requirements:
+        found.append(f"there are requirements: {', '.join(header.requirements)}")
+    for number, slot in header.slots.items():
+        if slot.kdf != "pbkdf2":
+            found.append(f"slot {number} uses {slot.kdf}, which GRUB before 2.14 cannot compute")
+    return found
+
+
+__all__ = ("GRUB_CIPHER", "Header", "Keyslot", "findings", "parse_luks1", "parse_luks2", "read")

@@ -1,0 +1,99 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""A Python that runs in a root without one: interpreter, libraries and loader in one directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shutil
+import sys
+import sysconfig
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    Runner,
+    SealedRootError,
+)
+
+# Never needed by a module, and most of the size.
+LEFT_OUT = (
+    *("*.opt-1.pyc", "*.opt-2.pyc", "__phello__", "config-*", "curses", "dbm", "dist-packages"),
+    *("distutils", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "site-packages", "sqlite3", "test"),
+    *("tests", "tkinter", "turtledemo", "unittest", "wsgiref", "xmlrpc"),
+)
+# Extension modules that would bring libraries along and that no module needs.
+EXTENSIONS_LEFT_OUT = (
+    *("_codecs_", "_ctypes_test", "_curses", "_dbm", "_gdbm", "_sqlite3", "_test", "_tkinter"),
+    *("_xxtest", "audioop", "nis", "ossaudiodev", "readline", "xxlimited"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Interpreter:
+    """The parts of the interpreter that runs this module."""
+
+    program: str
+    stdlib: str
+    libraries: t.Tuple[str, ...]
+    loader: str
+
+
+def parse_ldd(text: str) -> t.Tuple[t.List[str], str]:
+    """Return the libraries and the dynamic loader that ldd(1) names."""
+    libraries = re.findall(r"=> (/\S+) \(0x", text)
+    loaders = re.findall(r"^\s+(/\S*ld[-.]\S*) \(0x", text, re.MULTILINE)
+    if not loaders:
+        raise SealedRootError("ldd names no dynamic loader: this Python cannot be taken along")
+    return sorted(set(libraries)), loaders[0]
+
+
+def find(runner: Runner) -> Interpreter:
+    """Look at the running interpreter; a virtual environment leads to its base."""
+    program = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+    stdlib = sysconfig.get_path("stdlib")
+    dynload = os.path.join(stdlib, "lib-dynload")
+    extensions = [
+        os.path.join(dynload, name)
+        for name in sorted(os.listdir(dynload))
+        if name.endswith(".so") and not name.startswith(EXTENSIONS_LEFT_OUT)
+    ]
+    printed = runner.run([runner.find("ldd"), program, *extensions], timeout=60).stdout
+    libraries, loader = parse_ldd(printed)
+    return Interpreter(program, stdlib, tuple(libraries), loader)
+
+
+def wrapper(interpreter: Interpreter, home: str) -> str:
+    """Return the script that starts the interpreter from *home*, whatever libc the root has."""
+    loader = os.path.basename(interpreter.loader)
+    return (
+        "#!/bin/sh\n"
+        f"PYTHONHOME={home} PYTHONDONTWRITEBYTECODE=1 exec {home}/libs/{loader}"
+        f' --library-path {home}/libs {home}/bin/python3 "$@"\n'
+    )
+
+
+def install(interpreter: Interpreter, directory: str) -> None:
+    """Copy the interpreter into *directory*, which must not exist."""
+    partial = f"{directory}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    os.makedirs(os.path.join(partial, "bin"))
+    os.makedirs(os.path.join(partial, "libs"))
+    shutil.copy2(interpreter.program, os.path.join(partial, "bin", "python3"))
+    for library in (*interpreter.libraries, interpreter.loader):
+        shutil.copy(library, os.path.join(partial, "libs"))
+    target = os.path.join(partial, "lib", os.path.basename(interpreter.stdlib))
+    left_out = shutil.ignore_patterns(*LEFT_OUT, *(f"{name}*.so" for name in EXTENSIONS_LEFT_OUT))
+    # The times stay: a compiled module is valid for the time of its source only.
+    shutil.copytree(interpreter.stdlib, target, ignore=left_out)
+    os.rename(partial, directory)
+
+
+__all__ = ("LEFT_OUT", "Interpreter", "find", "install", "parse_ldd", "wrapper")

@@ -1,0 +1,227 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: image_identity
+short_description: Give an image its own identity and no one else's
+description:
+  - Runs in the image. Writes its fstab and hostname, its root password and authorized keys if given, and
+    removes what must not be shared by two machines made from one root. That is the machine ID, SSH host
+    keys, random seed, credential secret, DHCP leases and the instance state of cloud-init.
+  - The C(resolv.conf) of the image stays as it is.
+author: The sealedroot.image authors (@sealedroot)
+extends_documentation_fragment:
+  - sealedroot.image._attributes
+options:
+  hostname:
+    description: The host name.
+    type: str
+    required: true
+  root_uuid:
+    description: The UUID of the root file system.
+    type: str
+    required: true
+  filesystem:
+    description: The type of the root file system.
+    type: str
+    default: ext4
+  esp_label:
+    description: The label of the EFI system partition.
+    type: str
+    default: ESP
+  root_password_hash:
+    description:
+      - The password of root as crypt(5) hashes it, such as C(openssl passwd -6) prints.
+      - When left out, the password stays as the root has it.
+    type: str
+  authorized_keys:
+    description: Public keys that may log in as root; added to those that are there.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Name the image
+  sealedroot.image.image_identity:
+    hostname: web-1
+    root_uuid: 0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10
+    authorized_keys:
+      - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ0 me@example.org
+"""
+
+RETURN = r"""
+files:
+  description: The files that were changed or removed.
+  type: list
+  elements: str
+  returned: success
+dropped:
+  description: Lines of the old fstab that named disks of another machine.
+  type: list
+  elements: str
+  returned: success
+"""
+
+import glob
+import os
+import re
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils import _fstab
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+
+HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
+CRYPT = re.compile(r"\$[0-9a-z]+\$[!-9;-~]+")
+PUBLIC_KEY = re.compile(r"[^\n]*(ssh-|ecdsa-|sk-)\S+ [A-Za-z0-9+/=]+[^\n]*")
+
+# Each is made anew by its program, or is harmless to lose.
+SHARED_BY_CLONES = (
+    "/etc/ssh/ssh_host_*",
+    "/var/lib/systemd/random-seed",
+    "/var/lib/systemd/credential.secret",
+    "/var/lib/urandom/random-seed",
+    "/var/lib/dhcp/*.leases",
+    "/var/lib/NetworkManager/*.lease",
+    "/var/lib/NetworkManager/secret_key",
+    "/var/lib/cloud/instance",
+    "/var/lib/cloud/instances/*",
+    "/etc/udev/rules.d/70-persistent-net.rules",
+)
+# Debian's openssh-server makes host keys when it is installed, and never again.
+HOST_KEYS_UNIT = "/etc/systemd/system/ssh.service.d/sealedroot-host-keys.conf"
+HOST_KEYS_TEXT = """\
+# The image has no SSH host keys of its own: every machine made from it generates them at its first boot.
+[Service]
+ExecStartPre=
+ExecStartPre=/usr/bin/ssh-keygen -A
+ExecStartPre=/usr/sbin/sshd -t
+"""
+
+
+def shadow(text: str, password_hash: str) -> str:
+    """Return shadow(5) with root's password set."""
+    lines = text.splitlines()
+    for index, line in enumerate(lines):
+        if line.startswith("root:"):
+            fields = line.split(":")
+            lines[index] = ":".join(["root", password_hash, *fields[2:]])
+            return "\n".join(lines) + "\n"
+    raise SealedRootError("/etc/shadow of the image has no root: its passwords are kept elsewhere")
+
+
+def hosts(text: str, hostname: str) -> str:
+    """Return hosts(5) in which 127.0.1.1 is the host itself."""
+    line = f"127.0.1.1 {hostname}"
+    lines = [old for old in text.splitlines() if old.split()[:1] != ["127.0.1.1"]]
+    localhost = [i for i, old in enumerate(lines) if old.split()[:1] == ["127.0.0.1"]]
+    if not localhost:
+        lines.insert(0, "127.0.0.1 localhost")
+        localhost = [0]
+    lines.insert(localhost[-1] + 1, line)
+    return "\n".join(lines) + "\n"
+
+
+def check(params: t.Mapping[str, t.Any]) -> None:
+    """Refuse what would make an image that nobody can use."""
+    if not HOSTNAME.fullmatch(params["hostname"]):
+        raise SealedRootError(
+            f"'{params['hostname']}' is not a host name: use letters, digits, '.' and '-'"
+        )
+    password_hash = params["root_password_hash"]
+    if password_hash is not None and not CRYPT.fullmatch(password_hash):
+        raise SealedRootError(
+            "root_password_hash is not a crypt(5) hash ($id$...): 'openssl passwd -6' makes one"
+        )
+    for key in params["authorized_keys"]:
+        if not PUBLIC_KEY.fullmatch(key.strip()):
+            raise SealedRootError(f"'{key}' is not an SSH public key")
+
+
+def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
+    """Plan every change; return the lines of the old fstab that had to go."""
+    table, dropped = _fstab.fstab(
+        tree.text("/etc/fstab"),
+        root_uuid=params["root_uuid"],
+        filesystem=params["filesystem"],
+        esp_label=params["esp_label"],
+    )
+    tree.write("/etc/fstab", table)
+    tree.write("/etc/hostname", f"{params['hostname']}\n")
+    tree.write("/etc/hosts", hosts(tree.text("/etc/hosts"), params["hostname"]))
+    if params["root_password_hash"] is not None:
+        text = shadow(tree.text("/etc/shadow"), params["root_password_hash"])
+        tree.write("/etc/shadow", text, secret=True)
+    if params["authorized_keys"]:
+        path = "/root/.ssh/authorized_keys"
+        lines = tree.text(path).splitlines()
+        lines += [key.strip() for key in params["authorized_keys"] if key.strip() not in lines]
+        tree.write(path, "\n".join(lines) + "\n", mode=0o600)
+    # Empty: systemd makes an ID and keeps it, without taking the boot for a factory reset, which
+    # "uninitialized" would mean: presets would undo what the root's owner enabled (machine-id(5)).
+    if tree.exists("/etc/machine-id") or tree.exists("/usr/lib/systemd/systemd"):
+        tree.write("/etc/machine-id", "", mode=0o444)
+    if not os.path.islink(tree.path("/var/lib/dbus/machine-id")):
+        tree.remove("/var/lib/dbus/machine-id")
+    for pattern in SHARED_BY_CLONES:
+        for path in sorted(glob.glob(tree.path(pattern))):
+            tree.remove("/" + os.path.relpath(path, tree.path("/")))
+    if tree.exists("/usr/sbin/sshd") and tree.exists("/usr/lib/systemd/system/ssh.service"):
+        tree.write(HOST_KEYS_UNIT, HOST_KEYS_TEXT)
+    return dropped
+
+
+def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.Dict[str, t.Any]:
+    """Give the tree at *root* its identity."""
+    check(params)
+    tree = Tree(root)
+    dropped = plan(tree, params)
+    outcome = {
+        "changed": bool(tree.changed()),
+        "files": tree.changed(),
+        "dropped": dropped,
+        "diff": tree.diff(),
+    }
+    if not check_mode:
+        if params["authorized_keys"]:
+            tree.directory("/root/.ssh", 0o700)
+        # Mount points of what the fstab names.
+        os.makedirs(tree.path("/boot/efi"), exist_ok=True)
+        tree.apply()
+    return outcome
+
+
+def main() -> t.NoReturn:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "hostname": {"type": "str", "required": True},
+            "root_uuid": {"type": "str", "required": True},
+            "filesystem": {"type": "str", "default": "ext4"},
+            "esp_label": {"type": "str", "default": "ESP"},
+            "root_password_hash": {"type": "str", "no_log": True},
+            "authorized_keys": {
+                "type": "list",
+                "elements": "str",
+                "default": [],
+                "no_log": False,
+            },
+        },
+        supports_check_mode=True,
+    )
+    try:
+        outcome = ensure(module.params, root="/", check_mode=module.check_mode)
+    except SealedRootError as exc:
+        module.fail_json(msg=str(exc))
+    module.exit_json(**outcome)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: initramfs_tools_key
+short_description: Let an initramfs of initramfs-tools unlock the root without asking
+description:
+  - Runs in the image. Installs the boot key and configures C(cryptsetup-initramfs) so that every initramfs,
+    the ones that later updates build too, holds the key and unlocks the root with it.
+  - Builds no initramfs itself; that is C(update-initramfs).
+author: The sealedroot.image authors (@sealedroot)
+extends_documentation_fragment:
+  - sealedroot.image._attributes
+options:
+  luks_uuid:
+    description: The UUID of the LUKS header.
+    type: str
+    required: true
+  mapping:
+    description: The name that the open root has in the running machine.
+    type: str
+    default: cr_root
+  key_file:
+    description: The boot key.
+    type: path
+    default: /run/sealedroot/boot.key
+"""
+
+EXAMPLES = r"""
+- name: Put the boot key where the initramfs takes it from
+  sealedroot.image.initramfs_tools_key:
+    luks_uuid: 7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11
+"""
+
+RETURN = r"""
+files:
+  description: The files that were changed.
+  type: list
+  elements: str
+  returned: success
+dropped:
+  description: Lines of the old crypttab that named disks of another machine.
+  type: list
+  elements: str
+  returned: success
+"""
+
+import os
+import re
+import stat
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils import _fstab
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+
+KEY_DIRECTORY = "/etc/cryptsetup-keys.d"
+CONF_HOOK = "/etc/cryptsetup-initramfs/conf-hook"
+# initramfs: the entry is taken without asking the kernel what / is made of, which a build cannot tell
+# (TECH 4.1). discard: blocks freed in the guest become free on the host again, as in the build.
+OPTIONS = "luks,initramfs,discard"
+PACKAGES = {
+    "/usr/share/initramfs-tools/hooks/cryptroot": "cryptsetup-initramfs",
+    "/usr/sbin/update-initramfs": "initramfs-tools",
+}
+
+
+def conf_hook(text: str) -> str:
+    """Return conf-hook with the pattern that lets key files into the initramfs."""
+    line = f'KEYFILE_PATTERN="{KEY_DIRECTORY}/*"'
+    if re.search(r"^KEYFILE_PATTERN=", text, re.MULTILINE):
+        return re.sub(r"^KEYFILE_PATTERN=.*$", line, text, flags=re.MULTILINE)
+    return f"{text.rstrip()}\n{line}\n".lstrip("\n")
+
+
+def plan(tree: Tree, params: t.Mapping[str, t.Any], key: bytes) -> t.List[str]:
+    """Plan every change; return the lines of the old crypttab that had to go."""
+    missing = [package for path, package in PACKAGES.items() if not tree.exists(path)]
+    if missing:
+        raise SealedRootError(
+            f"the root lacks {' and '.join(missing)}: install {' '.join(missing)} in it"
+        )
+    path = f"{KEY_DIRECTORY}/luks-{params['luks_uuid']}.key"
+    tree.write(path, key, mode=0o400, secret=True)
+    table, dropped = _fstab.crypttab(
+        tree.text("/etc/crypttab"),
+        name=params["mapping"],
+        luks_uuid=params["luks_uuid"],
+        key_file=path,
+        options=OPTIONS,
+    )
+    tree.write("/etc/crypttab", table)
+    tree.write(CONF_HOOK, conf_hook(tree.text(CONF_HOOK)))
+    # The initramfs holds the key, so it is root's alone, also when an update rebuilds it.
+    tree.write("/etc/initramfs-tools/conf.d/sealedroot", "UMASK=0077\nRESUME=none\n")
+    # Another machine's swap would be waited for at boot.
+    tree.remove("/etc/initramfs-tools/conf.d/resume")
+    return dropped
+
+
+def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.Dict[str, t.Any]:
+    """Configure the tree at *root*."""
+    tree = Tree(root)
+    key = tree.read(params["key_file"])
+    if not key:
+        raise SealedRootError(f"the key file {params['key_file']} does not exist in the image")
+    dropped = plan(tree, params, key)
+    directory = tree.path(KEY_DIRECTORY)
+    closed = os.path.isdir(directory) and stat.S_IMODE(os.stat(directory).st_mode) == 0o700
+    outcome = {
+        "changed": bool(tree.changed()) or not closed,
+        "files": tree.changed(),
+        "dropped": dropped,
+        "diff": tree.diff(),
+    }
+    if not check_mode:
+        tree.directory(KEY_DIRECTORY, 0o700)
+        tree.apply()
+    return outcome
+
+
+def main() -> t.NoReturn:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "luks_uuid": {"type": "str", "required": True},
+            "mapping": {"type": "str", "default": "cr_root"},
+            "key_file": {"type": "path", "default": "/run/sealedroot/boot.key", "no_log": False},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        outcome = ensure(module.params, root="/", check_mode=module.check_mode)
+    except SealedRootError as exc:
+        module.fail_json(msg=str(exc))
+    module.exit_json(**outcome)
+
+
+if __name__ == "__main__":
+    main()

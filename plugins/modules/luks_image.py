@@ -1,0 +1,284 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: luks_image
+short_description: LUKS container in an image file, a partition of one, or a block device
+description:
+  - Makes, opens and closes a LUKS container in a region of an image file or on a block device.
+  - The header is always made by C(cryptsetup), with forced PBKDF2 iterations for the key slot and for
+    the digest of the volume key, since GRUB computes both.
+  - An open container is the block device C(/dev/mapper/NAME), on a kernel without dm-crypt too.
+author: The sealedroot.image authors (@sealedroot)
+extends_documentation_fragment:
+  - sealedroot.image._attributes
+  - sealedroot.image._luks_container
+options:
+  state:
+    description:
+      - V(open) makes the container if the region is blank, and opens it.
+      - V(closed) makes the container if the region is blank, and closes it if it is open as O(name).
+      - V(absent) closes the container and overwrites its header, so that no key opens it again.
+    type: str
+    choices: [absent, closed, open]
+    default: open
+  name:
+    description:
+      - The name of the open container, a node in C(/dev/mapper).
+    type: str
+    required: true
+  type:
+    description:
+      - The LUKS version to format with. The signed GRUB of several distributions reads V(luks1) only.
+    type: str
+    choices: [luks1, luks2]
+    default: luks1
+  cipher:
+    description: The cipher to format with, in the notation of cryptsetup(8).
+    type: str
+    default: aes-xts-plain64
+  key_size:
+    description: The size of the volume key in bits.
+    type: int
+    default: 512
+  hash:
+    description: The hash of the header; the signed GRUB of the Red Hat family has V(sha256) only.
+    type: str
+    default: sha256
+  iterations:
+    description:
+      - PBKDF2 iterations of slot 0 and of the digest of the volume key. cryptsetup's minimum is V(1000),
+        which is right for a key of 128 random bits or more.
+    type: int
+    default: 1000
+  uuid:
+    description: The UUID to format with; a random one by default.
+    type: str
+  key_file:
+    description:
+      - A file with the key, mode 0600; all of its bytes are the key, so it has no newline at its end.
+      - Needed to format and to open.
+    type: path
+  backend:
+    description: How the payload becomes a block device; V(auto) takes V(dm_crypt) where it works.
+    type: str
+    choices: [auto, dm_crypt, userspace]
+    default: auto
+  work_dir:
+    description:
+      - A directory of this build, where the V(userspace) backend mounts its FUSE export.
+    type: path
+  read_only:
+    description: Open the container read-only.
+    type: bool
+    default: false
+  force:
+    description: Format although the region holds something.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Make and open an encrypted partition of an image
+  sealedroot.image.luks_image:
+    path: /var/tmp/disk.raw
+    offset: 104857600
+    name: cr_root
+    key_file: /run/keys/build.key
+    work_dir: /var/tmp/build
+
+- name: Close it
+  sealedroot.image.luks_image:
+    path: /var/tmp/disk.raw
+    offset: 104857600
+    name: cr_root
+    work_dir: /var/tmp/build
+    state: closed
+"""
+
+RETURN = r"""
+device:
+  description: The block device of the open container.
+  type: str
+  returned: always
+  sample: /dev/mapper/cr_root
+uuid:
+  description: The UUID of the LUKS header; empty when there is none.
+  type: str
+  returned: always
+type:
+  description: The LUKS version of the header; empty when there is none.
+  type: str
+  returned: always
+state:
+  description: The state that the container is in.
+  type: str
+  returned: always
+formatted:
+  description: Whether this call made the header.
+  type: bool
+  returned: always
+backend:
+  description: The backend that was used.
+  type: str
+  returned: always
+backend_reason:
+  description: Why that backend was used.
+  type: str
+  returned: always
+"""
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _backend,
+    _loop,
+    _luks_container,
+    _luks_metadata,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    ModuleRunner,
+    Runner,
+    SealedRootError,
+)
+
+Params = t.Mapping[str, t.Any]
+
+
+def signature(runner: Runner, device: str) -> str:
+    """Return what is on *device* in blkid's words, or an empty string when it is blank."""
+    found = runner.run([runner.find("blkid"), "--probe", "--output", "export", device], check=False)
+    if found.rc not in (0, 2):  # 2: nothing found; 8: more than one signature
+        return found.stderr.strip() or "an ambiguous signature"
+    wanted = ("TYPE=", "PTTYPE=")
+    return " ".join(line for line in found.stdout.splitlines() if line.startswith(wanted))
+
+
+def read_header(runner: Runner, params: Params) -> t.Tuple[t.Optional[_luks_metadata.Header], str]:
+    """Return the header in the region, or None and what else the region holds."""
+    region = {key: params[key] for key in ("path", "offset", "size")}
+    with _loop.attached(runner, **region, read_only=True) as device:
+        header = _luks_metadata.read(runner, device)
+        return header, "" if header else signature(runner, device)
+
+
+def luks_format(runner: Runner, params: Params) -> _luks_metadata.Header:
+    """Make the header; forced iterations here are those of the digest too (TECH 0.4)."""
+    argv = [runner.find("cryptsetup"), "luksFormat", "--batch-mode", "--type", params["type"]]
+    argv += ["--cipher", params["cipher"], "--key-size", str(params["key_size"])]
+    argv += ["--hash", params["hash"], "--pbkdf-force-iterations", str(params["iterations"])]
+    if params["type"] == "luks2":
+        # 512: a file would get 4096-byte sectors, which GRUB's file systems may not read (TECH 3.1).
+        argv += ["--pbkdf", "pbkdf2", "--sector-size", "512"]
+    if params["uuid"]:
+        argv += ["--uuid", params["uuid"]]
+    region = {key: params[key] for key in ("path", "offset", "size")}
+    with _loop.attached(runner, **region) as device:
+        runner.run([*argv, device, params["key_file"]], timeout=120)
+        header = _luks_metadata.read(runner, device)
+    if header is None:
+        raise SealedRootError(f"cryptsetup formatted {params['path']}, but left no LUKS header")
+    return header
+
+
+def erase(runner: Runner, params: Params) -> None:
+    """Destroy the key slots, then the signature."""
+    region = {key: params[key] for key in ("path", "offset", "size")}
+    with _loop.attached(runner, **region) as device:
+        runner.run([runner.find("cryptsetup"), "luksErase", "--batch-mode", device], timeout=120)
+        runner.run([runner.find("wipefs"), "--all", device], timeout=60)
+
+
+def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
+    """Bring the container into the state that is asked for and say what was done."""
+    _luks_container.check(params["path"], params["offset"], params["size"])
+    state = params["state"]
+    if params["key_file"]:
+        _luks_container.check_key_file(params["key_file"])
+    backend, reason = _backend.choose(runner, params["backend"])
+    mapping = _backend.Mapping(
+        path=params["path"],
+        offset=params["offset"],
+        size=params["size"],
+        name=params["name"],
+        type=params["type"],
+        key_file=params["key_file"] or "",
+        work_dir=params["work_dir"] or "",
+        read_only=params["read_only"],
+    )
+    was_open = os.path.exists(f"{_backend.MAPPER_DIR}/{params['name']}") and backend.is_open(
+        runner, mapping
+    )
+    header, other = read_header(runner, params)
+    before = "open" if was_open else "closed" if header else "absent"
+    make = state != "absent" and (header is None or (params["force"] and not was_open))
+    if make and header is None and other and not params["force"]:
+        raise SealedRootError(
+            f"{params['path']} at offset {params['offset']} holds {other}: set force to overwrite it"
+        )
+    if (make or (state == "open" and not was_open)) and not params["key_file"]:
+        raise SealedRootError("key_file is needed to format or open the container")
+    if not check_mode:
+        if was_open and state != "open":
+            backend.close(runner, mapping)
+        if state == "absent" and header:
+            erase(runner, params)
+            header = None
+        if make:
+            header = luks_format(runner, params)
+        if state == "open" and not was_open:
+            backend.open(runner, mapping)
+    return {
+        "changed": make or before != state,
+        "device": f"{_backend.MAPPER_DIR}/{params['name']}",
+        "uuid": header.uuid if header else "",
+        "type": header.type if header else "",
+        "state": state,
+        "formatted": make,
+        "backend": backend.name,
+        "backend_reason": reason,
+        "diff": {"before": {"state": before}, "after": {"state": state}},
+    }
+
+
+def main() -> t.NoReturn:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            **_luks_container.ARGUMENT_SPEC,
+            "state": {"type": "str", "choices": ["absent", "closed", "open"], "default": "open"},
+            "name": {"type": "str", "required": True},
+            "type": {"type": "str", "choices": ["luks1", "luks2"], "default": "luks1"},
+            "cipher": {"type": "str", "default": "aes-xts-plain64"},
+            "key_size": {"type": "int", "default": 512, "no_log": False},
+            "hash": {"type": "str", "default": "sha256"},
+            "iterations": {"type": "int", "default": 1000},
+            "uuid": {"type": "str"},
+            "key_file": {"type": "path", "no_log": False},
+            "backend": {
+                "type": "str",
+                "choices": ["auto", "dm_crypt", "userspace"],
+                "default": "auto",
+            },
+            "work_dir": {"type": "path"},
+            "read_only": {"type": "bool", "default": False},
+            "force": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        outcome = ensure(ModuleRunner(module), module.params, check_mode=module.check_mode)
+    except SealedRootError as exc:
+        module.fail_json(msg=str(exc))
+    module.exit_json(**outcome)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""GRUB's names, early configuration and grub.cfg: pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+
+
+@dataclasses.dataclass(frozen=True)
+class Platform:
+    """A GRUB platform and the removable-media path of its firmware (UEFI 3.5.1.1)."""
+
+    name: str
+    efi_file: str
+
+
+PLATFORMS = {
+    "x86_64-efi": Platform("x86_64-efi", "EFI/BOOT/BOOTX64.EFI"),
+    "arm64-efi": Platform("arm64-efi", "EFI/BOOT/BOOTAA64.EFI"),
+}
+# The module that reads each root file system, and the ciphers and hashes of the LUKS header. Before the
+# volume is open nothing can be loaded, so all that it takes is in the core image (TECH 1.1).
+FILESYSTEM_MODULES = {"ext4": "ext2", "xfs": "xfs", "btrfs": "btrfs"}
+REQUIRED = ("part_gpt", "cryptodisk", "pbkdf2", "gcry_rijndael", "normal", "configfile", "linux")
+WANTED = (
+    *("all_video", "boot", "cat", "echo", "efi_gop", "fat", "gzio", "halt", "loadenv", "ls", "minicmd"),
+    *("reboot", "search", "search_fs_uuid", "sleep", "terminal", "test"),
+)
+# GRUB before 2.14 asks once and gives up; a volume that is open already is not asked for again.
+TRIES = 3
+
+
+def modules(
+    available: t.Container[str], *, luks_type: str, hash_name: str, filesystem: str
+) -> t.List[str]:
+    """Return the modules of the core image; a missing one that the boot needs is an error."""
+    if filesystem not in FILESYSTEM_MODULES:
+        known = ", ".join(FILESYSTEM_MODULES)
+        raise SealedRootError(f"GRUB's module for {filesystem} is not known; use one of {known}")
+    needed = [*REQUIRED, luks_type, f"gcry_{hash_name}", FILESYSTEM_MODULES[filesystem]]
+    missing = [name for name in needed if name not in available]
+    if missing:
+        raise SealedRootError(
+            f"the image's GRUB has no {', '.join(missing)}: install a grub-efi package that has, or"
+            " choose another LUKS type, hash or file system"
+        )
+    return [*needed, *(name for name in WANTED if name in available)]
+
+
+def early_config(*, luks_uuid: str, directory: str) -> str:
+    """Return the configuration that is built into the core image.
+
+    It is generated from the UUID, never probed: a build's devices are not the machine's. The UUID is
+    without dashes, since GRUB up to 2.06 compares it so (TECH 1.1).
+    """
+    uuid = luks_uuid.replace("-", "")
+    ask = [f"cryptomount -u {uuid}"] * TRIES
+    return "\n".join([*ask, f"set root=cryptouuid/{uuid}", f"set prefix={prefix(uuid, directory)}", ""])
+
+
+def prefix(luks_uuid: str, directory: str) -> str:
+    """Return where GRUB's directory is."""
+    return f"(cryptouuid/{luks_uuid.replace('-', '')}){directory}"
+
+
+def check_config(text: str, *, root_uuid: str, words: t.Sequence[str]) -> t.List[str]:
+    """Say what is wrong with a grub.cfg: it must boot by UUID and know nothing of the builder."""
+    problems = []
+    kernels = re.findall(r"^\s*linux(?:efi)?\s+(\S+)(.*)$", text, re.MULTILINE)
+    if not kernels:
+        problems.append("it boots no kernel")
+    for kernel, options in kernels:
+        given = options.split()
+        if f"root=UUID={root_uuid}" not in given:
+            roots = [word for word in given if word.startswith("root=")]
+            problems.append(f"{kernel} gets {roots or 'no root='} instead of root=UUID={root_uuid}")
+        lost = [word for word in words if word not in given]
+        if lost and "single" not in given and "recovery" not in given:
+            problems.append(f"{kernel} does not get {' '.join(lost)}")
+    builder = re.search(r"/dev/loop\d|/dev/mapper/sealedroot|/var/tmp/|\.raw\b", text)
+    if builder:
+        problems.append(f"it names {builder.group(0)} of the builder")
+    return sorted(set(problems))
+
+
+__all__ = (
+    "FILESYSTEM_MODULES",
+    "PLATFORMS",
+    "Platform",
+    "TRIES",
+    "check_config",
+    "early_config",
+    "modules",
+    "prefix",
+)

@@ -34,7 +34,7 @@ options:
     vars:
       - name: image_run
   device:
-    description: The block device of the root file system, C(/dev/mapper/cr_root) in the image.
+    description: The block device of the root file system, the only one that the image sees.
     type: path
     vars:
       - name: image_device

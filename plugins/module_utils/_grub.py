@@ -32,6 +32,7 @@ PLATFORMS = {
 # The module that reads each root file system, and the ciphers and hashes of the LUKS header. Before the
 # volume is open nothing can be loaded, so all that it takes is in the core image (TECH 1.1).
 FILESYSTEM_MODULES = {"ext4": "ext2", "xfs": "xfs", "btrfs": "btrfs"}
+LUKS_MODULES = {"luks1": "luks", "luks2": "luks2"}
 REQUIRED = ("part_gpt", "cryptodisk", "pbkdf2", "gcry_rijndael", "normal", "configfile", "linux")
 WANTED = (
     *("all_video", "boot", "cat", "echo", "efi_gop", "fat", "gzio", "halt", "loadenv", "ls", "minicmd"),
@@ -48,7 +49,7 @@ def modules(
     if filesystem not in FILESYSTEM_MODULES:
         known = ", ".join(FILESYSTEM_MODULES)
         raise SealedRootError(f"GRUB's module for {filesystem} is not known; use one of {known}")
-    needed = [*REQUIRED, luks_type, f"gcry_{hash_name}", FILESYSTEM_MODULES[filesystem]]
+    needed = [*REQUIRED, LUKS_MODULES[luks_type], f"gcry_{hash_name}", FILESYSTEM_MODULES[filesystem]]
     missing = [name for name in needed if name not in available]
     if missing:
         raise SealedRootError(

@@ -19,67 +19,131 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import S
 
 BLOCK = 4096
 INODE = 256
+RECORD = 512
+
+# The first bytes of a file and the program that made them; the last ones are named, not read.
+MAGICS = (
+    (b"\x1f\x8b", "gzip"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"BZh", "bzip2"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"LZIP", "lzip"),
+    (b"\x89LZO", "lzop"),
+    (b"\x5d\x00\x00", "lzma"),
+    (b"PK\x03\x04", "zip"),
+)
+SUPPORTED = ("none", "gzip", "xz", "zstd")
 
 # e_machine of the ELF header (elf.h), in uname's words.
-MACHINES = {0x03: "i686", 0x28: "armv7l", 0x3E: "x86_64", 0xB7: "aarch64", 0xF3: "riscv64"}
+MACHINES = {
+    0x03: "i686",
+    0x15: "ppc64le",
+    0x16: "s390x",
+    0x28: "armv7l",
+    0x3E: "x86_64",
+    0xB7: "aarch64",
+    0xF3: "riscv64",
+}
 
 # Programs that some root of every kind has as a regular file.
 PROGRAMS = (
     *("usr/bin/dash", "bin/dash", "usr/bin/bash", "bin/bash", "usr/bin/busybox", "bin/busybox"),
-    *("usr/lib/systemd/systemd", "lib/systemd/systemd", "usr/bin/ls", "bin/ls"),
+    *("usr/bin/dpkg", "usr/lib/systemd/systemd", "lib/systemd/systemd", "usr/bin/ls", "bin/ls"),
 )
 OS_RELEASES = ("usr/lib/os-release", "etc/os-release")
 
 _DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
 _GRUB_PLATFORM = {"x86_64": "x86_64-efi", "aarch64": "arm64-efi"}
 _LINE = re.compile(
-    r"(?P<type>.)(?P<mode>[rwxsStT-]{9})[.+*]? \d+/\d+ +(?P<size>\d+(?:,\d+)?)"
-    r" \d{4}-\d\d-\d\d [\d:.]+ (?P<name>.*)"
+    r"block (?P<block>\d+): (?P<type>.)(?P<mode>[rwxsStT-]{9})[.+*]? \d+/\d+ +"
+    r"(?P<size>\d+(?:,\d+)?) -?\d+-\d\d-\d\d [\d:.]+ (?P<name>.*)"
 )
+_END = re.compile(r"block \d+: \*\* (?P<what>Block of NULs|End of File) \*\*")
 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One entry of the tar; its name without a leading ``./`` or ``/``, and as the tar has it."""
+    """One entry: its name without a leading ``./`` or ``/`` and as the tar has it; sizes in bytes.
+
+    *stored* is what the tar holds of it, which is less than *size* for a sparse file.
+    """
 
     type: str
     name: str
     size: int
+    stored: int
     raw: str
 
 
+def compression(head: bytes) -> str:
+    """Name the compression of a file by its first bytes; ``none`` for what has no known ones."""
+    return next((name for magic, name in MAGICS if head.startswith(magic)), "none")
+
+
 def parse_listing(text: str) -> t.List[Member]:
-    """Parse ``tar --list --verbose --numeric-owner --full-time --quoting-style=escape``."""
-    members = []
+    """Parse ``tar -tvR --numeric-owner --full-time --quoting-style=escape``.
+
+    A tar ends with a block of NULs; without it the file was cut between two members, which tar(1)
+    itself does not mind.
+    """
+    rows: t.List[t.Tuple[int, t.Match[str]]] = []
+    end = None
     for line in text.splitlines():
         match = _LINE.fullmatch(line)
-        if not match:
+        if match:
+            rows.append((int(match.group("block")), match))
+            continue
+        end = _END.fullmatch(line)
+        if not end:
             raise SealedRootError(f"tar printed a line that is not understood: {line}")
-        kind, name = match.group("type"), match.group("name")
-        if kind == "l":
-            name = name.partition(" -> ")[0]
-        elif kind == "h":
-            name = name.partition(" link to ")[0]
-        size = 0 if "," in match.group("size") else int(match.group("size"))
-        members.append(Member(kind, re.sub(r"^(\./|/)+", "", name).rstrip("/"), size, name))
-    return members
+    if end is None or end.group("what") != "Block of NULs":
+        raise SealedRootError("it ends without the mark that ends a tar, so it is truncated")
+    last = int(re.findall(r"\d+", end.group())[0])
+    following = [block for block, _row in rows[1:]] + [last]
+    return [
+        _member(match, (after - block - 1) * RECORD)
+        for (block, match), after in zip(rows, following)
+    ]
+
+
+def _member(match: t.Match[str], stored: int) -> Member:
+    kind, name = match.group("type"), match.group("name")
+    if kind == "l":
+        name = name.partition(" -> ")[0]
+    elif kind == "h":
+        name = name.partition(" link to ")[0]
+    size = 0 if "," in match.group("size") else int(match.group("size"))
+    return Member(kind, re.sub(r"^(\./|/)+", "", name).rstrip("/"), size, stored, name)
 
 
 def unpacked_bytes(members: t.Iterable[Member]) -> int:
-    """Estimate what the members take on a file system with 4 KiB blocks: data, inodes, directories."""
+    """Estimate what the members take on ext4 with 4 KiB blocks: inodes, data, directory entries.
+
+    A hard link is an entry and no more, and a sparse file takes what the tar has of it.
+    """
     total = 0
+    entries: t.Dict[str, int] = {}
     for member in members:
+        folder, _slash, leaf = member.name.rpartition("/")
+        # ext4: 8 bytes and the name, rounded to 4.
+        entries[folder] = entries.get(folder, 0) + (len(leaf) + 11) // 4 * 4
         if member.type == "h":
             continue
         total += INODE
         if member.type == "-":
-            total += -(-member.size // BLOCK) * BLOCK
+            total += _blocks(min(member.size, member.stored))
         elif member.type == "d":
-            total += BLOCK
-    return total
+            entries.setdefault(member.name, 0)
+    # The blocks of a large directory are split when they are full, so they are three quarters full.
+    return total + sum(_blocks(used + used // 3 + 24) for used in entries.values())
 
 
-def pick(members: t.Sequence[Member], names: t.Sequence[str]) -> t.Optional[Member]:
+def _blocks(size: int) -> int:
+    return -(-size // BLOCK) * BLOCK
+
+
+def pick(members: t.Iterable[Member], names: t.Sequence[str]) -> t.Optional[Member]:
     """Return the first of *names* that is a regular file with content."""
     files = {member.name: member for member in members if member.type == "-" and member.size}
     return next((files[name] for name in names if name in files), None)
@@ -96,7 +160,7 @@ def machine(program: bytes) -> str:
 
 def parse_os_release(text: str) -> t.Dict[str, str]:
     """Parse os-release(5)."""
-    pairs = re.findall(r"^([A-Z_0-9]+)=[\"']?(.*?)[\"']?$", text, re.MULTILINE)
+    pairs = re.findall(r"^([A-Za-z_0-9]+)=[\"']?(.*?)[\"']?$", text, re.MULTILINE)
     return dict(pairs)
 
 
@@ -117,34 +181,63 @@ def kernels(members: t.Iterable[Member]) -> t.List[str]:
     return sorted(version for version in modules if f"boot/vmlinuz-{version}" in names)
 
 
-def missing_packages(members: t.Sequence[Member], architecture: str) -> t.List[str]:
-    """Name the Debian packages that a root lacks to boot encrypted."""
+def abilities(members: t.Iterable[Member]) -> t.Dict[str, t.Any]:
+    """Say which of the programs that matter for an encrypted boot are there."""
     names = {member.name for member in members}
+
+    def program(*tools: str) -> bool:
+        folders = ("usr/bin", "usr/sbin", "bin", "sbin")
+        return any(f"{folder}/{tool}" in names for folder in folders for tool in tools)
+
+    platforms = {
+        match.group(1)
+        for match in (
+            re.fullmatch(r"usr/(?:lib/grub|share/grub2)/([^/]+)/normal\.mod", name) for name in names
+        )
+        if match
+    }
+    return {
+        "grub_mkimage": program("grub-mkimage", "grub2-mkimage"),
+        "grub_mkconfig": program("grub-mkconfig", "grub2-mkconfig"),
+        "grub_fstest": program("grub-fstest", "grub2-fstest"),
+        "grub_platforms": sorted(platforms),
+        "initramfs_tools": program("update-initramfs"),
+        "cryptsetup_initramfs": "usr/share/initramfs-tools/hooks/cryptroot" in names,
+        "dracut": program("dracut"),
+        "cryptsetup": program("cryptsetup"),
+        "python3": program("python3"),
+        "openssh_server": program("sshd"),
+        "systemd": bool({"usr/lib/systemd/systemd", "lib/systemd/systemd"} & names),
+    }
+
+
+def missing_packages(
+    has: t.Mapping[str, t.Any], versions: t.Sequence[str], architecture: str
+) -> t.List[str]:
+    """Name the Debian packages that a root lacks to boot encrypted."""
     arch = _DEBIAN_ARCH.get(architecture, architecture)
-    platform = _GRUB_PLATFORM.get(architecture, "")
-
-    def has(*candidates: str) -> bool:
-        return any(name in names for name in candidates)
-
     missing = []
-    if not kernels(members):
+    if not versions:
         missing.append(f"linux-image-{arch}")
-    tools = ("grub-mkimage", "grub-mkconfig")
-    if not all(has(f"usr/bin/{tool}", f"usr/sbin/{tool}") for tool in tools):
+    if not (has["grub_mkimage"] and has["grub_mkconfig"]):
         missing.append(f"grub-efi-{arch}")
-    elif not has(f"usr/lib/grub/{platform}/normal.mod"):
+    elif _GRUB_PLATFORM.get(architecture, "") not in has["grub_platforms"]:
         missing.append(f"grub-efi-{arch}-bin")
-    if not has("usr/sbin/update-initramfs", "sbin/update-initramfs"):
+    if not has["initramfs_tools"]:
         missing.append("initramfs-tools")
-    if not has("usr/share/initramfs-tools/hooks/cryptroot"):
+    if not (has["cryptsetup"] and has["cryptsetup_initramfs"]):
         missing.append("cryptsetup-initramfs")
     return missing
 
 
 __all__ = (
+    "MAGICS",
     "OS_RELEASES",
     "PROGRAMS",
+    "SUPPORTED",
     "Member",
+    "abilities",
+    "compression",
     "family",
     "kernels",
     "machine",

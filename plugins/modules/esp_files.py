@@ -10,9 +10,10 @@ DOCUMENTATION = r"""
 module: esp_files
 short_description: Files on the EFI system partition of a raw disk image
 description:
-  - Puts the files of a directory on the EFI system partition of a raw disk image, without mounting it.
-  - The directory may have been filled by an untrusted image. Nothing but regular files below real
-    directories is taken; a symbolic link in it is an error, so it cannot lead to a file of this machine.
+  - Puts files on the EFI system partition of a raw disk image, without mounting it, and reads them back.
+  - The source may have been filled by an untrusted image. Nothing but regular files of up to 64 MiB is
+    taken, and a symbolic link anywhere in a source path is an error, so it cannot lead to a file of this
+    machine.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
@@ -21,12 +22,27 @@ options:
     description: The raw disk image.
     type: path
     required: true
+  offset:
+    description: Where the partition begins, in bytes. Read from the partition table when it is not given.
+    type: int
   src_dir:
-    description: The directory whose tree is copied.
+    description: The directory whose tree is copied. Exactly one of O(src_dir) and O(files) is needed.
     type: path
-    required: true
+  files:
+    description: The files to copy.
+    type: list
+    elements: dict
+    suboptions:
+      src:
+        description: The file on this machine.
+        type: path
+        required: true
+      dest:
+        description: Its path on the partition, such as V(EFI/BOOT/BOOTX64.EFI).
+        type: str
+        required: true
   exclusive:
-    description: Remove what is on the partition and not in O(src_dir).
+    description: Remove what is on the partition and was not asked for.
     type: bool
     default: false
 """
@@ -45,88 +61,81 @@ files:
   type: dict
   returned: success
   sample: {"EFI/BOOT/BOOTX64.EFI": "2cf24dba..."}
+removed:
+  description: What was removed, directories with a slash at their end.
+  type: list
+  elements: str
+  returned: success
 """
 
 import hashlib
-import os
-import stat
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _esp, _gpt
+from ansible_collections.sealedroot.image.plugins.module_utils import _esp, _gpt, _nofollow
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     ModuleRunner,
     Runner,
     SealedRootError,
 )
 
-LARGEST = 64 << 20
 
-
-def read_tree(directory: str) -> t.Dict[str, bytes]:
-    """Read every file below *directory* without ever following a symbolic link."""
-    files: t.Dict[str, bytes] = {}
-
-    def visit(handle: int, prefix: str) -> None:
-        for name in sorted(os.listdir(handle)):
-            label = f"{prefix}{name}"
-            info = os.stat(name, dir_fd=handle, follow_symlinks=False)
-            if not (stat.S_ISREG(info.st_mode) or stat.S_ISDIR(info.st_mode)):
-                raise SealedRootError(
-                    f"{label} in {directory} is neither a file nor a directory: an image must not put"
-                    " links or devices there"
-                )
-            kind = os.O_DIRECTORY if stat.S_ISDIR(info.st_mode) else 0
-            # O_NOFOLLOW closes the gap between looking and opening.
-            inner = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | kind, dir_fd=handle)
-            try:
-                if kind:
-                    visit(inner, f"{label}/")
-                    continue
-                if info.st_size > LARGEST:
-                    raise SealedRootError(f"{label} is larger than {LARGEST} bytes")
-                with open(inner, "rb", closefd=False) as file:
-                    files[label] = file.read(LARGEST)
-            finally:
-                os.close(inner)
-
-    try:
-        top = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError as exc:
-        raise SealedRootError(f"{directory} cannot be read: {exc.strerror}") from exc
-    try:
-        visit(top, "")
-    finally:
-        os.close(top)
+def wanted(params: t.Mapping[str, t.Any]) -> t.Dict[str, bytes]:
+    """Read the files that are asked for, by their names on the partition."""
+    if params["src_dir"] is not None:
+        files = _nofollow.read_tree(params["src_dir"])
+        if not files:
+            raise SealedRootError(f"{params['src_dir']} has no files: put the boot files there")
+    else:
+        files = {}
+        for file in params["files"]:
+            files[file["dest"].lstrip("/")] = _nofollow.read_file(file["src"])
+    for name in files:
+        _esp.check_name(name)
+    if len({name.upper() for name in files}) != len(files):
+        raise SealedRootError("two files differ in nothing but case, which FAT does not keep apart")
     return files
+
+
+def plan(
+    there: t.Sequence[str], files: t.Iterable[str], *, exclusive: bool
+) -> t.Tuple[t.List[str], t.List[str]]:
+    """Return (which files have to be compared, which entries have to go, deepest first)."""
+    have = {name.upper() for name in there}
+    compare = [name for name in files if name.upper() in have]
+    keep = {name.upper() for name in files}
+    keep |= {f"{name[:index]}/" for name in keep for index, char in enumerate(name) if char == "/"}
+    gone = [name for name in there if exclusive and name.upper() not in keep]
+    return compare, sorted(gone, key=lambda name: (-name.rstrip("/").count("/"), name))
 
 
 def ensure(runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.Any]:
     """Make the partition hold the files."""
-    path = params["path"]
-    partitions = _gpt.read(runner, path)
-    if partitions is None:
-        raise SealedRootError(f"{path} has no partition table")
-    esp, _luks = _gpt.esp_and_luks(partitions)
-    files = read_tree(params["src_dir"])
-    there = _esp.names(runner, path, esp.offset)
-    write = [
-        name
-        for name, data in files.items()
-        if name not in there or _esp.read(runner, path, esp.offset, name) != data
-    ]
-    remove = [name for name in there if params["exclusive"] and name not in files]
+    path, offset = params["path"], params["offset"]
+    if offset is None:
+        table = _gpt.read(runner, path)
+        if table is None:
+            raise SealedRootError(f"{path} has no partition table: make the disk first")
+        offset = _gpt.esp_and_luks(table)[0].offset
+    files = wanted(params)
+    there = _esp.entries(runner, path, offset)
+    compare, remove = plan(there, files, exclusive=params["exclusive"])
+    same = {name for name in compare if _esp.read(runner, path, offset, name) == files[name]}
+    write = [name for name in files if name not in same]
     if not check_mode:
         for name in remove:
-            _esp.remove(runner, path, esp.offset, name)
+            _esp.remove(runner, path, offset, name)
+        known = set(there) - set(remove)
         for name in write:
-            _esp.write(runner, path, esp.offset, name, files[name])
+            _esp.write(runner, path, offset, name, files[name], known=known)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     return {
         "changed": bool(write or remove),
-        "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+        "files": digests,
+        "removed": remove,
         "diff": {
-            "before": {"files": there},
-            "after": {"files": sorted({*there, *write} - set(remove))},
+            "before": {"kept": sorted(same), "others": sorted(remove)},
+            "after": {"kept": sorted(same), "written": {name: digests[name] for name in write}},
         },
     }
 
@@ -136,9 +145,20 @@ def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            "src_dir": {"type": "path", "required": True},
+            "offset": {"type": "int"},
+            "src_dir": {"type": "path"},
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "options": {
+                    "src": {"type": "path", "required": True},
+                    "dest": {"type": "str", "required": True},
+                },
+            },
             "exclusive": {"type": "bool", "default": False},
         },
+        mutually_exclusive=[("src_dir", "files")],
+        required_one_of=[("src_dir", "files")],
         supports_check_mode=True,
     )
     try:

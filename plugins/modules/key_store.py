@@ -59,7 +59,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-keys:
+files:
   description: The path of each key.
   type: dict
   returned: success
@@ -173,7 +173,7 @@ def ensure(runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool) -
     given = {entry["name"] for entry in keys if entry["content"] is not None}
     return {
         "changed": was != (params["state"] == "present") or bool(made),
-        "keys": {entry["name"]: os.path.join(directory, entry["name"]) for entry in keys},
+        "files": {entry["name"]: os.path.join(directory, entry["name"]) for entry in keys},
         "generated": [name for name in made if name not in given],
         "diff": {"before": {"mounted": was}, "after": {"mounted": params["state"] == "present"}},
     }

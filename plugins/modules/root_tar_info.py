@@ -10,8 +10,9 @@ DOCUMENTATION = r"""
 module: root_tar_info
 short_description: What the tar of a root holds
 description:
-  - Reads a tar of a root (plain or compressed in any way that tar(1) on this machine understands) and says
-    what is in it, without unpacking it.
+  - Reads a tar of a root (plain, or compressed with gzip, xz or zstd) and says what is in it, without
+    unpacking it.
+  - A file that is truncated, or is no tar of a root, is an error.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
@@ -42,12 +43,18 @@ sha256:
   description: The digest of the file.
   type: str
   returned: success
+compression:
+  description: How the tar is compressed (V(none), V(gzip), V(xz) or V(zstd)).
+  type: str
+  returned: success
 entries:
   description: The number of members.
   type: int
   returned: success
 unpacked_bytes:
-  description: An estimate of what the root takes on a file system with 4 KiB blocks.
+  description:
+    - An estimate of what the root takes on an ext4 file system with 4 KiB blocks, inodes included. Hard
+      links count once and sparse files with their data.
   type: int
   returned: success
 architecture:
@@ -69,8 +76,22 @@ kernels:
   type: list
   elements: str
   returned: success
+has:
+  description: Which of the programs that an encrypted boot needs are there.
+  type: dict
+  returned: success
+  contains:
+    grub_platforms:
+      description: The GRUB platforms with modules, such as V(x86_64-efi).
+      type: list
+      elements: str
+    grub_mkimage:
+      description: GRUB can make its core image. The other keys of this kind are V(grub_mkconfig),
+        V(grub_fstest), V(initramfs_tools), V(cryptsetup_initramfs), V(dracut), V(cryptsetup),
+        V(python3), V(openssh_server) and V(systemd).
+      type: bool
 missing_packages:
-  description: What has to be installed in the root before it can boot encrypted.
+  description: For the family V(debian), what has to be installed in the root before it can boot encrypted.
   type: list
   elements: str
   returned: success
@@ -90,19 +111,24 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 )
 
 TAR_SECONDS = 1800
+_TRUNCATED = re.compile(
+    r"unexpected (eof|end)|truncated|premature end|unexpected end of (file|input)", re.IGNORECASE
+)
 
 
-def sha256(path: str) -> str:
-    """Return the digest of a file."""
+def sha256(path: str) -> t.Tuple[str, bytes]:
+    """Return the digest of a file and its first bytes."""
     digest = hashlib.sha256()
     buffer = bytearray(1 << 20)
     view = memoryview(buffer)
     with open(path, "rb", buffering=0) as file:
+        head = file.read(16)
+        digest.update(head)
         count = file.readinto(buffer)
         while count:
             digest.update(view[:count])
             count = file.readinto(buffer)
-    return digest.hexdigest()
+    return digest.hexdigest(), head
 
 
 def check_digest(path: str, found: str, wanted: t.Optional[str]) -> None:
@@ -124,43 +150,44 @@ def check_digest(path: str, found: str, wanted: t.Optional[str]) -> None:
 
 def listing(runner: Runner, path: str) -> t.List[_root_tar.Member]:
     """List the tar; tar's own exit status tells a truncated or foreign file."""
-    argv = [runner.find("tar"), "--list", "--verbose", "--numeric-owner", "--full-time"]
-    argv += ["--quoting-style=escape", "--file", path]
+    argv = [runner.find("tar"), "--list", "--verbose", "--block-number", "--numeric-owner"]
+    argv += ["--full-time", "--quoting-style=escape", "--file", path]
     result = runner.run(argv, check=False, timeout=TAR_SECONDS)
-    if result.rc == 0:
-        members = _root_tar.parse_listing(result.stdout)
-        if members:
-            return members
-    said = result.stderr.strip().splitlines()
-    if re.search(r"[Uu]nexpected (EOF|end)|[Tt]runcated|premature end", result.stderr):
+    if _TRUNCATED.search(result.stderr):
         raise SealedRootError(f"{path} is truncated: get the file again")
-    why = f" ({said[0]})" if said else ""
-    raise SealedRootError(f"{path} is not a tar that tar(1) on the builder can read{why}: pack it again")
+    if result.rc != 0:
+        said = (result.stderr.strip() or "no reason given").splitlines()[0]
+        raise SealedRootError(
+            f"{path} is not a tar that tar(1) on the builder can read ({said}): pack it again"
+        )
+    try:
+        members = _root_tar.parse_listing(result.stdout)
+    except SealedRootError as exc:
+        raise SealedRootError(f"{path} cannot be used: {exc}. Get the file again") from exc
+    if not members:
+        raise SealedRootError(f"{path} is a tar with nothing in it: pack it again")
+    return members
 
 
 def contents(
     runner: Runner, path: str, members: t.Sequence[_root_tar.Member]
 ) -> t.Dict[str, bytes]:
-    """Extract small members in one pass; tar writes them one after the other in archive order."""
-    wanted = [
-        member
-        for member in (
-            _root_tar.pick(members, _root_tar.PROGRAMS),
-            _root_tar.pick(members, _root_tar.OS_RELEASES),
-        )
-        if member
+    """Extract a program and os-release in one pass; tar writes them in the order of the archive."""
+    picked = [
+        _root_tar.pick(members, names) for names in (_root_tar.PROGRAMS, _root_tar.OS_RELEASES)
     ]
-    if not wanted:
+    raws = {member.raw for member in picked if member}
+    if not raws:
         return {}
-    order = {member.name: index for index, member in enumerate(members)}
-    wanted.sort(key=lambda member: order[member.name])
-    argv = [runner.find("tar"), "--extract", "--to-stdout", "--occurrence=1", "--file", path]
-    result = runner.run([*argv, *(member.raw for member in wanted)], timeout=TAR_SECONDS)
+    argv = [runner.find("tar"), "--extract", "--to-stdout", "--file", path, *sorted(raws)]
+    result = runner.run(argv, timeout=TAR_SECONDS)
     data = result.stdout.encode("utf-8", "surrogateescape")
     found, start = {}, 0
-    for member in wanted:
-        found[member.name] = data[start : start + member.size]
-        start += member.size
+    # A member can be there twice: the last one counts, as it does for who unpacks it.
+    for member in members:
+        if member.type == "-" and member.raw in raws:
+            found[member.name] = data[start : start + member.size]
+            start += member.size
     return found
 
 
@@ -168,8 +195,17 @@ def inspect(runner: Runner, path: str, digest: t.Optional[str]) -> t.Dict[str, t
     """Return what the tar holds."""
     if not os.path.isfile(path):
         raise SealedRootError(f"the root tar {path} does not exist on the builder: correct the path")
-    found = sha256(path)
+    found, head = sha256(path)
     check_digest(path, found, digest)
+    compression = _root_tar.compression(head)
+    if not head:
+        raise SealedRootError(f"{path} is empty: get the file again")
+    if compression not in _root_tar.SUPPORTED:
+        raise SealedRootError(
+            f"{path} is compressed with {compression}, which is not supported: use gzip, xz or zstd"
+        )
+    if compression != "none":
+        runner.find(compression)
     members = listing(runner, path)
     data = contents(runner, path, members)
     program = next((data[name] for name in _root_tar.PROGRAMS if name in data), b"")
@@ -177,19 +213,26 @@ def inspect(runner: Runner, path: str, digest: t.Optional[str]) -> t.Dict[str, t
     architecture = _root_tar.machine(program)
     if not architecture:
         raise SealedRootError(
-            f"{path} has no shell and no other program: it is not the tar of a root directory"
+            f"{path} has no shell and no other program in usr/bin or bin: pack the root directory"
+            " itself, so that its members are ./usr, ./etc and so on"
         )
     os_release = _root_tar.parse_os_release(release.decode("utf-8", "replace"))
+    family = _root_tar.family(os_release)
+    has = _root_tar.abilities(members)
+    kernels = _root_tar.kernels(members)
+    missing = _root_tar.missing_packages(has, kernels, architecture) if family == "debian" else []
     return {
         "path": path,
         "sha256": found,
+        "compression": compression,
         "entries": len(members),
         "unpacked_bytes": _root_tar.unpacked_bytes(members),
         "architecture": architecture,
         "os_release": os_release,
-        "family": _root_tar.family(os_release),
-        "kernels": _root_tar.kernels(members),
-        "missing_packages": _root_tar.missing_packages(members, architecture),
+        "family": family,
+        "kernels": kernels,
+        "has": has,
+        "missing_packages": missing,
     }
 
 

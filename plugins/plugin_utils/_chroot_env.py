@@ -43,9 +43,6 @@ ENVIRONMENT = {
     "USER": "root",
 }
 
-# The name that the root has in the image; the builder's own name for it stays outside.
-ROOT_DEVICE = "/dev/mapper/cr_root"
-
 
 @dataclasses.dataclass(frozen=True)
 class Sandbox:
@@ -79,10 +76,11 @@ def bwrap_argv(sandbox: Sandbox, command: str) -> t.List[str]:
     argv += ["--proc", "/proc", "--ro-bind", "/dev/null", "/proc/cmdline", "--tmpfs", "/sys"]
     argv += ["--bind", sandbox.run_dir, "/run", "--tmpfs", "/tmp", "--chmod", "1777", "/tmp"]
     if sandbox.device:
-        argv += ["--dev-bind", sandbox.device, ROOT_DEVICE]
+        # Under the name that it was mounted by, which grub-probe looks for; grub-mkconfig takes root=UUID=
+        # when udev's link is there.
+        argv += ["--dev-bind", sandbox.device, sandbox.device]
         if sandbox.root_uuid:
-            link = f"/dev/disk/by-uuid/{sandbox.root_uuid}"
-            argv += ["--symlink", "../../mapper/cr_root", link]
+            argv += ["--symlink", sandbox.device, f"/dev/disk/by-uuid/{sandbox.root_uuid}"]
     argv += ["--cap-drop", "ALL"]
     for capability in CAPABILITIES:
         argv += ["--cap-add", capability]
@@ -97,4 +95,4 @@ def shell_command(sandbox: Sandbox, command: str) -> str:
     return " ".join(shlex.quote(word) for word in bwrap_argv(sandbox, command))
 
 
-__all__ = ("CAPABILITIES", "ENVIRONMENT", "ROOT_DEVICE", "Sandbox", "bwrap_argv", "shell_command")
+__all__ = ("CAPABILITIES", "ENVIRONMENT", "Sandbox", "bwrap_argv", "shell_command")

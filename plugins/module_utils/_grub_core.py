@@ -1,0 +1,102 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What is inside a GRUB core image for EFI: modules, early configuration and prefix.
+
+``grub-mkimage`` appends them to the kernel as a list of objects behind a header that begins with
+``mimg`` (GRUB: include/grub/kernel.h, ``struct grub_module_info64``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+import typing as t
+
+_INFO = struct.Struct("<4sIQQ")
+_OBJECT = struct.Struct("<II")
+_ELF, _CONFIG, _PREFIX = 0, 2, 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Core:
+    """The parts of a core image."""
+
+    config: str
+    prefix: str
+    modules: t.FrozenSet[str]
+
+
+def parse(data: bytes) -> t.Optional[Core]:
+    """Return the parts of the core image *data*; None when it is another program."""
+    base = data.find(b"mimg")
+    while base >= 0:
+        core = _parse_at(data, base)
+        if core:
+            return core
+        base = data.find(b"mimg", base + 1)
+    return None
+
+
+def _parse_at(data: bytes, base: int) -> t.Optional[Core]:
+    if base + _INFO.size > len(data):
+        return None
+    _magic, _padding, offset, size = _INFO.unpack_from(data, base)
+    end = base + size
+    position = base + offset
+    # The four letters can be part of the program, too.
+    if not (_INFO.size <= offset <= size and end <= len(data)):
+        return None
+    config, prefix = "", ""
+    modules = set()
+    while position + _OBJECT.size <= end:
+        kind, length = _OBJECT.unpack_from(data, position)
+        if length < _OBJECT.size or position + length > end:
+            return None
+        body = data[position + _OBJECT.size : position + length]
+        if kind == _ELF:
+            modules.add(_module_name(body))
+        elif kind == _CONFIG:
+            config += _text(body)
+        elif kind == _PREFIX:
+            prefix = _text(body)
+        position += length
+    return Core(config, prefix, frozenset(modules - {""}))
+
+
+def _text(body: bytes) -> str:
+    return body.split(b"\0", 1)[0].decode("utf-8", "replace")
+
+
+def _module_name(elf: bytes) -> str:
+    """Return the content of the section ``.modname`` of an ELF module of either word size."""
+    try:
+        if elf[4] == 2:  # ELFCLASS64
+            (table,) = struct.unpack_from("<Q", elf, 0x28)
+            size, count, names_index = struct.unpack_from("<HHH", elf, 0x3A)
+            fields, layout = 0x18, "<QQ"
+        else:
+            (table,) = struct.unpack_from("<I", elf, 0x20)
+            size, count, names_index = struct.unpack_from("<HHH", elf, 0x2E)
+            fields, layout = 0x10, "<II"
+
+        def section(index: int) -> bytes:
+            start, length = struct.unpack_from(layout, elf, table + index * size + fields)
+            return elf[start : start + length]
+
+        names = section(names_index)
+        for index in range(count):
+            (name,) = struct.unpack_from("<I", elf, table + index * size)
+            if names[name : name + 9] == b".modname\0":
+                return _text(section(index))
+    except (struct.error, IndexError):
+        pass
+    return ""
+
+
+__all__ = ("Core", "parse")

@@ -1,0 +1,143 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What is inside an initramfs: a chain of cpio archives ("newc"), all but the last uncompressed."""
+
+from __future__ import annotations
+
+import dataclasses
+import mmap
+import os
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    Runner,
+    SealedRootError,
+)
+
+# Magic number -> (program, ending of the file names that it takes).
+COMPRESSIONS: t.Tuple[t.Tuple[bytes, str, str], ...] = (
+    (b"\x28\xb5\x2f\xfd", "zstd", ".zst"),
+    (b"\x1f\x8b", "gzip", ".gz"),
+    (b"\xfd7zXZ\x00", "xz", ".xz"),
+    (b"\x02\x21\x4c\x18", "lz4", ".lz4"),
+    (b"\x04\x22\x4d\x18", "lz4", ".lz4"),
+    (b"BZh", "bzip2", ".bz2"),
+    (b"\x5d\x00\x00", "xz", ".lzma"),
+    (b"\x89LZO\x00", "lzop", ".lzo"),
+)
+_HEADER = 110
+_MAGICS = (b"070701", b"070702")
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One member of an archive; *offset* and *size* say where its content is."""
+
+    name: str
+    mode: int
+    uid: int
+    offset: int
+    size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Archive:
+    """The members of an image, and where something that is not cpio begins."""
+
+    entries: t.Tuple[Entry, ...]
+    rest: t.Optional[int]
+
+
+Data = t.Union[bytes, mmap.mmap]
+
+
+def read_archives(data: Data) -> Archive:
+    """Read cpio archives up to the end of *data* or to something that is none (compressed data)."""
+    entries: t.List[Entry] = []
+    position, end = 0, len(data)
+    while position < end:
+        if data[position : position + 1] == b"\0":
+            position += 1  # padding between archives
+            continue
+        if data[position : position + 6] not in _MAGICS:
+            return Archive(tuple(entries), position)
+        position = _read_archive(data, position, entries)
+    return Archive(tuple(entries), None)
+
+
+def _read_archive(data: Data, start: int, entries: t.List[Entry]) -> int:
+    """Append the members of the archive at *start* to *entries*; return where it ends."""
+    position = start
+    while True:
+        header = bytes(data[position : position + _HEADER])
+        if len(header) < _HEADER or header[:6] not in _MAGICS:
+            raise SealedRootError(f"the cpio archive breaks off at byte {position}")
+        try:
+            fields = [int(header[at : at + 8], 16) for at in range(6, _HEADER, 8)]
+        except ValueError:
+            raise SealedRootError(f"the cpio header at byte {position} is damaged") from None
+        mode, uid, size, name_size = fields[1], fields[2], fields[6], fields[11]
+        name_at = position + _HEADER
+        name = bytes(data[name_at : name_at + max(name_size - 1, 0)]).decode("utf-8", "replace")
+        content = start + _align(name_at + name_size - start)
+        position = start + _align(content + size - start)
+        if content + size > len(data):
+            raise SealedRootError(f"the cpio archive breaks off in {name}")
+        if name == "TRAILER!!!":
+            return min(position, len(data))
+        entries.append(Entry(name, mode, uid, content, size))
+
+
+def _align(length: int) -> int:
+    return -(-length // 4) * 4
+
+
+def compression(magic: bytes) -> t.Tuple[str, str]:
+    """Return the program that decompresses data beginning with *magic*, and its file ending."""
+    for prefix, tool, ending in COMPRESSIONS:
+        if magic.startswith(prefix):
+            return tool, ending
+    raise SealedRootError(f"the initramfs is compressed in an unknown way (it begins {magic.hex()})")
+
+
+def unpack(runner: Runner, path: str) -> t.List[str]:
+    """Return files that together hold all of the initramfs *path*, decompressed.
+
+    They lie beside it, in a directory that is the caller's to remove.
+    """
+    with open(path, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        rest = read_archives(data).rest
+        if rest is None:
+            return [path]
+        tool, ending = compression(data[rest : rest + 6])
+        packed = f"{path}.main{ending}"
+        with open(packed, "wb") as target:
+            target.write(memoryview(data)[rest:] if rest == 0 else data[rest:])
+    # Every one of these programs puts FILE beside FILE.ending.
+    result = runner.run([runner.find(tool), "-d", "-f", "-q", packed], check=False, timeout=300)
+    main = f"{path}.main"
+    # gzip warns (2) of padding behind the data, and has written all of it.
+    if result.rc not in (0, 2) or not os.path.exists(main):
+        raise SealedRootError(f"{tool} cannot unpack the initramfs: {result.stderr.strip()}")
+    if os.path.exists(packed):
+        os.unlink(packed)
+    return [path, main] if rest else [main]
+
+
+def holders(path: str, offsets: t.Sequence[int]) -> t.List[t.Optional[Entry]]:
+    """Return for each offset in the unpacked file *path* the member that it is in, if any."""
+    with open(path, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        entries = read_archives(data).entries
+    return [
+        next((e for e in entries if e.offset <= offset < e.offset + e.size), None)
+        for offset in offsets
+    ]
+
+
+__all__ = ("COMPRESSIONS", "Archive", "Entry", "compression", "holders", "read_archives", "unpack")

@@ -1,0 +1,120 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Where a secret, in whatever form it may have been written, lies in a file."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import typing as t
+
+CHUNK = 1 << 20
+# A shorter needle would be found in random data by chance.
+SHORTEST = 8
+
+Range = t.Tuple[int, int]
+
+
+def forms(secret: bytes) -> t.Dict[str, bytes]:
+    """Return the encodings in which *secret* could have been left behind, by name."""
+    found = {
+        "as it is": secret,
+        "hexadecimal": secret.hex().encode("ascii"),
+        "upper-case hexadecimal": secret.hex().upper().encode("ascii"),
+        "UTF-16LE": secret.decode("latin-1").encode("utf-16-le"),
+    }
+    for shift in range(3):
+        # Base64 depends on where the secret begins in the encoded text; the ends, which other bytes
+        # share, are cut off.
+        encoded = base64.b64encode(bytes(shift) + secret)
+        first = 0 if shift == 0 else 4
+        last = (shift + len(secret)) // 3 * 4
+        found[f"base64 (shifted by {shift})"] = encoded[first:last]
+    decoded = _decoded(secret)
+    if decoded:
+        found["decoded from base64"] = decoded
+        found["decoded from base64, hexadecimal"] = decoded.hex().encode("ascii")
+    return {name: needle for name, needle in found.items() if len(needle) >= SHORTEST}
+
+
+def _decoded(secret: bytes) -> t.Optional[bytes]:
+    """Return what *secret* is the base64 of: a generated key is, a passphrase hardly ever."""
+    try:
+        decoded = base64.b64decode(secret, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return decoded if len(decoded) >= 2 * SHORTEST else None
+
+
+def pieces(secret: bytes) -> t.Tuple[bytes, ...]:
+    """Return both halves of *secret*, for a container that may have torn it apart in one place.
+
+    A qcow2 file stores its clusters in any order; a cut leaves one half whole, or is between them.
+    """
+    half = len(secret) // 2
+    if half < SHORTEST:
+        return (secret,)
+    return (secret[:half], secret[half:])
+
+
+def extents(handle: int) -> t.List[Range]:
+    """Return the ranges of an open file that are not holes (lseek(2), SEEK_DATA)."""
+    end = os.lseek(handle, 0, os.SEEK_END)
+    found = []
+    position = 0
+    while position < end:
+        try:
+            start = os.lseek(handle, position, os.SEEK_DATA)
+        except OSError:
+            break  # ENXIO: nothing but a hole up to the end
+        position = min(os.lseek(handle, start, os.SEEK_HOLE), end)
+        found.append((start, position))
+    return found
+
+
+def within(ranges: t.Iterable[Range], start: int, end: int) -> t.List[Range]:
+    """Cut *ranges* to what lies between *start* and *end*."""
+    cut = [(max(a, start), min(b, end)) for a, b in ranges]
+    return [(a, b) for a, b in cut if a < b]
+
+
+def offsets(
+    handle: int, needles: t.Mapping[str, bytes], ranges: t.Iterable[Range]
+) -> t.Dict[str, t.List[int]]:
+    """Return where in *ranges* of an open file each needle is, for those that are there at all."""
+    found: t.Dict[str, t.List[int]] = {}
+    overlap = max((len(needle) for needle in needles.values()), default=1) - 1
+    for start, end in ranges:
+        position = start
+        while position < end:
+            data = os.pread(handle, min(CHUNK + overlap, end - position), position)
+            if not data:
+                break
+            for name, needle in needles.items():
+                # A hit that begins behind CHUNK is found again, and counted, in the next chunk.
+                at = data.find(needle)
+                while 0 <= at < CHUNK:
+                    found.setdefault(name, []).append(position + at)
+                    at = data.find(needle, at + 1)
+            position += CHUNK
+    return found
+
+
+def search_bytes(data: bytes, secrets: t.Mapping[str, bytes]) -> t.List[str]:
+    """Say which secret is in *data*, in which form."""
+    return [
+        f"{name} ({form})"
+        for name, secret in secrets.items()
+        for form, needle in forms(secret).items()
+        if needle in data
+    ]
+
+
+__all__ = ("CHUNK", "SHORTEST", "extents", "forms", "offsets", "pieces", "search_bytes", "within")

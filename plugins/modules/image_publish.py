@@ -1,0 +1,131 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: image_publish
+short_description: Put a proved image under its final name
+description:
+  - Writes C(manifest.json) with the digest of every file beside them, and renames the directory of the image
+    to its final name, so that an image is there whole or not at all.
+author: The sealedroot.image authors (@sealedroot)
+extends_documentation_fragment:
+  - sealedroot.image._attributes
+options:
+  src_dir:
+    description: The directory with the finished files.
+    type: path
+    required: true
+  dest:
+    description: The final name of the directory, on the same file system.
+    type: path
+    required: true
+  manifest:
+    description: What the manifest says besides the files. It must not hold a secret.
+    type: dict
+    required: true
+  replace:
+    description: Replace an image of that name.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Publish the image
+  sealedroot.image.image_publish:
+    src_dir: /srv/images/.web-1.partial
+    dest: /srv/images/web-1
+    manifest:
+      name: web-1
+"""
+
+RETURN = r"""
+files:
+  description: SHA-256 and size of each file.
+  type: dict
+  returned: success
+  sample: {"disk.qcow2": {"sha256": "2cf24dba...", "size": 548405248}}
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+
+MANIFEST = "manifest.json"
+
+
+def digest(path: str) -> t.Dict[str, t.Any]:
+    """Return SHA-256 and size of a file."""
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        for chunk in iter(lambda: file.read(1 << 20), b""):
+            found.update(chunk)
+    return {"sha256": found.hexdigest(), "size": os.path.getsize(path)}
+
+
+def write_manifest(directory: str, manifest: t.Mapping[str, t.Any]) -> None:
+    """Write the manifest and make sure that it is on the disk before the rename."""
+    with open(os.path.join(directory, MANIFEST), "w", encoding="utf-8") as file:
+        json.dump(manifest, file, indent=2, sort_keys=True)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def publish(src_dir: str, dest: str) -> None:
+    """Rename, an older image of that name only going when the new one is in place."""
+    old = f"{dest}.old"
+    if os.path.lexists(dest):
+        os.rename(dest, old)
+    os.rename(src_dir, dest)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def ensure(params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.Any]:
+    """Publish the image."""
+    src_dir, dest = params["src_dir"], params["dest"]
+    if not os.path.isdir(src_dir):
+        raise SealedRootError(f"{src_dir} does not exist: there is nothing to publish")
+    if os.path.lexists(dest) and not params["replace"]:
+        raise SealedRootError(f"{dest} exists: remove it, or set replace")
+    names = sorted(name for name in os.listdir(src_dir) if name != MANIFEST)
+    files = {name: digest(os.path.join(src_dir, name)) for name in names}
+    if not check_mode:
+        write_manifest(src_dir, {**params["manifest"], "files": files})
+        publish(src_dir, dest)
+    return {
+        "changed": True,
+        "files": files,
+        "diff": {"before": {"published": False}, "after": {"published": dest}},
+    }
+
+
+def main() -> t.NoReturn:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "src_dir": {"type": "path", "required": True},
+            "dest": {"type": "path", "required": True},
+            "manifest": {"type": "dict", "required": True},
+            "replace": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        outcome = ensure(module.params, check_mode=module.check_mode)
+    except SealedRootError as exc:
+        module.fail_json(msg=str(exc))
+    module.exit_json(**outcome)
+
+
+if __name__ == "__main__":
+    main()

@@ -8,8 +8,9 @@
 
 """What a build holds on its builder, found again from the kernel by the build's directory.
 
-Nothing is remembered: mounts come from mountinfo, loop devices from their backing files, daemons from
-their command lines. So releasing works after any crash, from any process, and twice.
+Nothing is remembered: mounts come from mountinfo, loop devices and mappings from sysfs, processes from
+their command lines and roots. So releasing works after any crash, from any process, and twice. Needs no
+tool, so it can be asked before the tools are installed.
 """
 
 from __future__ import annotations
@@ -17,35 +18,69 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import signal
 import stat
-import time
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils import _backend_userspace, _loop
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
-    CommandError,
-    Runner,
-    SealedRootError,
-)
-
+PROC = "/proc"
+BLOCK = "/sys/block"
 MAPPER_DIR = "/dev/mapper"
-UMOUNT_SECONDS = 60
+
+# Programs that a build starts, when their arguments name a path in the build's directory.
+DAEMONS = ("qemu-storage-daemon",)
+HELPERS = re.compile(r"bwrap|tar|mke2fs|mkfs\..*|qemu-img|qemu-system-.*|grub2?-fstest|fstrim")
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """A process and the name of its program."""
+
+    pid: int
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Mount:
+    """One line of mountinfo; *number* is the device number of the file system."""
+
+    path: str
+    type: str
+    number: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Loop:
+    """A bound loop device."""
+
+    device: str
+    number: int
+    path: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Holds:
     """Everything that has to be released, in the order in which it is released."""
 
-    processes: t.Tuple[int, ...]
-    mounts: t.Tuple[str, ...]
-    nodes: t.Tuple[str, ...]
-    loops: t.Tuple[str, ...]
-    daemons: t.Tuple[int, ...]
+    processes: t.Tuple[Process, ...] = ()
+    mounts: t.Tuple[Mount, ...] = ()
+    mappings: t.Tuple[str, ...] = ()
+    nodes: t.Tuple[str, ...] = ()
+    loops: t.Tuple[Loop, ...] = ()
+    daemons: t.Tuple[Process, ...] = ()
 
     def any(self) -> bool:
         """Say whether anything is held."""
-        return any(dataclasses.asdict(self).values())
+        return any(getattr(self, field.name) for field in dataclasses.fields(self))
+
+    def describe(self) -> t.List[str]:
+        """Name what is held."""
+        return [
+            *(f"process {it.pid} ({it.name})" for it in self.processes),
+            *(f"mount {it.path} ({it.type})" for it in self.mounts),
+            *(f"mapping {it}" for it in self.mappings),
+            *(f"node {it}" for it in self.nodes),
+            *(f"loop device {it.device} on {it.path}" for it in self.loops),
+            *(f"daemon {it.pid} ({it.name})" for it in self.daemons),
+        ]
 
 
 def below(path: str, directory: str) -> bool:
@@ -53,130 +88,224 @@ def below(path: str, directory: str) -> bool:
     return path == directory or path.startswith(f"{directory}/")
 
 
-def parse_mounts(text: str, directory: str) -> t.List[str]:
-    """Return the mount points below *directory*, the last mounted first (proc(5), mountinfo)."""
-    points = []
+def parse_mounts(text: str) -> t.List[Mount]:
+    """Parse mountinfo (proc(5)), in which blanks and backslashes are octal numbers."""
+    mounts = []
     for line in text.splitlines():
-        escaped = line.split()[4]
-        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), escaped)
-        if below(point, directory):
-            points.append(point)
-    return points[::-1]
+        left, _dash, right = line.partition(" - ")
+        fields = left.split(" ")
+        major, minor = fields[2].split(":")
+        path = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), fields[4])
+        # What the kernel appends to a mount point whose directory is gone.
+        path = path[: -len("//deleted")] if path.endswith("//deleted") else path
+        number = os.makedev(int(major), int(minor))
+        mounts.append(Mount(path, right.split(" ")[0], number))
+    return mounts
 
 
-def find(runner: Runner, directory: str) -> Holds:
-    """Look for all that belongs to the build in *directory*."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        mounts = parse_mounts(file.read(), directory)
-    loops = [
-        loop.device
-        for loop in _loop.list_all(runner)
-        if below(loop.backing_file.replace(" (deleted)", ""), directory)
-    ]
+def mentions(argv: t.Sequence[str], directory: str) -> bool:
+    """Say whether an argument is a path in *directory*, QEMU's ``key=value,...`` included."""
+    for word in argv[1:]:
+        # QEMU doubles a comma inside a value.
+        for part in word.replace(",,", "\0").split(","):
+            value = part.replace("\0", ",")
+            if below(value, directory) or below(value.partition("=")[2], directory):
+                return True
+    return False
+
+
+def find(directory: str) -> Holds:
+    """Look for all that belongs to the build in *directory*, an absolute path without links."""
+    mounts = read_mounts()
+    # The last mounted comes first: it covers the others, and a mount in a mount follows it.
+    inside = [mount for mount in reversed(mounts) if below(mount.path, directory)]
+    loops = [loop for loop in _loops() if below(loop.path, directory)]
+    mappings = _mappings([os.path.basename(loop.device) for loop in loops])
+    numbers = {loop.number for loop in loops} | {_number(name) for name in mappings}
+    numbers |= {number for mount in inside for number in _numbers(mount)}
+    # A bind mount of a file of the builder is no file system of the build's own.
+    numbers -= {mount.number for mount in mounts if not below(mount.path, directory)}
+    numbers.discard(os.stat("/").st_dev)
+    processes, daemons = _processes(directory, numbers)
     return Holds(
-        processes=tuple(_sandboxes(directory)),
-        mounts=tuple(mounts),
-        nodes=tuple(_nodes(runner, loops)),
+        processes=tuple(processes),
+        mounts=tuple(inside),
+        mappings=tuple(_read(f"{BLOCK}/{name}/dm/name") for name in mappings),
+        nodes=tuple(_nodes(directory, {loop.number for loop in loops})),
         loops=tuple(loops),
-        daemons=tuple(_backend_userspace.daemons(directory)),
+        daemons=tuple(daemons),
     )
 
 
-def _nodes(runner: Runner, loops: t.Sequence[str]) -> t.List[str]:
-    """The nodes in /dev/mapper that stand for one of *loops* or for a mapping on one."""
-    numbers = {os.stat(loop).st_rdev for loop in loops}
-    holders = {
-        f"{entry}"
-        for loop in loops
-        for entry in _listdir(f"/sys/block/{os.path.basename(loop)}/holders")
-    }
+def read_mounts(pid: str = "self") -> t.List[Mount]:
+    """Return the mounts that a process sees."""
+    try:
+        with open(
+            f"{PROC}/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n"
+        ) as file:
+            return parse_mounts(file.read())
+    except (OSError, IndexError):
+        return []  # ended meanwhile
+
+
+def _numbers(mount: Mount) -> t.Set[int]:
+    try:
+        # Btrfs has another device number for its files than for its mount.
+        return {mount.number, os.stat(mount.path).st_dev}
+    except OSError:
+        return {mount.number}  # a FUSE mount whose daemon is gone
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            text = file.read()
+    except OSError:
+        return ""
+    return text[:-1] if text.endswith("\n") else text
+
+
+def _list(path: str) -> t.List[str]:
+    try:
+        return sorted(os.listdir(path))
+    except OSError:
+        return []
+
+
+def _number(name: str) -> int:
+    major, _colon, minor = _read(f"{BLOCK}/{name}/dev").partition(":")
+    return os.makedev(int(major), int(minor)) if minor else -1
+
+
+def _loops() -> t.List[Loop]:
+    found = []
+    for name in _list(BLOCK):
+        path = _read(f"{BLOCK}/{name}/loop/backing_file") if name.startswith("loop") else ""
+        if path:
+            deleted = " (deleted)"
+            path = path[: -len(deleted)] if path.endswith(deleted) else path
+            found.append(Loop(f"/dev/{name}", _number(name), path))
+    return found
+
+
+def _mappings(names: t.Sequence[str]) -> t.List[str]:
+    """Return the device-mapper devices (dm-0, ...) on *names*, what lies on top first."""
+    found: t.List[str] = []
+    for name in names:
+        upper = [it for it in _list(f"{BLOCK}/{name}/holders") if it.startswith("dm-")]
+        for it in [*_mappings(upper), *upper]:
+            if it not in found:
+                found.append(it)
+    return found
+
+
+def _nodes(directory: str, numbers: t.Set[int]) -> t.List[str]:
+    """Return the nodes that stand for a loop device of the build, or for one that it had.
+
+    The kernel does not know the second kind: it is known by its name and because its loop device is
+    free, or now carries something that is no build of that name.
+    """
+    bound = {loop.number: loop.path for loop in _loops()}
+    name = os.path.basename(directory)
     nodes = []
-    for name in _listdir(MAPPER_DIR):
-        path = os.path.join(MAPPER_DIR, name)
-        info = os.stat(path)
-        held = os.path.basename(os.path.realpath(path)) in holders
-        if stat.S_ISBLK(info.st_mode) and (info.st_rdev in numbers or held):
+    for entry in _list(MAPPER_DIR):
+        path = f"{MAPPER_DIR}/{entry}"
+        info = os.lstat(path)
+        if not stat.S_ISBLK(info.st_mode):
+            continue
+        backing = bound.get(info.st_rdev, "")
+        stale = (
+            entry == f"sealedroot-{name}"
+            and os.major(info.st_rdev) == 7
+            and not backing.endswith(f"/{name}/payload")
+        )
+        if info.st_rdev in numbers or stale:
             nodes.append(path)
     return nodes
 
 
-def _listdir(path: str) -> t.List[str]:
-    try:
-        return sorted(os.listdir(path))
-    except FileNotFoundError:
-        return []
+def _processes(
+    directory: str, numbers: t.Set[int]
+) -> t.Tuple[t.List[Process], t.List[Process]]:
+    """Return the processes that work in the image or on the build's files, and the daemons."""
+    working, daemons = [], []
+    spared = _ancestors()
+    for entry in _list(PROC):
+        if not entry.isdigit() or int(entry) in spared:
+            continue
+        argv = _read(f"{PROC}/{entry}/cmdline").split("\0")
+        try:
+            name = os.path.basename(os.readlink(f"{PROC}/{entry}/exe")).split(" ")[0]
+            root = os.stat(f"{PROC}/{entry}/root").st_dev
+        except OSError:
+            continue  # a kernel thread, or ended meanwhile
+        process = Process(int(entry), name)
+        if name in DAEMONS:
+            if mentions(argv, directory):
+                daemons.append(process)
+        elif root in numbers or (HELPERS.fullmatch(name) and mentions(argv, directory)):
+            working.append(process)
+    return working, daemons
 
 
-def _sandboxes(directory: str) -> t.List[int]:
-    """The bubblewrap processes that run commands in the image of this build."""
+def _ancestors() -> t.Set[int]:
+    """The first process, this one, and what it descends from: never to be ended."""
+    pids = {1, os.getpid()}
+    pid = os.getppid()
+    while pid > 1 and pid not in pids:
+        pids.add(pid)
+        fields = _read(f"{PROC}/{pid}/stat").rpartition(")")[2].split()
+        pid = int(fields[1]) if len(fields) > 1 else 1
+    return pids
+
+
+def users(numbers: t.Set[int]) -> t.List[str]:
+    """Name the processes that use a file system or block device with one of *numbers*."""
     found = []
-    for entry in os.listdir("/proc"):
+    for entry in _list(PROC):
         if not entry.isdigit():
             continue
-        try:
-            with open(f"/proc/{entry}/cmdline", "rb") as file:
-                argv = file.read().decode("utf-8", "surrogateescape").split("\0")
-        except OSError:
-            continue  # ended meanwhile
-        named = any(below(word, directory) for word in argv[1:])
-        if os.path.basename(argv[0]) == "bwrap" and named:
-            found.append(int(entry))
+        links = [f"{PROC}/{entry}/{link}" for link in ("cwd", "root", "exe")]
+        links += [f"{PROC}/{entry}/fd/{fd}" for fd in _list(f"{PROC}/{entry}/fd")]
+        if any(_uses(link, numbers) for link in links):
+            found.append(f"process {entry} ({_read(f'{PROC}/{entry}/comm')})")
     return found
 
 
-def release(runner: Runner, holds: Holds) -> None:
-    """Let go of everything, each thing before what carries it; never lazily."""
-    for pid in holds.processes:
-        _end(pid)
-    for point in holds.mounts:
-        # The FUSE export goes with its daemon, which flushes first.
-        if holds.daemons and os.path.basename(point) == "payload":
+def mounted(number: int) -> t.List[str]:
+    """Name the mounts of a block device, in every mount namespace that a process is in."""
+    found, seen = [], set()
+    for entry in ["self", *(entry for entry in _list(PROC) if entry.isdigit())]:
+        try:
+            namespace = os.readlink(f"{PROC}/{entry}/ns/mnt")
+        except OSError:
             continue
-        _umount(runner, point)
-    for node in holds.nodes:
-        if os.path.islink(node) or _is_device_mapper(node):
-            runner.run([runner.find("cryptsetup"), "close", os.path.basename(node)], timeout=60)
-        else:
-            os.unlink(node)
-    for loop in holds.loops:
-        _loop.detach(runner, loop)
-    for pid in holds.daemons:
-        _backend_userspace.stop(pid)
+        if namespace in seen:
+            continue
+        seen.add(namespace)
+        where = "" if entry == "self" else f" that process {entry} ({_read(f'{PROC}/{entry}/comm')}) sees"
+        found += [f"mount {it.path}{where}" for it in read_mounts(entry) if it.number == number]
+    return found
 
 
-def _is_device_mapper(node: str) -> bool:
-    number = os.stat(node).st_rdev
-    return os.path.exists(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}/dm")
-
-
-def _end(pid: int) -> None:
-    """End a sandbox; its pid namespace takes everything in it along."""
+def _uses(link: str, numbers: t.Set[int]) -> bool:
     try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    deadline = time.monotonic() + 10
-    while os.path.exists(f"/proc/{pid}/exe") and time.monotonic() < deadline:
-        time.sleep(0.02)
+        info = os.stat(link)
+    except OSError:
+        return False
+    return info.st_dev in numbers or (stat.S_ISBLK(info.st_mode) and info.st_rdev in numbers)
 
 
-def _umount(runner: Runner, point: str) -> None:
-    """Unmount, giving a process that is just ending the time to do so."""
-    argv = [runner.find("umount"), point]
-    deadline = time.monotonic() + UMOUNT_SECONDS
-    while True:
-        result = runner.run(argv, check=False, timeout=UMOUNT_SECONDS)
-        if result.rc == 0 or "not mounted" in result.stderr:
-            return
-        if "busy" not in result.stderr or time.monotonic() > deadline:
-            try:
-                raise CommandError(argv, result)
-            except CommandError as exc:
-                raise SealedRootError(
-                    f"{point} is still in use: end the programs that use it ('fuser -vm {point}' names"
-                    f" them). {exc}"
-                ) from exc
-        time.sleep(0.2)
-
-
-__all__ = ("Holds", "below", "find", "parse_mounts", "release")
+__all__ = (
+    "Holds",
+    "Loop",
+    "Mount",
+    "Process",
+    "below",
+    "find",
+    "mentions",
+    "mounted",
+    "parse_mounts",
+    "read_mounts",
+    "users",
+)

@@ -13,16 +13,26 @@ description:
   - Ends the programs that run in an image, unmounts, closes mappings, detaches loop devices and ends the
     storage daemons of the builds in O(work_dir), and removes these directories.
   - Everything is found from the kernel by the directory, so this works after any crash, and a second run
-    finds nothing to do.
+    finds nothing to do. Nothing is unmounted lazily. What cannot be released within a deadline is an error that
+    names who holds it.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
 options:
   work_dir:
-    description: The directories of the build, absolute and at least two levels deep.
+    description: The directories of the builds, absolute and at least two levels deep.
     type: list
     elements: path
     required: true
+  state:
+    description: What is wanted, which is that nothing is left.
+    type: str
+    choices: [absent]
+    default: absent
+  keep_files:
+    description: Release everything, but keep the directories and the files in them.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -38,7 +48,10 @@ released:
   type: list
   elements: str
   returned: success
-  sample: ["mount /var/tmp/sealedroot/web-1/root", "/dev/loop3"]
+  sample:
+    - mount /var/tmp/sealedroot/web-1/root (ext4)
+    - loop device /dev/loop3 on /var/tmp/sealedroot/web-1/payload
+    - directory /var/tmp/sealedroot/web-1
 """
 
 import os
@@ -46,7 +59,11 @@ import shutil
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _build_holds
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _build_holds,
+    _build_release,
+    _work_dir,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     ModuleRunner,
     Runner,
@@ -54,48 +71,31 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 )
 
 
-def check(path: str) -> str:
-    """Refuse a directory that cannot be a build's; return its real path."""
-    real = os.path.realpath(path)
-    system = ("/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/root", "/sbin", "/sys", "/usr")
-    shallow = len([part for part in real.split("/") if part]) < 2
-    if not os.path.isabs(path) or shallow or any(_build_holds.below(real, top) for top in system):
-        raise SealedRootError(
-            f"{path} cannot be the directory of a build: give one at least two levels deep, outside the"
-            " system's own directories"
-        )
-    return real
-
-
-def describe(holds: _build_holds.Holds) -> t.List[str]:
-    """Name what is held."""
-    return [
-        *(f"process {pid} in the image" for pid in holds.processes),
-        *(f"mount {point}" for point in holds.mounts),
-        *holds.nodes,
-        *holds.loops,
-        *(f"storage daemon {pid}" for pid in holds.daemons),
-    ]
+def remove(directory: str) -> None:
+    """Remove the directory of a build."""
+    try:
+        shutil.rmtree(directory)
+    except OSError as exc:
+        raise SealedRootError(f"{directory} cannot be removed: {exc}") from exc
 
 
 def ensure(runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.Any]:
     """Release and remove, and say what that was."""
-    directories = [check(path) for path in params["work_dir"]]
     released: t.List[str] = []
+    # All are checked before anything is touched.
+    directories = [_work_dir.check(path) for path in params["work_dir"]]
     for directory in directories:
-        holds = _build_holds.find(runner, directory)
-        released += describe(holds)
-        if not check_mode:
-            _build_holds.release(runner, holds)
-            left = _build_holds.find(runner, directory)
-            if left.any():
-                raise SealedRootError(
-                    f"still held below {directory}: {', '.join(describe(left))}; run this again"
-                )
-        if os.path.isdir(directory):
-            released.append(directory)
+        holds = _build_holds.find(directory)
+        released += holds.describe()
+        if holds.any() and not check_mode:
+            _build_release.release(runner, directory)
+        if os.path.lexists(directory) and not params["keep_files"]:
+            # Only now: what is mounted there would hide what is in it.
+            if not holds.any() or not check_mode:
+                _work_dir.check_contents(directory)
+            released.append(f"directory {directory}")
             if not check_mode:
-                shutil.rmtree(directory)
+                remove(directory)
     return {
         "changed": bool(released),
         "released": released,
@@ -106,7 +106,11 @@ def ensure(runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool) -
 def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={"work_dir": {"type": "list", "elements": "path", "required": True}},
+        argument_spec={
+            "work_dir": {"type": "list", "elements": "path", "required": True},
+            "state": {"type": "str", "choices": ["absent"], "default": "absent"},
+            "keep_files": {"type": "bool", "default": False},
+        },
         supports_check_mode=True,
     )
     try:

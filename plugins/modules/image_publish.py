@@ -51,7 +51,6 @@ files:
   sample: {"disk.qcow2": {"sha256": "2cf24dba...", "size": 548405248}}
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -59,17 +58,14 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._digest import sha256
 
 MANIFEST = "manifest.json"
 
 
 def digest(path: str) -> t.Dict[str, t.Any]:
     """Return SHA-256 and size of a file."""
-    found = hashlib.sha256()
-    with open(path, "rb") as file:
-        for chunk in iter(lambda: file.read(1 << 20), b""):
-            found.update(chunk)
-    return {"sha256": found.hexdigest(), "size": os.path.getsize(path)}
+    return {"sha256": sha256(path), "size": os.path.getsize(path)}
 
 
 def write_manifest(directory: str, manifest: t.Mapping[str, t.Any]) -> None:

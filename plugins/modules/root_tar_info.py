@@ -97,7 +97,6 @@ missing_packages:
   returned: success
 """
 
-import hashlib
 import os
 import re
 import typing as t
@@ -109,26 +108,12 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._digest import sha256
 
 TAR_SECONDS = 1800
 _TRUNCATED = re.compile(
     r"unexpected (eof|end)|truncated|premature end|unexpected end of (file|input)", re.IGNORECASE
 )
-
-
-def sha256(path: str) -> t.Tuple[str, bytes]:
-    """Return the digest of a file and its first bytes."""
-    digest = hashlib.sha256()
-    buffer = bytearray(1 << 20)
-    view = memoryview(buffer)
-    with open(path, "rb", buffering=0) as file:
-        head = file.read(16)
-        digest.update(head)
-        count = file.readinto(buffer)
-        while count:
-            digest.update(view[:count])
-            count = file.readinto(buffer)
-    return digest.hexdigest(), head
 
 
 def check_digest(path: str, found: str, wanted: t.Optional[str]) -> None:
@@ -195,8 +180,10 @@ def inspect(runner: Runner, path: str, digest: t.Optional[str]) -> t.Dict[str, t
     """Return what the tar holds."""
     if not os.path.isfile(path):
         raise SealedRootError(f"the root tar {path} does not exist on the builder: correct the path")
-    found, head = sha256(path)
+    found = sha256(path)
     check_digest(path, found, digest)
+    with open(path, "rb") as file:
+        head = file.read(16)
     compression = _root_tar.compression(head)
     if not head:
         raise SealedRootError(f"{path} is empty: get the file again")

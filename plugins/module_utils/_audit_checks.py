@@ -1,0 +1,220 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The verdicts of an audit that need no more than what was read: pure, each a list of problems.
+
+No problem means that the check passed. A problem says what is wrong and, where it is not plain, what to
+change.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _gpt,
+    _grub_core,
+    _grub_fstest,
+    _luks_metadata,
+)
+
+# GRUB's C code makes some 240 000 iterations a second (TECH 2); a slow builder may have half of that.
+GRUB_RATE = 100_000
+CORE_MODULES = ("part_gpt", "cryptodisk", "gcry_rijndael", "gcry_sha256")
+_UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{32}\b")
+_BUILDER_DEVICE = re.compile(r"/dev/(?:loop|nbd|dm-|fuse)\w*|/dev/mapper/sealedroot\S*|/var/tmp/\S*")
+_DISK_DEVICE = re.compile(r"/dev/(?:[shv]d[a-z]+|xvd[a-z]+|nvme\d+n|mmcblk\d+)\w*")
+
+Problems = t.List[str]
+
+
+def image_format(info: t.Mapping[str, t.Any]) -> Problems:
+    """Nothing of the image lies elsewhere or in its past (``qemu-img info``)."""
+    problems = []
+    if info.get("backing-filename"):
+        problems.append(
+            f"it has the backing file {info['backing-filename']}: convert it into one file without"
+        )
+    if info.get("snapshots"):
+        problems.append(f"it has {len(info['snapshots'])} internal snapshots: delete them")
+    specific = info.get("format-specific", {}).get("data", {})
+    if specific.get("data-file"):
+        problems.append(f"its data is in another file, {specific['data-file']}")
+    if specific.get("corrupt") or info.get("dirty-flag"):
+        problems.append("it is marked as corrupt or was not closed: convert it again")
+    if info.get("encrypted"):
+        problems.append("the container format itself is encrypted, so it cannot be examined")
+    return problems
+
+
+def layout(table: t.Optional[_gpt.Table], nonzero: t.Sequence[int]) -> Problems:
+    """A GPT with an ESP at the start and one LUKS partition; *nonzero* are bytes between them."""
+    if table is None:
+        return ["it has no GPT"]
+    problems = []
+    kinds = [part.type for part in table.partitions]
+    if kinds != [_gpt.ESP_TYPE, _gpt.LUKS_TYPE]:
+        problems.append(f"it has the partitions {kinds}, not one ESP and then one LUKS partition")
+    elif table.partitions[0].offset > _gpt.MIB:
+        problems.append(f"the ESP begins at byte {table.partitions[0].offset}, not at the start")
+    if nonzero:
+        problems.append(f"there is data outside the partitions, at byte {nonzero[0]}")
+    return problems
+
+
+def header(
+    found: _luks_metadata.Header,
+    *,
+    slots: t.Mapping[int, int],
+    digest_iterations: int,
+    luks_uuid: t.Optional[str],
+) -> Problems:
+    """The LUKS header is what was asked for, and nothing that GRUB cannot read or a host could abuse."""
+    problems = _luks_metadata.findings(found)
+    if found.hash != "sha256":
+        problems.append(f"the hash is {found.hash}, not sha256")
+    if found.digest_iterations != digest_iterations:
+        problems.append(
+            f"the volume key's digest has {found.digest_iterations} iterations, not"
+            f" {digest_iterations}: force them when formatting"
+        )
+    have = {number: slot.iterations for number, slot in found.slots.items()}
+    if have != dict(slots):
+        problems.append(f"the slots and their iterations are {have}, not {dict(slots)}")
+    if found.slot_order and found.slot_order[0] != min(slots, default=0):
+        problems.append(f"GRUB tries slot {found.slot_order[0]} first: make the boot key's anew")
+    if luks_uuid and found.uuid != luks_uuid:
+        problems.append(f"the UUID is {found.uuid}, not {luks_uuid}")
+    return problems
+
+
+def grub_seconds(slot: int, *, base: float, slots: t.Mapping[int, int], digest: int) -> float:
+    """Return how long GRUB may take for a key: it computes every slot before the key's, too."""
+    total = sum(iterations + digest for number, iterations in slots.items() if number <= slot)
+    return base + total / GRUB_RATE
+
+
+def grub_opens(
+    readings: t.Mapping[str, _grub_fstest.Reading],
+    refused: _grub_fstest.Reading,
+    *,
+    slots: t.Mapping[str, int],
+    seconds: t.Mapping[str, float],
+) -> Problems:
+    """GRUB reads its configuration with each key, quickly, and not with a wrong one."""
+    problems = []
+    for name, reading in readings.items():
+        if reading.slot is None:
+            problems.append(f"GRUB cannot open it with the {name} key: {reading.said}")
+        elif reading.content is None:
+            problems.append(f"GRUB opens it but cannot read the file system: {reading.said}")
+        elif reading.slot != slots[name]:
+            problems.append(f"the {name} key opens slot {reading.slot}, not {slots[name]}")
+        elif reading.seconds > seconds[name]:
+            problems.append(
+                f"GRUB needed {reading.seconds:.1f} s for the {name} key, more than"
+                f" {seconds[name]:.1f} s: the iterations are too many"
+            )
+    if refused.slot is not None:
+        problems.append("a random key opens it")
+    return problems
+
+
+def builder_traces(text: str, words: t.Iterable[str]) -> Problems:
+    """Devices, paths and names of the builder that *text* has."""
+    found = {match.group(0) for match in _BUILDER_DEVICE.finditer(text)}
+    found |= {word for word in words if word and word in text}
+    return [f"it names {item} of the builder" for item in sorted(found)]
+
+
+def grub_cfg(text: str, *, root_uuid: str, luks_uuid: str, words: t.Sequence[str]) -> Problems:
+    """Every kernel gets its root by UUID, and nothing of the builder is named (TECH 6, row 8)."""
+    problems = builder_traces(text, words)
+    kernels = re.findall(r"^\s*linux(?:efi|16)?\s+(\S+)(.*)$", text, re.MULTILINE)
+    if not kernels:
+        problems.append("grub.cfg boots no kernel: make it in the image with grub-mkconfig")
+    for kernel, options in kernels:
+        roots = [word for word in options.split() if word.startswith("root=")]
+        if roots != [f"root=UUID={root_uuid}"]:
+            problems.append(f"{kernel} gets {roots or 'no root='}, not root=UUID={root_uuid}")
+        for word in options.split():
+            if word.startswith("rd.luks.uuid=") and not word.endswith(luks_uuid):
+                problems.append(f"{kernel} gets {word}, which is not this disk")
+        problems += [f"{kernel} gets the device {name}" for name in _DISK_DEVICE.findall(options)]
+    known = {root_uuid, luks_uuid, luks_uuid.replace("-", "")}
+    foreign = set(_UUID.findall(text.lower())) - known
+    problems += [f"grub.cfg names {uuid}, which is not in the image" for uuid in sorted(foreign)]
+    return problems
+
+
+def initrds(text: str) -> t.List[str]:
+    """Return the initramfs files that a grub.cfg loads."""
+    lines = re.findall(r"^\s*initrd(?:efi|16)?\s+(.*)$", text, re.MULTILINE)
+    return sorted({name for line in lines for name in line.split()})
+
+
+def early_config(name: str, text: str, *, luks_uuid: str) -> Problems:
+    """What GRUB does before the disk is open: ask for the passphrase of this disk, no more."""
+    problems = []
+    calls = re.findall(r"^\s*cryptomount\b(.*)$", text, re.MULTILINE)
+    plain = luks_uuid.replace("-", "")
+    if not calls:
+        problems.append(f"{name} has no cryptomount, so GRUB never asks for the passphrase")
+    for arguments in calls:
+        if arguments.split() != ["-u", plain]:
+            problems.append(
+                f"{name} says 'cryptomount{arguments}': it must be '-u {plain}', without dashes and"
+                " without a key"
+            )
+    return problems
+
+
+def esp(
+    files: t.Mapping[str, bytes], *, wanted: t.Sequence[str], luks_uuid: str, modules: t.Sequence[str]
+) -> Problems:
+    """The ESP has exactly the *wanted* files, and they unlock this disk."""
+    problems = []
+    have, want = {name.upper() for name in files}, {name.upper() for name in wanted}
+    if have - want:
+        problems.append(f"the ESP has also {', '.join(sorted(have - want))}")
+    if want - have:
+        problems.append(f"the ESP has no {', '.join(sorted(want - have))}")
+    configured = False
+    for name, data in files.items():
+        if name.upper().endswith("GRUB.CFG"):
+            text = data.decode("utf-8", "replace")
+        else:
+            core = _grub_core.parse(data)
+            if core is None or not core.config:
+                continue
+            text = core.config
+            lost = sorted({*CORE_MODULES, *modules} - core.modules)
+            if lost:
+                problems.append(f"{name} lacks the GRUB modules {', '.join(lost)}")
+        configured = True
+        problems += early_config(name, text, luks_uuid=luks_uuid)
+        problems += builder_traces(text, ())
+    if not configured:
+        problems.append("nothing on the ESP tells GRUB which disk to unlock")
+    return problems
+
+
+__all__ = (
+    "Problems",
+    "builder_traces",
+    "early_config",
+    "esp",
+    "grub_cfg",
+    "grub_opens",
+    "grub_seconds",
+    "header",
+    "image_format",
+    "initrds",
+    "layout",
+)

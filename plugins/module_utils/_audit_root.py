@@ -1,0 +1,254 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What is inside the root file system of a closed image."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _audit_checks,
+    _initrd,
+    _secret_search,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    Runner,
+    SealedRootError,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._image_tree import Node, Tree
+
+KEY_DIRECTORY = "/etc/cryptsetup-keys.d"
+# What a machine makes for itself at first boot: in an image, every clone would have the same.
+IDENTITY = (
+    ("/etc/ssh", "ssh_host_*"),
+    ("/var/lib/systemd", "random-seed"),
+    ("/var/lib/systemd", "credential.secret"),
+    ("/var/lib/dhcp", "*.lease*"),
+    ("/var/lib/dhcpcd", "*.lease*"),
+    ("/var/lib/dhcpcd", "duid"),
+    ("/var/lib/NetworkManager", "secret_key"),
+    ("/var/lib/NetworkManager", "*.lease"),
+    ("/var/lib/cloud", "instance*"),
+)
+MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
+_INITRAMFS = re.compile(r"(?:initrd|initramfs)[.-].+")
+_KERNEL = re.compile(r"vmlinu[xz]-(.+)")
+
+Problems = t.List[str]
+
+
+def filesystem(
+    superblock: t.Mapping[str, str], *, root_uuid: t.Optional[str], words: t.Sequence[str]
+) -> Problems:
+    """The file system is the one that is booted, and was unmounted properly."""
+    problems = []
+    uuid = superblock.get("Filesystem UUID", "")
+    if root_uuid and uuid != root_uuid:
+        problems.append(f"the root file system has the UUID {uuid}, not {root_uuid}")
+    if superblock.get("Filesystem state") != "clean":
+        problems.append(f"the root file system is {superblock.get('Filesystem state', 'damaged')}")
+    if "needs_recovery" in superblock.get("Filesystem features", "").split():
+        problems.append("its journal was not replayed, which GRUB cannot do: unmount it first")
+    mounted = superblock.get("Last mounted on", "<not available>")
+    if mounted not in ("<not available>", "/", "/sysroot", "/root"):
+        problems.append(
+            f"the superblock names the builder's directory {mounted}: run tune2fs -M / on it"
+        )
+    label = superblock.get("Filesystem volume name", "")
+    return problems + _audit_checks.builder_traces(label, words)
+
+
+def kernels(tree: Tree) -> t.List[str]:
+    """Return the versions of the kernels in /boot."""
+    names = (_KERNEL.fullmatch(name) for name in tree.entries("/boot"))
+    return sorted(match.group(1) for match in names if match)
+
+
+def initramfs(
+    runner: Runner,
+    tree: Tree,
+    *,
+    loaded: t.Sequence[str],
+    boot_key: bytes,
+    others: t.Mapping[str, bytes],
+) -> Problems:
+    """Every initramfs is root's alone, and holds the boot key once and no other key.
+
+    *loaded* are those that grub.cfg names.
+    """
+    problems = [f"grub.cfg loads {name}, which is not there" for name in loaded if not tree.find(name)]
+    images = {
+        name: node
+        for name, node in tree.entries("/boot").items()
+        if _INITRAMFS.fullmatch(name) and node.is_file
+    }
+    if not images:
+        problems.append("there is no initramfs in /boot")
+    for name, node in images.items():
+        if node.permissions != "0600" or node.uid != 0:
+            problems.append(
+                f"/boot/{name} has mode {node.permissions} and owner {node.uid}, not 0600 and root:"
+                " set UMASK=0077 for it"
+            )
+        path = tree.dump(node)
+        try:
+            found = _held_keys(runner, path, boot_key=boot_key, others=others)
+        except SealedRootError as exc:
+            found = [str(exc)]
+        finally:
+            _remove(path)
+        problems += [f"/boot/{name}: {problem}" for problem in found]
+    return problems
+
+
+def _remove(path: str) -> None:
+    directory, base = os.path.split(path)
+    for name in os.listdir(directory):
+        if name == base or name.startswith(f"{base}."):
+            os.unlink(os.path.join(directory, name))
+
+
+def _held_keys(
+    runner: Runner, path: str, *, boot_key: bytes, others: t.Mapping[str, bytes]
+) -> Problems:
+    """Search one initramfs; a key may be in any of the files that it is unpacked into."""
+    problems: Problems = []
+    count = 0
+    needles = {"boot": boot_key, **{f"other {name}": key for name, key in others.items()}}
+    for part in _initrd.unpack(runner, path):
+        handle = os.open(part, os.O_RDONLY)
+        try:
+            size = os.fstat(handle).st_size
+            found = _secret_search.offsets(handle, needles, [(0, size)])
+        finally:
+            os.close(handle)
+        places = found.pop("boot", [])
+        count += len(places)
+        for entry in _initrd.holders(part, places):
+            if entry is None or entry.size != len(boot_key):
+                problems.append("the boot key is not a file of its own")
+            elif entry.mode & 0o077 or entry.uid != 0:
+                problems.append(f"{entry.name} can be read by others than root: make it 0400")
+        problems += [f"the {label[len('other ') :]} is in it" for label in found]
+    if count != 1:
+        problems.append(
+            f"it holds the boot key {count} times, not once: "
+            + ("the machine would ask a second time" if count == 0 else "remove the copies")
+        )
+    return problems
+
+
+def key_files(
+    tree: Tree, crypttab: t.Sequence[t.Sequence[str]], *, keys: t.Mapping[str, bytes]
+) -> Problems:
+    """The key file is root's alone and is the boot key, and stays so when the initramfs is rebuilt."""
+    problems = []
+    directory = tree.find(KEY_DIRECTORY)
+    if directory and (directory.permissions, directory.uid) != ("0700", 0):
+        problems.append(f"{KEY_DIRECTORY} has mode {directory.permissions}, not 0700 and root's")
+    paths = {f"{KEY_DIRECTORY}/{name}" for name in tree.entries(KEY_DIRECTORY)}
+    paths |= {row[2] for row in crypttab if len(row) > 2 and row[2] not in ("none", "-")}
+    if not paths:
+        problems.append("there is no key file, so the initramfs cannot be rebuilt with one")
+    for path in sorted(paths):
+        node = tree.find(path)
+        if node is None or not node.is_file:
+            problems.append(f"the key file {path} is not there")
+            continue
+        if node.permissions not in ("0400", "0600") or node.uid != 0:
+            problems.append(f"{path} has mode {node.permissions} and owner {node.uid}, not 0400 and root")
+        content = tree.read(node)
+        others = [name for name, key in keys.items() if name != "boot key" and key in content]
+        problems += [f"{path} holds the {name}" for name in others]
+        if not others and content != keys["boot key"]:
+            problems.append(f"{path} is not the boot key (a newline at its end counts)")
+    if tree.entries("/etc/initramfs-tools") and umask(tree) not in ("0077", "077"):
+        problems.append("UMASK=0077 is not set in /etc/initramfs-tools/conf.d: a rebuild leaks the key")
+    return problems
+
+
+def umask(tree: Tree) -> t.Optional[str]:
+    """Return the last UMASK that initramfs-tools reads."""
+    top = "/etc/initramfs-tools"
+    names = sorted(name for name in tree.entries(f"{top}/conf.d") if "~" not in name)
+    value = None
+    for path in [f"{top}/initramfs.conf", *(f"{top}/conf.d/{name}" for name in names)]:
+        text = tree.text(path) or ""
+        for match in re.finditer(r"^\s*UMASK=['\"]?(\d+)", text, re.MULTILINE):
+            value = match.group(1)
+    return value
+
+
+def table(text: t.Optional[str]) -> t.List[t.List[str]]:
+    """Return the fields of fstab(5) or crypttab(5)."""
+    lines = (line.strip() for line in (text or "").splitlines())
+    return [line.split() for line in lines if line and not line.startswith("#")]
+
+
+def mounts(
+    fstab: t.Sequence[t.Sequence[str]],
+    crypttab: t.Sequence[t.Sequence[str]],
+    *,
+    known: t.Mapping[str, t.Container[str]],
+) -> Problems:
+    """fstab and crypttab name only what is in the image; *known* has the values of each tag."""
+    problems = []
+    mapped = {f"/dev/mapper/{row[0]}" for row in crypttab}
+    for name, rows, field in (("fstab", fstab, 0), ("crypttab", crypttab, 1)):
+        for row in rows:
+            source = row[field] if len(row) > field else ""
+            tag, equals, value = source.partition("=")
+            by = re.fullmatch(r"/dev/disk/by-(uuid|label|partuuid|partlabel)/(.+)", source)
+            if by:
+                tag, equals, value = by.group(1).upper(), "=", by.group(2)
+            value = value.strip('"')
+            if equals and tag in known:
+                if (value if "LABEL" in tag else value.lower()) not in known[tag]:
+                    problems.append(f"{name} names {source}, which is not in the image")
+            elif source.startswith("/dev/") and source not in mapped:
+                problems.append(f"{name} names the device {source}: use a UUID")
+    if not any(len(row) > 1 and row[1] == "/" for row in fstab):
+        problems.append("fstab has no line for /")
+    return problems
+
+
+def identity(tree: Tree) -> Problems:
+    """Nothing in the image is one machine's own, so that clones differ (TECH 6, row 12)."""
+    problems = []
+    for directory, pattern in IDENTITY:
+        names = sorted(tree.entries(directory))
+        found = fnmatch.filter(names, pattern)
+        problems += [f"{directory}/{name} would be the same in every clone: remove it" for name in found]
+    for path in MACHINE_IDS:
+        if not _is_reset(tree, tree.find(path)):
+            problems.append(f"{path} is set, so every clone would be the same machine: empty it")
+    return problems
+
+
+def _is_reset(tree: Tree, node: t.Optional[Node]) -> bool:
+    if node is None:
+        return True
+    return node.is_file and tree.read(node).strip() in (b"", b"uninitialized")
+
+
+__all__ = (
+    "IDENTITY",
+    "KEY_DIRECTORY",
+    "filesystem",
+    "identity",
+    "initramfs",
+    "kernels",
+    "key_files",
+    "mounts",
+    "table",
+    "umask",
+)

@@ -1,0 +1,73 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Which package brings which tool on a builder, by the family of its distribution: the one table."""
+
+from __future__ import annotations
+
+import typing as t
+
+FAMILIES = ("debian", "fedora", "suse", "arch")
+# Tool or firmware: its package in each of the families; an empty name is one that the family lacks.
+_PACKAGES = {
+    "blkid": ("util-linux", "util-linux", "util-linux", "util-linux"),
+    "bwrap": ("bubblewrap", "bubblewrap", "bubblewrap", "bubblewrap"),
+    "cryptsetup": ("cryptsetup-bin", "cryptsetup", "cryptsetup", "cryptsetup"),
+    "debugfs": ("e2fsprogs", "e2fsprogs", "e2fsprogs", "e2fsprogs"),
+    "dumpe2fs": ("e2fsprogs", "e2fsprogs", "e2fsprogs", "e2fsprogs"),
+    "firmware": ("ovmf", "edk2-ovmf", "qemu-ovmf-x86_64", "edk2-ovmf"),
+    "fstrim": ("util-linux", "util-linux-core", "util-linux", "util-linux"),
+    "grub-fstest": ("grub-common", "grub2-tools-extra", "grub2", "grub"),
+    "gzip": ("gzip", "gzip", "gzip", "gzip"),
+    "losetup": ("mount", "util-linux-core", "util-linux", "util-linux"),
+    "mcopy": ("mtools", "mtools", "mtools", "mtools"),
+    "mkfs.ext4": ("e2fsprogs", "e2fsprogs", "e2fsprogs", "e2fsprogs"),
+    "mkfs.vfat": ("dosfstools", "dosfstools", "dosfstools", "dosfstools"),
+    "mmdebstrap": ("mmdebstrap", "mmdebstrap", "", ""),
+    "qemu-img": ("qemu-utils", "qemu-img", "qemu-img", "qemu-img"),
+    "qemu-storage-daemon": ("qemu-system-common", "qemu-img", "qemu-img", "qemu-storage-daemon"),
+    "qemu-system-x86_64": (
+        *("qemu-system-x86", "qemu-system-x86-core", "qemu-x86", "qemu-system-x86"),
+    ),
+    "sfdisk": ("fdisk", "util-linux", "util-linux", "util-linux"),
+    "tar": ("tar", "tar", "tar", "tar"),
+    "umount": ("mount", "util-linux-core", "util-linux", "util-linux"),
+    "xz": ("xz-utils", "xz", "xz", "xz"),
+    "zstd": ("zstd", "zstd", "zstd", "zstd"),
+}
+# Code and variable store of a UEFI firmware for x86_64: Debian, Fedora, SUSE, Arch.
+FIRMWARE = (
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+    ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
+    ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
+    ("/usr/share/qemu/ovmf-x86_64-code.bin", "/usr/share/qemu/ovmf-x86_64-vars.bin"),
+    ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
+)
+
+
+def builder_family(os_release: t.Mapping[str, str]) -> str:
+    """Return the family of a builder whose package names are known, or an empty string."""
+    ids = {os_release.get("ID", ""), *os_release.get("ID_LIKE", "").split()}
+    for family, members in (
+        ("debian", {"debian", "ubuntu"}),
+        ("fedora", {"fedora", "rhel", "centos"}),
+        ("suse", {"suse", "opensuse", "sles"}),
+        ("arch", {"arch"}),
+    ):
+        if ids & members:
+            return family
+    return ""
+
+
+def package(family: str, tool: str) -> str:
+    """Return the package that brings *tool* (or ``firmware``); empty when it is not known."""
+    names = _PACKAGES.get(tool)
+    return names[FAMILIES.index(family)] if names and family in FAMILIES else ""
+
+
+__all__ = ("FAMILIES", "FIRMWARE", "builder_family", "package")

@@ -1,0 +1,319 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: builder_info
+short_description: Whether a machine can build encrypted images
+description:
+  - Looks at the tools, the backends, the free space, what an interrupted build has left, and the image that
+    is there already, in one call.
+author: The sealedroot.image authors (@sealedroot)
+extends_documentation_fragment:
+  - sealedroot.image._attributes
+  - sealedroot.image._attributes.info
+options:
+  tools:
+    description: The programs that are needed; alternatives are separated by C(|), Debian's name first.
+    type: list
+    elements: str
+    default: []
+  firmware:
+    description: Whether a UEFI firmware for virtual machines is needed.
+    type: bool
+    default: false
+  backend:
+    description: The backend that is wanted.
+    type: str
+    choices: [auto, dm_crypt, userspace]
+    default: auto
+  work_dir:
+    description: The directory of the build.
+    type: path
+    required: true
+  output_dir:
+    description: The directory that the image is published as.
+    type: path
+    required: true
+  needed_bytes:
+    description:
+      - The space that the build needs in the file system of O(work_dir), and again in the one of
+        O(output_dir). It counts once for both when they are the same file system.
+    type: int
+    default: 0
+"""
+
+EXAMPLES = r"""
+- name: Look at the builder
+  sealedroot.image.builder_info:
+    tools: [cryptsetup, grub-fstest|grub2-fstest]
+    work_dir: /var/tmp/sealedroot/web-1
+    output_dir: /srv/images/web-1
+"""
+
+RETURN = r"""
+tools:
+  description: The path of each program, by the first of its names; empty for one that is not there.
+  type: dict
+  returned: success
+missing_tools:
+  description: The programs that are not there.
+  type: list
+  elements: str
+  returned: success
+missing_packages:
+  description: The packages that bring them, where their names are known.
+  type: list
+  elements: str
+  returned: success
+problems:
+  description: What keeps the machine from building besides missing packages, a sentence each.
+  type: list
+  elements: str
+  returned: success
+backend:
+  description: The backend that a build would use; empty when none works.
+  type: str
+  returned: success
+backend_reason:
+  description: Why.
+  type: str
+  returned: success
+family:
+  description: The family of the builder's distribution (V(debian), V(fedora), V(suse), V(arch) or empty).
+  type: str
+  returned: success
+architecture:
+  description: The architecture, in the words of uname(1).
+  type: str
+  returned: success
+kernel:
+  description: The release of the running kernel.
+  type: str
+  returned: success
+firmware:
+  description: The UEFI firmware for virtual machines that was found, as C(code) and C(vars); else empty.
+  type: dict
+  returned: success
+work_dir:
+  description:
+    - What the file system of O(work_dir) offers, as C(free_bytes), C(holes) (sparse files) and C(direct_io).
+  type: dict
+  returned: success
+leftovers:
+  description: What an interrupted build still holds, or left on disk.
+  type: list
+  elements: str
+  returned: success
+output:
+  description:
+    - The image that is there, as C(exists), C(manifest), C(files), which says for each file that the manifest
+      lists whether it is still the same, and C(intact), whether all of them are.
+  type: dict
+  returned: success
+"""
+
+import json
+import mmap
+import os
+import tempfile
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _backend,
+    _build_holds,
+    _root_tar,
+    _tools,
+    _work_dir,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    MissingToolError,
+    ModuleRunner,
+    Runner,
+    SealedRootError,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._digest import sha256
+
+MIB = 1 << 20
+
+
+def find_tools(runner: Runner, wanted: t.Iterable[str]) -> t.Dict[str, str]:
+    """Return the path of each tool by its first name; empty when no alternative is there."""
+    found = {}
+    for names in wanted:
+        first = names.split("|")[0]
+        try:
+            found[first] = runner.find(*names.split("|"))
+        except MissingToolError:
+            found[first] = ""
+    return found
+
+
+def is_same(path: str, entry: t.Mapping[str, t.Any]) -> bool:
+    """Say whether a file is as the manifest has it; the size is the quick answer."""
+    regular = os.path.isfile(path) and not os.path.islink(path)
+    return regular and os.path.getsize(path) == entry["size"] and sha256(path) == entry["sha256"]
+
+
+def read_output(directory: str) -> t.Dict[str, t.Any]:
+    """Say what is published in *directory*."""
+    nothing = {"exists": os.path.lexists(directory), "manifest": None, "files": {}, "intact": False}
+    try:
+        with open(os.path.join(directory, "manifest.json"), encoding="utf-8") as file:
+            manifest = json.load(file)
+        files = {
+            name: is_same(os.path.join(directory, os.path.basename(name)), entry)
+            for name, entry in manifest["files"].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return nothing
+    intact = bool(files) and all(files.values())
+    return {**nothing, "manifest": manifest, "files": files, "intact": intact}
+
+
+def nearest(path: str) -> str:
+    """Return the nearest directory to *path* that is there."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path) or "."
+    return path
+
+
+def file_system(path: str) -> t.Dict[str, t.Any]:
+    """Ask what the file system offers where *path* is or will be, with a file that has no name."""
+    directory = nearest(path)
+    usage = os.statvfs(directory)
+    facts = {"free_bytes": usage.f_bavail * usage.f_frsize, "holes": False, "direct_io": False}
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            os.ftruncate(file.fileno(), MIB)
+            os.pwrite(file.fileno(), b"x" * mmap.PAGESIZE, 0)
+            facts["holes"] = os.fstat(file.fileno()).st_blocks * 512 < MIB
+            facts["direct_io"] = _reads_directly(file.fileno())
+    except OSError:
+        pass  # a read-only file system, which has no room either
+    return facts
+
+
+def _reads_directly(handle: int) -> bool:
+    try:
+        direct = os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_DIRECT)
+    except OSError:
+        return False
+    try:
+        # Anonymous memory is aligned, as direct I/O wants it.
+        with mmap.mmap(-1, mmap.PAGESIZE) as page:
+            return os.readv(direct, [page]) == mmap.PAGESIZE
+    except OSError:
+        return False
+    finally:
+        os.close(direct)
+
+
+def place_problems(work_dir: str, output_dir: str, needed: int) -> t.List[str]:
+    """Say what is wrong with the places of the build and of the image."""
+    problems = []
+    try:
+        _work_dir.check(work_dir)
+        if not _build_holds.find(work_dir).any():
+            _work_dir.check_contents(work_dir)
+    except SealedRootError as exc:
+        problems.append(f"{exc}.")
+    facts = file_system(work_dir)
+    if not facts["holes"]:
+        problems.append(
+            f"The file system of {work_dir} keeps no sparse files or is read-only: set image_work_dir to"
+            " a directory on ext4, XFS, Btrfs or tmpfs."
+        )
+    devices = set()
+    for path in (work_dir, output_dir):
+        device = os.stat(nearest(path)).st_dev
+        free = file_system(path)["free_bytes"]
+        if device not in devices and free < needed:
+            problems.append(
+                f"{path} has room for {free // MIB} MiB, and the build needs {needed // MIB} MiB: free"
+                " some, or choose another directory."
+            )
+        devices.add(device)
+    return problems
+
+
+def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+    """Look at the builder."""
+    os_release = ""
+    if os.path.exists("/etc/os-release"):
+        with open("/etc/os-release", encoding="utf-8") as file:
+            os_release = file.read()
+    family = _tools.builder_family(_root_tar.parse_os_release(os_release))
+    tools = find_tools(runner, params["tools"])
+    missing = [tool for tool, path in tools.items() if not path]
+    firmware = next((pair for pair in _tools.FIRMWARE if all(map(os.path.exists, pair))), None)
+    wanted = missing + (["firmware"] if params["firmware"] and not firmware else [])
+    packages = {tool: _tools.package(family, tool) for tool in wanted}
+    problems = []
+    unknown = [tool for tool, package in packages.items() if not package]
+    if unknown:
+        names = ", ".join(unknown).replace("firmware", "a UEFI firmware for virtual machines (OVMF)")
+        problems.append(f"The builder lacks {names}: install what brings it.")
+    if os.geteuid() != 0:
+        problems.append("Building needs root on the builder: connect as root.")
+    backend, reason = "", "not looked at: tools are missing"
+    if not missing:
+        try:
+            chosen, reason = _backend.choose(runner, params["backend"])
+            backend = chosen.name
+        except SealedRootError as exc:
+            reason = str(exc)
+            problems.append(f"No backend opens LUKS here: {exc}.")
+    work_dir = os.path.normpath(params["work_dir"])
+    problems += place_problems(work_dir, params["output_dir"], params["needed_bytes"])
+    leftovers = _build_holds.find(work_dir).describe()
+    if os.path.isdir(work_dir):
+        leftovers.append(f"directory {work_dir}")
+    return {
+        "tools": tools,
+        "missing_tools": missing,
+        "missing_packages": sorted({package for package in packages.values() if package}),
+        "problems": problems,
+        "backend": backend,
+        "backend_reason": reason,
+        "family": family,
+        "architecture": os.uname().machine,
+        "kernel": os.uname().release,
+        "firmware": {"code": firmware[0], "vars": firmware[1]} if firmware else {},
+        "work_dir": file_system(work_dir),
+        "leftovers": leftovers,
+        "output": read_output(params["output_dir"]),
+    }
+
+
+def main() -> t.NoReturn:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "tools": {"type": "list", "elements": "str", "default": []},
+            "firmware": {"type": "bool", "default": False},
+            "backend": {
+                "type": "str",
+                "choices": ["auto", "dm_crypt", "userspace"],
+                "default": "auto",
+            },
+            "work_dir": {"type": "path", "required": True},
+            "output_dir": {"type": "path", "required": True},
+            "needed_bytes": {"type": "int", "default": 0},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        info = look(ModuleRunner(module), module.params)
+    except SealedRootError as exc:
+        module.fail_json(msg=str(exc))
+    module.exit_json(changed=False, **info)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: image_audit
+short_description: Prove a closed image without booting it
+description:
+  - Examines a finished image file, opened read-only, and fails when it is not what a sealed image must be.
+    Every check has a name and a verdict, and all of them are made before the module fails.
+  - GRUB's own code opens the disk with each key and refuses a wrong one; the LUKS header is exactly as asked
+    for; each initramfs holds the boot key once; no key lies in the clear; nothing of the builder, and nothing
+    that clones must not share, is in the image.
+  - Needs nothing of the build that made the image, no loop device, no device-mapper and no mount.
+  - Reads C(ext4) root file systems in LUKS1 containers.
+author: The sealedroot.image authors (@sealedroot)
+extends_documentation_fragment:
+  - sealedroot.image._attributes.INFO
+requirements:
+  - cryptsetup, debugfs and e2fsck, grub-fstest or grub2-fstest, mtools, qemu-img, qemu-storage-daemon, sfdisk
+  - zstd, gzip, xz or lz4, whatever the initramfs is compressed with
+options:
+  path:
+    description: The image file, raw or of any format that C(qemu-img) knows. It is never written.
+    type: path
+    required: true
+  keys:
+    description: Files with the keys that must open the image, without a newline at their end.
+    type: dict
+    required: true
+    suboptions:
+      boot:
+        description: The key in slot 0, which is in the initramfs.
+        type: path
+        required: true
+      recovery:
+        description: The owner's key, in slot 1.
+        type: path
+  dead_key_files:
+    description: Files with keys that must not open the image any more and must not be anywhere in it.
+    type: list
+    elements: path
+    default: []
+  markers:
+    description:
+      - Strings of at least 8 bytes that the source's files contain. None may be found in the image file, as
+        that would be plain text of the root.
+    type: list
+    elements: str
+    default: []
+  builder_words:
+    description: Names of the builder, such as its work directory, that no configuration in the image may have.
+    type: list
+    elements: str
+    default: []
+  expected:
+    description: What the image must be; what is left out is only compared within the image.
+    type: dict
+    default: {}
+    suboptions:
+      luks_uuid:
+        description: The UUID of the LUKS header.
+        type: str
+      root_uuid:
+        description: The UUID of the root file system.
+        type: str
+      slots:
+        description:
+          - The iterations of each key slot that is in use. The default is 1000 for the slot of each of O(keys).
+        type: dict
+      digest_iterations:
+        description: The iterations of the volume key's digest, which GRUB computes for each slot that it tries.
+        type: int
+        default: 1000
+      esp_files:
+        description: Every file on the EFI system partition.
+        type: list
+        elements: str
+        default: [EFI/BOOT/BOOTX64.EFI]
+      grub_seconds:
+        description:
+          - How long GRUB may take to open the disk and read a file, in seconds. The time that the iterations
+            of O(expected.slots) take is added.
+        type: float
+        default: 2.0
+  work_dir:
+    description:
+      - A directory on a tmpfs, for what has to be extracted. It is removed afterwards.
+      - The default is C(/dev/shm) or C(/run).
+    type: path
+"""
+
+EXAMPLES = r"""
+- name: Prove an image
+  sealedroot.image.image_audit:
+    path: out/web-1/disk.qcow2
+    keys:
+      boot: out/web-1/boot.key
+      recovery: out/web-1/recovery.key
+    expected:
+      slots: {"0": 1000, "1": 600000}
+"""
+
+RETURN = r"""
+checks:
+  description: Every check, in the order in which they were made; also returned on failure.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    name:
+      description: The name of the check.
+      type: str
+      sample: build_key_dead
+    verdict:
+      description: V(ok) or V(failed).
+      type: str
+    detail:
+      description: What was seen.
+      type: str
+facts:
+  description: What was found out on the way; also returned on failure, as far as it got.
+  type: dict
+  returned: always
+  contains:
+    format:
+      description: The format of the image file.
+      type: str
+    luks_uuid:
+      description: The UUID of the LUKS header.
+      type: str
+    luks_type:
+      description: V(luks1) or V(luks2).
+      type: str
+    header_sha256:
+      description: SHA-256 of the LUKS header with all key slots.
+      type: str
+    slots:
+      description: The iterations of each key slot that is in use.
+      type: dict
+      sample: {"0": 1000, "1": 1000}
+    root_uuid:
+      description: The UUID of the root file system.
+      type: str
+    grub_seconds:
+      description: How long GRUB's code took to open the disk and read its configuration, for each key.
+      type: dict
+      sample: {"boot": 0.03}
+    kernels:
+      description: The versions of the kernels in the image.
+      type: list
+      elements: str
+seconds:
+  description: How long each check took.
+  type: dict
+  returned: always
+"""
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils import _audit
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    ModuleRunner,
+    SealedRootError,
+)
+
+
+def read_key(path: str) -> bytes:
+    """Return a key that GRUB can be given: it stops reading at a newline (TECH 1.1)."""
+    try:
+        with open(path, "rb") as handle:
+            key = handle.read(8193)
+    except OSError as exc:
+        raise SealedRootError(f"the key file {path} cannot be read: {exc.strerror}") from exc
+    if not 8 <= len(key) <= 254 or any(byte < 0x20 or byte > 0x7E for byte in key):
+        raise SealedRootError(
+            f"the key in {path} cannot be typed at GRUB: it must be 8 to 254 printable ASCII characters"
+            " without a newline"
+        )
+    return key
+
+
+def subject(params: t.Mapping[str, t.Any]) -> _audit.Subject:
+    """Turn the options into what is to be examined."""
+    if not os.path.isfile(params["path"]):
+        raise SealedRootError(f"{params['path']} is not a file: give the image to examine")
+    short = [marker for marker in params["markers"] if len(marker.encode()) < 8]
+    if short:
+        raise SealedRootError(f"the marker '{short[0]}' is shorter than 8 bytes: chance would find it")
+    expected = params["expected"]
+    paths = {name: path for name, path in params["keys"].items() if path}
+    slots = {_audit.SLOTS[name]: 1000 for name in paths}
+    if expected["slots"]:
+        try:
+            slots = {int(slot): int(count) for slot, count in expected["slots"].items()}
+        except ValueError:
+            raise SealedRootError("expected.slots must have numbers: slot and iterations") from None
+    return _audit.Subject(
+        path=os.path.abspath(params["path"]),
+        key_files=paths,
+        keys={name: read_key(path) for name, path in paths.items()},
+        dead_key_files=tuple(params["dead_key_files"]),
+        dead_keys=tuple(read_key(path) for path in params["dead_key_files"]),
+        markers=tuple(params["markers"]),
+        builder_words=tuple(params["builder_words"]),
+        luks_uuid=expected["luks_uuid"],
+        root_uuid=expected["root_uuid"],
+        slots=slots,
+        digest_iterations=expected["digest_iterations"],
+        esp_files=tuple(expected["esp_files"]),
+        grub_seconds=expected["grub_seconds"],
+        work_dir=params["work_dir"],
+    )
+
+
+def main() -> t.NoReturn:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "keys": {
+                "type": "dict",
+                "required": True,
+                "no_log": False,
+                "options": {
+                    "boot": {"type": "path", "required": True},
+                    "recovery": {"type": "path"},
+                },
+            },
+            "dead_key_files": {"type": "list", "elements": "path", "default": [], "no_log": False},
+            "markers": {"type": "list", "elements": "str", "default": []},
+            "builder_words": {"type": "list", "elements": "str", "default": []},
+            "expected": {
+                "type": "dict",
+                "default": {},
+                "options": {
+                    "luks_uuid": {"type": "str"},
+                    "root_uuid": {"type": "str"},
+                    "slots": {"type": "dict"},
+                    "digest_iterations": {"type": "int", "default": 1000},
+                    "esp_files": {
+                        "type": "list",
+                        "elements": "str",
+                        "default": ["EFI/BOOT/BOOTX64.EFI"],
+                    },
+                    "grub_seconds": {"type": "float", "default": 2.0},
+                },
+            },
+            "work_dir": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    report = _audit.Report()
+    try:
+        _audit.examine(ModuleRunner(module), subject(module.params), report)
+    except SealedRootError as exc:
+        module.fail_json(msg=str(exc), **report.outcome())
+    failed = report.failed()
+    if failed:
+        reasons = "; ".join(f"{check.name}: {check.detail}" for check in failed)
+        module.fail_json(
+            msg=f"{module.params['path']} must not be used, {len(failed)} checks failed: {reasons}",
+            **report.outcome(),
+        )
+    module.exit_json(changed=False, **report.outcome())
+
+
+if __name__ == "__main__":
+    main()

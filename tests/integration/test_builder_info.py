@@ -1,0 +1,119 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""builder_info on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import typing as t
+
+import pytest
+
+Module = t.Callable[..., dict[str, t.Any]]
+
+
+@pytest.fixture
+def base() -> t.Iterator[pathlib.Path]:
+    done = subprocess.run(
+        ["mktemp", "-d", "/var/tmp/test_builder.XXXXXX"], check=True, capture_output=True, text=True
+    )
+    path = pathlib.Path(done.stdout.strip())
+    yield path
+    shutil.rmtree(path)
+
+
+def test_this_builder(base: pathlib.Path, real_module: Module) -> None:
+    info = real_module(
+        "builder_info",
+        tools=["cryptsetup", "no-such-grub-fstest|grub-fstest|grub2-fstest", "losetup"],
+        work_dir=str(base / "work"),
+        output_dir=str(base / "out"),
+        needed_bytes=1 << 20,
+    )
+    assert info["changed"] is False
+    assert info["problems"] == []
+    assert info["missing_tools"] == []
+    assert pathlib.Path(info["tools"]["no-such-grub-fstest"]).name.endswith("-fstest")
+    assert info["backend"] in ("dm_crypt", "userspace")
+    assert info["backend_reason"]
+    assert info["architecture"] == os.uname().machine
+    assert info["leftovers"] == []
+    assert info["output"] == {"exists": False, "manifest": None, "files": {}, "intact": False}
+    assert info["work_dir"]["holes"] is True
+    assert abs(info["work_dir"]["free_bytes"] - shutil.disk_usage(base).free) < 1 << 30
+    assert list(base.iterdir()) == []
+
+
+def test_problems_are_named(base: pathlib.Path, real_module: Module) -> None:
+    info = real_module(
+        "builder_info",
+        tools=["no-such-tool"],
+        work_dir=str(base / "work"),
+        output_dir=str(base / "out"),
+        needed_bytes=1 << 60,
+    )
+    assert info["missing_tools"] == ["no-such-tool"]
+    assert info["backend"] == ""
+    lacks, room = info["problems"]
+    assert lacks == "The builder lacks no-such-tool: install what brings it."
+    # Both directories are on one file system: one sentence.
+    assert room.startswith(f"{base}/work has room for ")
+
+
+def test_bad_work_directories(base: pathlib.Path, real_module: Module) -> None:
+    def problems(path: pathlib.Path) -> list[str]:
+        info = real_module("builder_info", work_dir=str(path), output_dir=str(base / "out"))
+        assert not info.get("failed"), info["msg"]
+        return t.cast("list[str]", info["problems"])
+
+    (base / "data").mkdir()
+    (base / "data" / "thesis.txt").touch()
+    assert "which no build made" in problems(base / "data")[0]
+    (base / "link").symlink_to("data")
+    assert "symbolic link" in problems(base / "link" / "web")[0]
+    assert "cannot be the directory" in problems(pathlib.Path("/usr/web"))[0]
+    assert any("no sparse files or is read-only" in it for it in problems(pathlib.Path("/proc/x")))
+
+
+def test_leftovers(base: pathlib.Path, real_module: Module) -> None:
+    work = base / "work"
+    (work / "private").mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", work / "private"], check=True)
+    try:
+        info = real_module("builder_info", work_dir=f"{work}/", output_dir=str(base / "out"))
+    finally:
+        subprocess.run(["umount", work / "private"], check=True)
+    assert info["leftovers"] == [f"mount {work}/private (tmpfs)", f"directory {work}"]
+    assert info["problems"] == []
+
+
+def test_the_image_that_is_there(base: pathlib.Path, real_module: Module) -> None:
+    output = base / "web-1"
+    output.mkdir()
+
+    def look() -> dict[str, t.Any]:
+        info = real_module("builder_info", work_dir=str(base / "w"), output_dir=str(output))
+        return t.cast("dict[str, t.Any]", info["output"])
+
+    assert look() == {"exists": True, "manifest": None, "files": {}, "intact": False}
+    (output / "disk.qcow2").write_bytes(b"image")
+    entry = {"sha256": hashlib.sha256(b"image").hexdigest(), "size": 5}
+    manifest = {"inputs": {"a": 1}, "files": {"disk.qcow2": entry}}
+    (output / "manifest.json").write_text(json.dumps(manifest))
+    found = look()
+    assert found["manifest"] == manifest
+    assert found["intact"] is True
+    (output / "disk.qcow2").write_bytes(b"imagf")
+    assert look()["files"] == {"disk.qcow2": False}
+    assert look()["intact"] is False
+    (output / "disk.qcow2").unlink()
+    assert look()["intact"] is False
+    for text in ("", "[]", '{"files": []}', '{"files": {"x": 1}}', "\xff"):
+        (output / "manifest.json").write_text(text, encoding="latin-1")
+        assert look() == {"exists": True, "manifest": None, "files": {}, "intact": False}

@@ -1,0 +1,235 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""root_tar_info on tars that GNU tar and Python write."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pathlib
+import struct
+import subprocess
+import tarfile
+import typing as t
+
+import pytest
+
+Module = t.Callable[..., dict[str, t.Any]]
+
+
+def elf(machine: int) -> bytes:
+    return b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HH", 3, machine) + bytes(100)
+
+
+@pytest.fixture
+def root(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A small root: enough to be one, with a merged /usr."""
+    path = tmp_path / "root"
+    for folder in ("usr/bin", "usr/sbin", "usr/lib/grub/x86_64-efi", "boot", "etc", "var/log"):
+        (path / folder).mkdir(parents=True)
+    for folder in ("bin", "sbin", "lib"):
+        (path / folder).symlink_to(f"usr/{folder}")
+    (path / "usr/bin/dash").write_bytes(elf(0x3E))
+    (path / "usr/bin/sh").symlink_to("dash")
+    (path / "usr/lib/os-release").write_text('ID=debian\nVERSION_ID="12"\nNAME=\'Debian\'\n')
+    (path / "etc/os-release").symlink_to("../usr/lib/os-release")
+    for tool in ("bin/grub-mkimage", "sbin/grub-mkconfig", "sbin/update-initramfs"):
+        (path / "usr" / tool).touch()
+    (path / "usr/sbin/cryptsetup").touch()
+    (path / "usr/lib/grub/x86_64-efi/normal.mod").touch()
+    hooks = path / "usr/share/initramfs-tools/hooks"
+    hooks.mkdir(parents=True)
+    (hooks / "cryptroot").touch()
+    for version in ("6.1.0-9-amd64", "6.1.0-10-amd64"):
+        (path / f"usr/lib/modules/{version}").mkdir(parents=True)
+    (path / "boot/vmlinuz-6.1.0-10-amd64").write_bytes(b"MZ")
+    return path
+
+
+def pack(root: pathlib.Path, target: pathlib.Path, *options: str, what: str = ".") -> str:
+    subprocess.run(["tar", *options, "-C", root, "-caf", target, what], check=True)
+    return str(target)
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz", "tar.xz", "tar.zst"])
+def test_each_compression(
+    suffix: str, root: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    path = pack(root, tmp_path / f"r.{suffix}")
+    digest = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+    info = real_module("root_tar_info", path=path, digest=f"sha256:{digest.upper()}")
+    assert not info.get("failed"), info["msg"]
+    assert info["changed"] is False
+    assert info["sha256"] == digest
+    assert info["compression"] == {"gz": "gzip", "zst": "zstd", "tar": "none"}.get(
+        suffix.rpartition(".")[2], "xz"
+    )
+    assert info["entries"] == sum(1 for _ in root.rglob("*")) + 1
+    assert info["architecture"] == "x86_64"
+    assert info["os_release"] == {"ID": "debian", "VERSION_ID": "12", "NAME": "Debian"}
+    assert info["family"] == "debian"
+    assert info["kernels"] == ["6.1.0-10-amd64"]
+    assert info["has"]["grub_platforms"] == ["x86_64-efi"]
+    assert info["has"]["cryptsetup_initramfs"] is True
+    assert info["has"]["python3"] is False
+    assert info["missing_packages"] == []
+
+
+def test_names_without_a_dot(
+    root: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    path = tmp_path / "r.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name in sorted(os.listdir(root)):
+            tar.add(root / name, name)
+    info = real_module("root_tar_info", path=str(path))
+    assert info["architecture"] == "x86_64"
+    assert info["kernels"] == ["6.1.0-10-amd64"]
+
+
+def test_what_is_missing_is_named(
+    root: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    (root / "usr/bin/dash").write_bytes(elf(0xB7))
+    for name in ("usr/bin/grub-mkimage", "boot/vmlinuz-6.1.0-10-amd64", "usr/sbin/update-initramfs"):
+        (root / name).unlink()
+    (root / "usr/share/initramfs-tools/hooks/cryptroot").unlink()
+    info = real_module("root_tar_info", path=pack(root, tmp_path / "r.tar"))
+    assert info["architecture"] == "aarch64"
+    assert info["missing_packages"] == [
+        *("linux-image-arm64", "grub-efi-arm64", "initramfs-tools", "cryptsetup-initramfs"),
+    ]
+
+
+def test_the_estimate_is_near_what_ext4_takes(
+    root: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    many = root / "usr/share/many"
+    many.mkdir()
+    for number in range(3000):
+        (many / f"a-name-of-a-common-length-{number}").write_bytes(b"x" * (number * 7 % 9000))
+    os.link(root / "usr/bin/dash", root / "usr/bin/dash-too")
+    (root / "usr/lib/data").write_bytes(bytes(1 << 20))
+    (root / "usr/lib/link").hardlink_to(root / "usr/lib/data")
+    with (root / "var/log/lastlog").open("wb") as file:
+        file.truncate(1 << 40)
+        file.seek(1 << 30)
+        file.write(b"x" * 10000)
+    path = pack(root, tmp_path / "r.tar", "--sparse")
+    estimate = real_module("root_tar_info", path=path)["unpacked_bytes"]
+    seen, real = set(), 0
+    for item in [root, *root.rglob("*")]:
+        info = item.lstat()
+        if info.st_ino not in seen:
+            seen.add(info.st_ino)
+            real += info.st_blocks * 512 + 256
+    assert real * 0.98 < estimate < real * 1.1
+
+
+def test_odd_names_do_not_confuse(
+    root: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    for name in ("two\nlines", "back\\slash", "a -> b", "a link to b", "tab\t", "dëutsch", "*[x]?"):
+        (root / "etc" / name).write_text("x")
+    (root / "etc" / os.fsdecode(b"latin\xe9")).touch()
+    (root / "etc/arrow -> x").symlink_to("y -> z")
+    info = real_module("root_tar_info", path=pack(root, tmp_path / "r.tar"))
+    assert info["entries"] == sum(1 for _ in root.rglob("*")) + 1
+
+
+def test_a_member_that_is_there_twice_counts_as_the_last(
+    root: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    path = pack(root, tmp_path / "r.tar")
+    (root / "usr/lib/os-release").write_text("ID=debian\nVERSION_ID=13\nMORE=text\n")
+    subprocess.run(["tar", "-C", root, "-rf", path, "./usr/lib/os-release"], check=True)
+    info = real_module("root_tar_info", path=path)
+    assert info["os_release"]["VERSION_ID"] == "13"
+    assert info["architecture"] == "x86_64"
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz", "tar.xz", "tar.zst"])
+@pytest.mark.parametrize("cut", [0.5, 0.99])
+def test_truncated(
+    suffix: str, cut: float, root: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    (root / "usr/lib/data").write_bytes(os.urandom(3 << 20))
+    path = pathlib.Path(pack(root, tmp_path / f"r.{suffix}"))
+    os.truncate(path, int(path.stat().st_size * cut))
+    result = real_module("root_tar_info", path=str(path))
+    assert result["failed"] is True
+    assert "truncated" in result["msg"]
+    assert "\n" not in result["msg"]
+
+
+def test_truncated_between_two_members(
+    root: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    """tar(1) itself takes such a file for a whole one."""
+    path = pack(root, tmp_path / "r.tar")
+    with tarfile.open(path) as tar:
+        start = tar.getmembers()[-1].offset
+    os.truncate(path, start)
+    subprocess.run(["tar", "-tf", path], check=True, capture_output=True)
+    assert "is truncated" in real_module("root_tar_info", path=path)["msg"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"hello world\n" * 1000, "is not a tar"),
+        (bytes(100_000), "is a tar with nothing in it"),
+        (b"BZh91AY&SY" + bytes(1000), "is compressed with bzip2, which is not supported"),
+        (b"\x28\xb5\x2f\xfd" + b"\xff" * 1000, "is not a tar"),
+        (b"\x1f\x8b" + b"\xff" * 1000, "is not a tar"),
+    ],
+)
+def test_what_is_no_tar(
+    content: bytes, message: str, tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    path = tmp_path / "r.tar"
+    path.write_bytes(content)
+    result = real_module("root_tar_info", path=str(path))
+    assert result["failed"] is True
+    assert message in result["msg"]
+    assert "\n" not in result["msg"]
+
+
+def test_a_tar_that_is_no_root(
+    root: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    path = pack(tmp_path, tmp_path / "r.tar", what="root")
+    result = real_module("root_tar_info", path=path)
+    assert "pack the root directory itself" in result["msg"]
+
+
+def test_wrong_digest_and_no_file(
+    root: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    path = pack(root, tmp_path / "r.tar")
+    found = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+    result = real_module("root_tar_info", path=path, digest="0" * 64)
+    assert found in result["msg"]
+    assert "0" * 64 in result["msg"]
+    assert "not a SHA-256" in real_module("root_tar_info", path=path, digest="md5:1")["msg"]
+    missing = real_module("root_tar_info", path=f"{path}.none")
+    assert "does not exist on the builder" in missing["msg"]
+    directory = real_module("root_tar_info", path=str(root))
+    assert "does not exist" in directory["msg"]
+
+
+def test_hostile_names_are_only_read(tmp_path: pathlib.Path, real_module: Module) -> None:
+    path = tmp_path / "r.tar"
+    with tarfile.open(path, "w") as tar:
+        for name in ("../../etc/evil", "/abs/evil", "--checkpoint-action=exec=sh", "usr/bin/dash"):
+            data = elf(0x3E)
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    info = real_module("root_tar_info", path=str(path))
+    assert info["entries"] == 4
+    assert info["family"] == ""
+    assert info["missing_packages"] == []

@@ -6,126 +6,40 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The order of an audit: what is read, and what is judged of it."""
+"""The order of an audit: what is read of the disk, and what is judged of it."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import dataclasses
 import os
-import re
-import time
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_areas,
     _audit_checks,
-    _audit_root,
+    _audit_files,
     _cryptsetup,
     _disk_view,
     _esp,
     _gpt,
     _grub_fstest,
-    _image_tree,
     _luks_metadata,
     _secret_search,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._audit_report import (
+    SLOTS,
+    Report,
+    Subject,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
 
-SLOTS = {"boot": 0, "recovery": 1}
 GRUB_CFG = "/boot/grub/grub.cfg"
-CHECKS = (
-    *("format", "layout", "header", "keys_open", "build_key_dead", "grub_opens", "grub_cfg", "esp"),
-    *("clear_areas", "payload", "filesystem", "initramfs", "key_files", "mounts", "identity"),
-)
 # A LUKS header with its key slots ends before this, at the latest (LUKS2's default data offset).
 _HEADER_MOST = 32 * _gpt.MIB
-
-
-@dataclasses.dataclass(frozen=True)
-class Subject:
-    """What is examined, and what it must be."""
-
-    path: str
-    key_files: t.Mapping[str, str]
-    keys: t.Mapping[str, bytes] = dataclasses.field(repr=False)
-    dead_key_files: t.Tuple[str, ...]
-    dead_keys: t.Tuple[bytes, ...] = dataclasses.field(repr=False)
-    markers: t.Tuple[str, ...]
-    builder_words: t.Tuple[str, ...]
-    luks_uuid: t.Optional[str]
-    root_uuid: t.Optional[str]
-    slots: t.Mapping[int, int]
-    digest_iterations: int
-    esp_files: t.Tuple[str, ...]
-    grub_seconds: float
-    work_dir: t.Optional[str]
-
-    def secrets(self) -> t.Dict[str, bytes]:
-        """Return every key by the name that a message gives it."""
-        found = {f"{name} key": key for name, key in self.keys.items()}
-        for path, key in zip(self.dead_key_files, self.dead_keys):
-            found[f"dead key {os.path.basename(path)}"] = key
-        return found
-
-
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """One verdict."""
-
-    name: str
-    verdict: str
-    detail: str
-
-
-class Report:
-    """The verdicts so far. Every check of CHECKS is in the outcome, whatever happened."""
-
-    def __init__(self) -> None:
-        self._checks: t.Dict[str, Check] = {}
-        self._seconds: t.Dict[str, float] = {}
-        self._last = time.monotonic()
-        self.facts: t.Dict[str, t.Any] = {}
-
-    def add(self, name: str, problems: t.Sequence[str], fine: str) -> bool:
-        """Record a verdict; the time since the one before is counted as the check's."""
-        now = time.monotonic()
-        self._seconds[name] = round(now - self._last, 3)
-        self._last = now
-        verdict, detail = ("failed", "; ".join(problems)) if problems else ("ok", fine)
-        self._checks[name] = Check(name, verdict, detail)
-        return not problems
-
-    @contextlib.contextmanager
-    def guard(self, name: str) -> t.Iterator[None]:
-        """Turn what stops a check into its verdict."""
-        try:
-            yield
-        except SealedRootError as exc:
-            self.add(name, [str(exc)], "")
-
-    def checks(self) -> t.List[Check]:
-        """Return all checks; what could not be reached has failed."""
-        first = next((c.name for c in self._checks.values() if c.verdict == "failed"), "an error")
-        unseen = f"not examined, because of {first}"
-        return [self._checks.get(name) or Check(name, "failed", unseen) for name in CHECKS]
-
-    def failed(self) -> t.List[Check]:
-        """Return the checks that failed, those that could not be made last."""
-        failed = [check for check in self.checks() if check.verdict != "ok"]
-        return sorted(failed, key=lambda check: check.name not in self._checks)
-
-    def outcome(self) -> t.Dict[str, t.Any]:
-        """Return what the module returns."""
-        return {
-            "checks": [dataclasses.asdict(check) for check in self.checks()],
-            "facts": self.facts,
-            "seconds": self._seconds,
-        }
 
 
 def examine(runner: Runner, subject: Subject, report: Report) -> None:
@@ -229,7 +143,9 @@ class _Audit:
             digest_iterations=subject.digest_iterations,
             luks_uuid=subject.luks_uuid,
         )
-        report.add("header", problems, f"{found.type}, {found.cipher}, {found.hash}, slots as asked")
+        report.add(
+            "header", problems, f"{found.type}, {found.cipher}, {found.hash}, slots as asked"
+        )
         with report.guard("keys_open"):
             problems = []
             for name, path in subject.key_files.items():
@@ -238,8 +154,12 @@ class _Audit:
             report.add("keys_open", problems, "each key opens its slot")
         with report.guard("build_key_dead"):
             opened = ((p, _cryptsetup.opens(self.runner, copy, p)) for p in subject.dead_key_files)
-            alive = [f"{p} still opens slot {slot}: remove it" for p, slot in opened if slot is not None]
-            report.add("build_key_dead", alive, f"{len(subject.dead_key_files)} old keys open nothing")
+            alive = [
+                f"{p} still opens slot {slot}: remove it" for p, slot in opened if slot is not None
+            ]
+            report.add(
+                "build_key_dead", alive, f"{len(subject.dead_key_files)} old keys open nothing"
+            )
         return found
 
     def grub(self, header: _luks_metadata.Header) -> None:
@@ -261,7 +181,9 @@ class _Audit:
             for name in readings
         }
         problems = _audit_checks.grub_opens(readings, refused, slots=SLOTS, seconds=allowed)
-        report.add("grub_opens", problems, "GRUB's code opens it with each key, not with a wrong one")
+        report.add(
+            "grub_opens", problems, "GRUB's code opens it with each key, not with a wrong one"
+        )
         self.config = next((r.content for r in readings.values() if r.content is not None), None)
 
     def esp(self, esp: _gpt.Partition, header: _luks_metadata.Header) -> None:
@@ -300,14 +222,18 @@ class _Audit:
             everywhere,
             whole=self.packed or self.disk == self.subject.path,
         )
-        self.report.add("clear_areas", problems, f"none of {len(everywhere)} secrets is in the image")
+        self.report.add(
+            "clear_areas", problems, f"none of {len(everywhere)} secrets is in the image"
+        )
         problems = _audit_areas.payload(
             self.handle,
             self.ranges,
             encrypted=(begin, end),
             outside=(esp.offset, esp.offset + esp.size),
         )
-        self.report.add("payload", problems, "no file system in the clear, and all data looks random")
+        self.report.add(
+            "payload", problems, "no file system in the clear, and all data looks random"
+        )
 
     def root(
         self,
@@ -325,64 +251,17 @@ class _Audit:
             mountpoint=os.path.join(self.work, "payload"),
             key_file=self.subject.key_files["boot"],
         ) as device:
-            self.tree(device, header, partitions)
-
-    def tree(
-        self,
-        device: str,
-        header: _luks_metadata.Header,
-        partitions: t.Sequence[_gpt.Partition],
-    ) -> None:
-        subject, report = self.subject, self.report
-        tree = _image_tree.Tree(self.runner, device, self.work)
-        superblock = tree.superblock()
-        uuid = superblock.get("Filesystem UUID", "")
-        report.facts["root_uuid"] = uuid
-        problems = _audit_root.filesystem(
-            superblock, root_uuid=subject.root_uuid, words=subject.builder_words
-        )
-        check = self.runner.run(
-            [self.runner.find("e2fsck"), "-f", "-n", device], check=False, timeout=600
-        )
-        if check.rc != 0:
-            problems.append(f"e2fsck finds errors (exit status {check.rc}) in the root file system")
-        report.add("filesystem", problems, "ext4, unmounted properly and without errors")
-        with report.guard("grub_cfg"):
-            if self.config is None:
-                raise SealedRootError("GRUB could not read its configuration, see grub_opens")
-            problems = _audit_checks.grub_cfg(
-                self.config, root_uuid=uuid, luks_uuid=header.uuid, words=subject.builder_words
-            )
-            report.add("grub_cfg", problems, f"every kernel gets root=UUID={uuid}")
-        secrets = subject.secrets()
-        boot_key = secrets.pop("boot key")
-        with report.guard("initramfs"):
-            report.facts["kernels"] = _audit_root.kernels(tree)
-            problems = _audit_root.initramfs(
+            _audit_files.examine(
                 self.runner,
-                tree,
-                loaded=_audit_checks.initrds(self.config or ""),
-                boot_key=boot_key,
-                others=secrets,
+                self.subject,
+                self.report,
+                device=device,
+                work=self.work,
+                luks_uuid=header.uuid,
+                partitions=partitions,
+                esp_names=_audit_areas.fat_names(os.pread(self.handle, 512, partitions[0].offset)),
+                config=self.config,
             )
-            report.add("initramfs", problems, "root's alone, holding the boot key once and no other")
-        crypttab = _audit_root.table(tree.text("/etc/crypttab"))
-        with report.guard("key_files"):
-            problems = _audit_root.key_files(tree, crypttab, keys=subject.secrets())
-            report.add("key_files", problems, "the key file is the boot key, and root's alone")
-        with report.guard("mounts"):
-            label, serial = _audit_areas.fat_names(os.pread(self.handle, 512, partitions[0].offset))
-            known = {
-                "UUID": {uuid, header.uuid, serial},
-                "LABEL": {superblock.get("Filesystem volume name", ""), label},
-                "PARTUUID": {part.uuid.lower() for part in partitions},
-                "PARTLABEL": {part.name for part in partitions},
-            }
-            fstab = _audit_root.table(tree.text("/etc/fstab"))
-            problems = _audit_root.mounts(fstab, crypttab, known=known)
-            report.add("mounts", problems, "fstab and crypttab name only what is in the image")
-        with report.guard("identity"):
-            report.add("identity", _audit_root.identity(tree), "nothing that clones must not share")
 
 
-__all__ = ("CHECKS", "GRUB_CFG", "SLOTS", "Check", "Report", "Subject", "examine")
+__all__ = ("GRUB_CFG", "examine")

@@ -27,8 +27,12 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
 # GRUB's C code makes some 240 000 iterations a second (TECH 2); a slow builder may have half of that.
 GRUB_RATE = 100_000
 CORE_MODULES = ("part_gpt", "cryptodisk", "gcry_rijndael", "gcry_sha256")
-_UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{32}\b")
-_BUILDER_DEVICE = re.compile(r"/dev/(?:loop|nbd|dm-|fuse)\w*|/dev/mapper/sealedroot\S*|/var/tmp/\S*")
+_UUID = re.compile(
+    r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{32}\b"
+)
+_BUILDER_DEVICE = re.compile(
+    r"/dev/(?:loop|nbd|dm-|fuse)\w*|/dev/mapper/sealedroot\S*|/var/tmp/\S*"
+)
 _DISK_DEVICE = re.compile(r"/dev/(?:[shv]d[a-z]+|xvd[a-z]+|nvme\d+n|mmcblk\d+)\w*")
 
 Problems = t.List[str]
@@ -176,7 +180,11 @@ def early_config(name: str, text: str, *, luks_uuid: str) -> Problems:
 
 
 def esp(
-    files: t.Mapping[str, bytes], *, wanted: t.Sequence[str], luks_uuid: str, modules: t.Sequence[str]
+    files: t.Mapping[str, bytes],
+    *,
+    wanted: t.Sequence[str],
+    luks_uuid: str,
+    modules: t.Sequence[str],
 ) -> Problems:
     """The ESP has exactly the *wanted* files, and they unlock this disk."""
     problems = []

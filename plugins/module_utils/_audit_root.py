@@ -85,7 +85,9 @@ def initramfs(
 
     *loaded* are those that grub.cfg names.
     """
-    problems = [f"grub.cfg loads {name}, which is not there" for name in loaded if not tree.find(name)]
+    problems = [
+        f"grub.cfg loads {name}, which is not there" for name in loaded if not tree.find(name)
+    ]
     images = {
         name: node
         for name, node in tree.entries("/boot").items()
@@ -156,7 +158,7 @@ def key_files(
     if directory and (directory.permissions, directory.uid) != ("0700", 0):
         problems.append(f"{KEY_DIRECTORY} has mode {directory.permissions}, not 0700 and root's")
     paths = {f"{KEY_DIRECTORY}/{name}" for name in tree.entries(KEY_DIRECTORY)}
-    paths |= {row[2] for row in crypttab if len(row) > 2 and row[2] not in ("none", "-")}
+    paths |= {row[2] for row in crypttab if len(row) > 2 and row[2].startswith("/") and not row[2].startswith("/dev/")}
     if not paths:
         problems.append("there is no key file, so the initramfs cannot be rebuilt with one")
     for path in sorted(paths):
@@ -165,14 +167,18 @@ def key_files(
             problems.append(f"the key file {path} is not there")
             continue
         if node.permissions not in ("0400", "0600") or node.uid != 0:
-            problems.append(f"{path} has mode {node.permissions} and owner {node.uid}, not 0400 and root")
+            problems.append(
+                f"{path} has mode {node.permissions} and owner {node.uid}, not 0400 and root"
+            )
         content = tree.read(node)
         others = [name for name, key in keys.items() if name != "boot key" and key in content]
         problems += [f"{path} holds the {name}" for name in others]
         if not others and content != keys["boot key"]:
             problems.append(f"{path} is not the boot key (a newline at its end counts)")
     if tree.entries("/etc/initramfs-tools") and umask(tree) not in ("0077", "077"):
-        problems.append("UMASK=0077 is not set in /etc/initramfs-tools/conf.d: a rebuild leaks the key")
+        problems.append(
+            "UMASK=0077 is not set in /etc/initramfs-tools/conf.d: a rebuild leaks the key"
+        )
     return problems
 
 
@@ -227,7 +233,9 @@ def identity(tree: Tree) -> Problems:
     for directory, pattern in IDENTITY:
         names = sorted(tree.entries(directory))
         found = fnmatch.filter(names, pattern)
-        problems += [f"{directory}/{name} would be the same in every clone: remove it" for name in found]
+        problems += [
+            f"{directory}/{name} would be the same in every clone: remove it" for name in found
+        ]
     for path in MACHINE_IDS:
         if not _is_reset(tree, tree.find(path)):
             problems.append(f"{path} is set, so every clone would be the same machine: empty it")

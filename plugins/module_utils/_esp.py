@@ -10,7 +10,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
@@ -60,8 +62,20 @@ def names(runner: Runner, path: str, offset: int) -> t.List[str]:
 
 def read(runner: Runner, path: str, offset: int, name: str) -> bytes:
     """Return the bytes of one file."""
-    argv = [runner.find("mcopy"), "-i", image(path, offset), f"::/{name}", "-"]
-    return runner.run(argv, env=ENV, timeout=60).stdout.encode("utf-8", "surrogateescape")
+    # Not through a pipe: run_command takes minutes for some ten MiB.
+    with tempfile.TemporaryDirectory(prefix="sealedroot-") as directory:
+        target = os.path.join(directory, "file")
+        argv = [runner.find("mcopy"), "-i", image(path, offset), f"::/{name}", target]
+        runner.run(argv, env=ENV, timeout=60)
+        with open(target, "rb") as file:
+            return file.read()
+
+
+def free_bytes(runner: Runner, path: str, offset: int) -> int:
+    """Return the room that is left."""
+    argv = [runner.find("mdir"), "-i", image(path, offset), "::"]
+    found = re.search(r"([\d ]+) bytes free", runner.run(argv, env=ENV, timeout=60).stdout)
+    return int(found.group(1).replace(" ", "")) if found else 0
 
 
 def write(
@@ -79,7 +93,7 @@ def write(
             known.add(directory)
     argv = [runner.find("mcopy"), "-D", "o", "-i", disk, "-", f"::/{name}"]
     said = runner.run(argv, stdin=data, env=ENV, timeout=60).stderr.strip()
-    # mcopy exits with 0 when the disk is full.
+    # mcopy exits with 0 even when the disk is full.
     if read(runner, path, offset, name) != data:
         raise SealedRootError(
             f"{name} reads back differently from the EFI system partition of {path}:"
@@ -94,4 +108,14 @@ def remove(runner: Runner, path: str, offset: int, name: str) -> None:
     runner.run(argv, env=ENV, timeout=60)
 
 
-__all__ = ("ENV", "check_name", "entries", "image", "names", "read", "remove", "write")
+__all__ = (
+    "ENV",
+    "check_name",
+    "entries",
+    "free_bytes",
+    "image",
+    "names",
+    "read",
+    "remove",
+    "write",
+)

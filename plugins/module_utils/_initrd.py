@@ -103,7 +103,9 @@ def compression(magic: bytes) -> t.Tuple[str, str]:
     for prefix, tool, ending in COMPRESSIONS:
         if magic.startswith(prefix):
             return tool, ending
-    raise SealedRootError(f"the initramfs is compressed in an unknown way (it begins {magic.hex()})")
+    raise SealedRootError(
+        f"the initramfs is compressed in an unknown way (it begins {magic.hex()})"
+    )
 
 
 def unpack(runner: Runner, path: str) -> t.List[str]:

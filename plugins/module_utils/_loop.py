@@ -78,12 +78,17 @@ def find(
     runner: Runner, *, path: str, offset: int = 0, size: t.Optional[int] = None
 ) -> t.Optional[Loop]:
     """Return the loop device bound to *path* at *offset* (and with *size*, when it is given)."""
-    info = os.stat(path)
-    for loop in list_all(runner):
-        same = loop.inode == (info.st_dev, info.st_ino) and loop.offset == offset
-        if same and size in (None, loop.size):
+    for loop in find_all(runner, path=path, offset=offset):
+        if size in (None, loop.size):
             return loop
     return None
+
+
+def find_all(runner: Runner, *, path: str, offset: int = 0) -> t.List[Loop]:
+    """Return the loop devices bound to *path* at *offset*; there can be more than one."""
+    info = os.stat(path)
+    inode = (info.st_dev, info.st_ino)
+    return [loop for loop in list_all(runner) if loop.inode == inode and loop.offset == offset]
 
 
 def attach(
@@ -106,6 +111,12 @@ def attach(
     if direct_io:
         argv.append("--direct-io=on")
     return runner.run([*argv, path], timeout=60).stdout.strip()
+
+
+def set_direct_io(runner: Runner, device: str, *, on: bool) -> None:
+    """Switch direct I/O of a bound loop device."""
+    argv = [runner.find("losetup"), f"--direct-io={'on' if on else 'off'}", device]
+    runner.run(argv, timeout=60)
 
 
 def detach(runner: Runner, device: str) -> None:
@@ -151,7 +162,9 @@ __all__ = (
     "attached",
     "detach",
     "find",
+    "find_all",
     "is_block_device",
     "list_all",
     "parse",
+    "set_direct_io",
 )

@@ -57,7 +57,7 @@ _DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
 _GRUB_PLATFORM = {"x86_64": "x86_64-efi", "aarch64": "arm64-efi"}
 _LINE = re.compile(
     r"block (?P<block>\d+): (?P<type>.)(?P<mode>[rwxsStT-]{9})[.+*]? \d+/\d+ +"
-    r"(?P<size>\d+(?:,\d+)?) -?\d+-\d\d-\d\d [\d:.]+ (?P<name>.*)"
+    r"(?P<size>\d+(?:,\d+)?) -?\d+-\d\d-\d\d \d\d:\d\d (?P<name>.*)"
 )
 _END = re.compile(r"block \d+: \*\* (?P<what>Block of NULs|End of File) \*\*")
 
@@ -82,7 +82,9 @@ def compression(head: bytes) -> str:
 
 
 def parse_listing(text: str) -> t.List[Member]:
-    """Parse ``tar -tvR --numeric-owner --full-time --quoting-style=escape``.
+    """Parse ``tar -tvR --numeric-owner --quoting-style=escape``.
+
+    Not with --full-time: it pads the time with blanks, which a name can begin with, too.
 
     A tar ends with a block of NULs; without it the file was cut between two members, which tar(1)
     itself does not mind.

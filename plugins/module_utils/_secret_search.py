@@ -91,18 +91,21 @@ def offsets(
     """Return where in *ranges* of an open file each needle is, for those that are there at all."""
     found: t.Dict[str, t.List[int]] = {}
     overlap = max((len(needle) for needle in needles.values()), default=1) - 1
+    # One buffer for all: a new one for each chunk costs more than the search.
+    buffer = bytearray(CHUNK + overlap)
+    view = memoryview(buffer)
     for start, end in ranges:
         position = start
         while position < end:
-            data = os.pread(handle, min(CHUNK + overlap, end - position), position)
-            if not data:
+            size = os.preadv(handle, [view[: end - position]], position)
+            if size == 0:
                 break
             for name, needle in needles.items():
                 # A hit that begins behind CHUNK is found again, and counted, in the next chunk.
-                at = data.find(needle)
+                at = buffer.find(needle, 0, size)
                 while 0 <= at < CHUNK:
                     found.setdefault(name, []).append(position + at)
-                    at = data.find(needle, at + 1)
+                    at = buffer.find(needle, at + 1, size)
             position += CHUNK
     return found
 

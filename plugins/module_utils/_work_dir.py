@@ -13,48 +13,51 @@ from __future__ import annotations
 import os
 import re
 import stat
-import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import _build_holds
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 
 _SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr")
-# What the modules of this collection put into the directory of a build.
-_OURS = re.compile(r"(disk|payload|root|private|audit|boot)([._-].*)?")
+# What a build puts into its directory, and into that of its unpublished files.
+_OURS = re.compile(r"(disk|payload|root|private|audit|boot|recovery|manifest)([._-].*)?")
 
 
 def check(path: str) -> str:
-    """Refuse a directory that cannot be a build's; return its path without a slash at the end."""
-    clean = os.path.normpath(path)
-    parts = [part for part in clean.split("/") if part]
+    """Refuse a directory that cannot be a build's; return its real path."""
+    real = os.path.realpath(path)
+    parts = [part for part in real.split("/") if part]
     deep = len(parts) >= (3 if parts[:1] == ["var"] else 2)
-    system = any(_build_holds.below(clean, top) for top in _SYSTEM)
-    if not os.path.isabs(path) or system or not deep:
+    system = any(_build_holds.below(real, top) for top in _SYSTEM)
+    if not os.path.isabs(path) or ".." in path.split("/") or system or not deep:
         raise SealedRootError(
             f"{path} cannot be the directory of a build: give an absolute one, at least two levels"
             " deep and outside the system's own directories, such as /var/tmp/sealedroot/web-1"
         )
-    if os.path.realpath(clean) != clean:
+    if os.path.exists(real):
+        _check_owner(real)
+    return real
+
+
+def check_place(path: str) -> None:
+    """Refuse a work directory where another user could put something in the way of a build."""
+    real = check(path)
+    if real != os.path.normpath(path):
+        raise SealedRootError(f"{path} leads through a symbolic link to {real}: give that path")
+    while real != "/":
+        if os.path.exists(real):
+            _check_owner(real)
+        real = os.path.dirname(real)
+
+
+def _check_owner(directory: str) -> None:
+    info = os.stat(directory)
+    if not stat.S_ISDIR(info.st_mode):
+        raise SealedRootError(f"{directory} is not a directory: use another work directory")
+    if info.st_uid not in (0, os.geteuid()):
         raise SealedRootError(
-            f"{path} leads through a symbolic link to {os.path.realpath(clean)}: give that path"
+            f"{directory} belongs to user {info.st_uid}, who could change the build: use a directory"
+            " of root's"
         )
-    for folder in _parents(clean):
-        info = os.stat(folder)
-        if not stat.S_ISDIR(info.st_mode):
-            raise SealedRootError(f"{folder} is not a directory: use another work directory")
-        if info.st_uid not in (0, os.geteuid()):
-            raise SealedRootError(
-                f"{folder} belongs to user {info.st_uid}, who could change the build: use a directory"
-                " of root's"
-            )
-    return clean
-
-
-def _parents(path: str) -> t.Iterator[str]:
-    while path != "/":
-        if os.path.exists(path):
-            yield path
-        path = os.path.dirname(path)
 
 
 def check_contents(directory: str) -> None:
@@ -70,4 +73,4 @@ def check_contents(directory: str) -> None:
         )
 
 
-__all__ = ("check", "check_contents")
+__all__ = ("check", "check_contents", "check_place")

@@ -156,8 +156,9 @@ def find_tools(runner: Runner, wanted: t.Iterable[str]) -> t.Dict[str, str]:
 
 def is_same(path: str, entry: t.Mapping[str, t.Any]) -> bool:
     """Say whether a file is as the manifest has it; the size is the quick answer."""
+    size, digest = entry["size"], entry["sha256"]
     regular = os.path.isfile(path) and not os.path.islink(path)
-    return regular and os.path.getsize(path) == entry["size"] and sha256(path) == entry["sha256"]
+    return regular and os.path.getsize(path) == size and sha256(path) == digest
 
 
 def read_output(directory: str) -> t.Dict[str, t.Any]:
@@ -218,7 +219,7 @@ def place_problems(work_dir: str, output_dir: str, needed: int) -> t.List[str]:
     """Say what is wrong with the places of the build and of the image."""
     problems = []
     try:
-        _work_dir.check(work_dir)
+        _work_dir.check_place(work_dir)
         if not _build_holds.find(work_dir).any():
             _work_dir.check_contents(work_dir)
     except SealedRootError as exc:
@@ -269,8 +270,8 @@ def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
         except SealedRootError as exc:
             reason = str(exc)
             problems.append(f"No backend opens LUKS here: {exc}.")
-    work_dir = os.path.normpath(params["work_dir"])
-    problems += place_problems(work_dir, params["output_dir"], params["needed_bytes"])
+    work_dir = os.path.realpath(params["work_dir"])
+    problems += place_problems(params["work_dir"], params["output_dir"], params["needed_bytes"])
     leftovers = _build_holds.find(work_dir).describe()
     if os.path.isdir(work_dir):
         leftovers.append(f"directory {work_dir}")

@@ -97,16 +97,40 @@ def wanted(params: t.Mapping[str, t.Any]) -> t.Dict[str, bytes]:
     return files
 
 
-def plan(
-    there: t.Sequence[str], files: t.Iterable[str], *, exclusive: bool
-) -> t.Tuple[t.List[str], t.List[str]]:
-    """Return (which files have to be compared, which entries have to go, deepest first)."""
-    have = {name.upper() for name in there}
-    compare = [name for name in files if name.upper() in have]
+def surplus(there: t.Iterable[str], files: t.Iterable[str]) -> t.List[str]:
+    """Return the entries that are neither files asked for nor their directories, deepest first."""
     keep = {name.upper() for name in files}
     keep |= {f"{name[:index]}/" for name in keep for index, char in enumerate(name) if char == "/"}
-    gone = [name for name in there if exclusive and name.upper() not in keep]
-    return compare, sorted(gone, key=lambda name: (-name.rstrip("/").count("/"), name))
+    gone = [name for name in there if name.upper() not in keep]
+    return sorted(gone, key=lambda name: (-name.rstrip("/").count("/"), name))
+
+
+def apply(
+    runner: Runner,
+    path: str,
+    offset: int,
+    *,
+    files: t.Mapping[str, bytes],
+    there: t.Sequence[str],
+    remove: t.Sequence[str],
+) -> None:
+    """Remove, then write: a file that is replaced makes room first."""
+    names = {name.upper() for name in files}
+    replaced = [name for name in there if name.upper() in names]
+    for name in [*remove, *replaced]:
+        _esp.remove(runner, path, offset, name)
+    if not files:
+        return
+    need = sum(len(data) for data in files.values())
+    free = _esp.free_bytes(runner, path, offset)
+    if free < need:
+        raise SealedRootError(
+            f"the files take {need} bytes and the EFI system partition of {path} has {free} left: take"
+            " smaller or fewer ones"
+        )
+    known = set(there) - {*remove, *replaced}
+    for name, data in files.items():
+        _esp.write(runner, path, offset, name, data, known=known)
 
 
 def ensure(runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.Any]:
@@ -119,15 +143,16 @@ def ensure(runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool) -
         offset = _gpt.esp_and_luks(table)[0].offset
     files = wanted(params)
     there = _esp.entries(runner, path, offset)
-    compare, remove = plan(there, files, exclusive=params["exclusive"])
-    same = {name for name in compare if _esp.read(runner, path, offset, name) == files[name]}
-    write = [name for name in files if name not in same]
+    have = {name.upper(): name for name in there}
+    same = {
+        name
+        for name, data in files.items()
+        if name.upper() in have and _esp.read(runner, path, offset, have[name.upper()]) == data
+    }
+    write = {name: data for name, data in files.items() if name not in same}
+    remove = surplus(there, files) if params["exclusive"] else []
     if not check_mode:
-        for name in remove:
-            _esp.remove(runner, path, offset, name)
-        known = set(there) - set(remove)
-        for name in write:
-            _esp.write(runner, path, offset, name, files[name], known=known)
+        apply(runner, path, offset, files=write, there=there, remove=remove)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     return {
         "changed": bool(write or remove),

@@ -164,7 +164,7 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _audit
+from ansible_collections.sealedroot.image.plugins.module_utils import _audit, _audit_report
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     ModuleRunner,
     SealedRootError,
@@ -186,22 +186,24 @@ def read_key(path: str) -> bytes:
     return key
 
 
-def subject(params: t.Mapping[str, t.Any]) -> _audit.Subject:
+def subject(params: t.Mapping[str, t.Any]) -> _audit_report.Subject:
     """Turn the options into what is to be examined."""
     if not os.path.isfile(params["path"]):
         raise SealedRootError(f"{params['path']} is not a file: give the image to examine")
     short = [marker for marker in params["markers"] if len(marker.encode()) < 8]
     if short:
-        raise SealedRootError(f"the marker '{short[0]}' is shorter than 8 bytes: chance would find it")
+        raise SealedRootError(
+            f"the marker '{short[0]}' is shorter than 8 bytes: chance would find it"
+        )
     expected = params["expected"]
     paths = {name: path for name, path in params["keys"].items() if path}
-    slots = {_audit.SLOTS[name]: 1000 for name in paths}
+    slots = {_audit_report.SLOTS[name]: 1000 for name in paths}
     if expected["slots"]:
         try:
             slots = {int(slot): int(count) for slot, count in expected["slots"].items()}
         except ValueError:
             raise SealedRootError("expected.slots must have numbers: slot and iterations") from None
-    return _audit.Subject(
+    return _audit_report.Subject(
         path=os.path.abspath(params["path"]),
         key_files=paths,
         keys={name: read_key(path) for name, path in paths.items()},
@@ -256,7 +258,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    report = _audit.Report()
+    report = _audit_report.Report()
     try:
         _audit.examine(ModuleRunner(module), subject(module.params), report)
     except SealedRootError as exc:

@@ -136,7 +136,7 @@ def check_digest(path: str, found: str, wanted: t.Optional[str]) -> None:
 def listing(runner: Runner, path: str) -> t.List[_root_tar.Member]:
     """List the tar; tar's own exit status tells a truncated or foreign file."""
     argv = [runner.find("tar"), "--list", "--verbose", "--block-number", "--numeric-owner"]
-    argv += ["--full-time", "--quoting-style=escape", "--file", path]
+    argv += ["--quoting-style=escape", "--file", path]
     result = runner.run(argv, check=False, timeout=TAR_SECONDS)
     if _TRUNCATED.search(result.stderr):
         raise SealedRootError(f"{path} is truncated: get the file again")

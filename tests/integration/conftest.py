@@ -25,7 +25,7 @@ def _root() -> None:
 def real_module(capsys: pytest.CaptureFixture[str]) -> t.Callable[..., dict[str, t.Any]]:
     """Run a module's main() for real and return what it printed (``failed`` and ``msg`` included)."""
 
-    def run(name: str, _check: bool = False, **args: t.Any) -> dict[str, t.Any]:
+    def run(name: str, /, _check: bool = False, **args: t.Any) -> dict[str, t.Any]:
         module = importlib.import_module(
             f"ansible_collections.sealedroot.image.plugins.modules.{name}"
         )

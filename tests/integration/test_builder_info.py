@@ -77,6 +77,9 @@ def test_bad_work_directories(base: pathlib.Path, real_module: Module) -> None:
     assert "which no build made" in problems(base / "data")[0]
     (base / "link").symlink_to("data")
     assert "symbolic link" in problems(base / "link" / "web")[0]
+    (base / "own").mkdir()
+    os.chown(base / "own", 12345, -1)
+    assert f"{base}/own belongs to user 12345" in problems(base / "own" / "web")[0]
     assert "cannot be the directory" in problems(pathlib.Path("/usr/web"))[0]
     assert any("no sparse files or is read-only" in it for it in problems(pathlib.Path("/proc/x")))
 

@@ -167,10 +167,33 @@ def test_a_full_partition_is_an_error(
 ) -> None:
     """mcopy itself exits with 0 when the disk is full."""
     for name in ("one", "two"):
-        (source / name).write_bytes(os.urandom(1) * (60 * MIB))
+        with (source / name).open("wb") as file:
+            file.truncate(60 * MIB)
     result = real_module("esp_files", path=str(disk), src_dir=str(source))
     assert result["failed"] is True
-    assert "reads back differently" in result["msg"]
+    assert "take smaller or fewer ones" in result["msg"]
+    check_disk(disk, files={})
+
+
+def test_a_replaced_file_makes_room_and_case_does_not_matter(
+    disk: pathlib.Path, source: pathlib.Path, real_module: Module
+) -> None:
+    old = disk.with_suffix(".old")
+    with old.open("wb") as file:
+        file.truncate(60 * MIB)
+    target = ["-i", f"{disk}@@1M"]
+    env = {**os.environ, "MTOOLS_SKIP_CHECK": "1"}
+    subprocess.run(["mmd", *target, "::/efi", "::/efi/Boot"], check=True, env=env)
+    subprocess.run(["mcopy", *target, old, "::/efi/Boot/BootX64.efi"], check=True, env=env)
+    with (source / "EFI/BOOT/BOOTX64.EFI").open("ab") as file:
+        file.truncate(50 * MIB)
+    shutil.rmtree(source / "EFI/debian")
+    result = real_module("esp_files", path=str(disk), src_dir=str(source), exclusive=True)
+    assert not result.get("failed"), result["msg"]
+    assert result["removed"] == []
+    check_disk(disk, files=tree(source))
+    again = real_module("esp_files", path=str(disk), src_dir=str(source), exclusive=True)
+    assert again["changed"] is False
 
 
 def test_no_table_and_no_file_system(

@@ -105,7 +105,8 @@ def test_the_esp_is_a_real_fat32(
     sectors, fat_size = struct.unpack_from("<II", boot, 32)
     clusters = (sectors - reserved - fats * fat_size) // boot[13]
     assert clusters >= 65525
-    assert sectors == 99 * MIB // 512
+    # Rounded down to whole tracks.
+    assert 0 <= 99 * MIB // 512 - sectors < 63
     assert struct.unpack_from("<I", boot, 28)[0] == MIB // 512  # hidden sectors
     done = subprocess.run(
         ["fsck.vfat", "-n", tmp_path / "esp"], capture_output=True, text=True, check=False

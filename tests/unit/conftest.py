@@ -139,7 +139,7 @@ def run_module(
     def get_bin_path(_self: AnsibleModule, arg: str, *_args: t.Any, **_kwargs: t.Any) -> str:
         return arg
 
-    def run(name: str, _check: bool = False, _diff: bool = False, **args: t.Any) -> Outcome:
+    def run(name: str, /, _check: bool = False, _diff: bool = False, **args: t.Any) -> Outcome:
         module = importlib.import_module(
             f"ansible_collections.sealedroot.image.plugins.modules.{name}"
         )

@@ -1,0 +1,178 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The tasks of this repository: ``./run SESSION`` runs one of them in the environment that it made."""
+
+from __future__ import annotations
+
+import hashlib
+import pathlib
+import shutil
+import sys
+
+import nox
+
+ROOT = pathlib.Path(__file__).resolve().parent
+CACHE = ROOT / ".cache"
+COLLECTION = pathlib.Path("ansible_collections/sealedroot/image")
+# What an installed collection consists of.
+PARTS = ("galaxy.yml", "README.md", "meta", "playbooks", "plugins", "roles", "changelogs")
+SHELL_SCRIPTS = ("run", ".ci/run", "tests/benchmark/by_hand.sh")
+
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["check"]
+
+
+def files(*parts: str) -> list[pathlib.Path]:
+    """Return every file of *parts* of the repository, in a fixed order."""
+    found: list[pathlib.Path] = []
+    for part in parts:
+        path = ROOT / part
+        found += sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [path for path in found if path.is_file() and "__pycache__" not in path.parts]
+
+
+def install_collection(session: nox.Session) -> dict[str, str]:
+    """Install the collection for ansible-playbook when it changed; return the environment to use."""
+    digest = hashlib.sha256()
+    for path in files(*PARTS):
+        digest.update(str(path.relative_to(ROOT)).encode())
+        digest.update(path.read_bytes())
+    stamp = CACHE / "collections" / "installed"
+    if not stamp.exists() or stamp.read_text() != digest.hexdigest():
+        session.run(
+            *("ansible-galaxy", "collection", "install", "--force", "--no-deps"),
+            *("--collections-path", str(CACHE / "collections"), str(ROOT)),
+            silent=True,
+        )
+        stamp.write_text(digest.hexdigest())
+    return {
+        "ANSIBLE_COLLECTIONS_PATH": str(CACHE / "collections"),
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
+        "ANSIBLE_PIPELINING": "true",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def copied_tree(name: str) -> pathlib.Path:
+    """Copy the repository to where ansible-test and ansible-lint want a collection to be."""
+    tree = CACHE / name
+    shutil.rmtree(tree, ignore_errors=True)
+    target = tree / COLLECTION
+    ignore = shutil.ignore_patterns(".cache", ".git", ".ansible", "out", "__pycache__", ".*_cache")
+    shutil.copytree(ROOT, target, ignore=ignore)
+    return target
+
+
+@nox.session
+def image(session: nox.Session) -> None:
+    """Build and prove an encrypted image: ./run image [-- ANSIBLE-PLAYBOOK ARGUMENTS]."""
+    env = install_collection(session)
+    arguments = list(session.posargs)
+    if not any(word.startswith(("-e", "--extra-vars", "-i", "--inventory")) for word in arguments):
+        arguments += ["--extra-vars", f"@{ROOT / 'examples' / 'debian12.yml'}"]
+    session.run("ansible-playbook", "sealedroot.image.build_encrypted_image", *arguments, env=env)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Run every linter."""
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("yamllint", "--strict", ".")
+    session.run("shellcheck", *(script for script in SHELL_SCRIPTS if (ROOT / script).exists()))
+    session.run("reuse", "--suppress-deprecation", "lint", "--quiet")
+    session.run("antsibull-changelog", "lint")
+    tree = copied_tree("lint")
+    env = {"ANSIBLE_COLLECTIONS_PATH": str(CACHE / "lint")}
+    with session.chdir(tree):
+        # The package roots are the collection tree, so that the modules' own imports resolve.
+        session.run("mypy", "--config-file", "mypy.ini", "plugins", env={"MYPYPATH": str(CACHE / "lint")})
+        session.run("antsibull-docs", "lint-collection-docs", "--plugin-docs", ".", env=env)
+        session.run("ansible-lint", "--offline", "--strict", env=env)
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """Run the unit tests."""
+    session.run("pytest", "-q", "-n", "2", "tests/unit", *session.posargs)
+
+
+@nox.session
+def sanity(session: nox.Session) -> None:
+    """Run ansible-test sanity, in no container."""
+    tree = copied_tree("sanity")
+    # ansible-test bootstraps pip by a script that it downloads; the one in Python itself does as well.
+    home = CACHE / "home"
+    scripts = home / ".ansible" / "test" / "cache"
+    scripts.mkdir(parents=True, exist_ok=True)
+    for version in ("24_2", "25_0", "25_1", "25_2", "26_0"):
+        (scripts / f"get_pip_{version}.py").write_text("import ensurepip\nensurepip.bootstrap()\n")
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    with session.chdir(tree):
+        session.run(
+            *("ansible-test", "sanity", "--color", "no", "--python", python),
+            *(f"--test={name}" for name in SANITY),
+            env={"HOME": str(home)},
+        )
+
+
+# Everything that ansible-test can run without a container and without pylint's and shellcheck's own
+# pins, which are linted above.
+SANITY = (
+    *("action-plugin-docs", "ansible-doc", "compile", "empty-init", "ignores", "import"),
+    *("line-endings", "no-assert", "no-get-exception", "no-illegal-filenames", "no-smart-quotes"),
+    *("pep8", "replace-urlopen", "runtime-metadata", "shebang", "symlinks", "use-argspec-type-path"),
+    *("use-compat-six", "validate-modules", "yamllint"),
+)
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """Run the tests with real tools on real files."""
+    env = install_collection(session)
+    session.run("pytest", "-q", "tests/integration", *session.posargs, env=env)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Run the tests that build images."""
+    env = install_collection(session)
+    session.run("pytest", "-q", "tests/build", *session.posargs, env=env)
+
+
+@nox.session
+def molecule(session: nox.Session) -> None:
+    """Run the molecule scenarios."""
+    env = install_collection(session)
+    with session.chdir("extensions"):
+        session.run("molecule", "test", "--all", env=env)
+
+
+@nox.session
+def boot(session: nox.Session) -> None:
+    """Run the tests that boot images."""
+    env = install_collection(session)
+    session.run("pytest", "-q", "tests/boot", *session.posargs, env=env)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Compare the build with the by-hand script and with systemd-repart."""
+    env = install_collection(session)
+    session.run("python", "tests/benchmark/bench.py", *session.posargs, env=env)
+
+
+@nox.session
+def check(session: nox.Session) -> None:
+    """Lint and unit tests: the inner loop."""
+    for name in ("lint", "unit"):
+        session.notify(name)
+
+
+@nox.session
+def test(session: nox.Session) -> None:
+    """Everything."""
+    for name in ("lint", "unit", "sanity", "integration", "build", "molecule", "boot"):
+        session.notify(name)

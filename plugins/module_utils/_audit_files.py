@@ -1,0 +1,95 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The order of an audit inside the root file system."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _audit_checks,
+    _audit_root,
+    _gpt,
+    _image_tree,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._audit_report import (
+    Report,
+    Subject,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    Runner,
+    SealedRootError,
+)
+
+
+def examine(
+    runner: Runner,
+    subject: Subject,
+    report: Report,
+    *,
+    device: str,
+    work: str,
+    luks_uuid: str,
+    partitions: t.Sequence[_gpt.Partition],
+    esp_names: t.Tuple[str, str],
+    config: t.Optional[str],
+) -> None:
+    """Make the checks of the file system that *device* shows, decrypted; *config* is its grub.cfg.
+
+    *esp_names* are label and serial number of the ESP.
+    """
+    tree = _image_tree.Tree(runner, device, work)
+    superblock = tree.superblock()
+    uuid = superblock.get("Filesystem UUID", "")
+    report.facts["root_uuid"] = uuid
+    problems = _audit_root.filesystem(
+        superblock, root_uuid=subject.root_uuid, words=subject.builder_words
+    )
+    check = runner.run([runner.find("e2fsck"), "-f", "-n", device], check=False, timeout=600)
+    if check.rc != 0:
+        problems.append(f"e2fsck finds errors (exit status {check.rc}) in the root file system")
+    report.add("filesystem", problems, "ext4, unmounted properly and without errors")
+    with report.guard("grub_cfg"):
+        if config is None:
+            raise SealedRootError("GRUB could not read its configuration, see grub_opens")
+        problems = _audit_checks.grub_cfg(
+            config, root_uuid=uuid, luks_uuid=luks_uuid, words=subject.builder_words
+        )
+        report.add("grub_cfg", problems, f"every kernel gets root=UUID={uuid}")
+    secrets = subject.secrets()
+    boot_key = secrets.pop("boot key")
+    with report.guard("initramfs"):
+        report.facts["kernels"] = _audit_root.kernels(tree)
+        problems = _audit_root.initramfs(
+            runner,
+            tree,
+            loaded=_audit_checks.initrds(config or ""),
+            boot_key=boot_key,
+            others=secrets,
+        )
+        report.add("initramfs", problems, "root's alone, holding the boot key once and no other")
+    crypttab = _audit_root.table(tree.text("/etc/crypttab"))
+    with report.guard("key_files"):
+        problems = _audit_root.key_files(tree, crypttab, keys=subject.secrets())
+        report.add("key_files", problems, "the key file is the boot key, and root's alone")
+    with report.guard("mounts"):
+        known = {
+            "UUID": {uuid, luks_uuid, esp_names[1]},
+            "LABEL": {superblock.get("Filesystem volume name", ""), esp_names[0]},
+            "PARTUUID": {part.uuid.lower() for part in partitions},
+            "PARTLABEL": {part.name for part in partitions},
+        }
+        fstab = _audit_root.table(tree.text("/etc/fstab"))
+        problems = _audit_root.mounts(fstab, crypttab, known=known)
+        report.add("mounts", problems, "fstab and crypttab name only what is in the image")
+    with report.guard("identity"):
+        report.add("identity", _audit_root.identity(tree), "nothing that clones must not share")
+
+
+__all__ = ("examine",)

@@ -1,0 +1,166 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""A closed image as plain files, never written: the whole disk, and the payload of its LUKS partition.
+
+A raw image is its own view. Any other format, and the payload, is shown by ``qemu-storage-daemon`` as a
+read-only file through FUSE: no loop device, no device-mapper, no mount.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils import _backend_userspace
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    Runner,
+    SealedRootError,
+)
+
+_TMPFS = ("tmpfs", "ramfs")
+_MEMORY = ("/dev/shm", "/run")  # noqa: S108
+
+
+def filesystem_type(path: str, mountinfo: str) -> str:
+    """Return the type of the file system that *path* is on (proc_pid_mountinfo(5))."""
+    device = os.stat(path).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in mountinfo.splitlines():
+        fields, _dash, rest = line.partition(" - ")
+        if fields.split()[2] == wanted:
+            return rest.split()[0]
+    return "unknown"
+
+
+@contextlib.contextmanager
+def private_directory(wanted: t.Optional[str]) -> t.Iterator[str]:
+    """Give a directory in memory that only root can read, in *wanted* if given, and remove it."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as handle:
+        mountinfo = handle.read()
+    for parent in [wanted] if wanted else _MEMORY:
+        if os.path.isdir(parent) and filesystem_type(parent, mountinfo) in _TMPFS:
+            break
+    else:
+        raise SealedRootError(
+            f"{wanted or ' and '.join(_MEMORY)}: no tmpfs, and secrets of the image must not reach a"
+            " disk. Set work_dir to a directory on a tmpfs"
+        )
+    path = tempfile.mkdtemp(prefix="sealedroot-audit-", dir=parent)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def format_info(runner: Runner, path: str) -> t.Dict[str, t.Any]:
+    """Return what ``qemu-img info`` says of the image."""
+    argv = [runner.find("qemu-img"), "info", "--output=json", path]
+    result = runner.run(argv, check=False, timeout=60)
+    if result.rc != 0:
+        raise SealedRootError(f"{path} is not a disk image: {result.stderr.strip()}")
+    info: t.Dict[str, t.Any] = json.loads(result.stdout)
+    return info
+
+
+def check_container(runner: Runner, path: str, image_format: str) -> t.Tuple[t.List[str], bool]:
+    """Ask ``qemu-img check``; return problems, and whether data is compressed in the file."""
+    argv = [runner.find("qemu-img"), "check", "--output=json", "-f", image_format, path]
+    result = runner.run(argv, check=False, timeout=300)
+    if result.rc == 63:  # the format has no check; it may pack data in any way
+        return [], True
+    if result.rc != 0:
+        return [f"qemu-img check finds it damaged (exit status {result.rc}): convert it again"], True
+    return [], bool(json.loads(result.stdout).get("compressed-clusters"))
+
+
+def disk_node(path: str, image_format: str) -> t.Dict[str, t.Any]:
+    """Return QEMU's description of the disk in *path*, read-only and without any backing file."""
+    # Other programs may have it open for reading; a writer is refused by QEMU's lock.
+    node: t.Dict[str, t.Any] = {
+        "driver": image_format,
+        "read-only": True,
+        "file": {"driver": "file", "filename": path, "read-only": True},
+    }
+    if image_format in ("qcow2", "qed", "qcow", "vmdk"):
+        node["backing"] = None
+    return node
+
+
+def payload_node(
+    disk: t.Mapping[str, t.Any], *, offset: int, size: int, image_format: str
+) -> t.Dict[str, t.Any]:
+    """Return QEMU's description of the decrypted payload of the partition at *offset*."""
+    below = disk["file"] if image_format == "raw" else disk
+    region = {"driver": "raw", "read-only": True, "offset": offset, "size": size, "file": below}
+    return {"driver": "luks", "read-only": True, "key-secret": "key", "file": region}
+
+
+def daemon_argv(
+    daemon: str, node: t.Mapping[str, t.Any], *, mountpoint: str, key_file: t.Optional[str] = None
+) -> t.List[str]:
+    """Return the command that shows *node* at *mountpoint*."""
+    export = (
+        "type=fuse,id=view,node-name=view,writable=off,growable=off,allow-other=off"
+        f",mountpoint={_quote(mountpoint)}"
+    )
+    return [
+        daemon,
+        *(["--object", f"secret,id=key,file={_quote(key_file)}"] if key_file else []),
+        *("--blockdev", json.dumps({"node-name": "view", **node})),
+        # Not JSON: teardown looks for the mount point in this notation.
+        *("--export", export),
+        "--daemonize",
+    ]
+
+
+def _quote(value: str) -> str:
+    """QEMU's option syntax doubles a comma inside a value."""
+    return value.replace(",", ",,")
+
+
+@contextlib.contextmanager
+def shown(
+    runner: Runner,
+    node: t.Mapping[str, t.Any],
+    *,
+    mountpoint: str,
+    key_file: t.Optional[str] = None,
+) -> t.Iterator[str]:
+    """Show *node* as a file for the time of the context."""
+    os.close(os.open(mountpoint, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    daemon = runner.find(_backend_userspace.DAEMON)
+    argv = daemon_argv(daemon, node, mountpoint=mountpoint, key_file=key_file)
+    try:
+        # --daemonize returns once the file is there.
+        started = runner.run(argv, check=False, timeout=60)
+        if started.rc != 0:
+            said = started.stderr.strip()
+            raise SealedRootError(f"qemu-storage-daemon cannot show the image: {said}")
+        yield mountpoint
+    finally:
+        # Ending the daemon ends the view.
+        for pid in _backend_userspace.daemons(mountpoint):
+            _backend_userspace.stop(pid)
+        os.unlink(mountpoint)
+
+
+__all__ = (
+    "check_container",
+    "daemon_argv",
+    "disk_node",
+    "filesystem_type",
+    "format_info",
+    "payload_node",
+    "private_directory",
+    "shown",
+)

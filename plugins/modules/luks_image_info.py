@@ -1,0 +1,176 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: luks_image_info
+short_description: What the header of a LUKS container says
+description:
+  - Reads the LUKS header in a region of an image file or on a block device, open or closed, and says what
+    in it does not belong into a sealed image.
+  - Can try which key opens which slot.
+  - The container is only ever opened read-only, so that not even a damaged header is repaired.
+author: The sealedroot.image authors (@sealedroot)
+extends_documentation_fragment:
+  - sealedroot.image._attributes
+  - sealedroot.image._attributes.info
+  - sealedroot.image._luks_container
+options:
+  key_files:
+    description:
+      - Keys to try, as a dictionary of a name of your choice and the path of a key file with mode 0600.
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: Look at an image
+  sealedroot.image.luks_image_info:
+    path: out/web-1/disk.raw
+    offset: 104857600
+    key_files:
+      boot: out/web-1/boot.key
+  register: luks
+
+- name: Show what is wrong with it
+  ansible.builtin.debug:
+    var: luks.findings
+"""
+
+RETURN = r"""
+type:
+  description: V(luks1) or V(luks2); empty when there is no LUKS header.
+  type: str
+  returned: success
+uuid:
+  description: The UUID of the header.
+  type: str
+  returned: success
+cipher:
+  description: The cipher of the payload in the notation of cryptsetup(8).
+  type: str
+  returned: success
+hash:
+  description: The hash of the digest of the volume key.
+  type: str
+  returned: success
+key_bits:
+  description: The size of the volume key in bits.
+  type: int
+  returned: success
+payload_offset:
+  description: Where the payload begins, in bytes from the beginning of the container.
+  type: int
+  returned: success
+digest_iterations:
+  description: The PBKDF2 iterations of the digest of the volume key, computed once for each slot tried.
+  type: int
+  returned: success
+slots:
+  description: The active key slots, by number.
+  type: dict
+  returned: success
+  sample: {"0": {"iterations": 1000, "kdf": "pbkdf2"}}
+slot_order:
+  description: The numbers of the active key slots in the order in which GRUB tries them.
+  type: list
+  elements: int
+  returned: success
+opens:
+  description: Which slot each key of O(key_files) opens; V(null) when it opens none.
+  type: dict
+  returned: success
+  sample: {"boot": 0, "old": null}
+findings:
+  description: What does not belong into a sealed image, one sentence each.
+  type: list
+  elements: str
+  returned: success
+  sample: ["slot 1 uses argon2id, which GRUB before 2.14 cannot compute"]
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _cryptsetup,
+    _loop,
+    _luks_container,
+    _luks_metadata,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    ModuleRunner,
+    Runner,
+    SealedRootError,
+)
+
+
+def describe(header: t.Optional[_luks_metadata.Header]) -> t.Dict[str, t.Any]:
+    """Return what a header says, with the same keys when there is none."""
+    if header is None:
+        return {
+            "type": "",
+            "uuid": "",
+            "cipher": "",
+            "hash": "",
+            "key_bits": 0,
+            "payload_offset": 0,
+            "digest_iterations": 0,
+            "slots": {},
+            "slot_order": [],
+            "findings": ["there is no LUKS header"],
+        }
+    return {
+        "type": header.type,
+        "uuid": header.uuid,
+        "cipher": header.cipher,
+        "hash": header.hash,
+        "key_bits": header.key_bits,
+        "payload_offset": header.payload_offset,
+        "digest_iterations": header.digest_iterations,
+        "slots": {
+            str(number): {"iterations": slot.iterations, "kdf": slot.kdf}
+            for number, slot in sorted(header.slots.items())
+        },
+        "slot_order": list(header.slot_order),
+        "findings": _luks_metadata.findings(header),
+    }
+
+
+def read(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+    """Read the container and try the keys."""
+    _luks_container.check(params["path"], params["offset"], params["size"])
+    for key_file in params["key_files"].values():
+        _luks_container.check_key_file(key_file)
+    region = {key: params[key] for key in ("path", "offset", "size")}
+    with _loop.attached(runner, **region, read_only=True) as device:
+        header = _luks_metadata.read(runner, device)
+        opens = {
+            name: _cryptsetup.opens(runner, device, key_file) if header else None
+            for name, key_file in params["key_files"].items()
+        }
+    return {"changed": False, "opens": opens, **describe(header)}
+
+
+def main() -> t.NoReturn:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            **_luks_container.ARGUMENT_SPEC,
+            "key_files": {"type": "dict", "default": {}, "no_log": False},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        outcome = read(ModuleRunner(module), module.params)
+    except SealedRootError as exc:
+        module.fail_json(msg=str(exc))
+    module.exit_json(**outcome)
+
+
+if __name__ == "__main__":
+    main()

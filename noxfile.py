@@ -88,7 +88,9 @@ def lint(session: nox.Session) -> None:
     env = {"ANSIBLE_COLLECTIONS_PATH": str(CACHE / "lint")}
     with session.chdir(tree):
         # The package roots are the collection tree, so that the modules' own imports resolve.
-        session.run("mypy", "--config-file", "mypy.ini", "plugins", env={"MYPYPATH": str(CACHE / "lint")})
+        session.run(
+            "mypy", "--config-file", "mypy.ini", "plugins", env={"MYPYPATH": str(CACHE / "lint")}
+        )
         session.run("antsibull-docs", "lint-collection-docs", "--plugin-docs", ".", env=env)
         session.run("ansible-lint", "--offline", "--strict", env=env)
 
@@ -123,7 +125,14 @@ def sanity(session: nox.Session) -> None:
 SANITY = (
     *("action-plugin-docs", "ansible-doc", "compile", "empty-init", "ignores", "import"),
     *("line-endings", "no-assert", "no-get-exception", "no-illegal-filenames", "no-smart-quotes"),
-    *("pep8", "replace-urlopen", "runtime-metadata", "shebang", "symlinks", "use-argspec-type-path"),
+    *(
+        "pep8",
+        "replace-urlopen",
+        "runtime-metadata",
+        "shebang",
+        "symlinks",
+        "use-argspec-type-path",
+    ),
     *("use-compat-six", "validate-modules", "yamllint"),
 )
 

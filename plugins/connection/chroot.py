@@ -116,7 +116,9 @@ class Connection(ConnectionBase):
         )
         status, stdout, stderr = result
         if status == 127 and b"bwrap: not found" in stderr:
-            raise AnsibleConnectionFailure("bwrap is not installed on the builder: install bubblewrap")
+            raise AnsibleConnectionFailure(
+                "bwrap is not installed on the builder: install bubblewrap"
+            )
         if status == 1 and stderr.startswith(b"bwrap: "):
             said = stderr.decode("utf-8", "replace").strip()
             raise AnsibleConnectionFailure(f"no command can run in {self._sandbox.root}: {said}")

@@ -158,7 +158,11 @@ def key_files(
     if directory and (directory.permissions, directory.uid) != ("0700", 0):
         problems.append(f"{KEY_DIRECTORY} has mode {directory.permissions}, not 0700 and root's")
     paths = {f"{KEY_DIRECTORY}/{name}" for name in tree.entries(KEY_DIRECTORY)}
-    paths |= {row[2] for row in crypttab if len(row) > 2 and row[2].startswith("/") and not row[2].startswith("/dev/")}
+    paths |= {
+        row[2]
+        for row in crypttab
+        if len(row) > 2 and row[2].startswith("/") and not row[2].startswith("/dev/")
+    }
     if not paths:
         problems.append("there is no key file, so the initramfs cannot be rebuilt with one")
     for path in sorted(paths):

@@ -154,8 +154,7 @@ def choose(runner: Runner, wanted: str) -> t.Tuple[Backend, str]:
             return backend, "; ".join(reasons)
         reasons.append(f"{backend.name} does not work here: {why_not}")
     raise SealedRootError(
-        "; ".join(reasons)
-        + ". Load dm_crypt on the builder, or give it /dev/fuse and loop devices"
+        "; ".join(reasons) + ". Load dm_crypt on the builder, or give it /dev/fuse and loop devices"
     )
 
 

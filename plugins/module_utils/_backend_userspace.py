@@ -65,7 +65,10 @@ def daemon_argv(
             f"driver=file,node-name=file,filename={_quote(path)},discard=unmap{mode}",
         ),
         *("--blockdev", f"{region},discard=unmap"),
-        *("--blockdev", f"driver=luks,node-name=luks,file=region,key-secret=key,discard=unmap{mode}"),
+        *(
+            "--blockdev",
+            f"driver=luks,node-name=luks,file=region,key-secret=key,discard=unmap{mode}",
+        ),
         *(
             "--export",
             f"type=fuse,id=export,node-name=luks,mountpoint={_quote(payload)}"

@@ -224,9 +224,7 @@ def _nodes(directory: str, numbers: t.Set[int]) -> t.List[str]:
     return nodes
 
 
-def _processes(
-    directory: str, numbers: t.Set[int]
-) -> t.Tuple[t.List[Process], t.List[Process]]:
+def _processes(directory: str, numbers: t.Set[int]) -> t.Tuple[t.List[Process], t.List[Process]]:
     """Return the processes that work in the image or on the build's files, and the daemons."""
     working, daemons = [], []
     spared = _ancestors()
@@ -283,7 +281,11 @@ def mounted(number: int) -> t.List[str]:
         if namespace in seen:
             continue
         seen.add(namespace)
-        where = "" if entry == "self" else f" that process {entry} ({_read(f'{PROC}/{entry}/comm')}) sees"
+        where = (
+            ""
+            if entry == "self"
+            else f" that process {entry} ({_read(f'{PROC}/{entry}/comm')}) sees"
+        )
         found += [f"mount {it.path}{where}" for it in read_mounts(entry) if it.number == number]
     return found
 

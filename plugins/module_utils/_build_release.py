@@ -86,7 +86,9 @@ def end(processes: t.Sequence[_build_holds.Process], grace: float) -> None:
                 break
             time.sleep(PAUSE)
     names = ", ".join(f"{process.pid} ({process.name})" for process in left)
-    raise SealedRootError(f"these processes do not end even after SIGKILL: {names}. Reboot the builder")
+    raise SealedRootError(
+        f"these processes do not end even after SIGKILL: {names}. Reboot the builder"
+    )
 
 
 def is_alive(pid: int) -> bool:

@@ -36,17 +36,25 @@ def opens(
         if match:
             return int(match.group(1))
         return slot
-    if result.rc in (1, 2):  # 1: that slot is not active; 2: no key available with this passphrase
+    # 2: no key available with this passphrase; 1: that slot is not active, but also any bad input
+    if result.rc == 2 or (result.rc == 1 and "No usable keyslot" in result.stderr):
         return None
     raise CommandError(argv, result)
 
 
 def add_key(
-    runner: Runner, device: str, *, unlock: str, key_file: str, slot: int, iterations: int
+    runner: Runner,
+    device: str,
+    *,
+    unlock: str,
+    key_file: str,
+    slot: int,
+    iterations: int,
+    hash_: str,
 ) -> None:
-    """Put the key into an empty slot."""
+    """Put the key into an empty slot; *hash_* is the header's, which LUKS2 slots do not inherit."""
     argv = [runner.find("cryptsetup"), "luksAddKey", "--batch-mode", "--key-slot", str(slot)]
-    argv += ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", str(iterations)]
+    argv += ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", str(iterations), "--hash", hash_]
     runner.run([*argv, "--key-file", unlock, device, key_file], timeout=SLOT_SECONDS)
 
 

@@ -28,7 +28,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 )
 
 _TMPFS = ("tmpfs", "ramfs")
-_MEMORY = ("/dev/shm", "/run")  # noqa: S108
+_MEMORY = ("/dev/shm", "/run")
 
 
 def filesystem_type(path: str, mountinfo: str) -> str:
@@ -79,7 +79,9 @@ def check_container(runner: Runner, path: str, image_format: str) -> t.Tuple[t.L
     if result.rc == 63:  # the format has no check; it may pack data in any way
         return [], True
     if result.rc != 0:
-        return [f"qemu-img check finds it damaged (exit status {result.rc}): convert it again"], True
+        return [
+            f"qemu-img check finds it damaged (exit status {result.rc}): convert it again"
+        ], True
     return [], bool(json.loads(result.stdout).get("compressed-clusters"))
 
 

@@ -93,7 +93,12 @@ class Tree:
             )
         for name in self._removals:
             shown.append(
-                {"before_header": name, "after_header": name, "before": "present", "after": "absent"}
+                {
+                    "before_header": name,
+                    "after_header": name,
+                    "before": "present",
+                    "after": "absent",
+                }
             )
         return shown
 

@@ -21,7 +21,9 @@ _DISK = re.compile(r"(UUID|LABEL|PARTUUID|PARTLABEL|ID)=|/dev/(?!fd|shm|null)")
 ROOT_OPTIONS = {"ext4": "errors=remount-ro"}
 
 
-def fstab(text: str, *, root_uuid: str, filesystem: str, esp_label: str) -> t.Tuple[str, t.List[str]]:
+def fstab(
+    text: str, *, root_uuid: str, filesystem: str, esp_label: str
+) -> t.Tuple[str, t.List[str]]:
     """Return the new table and the lines that had to go.
 
     Comments and everything that names no disk (tmpfs, network, bind mounts) stay.

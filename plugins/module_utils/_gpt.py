@@ -58,9 +58,7 @@ class Table:
         return self == want and same
 
 
-def wanted(
-    size: int, *, disk_uuid: str = "", esp_uuid: str = "", root_uuid: str = ""
-) -> Table:
+def wanted(size: int, *, disk_uuid: str = "", esp_uuid: str = "", root_uuid: str = "") -> Table:
     """Return the table with ESP and LUKS partition of a disk of *size* bytes."""
     root = size - ROOT_START - TAIL
     if root < 32 * MIB:

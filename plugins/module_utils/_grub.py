@@ -35,7 +35,19 @@ FILESYSTEM_MODULES = {"ext4": "ext2", "xfs": "xfs", "btrfs": "btrfs"}
 LUKS_MODULES = {"luks1": "luks", "luks2": "luks2"}
 REQUIRED = ("part_gpt", "cryptodisk", "pbkdf2", "gcry_rijndael", "normal", "configfile", "linux")
 WANTED = (
-    *("all_video", "boot", "cat", "echo", "efi_gop", "fat", "gzio", "halt", "loadenv", "ls", "minicmd"),
+    *(
+        "all_video",
+        "boot",
+        "cat",
+        "echo",
+        "efi_gop",
+        "fat",
+        "gzio",
+        "halt",
+        "loadenv",
+        "ls",
+        "minicmd",
+    ),
     *("reboot", "search", "search_fs_uuid", "sleep", "terminal", "test"),
 )
 # GRUB before 2.14 asks once and gives up; a volume that is open already is not asked for again.
@@ -49,7 +61,12 @@ def modules(
     if filesystem not in FILESYSTEM_MODULES:
         known = ", ".join(FILESYSTEM_MODULES)
         raise SealedRootError(f"GRUB's module for {filesystem} is not known; use one of {known}")
-    needed = [*REQUIRED, LUKS_MODULES[luks_type], f"gcry_{hash_name}", FILESYSTEM_MODULES[filesystem]]
+    needed = [
+        *REQUIRED,
+        LUKS_MODULES[luks_type],
+        f"gcry_{hash_name}",
+        FILESYSTEM_MODULES[filesystem],
+    ]
     missing = [name for name in needed if name not in available]
     if missing:
         raise SealedRootError(
@@ -67,7 +84,9 @@ def early_config(*, luks_uuid: str, directory: str) -> str:
     """
     uuid = luks_uuid.replace("-", "")
     ask = [f"cryptomount -u {uuid}"] * TRIES
-    return "\n".join([*ask, f"set root=cryptouuid/{uuid}", f"set prefix={prefix(uuid, directory)}", ""])
+    return "\n".join(
+        [*ask, f"set root=cryptouuid/{uuid}", f"set prefix={prefix(uuid, directory)}", ""]
+    )
 
 
 def prefix(luks_uuid: str, directory: str) -> str:
@@ -98,8 +117,8 @@ def check_config(text: str, *, root_uuid: str, words: t.Sequence[str]) -> t.List
 __all__ = (
     "FILESYSTEM_MODULES",
     "PLATFORMS",
-    "Platform",
     "TRIES",
+    "Platform",
     "check_config",
     "early_config",
     "modules",

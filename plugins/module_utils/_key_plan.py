@@ -11,9 +11,11 @@
 The plan is made of steps after each of which at least one known key opens the container, so a kill between
 any two of them leaves a container that the same task brings to its goal when it runs again:
 
-1. every wanted key gets a place: its own slot where that is free, else a spare slot;
-2. each is proved to open its slot before anything is removed;
-3. everything that is not wanted goes, and spare copies move to their slots the same way.
+1. a wanted key whose slot is free goes there; one whose slot is taken goes to a spare slot first;
+2. it is proved to open that before the slot is emptied, and then it is put and proved where it belongs;
+3. everything that is not wanted goes, spare copies included.
+
+Keys with few iterations come first: LUKS2 slots are tried by GRUB in the order in which they were made.
 """
 
 from __future__ import annotations
@@ -37,10 +39,14 @@ class WantedKey:
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What the header has: iterations of each active slot, and which known key opens it, if any."""
+    """What the header has: iterations of each active slot, and which known key opens it, if any.
+
+    *order* is the one in which GRUB tries the slots; by number, when it is left out.
+    """
 
     slots: t.Mapping[int, int]
     opens: t.Mapping[int, str]
+    order: t.Tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,9 +80,7 @@ def check(wanted: t.Sequence[WantedKey], type_: str) -> None:
 
 def is_right(state: State, want: WantedKey) -> bool:
     """Say whether the key is in its slot with its iterations."""
-    return (
-        state.opens.get(want.slot) == want.key and state.slots.get(want.slot) == want.iterations
-    )
+    return state.opens.get(want.slot) == want.key and state.slots.get(want.slot) == want.iterations
 
 
 def plan(state: State, wanted: t.Sequence[WantedKey], type_: str) -> t.List[Step]:
@@ -84,7 +88,10 @@ def plan(state: State, wanted: t.Sequence[WantedKey], type_: str) -> t.List[Step
     check(wanted, type_)
     if not state.opens:
         raise SealedRootError("none of the given keys opens the container")
-    slots, opens = dict(state.slots), dict(state.opens)
+    # Insertion order is the order in which the header has the slots: what is added comes last.
+    slots = {slot: state.slots[slot] for slot in state.order or sorted(state.slots)}
+    opens = dict(state.opens)
+    places = {want.slot for want in wanted}
     steps: t.List[Step] = []
 
     def unlock(*, but: t.Optional[int] = None) -> str:
@@ -100,37 +107,43 @@ def plan(state: State, wanted: t.Sequence[WantedKey], type_: str) -> t.List[Step
         del slots[slot]
         opens.pop(slot, None)
 
-    def now() -> State:
-        return State(slots, opens)
+    def spare() -> t.Optional[int]:
+        free = [slot for slot in range(MAX_SLOTS[type_]) if slot not in {*slots, *places}]
+        if free:
+            return free[-1]
+        # Every slot is taken: one that is not wanted makes room, if another one still opens without it.
+        victims = [slot for slot in slots if slot not in places and set(opens) - {slot}]
+        if not victims:
+            return None
+        victim = min(victims, key=lambda slot: (slot in opens, -slot))
+        remove(victim)
+        return victim
 
-    def spare() -> int:
-        taken = set(slots) | {want.slot for want in wanted}
-        free = [slot for slot in range(MAX_SLOTS[type_]) if slot not in taken]
-        if not free:
-            # Every slot is taken: one that opens with no wanted key makes room.
-            victim = next(
-                slot
-                for slot in sorted(slots, reverse=True)
-                if slot not in {want.slot for want in wanted} and len(set(opens) - {slot}) > 0
-            )
-            remove(victim)
-            return victim
-        return free[-1]
+    def is_settled(want: WantedKey) -> bool:
+        if not is_right(State(slots, opens), want):
+            return False
+        order = list(slots)
+        # GRUB tries LUKS2 slots in this order, so the quick ones come first (TECH 1.3).
+        return type_ == "luks1" or all(
+            order.index(other.slot) < order.index(want.slot)
+            for other in wanted
+            if other.iterations < want.iterations and other.slot in slots
+        )
 
-    missing = [want for want in wanted if not is_right(now(), want)]
-    if not missing and set(slots) == {want.slot for want in wanted}:
+    if set(slots) == places and all(is_settled(want) for want in wanted):
         return []
-    for want in missing:
-        if want.slot not in slots:
-            add(want.slot, want)
-    # What is left stands in a slot that something else holds: keep a proved copy while it changes hands.
-    for want in [want for want in wanted if not is_right(now(), want)]:
-        copies = [s for s, key in opens.items() if key == want.key and s != want.slot]
-        if not [s for s in copies if s not in {w.slot for w in wanted}]:
-            add(spare(), want)
-        remove(want.slot)
+    for want in sorted(wanted, key=lambda want: (want.iterations, want.slot)):
+        if is_settled(want):
+            continue
+        if want.slot in slots:
+            # A proved copy elsewhere holds the key while its slot changes hands.
+            if not any(key == want.key for slot, key in opens.items() if slot not in places):
+                place = spare()
+                if place is not None:
+                    add(place, want)
+            remove(want.slot)
         add(want.slot, want)
-    for slot in sorted(set(slots) - {want.slot for want in wanted}):
+    for slot in sorted(set(slots) - places):
         remove(slot)
     steps.extend(Step("prove", want.slot, want.key) for want in wanted)
     return steps

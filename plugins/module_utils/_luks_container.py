@@ -44,6 +44,13 @@ def check_key_file(path: str) -> None:
         raise SealedRootError(f"the key file {path} does not exist") from exc
     if not os.path.isfile(path) or os.path.islink(path):
         raise SealedRootError(f"the key file {path} must be a regular file")
+    if info.st_uid not in (0, os.geteuid()):
+        raise SealedRootError(
+            f"the key file {path} belongs to user {info.st_uid}, who could change it: give it to root"
+            f" (chown root {path})"
+        )
+    if not info.st_size:
+        raise SealedRootError(f"the key file {path} is empty: a container would open without a key")
     if info.st_mode & 0o077:
         raise SealedRootError(
             f"the key file {path} can be read by others: set its mode to 0600 (chmod 0600 {path})"

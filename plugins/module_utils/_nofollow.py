@@ -63,7 +63,9 @@ def _read(name: str, directory: int, label: str) -> bytes:
             raise SealedRootError(f"{label} is neither a file nor a directory: remove it")
         data = file.read(LARGEST + 1)
     if len(data) > LARGEST:
-        raise SealedRootError(f"{label} is larger than {LARGEST >> 20} MiB: it cannot be a boot file")
+        raise SealedRootError(
+            f"{label} is larger than {LARGEST >> 20} MiB: it cannot be a boot file"
+        )
     return data
 
 

@@ -26,7 +26,16 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 # Never needed by a module, and most of the size.
 LEFT_OUT = (
     *("*.opt-1.pyc", "*.opt-2.pyc", "__phello__", "config-*", "curses", "dbm", "dist-packages"),
-    *("distutils", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "site-packages", "sqlite3", "test"),
+    *(
+        "distutils",
+        "ensurepip",
+        "idlelib",
+        "lib2to3",
+        "pydoc_data",
+        "site-packages",
+        "sqlite3",
+        "test",
+    ),
     *("tests", "tkinter", "turtledemo", "unittest", "wsgiref", "xmlrpc"),
 )
 # Extension modules that would bring libraries along and that no module needs.

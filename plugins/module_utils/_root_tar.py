@@ -194,7 +194,8 @@ def abilities(members: t.Iterable[Member]) -> t.Dict[str, t.Any]:
     platforms = {
         match.group(1)
         for match in (
-            re.fullmatch(r"usr/(?:lib/grub|share/grub2)/([^/]+)/normal\.mod", name) for name in names
+            re.fullmatch(r"usr/(?:lib/grub|share/grub2)/([^/]+)/normal\.mod", name)
+            for name in names
         )
         if match
     }

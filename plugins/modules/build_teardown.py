@@ -79,7 +79,9 @@ def remove(directory: str) -> None:
         raise SealedRootError(f"{directory} cannot be removed: {exc}") from exc
 
 
-def ensure(runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.Any]:
+def ensure(
+    runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
+) -> t.Dict[str, t.Any]:
     """Release and remove, and say what that was."""
     released: t.List[str] = []
     # All are checked before anything is touched.

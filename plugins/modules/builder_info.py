@@ -258,7 +258,9 @@ def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     problems = []
     unknown = [tool for tool, package in packages.items() if not package]
     if unknown:
-        names = ", ".join(unknown).replace("firmware", "a UEFI firmware for virtual machines (OVMF)")
+        names = ", ".join(unknown).replace(
+            "firmware", "a UEFI firmware for virtual machines (OVMF)"
+        )
         problems.append(f"The builder lacks {names}: install what brings it.")
     if os.geteuid() != 0:
         problems.append("Building needs root on the builder: connect as root.")

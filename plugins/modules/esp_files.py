@@ -133,7 +133,9 @@ def apply(
         _esp.write(runner, path, offset, name, data, known=known)
 
 
-def ensure(runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.Any]:
+def ensure(
+    runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
+) -> t.Dict[str, t.Any]:
     """Make the partition hold the files."""
     path, offset = params["path"], params["offset"]
     if offset is None:

@@ -190,7 +190,9 @@ def make_config(runner: Runner, tree: Tree, params: t.Mapping[str, t.Any], path:
     return after != before
 
 
-def ensure(runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.Any]:
+def ensure(
+    runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
+) -> t.Dict[str, t.Any]:
     """Configure GRUB in the running root."""
     tree = Tree("/")
     mkconfig = runner.find("grub-mkconfig", "grub2-mkconfig")

@@ -76,7 +76,9 @@ def write(path: str, data: bytes, mode: int) -> None:
         file.write(data)
 
 
-def ensure(runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.Any]:
+def ensure(
+    runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
+) -> t.Dict[str, t.Any]:
     """Prepare the directory."""
     _luks_container.check_key_file(params["key_file"])
     directory = os.path.join(params["path"], "sealedroot")

@@ -15,6 +15,9 @@ description:
   - A generated key is 33 random bytes (264 bits) in base64, without a newline, which can be typed at GRUB
     and used as a key file as it is.
   - Keys that are there stay as they are.
+  - A mount that this module did not make is neither used nor unmounted.
+  - Where the kernel knows the mount option C(noswap) (6.4 and later) the keys are never swapped out; on an
+    older one use encrypted swap or none.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
@@ -74,6 +77,7 @@ generated:
 import base64
 import os
 import re
+import stat
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -85,19 +89,36 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 
 # 33 bytes give 44 characters and no padding (TECH 2).
 KEY_BYTES = 33
+MOUNTINFO = "/proc/self/mountinfo"
+# What stands for the device in mountinfo: how the module knows its own mount again.
+SOURCE = "sealedroot-keys"
 GRUB_LINE = re.compile(r"[ -~]{1,254}")
 
 
 def is_mounted(path: str) -> bool:
-    """Say whether a tmpfs is mounted on exactly *path*."""
+    """Say whether the store is mounted on *path*; refuse anything else that is, or that others can enter."""
     wanted = os.path.realpath(path)
-    with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+    top = ""
+    with open(MOUNTINFO, encoding="utf-8", errors="surrogateescape") as mounts:
         for line in mounts:
-            fields, _, rest = line.partition(" - ")
-            point = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), fields.split()[4])
-            if point == wanted and rest.split()[0] == "tmpfs":
-                return True
-    return False
+            point = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), line.split(" ")[4])
+            top = line if point == wanted else top  # a later mount covers an earlier one
+    if not top:
+        return False
+    fields, _dash, rest = top.partition(" - ")
+    options = fields.split(" ")[5].split(",")
+    if rest.split(" ")[:2] != ["tmpfs", SOURCE] or not {"nosuid", "nodev"} <= set(options):
+        raise SealedRootError(
+            f"{path} is a mount point ({rest.split(' ')[0]}) that this module did not make: use another"
+            " path, or unmount it yourself"
+        )
+    info = os.stat(path)
+    if info.st_uid not in (0, os.geteuid()) or stat.S_IMODE(info.st_mode) != 0o700:
+        raise SealedRootError(
+            f"others can enter {path}, so its keys may be known: use another path, or give it back to"
+            f" root (chown root {path}; chmod 0700 {path})"
+        )
+    return True
 
 
 def mount(runner: Runner, path: str, size: str) -> None:
@@ -105,14 +126,18 @@ def mount(runner: Runner, path: str, size: str) -> None:
     os.makedirs(path, mode=0o700, exist_ok=True)
     options = f"mode=0700,size={size},nosuid,nodev"
     argv = [runner.find("mount"), "-t", "tmpfs", "-o"]
-    if runner.run([*argv, f"{options},noswap", "tmpfs", path], check=False).rc != 0:
-        runner.run([*argv, options, "tmpfs", path])
+    if runner.run([*argv, f"{options},noswap", SOURCE, path], check=False).rc != 0:
+        runner.run([*argv, options, SOURCE, path])
+    if not is_mounted(path):
+        raise SealedRootError(f"mount(8) succeeded, but {path} is no mount point")
 
 
 def check_name(name: str) -> None:
     """Refuse a name that is not a plain file name."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise SealedRootError(f"'{name}' cannot name a key file: use letters, digits, '.', '_', '-'")
+        raise SealedRootError(
+            f"'{name}' cannot name a key file: use letters, digits, '.', '_', '-'"
+        )
 
 
 def check_content(name: str, content: str) -> None:
@@ -124,21 +149,36 @@ def check_content(name: str, content: str) -> None:
 
 
 def write_key(path: str, key: bytes) -> None:
-    """Write a new file that nobody else could read at any moment."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(key)
+    """Make a new file that nobody else could read and that holds the whole key at any moment."""
+    folder, name = os.path.split(path)
+    part = os.path.join(folder, f".{name}.{os.getpid()}")
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(key)
+        os.link(part, path)
+    finally:
+        os.unlink(part)
+
+
+def make_directory(path: str, mode: int) -> None:
+    """Make a directory with *mode*, whatever the umask is."""
+    if not os.path.isdir(path):
+        os.mkdir(path, 0o700)
+        os.chmod(path, mode)
 
 
 def ensure_keys(
     directory: str, keys: t.Sequence[t.Mapping[str, t.Any]], *, check_mode: bool
 ) -> t.List[str]:
-    """Make the keys that are missing; return the names of those, generated ones marked by no content."""
+    """Make the keys that are missing; return their names."""
     made = []
     for entry in keys:
         path = os.path.join(directory, entry["name"])
         content = entry["content"]
         if os.path.lexists(path):
+            if os.path.islink(path) or not os.path.isfile(path):
+                raise SealedRootError(f"{path} is not a regular file: remove it first")
             with open(path, "rb") as file:
                 if content is not None and file.read() != content.encode("ascii"):
                     raise SealedRootError(f"{path} holds another key already: remove it first")
@@ -150,15 +190,21 @@ def ensure_keys(
     return made
 
 
-def ensure(runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.Any]:
+def ensure(
+    runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
+) -> t.Dict[str, t.Any]:
     """Bring the store into the state that is asked for."""
     path, keys = params["path"], params["keys"]
     for entry in keys:
         check_name(entry["name"])
         if entry["content"] is not None:
             check_content(entry["name"], entry["content"])
+    names = sorted({entry["name"] for entry in keys})
+    if len(names) != len(keys):
+        raise SealedRootError("two of the keys have the same name: one key is listed twice")
     was = is_mounted(path)
     directory = os.path.join(path, "keys")
+    before = [name for name in names if was and os.path.exists(os.path.join(directory, name))]
     made: t.List[str] = []
     if params["state"] == "absent":
         if was and not check_mode:
@@ -166,16 +212,20 @@ def ensure(runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool) -
     else:
         if not was and not check_mode:
             mount(runner, path, params["size"])
-        if was or not check_mode:
-            os.makedirs(directory, mode=0o700, exist_ok=True)
-            os.makedirs(os.path.join(path, "run"), mode=0o755, exist_ok=True)
+        if not check_mode:
+            make_directory(directory, 0o700)
+            make_directory(os.path.join(path, "run"), 0o755)
         made = ensure_keys(directory, keys, check_mode=check_mode)
+    present = params["state"] == "present"
     given = {entry["name"] for entry in keys if entry["content"] is not None}
     return {
-        "changed": was != (params["state"] == "present") or bool(made),
+        "changed": was != present or bool(made),
         "files": {entry["name"]: os.path.join(directory, entry["name"]) for entry in keys},
         "generated": [name for name in made if name not in given],
-        "diff": {"before": {"mounted": was}, "after": {"mounted": params["state"] == "present"}},
+        "diff": {
+            "before": {"mounted": was, "keys": before},
+            "after": {"mounted": present, "keys": names if present else []},
+        },
     }
 
 

@@ -16,8 +16,9 @@ description:
     that still opens; running the task again finishes the job.
   - Changing keys does not change the volume key, and whoever has an old copy of the header can still open
     the container with an old key.
-  - GRUB tries LUKS1 slots by number, but LUKS2 slots in the order in which they were made. Give all keys of
-    a LUKS2 container low iterations, or the boot key may have to wait for the others.
+  - GRUB tries LUKS1 slots by number, but LUKS2 slots in the order in which they were made. So in LUKS2 a
+    slot with more iterations is made again when it is older than one with fewer, and the boot key never
+    waits for a slow one. In LUKS1 give the quicker key the lower number.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
@@ -34,7 +35,9 @@ options:
         type: int
         required: true
       key_file:
-        description: A file with the key, mode 0600; all of its bytes are the key.
+        description:
+          - A file of root's with the key, mode 0600 or 0400, not empty.
+          - All of its bytes are the key; a newline at its end could not be typed at GRUB.
         type: path
         required: true
       iterations:
@@ -119,22 +122,22 @@ def read_state(
     A key in its own slot is asked for first, as is usual on a second run; only what is not explained by
     that is searched for in all slots.
     """
+    pairs = [(want.key, want.slot) for want in wanted if want.slot in header.slots]
+    keys = [*(want.key for want in wanted), *others]
+    pairs += [(key, slot) for key in keys for slot in sorted(header.slots)]
     opens: t.Dict[int, str] = {}
-    for want in wanted:
-        if want.slot in header.slots and (
-            _cryptsetup.opens(runner, device, want.key, slot=want.slot) is not None
-        ):
-            opens[want.slot] = want.key
-    for key in [*(want.key for want in wanted), *others]:
-        if set(opens) == set(header.slots):
-            break
-        for slot in sorted(set(header.slots) - set(opens)):
-            if _cryptsetup.opens(runner, device, key, slot=slot) is not None:
-                opens[slot] = key
-    return _key_plan.State({n: s.iterations for n, s in header.slots.items()}, opens)
+    for key, slot in dict.fromkeys(pairs):
+        if slot not in opens and _cryptsetup.opens(runner, device, key, slot=slot) is not None:
+            opens[slot] = key
+    return _key_plan.State(iterations_of(header), opens, header.slot_order)
 
 
-def apply(runner: Runner, device: str, steps: t.Sequence[_key_plan.Step]) -> None:
+def iterations_of(header: _luks_metadata.Header) -> t.Dict[int, int]:
+    """Return the PBKDF2 iterations of each active slot; 0 where another function is used."""
+    return {n: s.iterations if s.kdf == "pbkdf2" else 0 for n, s in header.slots.items()}
+
+
+def apply(runner: Runner, device: str, steps: t.Sequence[_key_plan.Step], *, hash_: str) -> None:
     """Carry the steps out, each finished before the next begins."""
     for step in steps:
         if step.verb == "add":
@@ -145,13 +148,14 @@ def apply(runner: Runner, device: str, steps: t.Sequence[_key_plan.Step]) -> Non
                 key_file=step.key,
                 slot=step.slot,
                 iterations=step.iterations,
+                hash_=hash_,
             )
         elif step.verb == "remove":
             _cryptsetup.kill_slot(runner, device, unlock=step.unlock, slot=step.slot)
         elif _cryptsetup.opens(runner, device, step.key, slot=step.slot) is None:
             raise SealedRootError(
-                f"the key in {step.key} was put into slot {step.slot} but does not open it; nothing"
-                " was removed since"
+                f"the key in {step.key} is in slot {step.slot} but does not open it, so the slots that"
+                " are left stay as they are: check the disk, then run this again"
             )
 
 
@@ -178,9 +182,9 @@ def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t
         steps = _key_plan.plan(before, wanted, header.type)
         slots = {want.slot: want.iterations for want in wanted}
         if not check_mode:
-            apply(runner, device, steps)
+            apply(runner, device, steps, hash_=header.hash)
             after = _luks_metadata.read(runner, device)
-            have = {n: slot.iterations for n, slot in after.slots.items()} if after else {}
+            have = iterations_of(after) if after else {}
             if have != slots:
                 raise SealedRootError(f"the header has the slots {have} instead of {slots}")
     return {

@@ -180,7 +180,9 @@ def make(runner: Runner, path: str, size: int, table: _gpt.Table) -> _gpt.Table:
     return found
 
 
-def ensure(runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.Any]:
+def ensure(
+    runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
+) -> t.Dict[str, t.Any]:
     """Make the disk when it is not there, and say where its partitions are."""
     path = params["path"]
     size, table = want(params)

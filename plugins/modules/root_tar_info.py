@@ -179,7 +179,9 @@ def contents(
 def inspect(runner: Runner, path: str, digest: t.Optional[str]) -> t.Dict[str, t.Any]:
     """Return what the tar holds."""
     if not os.path.isfile(path):
-        raise SealedRootError(f"the root tar {path} does not exist on the builder: correct the path")
+        raise SealedRootError(
+            f"the root tar {path} does not exist on the builder: correct the path"
+        )
     found = sha256(path)
     check_digest(path, found, digest)
     with open(path, "rb") as file:

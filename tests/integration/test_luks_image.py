@@ -272,7 +272,9 @@ def test_the_header_is_what_grub_needs(image: Image, real_module: Module) -> Non
         "Iterations: 1000",
     ):
         assert line.split() in lines
-    assert [line for line in lines if line[-1:] == ["ENABLED"]] == [["Key", "Slot", "0:", "ENABLED"]]
+    assert [line for line in lines if line[-1:] == ["ENABLED"]] == [
+        ["Key", "Slot", "0:", "ENABLED"]
+    ]
 
 
 @pytest.mark.skipif(not shutil.which("grub-fstest"), reason="grub-fstest is not installed")
@@ -673,7 +675,9 @@ def test_the_probe_says_why_dm_crypt_cannot_be_used() -> None:
         assert reason is not None
         assert "device-mapper" in reason
     assert not [name for name in os.listdir("/dev/mapper") if name.startswith("sealedroot-probe")]
-    assert [it for it in _loop.list_all(RealRunner()) if "sealedroot-probe" in it.backing_file] == []
+    assert [
+        it for it in _loop.list_all(RealRunner()) if "sealedroot-probe" in it.backing_file
+    ] == []
     assert before is not None
 
 

@@ -94,9 +94,7 @@ def test_the_table_is_the_one_that_was_asked_for(
 
 
 @pytest.mark.parametrize("size", [256 * MIB, SIZE, 1 << 40])
-def test_the_esp_is_a_real_fat32(
-    size: int, tmp_path: pathlib.Path, real_module: Module
-) -> None:
+def test_the_esp_is_a_real_fat32(size: int, tmp_path: pathlib.Path, real_module: Module) -> None:
     """mkfs.vfat chose clusters by the size of the whole disk: 25287 of them are a FAT16 to others."""
     path = tmp_path / "disk.raw"
     real_module("raw_disk", path=str(path), size=size)
@@ -132,9 +130,7 @@ def test_a_cut_off_run_is_finished(tmp_path: pathlib.Path, real_module: Module) 
         assert file.read(4) == b"LUKS"
 
 
-def test_something_else_is_kept_unless_forced(
-    tmp_path: pathlib.Path, real_module: Module
-) -> None:
+def test_something_else_is_kept_unless_forced(tmp_path: pathlib.Path, real_module: Module) -> None:
     path = tmp_path / "disk.raw"
     path.write_bytes(b"precious")
     for check in (True, False):

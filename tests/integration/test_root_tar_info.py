@@ -33,7 +33,7 @@ def root(tmp_path: pathlib.Path) -> pathlib.Path:
         (path / folder).symlink_to(f"usr/{folder}")
     (path / "usr/bin/dash").write_bytes(elf(0x3E))
     (path / "usr/bin/sh").symlink_to("dash")
-    (path / "usr/lib/os-release").write_text('ID=debian\nVERSION_ID="12"\nNAME=\'Debian\'\n')
+    (path / "usr/lib/os-release").write_text("ID=debian\nVERSION_ID=\"12\"\nNAME='Debian'\n")
     (path / "etc/os-release").symlink_to("../usr/lib/os-release")
     for tool in ("bin/grub-mkimage", "sbin/grub-mkconfig", "sbin/update-initramfs"):
         (path / "usr" / tool).touch()
@@ -93,7 +93,11 @@ def test_what_is_missing_is_named(
     root: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
 ) -> None:
     (root / "usr/bin/dash").write_bytes(elf(0xB7))
-    for name in ("usr/bin/grub-mkimage", "boot/vmlinuz-6.1.0-10-amd64", "usr/sbin/update-initramfs"):
+    for name in (
+        "usr/bin/grub-mkimage",
+        "boot/vmlinuz-6.1.0-10-amd64",
+        "usr/sbin/update-initramfs",
+    ):
         (root / name).unlink()
     (root / "usr/share/initramfs-tools/hooks/cryptroot").unlink()
     info = real_module("root_tar_info", path=pack(root, tmp_path / "r.tar"))

@@ -26,7 +26,13 @@ class Store:
         self.table = work / "mountinfo"
         self.table.write_text("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n")
 
-    def mounted(self, *, source: str = "sealedroot-keys", type_: str = "tmpfs", options: str = "rw,nosuid,nodev") -> None:
+    def mounted(
+        self,
+        *,
+        source: str = "sealedroot-keys",
+        type_: str = "tmpfs",
+        options: str = "rw,nosuid,nodev",
+    ) -> None:
         self.path.mkdir(mode=0o700, exist_ok=True)
         escaped = str(self.path).replace(" ", "\\040")
         with self.table.open("a") as file:
@@ -37,7 +43,9 @@ class Store:
         argv = ["mount", "-t", "tmpfs", "-o"]
         end = ["sealedroot-keys", str(self.path)]
         effect = self.mounted if noswap else None
-        self.script.expect([*argv, f"{options},noswap", *end], rc=0 if noswap else 32, effect=effect)
+        self.script.expect(
+            [*argv, f"{options},noswap", *end], rc=0 if noswap else 32, effect=effect
+        )
         if not noswap:
             self.script.expect([*argv, options, *end], effect=self.mounted)
 
@@ -114,7 +122,9 @@ def test_the_difference_names_keys_and_shows_none(store: Store, run_module: Run)
         "before": {"mounted": False, "keys": []},
         "after": {"mounted": True, "keys": ["r.key"]},
     }
-    assert "correct horse" not in str({k: v for k, v in outcome.result.items() if k != "invocation"})
+    assert "correct horse" not in str(
+        {k: v for k, v in outcome.result.items() if k != "invocation"}
+    )
     assert "correct horse" not in str(outcome.result)
 
 
@@ -137,16 +147,16 @@ def test_another_key_in_its_place_is_an_error(store: Store, run_module: Run) -> 
 def test_what_cannot_be_typed_at_grub_is_refused(
     store: Store, run_module: Run, content: str
 ) -> None:
-    outcome = run_module("key_store", path=str(store.path), keys=[{"name": "r", "content": content}])
+    outcome = run_module(
+        "key_store", path=str(store.path), keys=[{"name": "r", "content": content}]
+    )
     assert outcome.failed
     assert "254 printable ASCII" in outcome["msg"]
     assert not store.path.exists()
 
 
 @pytest.mark.parametrize("content", ["x", "y" * 254, " ~ spaces ~ "])
-def test_what_can_be_typed_is_stored_as_it_is(
-    store: Store, run_module: Run, content: str
-) -> None:
+def test_what_can_be_typed_is_stored_as_it_is(store: Store, run_module: Run, content: str) -> None:
     store.mounted()
     run_module("key_store", path=str(store.path), keys=[{"name": "r", "content": content}])
     assert store.key("r").read_bytes() == content.encode()

@@ -34,7 +34,11 @@ def dump2(slots: t.Mapping[int, int], hash_: str = "sha256") -> str:
     return json.dumps(
         {
             "keyslots": {
-                str(slot): {"type": "luks2", "key_size": 64, "kdf": {**kdf, "iterations": iterations}}
+                str(slot): {
+                    "type": "luks2",
+                    "key_size": 64,
+                    "kdf": {**kdf, "iterations": iterations},
+                }
                 for slot, iterations in slots.items()
             },
             "tokens": {},
@@ -185,9 +189,7 @@ def test_check_mode_predicts(talk: Talk, rotate: t.Callable[..., t.Any]) -> None
     assert outcome["diff"]["after"] == {"slots": {"0": 1000, "1": 1000}}
 
 
-def test_luks2_slots_get_the_hash_of_the_header(
-    talk: Talk, rotate: t.Callable[..., t.Any]
-) -> None:
+def test_luks2_slots_get_the_hash_of_the_header(talk: Talk, rotate: t.Callable[..., t.Any]) -> None:
     # cryptsetup would take sha256, which an image's GRUB for sha512 does not carry.
     talk.hash = "sha512"
     talk.attach()
@@ -291,9 +293,7 @@ def test_no_header(talk: Talk, rotate: t.Callable[..., t.Any]) -> None:
     assert f"no LUKS header in {talk.image} at offset {OFFSET}" in outcome["msg"]
 
 
-def test_other_slots_than_wished_are_an_error(
-    talk: Talk, rotate: t.Callable[..., t.Any]
-) -> None:
+def test_other_slots_than_wished_are_an_error(talk: Talk, rotate: t.Callable[..., t.Any]) -> None:
     talk.attach()
     talk.header({0: 1000, 1: 1000})
     talk.opens("boot", 0)

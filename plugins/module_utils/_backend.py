@@ -55,9 +55,15 @@ class Backend(abc.ABC):
     def unusable(self, runner: Runner) -> t.Optional[str]:
         """Say why this host cannot use the backend, or return None when it can: a real probe."""
 
+    def check(self, mapping: Mapping) -> None:
+        """Refuse what this backend can never open, before anything is formatted for it."""
+
     @abc.abstractmethod
-    def is_open(self, runner: Runner, mapping: Mapping) -> bool:
-        """Say whether the mapping is open on this container; another container's is an error."""
+    def state(self, runner: Runner, mapping: Mapping) -> str:
+        """Return ``open``, ``closed``, or ``broken`` when an open was cut off or its daemon died.
+
+        An open container of the same name that is another one is an error.
+        """
 
     @abc.abstractmethod
     def open(self, runner: Runner, mapping: Mapping) -> None:
@@ -76,10 +82,11 @@ class DmCrypt(Backend):
     def unusable(self, runner: Runner) -> t.Optional[str]:
         return _backend_dm_crypt.unusable(runner)
 
-    def is_open(self, runner: Runner, mapping: Mapping) -> bool:
-        return _backend_dm_crypt.is_open(
+    def state(self, runner: Runner, mapping: Mapping) -> str:
+        is_open = _backend_dm_crypt.is_open(
             runner, path=mapping.path, offset=mapping.offset, name=mapping.name
         )
+        return "open" if is_open else "closed"
 
     def open(self, runner: Runner, mapping: Mapping) -> None:
         _backend_dm_crypt.open_mapping(
@@ -106,17 +113,30 @@ class Userspace(Backend):
     def unusable(self, runner: Runner) -> t.Optional[str]:
         return _backend_userspace.unusable(runner)
 
-    def is_open(self, runner: Runner, mapping: Mapping) -> bool:
-        return _backend_userspace.is_open(
-            runner, payload=_payload(mapping), node=f"{MAPPER_DIR}/{mapping.name}"
-        )
-
-    def open(self, runner: Runner, mapping: Mapping) -> None:
+    def check(self, mapping: Mapping) -> None:
         if mapping.type != "luks1":
             raise SealedRootError(
                 f"the userspace backend cannot open {mapping.type}: QEMU's LUKS driver knows LUKS1"
                 " only. Use type luks1, or a builder whose kernel has dm-crypt"
             )
+        if not os.path.isdir(os.path.dirname(_payload(mapping))):
+            raise SealedRootError(f"work_dir {mapping.work_dir} is not a directory: make it first")
+        if mapping.key_file and not _backend_userspace.takes_key(mapping.key_file):
+            raise SealedRootError(
+                f"the userspace backend takes only keys that are text, and {mapping.key_file} is"
+                " not: use such a key (base64), or a builder whose kernel has dm-crypt"
+            )
+
+    def state(self, runner: Runner, mapping: Mapping) -> str:
+        return _backend_userspace.state(
+            runner,
+            path=mapping.path,
+            offset=mapping.offset,
+            payload=_payload(mapping),
+            node=f"{MAPPER_DIR}/{mapping.name}",
+        )
+
+    def open(self, runner: Runner, mapping: Mapping) -> None:
         _backend_userspace.open_mapping(
             runner,
             path=mapping.path,
@@ -130,7 +150,10 @@ class Userspace(Backend):
 
     def close(self, runner: Runner, mapping: Mapping) -> None:
         _backend_userspace.close_mapping(
-            runner, payload=_payload(mapping), node=f"{MAPPER_DIR}/{mapping.name}"
+            runner,
+            path=mapping.path,
+            payload=_payload(mapping),
+            node=f"{MAPPER_DIR}/{mapping.name}",
         )
 
 
@@ -138,7 +161,7 @@ def _payload(mapping: Mapping) -> str:
     """The file that the FUSE export covers; in the work directory, so that teardown finds it."""
     if not mapping.work_dir:
         raise SealedRootError("the userspace backend needs work_dir, a directory of this build")
-    return os.path.join(mapping.work_dir, "payload")
+    return os.path.join(os.path.realpath(mapping.work_dir), "payload")
 
 
 def choose(runner: Runner, wanted: str) -> t.Tuple[Backend, str]:

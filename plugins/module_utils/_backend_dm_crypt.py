@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tempfile
@@ -22,6 +23,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     SealedRootError,
 )
 
+MAPPER_DIR = "/dev/mapper"
+CONTROL = f"{MAPPER_DIR}/control"
+
 
 def unusable(runner: Runner) -> t.Optional[str]:
     """Open and close a small plain mapping for real.
@@ -33,11 +37,11 @@ def unusable(runner: Runner) -> t.Optional[str]:
         cryptsetup = runner.find("cryptsetup")
     except MissingToolError as exc:
         return str(exc)
-    if not os.path.exists("/dev/mapper/control"):
-        # Only a missing control node is conclusive without a probe; loading dm_mod makes it.
-        runner.run(["modprobe", "dm_crypt"], check=False, timeout=20)
-        if not os.path.exists("/dev/mapper/control"):
-            return "the kernel has no device-mapper (/dev/mapper/control is missing)"
+    if not _has_device_mapper():
+        with contextlib.suppress(MissingToolError):
+            runner.run([runner.find("modprobe"), "dm_crypt"], check=False, timeout=20)
+        if not _has_device_mapper():
+            return f"the kernel has no device-mapper ({CONTROL} cannot be opened)"
     with tempfile.NamedTemporaryFile(prefix="sealedroot-probe-") as probe:
         probe.truncate(1 << 20)
         name = os.path.basename(probe.name)
@@ -45,26 +49,48 @@ def unusable(runner: Runner) -> t.Optional[str]:
         argv += ["--key-size", "512", "--hash", "sha256", "--key-file", "-", probe.name, name]
         opened = runner.run(argv, stdin=b"probe", check=False, timeout=20)
         if opened.rc != 0:
-            said = (opened.stderr.strip().splitlines() or ["no output"])[-1]
+            # The first line has the cause; the last one would be about the name.
+            said = (opened.stderr.strip().splitlines() or ["no output"])[0]
             return f"a test mapping could not be opened ({said})"
         runner.run([cryptsetup, "close", name], timeout=20)
     return None
 
 
+def _has_device_mapper() -> bool:
+    """Open the control node: libdevmapper makes the node whether or not the kernel has a driver for it."""
+    try:
+        os.close(os.open(CONTROL, os.O_RDWR))
+    except OSError:
+        return False
+    return True
+
+
 def is_open(runner: Runner, *, path: str, offset: int, name: str) -> bool:
     """Say whether *name* is a mapping of this container; of another one is an error."""
-    status = runner.run([runner.find("cryptsetup"), "status", name], check=False)
-    if status.rc != 0:
+    device = _device(runner, name)
+    if not device:
+        if os.path.lexists(f"{MAPPER_DIR}/{name}"):
+            raise SealedRootError(
+                f"{MAPPER_DIR}/{name} exists and is no mapping of dm-crypt: use another name"
+            )
         return False
-    match = re.search(r"^\s*device:\s*(\S+)", status.stdout, re.MULTILINE)
-    device = match.group(1) if match else "an unknown device"
-    loop = None if _loop.is_block_device(path) else _loop.find(runner, path=path, offset=offset)
-    ours = loop.device if loop else os.path.realpath(path)
-    if device != ours:
+    # The same region can be bound more than once, for a moment, by a module that reads the header.
+    ours = {loop.device for loop in _loop.find_all(runner, path=path, offset=offset)}
+    if not offset:
+        ours.add(os.path.realpath(path))
+    if device not in ours:
         raise SealedRootError(
-            f"/dev/mapper/{name} is open on {device}, not on {path}: close it, or use another name"
+            f"{MAPPER_DIR}/{name} is open on {device}, not on {path} at offset {offset}: close it,"
+            " or use another name"
         )
     return True
+
+
+def _device(runner: Runner, name: str) -> str:
+    """Return the device that the mapping *name* is on; empty when there is no such mapping."""
+    status = runner.run([runner.find("cryptsetup"), "status", name], check=False, timeout=60)
+    match = re.search(r"^\s*device:\s*(\S+)", status.stdout, re.MULTILINE)
+    return match.group(1) if status.rc == 0 and match else ""
 
 
 def open_mapping(
@@ -97,12 +123,11 @@ def open_mapping(
 
 def close_mapping(runner: Runner, *, path: str, offset: int, name: str) -> None:
     """Close the mapping and release the loop device under it."""
+    device = _device(runner, name)
     runner.run([runner.find("cryptsetup"), "close", name], timeout=60)
-    if _loop.is_block_device(path) and not offset:
-        return
-    loop = _loop.find(runner, path=path, offset=offset)
-    if loop:
-        _loop.detach(runner, loop.device)
+    for loop in _loop.find_all(runner, path=path, offset=offset):
+        if loop.device == device:
+            _loop.detach(runner, device, inode=loop.inode)
 
 
 __all__ = ("close_mapping", "is_open", "open_mapping", "unusable")

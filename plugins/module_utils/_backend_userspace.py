@@ -17,13 +17,14 @@ fast as a loop device as base.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import stat
 import time
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils import _loop
+from ansible_collections.sealedroot.image.plugins.module_utils import _build_holds, _loop
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     MissingToolError,
     Runner,
@@ -54,6 +55,7 @@ def daemon_argv(
 ) -> t.List[str]:
     """The chain file -> region -> LUKS -> FUSE export, discards passing all the way."""
     mode = ",read-only=on" if read_only else ""
+    driver = "host_device" if _loop.is_block_device(path) else "file"
     region = f"driver=raw,node-name=region,file=file,offset={offset}{mode}"
     if size:
         region += f",size={size}"
@@ -62,7 +64,7 @@ def daemon_argv(
         *("--object", f"secret,id=key,file={_quote(key_file)}"),
         *(
             "--blockdev",
-            f"driver=file,node-name=file,filename={_quote(path)},discard=unmap{mode}",
+            f"driver={driver},node-name=file,filename={_quote(path)},discard=unmap{mode}",
         ),
         *("--blockdev", f"{region},discard=unmap"),
         *(
@@ -83,16 +85,73 @@ def _quote(value: str) -> str:
     return value.replace(",", ",,")
 
 
-def is_open(runner: Runner, *, payload: str, node: str) -> bool:
-    """Say whether *node* is the loop device on *payload*; anything else there is an error."""
+def takes_key(key_file: str) -> bool:
+    """Say whether QEMU's LUKS driver can use the key: it takes UTF-8 text without NUL only."""
+    with open(key_file, "rb") as handle:
+        key = handle.read()
     try:
-        info = os.stat(node)
-    except FileNotFoundError:
+        return "\0" not in key.decode("utf-8")
+    except UnicodeDecodeError:
         return False
-    loop = _loop.find(runner, path=payload) if os.path.exists(payload) else None
-    if loop and stat.S_ISBLK(info.st_mode) and os.stat(loop.device).st_rdev == info.st_rdev:
-        return True
-    raise SealedRootError(f"{node} exists and is not open on this container: use another name")
+
+
+def state(runner: Runner, *, path: str, offset: int, payload: str, node: str) -> str:
+    """Return open, closed or broken; something else at *node*, or another container, is an error."""
+    loops, pids = _loops(runner, payload), daemons(payload)
+    if os.path.lexists(node):
+        info = os.stat(node) if os.path.exists(node) else os.lstat(node)
+        numbers = [os.stat(loop.device).st_rdev for loop in loops]
+        if not stat.S_ISBLK(info.st_mode) or info.st_rdev not in numbers:
+            raise SealedRootError(f"{node} exists and is not open on {path}: use another name")
+        if not pids:
+            return "broken"
+        if not all(_serves(pid, path, offset) for pid in pids):
+            raise SealedRootError(
+                f"{node} is open, but not on {path} at offset {offset}: close it, or use another name"
+            )
+        return "open"
+    if _nodes(loops, node):
+        return "closed"  # the work directory belongs to another open container
+    return "broken" if loops or pids or _is_mounted(payload) else "closed"
+
+
+def _loops(runner: Runner, payload: str) -> t.List[_loop.Loop]:
+    """The loop devices on the export, told by its path: the inode of a dead daemon's cannot be read."""
+    return [loop for loop in _loop.list_all(runner) if loop.backing_file == payload]
+
+
+def _nodes(loops: t.Sequence[_loop.Loop], node: str) -> t.List[str]:
+    """The nodes beside *node* that stand for one of *loops*."""
+    numbers = [os.stat(loop.device).st_rdev for loop in loops]
+    directory = os.path.dirname(node)
+    found = []
+    for name in sorted(os.listdir(directory)) if numbers else []:
+        with contextlib.suppress(FileNotFoundError):
+            info = os.stat(os.path.join(directory, name))
+            if stat.S_ISBLK(info.st_mode) and info.st_rdev in numbers:
+                found.append(os.path.join(directory, name))
+    return found
+
+
+def _is_mounted(payload: str) -> bool:
+    return any(mount.path == payload for mount in _build_holds.read_mounts())
+
+
+def _serves(pid: int, path: str, offset: int) -> bool:
+    """Say whether a daemon has this region open; asked of its descriptors, since files are renamed."""
+    wanted = os.stat(path)
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as handle:
+            words = handle.read().split(b"\0")
+        files = [os.stat(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
+    except OSError:
+        return False  # ended meanwhile
+    begins = any(f"offset={offset}".encode() in word.split(b",") for word in words)
+    return begins and any(
+        os.path.samestat(it, wanted)
+        or (stat.S_ISBLK(wanted.st_mode) and it.st_rdev == wanted.st_rdev)
+        for it in files
+    )
 
 
 def open_mapping(
@@ -107,7 +166,7 @@ def open_mapping(
     read_only: bool,
 ) -> None:
     """Start the daemon, bind a loop device to its export and make the node."""
-    os.close(os.open(payload, os.O_CREAT | os.O_WRONLY, 0o600))
+    _claim(runner, payload, node)
     argv = daemon_argv(
         daemon=runner.find(DAEMON),
         path=path,
@@ -120,7 +179,7 @@ def open_mapping(
     # --daemonize returns once the export is there.
     started = runner.run(argv, check=False, timeout=60)
     if started.rc != 0:
-        os.unlink(payload)
+        _release(runner, payload)
         said = started.stderr.strip()
         if "Invalid password" in said:
             raise SealedRootError(f"the key in {key_file} does not open the container in {path}")
@@ -130,22 +189,71 @@ def open_mapping(
         os.makedirs(os.path.dirname(node), exist_ok=True)
         os.mknod(node, 0o600 | stat.S_IFBLK, os.stat(device).st_rdev)
     except (SealedRootError, OSError) as exc:
-        close_mapping(runner, payload=payload, node=node)
+        # Not the node: another process has just made it.
+        _release(runner, payload)
         raise SealedRootError(f"{node} could not be made: {exc}") from exc
 
 
-def close_mapping(runner: Runner, *, payload: str, node: str) -> None:
-    """Undo open_mapping, from whatever point it reached."""
+def _claim(runner: Runner, payload: str, node: str) -> None:
+    """Make the mount point of the export; what is there already is another container's, or a file."""
+    if _is_mounted(payload):
+        users = ", ".join(_nodes(_loops(runner, payload), node)) or "an open container"
+        raise SealedRootError(
+            f"the work_dir {os.path.dirname(payload)} is in use by {users}: give each container its own"
+        )
+    with contextlib.suppress(FileNotFoundError):
+        info = os.lstat(payload)
+        if not stat.S_ISREG(info.st_mode) or info.st_size:
+            raise SealedRootError(
+                f"{payload} is a file of yours: move it away, or use another work_dir"
+            )
+    os.close(os.open(payload, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+
+
+def close_mapping(runner: Runner, *, path: str, payload: str, node: str) -> None:
+    """Undo open_mapping, from whatever point it reached; say so when a write was lost."""
+    lost = [error for error in map(_flush, _loops(runner, payload)) if error]
     with contextlib.suppress(FileNotFoundError):
         os.unlink(node)
-    if not os.path.exists(payload):
-        return
-    loop = _loop.find(runner, path=payload)
-    if loop:
-        _loop.detach(runner, loop.device)
+    _release(runner, payload)
+    if lost:
+        raise SealedRootError(
+            f"{path} is closed, but not all of it could be written ({lost[0]}), so what is in it is"
+            " damaged: see to the space and health of its disk, and make it anew"
+        )
+
+
+def _flush(loop: _loop.Loop) -> str:
+    """Write out what is cached for the device; return what went wrong. One in use is an error."""
+    try:
+        # O_EXCL: refused when a file system on it is mounted.
+        handle = os.open(loop.device, os.O_RDONLY | os.O_EXCL)
+    except OSError as exc:
+        if exc.errno == errno.EBUSY:
+            raise SealedRootError(
+                f"{loop.device} on {loop.backing_file} is in use: unmount what is on it first"
+            ) from exc
+        return str(exc.strerror)
+    try:
+        os.fsync(handle)
+    except OSError as exc:
+        return str(exc.strerror)
+    finally:
+        os.close(handle)
+    return ""
+
+
+def _release(runner: Runner, payload: str) -> None:
+    """Detach, end the daemon, and remove the mount point."""
+    for loop in _loops(runner, payload):
+        _loop.detach(runner, loop.device, inode=loop.inode)
     for pid in daemons(payload):
         stop(pid)
-    os.unlink(payload)
+    while _is_mounted(payload):  # a daemon that was killed leaves its mount
+        runner.run([runner.find("umount"), payload], timeout=60)
+    with contextlib.suppress(FileNotFoundError):
+        if not os.lstat(payload).st_size:
+            os.unlink(payload)
 
 
 def daemons(path: str) -> t.List[int]:
@@ -199,8 +307,9 @@ __all__ = (
     "close_mapping",
     "daemon_argv",
     "daemons",
-    "is_open",
     "open_mapping",
+    "state",
     "stop",
+    "takes_key",
     "unusable",
 )

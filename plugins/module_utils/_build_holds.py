@@ -130,7 +130,7 @@ def find(directory: str) -> Holds:
     return Holds(
         processes=tuple(processes),
         mounts=tuple(inside),
-        mappings=tuple(_read(f"{BLOCK}/{name}/dm/name") for name in mappings),
+        mappings=tuple(read_text(f"{BLOCK}/{name}/dm/name") for name in mappings),
         nodes=tuple(_nodes(directory, {loop.number for loop in loops})),
         loops=tuple(loops),
         daemons=tuple(daemons),
@@ -144,7 +144,7 @@ def read_mounts(pid: str = "self") -> t.List[Mount]:
             f"{PROC}/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n"
         ) as file:
             return parse_mounts(file.read())
-    except (OSError, IndexError):
+    except OSError:
         return []  # ended meanwhile
 
 
@@ -156,7 +156,8 @@ def _numbers(mount: Mount) -> t.Set[int]:
         return {mount.number}  # a FUSE mount whose daemon is gone
 
 
-def _read(path: str) -> str:
+def read_text(path: str) -> str:
+    """Return a file of the kernel without its last newline; empty when it is not there."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             text = file.read()
@@ -165,7 +166,8 @@ def _read(path: str) -> str:
     return text[:-1] if text.endswith("\n") else text
 
 
-def _list(path: str) -> t.List[str]:
+def list_names(path: str) -> t.List[str]:
+    """Return the names in a directory; none when it is not there."""
     try:
         return sorted(os.listdir(path))
     except OSError:
@@ -173,14 +175,14 @@ def _list(path: str) -> t.List[str]:
 
 
 def _number(name: str) -> int:
-    major, _colon, minor = _read(f"{BLOCK}/{name}/dev").partition(":")
+    major, _colon, minor = read_text(f"{BLOCK}/{name}/dev").partition(":")
     return os.makedev(int(major), int(minor)) if minor else -1
 
 
 def _loops() -> t.List[Loop]:
     found = []
-    for name in _list(BLOCK):
-        path = _read(f"{BLOCK}/{name}/loop/backing_file") if name.startswith("loop") else ""
+    for name in list_names(BLOCK):
+        path = read_text(f"{BLOCK}/{name}/loop/backing_file") if name.startswith("loop") else ""
         if path:
             deleted = " (deleted)"
             path = path[: -len(deleted)] if path.endswith(deleted) else path
@@ -192,7 +194,7 @@ def _mappings(names: t.Sequence[str]) -> t.List[str]:
     """Return the device-mapper devices (dm-0, ...) on *names*, what lies on top first."""
     found: t.List[str] = []
     for name in names:
-        upper = [it for it in _list(f"{BLOCK}/{name}/holders") if it.startswith("dm-")]
+        upper = [it for it in list_names(f"{BLOCK}/{name}/holders") if it.startswith("dm-")]
         for it in [*_mappings(upper), *upper]:
             if it not in found:
                 found.append(it)
@@ -208,7 +210,7 @@ def _nodes(directory: str, numbers: t.Set[int]) -> t.List[str]:
     bound = {loop.number: loop.path for loop in _loops()}
     name = os.path.basename(directory)
     nodes = []
-    for entry in _list(MAPPER_DIR):
+    for entry in list_names(MAPPER_DIR):
         path = f"{MAPPER_DIR}/{entry}"
         info = os.lstat(path)
         if not stat.S_ISBLK(info.st_mode):
@@ -228,10 +230,10 @@ def _processes(directory: str, numbers: t.Set[int]) -> t.Tuple[t.List[Process], 
     """Return the processes that work in the image or on the build's files, and the daemons."""
     working, daemons = [], []
     spared = _ancestors()
-    for entry in _list(PROC):
+    for entry in list_names(PROC):
         if not entry.isdigit() or int(entry) in spared:
             continue
-        argv = _read(f"{PROC}/{entry}/cmdline").split("\0")
+        argv = read_text(f"{PROC}/{entry}/cmdline").split("\0")
         try:
             name = os.path.basename(os.readlink(f"{PROC}/{entry}/exe")).split(" ")[0]
             root = os.stat(f"{PROC}/{entry}/root").st_dev
@@ -252,50 +254,9 @@ def _ancestors() -> t.Set[int]:
     pid = os.getppid()
     while pid > 1 and pid not in pids:
         pids.add(pid)
-        fields = _read(f"{PROC}/{pid}/stat").rpartition(")")[2].split()
+        fields = read_text(f"{PROC}/{pid}/stat").rpartition(")")[2].split()
         pid = int(fields[1]) if len(fields) > 1 else 1
     return pids
-
-
-def users(numbers: t.Set[int]) -> t.List[str]:
-    """Name the processes that use a file system or block device with one of *numbers*."""
-    found = []
-    for entry in _list(PROC):
-        if not entry.isdigit():
-            continue
-        links = [f"{PROC}/{entry}/{link}" for link in ("cwd", "root", "exe")]
-        links += [f"{PROC}/{entry}/fd/{fd}" for fd in _list(f"{PROC}/{entry}/fd")]
-        if any(_uses(link, numbers) for link in links):
-            found.append(f"process {entry} ({_read(f'{PROC}/{entry}/comm')})")
-    return found
-
-
-def mounted(number: int) -> t.List[str]:
-    """Name the mounts of a block device, in every mount namespace that a process is in."""
-    found, seen = [], set()
-    for entry in ["self", *(entry for entry in _list(PROC) if entry.isdigit())]:
-        try:
-            namespace = os.readlink(f"{PROC}/{entry}/ns/mnt")
-        except OSError:
-            continue
-        if namespace in seen:
-            continue
-        seen.add(namespace)
-        where = (
-            ""
-            if entry == "self"
-            else f" that process {entry} ({_read(f'{PROC}/{entry}/comm')}) sees"
-        )
-        found += [f"mount {it.path}{where}" for it in read_mounts(entry) if it.number == number]
-    return found
-
-
-def _uses(link: str, numbers: t.Set[int]) -> bool:
-    try:
-        info = os.stat(link)
-    except OSError:
-        return False
-    return info.st_dev in numbers or (stat.S_ISBLK(info.st_mode) and info.st_rdev in numbers)
 
 
 __all__ = (
@@ -305,9 +266,9 @@ __all__ = (
     "Process",
     "below",
     "find",
+    "list_names",
     "mentions",
-    "mounted",
     "parse_mounts",
     "read_mounts",
-    "users",
+    "read_text",
 )

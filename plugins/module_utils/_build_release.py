@@ -16,7 +16,7 @@ import signal
 import time
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils import _build_holds, _loop
+from ansible_collections.sealedroot.image.plugins.module_utils import _build_holds, _holders, _loop
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     CommandError,
     Runner,
@@ -114,7 +114,7 @@ def unmount(runner: Runner, mount: _build_holds.Mount) -> None:
         if "busy" not in result.stderr:
             raise CommandError(argv, result)
         if time.monotonic() > deadline:
-            who = _build_holds.users({mount.number})
+            who = _holders.users(mount.number)
             raise SealedRootError(f"{mount.path} is in use by {_name(who)}: end that first.")
         time.sleep(PAUSE * 10)
 
@@ -126,7 +126,7 @@ def detach(runner: Runner, loop: _build_holds.Loop) -> None:
     except SealedRootError as exc:
         if not any(it.device == loop.device for it in _loop.list_all(runner)):
             return  # it went with its last user
-        who = _build_holds.users({loop.number}) + _build_holds.mounted(loop.number)
+        who = _holders.users(loop.number) + _holders.mounts(loop.number)
         raise SealedRootError(
             f"{loop.device} on {loop.path} is in use by {_name(who)}: end that first."
         ) from exc

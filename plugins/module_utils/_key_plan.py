@@ -83,70 +83,84 @@ def is_right(state: State, want: WantedKey) -> bool:
     return state.opens.get(want.slot) == want.key and state.slots.get(want.slot) == want.iterations
 
 
+class _Plan:
+    """The steps so far, and the header as they leave it."""
+
+    def __init__(self, state: State, wanted: t.Sequence[WantedKey], type_: str) -> None:
+        self.wanted, self.type = wanted, type_
+        self.places = {want.slot for want in wanted}
+        # Insertion order is the order in which the header has the slots: what is added comes last.
+        order = state.order or sorted(state.slots)
+        self.slots = {slot: state.slots[slot] for slot in order}
+        self.opens = dict(state.opens)
+        self.steps: t.List[Step] = []
+
+    def is_settled(self, want: WantedKey) -> bool:
+        """Say whether the key is right, and in LUKS2 tried after all that are quicker (TECH 1.3)."""
+        if not is_right(State(self.slots, self.opens), want):
+            return False
+        order = list(self.slots)
+        return self.type == "luks1" or all(
+            order.index(other.slot) < order.index(want.slot)
+            for other in self.wanted
+            if other.iterations < want.iterations and other.slot in self.slots
+        )
+
+    def is_done(self) -> bool:
+        return set(self.slots) == self.places and all(map(self.is_settled, self.wanted))
+
+    def _unlock(self, *, but: t.Optional[int] = None) -> str:
+        return next(key for slot, key in sorted(self.opens.items()) if slot != but)
+
+    def add(self, slot: int, want: WantedKey) -> None:
+        self.steps.append(Step("add", slot, want.key, want.iterations, self._unlock()))
+        self.steps.append(Step("prove", slot, want.key))
+        self.slots[slot], self.opens[slot] = want.iterations, want.key
+
+    def remove(self, slot: int) -> None:
+        self.steps.append(Step("remove", slot, unlock=self._unlock(but=slot)))
+        del self.slots[slot]
+        self.opens.pop(slot, None)
+
+    def has_copy(self, want: WantedKey) -> bool:
+        """Say whether the key opens a slot that no wanted key will take."""
+        return any(key == want.key for slot, key in self.opens.items() if slot not in self.places)
+
+    def spare(self) -> t.Optional[int]:
+        """Return a free slot; empty one for it where all are taken and another one still opens."""
+        taken = {*self.slots, *self.places}
+        free = [slot for slot in range(MAX_SLOTS[self.type]) if slot not in taken]
+        if free:
+            return free[-1]
+        victims = [s for s in self.slots if s not in self.places and set(self.opens) - {s}]
+        if not victims:
+            return None  # the one slot that opens is the only spare one, and it stays to the end
+        victim = min(victims, key=lambda slot: (slot in self.opens, -slot))
+        self.remove(victim)
+        return victim
+
+
 def plan(state: State, wanted: t.Sequence[WantedKey], type_: str) -> t.List[Step]:
     """Return the steps from *state* to exactly *wanted*; none when it is there already."""
     check(wanted, type_)
     if not state.opens:
         raise SealedRootError("none of the given keys opens the container")
-    # Insertion order is the order in which the header has the slots: what is added comes last.
-    slots = {slot: state.slots[slot] for slot in state.order or sorted(state.slots)}
-    opens = dict(state.opens)
-    places = {want.slot for want in wanted}
-    steps: t.List[Step] = []
-
-    def unlock(*, but: t.Optional[int] = None) -> str:
-        return next(key for slot, key in sorted(opens.items()) if slot != but)
-
-    def add(slot: int, want: WantedKey) -> None:
-        steps.append(Step("add", slot, want.key, want.iterations, unlock()))
-        steps.append(Step("prove", slot, want.key))
-        slots[slot], opens[slot] = want.iterations, want.key
-
-    def remove(slot: int) -> None:
-        steps.append(Step("remove", slot, unlock=unlock(but=slot)))
-        del slots[slot]
-        opens.pop(slot, None)
-
-    def spare() -> t.Optional[int]:
-        free = [slot for slot in range(MAX_SLOTS[type_]) if slot not in {*slots, *places}]
-        if free:
-            return free[-1]
-        # Every slot is taken: one that is not wanted makes room, if another one still opens without it.
-        victims = [slot for slot in slots if slot not in places and set(opens) - {slot}]
-        if not victims:
-            return None
-        victim = min(victims, key=lambda slot: (slot in opens, -slot))
-        remove(victim)
-        return victim
-
-    def is_settled(want: WantedKey) -> bool:
-        if not is_right(State(slots, opens), want):
-            return False
-        order = list(slots)
-        # GRUB tries LUKS2 slots in this order, so the quick ones come first (TECH 1.3).
-        return type_ == "luks1" or all(
-            order.index(other.slot) < order.index(want.slot)
-            for other in wanted
-            if other.iterations < want.iterations and other.slot in slots
-        )
-
-    if set(slots) == places and all(is_settled(want) for want in wanted):
+    it = _Plan(state, wanted, type_)
+    if it.is_done():
         return []
     for want in sorted(wanted, key=lambda want: (want.iterations, want.slot)):
-        if is_settled(want):
+        if it.is_settled(want):
             continue
-        if want.slot in slots:
+        if want.slot in it.slots:
             # A proved copy elsewhere holds the key while its slot changes hands.
-            if not any(key == want.key for slot, key in opens.items() if slot not in places):
-                place = spare()
-                if place is not None:
-                    add(place, want)
-            remove(want.slot)
-        add(want.slot, want)
-    for slot in sorted(set(slots) - places):
-        remove(slot)
-    steps.extend(Step("prove", want.slot, want.key) for want in wanted)
-    return steps
+            place = None if it.has_copy(want) else it.spare()
+            if place is not None:
+                it.add(place, want)
+            it.remove(want.slot)
+        it.add(want.slot, want)
+    for slot in sorted(set(it.slots) - it.places):
+        it.remove(slot)
+    return [*it.steps, *(Step("prove", want.slot, want.key) for want in wanted)]
 
 
 __all__ = ("MAX_SLOTS", "State", "Step", "WantedKey", "check", "is_right", "plan")

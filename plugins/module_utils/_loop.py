@@ -51,20 +51,24 @@ def parse(text: str) -> t.List[Loop]:
     return [
         Loop(
             device=row["name"],
-            offset=int(row["offset"]),
-            size=int(row["sizelimit"]),
-            read_only=bool(row["ro"]),
-            direct_io=bool(row["dio"]),
-            inode=(_device_number(row["back-maj:min"]), int(row["back-ino"])),
+            offset=int(row["offset"] or 0),
+            size=int(row["sizelimit"] or 0),
+            # Old releases of losetup print numbers and flags as strings.
+            read_only=row["ro"] in (True, "1"),
+            direct_io=row["dio"] in (True, "1"),
+            inode=_inode(row["back-maj:min"], row["back-ino"]),
             backing_file=row["back-file"] or "",
         )
         for row in json.loads(text)["loopdevices"]
     ]
 
 
-def _device_number(text: str) -> int:
-    major, minor = text.split(":")
-    return os.makedev(int(major), int(minor))
+def _inode(device: t.Optional[str], number: t.Union[str, int, None]) -> t.Tuple[int, int]:
+    """Device and inode; null for a device that another process is releasing, or on a dead FUSE mount."""
+    if not device or not number:
+        return (0, 0)
+    major, minor = device.split(":")
+    return os.makedev(int(major), int(minor)), int(number)
 
 
 def list_all(runner: Runner) -> t.List[Loop]:
@@ -119,11 +123,18 @@ def set_direct_io(runner: Runner, device: str, *, on: bool) -> None:
     runner.run(argv, timeout=60)
 
 
-def detach(runner: Runner, device: str) -> None:
-    """Release *device* and wait until the kernel has really let go of the file."""
+def detach(
+    runner: Runner, device: str, *, inode: t.Optional[t.Tuple[int, int]] = None
+) -> None:
+    """Release *device* and wait until the kernel has really let go of the file, *inode*.
+
+    A device that is bound again meanwhile, to another process's file, is released.
+    """
+    if inode is None:
+        inode = next((it.inode for it in list_all(runner) if it.device == device), None)
     runner.run([runner.find("losetup"), "--detach", device], timeout=60)
     deadline = time.monotonic() + RELEASE_SECONDS
-    while any(loop.device == device for loop in list_all(runner)):
+    while any((it.device, it.inode) == (device, inode) for it in list_all(runner)):
         if time.monotonic() > deadline:
             raise SealedRootError(
                 f"{device} is still in use {RELEASE_SECONDS} seconds after it was detached:"
@@ -138,21 +149,31 @@ def attached(
 ) -> t.Iterator[str]:
     """Give a block device for a region of *path* and release it again.
 
-    A whole block device is its own; cryptsetup takes a whole file as it is, too.
+    A whole block device is its own; cryptsetup takes a whole file as it is, too. Not for reading only:
+    cryptsetup repairs a damaged header when it can write.
     """
-    if not offset and not size:
+    if not offset and not size and not read_only:
         yield path
         return
+    info = os.stat(path)
     device = attach(runner, path=path, offset=offset, size=size, read_only=read_only)
     try:
         yield device
     finally:
-        detach(runner, device)
+        detach(runner, device, inode=(info.st_dev, info.st_ino))
 
 
 def is_block_device(path: str) -> bool:
     """Say whether *path* is a block device node."""
     return stat.S_ISBLK(os.stat(path).st_mode)
+
+
+def is_read_only(device: str) -> bool:
+    """Say whether the kernel refuses writes to a block device."""
+    number = os.stat(device).st_rdev
+    name = f"/sys/dev/block/{os.major(number)}:{os.minor(number)}/ro"
+    with open(name, encoding="ascii") as handle:
+        return handle.read().strip() == "1"
 
 
 __all__ = (
@@ -164,6 +185,7 @@ __all__ = (
     "find",
     "find_all",
     "is_block_device",
+    "is_read_only",
     "list_all",
     "parse",
     "set_direct_io",

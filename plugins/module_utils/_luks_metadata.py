@@ -34,6 +34,8 @@ class Keyslot:
 
     iterations: int
     kdf: str
+    # LUKS1 has one cipher for key slots and data; in LUKS2 they can differ.
+    cipher: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,11 +94,16 @@ def parse_luks2(text: str, *, uuid: str) -> Header:
         int(number): Keyslot(
             iterations=int(slot["kdf"].get("iterations", slot["kdf"].get("time", 0))),
             kdf=slot["kdf"]["type"],
+            cipher=slot.get("area", {}).get("encryption", ""),
         )
         for number, slot in data["keyslots"].items()
         if slot["type"] == "luks2"
     }
     requirements = list(data["config"].get("requirements", {}).get("mandatory", []))
+    if not segments or not digests:
+        raise SealedRootError("the LUKS2 header has no data segment or no digest of the volume key")
+    others = sorted({slot["type"] for slot in data["keyslots"].values()} - {"luks2"})
+    requirements += [f"{kind} key slots" for kind in others]
     if len(segments) != 1 or len(digests) != 1:
         requirements.append(f"{len(segments)} segments, {len(digests)} digests")
     return Header(
@@ -142,6 +149,8 @@ def findings(header: Header) -> t.List[str]:
     if header.requirements:
         found.append(f"there are requirements: {', '.join(header.requirements)}")
     for number, slot in header.slots.items():
+        if slot.cipher not in ("", GRUB_CIPHER):
+            found.append(f"slot {number} is encrypted with {slot.cipher}, not {GRUB_CIPHER}")
         if slot.kdf != "pbkdf2":
             found.append(f"slot {number} uses {slot.kdf}, which GRUB before 2.14 cannot compute")
     return found

@@ -163,7 +163,8 @@ def is_same(path: str, entry: t.Mapping[str, t.Any]) -> bool:
 
 def read_output(directory: str) -> t.Dict[str, t.Any]:
     """Say what is published in *directory*."""
-    nothing = {"exists": os.path.lexists(directory), "manifest": None, "files": {}, "intact": False}
+    there = os.path.lexists(directory)
+    nothing: t.Dict[str, t.Any] = {"exists": there, "manifest": None, "files": {}, "intact": False}
     try:
         with open(os.path.join(directory, "manifest.json"), encoding="utf-8") as file:
             manifest = json.load(file)

@@ -85,7 +85,6 @@ backing_file:
   returned: success
 """
 
-import json
 import os
 import typing as t
 
@@ -100,18 +99,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 Params = t.Mapping[str, t.Any]
 
 
-def partition_region(text: str, *, path: str, number: int) -> t.Tuple[int, int]:
-    """Return offset and size of a partition from the output of ``sfdisk --json``."""
-    table = json.loads(text)["partitiontable"]
-    sector = int(table.get("sectorsize", 512))
-    # sfdisk names a partition after the file: with a "p" in between when that ends with a digit.
-    names = (f"{path}{number}", f"{path}p{number}")
-    for part in table.get("partitions", []):
-        if part["node"] in names:
-            return int(part["start"]) * sector, int(part["size"]) * sector
-    raise SealedRootError(f"{path} has no partition {number}: correct partition")
-
-
 def region(runner: Runner, params: Params) -> t.Tuple[int, int]:
     """Return offset and size of the region that is asked for."""
     path, number = params["path"], params["partition"]
@@ -119,10 +106,12 @@ def region(runner: Runner, params: Params) -> t.Tuple[int, int]:
         return params["offset"], params["size"]
     if params["offset"] or params["size"]:
         raise SealedRootError("partition cannot be combined with offset and size: give one of them")
-    found = runner.run([runner.find("sfdisk"), "--json", path], check=False, timeout=60)
-    if found.rc != 0:
-        raise SealedRootError(f"{path} has no partition table: {found.stderr.strip()}")
-    return partition_region(found.stdout, path=path, number=number)
+    # sfdisk names a partition after the file: with a "p" in between when that ends with a digit.
+    nodes = (f"{path}{number}", f"{path}p{number}")
+    for part in _luks_container.partitions(runner, path):
+        if part.node in nodes:
+            return part.offset, part.size
+    raise SealedRootError(f"{path} has no partition {number}: correct partition")
 
 
 def choose(

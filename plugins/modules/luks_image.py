@@ -14,6 +14,7 @@ description:
   - The header is always made by C(cryptsetup), with forced PBKDF2 iterations for the key slot and for
     the digest of the volume key, since GRUB computes both.
   - An open container is the block device C(/dev/mapper/NAME), on a kernel without dm-crypt too.
+  - The options that describe a header are used to format; a header that is there is taken as it is.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
@@ -52,12 +53,15 @@ options:
     default: sha256
   iterations:
     description:
-      - PBKDF2 iterations of slot 0 and of the digest of the volume key. cryptsetup's minimum is V(1000),
-        which is right for a key of 128 random bits or more.
+      - PBKDF2 iterations of slot 0. cryptsetup's minimum is V(1000), which is right for a key of 128 random
+        bits or more.
+      - The digest of the volume key, which GRUB computes for each slot it tries, gets V(1000).
     type: int
     default: 1000
   uuid:
-    description: The UUID to format with; a random one by default.
+    description:
+      - The UUID to format with; a random one by default.
+      - A container that is there with another UUID is an error.
     type: str
   key_file:
     description:
@@ -71,14 +75,16 @@ options:
     default: auto
   work_dir:
     description:
-      - A directory of this build, where the V(userspace) backend mounts its FUSE export.
+      - A directory for this container alone, where the V(userspace) backend mounts its FUSE export.
     type: path
   read_only:
-    description: Open the container read-only.
+    description: Open the container read-only. Nothing is formatted then.
     type: bool
     default: false
   force:
-    description: Format although the region holds something.
+    description:
+      - Format although the region holds something, another container included, or is no partition.
+      - What is open is never formatted. With V(closed), each call formats anew.
     type: bool
     default: false
 """
@@ -88,6 +94,7 @@ EXAMPLES = r"""
   sealedroot.image.luks_image:
     path: /var/tmp/disk.raw
     offset: 104857600
+    size: 4188012544
     name: cr_root
     key_file: /run/keys/build.key
     work_dir: /var/tmp/build
@@ -96,6 +103,7 @@ EXAMPLES = r"""
   sealedroot.image.luks_image:
     path: /var/tmp/disk.raw
     offset: 104857600
+    size: 4188012544
     name: cr_root
     work_dir: /var/tmp/build
     state: closed
@@ -133,7 +141,7 @@ backend_reason:
   returned: always
 """
 
-import os
+import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -150,6 +158,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 )
 
 Params = t.Mapping[str, t.Any]
+
+# What udev leaves unescaped; a name is a file name in /dev/mapper, in which control is taken.
+NAME = re.compile(r"(?!(?:\.|\.\.|control)$)[A-Za-z0-9#+.:=@_-]{1,127}")
 
 
 def signature(runner: Runner, device: str) -> str:
@@ -196,48 +207,100 @@ def erase(runner: Runner, params: Params) -> None:
         runner.run([runner.find("wipefs"), "--all", device], timeout=60)
 
 
+def check_blank(runner: Runner, params: Params, holds: str) -> None:
+    """Refuse to format what holds something, or what is not one partition."""
+    if params["read_only"]:
+        raise SealedRootError(
+            f"there is no LUKS header in {params['path']} at offset {params['offset']}, and with"
+            " read_only none is made"
+        )
+    if not params["key_file"]:
+        raise SealedRootError("key_file is needed to format the container")
+    if params["force"]:
+        return
+    if holds:
+        raise SealedRootError(
+            f"{params['path']} at offset {params['offset']} holds {holds}: set force to overwrite it"
+        )
+    _luks_container.check_partition(runner, params["path"], params["offset"], params["size"])
+
+
+def check_found(params: Params, header: _luks_metadata.Header, device: str, have: str) -> None:
+    """Refuse a container that is another one than was asked for."""
+    if params["uuid"] and params["uuid"].lower() != header.uuid:
+        raise SealedRootError(
+            f"{params['path']} holds the container {header.uuid}, not {params['uuid']}: correct uuid,"
+            " or path and offset"
+        )
+    if params["state"] != "open":
+        return
+    if have == "open" and _loop.is_read_only(device) != params["read_only"]:
+        mode = "read-write" if params["read_only"] else "read-only"
+        raise SealedRootError(f"{device} is open {mode}: close it first")
+    if have != "open" and not params["key_file"]:
+        raise SealedRootError("key_file is needed to open the container")
+
+
+def apply(
+    runner: Runner,
+    params: Params,
+    backend: _backend.Backend,
+    mapping: _backend.Mapping,
+    *,
+    have: str,
+    header: t.Optional[_luks_metadata.Header],
+    make: bool,
+) -> t.Optional[_luks_metadata.Header]:
+    """Do what is left to do and return the header that is there afterwards."""
+    state = params["state"]
+    if have == "broken" or (have == "open" and state != "open"):
+        backend.close(runner, mapping)
+    if state == "absent" and header:
+        erase(runner, params)
+        return None
+    if make:
+        header = luks_format(runner, params)
+    if state == "open" and have != "open":
+        backend.open(runner, mapping)
+    return header
+
+
 def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
     """Bring the container into the state that is asked for and say what was done."""
+    state, device = params["state"], f"{_backend.MAPPER_DIR}/{params['name']}"
+    if not NAME.fullmatch(params["name"]):
+        raise SealedRootError(
+            f"name '{params['name']}' cannot be a mapping: use up to 127 letters, digits and #+-.:=@_"
+        )
     _luks_container.check(params["path"], params["offset"], params["size"])
-    state = params["state"]
     if params["key_file"]:
         _luks_container.check_key_file(params["key_file"])
     backend, reason = _backend.choose(runner, params["backend"])
+    header, holds = read_header(runner, params)
     mapping = _backend.Mapping(
         path=params["path"],
         offset=params["offset"],
         size=params["size"],
         name=params["name"],
-        type=params["type"],
+        type=header.type if header and not params["force"] else params["type"],
         key_file=params["key_file"] or "",
         work_dir=params["work_dir"] or "",
         read_only=params["read_only"],
     )
-    was_open = os.path.exists(f"{_backend.MAPPER_DIR}/{params['name']}") and backend.is_open(
-        runner, mapping
-    )
-    header, other = read_header(runner, params)
-    before = "open" if was_open else "closed" if header else "absent"
-    make = state != "absent" and (header is None or (params["force"] and not was_open))
-    if make and header is None and other and not params["force"]:
-        raise SealedRootError(
-            f"{params['path']} at offset {params['offset']} holds {other}: set force to overwrite it"
-        )
-    if (make or (state == "open" and not was_open)) and not params["key_file"]:
-        raise SealedRootError("key_file is needed to format or open the container")
+    have = backend.state(runner, mapping)
+    before = have if have != "closed" else "closed" if header else "absent"
+    make = state != "absent" and have != "open" and (header is None or params["force"])
+    if make:
+        check_blank(runner, params, holds)
+    elif header:
+        check_found(params, header, device, have)
+    if state == "open" and have != "open":
+        backend.check(mapping)
     if not check_mode:
-        if was_open and state != "open":
-            backend.close(runner, mapping)
-        if state == "absent" and header:
-            erase(runner, params)
-            header = None
-        if make:
-            header = luks_format(runner, params)
-        if state == "open" and not was_open:
-            backend.open(runner, mapping)
+        header = apply(runner, params, backend, mapping, have=have, header=header, make=make)
     return {
         "changed": make or before != state,
-        "device": f"{_backend.MAPPER_DIR}/{params['name']}",
+        "device": device,
         "uuid": header.uuid if header else "",
         "type": header.type if header else "",
         "state": state,

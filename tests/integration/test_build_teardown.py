@@ -24,7 +24,7 @@ DISK_SIZE = 256 << 20
 
 def sh(*argv: str | os.PathLike[str], **kwargs: t.Any) -> str:
     done = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60, **kwargs)
-    return done.stdout.strip()
+    return str(done.stdout).strip()
 
 
 def wait(what: t.Callable[[], t.Any]) -> None:

@@ -125,8 +125,13 @@ CONTENTS = [
 ]
 
 
-@pytest.mark.parametrize("wanted", WISHES)
-@pytest.mark.parametrize("type_", ["luks1", "luks2"])
+# The order of LUKS2 slots changes a plan only where iterations differ.
+MIXED = [it for it in WISHES if len({want.iterations for want in it}) > 1]
+
+
+@pytest.mark.parametrize(
+    ("type_", "wanted"), [*(("luks1", it) for it in WISHES), *(("luks2", it) for it in MIXED)]
+)
 def test_every_kill_of_every_start_is_survived(
     monkeypatch: pytest.MonkeyPatch, type_: str, wanted: tuple[WantedKey, ...]
 ) -> None:
@@ -134,7 +139,7 @@ def test_every_kill_of_every_start_is_survived(
     assert explore(every_header(4, CONTENTS), wanted, type_) > 2000
 
 
-@pytest.mark.parametrize("wanted", WISHES[:4])
+@pytest.mark.parametrize("wanted", [WISHES[0], *MIXED[:2]])
 def test_every_kill_is_survived_in_any_luks2_order(
     monkeypatch: pytest.MonkeyPatch, wanted: tuple[WantedKey, ...]
 ) -> None:

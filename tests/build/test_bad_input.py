@@ -1,0 +1,189 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Bad input: a non-zero exit, one sentence of what to change, and nothing left behind."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pathlib
+import subprocess
+import tarfile
+import typing as t
+
+import pytest
+from conftest import PLAYBOOK, Place, playbook
+
+# The first bytes of a program (elf.h): class, byte order and machine are all that is looked at.
+ELF = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00"
+X86_64, AARCH64 = b"\x3e\x00", b"\xb7\x00"
+KERNEL = ("boot/vmlinuz-6.1.0-1-amd64", "usr/lib/modules/6.1.0-1-amd64/modules.dep")
+GRUB = ("usr/bin/grub-mkimage", "usr/sbin/grub-mkconfig", "usr/lib/grub/x86_64-efi/normal.mod")
+INITRAMFS = ("usr/sbin/update-initramfs", "usr/share/initramfs-tools/hooks/cryptroot")
+
+
+def small_root(
+    path: pathlib.Path,
+    names: t.Iterable[str],
+    *,
+    machine: bytes = X86_64,
+    mode: str = "w",
+    payload: int = 0,
+) -> pathlib.Path:
+    """Write a tar that has the names of a Debian root and hardly any content."""
+    files = dict.fromkeys(names, b"x")
+    files["usr/bin/dash"] = ELF + machine + bytes(100)
+    files["usr/lib/os-release"] = b'ID=debian\nPRETTY_NAME="Debian"\n'
+    files["usr/share/payload"] = bytes(payload)
+    with tarfile.open(path, mode) as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(f"./{name}")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+@pytest.fixture
+def good(place: Place) -> pathlib.Path:
+    return small_root(place.path / "root.tar", (*KERNEL, *GRUB, *INITRAMFS))
+
+
+def refused(place: Place, *sentences: str, **variables: t.Any) -> None:
+    """Run the playbook and expect it to say each of *sentences* and to publish nothing."""
+    run = playbook(PLAYBOOK, place.variables(**variables))
+    assert run.rc != 0
+    for sentence in sentences:
+        assert run.said(sentence), run.output
+    assert not (place.out / "web-1").exists()
+
+
+def tar(path: pathlib.Path, **more: str) -> dict[str, str]:
+    return {"type": "tar", "path": str(path), **more}
+
+
+def test_the_source_is_missing(place: Place) -> None:
+    refused(
+        place,
+        "does not exist on the builder: correct the path",
+        image_source=tar(place.path / "gone.tar"),
+    )
+
+
+def test_the_source_is_not_a_tar(place: Place) -> None:
+    path = place.path / "text.tar"
+    path.write_text("this is no archive\n" * 1000)
+    refused(place, "is not a tar", image_source=tar(path))
+
+
+def test_the_source_is_truncated(place: Place) -> None:
+    whole = small_root(place.path / "whole.tar.gz", KERNEL, mode="w:gz", payload=1 << 20)
+    cut = place.path / "cut.tar.gz"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    refused(place, "is truncated: get the file again", image_source=tar(cut))
+
+
+def test_the_digest_is_wrong(place: Place, good: pathlib.Path) -> None:
+    digest = hashlib.sha256(good.read_bytes()).hexdigest()
+    refused(
+        place,
+        f"has the SHA-256 {digest}, not {'0' * 64}",
+        image_source=tar(good, digest="sha256:" + "0" * 64),
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "packages"),
+    [
+        ((*GRUB, *INITRAMFS), "Install linux-image-amd64 in the root"),
+        ((*KERNEL, *INITRAMFS), "Install grub-efi-amd64 in the root"),
+        ((*KERNEL, *GRUB, INITRAMFS[0]), "Install cryptsetup-initramfs in the root"),
+        ((), "Install linux-image-amd64 grub-efi-amd64 initramfs-tools cryptsetup-initramfs"),
+    ],
+    ids=["no-kernel", "no-grub", "no-cryptsetup-initramfs", "nothing"],
+)
+def test_the_root_lacks_packages(place: Place, names: tuple[str, ...], packages: str) -> None:
+    refused(place, packages, image_source=tar(small_root(place.path / "root.tar", names)))
+
+
+def test_the_root_is_of_another_architecture(place: Place) -> None:
+    path = small_root(place.path / "arm.tar", (*KERNEL, *GRUB, *INITRAMFS), machine=AARCH64)
+    refused(place, "is a root for aarch64, but the image is to be x86_64", image_source=tar(path))
+
+
+def test_the_disk_is_too_small_for_the_root(place: Place) -> None:
+    path = small_root(
+        place.path / "big.tar.gz", (*KERNEL, *GRUB, *INITRAMFS), mode="w:gz", payload=400 << 20
+    )
+    refused(
+        place,
+        "image_size 500MiB is too small",
+        "Set image_size to at least",
+        image_source=tar(path),
+        image_size="500MiB",
+    )
+
+
+def test_the_builder_has_no_room(place: Place, good: pathlib.Path) -> None:
+    small = place.path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", small], check=True)
+    try:
+        refused(
+            place,
+            "has room for",
+            "free some, or choose another image_work_dir",
+            image_source=tar(good),
+            image_work_dir=str(small / "work"),
+        )
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+@pytest.mark.parametrize("size", ["big", "-4GiB", "4 elephants"])
+def test_the_size_is_not_a_size(place: Place, good: pathlib.Path, size: str) -> None:
+    refused(place, "is not a size", image_source=tar(good), image_size=size)
+
+
+@pytest.mark.parametrize("name", ["../web", "a/b", ".hidden", "UPPER"])
+def test_the_name_is_no_name(place: Place, good: pathlib.Path, name: str) -> None:
+    refused(place, "cannot name a file and a host", image_source=tar(good), image_name=name)
+
+
+@pytest.mark.parametrize(
+    "passphrase",
+    [
+        "short",
+        "a" * 40,
+        "with a newline\n in the middle of it",
+        "ein gutes Paßwort, aber kein ASCII",
+    ],
+    ids=["short", "monotonous", "newline", "not-ascii"],
+)
+def test_the_recovery_passphrase_is_no_good(
+    place: Place, good: pathlib.Path, passphrase: str
+) -> None:
+    run = playbook(
+        PLAYBOOK, place.variables(image_source=tar(good), image_recovery_passphrase=passphrase)
+    )
+    assert run.rc != 0
+    assert run.said("image_recovery_passphrase is too weak or cannot be typed at GRUB")
+    assert passphrase not in run.output or passphrase == "short"
+
+
+def test_the_output_exists_and_differs(place: Place, good: pathlib.Path) -> None:
+    mine = place.out / "web-1"
+    mine.mkdir(parents=True)
+    (mine / "disk.qcow2").write_text("precious")
+    run = playbook(PLAYBOOK, place.variables(image_source=tar(good)))
+    assert run.rc != 0
+    assert run.said("remove it, choose another image_name, or set image_replace=true")
+    assert (mine / "disk.qcow2").read_text() == "precious"
+
+
+def test_the_source_type_is_unknown(place: Place) -> None:
+    refused(place, "value of type must be one of: bootstrap, tar", image_source={"type": "floppy"})
+
+
+def test_the_bootstrap_has_no_release(place: Place) -> None:
+    refused(place, "is not a source", image_source={"type": "bootstrap", "distribution": "debian"})

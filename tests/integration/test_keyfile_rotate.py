@@ -1,0 +1,375 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""keyfile_rotate on real LUKS1 and LUKS2 files, killed everywhere and resumed.
+
+What it did is looked at with cryptsetup itself, and for LUKS1 with qemu-img's own driver.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import time
+import typing as t
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.sealedroot.image.plugins.module_utils import _command
+from ansible_collections.sealedroot.image.plugins.modules import keyfile_rotate
+
+Module = t.Callable[..., dict[str, t.Any]]
+
+OFFSET = 1 << 20
+SIZE = 18 << 20
+KEYS = ("build", "boot", "recovery", "other")
+
+
+def sh(*argv: str | os.PathLike[str], check: bool = True) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, check=check, capture_output=True, text=True, timeout=120)
+
+
+class Container:
+    """A container in the middle of a file, and the keys around it."""
+
+    def __init__(self, work: pathlib.Path, type_: str) -> None:
+        self.dir, self.type = work, type_
+        self.image = work / "disk.raw"
+
+    def key(self, name: str) -> str:
+        return str(self.dir / f"{name}.key")
+
+    def start(self, *slots: tuple[int, str, int], hash_: str = "sha256") -> None:
+        """Make a header with (slot, key, iterations), in that order."""
+        for name in KEYS:
+            path = pathlib.Path(self.key(name))
+            path.touch(mode=0o600)
+            path.write_text(f"the {name} key of this test")
+        whole = self.dir / "whole"
+        whole.touch()
+        os.truncate(whole, SIZE)
+        (slot, name, iterations), *more = slots
+        pbkdf = ["--pbkdf", "pbkdf2", "--hash", hash_, "--pbkdf-force-iterations"]
+        argv = ["cryptsetup", "luksFormat", "-q", "--type", self.type, "--key-size", "512"]
+        argv += [*pbkdf, str(iterations), "--key-slot", str(slot)]
+        sh(*argv, whole, self.key(name))
+        for number, other, count in more:
+            argv = ["cryptsetup", "luksAddKey", "-q", "--key-slot", str(number), *pbkdf, str(count)]
+            sh(*argv, "--key-file", self.key(name), whole, self.key(other))
+        self.image.touch()
+        os.truncate(self.image, OFFSET + SIZE + OFFSET)
+        argv = ["dd", f"if={whole}", f"of={self.image}", "bs=1M", "seek=1", "conv=notrunc,sparse"]
+        sh(*argv)
+        whole.unlink()
+
+    def copy(self) -> Container:
+        """A second container that starts where this one stands."""
+        path = self.dir / "copy"
+        if path.exists():
+            shutil.rmtree(path)
+        path.mkdir()
+        it = Container(path, self.type)
+        sh("cp", "--sparse=always", self.image, it.image)
+        for name in KEYS:
+            shutil.copy(self.key(name), it.key(name))
+        return it
+
+    @contextlib.contextmanager
+    def header(self) -> t.Iterator[pathlib.Path]:
+        """The header as a file of its own, which is read without the module's code."""
+        path = self.dir / "header"
+        sh("dd", f"if={self.image}", f"of={path}", "bs=1M", "skip=1", "count=18", "conv=sparse")
+        yield path
+        path.unlink()
+
+    def opens(self) -> dict[int, str]:
+        """Which known key opens which slot, asked for all slots that can be there."""
+        found = {}
+        with self.header() as header:
+            for slot in self.slots(header):
+                for name in KEYS:
+                    argv = ["cryptsetup", "open", "--test-passphrase", "--key-slot", str(slot)]
+                    if not sh(*argv, "--key-file", self.key(name), header, check=False).returncode:
+                        found[slot] = name
+        return found
+
+    def is_open(self) -> bool:
+        """Whether any known key opens any slot."""
+        argv = ["cryptsetup", "open", "--test-passphrase", "--key-file"]
+        with self.header() as header:
+            return any(sh(*argv, self.key(it), header, check=False).returncode == 0 for it in KEYS)
+
+    def slots(self, header: pathlib.Path) -> dict[int, int]:
+        """Iterations of each slot in the header's own order."""
+        if self.type == "luks2":
+            data = json.loads(sh("cryptsetup", "luksDump", "--dump-json-metadata", header).stdout)
+            return {int(n): slot["kdf"]["iterations"] for n, slot in data["keyslots"].items()}
+        # Eight entries of 48 bytes from byte 208 on: active, iterations (LUKS1 specification).
+        raw = header.read_bytes()[:592]
+        entries = [raw[208 + 48 * n : 208 + 48 * n + 8] for n in range(8)]
+        return {
+            n: int.from_bytes(entry[4:], "big")
+            for n, entry in enumerate(entries)
+            if entry[:4] == b"\x00\xac\x71\xf3"
+        }
+
+    def ordered_slots(self) -> list[tuple[int, int]]:
+        with self.header() as header:
+            return list(self.slots(header).items())
+
+    def loops(self) -> list[str]:
+        return sh("losetup", "--noheadings", "--output", "NAME", "-j", self.image).stdout.split()
+
+    def arguments(self, recovery_iterations: int = 1000) -> dict[str, t.Any]:
+        return {
+            "path": str(self.image),
+            "offset": OFFSET,
+            "size": SIZE,
+            "unlock_key_files": [self.key("build"), self.key("other")],
+            "keys": [
+                {"slot": 0, "key_file": self.key("boot"), "iterations": 1000},
+                {"slot": 1, "key_file": self.key("recovery"), "iterations": recovery_iterations},
+            ],
+        }
+
+    def check_goal(self, recovery_iterations: int = 1000) -> None:
+        assert self.opens() == {0: "boot", 1: "recovery"}
+        slots = self.ordered_slots()
+        assert dict(slots) == {0: 1000, 1: recovery_iterations}
+        if recovery_iterations > 1000:
+            assert [slot for slot, _ in slots] == [0, 1]
+        assert self.loops() == []
+
+
+@pytest.fixture(params=["luks1", "luks2"])
+def container(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> t.Iterator[Container]:
+    it = Container(tmp_path, request.param)
+    yield it
+    for path in (it.image, tmp_path / "copy" / "disk.raw"):
+        for loop in sh("losetup", "--noheadings", "-O", "NAME", "-j", path).stdout.split():
+            sh("losetup", "--detach", loop)
+
+
+STARTS = {
+    "fresh": ((0, "build", 1000),),
+    "aside": ((7, "build", 1000),),
+    "swapped": ((1, "boot", 1000), (0, "recovery", 1000), (4, "other", 1000)),
+    "old": ((0, "other", 1000), (1, "recovery", 1000)),
+}
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_four_calls(container: Container, real_module: Module, start: str) -> None:
+    container.start(*STARTS[start])
+    before = container.image.read_bytes()
+    first = real_module("keyfile_rotate", _check=True, **container.arguments(3000))
+    assert first["changed"] is True
+    assert container.image.read_bytes() == before
+    second = real_module("keyfile_rotate", **container.arguments(3000))
+    assert {**second, "invocation": 0} == {**first, "invocation": 0}
+    container.check_goal(3000)
+    for check in (False, True):
+        again = real_module("keyfile_rotate", _check=check, **container.arguments(3000))
+        assert (again["changed"], again["added"], again["removed"]) == (False, [], [])
+    container.check_goal(3000)
+    # Nothing around the container was touched.
+    after = container.image.read_bytes()
+    assert after[:OFFSET] == before[:OFFSET]
+    assert after[OFFSET + SIZE :] == before[OFFSET + SIZE :]
+
+
+def test_another_implementation_opens_it(tmp_path: pathlib.Path, real_module: Module) -> None:
+    container = Container(tmp_path, "luks1")  # QEMU reads no other
+    container.start(*STARTS["fresh"])
+    real_module("keyfile_rotate", **container.arguments())
+    with container.header() as header:
+        for name, works in (("boot", True), ("recovery", True), ("build", False)):
+            argv = ["qemu-io", "-r", "-c", "read 0 512"]
+            argv += ["--object", f"secret,id=key,file={container.key(name)}", "--image-opts"]
+            done = sh(*argv, f"driver=luks,key-secret=key,file.filename={header}", check=False)
+            assert (done.returncode == 0) is works, name
+
+
+class Killed(BaseException):
+    """The controller is gone."""
+
+
+class Dying(_command.Runner):
+    """Runs real commands and dies after the given number of them that change the header."""
+
+    def __init__(self, lives: int) -> None:
+        self.lives, self.changes = lives, 0
+
+    def find(self, *names: str) -> str:
+        return names[0]
+
+    def run(self, argv: t.Sequence[str], **options: t.Any) -> _command.Result:
+        done = sh(*argv, check=False)
+        result = _command.Result(done.returncode, done.stdout, done.stderr)
+        if options.get("check", True) and result.rc:
+            raise _command.CommandError(argv, result)
+        if argv[1] in ("luksAddKey", "luksKillSlot"):
+            self.changes += 1
+            if self.changes == self.lives:
+                raise Killed
+        return result
+
+
+@pytest.mark.parametrize("start", ["fresh", "swapped"])
+def test_killed_after_each_change_and_resumed(
+    container: Container, real_module: Module, start: str
+) -> None:
+    container.start(*STARTS[start])
+    kills = 0
+    while True:
+        it = container.copy()
+        try:
+            keyfile_rotate.ensure(Dying(kills + 1), it.arguments(2000), check_mode=False)
+        except Killed:
+            kills += 1
+        else:
+            break
+        assert it.is_open(), "locked out"
+        outcome = real_module("keyfile_rotate", **it.arguments(2000))
+        assert not outcome.get("failed"), outcome
+        it.check_goal(2000)
+    assert kills >= 5
+
+
+def session(leader: int) -> list[int]:
+    """Every process of the session that *leader* started."""
+    found = []
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[3]) == leader:
+                found.append(int(stat.parent.name))
+    return found
+
+
+def test_killed_at_any_moment_with_its_children(container: Container, real_module: Module) -> None:
+    """SIGKILL in the middle of cryptsetup, too."""
+    container.start(*STARTS["swapped"])
+    moments = random.Random(container.type)
+    survived = 0
+    for _ in range(6):
+        it = container.copy()
+        pid = os.fork()
+        if not pid:
+            with contextlib.suppress(BaseException):
+                os.setsid()
+                os.dup2(os.open(os.devnull, os.O_RDWR), 1)
+                with patch_module_args(it.arguments(2000)):
+                    keyfile_rotate.main()
+            os._exit(0)
+        time.sleep(moments.uniform(0.05, 0.6))
+        for _ in range(3):  # a child may have been born meanwhile
+            for member in session(pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(member, signal.SIGKILL)
+        status = os.waitpid(pid, 0)[1]
+        survived += os.WIFSIGNALED(status)
+        for loop in it.loops():  # what teardown would release
+            sh("losetup", "--detach", loop)
+        assert it.is_open(), "locked out"
+        outcome = real_module("keyfile_rotate", **it.arguments(2000))
+        assert not outcome.get("failed"), outcome
+        it.check_goal(2000)
+    assert survived, "no kill came in time"
+
+
+def test_luks2_slots_have_the_hash_of_the_header(
+    tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    it = Container(tmp_path, "luks2")
+    it.start(*STARTS["fresh"], hash_="sha512")
+    real_module("keyfile_rotate", **it.arguments())
+    with it.header() as header:
+        data = json.loads(sh("cryptsetup", "luksDump", "--dump-json-metadata", header).stdout)
+    assert [slot["kdf"]["hash"] for slot in data["keyslots"].values()] == ["sha512", "sha512"]
+
+
+def test_a_luks2_slow_slot_comes_after_the_boot_key(
+    tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    it = Container(tmp_path, "luks2")
+    it.start((1, "recovery", 2000), (0, "boot", 1000))
+    assert [slot for slot, _ in it.ordered_slots()] == [1, 0]
+    assert real_module("keyfile_rotate", **it.arguments(2000))["changed"] is True
+    it.check_goal(2000)
+
+
+def test_a_full_header(tmp_path: pathlib.Path, real_module: Module) -> None:
+    it = Container(tmp_path, "luks1")
+    it.start((7, "build", 1000), *((slot, "other", 1000) for slot in range(7)))
+    arguments = it.arguments()
+    arguments["unlock_key_files"] = [it.key("build")]  # "other" is nobody's now
+    outcome = real_module("keyfile_rotate", **arguments)
+    assert not outcome.get("failed"), outcome
+    it.check_goal()
+
+
+def test_a_whole_file_without_offset(container: Container, real_module: Module) -> None:
+    container.start(*STARTS["fresh"])
+    with container.header() as header:
+        arguments = {**container.arguments(), "path": str(header), "offset": 0, "size": 0}
+        assert real_module("keyfile_rotate", **arguments)["changed"] is True
+        assert real_module("keyfile_rotate", **arguments)["changed"] is False
+        assert sh("losetup", "-j", header).stdout == ""
+
+
+def test_a_live_block_device(container: Container, real_module: Module) -> None:
+    """A loop device that somebody else has open, as a running machine's disk is."""
+    container.start(*STARTS["fresh"])
+    argv = ["losetup", "--find", "--show", "--offset", str(OFFSET), "--sizelimit", str(SIZE)]
+    device = sh(*argv, container.image).stdout.strip()
+    with open(device, "rb") as held:
+        arguments = {**container.arguments(), "path": device, "offset": 0, "size": 0}
+        assert real_module("keyfile_rotate", **arguments)["changed"] is True
+        assert held.read(4) == b"LUKS"
+    assert container.loops() == [device]
+    sh("losetup", "--detach", device)
+    container.check_goal()
+
+
+def test_no_key_opens_and_nothing_is_touched(container: Container, real_module: Module) -> None:
+    container.start((0, "build", 1000))
+    before = container.image.read_bytes()
+    arguments = {**container.arguments(), "unlock_key_files": []}
+    outcome = real_module("keyfile_rotate", **arguments)
+    assert "none of the given keys opens" in outcome["msg"]
+    assert container.image.read_bytes() == before
+    assert container.loops() == []
+
+
+def test_an_empty_key_file_is_refused(container: Container, real_module: Module) -> None:
+    container.start((0, "build", 1000))
+    pathlib.Path(container.key("recovery")).write_bytes(b"")
+    outcome = real_module("keyfile_rotate", **container.arguments())
+    assert "is empty" in outcome["msg"]
+    assert container.opens() == {0: "build"}
+
+
+def test_no_key_in_any_command_line_or_output(
+    container: Container, real_module: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container.start(*STARTS["fresh"])
+    lines: list[str] = []
+    run = _command.ModuleRunner.run
+
+    def record(self: t.Any, argv: t.Sequence[str], **options: t.Any) -> _command.Result:
+        lines.append(f"{argv} {options}")
+        return run(self, argv, **options)
+
+    monkeypatch.setattr(_command.ModuleRunner, "run", record)
+    outcome = real_module("keyfile_rotate", **container.arguments())
+    assert len(lines) > 10
+    for name in KEYS:
+        secret = pathlib.Path(container.key(name)).read_text()
+        assert secret not in str(outcome)
+        assert not [line for line in lines if secret in line]

@@ -1,0 +1,145 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a tar's listing says."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _root_tar
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+
+# GNU tar 1.34, --sparse --format=posix.
+LISTING = """\
+block 2: drwxr-xr-x 0/0               0 2026-11-24 01:41 ./a/
+block 5: drwxr-xr-x 0/0               0 2026-11-24 01:41 ./a/b/
+block 8: -rw-r--r-- 0/0            5000 2026-11-24 01:41 a/n
+block 21: -rw-r--r-- 0/0     10737418242 2026-11-24 01:41 ./a/sp
+block 26: hrw-r--r-- 0/0               0 2026-11-24 01:41 ./a/hl link to ./a/sp
+block 29: prw-r--r-- 0/0               0 2026-11-24 01:41 ./a/f
+block 32: crw-r--r-- 0/0             1,3 2026-11-24 01:41 ./a/n
+block 35: lrwxrwxrwx 0/0               0 2026-11-24 01:41 ./a/l -> x -> y
+block 38: -rwsr-xr-T+ 4294967294/65534    1 1901-12-13 20:45 /./a/new\\nline
+block 40: ** Block of NULs **
+"""
+
+
+def test_parse() -> None:
+    members = _root_tar.parse_listing(LISTING)
+    assert [(m.type, m.name, m.size, m.stored) for m in members] == [
+        ("d", "a", 0, 1024),
+        ("d", "a/b", 0, 1024),
+        ("-", "a/n", 5000, 6144),
+        ("-", "a/sp", 10737418242, 2048),
+        ("h", "a/hl", 0, 1024),
+        ("p", "a/f", 0, 1024),
+        ("c", "a/n", 0, 1024),
+        ("l", "a/l", 0, 1024),
+        ("-", "a/new\\nline", 1, 512),
+    ]
+    assert members[3].raw == "./a/sp"
+    # Two directories and the root, 5000 bytes, 2048 stored ones, 1 byte; 8 inodes.
+    assert _root_tar.unpacked_bytes(members) == (3 + 2 + 1 + 1) * 4096 + 8 * 256
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "truncated"),
+        (LISTING.replace("Block of NULs", "End of File"), "truncated"),
+        ("block 0: ** End of File **\n", "truncated"),
+        ("nonsense\n", "not understood: nonsense"),
+    ],
+)
+def test_parse_refuses(text: str, message: str) -> None:
+    with pytest.raises(SealedRootError, match=message):
+        _root_tar.parse_listing(text)
+
+
+def test_an_empty_tar_has_no_members() -> None:
+    assert _root_tar.parse_listing("block 0: ** Block of NULs **\n") == []
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"\x1f\x8b\x08", "gzip"),
+        (b"\xfd7zXZ\x00", "xz"),
+        (b"\x28\xb5\x2f\xfd", "zstd"),
+        (b"BZh9", "bzip2"),
+        (b"usr/", "none"),
+        (b"", "none"),
+    ],
+)
+def test_compression(head: bytes, name: str) -> None:
+    assert _root_tar.compression(head) == name
+
+
+def test_machine() -> None:
+    def elf(machine: int, order: str = "<") -> bytes:
+        data = 1 if order == "<" else 2
+        return b"\x7fELF\x02" + bytes([data]) + bytes(10) + struct.pack(f"{order}HH", 2, machine)
+
+    assert _root_tar.machine(elf(0x3E)) == "x86_64"
+    assert _root_tar.machine(elf(0xB7)) == "aarch64"
+    assert _root_tar.machine(elf(0x16, ">")) == "s390x"
+    assert _root_tar.machine(elf(0x999)) == "ELF machine 2457"
+    assert _root_tar.machine(b"#!/bin/sh\n" * 3) == ""
+    assert _root_tar.machine(b"\x7fELF") == ""
+
+
+def test_os_release_and_family() -> None:
+    text = '# x\nID=linuxmint\nID_LIKE="ubuntu debian"\nNAME=\'A "b"\'\nEMPTY=\nVERSION_ID=12\n'
+    fields = _root_tar.parse_os_release(text)
+    assert fields == {
+        "ID": "linuxmint",
+        "ID_LIKE": "ubuntu debian",
+        "NAME": 'A "b"',
+        "EMPTY": "",
+        "VERSION_ID": "12",
+    }
+    assert _root_tar.family(fields) == "debian"
+    assert _root_tar.family({"ID": "fedora"}) == ""
+    assert _root_tar.family({}) == ""
+
+
+def member(name: str, kind: str = "-") -> _root_tar.Member:
+    return _root_tar.Member(kind, name, 1, 512, name)
+
+
+def test_a_kernel_needs_its_modules() -> None:
+    names = ["boot/vmlinuz-1", "boot/vmlinuz-2", "lib/modules/2/x", "usr/lib/modules/3", "boot/3"]
+    assert _root_tar.kernels(map(member, names)) == ["2"]
+
+
+def test_missing_packages() -> None:
+    nothing = _root_tar.abilities([])
+    assert _root_tar.missing_packages(nothing, [], "x86_64") == [
+        *("linux-image-amd64", "grub-efi-amd64", "initramfs-tools", "cryptsetup-initramfs"),
+    ]
+    has = _root_tar.abilities(
+        map(
+            member,
+            [
+                *("usr/bin/grub-mkimage", "usr/sbin/grub-mkconfig", "sbin/update-initramfs"),
+                *("sbin/cryptsetup", "usr/share/initramfs-tools/hooks/cryptroot"),
+                "usr/lib/grub/i386-pc/normal.mod",
+            ],
+        )
+    )
+    assert has["grub_platforms"] == ["i386-pc"]
+    assert _root_tar.missing_packages(has, ["6"], "x86_64") == ["grub-efi-amd64-bin"]
+    assert _root_tar.missing_packages(has, ["6"], "aarch64") == ["grub-efi-arm64-bin"]
+
+
+def test_pick_takes_files_with_content_in_the_order_of_the_names() -> None:
+    members = [
+        member("bin/bash"),
+        member("usr/bin/dash", "l"),
+        _root_tar.Member("-", "bin/dash", 0, 0, "bin/dash"),
+    ]
+    picked = _root_tar.pick(members, ["usr/bin/dash", "bin/dash", "bin/bash"])
+    assert picked == members[0]
+    assert _root_tar.pick(members, ["x"]) is None

@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""build_teardown's own decisions; releasing and finding have their own tests."""
+
+from __future__ import annotations
+
+import pathlib
+import typing as t
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _build_holds, _build_release
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> dict[str, _build_holds.Holds]:
+    """What each directory holds; released directories are taken out."""
+    holds: dict[str, _build_holds.Holds] = {}
+    monkeypatch.setattr(_build_holds, "find", lambda path: holds.get(path, _build_holds.Holds()))
+    monkeypatch.setattr(_build_release, "release", lambda _runner, path: holds.pop(path))
+    return holds
+
+
+def test_release_and_remove(
+    held: dict[str, _build_holds.Holds], tmp_path: pathlib.Path, run_module: t.Any
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    (one / "disk.raw").touch()
+    held[str(two)] = _build_holds.Holds(mappings=("m",))
+    predicted = run_module("build_teardown", _check=True, work_dir=[str(one), str(two)])
+    assert predicted["released"] == [f"directory {one}", "mapping m"]
+    assert one.exists()
+    assert held
+    outcome = run_module("build_teardown", work_dir=[f"{one}/", str(two)], state="absent")
+    assert outcome["released"] == predicted["released"]
+    assert not one.exists()
+    assert not held
+    assert run_module("build_teardown", work_dir=[str(one)])["changed"] is False
+
+
+def test_keep_files(
+    held: dict[str, _build_holds.Holds], tmp_path: pathlib.Path, run_module: t.Any
+) -> None:
+    (tmp_path / "anything").touch()
+    held[str(tmp_path)] = _build_holds.Holds(nodes=("/dev/mapper/x",))
+    outcome = run_module("build_teardown", work_dir=[str(tmp_path)], keep_files=True)
+    assert outcome["released"] == ["node /dev/mapper/x"]
+    assert (tmp_path / "anything").exists()
+
+
+def test_foreign_files_stay_but_holds_go(
+    held: dict[str, _build_holds.Holds], tmp_path: pathlib.Path, run_module: t.Any
+) -> None:
+    (tmp_path / "thesis").touch()
+    held[str(tmp_path)] = _build_holds.Holds(nodes=("/dev/mapper/x",))
+    outcome = run_module("build_teardown", work_dir=[str(tmp_path)])
+    assert outcome.failed
+    assert "'thesis' in it" in outcome["msg"]
+    assert not held
+    assert (tmp_path / "thesis").exists()
+
+
+def test_all_are_checked_before_anything_is_touched(
+    held: dict[str, _build_holds.Holds], tmp_path: pathlib.Path, run_module: t.Any
+) -> None:
+    (tmp_path / "w").mkdir()
+    outcome = run_module("build_teardown", work_dir=[str(tmp_path / "w"), "/usr"])
+    assert outcome.failed
+    assert (tmp_path / "w").exists()

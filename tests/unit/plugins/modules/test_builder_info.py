@@ -1,0 +1,144 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""builder_info with another builder's tools and packages."""
+
+from __future__ import annotations
+
+import pathlib
+import typing as t
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _backend, _tools
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    MissingToolError,
+    SealedRootError,
+)
+from ansible_collections.sealedroot.image.plugins.modules import builder_info
+
+Look = t.Callable[..., t.Any]
+
+
+class Builder:
+    """A machine that has some tools and is of some family."""
+
+    def __init__(self) -> None:
+        self.tools: set[str] = set()
+        self.family = "debian"
+        self.backend_error = ""
+
+    def find(self, *names: str) -> str:
+        for name in names:
+            if name in self.tools:
+                return f"/bin/{name}"
+        raise MissingToolError(names[0])
+
+    def choose(self, _runner: t.Any, _wanted: str) -> tuple[t.Any, str]:
+        if self.backend_error:
+            raise SealedRootError(self.backend_error)
+        return _backend.Userspace(), "userspace works here"
+
+
+@pytest.fixture
+def builder(monkeypatch: pytest.MonkeyPatch) -> Builder:
+    it = Builder()
+    monkeypatch.setattr(_backend, "choose", it.choose)
+    monkeypatch.setattr(_tools, "builder_family", lambda _release: it.family)
+    monkeypatch.setattr(_tools, "FIRMWARE", (("/none/code", "/none/vars"),))
+    monkeypatch.setattr(builder_info, "ModuleRunner", lambda _module: it)
+    monkeypatch.setattr(builder_info.os, "geteuid", lambda: 0)
+    return it
+
+
+@pytest.fixture
+def look(builder: Builder, tmp_path: pathlib.Path, run_module: t.Any) -> Look:
+    def run(**args: t.Any) -> t.Any:
+        places = {"work_dir": str(tmp_path / "w"), "output_dir": str(tmp_path / "o")}
+        outcome = run_module("builder_info", **{**places, **args})
+        assert not outcome.failed, outcome["msg"]
+        return outcome
+
+    return run
+
+
+TOOLS = ["sfdisk", "grub-fstest|grub2-fstest", "qemu-storage-daemon"]
+
+
+@pytest.mark.parametrize(
+    ("family", "packages"),
+    [
+        ("debian", ["fdisk", "grub-common", "ovmf", "qemu-system-common"]),
+        ("fedora", ["edk2-ovmf", "grub2-tools-extra", "qemu-img", "util-linux"]),
+        ("suse", ["grub2", "qemu-img", "qemu-ovmf-x86_64", "util-linux"]),
+        ("arch", ["edk2-ovmf", "grub", "qemu-storage-daemon", "util-linux"]),
+    ],
+)
+def test_packages(family: str, packages: list[str], builder: Builder, look: Look) -> None:
+    builder.family = family
+    outcome = look(tools=TOOLS, firmware=True)
+    assert outcome["missing_tools"] == ["sfdisk", "grub-fstest", "qemu-storage-daemon"]
+    assert outcome["missing_packages"] == packages
+    assert outcome["problems"] == []
+    assert outcome["backend"] == ""
+    assert outcome["firmware"] == {}
+
+
+def test_an_unknown_family(builder: Builder, look: Look) -> None:
+    builder.family = ""
+    builder.tools = {"grub2-fstest", "qemu-storage-daemon"}
+    outcome = look(tools=TOOLS, firmware=True)
+    assert outcome["tools"]["grub-fstest"] == "/bin/grub2-fstest"
+    assert outcome["missing_packages"] == []
+    assert outcome["problems"] == [
+        "The builder lacks sfdisk, a UEFI firmware for virtual machines (OVMF): install what brings it."
+    ]
+
+
+def test_the_backend(builder: Builder, look: Look) -> None:
+    outcome = look()
+    assert outcome["backend"] == "userspace"
+    assert outcome["backend_reason"] == "userspace works here"
+    builder.backend_error = "no FUSE"
+    outcome = look()
+    assert outcome["backend"] == ""
+    assert outcome["problems"] == ["No backend opens LUKS here: no FUSE."]
+
+
+def test_space_counts_once_for_one_file_system(
+    look: Look, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = {"free_bytes": 5 << 20, "holes": True, "direct_io": True}
+    monkeypatch.setattr(builder_info, "file_system", lambda _path: facts)
+    assert look(needed_bytes=5 << 20)["problems"] == []
+    assert look(needed_bytes=6 << 20)["problems"] == [
+        f"{tmp_path}/w has room for 5 MiB, and the build needs 6 MiB: free some, or choose another"
+        " directory."
+    ]
+
+
+def test_no_holes_and_no_root(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = {"free_bytes": 5 << 20, "holes": False, "direct_io": False}
+    monkeypatch.setattr(builder_info, "file_system", lambda _path: facts)
+    assert "keeps no sparse files" in look()["problems"][0]
+
+
+def test_every_tool_has_a_package_in_every_family() -> None:
+    for tool in ("bwrap", "sfdisk", "mcopy", "mkfs.vfat", "qemu-img", "firmware", "zstd", "xz"):
+        assert all(_tools.package(family, tool) for family in _tools.FAMILIES)
+    assert _tools.package("arch", "mmdebstrap") == ""
+    assert _tools.package("", "tar") == ""
+    assert _tools.package("debian", "no-such-tool") == ""
+
+
+@pytest.mark.parametrize(
+    ("release", "family"),
+    [
+        ({"ID": "ubuntu", "ID_LIKE": "debian"}, "debian"),
+        ({"ID": "rocky", "ID_LIKE": "rhel centos fedora"}, "fedora"),
+        ({"ID": "opensuse-leap", "ID_LIKE": "suse opensuse"}, "suse"),
+        ({"ID": "manjaro", "ID_LIKE": "arch"}, "arch"),
+        ({"ID": "alpine"}, ""),
+    ],
+)
+def test_families(release: dict[str, str], family: str) -> None:
+    assert _tools.builder_family(release) == family

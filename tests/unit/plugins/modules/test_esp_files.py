@@ -1,0 +1,159 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""esp_files with scripted mtools."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+import typing as t
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _esp
+from ansible_collections.sealedroot.image.plugins.modules import esp_files
+
+ENV = {"MTOOLS_SKIP_CHECK": "1"}
+DISK = "/w/disk.raw"
+TARGET = ["-i", f"{DISK}@@1048576"]
+
+
+class Esp:
+    """The commands that esp_files runs, one expectation each."""
+
+    def __init__(self, script: t.Any, directory: pathlib.Path) -> None:
+        self.script = script
+        self.copy = directory / "file"
+
+    def table(self) -> None:
+        parts = [
+            {"start": 2048, "size": 202752, "type": "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"},
+            {"start": 204800, "size": 999, "type": "CA7D7CCB-63ED-4C53-861C-1742536059CC"},
+        ]
+        text = json.dumps({"partitiontable": {"label": "gpt", "partitions": parts}})
+        self.script.expect(["sfdisk", "--json", DISK], stdout=text)
+
+    def list(self, *names: str) -> None:
+        argv = ["mdir", "-/", "-b", "-a", *TARGET, "::"]
+        if not names:
+            self.script.expect(argv, rc=1, stderr='mdir: File "::" not found\n', env=ENV)
+            return
+        self.script.expect(argv, stdout="".join(f"::/{name}\n" for name in names), env=ENV)
+
+    def read(self, name: str, data: bytes) -> None:
+        argv = ["mcopy", *TARGET, f"::/{name}", str(self.copy)]
+        self.script.expect(argv, env=ENV, effect=lambda: self.copy.write_bytes(data))
+
+    def remove(self, tool: str, name: str) -> None:
+        self.script.expect([tool, *TARGET, f"::/{name}"], env=ENV)
+
+    def free(self, text: str) -> None:
+        out = f"        1 file    1 bytes\n     {text} bytes free\n"
+        self.script.expect(["mdir", *TARGET, "::"], stdout=out, env=ENV)
+
+    def mkdir(self, name: str) -> None:
+        self.script.expect(["mmd", *TARGET, f"::/{name}"], env=ENV)
+
+    def write(self, name: str, data: bytes, stderr: str = "") -> None:
+        argv = ["mcopy", "-D", "o", *TARGET, "-", f"::/{name}"]
+        self.script.expect(argv, stdin=data, stderr=stderr, env=ENV)
+
+
+@pytest.fixture
+def esp(script: t.Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Esp:
+    directory = tmp_path / "copies"
+    directory.mkdir()
+
+    @contextlib.contextmanager
+    def fixed(**_kwargs: t.Any) -> t.Iterator[str]:
+        yield str(directory)
+
+    monkeypatch.setattr(_esp.tempfile, "TemporaryDirectory", fixed)
+    return Esp(script, directory)
+
+
+@pytest.fixture
+def source(tmp_path: pathlib.Path) -> pathlib.Path:
+    path = tmp_path / "src"
+    (path / "EFI/BOOT").mkdir(parents=True)
+    (path / "EFI/BOOT/BOOTX64.EFI").write_bytes(b"MZ\r\n\xff")
+    (path / "grub.cfg").write_bytes(b"normal\n")
+    return path
+
+
+def test_write_compare_and_remove(esp: Esp, source: pathlib.Path, run_module: t.Any) -> None:
+    esp.table()
+    esp.list("efi/", "efi/old/", "efi/old/x", "GRUB.CFG", "stray")
+    esp.read("GRUB.CFG", b"other\n")
+    esp.remove("mdel", "efi/old/x")
+    esp.remove("mrd", "efi/old")
+    esp.remove("mdel", "stray")
+    esp.remove("mdel", "GRUB.CFG")
+    esp.free("103 226 880")
+    esp.mkdir("EFI/BOOT")
+    esp.write("EFI/BOOT/BOOTX64.EFI", b"MZ\r\n\xff")
+    esp.read("EFI/BOOT/BOOTX64.EFI", b"MZ\r\n\xff")
+    esp.write("grub.cfg", b"normal\n")
+    esp.read("grub.cfg", b"normal\n")
+    outcome = run_module("esp_files", path=DISK, src_dir=str(source), exclusive=True)
+    assert not outcome.failed, outcome["msg"]
+    assert outcome["changed"] is True
+    assert outcome["removed"] == ["efi/old/x", "efi/old/", "stray"]
+    assert sorted(outcome["files"]) == ["EFI/BOOT/BOOTX64.EFI", "grub.cfg"]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_nothing_to_do(check: bool, esp: Esp, source: pathlib.Path, run_module: t.Any) -> None:
+    esp.list("EFI/", "EFI/BOOT/", "EFI/BOOT/BOOTX64.EFI", "grub.cfg", "kept")
+    esp.read("EFI/BOOT/BOOTX64.EFI", b"MZ\r\n\xff")
+    esp.read("grub.cfg", b"normal\n")
+    outcome = run_module("esp_files", _check=check, path=DISK, offset=1 << 20, src_dir=str(source))
+    assert outcome["changed"] is False
+    assert outcome["removed"] == []
+
+
+def test_check_mode_writes_nothing(esp: Esp, source: pathlib.Path, run_module: t.Any) -> None:
+    esp.table()
+    esp.list()
+    outcome = run_module("esp_files", _check=True, path=DISK, src_dir=str(source))
+    assert outcome["changed"] is True
+    assert sorted(outcome["diff"]["after"]["written"]) == ["EFI/BOOT/BOOTX64.EFI", "grub.cfg"]
+
+
+def test_what_reads_back_differently(esp: Esp, source: pathlib.Path, run_module: t.Any) -> None:
+    esp.table()
+    esp.list("EFI/", "EFI/BOOT/")
+    esp.free("1 000")
+    esp.write("EFI/BOOT/BOOTX64.EFI", b"MZ\r\n\xff", stderr="Short write")
+    esp.read("EFI/BOOT/BOOTX64.EFI", b"MZ")
+    outcome = run_module("esp_files", path=DISK, src_dir=str(source))
+    assert outcome.failed
+    assert outcome["msg"].endswith("partition of /w/disk.raw: Short write")
+
+
+def test_no_room(esp: Esp, source: pathlib.Path, run_module: t.Any) -> None:
+    esp.table()
+    esp.list()
+    esp.free("11")
+    outcome = run_module("esp_files", path=DISK, src_dir=str(source))
+    assert "the files take 12 bytes" in outcome["msg"]
+
+
+@pytest.mark.parametrize(
+    "name", ["a*", "a?", "[a]", ".hidden", "dot.", "blank ", "a//b", "../x", "", "a\nb", "a:b", "ä"]
+)
+def test_names_that_mean_something_else(
+    name: str, esp: Esp, source: pathlib.Path, run_module: t.Any
+) -> None:
+    esp.table()
+    files = [{"src": str(source / "grub.cfg"), "dest": name}]
+    outcome = run_module("esp_files", path=DISK, files=files)
+    assert outcome.failed
+    assert "cannot be the name of a file" in outcome["msg"]
+
+
+def test_surplus_is_deepest_first() -> None:
+    there = ["A/", "A/B/", "A/B/c", "A/d", "e"]
+    assert esp_files.surplus(there, ["a/D"]) == ["A/B/c", "A/B/", "e"]
+    assert esp_files.surplus(there, []) == ["A/B/c", "A/B/", "A/d", "A/", "e"]

@@ -1,0 +1,83 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""root_tar_info with a scripted tar(1)."""
+
+from __future__ import annotations
+
+import hashlib
+import pathlib
+import struct
+import typing as t
+
+import pytest
+
+LIST = ["tar", "--list", "--verbose", "--block-number", "--numeric-owner"]
+LIST += ["--quoting-style=escape", "--file"]
+LISTING = """\
+block 0: drwxr-xr-x 0/0 0 2026-11-24 01:41 ./
+block 1: -rw-r--r-- 0/0 11 2026-11-24 01:41 ./usr/lib/os-release
+block 3: -rwxr-xr-x 0/0 20 2026-11-24 01:41 ./usr/bin/dash
+block 5: ** Block of NULs **
+"""
+ELF = (b"\x7fELF\x02\x01" + bytes(10) + struct.pack("<HH", 3, 0x3E)).decode()
+
+
+@pytest.fixture
+def tar(tmp_path: pathlib.Path) -> pathlib.Path:
+    path = tmp_path / "root.tar"
+    path.write_bytes(b"tar")
+    return path
+
+
+def test_info(tar: pathlib.Path, script: t.Any, run_module: t.Any) -> None:
+    script.expect([*LIST, str(tar)], stdout=LISTING)
+    script.expect(
+        [
+            *("tar", "--extract", "--to-stdout", "--file", str(tar)),
+            *("./usr/bin/dash", "./usr/lib/os-release"),
+        ],
+        stdout="ID=devuan1\n" + ELF,
+    )
+    outcome = run_module("root_tar_info", path=str(tar))
+    assert not outcome.failed, outcome["msg"]
+    assert outcome["sha256"] == hashlib.sha256(b"tar").hexdigest()
+    assert outcome["compression"] == "none"
+    assert outcome["entries"] == 3
+    assert outcome["architecture"] == "x86_64"
+    assert outcome["os_release"] == {"ID": "devuan1"}
+    assert outcome["family"] == ""
+    assert outcome["missing_packages"] == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ({"rc": 2, "stderr": "tar: Unexpected EOF in archive\n"}, "is truncated: get"),
+        ({"rc": 2, "stderr": "zstd: premature end\ntar: Child returned 1"}, "is truncated: get"),
+        ({"rc": 2, "stderr": "xz: (stdin): Unexpected end of input\n"}, "is truncated: get"),
+        (
+            {"rc": 2, "stderr": "tar: This does not look like a tar archive\ntar: more\n"},
+            "can read (tar: This does not look like a tar archive): pack it again",
+        ),
+        ({"rc": 2}, "(no reason given)"),
+        ({"stdout": "block 0: ** End of File **\n"}, "so it is truncated"),
+        ({"stdout": "block 0: ** Block of NULs **\n"}, "with nothing in it"),
+    ],
+)
+def test_what_tar_says(
+    answer: dict[str, t.Any], message: str, tar: pathlib.Path, script: t.Any, run_module: t.Any
+) -> None:
+    script.expect([*LIST, str(tar)], **answer)
+    outcome = run_module("root_tar_info", path=str(tar))
+    assert outcome.failed
+    assert message in outcome["msg"]
+
+
+def test_a_wrong_digest_stops_before_anything_is_parsed(
+    tar: pathlib.Path, script: t.Any, run_module: t.Any
+) -> None:
+    outcome = run_module("root_tar_info", path=str(tar), digest="a" * 64)
+    assert outcome.failed
+    assert "a" * 64 in outcome["msg"]
+    assert hashlib.sha256(b"tar").hexdigest() in outcome["msg"]

@@ -155,8 +155,7 @@ def build(session: nox.Session) -> None:
 def molecule(session: nox.Session) -> None:
     """Run the molecule scenarios."""
     env = install_collection(session)
-    with session.chdir("extensions"):
-        session.run("molecule", "test", "--all", env=env)
+    session.run("molecule", "test", "--all", env=env)
 
 
 @nox.session

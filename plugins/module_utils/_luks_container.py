@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
@@ -30,6 +31,8 @@ def check(path: str, offset: int, size: int) -> None:
     """Refuse a container that is not there or that lies outside its file."""
     if not os.path.exists(path):
         raise SealedRootError(f"{path} does not exist: make the image first, or correct the path")
+    if not os.path.isfile(path) and not stat.S_ISBLK(os.stat(path).st_mode):
+        raise SealedRootError(f"{path} is neither a file nor a block device: correct the path")
     if offset < 0 or size < 0 or offset % 512 or size % 512:
         raise SealedRootError(
             f"offset {offset} and size {size} must be whole 512-byte sectors, in bytes"

@@ -58,6 +58,12 @@ options:
       - The digest of the volume key, which GRUB computes for each slot it tries, gets V(1000).
     type: int
     default: 1000
+  key_slot:
+    description:
+      - The key slot to format with. A key that is to be replaced is best kept out of the way of the
+        others.
+    type: int
+    default: 0
   uuid:
     description:
       - The UUID to format with; a random one by default.
@@ -188,6 +194,8 @@ def luks_format(runner: Runner, params: Params) -> _luks_metadata.Header:
     if params["type"] == "luks2":
         # 512: a file would get 4096-byte sectors, which GRUB's file systems may not read (TECH 3.1).
         argv += ["--pbkdf", "pbkdf2", "--sector-size", "512"]
+    if params["key_slot"]:
+        argv += ["--key-slot", str(params["key_slot"])]
     if params["uuid"]:
         argv += ["--uuid", params["uuid"]]
     region = {key: params[key] for key in ("path", "offset", "size")}
@@ -323,6 +331,7 @@ def main() -> t.NoReturn:
             "key_size": {"type": "int", "default": 512, "no_log": False},
             "hash": {"type": "str", "default": "sha256"},
             "iterations": {"type": "int", "default": 1000},
+            "key_slot": {"type": "int", "default": 0, "no_log": False},
             "uuid": {"type": "str"},
             "key_file": {"type": "path", "no_log": False},
             "backend": {

@@ -20,7 +20,11 @@ ELF = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00"
 X86_64, AARCH64 = b"\x3e\x00", b"\xb7\x00"
 KERNEL = ("boot/vmlinuz-6.1.0-1-amd64", "usr/lib/modules/6.1.0-1-amd64/modules.dep")
 GRUB = ("usr/bin/grub-mkimage", "usr/sbin/grub-mkconfig", "usr/lib/grub/x86_64-efi/normal.mod")
-INITRAMFS = ("usr/sbin/update-initramfs", "usr/share/initramfs-tools/hooks/cryptroot")
+INITRAMFS = (
+    "usr/sbin/update-initramfs",
+    "usr/sbin/cryptsetup",
+    "usr/share/initramfs-tools/hooks/cryptroot",
+)
 
 
 def small_root(
@@ -97,7 +101,7 @@ def test_the_digest_is_wrong(place: Place, good: pathlib.Path) -> None:
     [
         ((*GRUB, *INITRAMFS), "Install linux-image-amd64 in the root"),
         ((*KERNEL, *INITRAMFS), "Install grub-efi-amd64 in the root"),
-        ((*KERNEL, *GRUB, INITRAMFS[0]), "Install cryptsetup-initramfs in the root"),
+        ((*KERNEL, *GRUB, *INITRAMFS[:2]), "Install cryptsetup-initramfs in the root"),
         ((), "Install linux-image-amd64 grub-efi-amd64 initramfs-tools cryptsetup-initramfs"),
     ],
     ids=["no-kernel", "no-grub", "no-cryptsetup-initramfs", "nothing"],

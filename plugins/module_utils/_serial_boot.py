@@ -1,0 +1,153 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""A boot watched over the serial console: who asks for a passphrase, how often, and how it ends.
+
+OVMF mirrors its console, and so GRUB's prompt, to the serial port (TECH 6). GRUB may write to it as well,
+so a prompt counts once until it was answered.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import re
+import time
+import typing as t
+
+# What may be seen, in the order in which a tie is decided.
+EVENTS: t.Tuple[t.Tuple[str, str], ...] = (
+    # initramfs-tools; systemd-cryptsetup
+    ("second_prompt", r"Please unlock|Please enter passphrase|Enter passphrase for[^\r\n]*luks-"),
+    ("prompt", r"Enter passphrase for [^\r\n]*\([0-9a-fA-F-]{32,36}\)"),
+    ("denied", r"access denied|Invalid passphrase"),
+    ("shell", r"grub rescue>|grub>"),
+    ("stuck", r"Kernel panic|\(initramfs\)|emergency mode|Give root password"),
+    ("login", r"\blogin:"),
+    ("kernel", r"Linux version \d|Loading Linux|EFI stub:|Loading initial ramdisk"),
+)
+# GRUB reads keys from two devices that are one port here: sent at once, they would be mixed up.
+KEYSTROKE_SECONDS = 0.03
+SETTLE_SECONDS = 0.3
+# From the last wrong key to GRUB's error, with the wait that some versions put before it.
+REFUSAL_SECONDS = 60
+
+
+class Console(abc.ABC):
+    """The serial console of a running machine."""
+
+    @abc.abstractmethod
+    def wait(self, patterns: t.Sequence[str], seconds: float) -> t.Optional[int]:
+        """Return which pattern came first, or None after *seconds*; EOFError when it has ended."""
+
+    @abc.abstractmethod
+    def type(self, text: str) -> None:
+        """Type *text* and Return, as a person would."""
+
+    @abc.abstractmethod
+    def settle(self) -> None:
+        """Pass over what is still being written."""
+
+
+@dataclasses.dataclass
+class Boot:
+    """What was seen of one boot; times in seconds since it began."""
+
+    prompts: int = 0
+    second_prompts: int = 0
+    denied: int = 0
+    seconds: t.Dict[str, float] = dataclasses.field(default_factory=dict)
+    end: str = "timeout"
+
+
+def watch(
+    console: Console,
+    key: str,
+    *,
+    refused: bool,
+    timeout: float,
+    clock: t.Callable[[], float] = time.monotonic,
+) -> Boot:
+    """Answer every prompt of GRUB with *key* until the boot has ended in some way."""
+    boot = Boot()
+    began = clock()
+    deadline = began + timeout
+    patterns = [pattern for _name, pattern in EVENTS]
+    while clock() < deadline:
+        try:
+            seen = console.wait(patterns, deadline - clock())
+        except EOFError:
+            boot.end = "exit"
+            return boot
+        if seen is None:
+            return boot
+        name = EVENTS[seen][0]
+        boot.seconds.setdefault(name, round(clock() - began, 1))
+        if name == "prompt":
+            boot.prompts += 1
+            console.settle()
+            console.type(key)
+            if refused:
+                deadline = min(deadline, clock() + REFUSAL_SECONDS)
+        elif name == "denied":
+            boot.denied += 1
+        elif name == "second_prompt":
+            boot.second_prompts += 1
+        if name in ("second_prompt", "shell", "stuck", "login") or (refused and name == "kernel"):
+            boot.end = name
+            return boot
+    return boot
+
+
+_ENDS = {
+    "timeout": "it did not get further in time",
+    "exit": "the machine stopped or restarted",
+    "second_prompt": "the initramfs asks for the passphrase again",
+    "shell": "GRUB cannot go on and shows its shell",
+    "stuck": "the kernel or the initramfs cannot go on",
+    "login": "it reached the login prompt",
+    "kernel": "it started a kernel",
+}
+
+
+def judge(boot: Boot, *, refused: bool) -> t.Tuple[bool, str]:
+    """Say whether the boot was as it must be, and in a sentence what it was."""
+    if boot.prompts == 0:
+        return False, f"GRUB never asked for the passphrase: {_ENDS[boot.end]}"
+    if refused:
+        good = boot.end in ("shell", "timeout", "exit") and boot.denied > 0
+        if good:
+            return True, "GRUB refused the wrong key and started nothing"
+        if boot.denied == 0 and boot.end == "timeout":
+            return False, "GRUB said nothing to the wrong key"
+        return False, f"a wrong key was not refused: {_ENDS[boot.end]}"
+    if boot.denied:
+        return False, f"GRUB refused the key ({boot.denied} times): {_ENDS[boot.end]}"
+    if boot.end != "login":
+        return False, _ENDS[boot.end]
+    if boot.prompts != 1:
+        return False, f"the passphrase was asked for {boot.prompts} times, not once"
+    return True, "asked once and reached the login prompt"
+
+
+def plain(text: str, secret: str) -> str:
+    """Return a console log without terminal control sequences and without *secret*."""
+    # GRUB's shell would echo a key that is typed too late; wrapped, it has line ends inside.
+    between = r"[\s\x1b\[0-9;H]*?"
+    hidden = re.sub(between.join(re.escape(char) for char in secret), "<key>", text)
+    hidden = re.sub(r"\x1b(?:\[[0-9;?=]*[A-Za-z]|[()][A-Z0-9]|[=>])", "", hidden)
+    return re.sub(r"\n{3,}", "\n\n", hidden.replace("\r", "\n" if "\n" not in hidden else ""))
+
+
+def last_lines(text: str, count: int = 3) -> str:
+    """Return the last lines of a log that say something."""
+    lines = [line.strip() for line in text.splitlines() if re.search(r"\w", line)]
+    return " / ".join(lines[-count:])[-400:]
+
+
+__all__ = ("EVENTS", "Boot", "Console", "judge", "last_lines", "plain", "watch")

@@ -1,0 +1,151 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The virtual machine of a boot test: QEMU's arguments and the UEFI firmware of each distribution."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """What differs between processor architectures."""
+
+    qemu: str
+    machine: str
+    tcg_cpu: str
+    # Pairs of code and variables, the preferred first; without Secure Boot and its keys.
+    firmware: t.Tuple[t.Tuple[str, str], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Firmware:
+    """A firmware's read-only code and the template of its variables."""
+
+    code: str
+    variables: str
+
+
+ARCHITECTURES = {
+    "x86_64": Architecture(
+        qemu="qemu-system-x86_64",
+        machine="q35",
+        # Measured: every newer model makes an emulated boot slower.
+        tcg_cpu="Nehalem",
+        firmware=(
+            # Debian, Ubuntu
+            ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+            ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
+            # Fedora, RHEL
+            (
+                "/usr/share/edk2/ovmf/OVMF_CODE_4M.qcow2",
+                "/usr/share/edk2/ovmf/OVMF_VARS_4M.qcow2",
+            ),
+            ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
+            # openSUSE
+            (
+                "/usr/share/qemu/ovmf-x86_64-4m-code.bin",
+                "/usr/share/qemu/ovmf-x86_64-4m-vars.bin",
+            ),
+            ("/usr/share/qemu/ovmf-x86_64-code.bin", "/usr/share/qemu/ovmf-x86_64-vars.bin"),
+            # Arch
+            ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
+        ),
+    ),
+}
+DISKS = {
+    "virtio-blk": ("-device", "virtio-blk-pci,drive=disk,bootindex=0"),
+    "virtio-scsi": (
+        *("-device", "virtio-scsi-pci,id=scsi"),
+        *("-device", "scsi-hd,bus=scsi.0,drive=disk,bootindex=0"),
+    ),
+    "nvme": ("-device", "nvme,drive=disk,serial=sealedroot,bootindex=0"),
+    "sata": ("-device", "ide-hd,bus=ide.0,drive=disk,bootindex=0"),
+}
+
+
+def architecture(name: str) -> Architecture:
+    """Return what is known of an architecture."""
+    if name not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise SealedRootError(f"images for {name} cannot be booted here yet, only for {known}")
+    return ARCHITECTURES[name]
+
+
+def find_firmware(
+    arch: Architecture, *, code: t.Optional[str] = None, variables: t.Optional[str] = None
+) -> Firmware:
+    """Return the firmware asked for, or the first one that is installed."""
+    pairs = ((code, variables),) if code and variables else arch.firmware
+    for pair in pairs:
+        if all(os.path.isfile(path) for path in pair):
+            return Firmware(*pair)
+    raise SealedRootError(
+        f"no UEFI firmware in {' or '.join(pair[0] for pair in pairs)}: install ovmf (Debian),"
+        " edk2-ovmf (Fedora, Arch) or qemu-ovmf-x86_64 (openSUSE), or set firmware"
+    )
+
+
+def _quote(value: str) -> str:
+    """QEMU's option syntax doubles a comma inside a value."""
+    return value.replace(",", ",,")
+
+
+def _flash(path: str, unit: int, *, read_only: bool) -> str:
+    image_format = "qcow2" if path.endswith(".qcow2") else "raw"
+    mode = "on" if read_only else "off"
+    return f"if=pflash,unit={unit},format={image_format},readonly={mode},file={_quote(path)}"
+
+
+def argv(
+    qemu: str,
+    arch: Architecture,
+    *,
+    accelerator: str,
+    cpus: int,
+    memory: int,
+    code: str,
+    variables: str,
+    disk: t.Optional[str] = None,
+    disk_format: str = "raw",
+    disk_interface: str = "virtio-blk",
+) -> t.List[str]:
+    """Return the command of a machine with nothing but a serial console and, if given, a disk.
+
+    Writes to the disk go to an overlay that QEMU removes (snapshot=on); the image stays as it is.
+    """
+    tcg = accelerator == "tcg"
+    command = [
+        qemu,
+        *("-nodefaults", "-no-user-config", "-no-reboot"),
+        *("-display", "none", "-nic", "none", "-monitor", "none", "-serial", "stdio"),
+        *("-machine", arch.machine, "-accel", "tcg,thread=multi" if tcg else accelerator),
+        *("-cpu", arch.tcg_cpu if tcg else "host", "-smp", str(cpus), "-m", str(memory)),
+        *("-drive", _flash(code, 0, read_only=True)),
+        *("-drive", _flash(variables, 1, read_only=False)),
+    ]
+    if disk:
+        drive = f"if=none,id=disk,snapshot=on,format={disk_format},file={_quote(disk)}"
+        command += ["-drive", drive, *DISKS[disk_interface]]
+    return command
+
+
+__all__ = (
+    "ARCHITECTURES",
+    "DISKS",
+    "Architecture",
+    "Firmware",
+    "architecture",
+    "argv",
+    "find_firmware",
+)

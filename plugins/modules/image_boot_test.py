@@ -1,0 +1,370 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: image_boot_test
+short_description: Boot a closed image and watch its passphrase prompts
+description:
+  - Boots an image under QEMU with UEFI firmware and answers GRUB's prompt over the serial console.
+  - With a right key the image must ask exactly once in the whole boot and reach a login prompt. With a wrong
+    one GRUB must refuse it and start nothing.
+  - The image is never written; what the booted system writes goes to a temporary overlay. The machine has no
+    network.
+  - The image must have a console on its first serial port, C(console=ttyS0) on x86_64.
+author: The sealedroot.image authors (@sealedroot)
+extends_documentation_fragment:
+  - sealedroot.image._attributes.INFO
+requirements:
+  - pexpect (Python library)
+  - qemu-img and qemu-system-x86_64
+  - OVMF, the UEFI firmware for QEMU
+options:
+  path:
+    description: The image file, raw or of any format that C(qemu-img) knows.
+    type: path
+    required: true
+  cases:
+    description: The boots to make.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: What the case is called.
+        type: str
+        required: true
+      key_file:
+        description:
+          - A file with the key to type, without a newline. Needed when O(cases[].expect=login).
+          - When left out, a random key is made up.
+        type: path
+      expect:
+        description: How the boot must end.
+        type: str
+        choices: [login, refused]
+        default: login
+  accelerator:
+    description:
+      - V(auto) takes KVM when the firmware really starts under it, else QEMU's own emulation.
+    type: str
+    choices: [auto, kvm, tcg]
+    default: auto
+  timeout:
+    description: How long one boot may take, in seconds.
+    type: int
+    default: 600
+  parallel:
+    description: How many boots are made at once.
+    type: int
+    default: 2
+  memory:
+    description: The memory of the machine in MiB.
+    type: int
+    default: 1024
+  disk_interface:
+    description: How the machine sees the disk.
+    type: str
+    choices: [nvme, sata, virtio-blk, virtio-scsi]
+    default: virtio-blk
+  architecture:
+    description: The processor architecture of the image.
+    type: str
+    choices: [x86_64]
+    default: x86_64
+  firmware:
+    description: The firmware to use. When left out, the distribution's own is looked for.
+    type: dict
+    suboptions:
+      code:
+        description: The firmware's code.
+        type: path
+        required: true
+      variables:
+        description: The template of its variables; every boot has a fresh copy.
+        type: path
+        required: true
+  log_dir:
+    description:
+      - A directory, which must exist, for the console log of each case, as C(<case>.log). Keys are not in it.
+    type: path
+"""
+
+EXAMPLES = r"""
+- name: Boot an image with its key and with a wrong one
+  sealedroot.image.image_boot_test:
+    path: out/web-1/disk.qcow2
+    cases:
+      - name: boot
+        key_file: out/web-1/boot.key
+      - name: wrong
+        expect: refused
+"""
+
+RETURN = r"""
+accelerator:
+  description: V(kvm) or V(tcg).
+  type: str
+  returned: always
+accelerator_reason:
+  description: Why that one.
+  type: str
+  returned: always
+firmware:
+  description: The code of the firmware.
+  type: str
+  returned: always
+cases:
+  description: What was seen of each boot, in the order of O(cases); also returned on failure.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    name:
+      description: The name of the case.
+      type: str
+    expect:
+      description: How it had to end.
+      type: str
+    verdict:
+      description: V(ok) or V(failed).
+      type: str
+    detail:
+      description: What was seen, in one sentence.
+      type: str
+    prompts:
+      description: How often GRUB asked for the passphrase.
+      type: int
+    second_prompts:
+      description: How often the initramfs asked.
+      type: int
+    seconds:
+      description: When each thing was seen first, in seconds since the start.
+      type: dict
+      sample: {"prompt": 3.8, "kernel": 8.2, "login": 36.0}
+"""
+
+import base64
+import concurrent.futures
+import os
+import shutil
+import tempfile
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _disk_view,
+    _pexpect_console,
+    _serial_boot,
+    _virtual_machine,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    ModuleRunner,
+    Runner,
+    SealedRootError,
+)
+
+Params = t.Mapping[str, t.Any]
+PROBE_SECONDS = 10
+
+
+def read_keys(cases: t.Sequence[Params]) -> t.List[str]:
+    """Return the key of each case."""
+    names = [case["name"] for case in cases]
+    if len(set(names)) != len(names) or any("/" in name or not name for name in names):
+        raise SealedRootError(f"cases need names of their own, without a slash: {names}")
+    keys = []
+    for case in cases:
+        path = case["key_file"]
+        if path is None:
+            if case["expect"] != "refused":
+                raise SealedRootError(f"the case {case['name']} needs a key_file")
+            keys.append(base64.b64encode(os.urandom(33)).decode("ascii"))
+            continue
+        try:
+            with open(path, "rb") as handle:
+                key = handle.read(255).decode("ascii", "replace")
+        except OSError as exc:
+            raise SealedRootError(f"the key file {path} cannot be read: {exc.strerror}") from exc
+        if not key or len(key) > 254 or not (key.isascii() and key.isprintable()):
+            raise SealedRootError(
+                f"the key in {path} cannot be typed at GRUB: it must be 1 to 254 printable ASCII"
+                " characters without a newline"
+            )
+        keys.append(key)
+    return keys
+
+
+class Machine:
+    """Starts virtual machines, each with fresh firmware variables."""
+
+    def __init__(self, runner: Runner, params: Params, work: str) -> None:
+        self._arch = _virtual_machine.architecture(params["architecture"])
+        self._qemu = runner.find(self._arch.qemu)
+        self._memory = params["memory"]
+        self._interface = params["disk_interface"]
+        self._work = work
+        self.firmware = _virtual_machine.find_firmware(self._arch, **(params["firmware"] or {}))
+        self.cpus = 1
+
+    def start(
+        self, name: str, accelerator: str, *, disk: t.Optional[str] = None, disk_format: str = "raw"
+    ) -> _pexpect_console.PexpectConsole:
+        """Start a machine and return its console."""
+        variables = os.path.join(self._work, f"{name}.vars")
+        shutil.copyfile(self.firmware.variables, variables)
+        return _pexpect_console.PexpectConsole(
+            _virtual_machine.argv(
+                self._qemu,
+                self._arch,
+                accelerator=accelerator,
+                cpus=self.cpus,
+                memory=self._memory,
+                code=self.firmware.code,
+                variables=variables,
+                disk=disk,
+                disk_format=disk_format,
+                disk_interface=self._interface,
+            )
+        )
+
+
+def choose_accelerator(machine: Machine, wanted: str) -> t.Tuple[str, str]:
+    """Return the accelerator and the reason for it; KVM is tried, since its device proves nothing."""
+    if wanted != "auto":
+        return wanted, "asked for"
+    try:
+        os.close(os.open("/dev/kvm", os.O_RDWR))
+    except OSError as exc:
+        return "tcg", f"/dev/kvm cannot be opened ({exc.strerror})"
+    with machine.start("probe", "kvm") as console:
+        try:
+            seen = console.wait(["KVM internal error", r"BdsDxe|UEFI|\x1b\["], PROBE_SECONDS)
+        except EOFError:
+            seen = -1
+        if seen == 1:
+            return "kvm", "the firmware starts under KVM"
+        said = _serial_boot.last_lines(_serial_boot.plain(console.text, ""))
+    if seen is None:
+        return "tcg", f"the firmware said nothing under KVM within {PROBE_SECONDS} seconds"
+    return "tcg", f"the firmware does not run under KVM: {said or 'QEMU ended'}"
+
+
+def boot(
+    machine: Machine, case: Params, key: str, *, params: Params, accelerator: str, disk_format: str
+) -> t.Dict[str, t.Any]:
+    """Make one boot and judge it."""
+    refused = case["expect"] == "refused"
+    with machine.start(
+        case["name"], accelerator, disk=params["path"], disk_format=disk_format
+    ) as console:
+        seen = _serial_boot.watch(console, key, refused=refused, timeout=params["timeout"])
+    log = _serial_boot.plain(console.text, key)
+    if params["log_dir"]:
+        with open(os.path.join(params["log_dir"], f"{case['name']}.log"), "w") as handle:
+            handle.write(log)
+    good, detail = _serial_boot.judge(seen, refused=refused)
+    if not good:
+        detail += f". The console ends with: {_serial_boot.last_lines(log)}"
+    return {
+        "name": case["name"],
+        "expect": case["expect"],
+        "verdict": "ok" if good else "failed",
+        "detail": detail,
+        "prompts": seen.prompts,
+        "second_prompts": seen.second_prompts,
+        "seconds": seen.seconds,
+    }
+
+
+def test(runner: Runner, params: Params) -> t.Dict[str, t.Any]:
+    """Make every boot and return what the module returns."""
+    if not os.path.isfile(params["path"]):
+        raise SealedRootError(f"{params['path']} is not a file: give the image to boot")
+    if params["log_dir"] and not os.path.isdir(params["log_dir"]):
+        raise SealedRootError(f"log_dir {params['log_dir']} is not a directory: make it first")
+    keys = read_keys(params["cases"])
+    disk_format = str(_disk_view.format_info(runner, params["path"])["format"])
+    with tempfile.TemporaryDirectory(prefix="sealedroot-boot-") as work:
+        machine = Machine(runner, params, work)
+        accelerator, reason = choose_accelerator(machine, params["accelerator"])
+        parallel = max(1, min(params["parallel"], len(keys)))
+        # A second virtual processor helps, but not one that has no real one.
+        machine.cpus = max(1, min(2, len(os.sched_getaffinity(0)) // parallel))
+        with concurrent.futures.ThreadPoolExecutor(parallel) as pool:
+            boots = [
+                pool.submit(
+                    boot,
+                    machine,
+                    case,
+                    key,
+                    params=params,
+                    accelerator=accelerator,
+                    disk_format=disk_format,
+                )
+                for case, key in zip(params["cases"], keys)
+            ]
+            seen = [it.result() for it in boots]
+    return {
+        "accelerator": accelerator,
+        "accelerator_reason": reason,
+        "firmware": machine.firmware.code,
+        "cases": seen,
+    }
+
+
+def main() -> t.NoReturn:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "cases": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "key_file": {"type": "path", "no_log": False},
+                    "expect": {"type": "str", "choices": ["login", "refused"], "default": "login"},
+                },
+            },
+            "accelerator": {"type": "str", "choices": ["auto", "kvm", "tcg"], "default": "auto"},
+            "timeout": {"type": "int", "default": 600},
+            "parallel": {"type": "int", "default": 2},
+            "memory": {"type": "int", "default": 1024},
+            "disk_interface": {
+                "type": "str",
+                "choices": ["nvme", "sata", "virtio-blk", "virtio-scsi"],
+                "default": "virtio-blk",
+            },
+            "architecture": {"type": "str", "choices": ["x86_64"], "default": "x86_64"},
+            "firmware": {
+                "type": "dict",
+                "options": {
+                    "code": {"type": "path", "required": True},
+                    "variables": {"type": "path", "required": True},
+                },
+            },
+            "log_dir": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    if _pexpect_console.pexpect is None:
+        module.fail_json(msg=missing_required_lib("pexpect"))
+    try:
+        outcome = test(ModuleRunner(module), module.params)
+    except SealedRootError as exc:
+        module.fail_json(msg=str(exc))
+    failed = [case for case in outcome["cases"] if case["verdict"] != "ok"]
+    if failed:
+        reasons = "; ".join(f"{case['name']}: {case['detail']}" for case in failed)
+        module.fail_json(msg=f"{module.params['path']} did not boot as it must: {reasons}", **outcome)
+    module.exit_json(changed=False, **outcome)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,392 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Real builds: what comes out, what must not get out, and that nothing of the builder gets in."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import hashlib
+import json
+import os
+import pathlib
+import re
+import signal
+import stat
+import subprocess
+import tarfile
+import threading
+import time
+import typing as t
+
+import pytest
+import yaml
+from conftest import PLAYBOOK, Place, Run, held, playbook
+
+DECLARED = pathlib.Path(__file__).with_name("declared_differences.yml")
+
+
+class Watch(threading.Thread):
+    """Samples the command lines and environments of all processes while a build runs."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.seen: set[bytes] = set()
+        self.samples = 0
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        while not self.ended.wait(0.02):
+            self.samples += 1
+            for process in pathlib.Path("/proc").glob("[0-9]*"):
+                for name in ("cmdline", "environ"):
+                    with contextlib.suppress(OSError):
+                        self.seen.add((process / name).read_bytes())
+
+    def __enter__(self) -> Watch:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self.join()
+
+
+class Built(t.NamedTuple):
+    """A finished build: its directory, what it printed, and what was seen meanwhile."""
+
+    place: Place
+    run: Run
+    watch: Watch
+    variables: dict[str, t.Any]
+
+    @property
+    def directory(self) -> pathlib.Path:
+        return self.place.out / "web-1"
+
+    def secrets(self) -> list[bytes]:
+        return [(self.directory / name).read_bytes() for name in ("boot.key", "recovery.key")]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, root_tar: pathlib.Path) -> t.Iterator[Built]:
+    """One image, built with all the output that there is and watched by a sampler."""
+    place = Place(tmp_path_factory.mktemp("built"))
+    variables = place.variables(image_source={"type": "tar", "path": str(root_tar)})
+    with Watch() as watch:
+        run = playbook(PLAYBOOK, variables, "-vvvv", "--diff")
+    assert run.rc == 0, run.output[-6000:]
+    yield Built(place, run, watch, variables)
+    place.leaves_nothing()
+
+
+def test_what_comes_out(built: Built) -> None:
+    names = {path.name for path in built.directory.iterdir()}
+    assert names == {"boot.key", "recovery.key", "disk.qcow2", "manifest.json"}
+    assert stat.S_IMODE(built.directory.stat().st_mode) == 0o700
+    for name in ("boot.key", "recovery.key"):
+        assert stat.S_IMODE((built.directory / name).stat().st_mode) == 0o600
+        assert re.fullmatch(rb"[A-Za-z0-9+/]{44}", (built.directory / name).read_bytes())
+    manifest = json.loads((built.directory / "manifest.json").read_text())
+    disk = built.directory / "disk.qcow2"
+    with disk.open("rb") as file:
+        assert (
+            manifest["files"]["disk.qcow2"]["sha256"]
+            == hashlib.file_digest(file, "sha256").hexdigest()
+        )
+    assert {check["verdict"] for check in manifest["audit"]["checks"]} == {"ok"}
+    assert any(line.startswith("cryptsetup ") for line in manifest["packages"])
+    built.place.leaves_nothing()
+
+
+def test_a_second_run_changes_nothing(built: Built) -> None:
+    before = {path: path.stat().st_mtime_ns for path in built.directory.iterdir()}
+    began = time.monotonic()
+    run = playbook(PLAYBOOK, built.variables)
+    assert run.rc == 0
+    assert run.changed == 0
+    assert time.monotonic() - began < 15
+    assert {path: path.stat().st_mtime_ns for path in built.directory.iterdir()} == before
+
+
+def test_other_inputs_are_refused(built: Built) -> None:
+    run = playbook(PLAYBOOK, {**built.variables, "image_size": "3GiB"})
+    assert run.rc != 0
+    assert run.said("was made from other inputs (size)")
+
+
+def test_no_key_in_output_at_any_verbosity(built: Built) -> None:
+    assert len(built.run.output) > 100_000  # it really was verbose
+    for key in built.secrets():
+        assert key.decode() not in built.run.output
+
+
+def test_no_key_in_a_command_line_or_environment(built: Built) -> None:
+    assert built.watch.samples > 50
+    assert any(b"qemu-storage-daemon" in line for line in built.watch.seen)
+    for key in built.secrets():
+        assert not [line for line in built.watch.seen if key in line]
+
+
+def test_no_key_in_the_manifest(built: Built) -> None:
+    manifest = (built.directory / "manifest.json").read_bytes()
+    for key in built.secrets():
+        assert key not in manifest
+
+
+def test_the_image_is_small(built: Built) -> None:
+    """Hardly more than the files in it, though all that was ever written is ciphertext."""
+    with mounted(built) as root:
+        usage = os.statvfs(root)
+        used = (usage.f_blocks - usage.f_bfree) * usage.f_frsize
+    assert (built.directory / "disk.qcow2").stat().st_size <= 1.15 * used
+
+
+@contextlib.contextmanager
+def mounted(built: Built) -> t.Iterator[pathlib.Path]:
+    """Mount the finished image read-only by plain tools, none of which is the collection's."""
+    folder = built.place.path / "look"
+    folder.mkdir()
+    payload, root = folder / "payload", folder / "root"
+    payload.touch()
+    root.mkdir()
+    # The exported file shows the LUKS payload of the second partition.
+    daemon = subprocess.Popen(
+        [
+            *("qemu-storage-daemon", "--object"),
+            f"secret,id=key,file={built.directory / 'recovery.key'}",
+            *(
+                "--blockdev",
+                f"driver=file,node-name=f,filename={built.directory / 'disk.qcow2'},read-only=on",
+            ),
+            *("--blockdev", "driver=qcow2,node-name=q,file=f,read-only=on"),
+            *(
+                "--blockdev",
+                f"driver=raw,node-name=r,file=q,offset={100 << 20}"
+                f",size={(2048 - 101) << 20},read-only=on",
+            ),
+            *("--blockdev", "driver=luks,node-name=l,file=r,key-secret=key,read-only=on"),
+            *("--export", f"type=fuse,id=e,node-name=l,mountpoint={payload},writable=off"),
+        ]
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while payload.stat().st_size == 0 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        subprocess.run(["mount", "-o", "ro,loop,noload", str(payload), str(root)], check=True)
+        try:
+            yield root
+        finally:
+            subprocess.run(["umount", str(root)], check=True)
+    finally:
+        daemon.terminate()
+        daemon.wait(30)
+        payload.unlink()
+        root.rmdir()
+        folder.rmdir()
+
+
+def describe_tar(path: pathlib.Path) -> dict[str, tuple[t.Any, ...]]:
+    """Say of each member what a file system keeps of it."""
+    found: dict[str, tuple[t.Any, ...]] = {}
+    with tarfile.open(path) as tar:
+        for member in tar:
+            name = member.name.removeprefix(".").lstrip("/")
+            content: t.Any = member.linkname if member.issym() else ""
+            if member.islnk():
+                target = member.linkname.removeprefix(".").lstrip("/")
+                found[name] = found[target]
+                continue
+            if member.isreg():
+                file = tar.extractfile(member)
+                assert file
+                content = hashlib.sha256(file.read()).hexdigest()
+            found[name] = (
+                "f"
+                if member.isreg()
+                else "d"
+                if member.isdir()
+                else "l"
+                if member.issym()
+                else "o",
+                0o777 if member.issym() else member.mode,
+                member.uid,
+                member.gid,
+                content,
+            )
+    found.pop("", None)
+    return found
+
+
+def describe_tree(root: pathlib.Path) -> dict[str, tuple[t.Any, ...]]:
+    """Say the same of a mounted tree."""
+    found: dict[str, tuple[t.Any, ...]] = {}
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = pathlib.Path(folder, name)
+            info = path.lstat()
+            content: t.Any = ""
+            kind = "o"
+            if stat.S_ISLNK(info.st_mode):
+                kind, content = "l", os.readlink(path)
+            elif stat.S_ISDIR(info.st_mode):
+                kind = "d"
+            elif stat.S_ISREG(info.st_mode):
+                kind, content = "f", hashlib.sha256(path.read_bytes()).hexdigest()
+            found[str(path.relative_to(root))] = (
+                kind,
+                stat.S_IMODE(info.st_mode),
+                info.st_uid,
+                info.st_gid,
+                content,
+            )
+    return found
+
+
+def test_every_difference_from_the_source_is_declared(built: Built, root_tar: pathlib.Path) -> None:
+    """Nothing of the builder is in the image: whatever is not as in the tar is on a list, with a reason."""
+    declared = yaml.safe_load(DECLARED.read_text())
+    before = describe_tar(root_tar)
+    with mounted(built) as root:
+        after = describe_tree(root)
+        hostname = os.uname().nodename
+        named = [
+            name
+            for name, (kind, *_rest) in after.items()
+            if kind == "f"
+            and before.get(name) != after[name]
+            and (hostname.encode() if len(hostname) > 3 else str(built.place.path).encode())
+            in (root / name).read_bytes()
+        ]
+    changed = {
+        **dict.fromkeys(after.keys() - before.keys(), "added"),
+        **dict.fromkeys(before.keys() - after.keys(), "removed"),
+        **{name: "changed" for name in after.keys() & before.keys() if after[name] != before[name]},
+    }
+    undeclared = {
+        name: how
+        for name, how in changed.items()
+        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in declared[how])
+    }
+    assert undeclared == {}
+    assert named == []
+    # The list must not rot: each of its patterns is of use.
+    unused = [
+        pattern
+        for how, patterns in declared.items()
+        for pattern in patterns
+        if not any(h == how and fnmatch.fnmatchcase(n, pattern) for n, h in changed.items())
+    ]
+    assert unused == []
+    assert not [name for name in after if re.search(r"(^|/)python3?(\.\d+)?$", name)]
+
+
+def test_verify_image_works_alone(built: Built) -> None:
+    run = playbook(
+        "sealedroot.image.verify_image",
+        {
+            "audit_image": str(built.directory / "disk.qcow2"),
+            "audit_keys": {
+                "boot": str(built.directory / "boot.key"),
+                "recovery": str(built.directory / "recovery.key"),
+            },
+            "image_boot_test": False,
+        },
+    )
+    assert run.rc == 0, run.output
+    assert run.changed == 0
+
+
+def test_verify_image_refuses_swapped_keys(built: Built) -> None:
+    run = playbook(
+        "sealedroot.image.verify_image",
+        {
+            "audit_image": str(built.directory / "disk.qcow2"),
+            "audit_keys": {
+                "boot": str(built.directory / "recovery.key"),
+                "recovery": str(built.directory / "boot.key"),
+            },
+            "image_boot_test": False,
+        },
+    )
+    assert run.rc != 0
+    assert run.said("keys_open")
+
+
+def test_two_images_at_once_and_a_passphrase(place: Place, root_tar: pathlib.Path) -> None:
+    """Two inventory hosts build side by side, from a compressed tar, and share nothing."""
+    packed = place.path / "root.tar.zst"
+    subprocess.run(["zstd", "-q", "-1", "-T0", str(root_tar), "-o", str(packed)], check=True)
+    passphrase = "correct horse battery staple 42"
+    inventory = place.path / "inventory.yml"
+    common = place.variables(image_source={"type": "tar", "path": str(packed)})
+    del common["image_name"]
+    inventory.write_text(
+        json.dumps(
+            {
+                "images": {
+                    "hosts": {"one": {}, "two": {"image_recovery_passphrase": passphrase}},
+                    "vars": common,
+                }
+            }
+        )
+    )
+    run = playbook(PLAYBOOK, {}, "--inventory", str(inventory), "-vvvv")
+    assert run.rc == 0, run.output[-6000:]
+    assert passphrase not in run.output
+    one, two = (
+        json.loads((place.out / name / "manifest.json").read_text()) for name in ("one", "two")
+    )
+    assert one["luks_uuid"] != two["luks_uuid"]
+    assert one["root_uuid"] != two["root_uuid"]
+    assert one["audit"]["facts"]["slots"] == {"0": 1000, "1": 1000}
+    assert two["audit"]["facts"]["slots"] == {"0": 1000, "1": 600000}
+    keys = [(place.out / name / "boot.key").read_bytes() for name in ("one", "two")]
+    assert keys[0] != keys[1]
+
+
+def test_a_file_system_that_the_images_grub_cannot_read(
+    place: Place, root_tar: pathlib.Path
+) -> None:
+    """Small files in the inode: the builder's kernel reads that, GRUB 2.06 does not."""
+    run = playbook(
+        PLAYBOOK,
+        place.variables(
+            image_source={"type": "tar", "path": str(root_tar)},
+            image_filesystem_features=["inline_data"],
+        ),
+    )
+    assert run.rc != 0
+    assert run.said("The image's own GRUB cannot read its disk, so it would not boot"), run.output
+    assert not (place.out / "web-1").exists()
+
+
+@pytest.mark.parametrize(
+    "stage", ["Unpack the root tar", "Build the initramfs", "Prove the closed"]
+)
+def test_killed_builds_are_cleaned_up(place: Place, root_tar: pathlib.Path, stage: str) -> None:
+    """kill -9 at a stage: the teardown playbook, which knows nothing of it, finds all; and again."""
+    variables = place.variables(image_source={"type": "tar", "path": str(root_tar)})
+    build = subprocess.Popen(
+        ["ansible-playbook", PLAYBOOK, "--extra-vars", json.dumps(variables)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert build.stdout
+    for line in build.stdout:
+        if stage in line and line.startswith("TASK"):
+            break
+    time.sleep(0.3)
+    os.killpg(build.pid, signal.SIGKILL)
+    build.stdout.close()
+    build.wait(30)
+    assert held(place.path), "the build was over before it was killed"
+    first = playbook("sealedroot.image.teardown", variables)
+    assert first.rc == 0, first.output
+    assert first.changed == 1
+    place.leaves_nothing()
+    assert playbook("sealedroot.image.teardown", variables).changed == 0

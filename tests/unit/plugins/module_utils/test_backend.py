@@ -1,0 +1,92 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which backend is taken, and what it refuses before anything is formatted for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _backend,
+    _backend_dm_crypt,
+    _backend_userspace,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+
+
+@pytest.fixture
+def mapping(tmp_path: pathlib.Path) -> _backend.Mapping:
+    key = tmp_path / "key"
+    key.write_text("a key")
+    return _backend.Mapping(
+        path="/disk",
+        offset=512,
+        size=1024,
+        name="cr_root",
+        type="luks1",
+        key_file=str(key),
+        work_dir=str(tmp_path),
+        read_only=False,
+    )
+
+
+def usable(monkeypatch: pytest.MonkeyPatch, *, dm_crypt: str | None, userspace: str | None) -> None:
+    monkeypatch.setattr(_backend_dm_crypt, "unusable", lambda _runner: dm_crypt)
+    monkeypatch.setattr(_backend_userspace, "unusable", lambda _runner: userspace)
+
+
+@pytest.mark.parametrize("wanted", ["auto", "dm_crypt"])
+def test_dm_crypt_where_it_works(wanted: str, runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    usable(monkeypatch, dm_crypt=None, userspace="never asked")
+    backend, reason = _backend.choose(runner, wanted)
+    assert (backend.name, reason) == ("dm_crypt", "dm_crypt works here")
+
+
+def test_userspace_where_dm_crypt_does_not_work(runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    usable(monkeypatch, dm_crypt="no device-mapper", userspace=None)
+    backend, reason = _backend.choose(runner, "auto")
+    assert backend.name == "userspace"
+    assert reason == "dm_crypt does not work here: no device-mapper; userspace works here"
+
+
+def test_what_is_asked_for_and_does_not_work(runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    usable(monkeypatch, dm_crypt="no device-mapper", userspace="no FUSE")
+    with pytest.raises(SealedRootError, match="no device-mapper.*Load dm_crypt") as error:
+        _backend.choose(runner, "dm_crypt")
+    assert "no FUSE" not in str(error.value)
+    with pytest.raises(SealedRootError, match="no device-mapper.*no FUSE.*Load dm_crypt"):
+        _backend.choose(runner, "auto")
+
+
+def test_names_are_the_modules_choices() -> None:
+    assert (_backend.DmCrypt.name, _backend.Userspace.name) == _backend.NAMES
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"type": "luks2"}, "userspace backend cannot open luks2.*Use type luks1"),
+        ({"work_dir": ""}, "needs work_dir"),
+        ({"work_dir": "/nowhere/at/all"}, "work_dir /nowhere/at/all is not a directory"),
+        ({"key_file": "/bin/sh"}, "only keys that are text, and /bin/sh"),
+    ],
+)
+def test_userspace_refuses(change: dict[str, str], words: str, mapping: _backend.Mapping) -> None:
+    with pytest.raises(SealedRootError, match=words):
+        _backend.Userspace().check(dataclasses.replace(mapping, **change))
+
+
+def test_what_can_be_opened(mapping: _backend.Mapping) -> None:
+    _backend.Userspace().check(mapping)
+    _backend.DmCrypt().check(dataclasses.replace(mapping, type="luks2", work_dir=""))
+
+
+@pytest.mark.parametrize(
+    ("key", "taken"), [(b"abc", True), (b"a\n", True), ("ü".encode(), True), (b"\xff", False), (b"a\0", False)]
+)
+def test_userspace_keys(key: bytes, taken: bool, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "key").write_bytes(key)
+    assert _backend_userspace.takes_key(str(tmp_path / "key")) is taken

@@ -1,0 +1,120 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Headers as real cryptsetup prints them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _luks_metadata
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._luks_metadata import Keyslot
+
+FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "luks"
+UUID = "11111111-2222-4333-8444-555555555555"
+LUKS1 = (FIXTURES / "luks1-cryptsetup-2.6.1.txt").read_text()
+LUKS2 = (FIXTURES / "luks2-cryptsetup-2.6.1.json").read_text()
+LUKS2_TEXT = (FIXTURES / "luks2-cryptsetup-2.6.1.txt").read_text()
+
+
+def test_luks1() -> None:
+    header = _luks_metadata.parse_luks1(LUKS1)
+    assert header == _luks_metadata.Header(
+        type="luks1",
+        uuid=UUID,
+        cipher="aes-xts-plain64",
+        hash="sha256",
+        key_bits=512,
+        payload_offset=2097152,
+        digest_iterations=1000,
+        slots={0: Keyslot(1000, "pbkdf2"), 3: Keyslot(2345, "pbkdf2")},
+        slot_order=(0, 3),
+    )
+    assert _luks_metadata.findings(header) == []
+
+
+def test_luks2_keeps_the_order_in_which_grub_tries() -> None:
+    header = _luks_metadata.parse_luks2(LUKS2, uuid=UUID)
+    assert header.slot_order == (1, 0)
+    assert header.slots == {
+        1: Keyslot(1000, "pbkdf2", "aes-xts-plain64"),
+        0: Keyslot(4, "argon2id", "aes-xts-plain64"),
+    }
+    assert (header.type, header.uuid, header.hash) == ("luks2", UUID, "sha256")
+    assert (header.key_bits, header.payload_offset, header.digest_iterations) == (512, 1 << 24, 1000)
+    assert (header.cipher, header.sector_size, header.tokens) == ("aes-xts-plain64", 512, 1)
+    assert _luks_metadata.findings(header) == [
+        "there are 1 tokens",
+        "slot 0 uses argon2id, which GRUB before 2.14 cannot compute",
+    ]
+
+
+def test_a_half_reencrypted_header_is_found() -> None:
+    text = (FIXTURES / "luks2-reencrypting-cryptsetup-2.6.1.json").read_text()
+    (finding,) = _luks_metadata.findings(_luks_metadata.parse_luks2(text, uuid=UUID))
+    assert "online-reencrypt-v2" in finding
+    assert "reencrypt key slots" in finding
+    assert "3 segments, 3 digests" in finding
+
+
+@pytest.mark.parametrize(
+    ("place", "finding"),
+    [
+        (("segments", "0", "encryption"), "the cipher is cipher_null-ecb, not aes-xts-plain64"),
+        (
+            ("keyslots", "1", "area", "encryption"),
+            "slot 1 is encrypted with cipher_null-ecb, not aes-xts-plain64",
+        ),
+    ],
+)
+def test_a_null_cipher_is_found(place: tuple[str, ...], finding: str) -> None:
+    """A header that a hostile host wrote (TECH 5.4)."""
+    data = json.loads(LUKS2)
+    inner = data
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = "cipher_null-ecb"
+    header = _luks_metadata.parse_luks2(json.dumps(data), uuid=UUID)
+    assert finding in _luks_metadata.findings(header)
+
+
+def test_other_findings() -> None:
+    header = _luks_metadata.parse_luks1(LUKS1)
+    odd = dataclasses.replace(header, key_bits=256, sector_size=4096)
+    assert _luks_metadata.findings(odd) == [
+        "the volume key has 256 bits, not 512",
+        "the sector size is 4096, not 512",
+    ]
+
+
+@pytest.mark.parametrize("part", ["segments", "digests"])
+def test_a_luks2_header_without_its_parts(part: str) -> None:
+    with pytest.raises(SealedRootError, match="no data segment or no digest"):
+        _luks_metadata.parse_luks2(json.dumps({**json.loads(LUKS2), part: {}}), uuid=UUID)
+
+
+def test_a_damaged_luks1_header() -> None:
+    with pytest.raises(SealedRootError, match="luksDump printed no 'Hash spec'"):
+        _luks_metadata.parse_luks1(LUKS1.replace("Hash spec", "Hsah spec"))
+
+
+def test_read_luks1(script, runner) -> None:
+    script.expect(["cryptsetup", "luksUUID", "/d"], stdout=f"{UUID}\n")
+    script.expect(["cryptsetup", "luksDump", "/d"], stdout=LUKS1)
+    assert _luks_metadata.read(runner, "/d") == _luks_metadata.parse_luks1(LUKS1)
+
+
+def test_read_luks2(script, runner) -> None:
+    script.expect(["cryptsetup", "luksUUID", "/d"], stdout=f"{UUID}\n")
+    script.expect(["cryptsetup", "luksDump", "/d"], stdout=LUKS2_TEXT)
+    script.expect(["cryptsetup", "luksDump", "--dump-json-metadata", "/d"], stdout=LUKS2)
+    assert _luks_metadata.read(runner, "/d") == _luks_metadata.parse_luks2(LUKS2, uuid=UUID)
+
+
+def test_read_nothing(script, runner) -> None:
+    script.expect(["cryptsetup", "luksUUID", "/d"], rc=1, stderr="not a valid LUKS device")
+    assert _luks_metadata.read(runner, "/d") is None

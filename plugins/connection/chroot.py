@@ -109,7 +109,7 @@ class Connection(ConnectionBase):
         self, cmd: str, in_data: t.Optional[bytes] = None, sudoable: bool = True
     ) -> t.Tuple[int, bytes, bytes]:
         """Run a command in the image."""
-        super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
+        super().exec_command(cmd, in_data=in_data, sudoable=sudoable)  # type: ignore[safe-super]
         self._connect()
         result: t.Tuple[int, bytes, bytes] = self._builder.exec_command(
             shell_command(self._sandbox, cmd), in_data=in_data or b"", sudoable=False
@@ -134,7 +134,7 @@ class Connection(ConnectionBase):
 
     def put_file(self, in_path: str, out_path: str) -> None:
         """Copy a file of the controller into the image."""
-        super().put_file(in_path, out_path)
+        super().put_file(in_path, out_path)  # type: ignore[safe-super]
         target = self._shell.quote(out_path)
         with open(in_path, "rb") as file:
             operator = ">"
@@ -146,7 +146,7 @@ class Connection(ConnectionBase):
 
     def fetch_file(self, in_path: str, out_path: str) -> None:
         """Copy a file of the image to the controller."""
-        super().fetch_file(in_path, out_path)
+        super().fetch_file(in_path, out_path)  # type: ignore[safe-super]
         source = self._shell.quote(in_path)
         with open(out_path, "wb") as file:
             index = 0

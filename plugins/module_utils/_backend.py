@@ -55,6 +55,7 @@ class Backend(abc.ABC):
     def unusable(self, runner: Runner) -> t.Optional[str]:
         """Say why this host cannot use the backend, or return None when it can: a real probe."""
 
+    @abc.abstractmethod
     def check(self, mapping: Mapping) -> None:
         """Refuse what this backend can never open, before anything is formatted for it."""
 
@@ -81,6 +82,9 @@ class DmCrypt(Backend):
 
     def unusable(self, runner: Runner) -> t.Optional[str]:
         return _backend_dm_crypt.unusable(runner)
+
+    def check(self, mapping: Mapping) -> None:
+        """Take all that cryptsetup can format."""
 
     def state(self, runner: Runner, mapping: Mapping) -> str:
         is_open = _backend_dm_crypt.is_open(

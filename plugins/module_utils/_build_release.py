@@ -39,7 +39,8 @@ def release(runner: Runner, directory: str) -> None:
     end(holds.processes, PROCESS_SECONDS)
     # A FUSE export goes with its daemon, which flushes first; what it lies on can only go after it.
     exports = [mount.path for mount in holds.mounts if mount.type.startswith("fuse")]
-    first, last = [], []
+    first: t.List[_build_holds.Mount] = []
+    last: t.List[_build_holds.Mount] = []
     for mount in holds.mounts:
         carries = any(_build_holds.below(path, mount.path) for path in exports)
         (last if carries else first).append(mount)

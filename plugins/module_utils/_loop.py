@@ -123,9 +123,7 @@ def set_direct_io(runner: Runner, device: str, *, on: bool) -> None:
     runner.run(argv, timeout=60)
 
 
-def detach(
-    runner: Runner, device: str, *, inode: t.Optional[t.Tuple[int, int]] = None
-) -> None:
+def detach(runner: Runner, device: str, *, inode: t.Optional[t.Tuple[int, int]] = None) -> None:
     """Release *device* and wait until the kernel has really let go of the file, *inode*.
 
     A device that is bound again meanwhile, to another process's file, is released.

@@ -173,6 +173,21 @@ def copy_modules(library: str, directory: str) -> bool:
     return changed
 
 
+def check_readable(runner: Runner, root_uuid: str) -> None:
+    """Ask the image's GRUB for the root file system: what it cannot name, it cannot boot from.
+
+    The file system was made by the builder's mkfs, whose newer features an older GRUB does not know.
+    """
+    argv = [runner.find("grub-probe", "grub2-probe"), "--target=fs_uuid", "/"]
+    found = runner.run(argv, check=False, timeout=60)
+    if found.stdout.strip() != root_uuid:
+        said = found.stderr.strip() or f"it found '{found.stdout.strip()}'"
+        raise SealedRootError(
+            f"the image's own GRUB cannot read the root file system, so the image would not boot ({said})."
+            " Use a file system and features that this GRUB knows (image_filesystem_features)"
+        )
+
+
 def make_config(runner: Runner, tree: Tree, params: t.Mapping[str, t.Any], path: str) -> bool:
     """Run grub-mkconfig and check what it wrote; return whether it differs from before."""
     before = tree.text(path)
@@ -211,6 +226,7 @@ def ensure(
     core = os.path.join(params["output_dir"], _grub.PLATFORMS[params["platform"]].efi_file)
     changed = bool(files)
     if not check_mode:
+        check_readable(runner, params["root_uuid"])
         tree.apply()
         core, new_core = make_core(runner, params, library=library, directory=directory)
         copied = copy_modules(library, f"{directory}/{params['platform']}")

@@ -362,7 +362,9 @@ def main() -> t.NoReturn:
     failed = [case for case in outcome["cases"] if case["verdict"] != "ok"]
     if failed:
         reasons = "; ".join(f"{case['name']}: {case['detail']}" for case in failed)
-        module.fail_json(msg=f"{module.params['path']} did not boot as it must: {reasons}", **outcome)
+        module.fail_json(
+            msg=f"{module.params['path']} did not boot as it must: {reasons}", **outcome
+        )
     module.exit_json(changed=False, **outcome)
 
 

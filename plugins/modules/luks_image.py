@@ -187,7 +187,7 @@ def read_header(runner: Runner, params: Params) -> t.Tuple[t.Optional[_luks_meta
 
 
 def luks_format(runner: Runner, params: Params) -> _luks_metadata.Header:
-    """Make the header; forced iterations here are those of the digest too (TECH 0.4)."""
+    """Make the header; without forced iterations the digest would get a benchmarked number (TECH 0.4)."""
     argv = [runner.find("cryptsetup"), "luksFormat", "--batch-mode", "--type", params["type"]]
     argv += ["--cipher", params["cipher"], "--key-size", str(params["key_size"])]
     argv += ["--hash", params["hash"], "--pbkdf-force-iterations", str(params["iterations"])]

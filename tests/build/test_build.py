@@ -358,8 +358,44 @@ def test_a_file_system_that_the_images_grub_cannot_read(
         ),
     )
     assert run.rc != 0
-    assert run.said("The image's own GRUB cannot read its disk, so it would not boot"), run.output
+    assert run.said("the image's own GRUB cannot read the root file system"), run.output
     assert not (place.out / "web-1").exists()
+
+
+def test_a_disk_that_the_images_grub_cannot_open(place: Place, root_tar: pathlib.Path) -> None:
+    """Somebody leaves the keys role out: the boot key opens nothing, and sealing must not go on."""
+    roles = ["source", "disk", "rootfs", "identity", "family_debian", "bootloader", "seal"]
+    play = place.path / "play.yml"
+    tasks = [
+        {"ansible.builtin.import_role": {"name": f"sealedroot.image.{role}"}} for role in roles
+    ]
+    always = [{"ansible.builtin.import_role": {"name": "sealedroot.image.teardown"}}]
+    play.write_text(
+        json.dumps(
+            [
+                {
+                    "hosts": "images",
+                    "gather_facts": False,
+                    "tasks": [{"block": tasks, "always": always}],
+                }
+            ]
+        )
+    )
+    run = playbook(
+        str(play),
+        place.variables(image_source={"type": "tar", "path": str(root_tar)}),
+        "--inventory",
+        str(inventory(place, "web-1")),
+    )
+    assert run.rc != 0
+    assert run.said("The image's own GRUB cannot read its disk, so it would not boot"), run.output
+
+
+def inventory(place: Place, *hosts: str) -> pathlib.Path:
+    """Write an inventory of images."""
+    path = place.path / "hosts.yml"
+    path.write_text(json.dumps({"images": {"hosts": dict.fromkeys(hosts)}}))
+    return path
 
 
 @pytest.mark.parametrize(

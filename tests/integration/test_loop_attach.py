@@ -145,7 +145,9 @@ def test_a_partition_by_its_number(
     assert attribute(first["device"], "loop/offset") == str(MIB)
     assert len(bound(disk)) == 2
     refused(real_module("loop_attach", path=str(disk), partition=2), "no partition 2")
-    refused(real_module("loop_attach", path=str(disk), partition=1, offset=512), "cannot be combined")
+    refused(
+        real_module("loop_attach", path=str(disk), partition=1, offset=512), "cannot be combined"
+    )
     for partition in (1, 3):
         options = {"path": str(disk), "partition": partition, "state": "absent"}
         ok(real_module("loop_attach", **options), changed=True)
@@ -191,7 +193,8 @@ def test_a_device_in_use_is_waited_for(
 ) -> None:
     made = ok(real_module("loop_attach", path=str(disk)), changed=True)
     monkeypatch.setattr(_loop, "RELEASE_SECONDS", 0.3)
-    holder = subprocess.Popen(["sleep", "300"], stdin=open(made["device"], "rb"))
+    with open(made["device"], "rb") as device:
+        holder = subprocess.Popen(["sleep", "300"], stdin=device)
     try:
         result = real_module("loop_attach", path=str(disk), state="absent")
         refused(result, made["device"], "still in use")

@@ -282,6 +282,14 @@ def test_the_header_is_what_grub_needs(image: Image, real_module: Module) -> Non
     ]
 
 
+def test_another_slot_for_the_key(image: Image, real_module: Module) -> None:
+    ok(real_module("luks_image", **image.options(key_slot=7)), changed=True)
+    ok(real_module("luks_image", **image.options(state="closed")), changed=True)
+    assert [line for line in image.dump().splitlines() if "ENABLED" in line] == [
+        "Key Slot 7: ENABLED"
+    ]
+
+
 @pytest.mark.skipif(not shutil.which("grub-fstest"), reason="grub-fstest is not installed")
 def test_grubs_own_code_reads_a_file_in_it(image: Image, real_module: Module) -> None:
     ok(real_module("luks_image", **image.options()), changed=True)
@@ -477,7 +485,7 @@ def test_read_only(image: Image, real_module: Module) -> None:
     ok(real_module("luks_image", **image.options(read_only=True)), changed=False)
     assert sh("blockdev", "--getro", image.node).strip() == "1"
     assert len(image.node.open("rb").read(MIB)) == MIB
-    with pytest.raises(OSError, match="not permitted|Read-only"):
+    with pytest.raises(OSError, match=r"not permitted|Read-only"):
         image.node.open("r+b", buffering=0).write(b"x")
     refused(real_module("luks_image", **image.options()), "read-only", "close it")
     ok(real_module("luks_image", **image.options(state="closed")), changed=True)
@@ -620,6 +628,7 @@ def test_losing_the_race_for_a_name_keeps_the_winners_node(image: Image) -> None
             "key_size": 512,
             "hash": "sha256",
             "iterations": 1000,
+            "key_slot": 0,
             "uuid": None,
         },
     )
@@ -651,6 +660,7 @@ def rounds(image: Image, pattern: bytes) -> None:
         "key_size": 512,
         "hash": "sha256",
         "iterations": 1000,
+        "key_slot": 0,
         "uuid": None,
         "read_only": False,
         "force": False,

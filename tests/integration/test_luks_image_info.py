@@ -33,7 +33,9 @@ def base() -> t.Iterator[pathlib.Path]:
         key.touch(0o600)
         key.write_text(f"key {name}")
     yield path
-    loops = subprocess.run(["losetup", "-l", "-n", "-O", "BACK-FILE"], capture_output=True, text=True)
+    loops = subprocess.run(
+        ["losetup", "-l", "-n", "-O", "BACK-FILE"], capture_output=True, text=True
+    )
     shutil.rmtree(path)
     assert str(path) not in loops.stdout
 
@@ -145,5 +147,7 @@ def test_bad_input(base: pathlib.Path, real_module: Module) -> None:
     gone = real_module("luks_image_info", path=f"{base}/none/disk.raw")
     assert "does not exist" in gone["msg"]
     (base / "one").chmod(0o644)
-    open_key = real_module("luks_image_info", path=str(base / "two"), key_files={"k": f"{base}/one"})
+    open_key = real_module(
+        "luks_image_info", path=str(base / "two"), key_files={"k": f"{base}/one"}
+    )
     assert "chmod 0600" in open_key["msg"]

@@ -54,10 +54,10 @@ def test_userspace_where_dm_crypt_does_not_work(runner, monkeypatch: pytest.Monk
 
 def test_what_is_asked_for_and_does_not_work(runner, monkeypatch: pytest.MonkeyPatch) -> None:
     usable(monkeypatch, dm_crypt="no device-mapper", userspace="no FUSE")
-    with pytest.raises(SealedRootError, match="no device-mapper.*Load dm_crypt") as error:
+    with pytest.raises(SealedRootError, match=r"no device-mapper.*Load dm_crypt") as error:
         _backend.choose(runner, "dm_crypt")
     assert "no FUSE" not in str(error.value)
-    with pytest.raises(SealedRootError, match="no device-mapper.*no FUSE.*Load dm_crypt"):
+    with pytest.raises(SealedRootError, match=r"no device-mapper.*no FUSE.*Load dm_crypt"):
         _backend.choose(runner, "auto")
 
 
@@ -85,7 +85,8 @@ def test_what_can_be_opened(mapping: _backend.Mapping) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "taken"), [(b"abc", True), (b"a\n", True), ("ü".encode(), True), (b"\xff", False), (b"a\0", False)]
+    ("key", "taken"),
+    [(b"abc", True), (b"a\n", True), ("ü".encode(), True), (b"\xff", False), (b"a\0", False)],
 )
 def test_userspace_keys(key: bytes, taken: bool, tmp_path: pathlib.Path) -> None:
     (tmp_path / "key").write_bytes(key)

@@ -111,9 +111,7 @@ def test_the_probe_says_why_not(script, runner) -> None:
 
 
 @pytest.mark.parametrize("kind", ["missing", "no driver"])
-def test_a_control_node_without_a_driver(
-    kind: str, mapper: pathlib.Path, script, runner
-) -> None:
+def test_a_control_node_without_a_driver(kind: str, mapper: pathlib.Path, script, runner) -> None:
     """libdevmapper makes the node itself, so that it is there is no sign of a driver."""
     (mapper / "control").unlink()
     if kind == "no driver":
@@ -171,9 +169,7 @@ def test_open_on_something_else(device: str, offset: int, disk: str, script, run
         is_open(runner, disk, offset)
 
 
-def test_a_node_that_is_no_mapping(
-    disk: str, mapper: pathlib.Path, script, runner
-) -> None:
+def test_a_node_that_is_no_mapping(disk: str, mapper: pathlib.Path, script, runner) -> None:
     (mapper / "cr_root").touch()
     script.expect(["cryptsetup", "status", "cr_root"], rc=4, stdout=INACTIVE)
     with pytest.raises(SealedRootError, match="is no mapping of dm-crypt: use another name"):
@@ -209,9 +205,7 @@ def test_a_failed_open_leaves_no_loop_device(
     rc: int, words: str, disk: str, script, runner
 ) -> None:
     script.expect([*ATTACH, disk], stdout="/dev/loop7\n")
-    script.expect(
-        [*OPEN, "--key-file", "/k", "/dev/loop7", "cr_root"], rc=rc, stderr="busy\n"
-    )
+    script.expect([*OPEN, "--key-file", "/k", "/dev/loop7", "cr_root"], rc=rc, stderr="busy\n")
     script.expect(LIST, stdout=loops(disk, "/dev/loop7"))
     script.expect(["losetup", "--detach", "/dev/loop7"])
     script.expect(LIST)
@@ -236,6 +230,8 @@ def test_close_releases_its_own_loop_device(disk: str, script, runner) -> None:
 def test_close_of_a_mapping_in_use_releases_nothing(disk: str, script, runner) -> None:
     status = STATUS.format(device="/dev/loop7")
     script.expect(["cryptsetup", "status", "cr_root"], stdout=status)
-    script.expect(["cryptsetup", "close", "cr_root"], rc=5, stderr="Device cr_root is still in use.")
+    script.expect(
+        ["cryptsetup", "close", "cr_root"], rc=5, stderr="Device cr_root is still in use."
+    )
     with pytest.raises(CommandError, match="still in use"):
         close_mapping(runner, disk)

@@ -138,7 +138,7 @@ def test_detach_gives_up_with_a_sentence(
     info = os.stat(disk)
     script.expect(["losetup", "--detach", "/dev/loop0"])
     script.expect(LIST, stdout=listing(row("/dev/loop0", disk)))
-    with pytest.raises(SealedRootError, match="/dev/loop0 is still in use .* unmount"):
+    with pytest.raises(SealedRootError, match=r"/dev/loop0 is still in use .* unmount"):
         _loop.detach(runner, "/dev/loop0", inode=(info.st_dev, info.st_ino))
 
 
@@ -147,9 +147,9 @@ def test_attached_region_is_released_after_a_failure(disk: str, script, runner) 
     script.expect(argv, stdout="/dev/loop0\n")
     script.expect(["losetup", "--detach", "/dev/loop0"])
     script.expect(LIST)
-    with pytest.raises(KeyError), _loop.attached(runner, path=disk, offset=512) as device:
-        assert device == "/dev/loop0"
-        raise KeyError
+    region = _loop.attached(runner, path=disk, offset=512)
+    assert region.__enter__() == "/dev/loop0"
+    assert not region.__exit__(KeyError, KeyError(), None)
 
 
 def test_attached_whole_file_needs_no_device_unless_read_only(disk: str, script, runner) -> None:
@@ -165,8 +165,6 @@ def test_attached_whole_file_needs_no_device_unless_read_only(disk: str, script,
 def test_a_failed_attach_is_not_detached(disk: str, script, runner) -> None:
     argv = ["losetup", "--find", "--show", "--offset", "512", disk]
     script.expect(argv, rc=1, stderr="no free loop device")
-    with (
-        pytest.raises(CommandError, match="no free loop device"),
-        _loop.attached(runner, path=disk, offset=512),
-    ):
-        pytest.fail("never here")
+    region = _loop.attached(runner, path=disk, offset=512)
+    with pytest.raises(CommandError, match="no free loop device"):
+        region.__enter__()

@@ -79,7 +79,7 @@ def test_inside_of_a_partition(disk: str, offset: int, size: int, script, runner
 )
 def test_over_the_edge_of_a_partition(disk: str, offset: int, size: int, script, runner) -> None:
     script.expect(["sfdisk", "--json", disk], stdout=table(disk, (0, 8), (16, 16)))
-    with pytest.raises(SealedRootError, match="not inside one of its partitions .*set force"):
+    with pytest.raises(SealedRootError, match=r"not inside one of its partitions .*set force"):
         _luks_container.check_partition(runner, disk, offset, size)
 
 

@@ -45,7 +45,11 @@ def test_luks2_keeps_the_order_in_which_grub_tries() -> None:
         0: Keyslot(4, "argon2id", "aes-xts-plain64"),
     }
     assert (header.type, header.uuid, header.hash) == ("luks2", UUID, "sha256")
-    assert (header.key_bits, header.payload_offset, header.digest_iterations) == (512, 1 << 24, 1000)
+    assert (header.key_bits, header.payload_offset, header.digest_iterations) == (
+        512,
+        1 << 24,
+        1000,
+    )
     assert (header.cipher, header.sector_size, header.tokens) == ("aes-xts-plain64", 512, 1)
     assert _luks_metadata.findings(header) == [
         "there are 1 tokens",

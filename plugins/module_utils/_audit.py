@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-import base64
+import concurrent.futures
 import contextlib
 import os
 import typing as t
@@ -19,16 +19,15 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_areas,
     _audit_checks,
     _audit_files,
-    _cryptsetup,
+    _audit_keys,
+    _audit_mounts,
     _disk_view,
     _esp,
     _gpt,
-    _grub_fstest,
     _luks_metadata,
     _secret_search,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._audit_report import (
-    SLOTS,
     Report,
     Subject,
 )
@@ -36,10 +35,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
-
-GRUB_CFG = "/boot/grub/grub.cfg"
-# A LUKS header with its key slots ends before this, at the latest (LUKS2's default data offset).
-_HEADER_MOST = 32 * _gpt.MIB
 
 
 def examine(runner: Runner, subject: Subject, report: Report) -> None:
@@ -65,7 +60,20 @@ def examine(runner: Runner, subject: Subject, report: Report) -> None:
         stack.callback(os.close, handle)
         # What is searched for keys is the file itself; only a format that packs data needs the view.
         packed = compressed or image_format not in ("raw", "qcow2")
-        _Audit(runner, subject, report, private, disk, handle, packed).run(node, image_format)
+        everywhere = subject.secrets()
+        everywhere.update((f"marker {text}", text.encode()) for text in subject.markers)
+        # Meanwhile the other checks wait for programs. The pool ends before the view does.
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(1))
+        search = pool.submit(
+            _audit_areas.anywhere,
+            disk if packed else subject.path,
+            everywhere,
+            whole=packed or contiguous,
+        )
+        try:
+            _Audit(runner, subject, report, private, disk, handle, search).run(node, image_format)
+        except OSError as exc:
+            raise SealedRootError(f"{subject.path} cannot be read: {exc.strerror}") from exc
 
 
 class _Audit:
@@ -79,10 +87,10 @@ class _Audit:
         work: str,
         disk: str,
         handle: int,
-        packed: bool,
+        search: concurrent.futures.Future[t.List[str]],
     ) -> None:
         self.runner, self.subject, self.report = runner, subject, report
-        self.work, self.disk, self.handle, self.packed = work, disk, handle, packed
+        self.work, self.disk, self.handle, self.search = work, disk, handle, search
         self.ranges = _secret_search.extents(handle)
         self.config: t.Optional[str] = None
 
@@ -92,20 +100,30 @@ class _Audit:
             esp, luks = self.layout()
             header = None
             with self.report.guard("header"):
-                header = self.header(luks)
+                header = _audit_keys.header(
+                    self.runner,
+                    self.subject,
+                    self.report,
+                    handle=self.handle,
+                    ranges=self.ranges,
+                    luks=luks,
+                    work=self.work,
+                )
             if header is not None:
                 with self.report.guard("grub_opens"):
-                    self.grub(header)
+                    self.config = _audit_keys.grub(
+                        self.runner, self.subject, self.report, disk=self.disk
+                    )
                 with self.report.guard("esp"):
                     self.esp(esp, header)
-            with self.report.guard("clear_areas"):
-                self.areas(esp, luks, header)
             if header is not None:
                 with self.report.guard("filesystem"):
                     payload = _disk_view.payload_node(
                         node, offset=luks.offset, size=luks.size, image_format=image_format
                     )
                     self.root(payload, header, (esp, luks))
+            with self.report.guard("clear_areas"):
+                self.areas(esp, luks, header)
 
     def layout(self) -> t.Tuple[_gpt.Partition, _gpt.Partition]:
         table = _gpt.read(self.runner, self.disk)
@@ -120,71 +138,6 @@ class _Audit:
         if table is None:
             raise SealedRootError("; ".join(problems))
         return _gpt.esp_and_luks(table)
-
-    def header(self, luks: _gpt.Partition) -> _luks_metadata.Header:
-        # cryptsetup gets a copy: no loop device, and the image cannot be written.
-        start, end = luks.offset, luks.offset + min(luks.size, _HEADER_MOST)
-        copy = os.path.join(self.work, "header")
-        cut = _secret_search.within(self.ranges, start, end)
-        _audit_areas.copy(self.handle, copy, cut, start=start, size=luks.size)
-        found = _luks_metadata.read(self.runner, copy)
-        if found is None:
-            raise SealedRootError("the LUKS partition has no LUKS header")
-        subject, report = self.subject, self.report
-        report.facts.update(
-            luks_uuid=found.uuid,
-            luks_type=found.type,
-            slots={str(number): slot.iterations for number, slot in sorted(found.slots.items())},
-            header_sha256=_audit_areas.digest(self.handle, start, start + found.payload_offset),
-        )
-        problems = _audit_checks.header(
-            found,
-            slots=subject.slots,
-            digest_iterations=subject.digest_iterations,
-            luks_uuid=subject.luks_uuid,
-        )
-        report.add(
-            "header", problems, f"{found.type}, {found.cipher}, {found.hash}, slots as asked"
-        )
-        with report.guard("keys_open"):
-            problems = []
-            for name, path in subject.key_files.items():
-                if _cryptsetup.opens(self.runner, copy, path, slot=SLOTS[name]) is None:
-                    problems.append(f"the {name} key does not open slot {SLOTS[name]}")
-            report.add("keys_open", problems, "each key opens its slot")
-        with report.guard("build_key_dead"):
-            opened = ((p, _cryptsetup.opens(self.runner, copy, p)) for p in subject.dead_key_files)
-            alive = [
-                f"{p} still opens slot {slot}: remove it" for p, slot in opened if slot is not None
-            ]
-            report.add(
-                "build_key_dead", alive, f"{len(subject.dead_key_files)} old keys open nothing"
-            )
-        return found
-
-    def grub(self, header: _luks_metadata.Header) -> None:
-        subject, report = self.subject, self.report
-        readings = {
-            name: _grub_fstest.cat(self.runner, image=self.disk, key=key, name=GRUB_CFG)
-            for name, key in subject.keys.items()
-        }
-        wrong = base64.b64encode(os.urandom(33))
-        refused = _grub_fstest.cat(self.runner, image=self.disk, key=wrong, name=GRUB_CFG)
-        report.facts["grub_seconds"] = {name: reading.seconds for name, reading in readings.items()}
-        allowed = {
-            name: _audit_checks.grub_seconds(
-                SLOTS[name],
-                base=subject.grub_seconds,
-                slots=subject.slots,
-                digest=subject.digest_iterations,
-            )
-            for name in readings
-        }
-        problems = _audit_checks.grub_opens(readings, refused, slots=SLOTS, seconds=allowed)
-        report.add(
-            "grub_opens", problems, "GRUB's code opens it with each key, not with a wrong one"
-        )
-        self.config = next((r.content for r in readings.values() if r.content is not None), None)
 
     def esp(self, esp: _gpt.Partition, header: _luks_metadata.Header) -> None:
         files = {
@@ -214,17 +167,9 @@ class _Audit:
             *_secret_search.within(self.ranges, 0, begin),
             *_secret_search.within(self.ranges, end, os.lseek(self.handle, 0, os.SEEK_END)),
         ]
-        secrets = self.subject.secrets()
-        problems = _audit_areas.clear_secrets(self.handle, clear, secrets)
-        everywhere = {**secrets, **{f"marker {m}": m.encode() for m in self.subject.markers}}
-        problems += _audit_areas.anywhere(
-            self.disk if self.packed else self.subject.path,
-            everywhere,
-            whole=self.packed or self.disk == self.subject.path,
-        )
-        self.report.add(
-            "clear_areas", problems, f"none of {len(everywhere)} secrets is in the image"
-        )
+        problems = _audit_areas.clear_secrets(self.handle, clear, self.subject.secrets())
+        problems += self.search.result()
+        self.report.add("clear_areas", problems, "no key and no marker is in the clear")
         problems = _audit_areas.payload(
             self.handle,
             self.ranges,
@@ -259,9 +204,9 @@ class _Audit:
                 work=self.work,
                 luks_uuid=header.uuid,
                 partitions=partitions,
-                esp_names=_audit_areas.fat_names(os.pread(self.handle, 512, partitions[0].offset)),
+                esp_names=_audit_mounts.fat_names(os.pread(self.handle, 512, partitions[0].offset)),
                 config=self.config,
             )
 
 
-__all__ = ("GRUB_CFG", "examine")
+__all__ = ("examine",)

@@ -137,14 +137,6 @@ def payload(
     return problems
 
 
-def fat_names(sector: bytes) -> t.Tuple[str, str]:
-    """Return label and serial number of a FAT file system, as fstab(5) names them."""
-    at = 67 if sector[82:90] == b"FAT32   " else 39
-    serial = int.from_bytes(sector[at : at + 4], "little")
-    label = sector[at + 4 : at + 15].decode("ascii", "replace").rstrip()
-    return label, f"{serial >> 16:04x}-{serial & 0xFFFF:04x}"
-
-
 def looks_random(block: bytes) -> bool:
     """Say whether each sector is as even as ciphertext; a hole inside a cluster is zero."""
     sectors = (block[at : at + 512] for at in range(0, len(block), 512))
@@ -156,7 +148,6 @@ __all__ = (
     "clear_secrets",
     "copy",
     "digest",
-    "fat_names",
     "first_nonzero",
     "gaps",
     "looks_random",

@@ -14,6 +14,7 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_checks,
+    _audit_mounts,
     _audit_root,
     _gpt,
     _image_tree,
@@ -74,7 +75,7 @@ def examine(
             others=secrets,
         )
         report.add("initramfs", problems, "root's alone, holding the boot key once and no other")
-    crypttab = _audit_root.table(tree.text("/etc/crypttab"))
+    crypttab = _audit_mounts.table(tree.text("/etc/crypttab"))
     with report.guard("key_files"):
         problems = _audit_root.key_files(tree, crypttab, keys=subject.secrets())
         report.add("key_files", problems, "the key file is the boot key, and root's alone")
@@ -85,8 +86,8 @@ def examine(
             "PARTUUID": {part.uuid.lower() for part in partitions},
             "PARTLABEL": {part.name for part in partitions},
         }
-        fstab = _audit_root.table(tree.text("/etc/fstab"))
-        problems = _audit_root.mounts(fstab, crypttab, known=known)
+        fstab = _audit_mounts.table(tree.text("/etc/fstab"))
+        problems = _audit_mounts.mounts(fstab, crypttab, known=known)
         report.add("mounts", problems, "fstab and crypttab name only what is in the image")
     with report.guard("identity"):
         report.add("identity", _audit_root.identity(tree), "nothing that clones must not share")

@@ -20,8 +20,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import S
 
 SLOTS = {"boot": 0, "recovery": 1}
 CHECKS = (
-    *("format", "layout", "header", "keys_open", "build_key_dead", "grub_opens", "grub_cfg", "esp"),
-    *("clear_areas", "payload", "filesystem", "initramfs", "key_files", "mounts", "identity"),
+    *("format", "layout", "header", "keys_open", "build_key_dead", "grub_opens", "esp"),
+    *("filesystem", "grub_cfg", "initramfs", "key_files", "mounts", "identity"),
+    *("clear_areas", "payload"),
 )
 
 

@@ -198,39 +198,6 @@ def umask(tree: Tree) -> t.Optional[str]:
     return value
 
 
-def table(text: t.Optional[str]) -> t.List[t.List[str]]:
-    """Return the fields of fstab(5) or crypttab(5)."""
-    lines = (line.strip() for line in (text or "").splitlines())
-    return [line.split() for line in lines if line and not line.startswith("#")]
-
-
-def mounts(
-    fstab: t.Sequence[t.Sequence[str]],
-    crypttab: t.Sequence[t.Sequence[str]],
-    *,
-    known: t.Mapping[str, t.Container[str]],
-) -> Problems:
-    """fstab and crypttab name only what is in the image; *known* has the values of each tag."""
-    problems = []
-    mapped = {f"/dev/mapper/{row[0]}" for row in crypttab}
-    for name, rows, field in (("fstab", fstab, 0), ("crypttab", crypttab, 1)):
-        for row in rows:
-            source = row[field] if len(row) > field else ""
-            tag, equals, value = source.partition("=")
-            by = re.fullmatch(r"/dev/disk/by-(uuid|label|partuuid|partlabel)/(.+)", source)
-            if by:
-                tag, equals, value = by.group(1).upper(), "=", by.group(2)
-            value = value.strip('"')
-            if equals and tag in known:
-                if (value if "LABEL" in tag else value.lower()) not in known[tag]:
-                    problems.append(f"{name} names {source}, which is not in the image")
-            elif source.startswith("/dev/") and source not in mapped:
-                problems.append(f"{name} names the device {source}: use a UUID")
-    if not any(len(row) > 1 and row[1] == "/" for row in fstab):
-        problems.append("fstab has no line for /")
-    return problems
-
-
 def identity(tree: Tree) -> Problems:
     """Nothing in the image is one machine's own, so that clones differ (TECH 6, row 12)."""
     problems = []
@@ -260,7 +227,5 @@ __all__ = (
     "initramfs",
     "kernels",
     "key_files",
-    "mounts",
-    "table",
     "umask",
 )

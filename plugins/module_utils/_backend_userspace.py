@@ -32,6 +32,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 )
 
 STOP_SECONDS = 60
+# A mount namespace that another build's command has just begun with holds a copy of every mount.
+BUSY_SECONDS = 5
 DAEMON = "qemu-storage-daemon"
 
 
@@ -225,15 +227,20 @@ def close_mapping(runner: Runner, *, path: str, payload: str, node: str) -> None
 
 def _flush(loop: _loop.Loop) -> str:
     """Write out what is cached for the device; return what went wrong. One in use is an error."""
-    try:
-        # O_EXCL: refused when a file system on it is mounted.
-        handle = os.open(loop.device, os.O_RDONLY | os.O_EXCL)
-    except OSError as exc:
-        if exc.errno == errno.EBUSY:
-            raise SealedRootError(
-                f"{loop.device} on {loop.backing_file} is in use: unmount what is on it first"
-            ) from exc
-        return str(exc.strerror)
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            # O_EXCL: refused when a file system on it is mounted.
+            handle = os.open(loop.device, os.O_RDONLY | os.O_EXCL)
+            break
+        except OSError as exc:
+            if exc.errno != errno.EBUSY:
+                return str(exc.strerror)
+            if time.monotonic() > deadline:
+                raise SealedRootError(
+                    f"{loop.device} on {loop.backing_file} is in use: unmount what is on it first"
+                ) from exc
+        time.sleep(0.02)
     try:
         os.fsync(handle)
     except OSError as exc:
@@ -302,6 +309,7 @@ def _is_zombie(pid: int) -> bool:
 
 
 __all__ = (
+    "BUSY_SECONDS",
     "DAEMON",
     "STOP_SECONDS",
     "close_mapping",

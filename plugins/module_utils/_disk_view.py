@@ -55,7 +55,7 @@ def private_directory(wanted: t.Optional[str]) -> t.Iterator[str]:
             f"{wanted or ' and '.join(_MEMORY)}: no tmpfs, and secrets of the image must not reach a"
             " disk. Set work_dir to a directory on a tmpfs"
         )
-    path = tempfile.mkdtemp(prefix="sealedroot-audit-", dir=parent)
+    path = tempfile.mkdtemp(prefix="sealedroot-audit-", dir=os.path.abspath(parent))
     try:
         yield path
     finally:

@@ -19,7 +19,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils import _serial_bo
 try:
     import pexpect
 except ImportError:
-    pexpect = None
+    HAS_PEXPECT = False
+else:
+    HAS_PEXPECT = True
 
 
 class PexpectConsole(_serial_boot.Console):
@@ -37,6 +39,7 @@ class PexpectConsole(_serial_boot.Console):
             searchwindowsize=4096,
         )
         self._child.logfile_read = self._log
+        self._child.delaybeforesend = None  # type() has a pace of its own
 
     def __enter__(self) -> PexpectConsole:
         return self
@@ -71,4 +74,4 @@ class PexpectConsole(_serial_boot.Console):
                 break
 
 
-__all__ = ("PexpectConsole", "pexpect")
+__all__ = ("HAS_PEXPECT", "PexpectConsole")

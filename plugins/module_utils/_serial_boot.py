@@ -32,7 +32,7 @@ EVENTS: t.Tuple[t.Tuple[str, str], ...] = (
     ("kernel", r"Linux version \d|Loading Linux|EFI stub:|Loading initial ramdisk"),
 )
 # GRUB reads keys from two devices that are one port here: sent at once, they would be mixed up.
-KEYSTROKE_SECONDS = 0.03
+KEYSTROKE_SECONDS = 0.01
 SETTLE_SECONDS = 0.3
 # From the last wrong key to GRUB's error, with the wait that some versions put before it.
 REFUSAL_SECONDS = 60
@@ -139,7 +139,8 @@ def plain(text: str, secret: str) -> str:
     """Return a console log without terminal control sequences and without *secret*."""
     # GRUB's shell would echo a key that is typed too late; wrapped, it has line ends inside.
     between = r"[\s\x1b\[0-9;H]*?"
-    hidden = re.sub(between.join(re.escape(char) for char in secret), "<key>", text)
+    pattern = between.join(re.escape(char) for char in secret)
+    hidden = re.sub(pattern, "<key>", text) if secret else text
     hidden = re.sub(r"\x1b(?:\[[0-9;?=]*[A-Za-z]|[()][A-Z0-9]|[=>])", "", hidden)
     return re.sub(r"\n{3,}", "\n\n", hidden.replace("\r", "\n" if "\n" not in hidden else ""))
 

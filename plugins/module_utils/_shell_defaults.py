@@ -16,6 +16,8 @@ import typing as t
 
 _ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$")
 
+_DOUBLE_QUOTED = re.compile(r'^"((?:[^"\\]|\\.)*)"\s*(?:#.*)?$')
+
 
 def values(text: str) -> t.Dict[str, str]:
     """Return the assigned values, quotes taken off; the last assignment of a name counts."""
@@ -28,6 +30,9 @@ def values(text: str) -> t.Dict[str, str]:
 
 
 def _unquote(value: str) -> str:
+    quoted = _DOUBLE_QUOTED.match(value)
+    if quoted:  # shlex leaves the backslash before $ and `, which a shell takes off
+        return re.sub(r'\\(["\\$`])', r"\1", quoted.group(1))
     try:
         words = shlex.split(value, comments=True)
     except ValueError:

@@ -248,10 +248,10 @@ def choose_accelerator(machine: Machine, wanted: str) -> t.Tuple[str, str]:
             seen = -1
         if seen == 1:
             return "kvm", "the firmware starts under KVM"
-        said = _serial_boot.last_lines(_serial_boot.plain(console.text, ""))
+        said = next((line for line in console.text.splitlines() if "KVM" in line), "QEMU ended")
     if seen is None:
         return "tcg", f"the firmware said nothing under KVM within {PROBE_SECONDS} seconds"
-    return "tcg", f"the firmware does not run under KVM: {said or 'QEMU ended'}"
+    return "tcg", f"the firmware does not run under KVM ({said.strip()})"
 
 
 def boot(
@@ -353,7 +353,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    if _pexpect_console.pexpect is None:
+    if not _pexpect_console.HAS_PEXPECT:
         module.fail_json(msg=missing_required_lib("pexpect"))
     try:
         outcome = test(ModuleRunner(module), module.params)

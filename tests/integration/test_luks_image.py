@@ -530,7 +530,10 @@ def test_a_trim_is_taken_and_what_is_beside_it_stays(image: Image, real_module: 
     assert payload[12 * MIB : 16 * MIB] == data[12 * MIB :]
 
 
-def test_a_mounted_container_is_not_closed(image: Image, real_module: Module) -> None:
+def test_a_mounted_container_is_not_closed(
+    image: Image, real_module: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_backend_userspace, "BUSY_SECONDS", 0.2)
     ok(real_module("luks_image", **image.options()), changed=True)
     sh("mkfs.ext4", "-q", image.node)
     root = image.dir / "root"
@@ -542,6 +545,24 @@ def test_a_mounted_container_is_not_closed(image: Image, real_module: Module) ->
     ok(real_module("luks_image", **image.options()), changed=False)
     sh("umount", root)
     ok(real_module("luks_image", **image.options(state="closed")), changed=True)
+
+
+def test_a_copy_of_the_mount_in_another_namespace_is_waited_for(
+    image: Image, real_module: Module
+) -> None:
+    """As a command of another build has it, that began just before the file system was unmounted."""
+    ok(real_module("luks_image", **image.options()), changed=True)
+    sh("mkfs.ext4", "-q", image.node)
+    root = image.dir / "root"
+    root.mkdir()
+    sh("mount", image.node, root)
+    other = subprocess.Popen(["unshare", "--mount", "--propagation=private", "sleep", "1.5"])
+    wait(lambda: pathlib.Path(f"/proc/{other.pid}/comm").read_text() == "sleep\n")
+    sh("umount", root)
+    try:
+        ok(real_module("luks_image", **image.options(state="closed")), changed=True)
+    finally:
+        other.wait(timeout=10)
 
 
 def test_a_full_disk_is_reported_at_the_latest_on_closing(

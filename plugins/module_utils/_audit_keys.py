@@ -1,0 +1,111 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The part of an audit that tries keys: on the LUKS header and through GRUB."""
+
+from __future__ import annotations
+
+import base64
+import os
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _audit_areas,
+    _audit_checks,
+    _cryptsetup,
+    _gpt,
+    _grub_fstest,
+    _luks_metadata,
+    _secret_search,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._audit_report import (
+    SLOTS,
+    Report,
+    Subject,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    Runner,
+    SealedRootError,
+)
+
+GRUB_CFG = "/boot/grub/grub.cfg"
+# A LUKS header with its key slots ends before this, at the latest (LUKS2's default data offset).
+_HEADER_MOST = 32 * _gpt.MIB
+
+
+def header(
+    runner: Runner,
+    subject: Subject,
+    report: Report,
+    *,
+    handle: int,
+    ranges: t.Sequence[_secret_search.Range],
+    luks: _gpt.Partition,
+    work: str,
+) -> _luks_metadata.Header:
+    """Judge the LUKS header in the open disk *handle*, and which keys open it."""
+    # cryptsetup gets a copy: no loop device, and the image cannot be written.
+    start, end = luks.offset, luks.offset + min(luks.size, _HEADER_MOST)
+    copy = os.path.join(work, "header")
+    cut = _secret_search.within(ranges, start, end)
+    _audit_areas.copy(handle, copy, cut, start=start, size=luks.size)
+    found = _luks_metadata.read(runner, copy)
+    if found is None:
+        raise SealedRootError("the LUKS partition has no LUKS header")
+    report.facts.update(
+        luks_uuid=found.uuid,
+        luks_type=found.type,
+        slots={str(number): slot.iterations for number, slot in sorted(found.slots.items())},
+        header_sha256=_audit_areas.digest(handle, start, start + found.payload_offset),
+    )
+    problems = _audit_checks.header(
+        found,
+        slots=subject.slots,
+        digest_iterations=subject.digest_iterations,
+        luks_uuid=subject.luks_uuid,
+    )
+    report.add("header", problems, f"{found.type}, {found.cipher}, {found.hash}, slots as asked")
+    with report.guard("keys_open"):
+        problems = []
+        for name, path in subject.key_files.items():
+            if _cryptsetup.opens(runner, copy, path, slot=SLOTS[name]) is None:
+                problems.append(f"the {name} key does not open slot {SLOTS[name]}")
+        report.add("keys_open", problems, "each key opens its slot")
+    with report.guard("build_key_dead"):
+        opened = ((p, _cryptsetup.opens(runner, copy, p)) for p in subject.dead_key_files)
+        alive = [
+            f"{p} still opens slot {slot}: remove it" for p, slot in opened if slot is not None
+        ]
+        report.add("build_key_dead", alive, f"{len(subject.dead_key_files)} old keys open nothing")
+    return found
+
+
+def grub(runner: Runner, subject: Subject, report: Report, *, disk: str) -> t.Optional[str]:
+    """Let GRUB's code open the disk with each key; return the grub.cfg that it read."""
+    readings = {
+        name: _grub_fstest.cat(runner, image=disk, key=key, name=GRUB_CFG)
+        for name, key in subject.keys.items()
+    }
+    wrong = base64.b64encode(os.urandom(33))
+    refused = _grub_fstest.cat(runner, image=disk, key=wrong, name=GRUB_CFG)
+    report.facts["grub_seconds"] = {name: reading.seconds for name, reading in readings.items()}
+    allowed = {
+        name: _audit_checks.grub_seconds(
+            SLOTS[name],
+            base=subject.grub_seconds,
+            slots=subject.slots,
+            digest=subject.digest_iterations,
+        )
+        for name in readings
+    }
+    problems = _audit_checks.grub_opens(readings, refused, slots=SLOTS, seconds=allowed)
+    report.add("grub_opens", problems, "GRUB's code opens it with each key, not with a wrong one")
+    return next((r.content for r in readings.values() if r.content is not None), None)
+
+
+__all__ = ("GRUB_CFG", "grub", "header")

@@ -1,0 +1,63 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import stat
+
+from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+
+
+def test_nothing_is_touched_before_apply(tmp_path):
+    tree = Tree(str(tmp_path))
+    tree.write("/etc/x", "new", mode=0o600)
+    assert tree.changed() == ["/etc/x"]
+    assert not (tmp_path / "etc").exists()
+    tree.apply()
+    assert (tmp_path / "etc/x").read_text() == "new"
+    assert stat.S_IMODE((tmp_path / "etc/x").stat().st_mode) == 0o600
+    assert [path.name for path in (tmp_path / "etc").iterdir()] == ["x"]
+
+
+def test_the_mode_of_an_existing_file_stays(tmp_path):
+    (tmp_path / "shadow").write_text("old")
+    (tmp_path / "shadow").chmod(0o640)
+    tree = Tree(str(tmp_path))
+    tree.write("/shadow", "new")
+    tree.apply()
+    assert stat.S_IMODE((tmp_path / "shadow").stat().st_mode) == 0o640
+
+
+def test_what_is_right_is_no_change_and_a_wrong_mode_is(tmp_path):
+    (tmp_path / "x").write_text("same")
+    (tmp_path / "x").chmod(0o644)
+    tree = Tree(str(tmp_path))
+    tree.write("/x", "same")
+    assert tree.changed() == []
+    tree.write("/x", "same", mode=0o400)
+    assert tree.changed() == ["/x"]
+
+
+def test_a_secret_is_never_in_the_diff(tmp_path):
+    (tmp_path / "key").write_text("old secret")
+    tree = Tree(str(tmp_path))
+    tree.write("/key", "new secret", mode=0o400, secret=True)
+    assert "secret" not in str(tree.diff()).replace("(secret)", "")
+
+
+def test_removing_what_is_not_there_is_no_change(tmp_path):
+    tree = Tree(str(tmp_path))
+    tree.remove("/gone")
+    assert tree.changed() == []
+
+
+def test_files_folders_and_dangling_links_are_removed(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    tree = Tree(str(tmp_path))
+    tree.remove("/folder")
+    tree.remove("/link")
+    assert tree.changed() == ["/folder", "/link"]
+    tree.apply()
+    assert list(tmp_path.iterdir()) == []

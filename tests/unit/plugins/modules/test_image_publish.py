@@ -1,0 +1,64 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+
+@pytest.fixture
+def partial(tmp_path):
+    path = tmp_path / ".web.partial"
+    path.mkdir()
+    (path / "disk.qcow2").write_bytes(b"disk")
+    return path
+
+
+def publish(run_module, partial, **more):
+    return run_module(
+        "image_publish",
+        src_dir=str(partial),
+        dest=str(partial.parent / "web"),
+        manifest={"name": "web"},
+        **more,
+    )
+
+
+def test_everything_appears_at_once(run_module, partial):
+    outcome = publish(run_module, partial)
+    assert outcome["changed"]
+    final = partial.parent / "web"
+    assert not partial.exists()
+    manifest = json.loads((final / "manifest.json").read_text())
+    digest = hashlib.sha256(b"disk").hexdigest()
+    assert manifest == {"name": "web", "files": {"disk.qcow2": {"sha256": digest, "size": 4}}}
+
+
+def test_check_mode_publishes_nothing(run_module, partial):
+    assert publish(run_module, partial, _check=True)["changed"]
+    assert [path.name for path in partial.iterdir()] == ["disk.qcow2"]
+
+
+def test_an_image_that_is_there_is_not_replaced(run_module, partial):
+    (partial.parent / "web").mkdir()
+    outcome = publish(run_module, partial)
+    assert outcome.failed
+    assert "set replace" in outcome["msg"]
+    assert partial.exists()
+
+
+def test_an_image_that_is_there_is_replaced_on_demand(run_module, partial):
+    (partial.parent / "web").mkdir()
+    (partial.parent / "web" / "old").touch()
+    assert publish(run_module, partial, replace=True)["changed"]
+    assert sorted(path.name for path in partial.parent.iterdir()) == ["web"]
+    assert not (partial.parent / "web" / "old").exists()
+
+
+def test_nothing_to_publish_is_said(run_module, tmp_path):
+    outcome = publish(run_module, tmp_path / "gone")
+    assert outcome.failed
+    assert "nothing to publish" in outcome["msg"]

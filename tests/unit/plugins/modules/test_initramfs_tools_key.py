@@ -1,0 +1,87 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import stat
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.modules import initramfs_tools_key
+
+UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
+KEY = b"k" * 44
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name, data in {
+        "run/sealedroot/boot.key": KEY,
+        "usr/share/initramfs-tools/hooks/cryptroot": b"",
+        "usr/sbin/update-initramfs": b"",
+        "etc/crypttab": b"old UUID=1 none luks\n",
+        "etc/cryptsetup-initramfs/conf-hook": b"#KEYFILE_PATTERN=\nASKPASS=y\n",
+        "etc/initramfs-tools/conf.d/resume": b"RESUME=UUID=2\n",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return tmp_path
+
+
+def ensure(root, *, check_mode=False):
+    params = {"luks_uuid": UUID, "mapping": "cr_root", "key_file": "/run/sealedroot/boot.key"}
+    return initramfs_tools_key.ensure(params, root=str(root), check_mode=check_mode)
+
+
+def test_the_key_is_roots_alone(root):
+    ensure(root)
+    key = root / f"etc/cryptsetup-keys.d/luks-{UUID}.key"
+    assert key.read_bytes() == KEY
+    assert stat.S_IMODE(key.stat().st_mode) == 0o400
+    assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
+
+
+def test_later_updates_find_everything(root):
+    outcome = ensure(root)
+    assert outcome["dropped"] == ["old UUID=1 none luks"]
+    assert (root / "etc/crypttab").read_text() == (
+        f"cr_root UUID={UUID} /etc/cryptsetup-keys.d/luks-{UUID}.key luks,initramfs,discard\n"
+    )
+    hook = (root / "etc/cryptsetup-initramfs/conf-hook").read_text()
+    assert hook == '#KEYFILE_PATTERN=\nASKPASS=y\nKEYFILE_PATTERN="/etc/cryptsetup-keys.d/*"\n'
+    conf = (root / "etc/initramfs-tools/conf.d/sealedroot").read_text()
+    assert "UMASK=0077" in conf.splitlines()
+    assert not (root / "etc/initramfs-tools/conf.d/resume").exists()
+
+
+def test_another_pattern_is_replaced(root):
+    hook = root / "etc/cryptsetup-initramfs/conf-hook"
+    hook.write_text("KEYFILE_PATTERN=/elsewhere/*\n")
+    ensure(root)
+    assert hook.read_text() == 'KEYFILE_PATTERN="/etc/cryptsetup-keys.d/*"\n'
+
+
+def test_four_calls(root):
+    assert ensure(root, check_mode=True)["changed"]
+    assert not (root / "etc/cryptsetup-keys.d").exists()
+    assert ensure(root)["changed"]
+    assert not ensure(root)["changed"]
+    assert not ensure(root, check_mode=True)["changed"]
+
+
+def test_the_key_is_not_in_the_outcome(root):
+    assert KEY.decode() not in str(ensure(root))
+
+
+def test_missing_packages_are_named(root):
+    (root / "usr/share/initramfs-tools/hooks/cryptroot").unlink()
+    with pytest.raises(SealedRootError, match="install cryptsetup-initramfs in it"):
+        ensure(root)
+    assert not (root / "etc/cryptsetup-keys.d").exists()
+
+
+def test_a_missing_key_is_said(root):
+    (root / "run/sealedroot/boot.key").unlink()
+    with pytest.raises(SealedRootError, match="does not exist in the image"):
+        ensure(root)

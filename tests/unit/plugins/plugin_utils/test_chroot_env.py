@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env import (
+    Sandbox,
+    bwrap_argv,
+    shell_command,
+)
+
+SANDBOX = Sandbox("/w/root", "/w/run")
+
+
+def pairs(argv, option):
+    return [argv[i + 1] for i, word in enumerate(argv) if word == option]
+
+
+def test_the_command_is_the_last_word_and_untouched():
+    command = 'echo "it\'s" $HOME; exit 3'
+    assert bwrap_argv(SANDBOX, command)[-3:] == ["/bin/sh", "-c", command]
+    assert shlex.split(shell_command(SANDBOX, command)) == bwrap_argv(SANDBOX, command)
+
+
+def test_nothing_of_the_builder_is_shown():
+    argv = bwrap_argv(SANDBOX, "true")
+    assert "--clearenv" in argv
+    assert argv.index("--clearenv") < argv.index("--setenv")
+    assert {"--unshare-pid", "--unshare-ipc", "--unshare-uts", "--die-with-parent"} <= set(argv)
+    binds = [(argv[i + 1], argv[i + 2]) for i, w in enumerate(argv) if w == "--bind"]
+    assert binds == [("/w/root", "/"), ("/w/run", "/run")]
+    assert "--dev-bind" not in argv
+    assert pairs(argv, "--ro-bind") == ["/dev/null"]  # over /proc/cmdline
+
+
+def test_only_listed_capabilities_stay():
+    argv = bwrap_argv(SANDBOX, "true")
+    assert pairs(argv, "--cap-drop") == ["ALL"]
+    kept = set(pairs(argv, "--cap-add"))
+    dangerous = {"CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_MKNOD", "CAP_SYS_RAWIO", "CAP_SYS_PTRACE"}
+    assert kept
+    assert not kept & dangerous
+
+
+def test_the_root_device_is_found_by_uuid():
+    sandbox = Sandbox("/w/root", "/w/run", "/dev/mapper/x", "abc")
+    argv = bwrap_argv(sandbox, "true")
+    assert pairs(argv, "--dev-bind") == ["/dev/mapper/x"]
+    at = argv.index("--symlink")
+    assert argv[at + 1 : at + 3] == ["/dev/mapper/x", "/dev/disk/by-uuid/abc"]
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "words"),
+    [
+        (Sandbox("", "/r"), "image_root"),
+        (Sandbox("/w", ""), "image_run"),
+        (Sandbox("relative", "/r"), "absolute"),
+        (Sandbox("/", "/r"), "not /"),
+    ],
+)
+def test_bad_options_are_named(sandbox, words):
+    assert words in sandbox.problem()
+
+
+def test_good_options_are_no_problem():
+    assert SANDBOX.problem() == ""

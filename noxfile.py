@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import collections.abc
+import contextlib
 import hashlib
 import pathlib
 import shutil
 import sys
+import tempfile
 
 import nox
 
@@ -55,14 +58,18 @@ def install_collection(session: nox.Session) -> dict[str, str]:
     }
 
 
-def copied_tree(name: str) -> pathlib.Path:
-    """Copy the repository to where ansible-test and ansible-lint want a collection to be."""
-    tree = CACHE / name
-    shutil.rmtree(tree, ignore_errors=True)
-    target = tree / COLLECTION
-    ignore = shutil.ignore_patterns(".cache", ".git", ".ansible", "out", "__pycache__", ".*_cache")
-    shutil.copytree(ROOT, target, ignore=ignore)
-    return target
+@contextlib.contextmanager
+def copied_tree() -> collections.abc.Iterator[pathlib.Path]:
+    """Copy the repository to where ansible-test and ansible-lint want a collection to be.
+
+    Outside the repository, or ansible-test would ask git for the files of a directory that git ignores.
+    """
+    with tempfile.TemporaryDirectory(prefix="sealedroot-") as tree:
+        ignore = shutil.ignore_patterns(
+            ".cache", ".git", ".ansible", "out", "__pycache__", ".*_cache"
+        )
+        shutil.copytree(ROOT, pathlib.Path(tree) / COLLECTION, ignore=ignore)
+        yield pathlib.Path(tree)
 
 
 @nox.session
@@ -84,15 +91,15 @@ def lint(session: nox.Session) -> None:
     session.run("shellcheck", *(script for script in SHELL_SCRIPTS if (ROOT / script).exists()))
     session.run("reuse", "--suppress-deprecation", "lint", "--quiet")
     session.run("antsibull-changelog", "lint")
-    tree = copied_tree("lint")
-    env = {"ANSIBLE_COLLECTIONS_PATH": str(CACHE / "lint")}
-    with session.chdir(tree):
-        # The package roots are the collection tree, so that the modules' own imports resolve.
-        session.run(
-            "mypy", "--config-file", "mypy.ini", "plugins", env={"MYPYPATH": str(CACHE / "lint")}
-        )
-        session.run("antsibull-docs", "lint-collection-docs", "--plugin-docs", ".", env=env)
-        session.run("ansible-lint", "--offline", "--strict", env=env)
+    with copied_tree() as tree:
+        env = {"ANSIBLE_COLLECTIONS_PATH": str(tree), "MYPYPATH": str(tree)}
+        config = str(tree / COLLECTION / "mypy.ini")
+        with session.chdir(tree):
+            # By the path that the modules import each other by.
+            session.run("mypy", "--config-file", config, str(COLLECTION / "plugins"), env=env)
+        with session.chdir(tree / COLLECTION):
+            session.run("antsibull-docs", "lint-collection-docs", "--plugin-docs", ".", env=env)
+            session.run("ansible-lint", "--offline", "--strict", env=env)
 
 
 @nox.session
@@ -104,7 +111,6 @@ def unit(session: nox.Session) -> None:
 @nox.session
 def sanity(session: nox.Session) -> None:
     """Run ansible-test sanity, in no container."""
-    tree = copied_tree("sanity")
     # ansible-test bootstraps pip by a script that it downloads; the one in Python itself does as well.
     home = CACHE / "home"
     scripts = home / ".ansible" / "test" / "cache"
@@ -112,7 +118,7 @@ def sanity(session: nox.Session) -> None:
     for version in ("24_2", "25_0", "25_1", "25_2", "26_0"):
         (scripts / f"get_pip_{version}.py").write_text("import ensurepip\nensurepip.bootstrap()\n")
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    with session.chdir(tree):
+    with copied_tree() as tree, session.chdir(tree / COLLECTION):
         session.run(
             *("ansible-test", "sanity", "--color", "no", "--python", python),
             *(f"--test={name}" for name in SANITY),

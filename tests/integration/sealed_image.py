@@ -1,0 +1,244 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A small sealed image, made with the tools alone and none of the collection's code.
+
+Everything that is in it can be changed, so that each check of an audit and each end of a boot can be met.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import subprocess
+import typing as t
+
+import pytest
+
+MIB = 1 << 20
+ESP_START, LUKS_START, LUKS_SIZE = 1 * MIB, 40 * MIB, 40 * MIB
+DISK_SIZE = LUKS_START + LUKS_SIZE + 1 * MIB
+LUKS_UUID = "11111111-2222-4333-8444-555555555555"
+PLAIN_UUID = LUKS_UUID.replace("-", "")
+ROOT_UUID = "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee"
+BOOT_KEY = b"Ym9vdGJvb3Rib290Ym9vdGJvb3Rib290Ym9vdGJvb3Rib28x"
+RECOVERY_KEY = b"cmVjb3ZlcnlyZWNvdmVyeXJlY292ZXJ5cmVjb3ZlcnlyZWMy"
+BUILD_KEY = b"YnVpbGRidWlsZGJ1aWxkYnVpbGRidWlsZGJ1aWxkYnVpbGQz"
+KERNEL = (
+    f"  linux /boot/vmlinuz-6 root=UUID={ROOT_UUID} ro console=ttyS0\n  initrd /boot/initrd.img-6\n"
+)
+GRUB_CFG = "menuentry 'Test' {\n" + KERNEL + "}\n"
+EARLY = f"cryptomount -u {PLAIN_UUID}\nset root=cryptouuid/{PLAIN_UUID}\n"
+EARLY += f"set prefix=(cryptouuid/{PLAIN_UUID})/boot/grub\n"
+MODULES = (
+    *("part_gpt", "cryptodisk", "luks", "gcry_rijndael", "gcry_sha256", "pbkdf2", "ext2", "normal"),
+    *("configfile", "echo", "sleep", "test"),
+)
+KEY_PATH = f"etc/cryptsetup-keys.d/luks-{LUKS_UUID}.key"
+
+
+def run(*argv: str | os.PathLike[str], data: bytes | None = None) -> bytes:
+    """Run a tool that must succeed."""
+    env = {**os.environ, "MTOOLS_SKIP_CHECK": "1", "MKE2FS_CONFIG": "/dev/null"}
+    done = subprocess.run(argv, input=data, capture_output=True, check=False, env=env)
+    if done.returncode:
+        pytest.fail(f"{argv} failed: {done.stderr.decode()}")
+    return done.stdout
+
+
+def newc(files: t.Mapping[str, tuple[int, bytes]]) -> bytes:
+    """Return a cpio archive of regular files: name -> (mode, content)."""
+    archive = b""
+    entries = [*files.items(), ("TRAILER!!!", (0, b""))]
+    for number, (name, (mode, content)) in enumerate(entries):
+        fields = [number, 0o100000 | mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0]
+        header = b"070701" + b"".join(b"%08X" % field for field in fields)
+        archive += header + name.encode() + b"\0"
+        archive += b"\0" * (-len(archive) % 4) + content
+        archive += b"\0" * (-len(archive) % 4)
+    return archive
+
+
+@dataclasses.dataclass
+class Recipe:
+    """What the image consists of; a test changes a part of it."""
+
+    directory: pathlib.Path
+    early: str = EARLY
+    modules: tuple[str, ...] = MODULES
+    grub_cfg: str = GRUB_CFG
+    # None: no initramfs at all
+    initramfs: dict[str, tuple[int, bytes]] | None = dataclasses.field(
+        default_factory=lambda: {
+            "init": (0o755, b"#!/bin/sh\n"),
+            "cryptroot/keyfiles/cr_root.key": (0o400, BOOT_KEY),
+        }
+    )
+    initramfs_mode: int = 0o600
+    packer: tuple[str, ...] = ("zstd", "-q", "-c")
+    # Path -> (mode, content); None removes a file.
+    files: dict[str, tuple[int, bytes] | None] = dataclasses.field(default_factory=dict)
+    links: dict[str, str] = dataclasses.field(default_factory=dict)
+    modes: dict[str, int] = dataclasses.field(default_factory=dict)
+    slots: dict[int, tuple[bytes, int]] = dataclasses.field(
+        default_factory=lambda: {0: (BOOT_KEY, 1000), 1: (RECOVERY_KEY, 1000)}
+    )
+    format_options: tuple[str, ...] = ("--type", "luks1", "--hash", "sha256", "--key-size", "512")
+    digest_iterations: int = 1000
+    esp_files: dict[str, bytes] = dataclasses.field(default_factory=dict)
+    partitions: str = (
+        f"label: gpt\nstart={ESP_START // 512}, size={(LUKS_START - ESP_START) // 512}, type=uefi\n"
+        f"start={LUKS_START // 512}, size={LUKS_SIZE // 512}, "
+        "type=CA7D7CCB-63ED-4C53-861C-1742536059CC\n"
+    )
+    # Written over the finished disk: offset -> bytes.
+    patches: dict[int, bytes] = dataclasses.field(default_factory=dict)
+    # Commands for debugfs -w before the file system is encrypted.
+    debugfs: tuple[str, ...] = ()
+
+    @property
+    def disk(self) -> pathlib.Path:
+        return self.directory / "disk.raw"
+
+    def key(self, name: str, content: bytes) -> str:
+        """Write a key file and return its path."""
+        path = self.directory / f"{name}.key"
+        path.touch(mode=0o600)
+        path.write_bytes(content)
+        return str(path)
+
+    def keys(self) -> dict[str, str]:
+        """Return the option ``keys`` of image_audit."""
+        return {
+            "boot": self.key("boot", BOOT_KEY),
+            "recovery": self.key("recovery", RECOVERY_KEY),
+        }
+
+    def make(self) -> pathlib.Path:
+        """Make the image and return it."""
+        self._make_root()
+        self._make_luks()
+        with self.disk.open("wb") as handle:
+            handle.truncate(DISK_SIZE)
+        run(
+            "sfdisk",
+            "-q",
+            "--no-reread",
+            "--no-tell-kernel",
+            self.disk,
+            data=self.partitions.encode(),
+        )
+        self._make_esp()
+        run(
+            *("dd", f"if={self.directory}/luks", f"of={self.disk}", "bs=1M", "conv=notrunc,sparse"),
+            *(f"seek={LUKS_START // MIB}", "status=none"),
+        )
+        with self.disk.open("r+b") as handle:
+            for offset, content in self.patches.items():
+                handle.seek(offset)
+                handle.write(content)
+        return self.disk
+
+    def _make_root(self) -> None:
+        root = self.directory / "root"
+        key = f"/{KEY_PATH}"
+        files: dict[str, tuple[int, bytes] | None] = {
+            "boot/grub/grub.cfg": (0o600, self.grub_cfg.encode()),
+            "boot/vmlinuz-6": (0o644, b"kernel"),
+            "etc/fstab": (0o644, f"UUID={ROOT_UUID} / ext4 defaults 0 1\n".encode()),
+            "etc/crypttab": (0o644, f"cr_root UUID={LUKS_UUID} {key} luks,initramfs\n".encode()),
+            KEY_PATH: (0o400, BOOT_KEY),
+            "etc/initramfs-tools/initramfs.conf": (0o644, b"MODULES=most\n"),
+            "etc/initramfs-tools/conf.d/umask": (0o644, b"UMASK=0077\n"),
+            "etc/machine-id": (0o644, b"uninitialized\n"),
+            "etc/ssh/sshd_config": (0o644, b""),
+            "var/lib/systemd/catalog": (0o644, b""),
+            **self.files,
+        }
+        if self.initramfs is not None:
+            packed = (
+                run(*self.packer, data=newc(self.initramfs))
+                if self.packer
+                else newc(self.initramfs)
+            )
+            files["boot/initrd.img-6"] = (self.initramfs_mode, packed)
+        for name, file in files.items():
+            if file is None:
+                continue
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(file[1])
+            path.chmod(file[0])
+        (root / KEY_PATH).parent.chmod(0o700)
+        for name, target in self.links.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).symlink_to(target)
+        for name, mode in self.modes.items():
+            (root / name).chmod(mode)
+        image = self.directory / "ext4"
+        with image.open("wb") as handle:
+            handle.truncate(LUKS_SIZE - 8 * MIB)
+        run("mke2fs", "-q", "-t", "ext4", "-F", "-b", "4096", "-U", ROOT_UUID, "-d", root, image)
+        for command in self.debugfs:
+            run("debugfs", "-w", "-R", command, image)
+
+    def _make_luks(self) -> None:
+        luks = self.directory / "luks"
+        with luks.open("wb") as handle:
+            handle.truncate(LUKS_SIZE)
+        first, *others = sorted(self.slots.items())
+        files = {slot: self.key(f"slot{slot}", key) for slot, (key, _count) in self.slots.items()}
+        build = self.key("format", BUILD_KEY)
+        run(
+            *("cryptsetup", "luksFormat", "-q", *self.format_options, "--uuid", LUKS_UUID),
+            *(
+                "--key-slot",
+                "7",
+                "--pbkdf-force-iterations",
+                str(self.digest_iterations),
+                luks,
+                build,
+            ),
+        )
+        for slot, (_key, iterations) in [first, *others]:
+            run(
+                *("cryptsetup", "luksAddKey", "-q", "--key-slot", str(slot), "--key-file", build),
+                *("--pbkdf-force-iterations", str(iterations), luks, files[slot]),
+            )
+        run("cryptsetup", "luksKillSlot", "-q", "--key-file", files[first[0]], luks, "7")
+        payload = f"driver=luks,key-secret=key,file.driver=file,file.filename={luks}"
+        secret = f"secret,id=key,file={files[first[0]]}"
+        run(
+            *("qemu-img", "convert", "-n", "-f", "raw", "--object", secret, "--target-image-opts"),
+            *(self.directory / "ext4", payload),
+        )
+
+    def _make_esp(self) -> None:
+        blocks = (LUKS_START - ESP_START) // 1024
+        sector = str(ESP_START // 512)
+        run(
+            "mkfs.vfat",
+            "-F",
+            "32",
+            "-s",
+            "1",
+            "-n",
+            "ESP",
+            "--offset",
+            sector,
+            self.disk,
+            str(blocks),
+        )
+        early = self.directory / "early.cfg"
+        early.write_text(self.early)
+        core = self.directory / "BOOTX64.EFI"
+        prefix = f"(cryptouuid/{PLAIN_UUID})/boot/grub"
+        run(
+            "grub-mkimage", "-O", "x86_64-efi", "-c", early, "-p", prefix, "-o", core, *self.modules
+        )
+        files = {"EFI/BOOT/BOOTX64.EFI": core.read_bytes(), **self.esp_files}
+        esp = f"{self.disk}@@{ESP_START}"
+        run("mmd", "-i", esp, "::EFI", "::EFI/BOOT")
+        for name, content in files.items():
+            run("mcopy", "-D", "o", "-i", esp, "-", f"::{name}", data=content)

@@ -1,0 +1,334 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""image_audit on real images: a good one passes, and each defect fails the check that is there for it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import pathlib
+import typing as t
+
+import pytest
+import sealed_image
+from sealed_image import BOOT_KEY, BUILD_KEY, MIB, RECOVERY_KEY, ROOT_UUID, Recipe
+
+Module = t.Callable[..., "dict[str, t.Any]"]
+FORMATS = ["qcow2", "raw"]
+
+
+@pytest.fixture
+def recipe(tmp_path: pathlib.Path) -> Recipe:
+    return Recipe(tmp_path)
+
+
+@pytest.fixture
+def audit(real_module: Module) -> Module:
+    """Audit what a recipe makes: ``audit(recipe, ...)``."""
+
+    def run(recipe: Recipe, path: pathlib.Path | None = None, **args: t.Any) -> dict[str, t.Any]:
+        path = path or recipe.make()
+        before = hashlib.sha256(path.read_bytes()).hexdigest()
+        dead = [recipe.key("build", BUILD_KEY)]
+        args = {"keys": recipe.keys(), "dead_key_files": dead, **args}
+        outcome = real_module("image_audit", path=str(path), **args)
+        # Whatever the verdict: the image is as it was, nothing is left, and no key is in the answer.
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == before
+        assert not list(pathlib.Path("/dev/shm").glob(f"sealedroot-audit-*/{path.name}"))
+        assert not daemons(path)
+        for key in (BOOT_KEY, RECOVERY_KEY, BUILD_KEY):
+            assert key.decode() not in str(outcome)
+        return outcome
+
+    return run
+
+
+def daemons(path: pathlib.Path) -> list[str]:
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        except OSError:
+            continue
+        if line.startswith("/usr/bin/qemu-storage-daemon") and str(path) in line:
+            found.append(line)
+    return found
+
+
+def details(outcome: dict[str, t.Any]) -> dict[str, str]:
+    return {c["name"]: c["detail"] for c in outcome["checks"] if c["verdict"] != "ok"}
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_a_good_image_passes(recipe: Recipe, audit: Module, image_format: str) -> None:
+    path = recipe.make()
+    if image_format != "raw":
+        converted = path.with_suffix(f".{image_format}")
+        sealed_image.run("qemu-img", "convert", "-O", image_format, path, converted)
+        path = converted
+    outcome = audit(
+        recipe,
+        path,
+        expected={"luks_uuid": sealed_image.LUKS_UUID, "root_uuid": ROOT_UUID},
+        markers=["uninitialized", "ssh_host_key"],
+        builder_words=[str(recipe.directory)],
+    )
+    assert details(outcome) == {}, outcome["msg"]
+    assert not outcome["changed"]
+    assert len(outcome["checks"]) == 15
+    facts = outcome["facts"]
+    assert facts["format"] == image_format
+    assert facts["slots"] == {"0": 1000, "1": 1000}
+    assert facts["kernels"] == ["6"]
+    assert facts["root_uuid"] == ROOT_UUID
+    header = recipe.disk.read_bytes()[sealed_image.LUKS_START :][: 2 * MIB]
+    assert facts["header_sha256"] == hashlib.sha256(header).hexdigest()
+    assert set(facts["grub_seconds"]) == {"boot", "recovery"}
+
+
+@pytest.mark.parametrize("options", [["-c"], ["-o", "cluster_size=4k"]])
+def test_a_container_that_packs_or_tears_its_data(
+    recipe: Recipe, audit: Module, options: list[str]
+) -> None:
+    recipe.patches = {sealed_image.LUKS_START + 20 * MIB + 4096 - 24: BUILD_KEY}
+    path = recipe.make().with_suffix(".qcow2")
+    sealed_image.run("qemu-img", "convert", "-O", "qcow2", *options, recipe.disk, path)
+    found = details(audit(recipe, path))
+    assert "dead key build.key is in the image" in found["clear_areas"]
+
+
+def test_a_container_with_something_elsewhere(recipe: Recipe, audit: Module) -> None:
+    base = recipe.make()
+    overlay = base.with_suffix(".qcow2")
+    sealed_image.run("qemu-img", "create", "-f", "qcow2", "-b", base, "-F", "raw", overlay)
+    outcome = audit(recipe, overlay)
+    assert "backing file" in details(outcome)["format"]
+    assert "not examined, because of format" in details(outcome)["identity"]
+    assert "backing file" in outcome["msg"]
+
+
+def test_a_container_with_a_snapshot(recipe: Recipe, audit: Module) -> None:
+    path = recipe.make().with_suffix(".qcow2")
+    sealed_image.run("qemu-img", "convert", "-O", "qcow2", recipe.disk, path)
+    sealed_image.run("qemu-img", "snapshot", "-c", "before", path)
+    assert "1 internal snapshots" in details(audit(recipe, path))["format"]
+
+
+def patch(offset: int, content: bytes) -> t.Callable[[Recipe], None]:
+    def change(recipe: Recipe) -> None:
+        recipe.patches[offset] = content
+
+    return change
+
+
+def put(name: str, content: bytes, mode: int = 0o644) -> t.Callable[[Recipe], None]:
+    def change(recipe: Recipe) -> None:
+        recipe.files[name] = (mode, content)
+
+    return change
+
+
+def set_(**values: t.Any) -> t.Callable[[Recipe], None]:
+    def change(recipe: Recipe) -> None:
+        for name, value in values.items():
+            setattr(recipe, name, value)
+
+    return change
+
+
+def initramfs(*files: tuple[str, int, bytes]) -> t.Callable[[Recipe], None]:
+    return set_(initramfs={name: (mode, content) for name, mode, content in files})
+
+
+SWAP = "start=2048, size=77824, type=uefi\nstart=79872, size=83968, type=linux\n"
+KEY = ("cryptroot/keyfiles/cr_root.key", 0o400, BOOT_KEY)
+LINUX = sealed_image.KERNEL
+DEFECTS = [
+    # check, what its detail says, what is wrong
+    ("layout", "not one ESP", set_(partitions=f"label: gpt\n{SWAP}")),
+    ("layout", "outside the partitions, at byte 20000", patch(20000, b"x")),
+    ("header", "MK|digest has 2000", set_(digest_iterations=2000)),
+    ("header", "slots", set_(slots={0: (BOOT_KEY, 1000), 1: (RECOVERY_KEY, 3000)})),
+    (
+        "header",
+        "hash is sha512",
+        set_(format_options=("--type", "luks1", "--hash", "sha512", "-s512")),
+    ),
+    ("header", "256", set_(format_options=("--type", "luks1", "--hash", "sha256", "-s256"))),
+    (
+        "keys_open",
+        "the boot key does not open slot 0",
+        set_(slots={0: (RECOVERY_KEY, 1000), 1: (BOOT_KEY, 1000)}),
+    ),
+    (
+        "build_key_dead",
+        "build.key still opens slot 2",
+        set_(slots={0: (BOOT_KEY, 1000), 1: (RECOVERY_KEY, 1000), 2: (BUILD_KEY, 1000)}),
+    ),
+    ("grub_opens", "cannot open", set_(slots={0: (RECOVERY_KEY, 1000)})),
+    (
+        "grub_opens",
+        "iterations are too many",
+        set_(slots={0: (BOOT_KEY, 3_000_000), 1: (RECOVERY_KEY, 1000)}),
+    ),
+    ("grub_cfg", "no root=", set_(grub_cfg=LINUX.replace("root=", "boot="))),
+    ("grub_cfg", "/dev/loop7", set_(grub_cfg=LINUX.replace(f"UUID={ROOT_UUID}", "/dev/loop7"))),
+    ("grub_cfg", "not in the image", set_(grub_cfg=f"search --fs-uuid {'f' * 32}\n{LINUX}")),
+    ("grub_cfg", "boots no kernel", set_(grub_cfg="reboot\n")),
+    ("esp", "has also", set_(esp_files={"EFI/BOOT/EXTRA.TXT": b"extra"})),
+    ("esp", "without dashes", set_(early=sealed_image.EARLY.replace("-u ", "-p secret -u "))),
+    ("esp", "never asks", set_(early="normal\n")),
+    (
+        "esp",
+        "lacks the GRUB modules gcry_sha256",
+        set_(modules=tuple(m for m in sealed_image.MODULES if m != "gcry_sha256")),
+    ),
+    (
+        "esp",
+        "holds the boot key (as it is)",
+        set_(early=f"{sealed_image.EARLY}set x={BOOT_KEY.decode()}\n"),
+    ),
+    ("clear_areas", "boot key (as it is)", patch(30 * MIB, BOOT_KEY)),
+    ("clear_areas", "UTF-16LE", patch(30 * MIB, RECOVERY_KEY.decode().encode("utf-16-le"))),
+    ("clear_areas", "hexadecimal", patch(30 * MIB, BOOT_KEY.hex().encode())),
+    ("clear_areas", "base64", patch(30 * MIB, base64.b64encode(b"12" + BOOT_KEY))),
+    (
+        "clear_areas",
+        "decoded from base64",
+        patch(sealed_image.LUKS_START + 2 * MIB - 4096, base64.b64decode(BOOT_KEY)),
+    ),
+    ("clear_areas", "marker PLAINTEXT-MARKER", patch(60 * MIB, b"PLAINTEXT-MARKER")),
+    ("payload", "is not encrypted", patch(60 * MIB, b"some plain text of the root" * 100)),
+    ("filesystem", "builder's directory", set_(debugfs=("ssv last_mounted /var/tmp/build/root",))),
+    ("filesystem", "is not clean", set_(debugfs=("ssv state 0",))),
+    ("filesystem", "e2fsck", set_(debugfs=("clri /boot/vmlinuz-6",))),
+    ("filesystem", "UUID", set_(debugfs=(f"ssv uuid {sealed_image.LUKS_UUID}",))),
+    ("initramfs", "mode 0644", set_(initramfs_mode=0o644)),
+    ("initramfs", "holds the boot key 0 times", initramfs(("init", 0o755, b"#!/bin/sh"))),
+    ("initramfs", "holds the boot key 2 times", initramfs(KEY, ("copy", 0o400, BOOT_KEY))),
+    ("initramfs", "read by others", initramfs((KEY[0], 0o444, BOOT_KEY))),
+    ("initramfs", "not a file of its own", initramfs((KEY[0], 0o400, BOOT_KEY + b"\n"))),
+    ("initramfs", "the recovery key is in it", initramfs(KEY, ("log", 0o600, RECOVERY_KEY))),
+    ("initramfs", "dead key build.key is in it", initramfs(KEY, ("log", 0o600, BUILD_KEY))),
+    ("initramfs", "which is not there", set_(initramfs=None)),
+    ("key_files", "mode 0755", set_(modes={"etc/cryptsetup-keys.d": 0o755})),
+    ("key_files", "mode 0444", set_(modes={sealed_image.KEY_PATH: 0o444})),
+    ("key_files", "is not the boot key", put(sealed_image.KEY_PATH, BOOT_KEY + b"\n", 0o400)),
+    ("key_files", "is not there", set_(files={sealed_image.KEY_PATH: None})),
+    (
+        "key_files",
+        "holds the recovery key",
+        put("etc/cryptsetup-keys.d/r.key", RECOVERY_KEY, 0o400),
+    ),
+    ("key_files", "UMASK=0077", put("etc/initramfs-tools/conf.d/zz", b"UMASK=0022\n")),
+    ("mounts", "the device /dev/vda2", put("etc/fstab", b"/dev/vda2 / ext4 defaults 0 1\n")),
+    ("mounts", "not in the image", put("etc/fstab", b"UUID=dead-beef / ext4 defaults 0 1\n")),
+    ("mounts", "no line for /", put("etc/fstab", b"")),
+    ("mounts", "crypttab names", put("etc/crypttab", b"cr_root UUID=0 none luks\n")),
+    ("identity", "machine-id is set", put("etc/machine-id", b"0123456789abcdef0123456789abcdef\n")),
+    ("identity", "ssh_host_rsa_key", put("etc/ssh/ssh_host_rsa_key", b"key", 0o600)),
+    ("identity", "random-seed", put("var/lib/systemd/random-seed", b"seed", 0o600)),
+    ("identity", "credential.secret", put("var/lib/systemd/credential.secret", b"seed", 0o600)),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "says", "change"), DEFECTS, ids=[f"{it[0]}-{it[1][:24]}" for it in DEFECTS]
+)
+def test_a_defect_fails_its_check(
+    recipe: Recipe, audit: Module, check: str, says: str, change: t.Callable[[Recipe], None]
+) -> None:
+    change(recipe)
+    outcome = audit(recipe, expected={"root_uuid": ROOT_UUID}, markers=["PLAINTEXT-MARKER"])
+    assert outcome["failed"]
+    found = details(outcome)
+    assert check in found, found
+    assert any(part in found[check] for part in says.split("|")), found[check]
+    assert check in outcome["msg"]
+
+
+def test_a_file_system_in_the_clear(recipe: Recipe, audit: Module) -> None:
+    path = recipe.make()
+    plain = (recipe.directory / "ext4").read_bytes()[:4096]
+    with path.open("r+b") as handle:
+        handle.seek(60 * MIB)
+        handle.write(plain)
+    assert "a file system (ext4) begins at byte" in details(audit(recipe, path))["payload"]
+
+
+@pytest.mark.parametrize(
+    "packer", [(), ("gzip", "-c"), ("xz", "-c", "--check=crc32"), ("lz4", "-l", "-c")]
+)
+def test_every_compression_of_an_initramfs(
+    recipe: Recipe, audit: Module, packer: tuple[str, ...]
+) -> None:
+    recipe.packer = packer
+    assert "initramfs" not in details(audit(recipe))
+
+
+def test_an_initramfs_behind_microcode(recipe: Recipe, audit: Module) -> None:
+    assert recipe.initramfs is not None
+    main = sealed_image.run("zstd", "-q", "-c", data=sealed_image.newc(recipe.initramfs))
+    early = sealed_image.newc({"kernel/x86/microcode/AuthenticAMD.bin": (0o644, b"microcode")})
+    recipe.initramfs = None
+    recipe.files["boot/initrd.img-6"] = (0o600, early + bytes(-len(early) % 512) + main)
+    assert details(audit(recipe)) == {}
+
+
+def test_links_stay_in_the_image(recipe: Recipe, audit: Module, tmp_path: pathlib.Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("0123456789abcdef0123456789abcdef\n")
+    recipe.files["etc/machine-id"] = None
+    recipe.links = {"etc/machine-id": str(outside), "var/lib/dbus/machine-id": "/etc/machine-id"}
+    assert "identity" not in details(audit(recipe))
+    recipe.links["etc/machine-id"] = "../../.." + str(outside)
+    # The same path inside the image is what counts.
+    recipe.files[str(outside)[1:]] = (0o644, b"0123456789abcdef0123456789abcdef\n")
+    again = Recipe(tmp_path / "again", files=recipe.files, links=recipe.links)
+    again.directory.mkdir()
+    assert "/etc/machine-id is set" in details(audit(again))["identity"]
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ({"path": "/nonexistent/disk.raw"}, "is not a file"),
+        ({"markers": ["short"]}, "shorter than 8 bytes"),
+        ({"expected": {"slots": {"zero": 1000}}}, "must have numbers"),
+        ({"dead_key_files": ["/nonexistent/build.key"]}, "cannot be read"),
+        ({"work_dir": "/proc"}, "no tmpfs"),
+    ],
+)
+def test_a_question_that_cannot_be_asked(
+    recipe: Recipe, real_module: Module, args: dict[str, t.Any], says: str
+) -> None:
+    recipe.disk.write_bytes(bytes(MIB))
+    outcome = real_module(
+        "image_audit", **{"path": str(recipe.disk), "keys": recipe.keys(), **args}
+    )
+    assert outcome["failed"]
+    assert says in outcome["msg"]
+
+
+def test_a_key_file_with_a_newline(recipe: Recipe, real_module: Module) -> None:
+    keys = {"boot": recipe.key("newline", BOOT_KEY + b"\n")}
+    recipe.disk.write_bytes(bytes(MIB))
+    outcome = real_module("image_audit", path=str(recipe.disk), keys=keys)
+    assert "without a newline" in outcome["msg"]
+
+
+def test_something_that_is_no_sealed_image(recipe: Recipe, audit: Module) -> None:
+    recipe.disk.write_bytes(os.urandom(MIB))
+    assert details(audit(recipe, recipe.disk))["layout"] == "it has no GPT"
+
+
+def test_the_work_directory_is_left_empty(recipe: Recipe, audit: Module) -> None:
+    work = pathlib.Path("/dev/shm") / f"audit-test-{os.getpid()}"
+    work.mkdir(mode=0o700)
+    try:
+        assert details(audit(recipe, work_dir=str(work))) == {}
+        assert list(work.iterdir()) == []
+    finally:
+        work.rmdir()

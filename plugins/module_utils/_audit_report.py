@@ -86,7 +86,8 @@ class Report:
         try:
             yield
         except SealedRootError as exc:
-            self.add(name, [str(exc)], "")
+            if name not in self._checks:  # a verdict says more than why it goes no further
+                self.add(name, [str(exc)], "")
 
     def checks(self) -> t.List[Check]:
         """Return all checks; what could not be reached has failed."""

@@ -121,9 +121,10 @@ def unpack(runner: Runner, path: str) -> t.List[str]:
         packed = f"{path}.main{ending}"
         with open(packed, "wb") as target:
             target.write(memoryview(data)[rest:] if rest == 0 else data[rest:])
-    # Every one of these programs puts FILE beside FILE.ending.
-    result = runner.run([runner.find(tool), "-d", "-f", "-q", packed], check=False, timeout=300)
+    # Every one of these programs puts FILE beside FILE.ending; lz4 only when it is told to.
     main = f"{path}.main"
+    argv = [runner.find(tool), "-d", "-f", "-q", packed, *([main] if tool == "lz4" else [])]
+    result = runner.run(argv, check=False, timeout=300)
     # gzip warns (2) of padding behind the data, and has written all of it.
     if result.rc not in (0, 2) or not os.path.exists(main):
         raise SealedRootError(f"{tool} cannot unpack the initramfs: {result.stderr.strip()}")

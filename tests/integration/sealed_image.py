@@ -170,6 +170,7 @@ class Recipe:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(file[1])
             path.chmod(file[0])
+        (root / KEY_PATH).parent.mkdir(exist_ok=True)
         (root / KEY_PATH).parent.chmod(0o700)
         for name, target in self.links.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)

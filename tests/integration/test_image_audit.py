@@ -149,7 +149,7 @@ DEFECTS = [
     # check, what its detail says, what is wrong
     ("layout", "not one ESP", set_(partitions=f"label: gpt\n{SWAP}")),
     ("layout", "outside the partitions, at byte 20000", patch(20000, b"x")),
-    ("header", "MK|digest has 2000", set_(digest_iterations=2000)),
+    ("header", "digest has 10000", set_(digest_iterations=80_000)),
     ("header", "slots", set_(slots={0: (BOOT_KEY, 1000), 1: (RECOVERY_KEY, 3000)})),
     (
         "header",
@@ -245,7 +245,7 @@ def test_a_defect_fails_its_check(
     assert outcome["failed"]
     found = details(outcome)
     assert check in found, found
-    assert any(part in found[check] for part in says.split("|")), found[check]
+    assert says in found[check], found[check]
     assert check in outcome["msg"]
 
 

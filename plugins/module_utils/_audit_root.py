@@ -127,7 +127,7 @@ def _held_keys(
     count = 0
     needles = {"boot": boot_key, **{f"other {name}": key for name, key in others.items()}}
     for part in _initrd.unpack(runner, path):
-        handle = os.open(part, os.O_RDONLY)
+        handle = os.open(part.path, os.O_RDONLY)
         try:
             size = os.fstat(handle).st_size
             found = _secret_search.offsets(handle, needles, [(0, size)])
@@ -135,7 +135,7 @@ def _held_keys(
             os.close(handle)
         places = found.pop("boot", [])
         count += len(places)
-        for entry in _initrd.holders(part, places):
+        for entry in (_initrd.holder(part, place) for place in places):
             if entry is None or entry.size != len(boot_key):
                 problems.append("the boot key is not a file of its own")
             elif entry.mode & 0o077 or entry.uid != 0:

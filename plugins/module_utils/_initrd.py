@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import mmap
 import os
+import shutil
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
@@ -52,6 +53,14 @@ class Archive:
 
     entries: t.Tuple[Entry, ...]
     rest: t.Optional[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """An unpacked file and the members of the archives in it."""
+
+    path: str
+    entries: t.Tuple[Entry, ...]
 
 
 Data = t.Union[bytes, mmap.mmap]
@@ -108,39 +117,56 @@ def compression(magic: bytes) -> t.Tuple[str, str]:
     )
 
 
-def unpack(runner: Runner, path: str) -> t.List[str]:
+def _read(path: str) -> Archive:
+    with open(path, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return read_archives(data)
+
+
+def unpack(runner: Runner, path: str) -> t.List[Part]:
     """Return files that together hold all of the initramfs *path*, decompressed.
 
     They lie beside it, in a directory that is the caller's to remove.
     """
-    with open(path, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        rest = read_archives(data).rest
-        if rest is None:
-            return [path]
-        tool, ending = compression(data[rest : rest + 6])
+    if os.path.getsize(path) == 0:
+        raise SealedRootError("the initramfs is empty")
+    early = _read(path)
+    if early.rest is None:
+        return [Part(path, early.entries)]
+    with open(path, "rb") as source:
+        source.seek(early.rest)
+        tool, ending = compression(source.read(6))
+        source.seek(early.rest)
         packed = f"{path}.main{ending}"
         with open(packed, "wb") as target:
-            target.write(memoryview(data)[rest:] if rest == 0 else data[rest:])
+            shutil.copyfileobj(source, target, 1 << 20)
     # Every one of these programs puts FILE beside FILE.ending; lz4 only when it is told to.
     main = f"{path}.main"
     argv = [runner.find(tool), "-d", "-f", "-q", packed, *([main] if tool == "lz4" else [])]
     result = runner.run(argv, check=False, timeout=300)
     # gzip warns (2) of padding behind the data, and has written all of it.
-    if result.rc not in (0, 2) or not os.path.exists(main):
+    if result.rc not in (0, 2) or not os.path.exists(main) or os.path.getsize(main) == 0:
         raise SealedRootError(f"{tool} cannot unpack the initramfs: {result.stderr.strip()}")
     if os.path.exists(packed):
         os.unlink(packed)
-    return [path, main] if rest else [main]
+    late = _read(main)
+    if late.rest is not None:
+        raise SealedRootError(f"the unpacked initramfs is no cpio archive from byte {late.rest}")
+    return [Part(path, early.entries), Part(main, late.entries)]
 
 
-def holders(path: str, offsets: t.Sequence[int]) -> t.List[t.Optional[Entry]]:
-    """Return for each offset in the unpacked file *path* the member that it is in, if any."""
-    with open(path, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        entries = read_archives(data).entries
-    return [
-        next((e for e in entries if e.offset <= offset < e.offset + e.size), None)
-        for offset in offsets
-    ]
+def holder(part: Part, offset: int) -> t.Optional[Entry]:
+    """Return the member of *part* that the byte at *offset* belongs to, if any."""
+    inside = (entry for entry in part.entries if entry.offset <= offset < entry.offset + entry.size)
+    return next(inside, None)
 
 
-__all__ = ("COMPRESSIONS", "Archive", "Entry", "compression", "holders", "read_archives", "unpack")
+__all__ = (
+    "COMPRESSIONS",
+    "Archive",
+    "Entry",
+    "Part",
+    "compression",
+    "holder",
+    "read_archives",
+    "unpack",
+)

@@ -85,7 +85,7 @@ class Recipe:
         default_factory=lambda: {0: (BOOT_KEY, 1000), 1: (RECOVERY_KEY, 1000)}
     )
     format_options: tuple[str, ...] = ("--type", "luks1", "--hash", "sha256", "--key-size", "512")
-    digest_iterations: int = 1000
+    format_iterations: tuple[str, ...] = ("--pbkdf-force-iterations", "1000")
     esp_files: dict[str, bytes] = dataclasses.field(default_factory=dict)
     partitions: str = (
         f"label: gpt\nstart={ESP_START // 512}, size={(LUKS_START - ESP_START) // 512}, type=uefi\n"
@@ -193,14 +193,7 @@ class Recipe:
         build = self.key("format", BUILD_KEY)
         run(
             *("cryptsetup", "luksFormat", "-q", *self.format_options, "--uuid", LUKS_UUID),
-            *(
-                "--key-slot",
-                "7",
-                "--pbkdf-force-iterations",
-                str(self.digest_iterations),
-                luks,
-                build,
-            ),
+            *("--key-slot", "7", *self.format_iterations, luks, build),
         )
         for slot, (_key, iterations) in [first, *others]:
             run(

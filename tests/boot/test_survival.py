@@ -1,0 +1,212 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The life of an image: its own updates in the booted guest, and a second boot with one prompt."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tarfile
+import typing as t
+
+import pexpect
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "build"))
+
+from conftest import DEBIAN, PLAYBOOK, Place, playbook
+
+FIRMWARE = pathlib.Path("/usr/share/OVMF")
+PROMPT = "Enter passphrase for"
+# Any other way to be asked, by the initramfs or by systemd.
+SECOND = r"Please enter passphrase|Please unlock|Enter passphrase for.*luks-"
+
+
+class Image(t.NamedTuple):
+    """The image of this module, and the password that was made up for its root."""
+
+    directory: pathlib.Path
+    password: str
+    tar: pathlib.Path
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Image]:
+    place = Place(tmp_path_factory.mktemp("boot"))
+    password = secrets.token_hex(8)
+    hashed = subprocess.run(
+        ["openssl", "passwd", "-6", "-stdin"],
+        input=password,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    run = playbook(
+        PLAYBOOK,
+        place.variables(image_source=DEBIAN, image_root_password_hash=hashed),
+        timeout=1800,
+    )
+    assert run.rc == 0, run.output[-6000:]
+    assert hashed not in run.output
+    manifest = json.loads((place.out / "web-1" / "manifest.json").read_text())
+    yield Image(place.out / "web-1", password, pathlib.Path(manifest["root_tar"]["path"]))
+    place.leaves_nothing()
+    shutil.rmtree(place.path)
+
+
+def kernel_disk(image: Image, folder: pathlib.Path) -> pathlib.Path:
+    """Make a disk with the package of the image's kernel, which the guest reinstalls without a network."""
+    root, packages = folder / "root", folder / "packages"
+    root.mkdir()
+    packages.mkdir()
+    subprocess.run(["tar", "-C", root, "-xpf", image.tar], check=True)
+    # In the source's own root, with its own apt, whatever distribution this machine is.
+    command = (
+        "apt-get -qq update && cd /mnt && apt-get -qq -o APT::Sandbox::User=root download"
+        " $(dpkg-query -W -f '${Package}\n' 'linux-image-[0-9]*')"
+    )
+    subprocess.run(
+        [
+            *("bwrap", "--bind", root, "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run"),
+            *("--tmpfs", "/tmp", "--ro-bind", "/etc/resolv.conf", "/etc/resolv.conf"),
+            *("--ro-bind", "/etc/hosts", "/etc/hosts", "--bind", packages, "/mnt"),
+            *("sh", "-c", command),
+        ],
+        check=True,
+        timeout=600,
+    )
+    shutil.rmtree(root)
+    assert list(packages.glob("linux-image-*.deb"))
+    disk = folder / "packages.img"
+    subprocess.run(["truncate", "-s", "256M", disk], check=True)
+    subprocess.run(["mkfs.ext4", "-q", "-d", packages, disk], check=True)
+    return disk
+
+
+class Guest:
+    """A booted image on its serial console."""
+
+    def __init__(self, image: Image, overlay: pathlib.Path, extra: pathlib.Path) -> None:
+        self.image = image
+        variables = overlay.with_name("VARS.fd")
+        shutil.copy(FIRMWARE / "OVMF_VARS_4M.fd", variables)
+        self.console = pexpect.spawn(
+            "qemu-system-x86_64",
+            [
+                *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"),
+                *("-m", "1536", "-display", "none", "-serial", "stdio", "-monitor", "none"),
+                *("-nic", "none", "-drive"),
+                f"if=pflash,format=raw,readonly=on,file={FIRMWARE / 'OVMF_CODE_4M.fd'}",
+                *("-drive", f"if=pflash,format=raw,file={variables}"),
+                *("-drive", f"file={overlay},format=qcow2,if=virtio"),
+                *("-drive", f"file={extra},format=raw,if=virtio,readonly=on"),
+            ],
+            encoding="utf-8",
+            codec_errors="replace",
+            echo=False,
+        )
+
+    def boot(self) -> None:
+        """From the firmware to a root shell, with exactly one prompt."""
+        self.console.expect(PROMPT, timeout=120)
+        self.console.expect(": ", timeout=30)
+        self.console.send((self.image.directory / "boot.key").read_text() + "\r")
+        which = self.console.expect([r"login: ", PROMPT, SECOND], timeout=600)
+        assert which == 0, "the image asked a second time"
+        self.console.send("root\r")
+        self.console.expect("Password: ", timeout=60)
+        self.console.send(self.image.password + "\r")
+        self.console.expect(r"# ", timeout=60)
+
+    def run(self, command: str, timeout: int = 60) -> str:
+        """Run a command as root; a non-zero exit status is a failure."""
+        self.console.send(f"{command}; echo STATUS=$?=\r")
+        self.console.expect(r"STATUS=(\d+)=", timeout=timeout)
+        assert self.console.match
+        output = self.console.before or ""
+        assert self.console.match.group(1) == "0", f"{command}: {output[-3000:]}"
+        return output
+
+
+@pytest.fixture
+def guest(image: Image, tmp_path: pathlib.Path) -> t.Iterator[Guest]:
+    overlay = tmp_path / "overlay.qcow2"
+    subprocess.run(
+        [
+            "qemu-img",
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-F",
+            "qcow2",
+            "-b",
+            image.directory / "disk.qcow2",
+            overlay,
+        ],
+        check=True,
+    )
+    guest = Guest(image, overlay, kernel_disk(image, tmp_path))
+    try:
+        yield guest
+    finally:
+        guest.console.close(force=True)
+        with contextlib.suppress(OSError):
+            os.kill(guest.console.pid, 0)
+            pytest.fail("QEMU did not end")
+
+
+def test_the_image_survives_its_own_updates(guest: Guest) -> None:
+    guest.boot()
+    guest.run("mountpoint /boot/efi")
+    before = guest.run("sha256sum /boot/initrd.img-*")
+    guest.run("update-initramfs -u -k all", timeout=900)
+    guest.run("update-grub", timeout=300)
+    guest.run("grub-install", timeout=300)
+    guest.run("mount -o ro /dev/vdb /mnt")
+    guest.run("dpkg -i /mnt/linux-image-*.deb", timeout=1200)
+    guest.run("umount /mnt")
+    assert guest.run("sha256sum /boot/initrd.img-*") != before
+    modes = guest.run("stat -c MODE=%a:%u /boot/initrd.img-*")
+    assert set(re.findall(r"MODE=(\d+:\d+)", modes)) == {"600:0"}
+    guest.run("cryptsetup status cr_root | grep -q LUKS1")
+    guest.run("sync")
+    guest.console.send("systemctl reboot\r")
+    guest.boot()
+    guest.run("systemctl is-active local-fs.target")
+
+
+def test_every_key_boots_and_a_wrong_one_does_not(image: Image) -> None:
+    run = playbook(
+        "sealedroot.image.verify_image",
+        {
+            "audit_image": str(image.directory / "disk.qcow2"),
+            "audit_keys": {
+                name: str(image.directory / f"{name}.key") for name in ("boot", "recovery")
+            },
+        },
+        "-v",
+        timeout=1500,
+    )
+    assert run.rc == 0, run.output[-6000:]
+    assert run.said("GRUB refused the wrong key and started nothing")
+    assert run.output.count("asked once and reached the login prompt") >= 2
+
+
+def test_the_tar_is_as_it_was(image: Image) -> None:
+    """Building reads its source only."""
+    manifest = json.loads((image.directory / "manifest.json").read_text())
+    with tarfile.open(image.tar) as tar:
+        assert tar.next() is not None
+    digest = subprocess.run(
+        ["sha256sum", image.tar], capture_output=True, text=True, check=True
+    ).stdout.split()[0]
+    assert digest == manifest["inputs"]["source"]["sha256"]

@@ -1,0 +1,127 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Walking a file system through debugfs with scripted answers."""
+
+from __future__ import annotations
+
+import pathlib
+import typing as t
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _image_tree
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    CommandError,
+    SealedRootError,
+)
+
+VERSION = "debugfs 1.47.0 (5-Feb-2023)\n"
+ROOT = """/2/040755/0/0/.//
+/2/040755/0/0/..//
+/12/040755/0/0/etc//
+/13/120777/0/0/link/4/
+/0/000000/0/0/removed//
+
+"""
+ETC = """/12/040755/0/0/.//
+/2/040755/0/0/..//
+/20/100644/0/0/fstab/5/
+/21/120777/0/0/up/12/
+/22/120777/0/0/self/4/
+/23/100600/1000/0/a name with spaces/7/
+"""
+
+
+def ask(request: str) -> list[str]:
+    return ["debugfs", "-R", request, "/payload"]
+
+
+@pytest.fixture
+def tree(runner: t.Any, tmp_path: pathlib.Path) -> _image_tree.Tree:
+    return _image_tree.Tree(runner, "/payload", str(tmp_path))
+
+
+def link(inode: int, target: str) -> dict[str, t.Any]:
+    return {"stdout": f'Inode: {inode}\nFast link dest: "{target}"\n', "stderr": VERSION}
+
+
+def test_directories_are_read_once(script: t.Any, tree: _image_tree.Tree) -> None:
+    script.expect(ask("ls -p <2>"), stdout=ROOT, stderr=VERSION)
+    script.expect(ask("ls -p <12>"), stdout=ETC, stderr=VERSION)
+    node = tree.find("/etc/a name with spaces")
+    assert node == _image_tree.Node(23, 0o100600, 1000, 7)
+    assert node.is_file
+    assert node.permissions == "0600"
+    assert tree.find("/etc/missing") is None
+    assert tree.find("/removed") is None
+    assert tree.find("/etc/fstab/below") is None
+    assert tree.find("/etc/../etc/./fstab") == _image_tree.Node(20, 0o100644, 0, 5)
+    assert set(tree.entries("/etc")) == {"fstab", "up", "self", "a name with spaces"}
+    assert tree.entries("/nothing") == {}
+
+
+def test_links_lead_into_the_image(script: t.Any, tree: _image_tree.Tree) -> None:
+    script.expect(ask("ls -p <2>"), stdout=ROOT, stderr=VERSION)
+    script.expect(ask("ls -p <12>"), stdout=ETC, stderr=VERSION)
+    script.expect(ask("stat <21>"), **link(21, "../../../../etc/fstab"))
+    found = tree.find("/etc/up")
+    assert found is not None
+    assert found.inode == 20
+    script.expect(ask("stat <13>"), **link(13, "/etc"))
+    found = tree.find("/link/fstab")
+    assert found is not None
+    assert found.inode == 20
+    unfollowed = tree.find("/link", follow=False)
+    assert unfollowed is not None
+    assert unfollowed.is_link
+
+
+def test_a_loop_of_links(script: t.Any, tree: _image_tree.Tree) -> None:
+    script.expect(ask("ls -p <2>"), stdout=ROOT, stderr=VERSION)
+    script.expect(ask("ls -p <12>"), stdout=ETC, stderr=VERSION)
+    for _ in range(20):
+        script.expect(ask("stat <22>"), **link(22, "self"))
+    assert tree.find("/etc/self") is None
+
+
+def test_a_long_link(script: t.Any, tree: _image_tree.Tree, tmp_path: pathlib.Path) -> None:
+    copy = tmp_path / "inode-9"
+    script.expect(
+        ask(f"dump <9> {copy}"), stderr=VERSION, effect=lambda: copy.write_bytes(b"/long")
+    )
+    assert tree.link_target(_image_tree.Node(9, 0o120777, 0, 60)) == "/long"
+    assert not copy.exists()
+
+
+def test_text(script: t.Any, tree: _image_tree.Tree, tmp_path: pathlib.Path) -> None:
+    copy = tmp_path / "inode-20"
+    script.expect(ask("ls -p <2>"), stdout=ROOT, stderr=VERSION)
+    script.expect(ask("ls -p <12>"), stdout=ETC, stderr=VERSION)
+    script.expect(
+        ask(f"dump <20> {copy}"), stderr=VERSION, effect=lambda: copy.write_bytes(b"text\xff")
+    )
+    assert tree.text("/etc/fstab") == "text\udcff"
+    assert not copy.exists()
+    assert tree.text("/etc/none") is None
+    assert tree.text("/etc") is None
+
+
+def test_a_large_file_is_not_read(tree: _image_tree.Tree) -> None:
+    with pytest.raises(SealedRootError, match="too many"):
+        tree.read(_image_tree.Node(9, 0o100644, 0, 2 << 20))
+
+
+def test_debugfs_complains(script: t.Any, tree: _image_tree.Tree) -> None:
+    script.expect(ask("ls -p <2>"), stderr=f"{VERSION}/payload: Bad magic number in super-block\n")
+    with pytest.raises(CommandError, match="Bad magic"):
+        tree.find("/etc")
+
+
+def test_a_name_with_a_newline_is_not_taken_for_two() -> None:
+    with pytest.raises(SealedRootError, match="unreadable entry"):
+        _image_tree.parse_directory("/20/100644/0/0/a\nb/5/\n")
+
+
+def test_superblock() -> None:
+    fields = _image_tree.parse_superblock("Filesystem UUID:    abc\nLast mounted on:  /a:b\nnone\n")
+    assert fields == {"Filesystem UUID": "abc", "Last mounted on": "/a:b"}

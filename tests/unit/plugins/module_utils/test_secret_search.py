@@ -1,0 +1,102 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Searching secrets in every form."""
+
+from __future__ import annotations
+
+import base64
+import os
+import pathlib
+import typing as t
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _secret_search
+
+KEY = base64.b64encode(bytes(range(100, 133)))
+
+
+@pytest.fixture
+def file(tmp_path: pathlib.Path) -> t.Iterator[int]:
+    handle = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    yield handle
+    os.close(handle)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        KEY,
+        KEY.hex().encode(),
+        KEY.hex().upper().encode(),
+        KEY.decode().encode("utf-16-le"),
+        base64.b64encode(KEY),
+        base64.b64encode(b"key=" + KEY + b"\n"),
+        base64.b64encode(b"a key=" + KEY + b"\n"),
+        bytes(range(100, 133)),
+        bytes(range(100, 133)).hex().encode(),
+    ],
+)
+def test_every_form_is_found(text: bytes) -> None:
+    assert _secret_search.search_bytes(b"before" + text + b"after", {"boot key": KEY})
+
+
+def test_other_data_is_not_found() -> None:
+    assert not _secret_search.search_bytes(os.urandom(100_000) + KEY[:-1], {"boot key": KEY})
+
+
+def test_a_passphrase_is_not_decoded() -> None:
+    forms = _secret_search.forms(b"correct horse battery")
+    assert not any("decoded" in name for name in forms)
+
+
+def test_no_form_is_so_short_that_chance_finds_it() -> None:
+    assert all(len(needle) >= 8 for needle in _secret_search.forms(b"12345678").values())
+
+
+def test_pieces() -> None:
+    assert _secret_search.pieces(b"0123456789abcdef") == (b"01234567", b"89abcdef")
+    assert _secret_search.pieces(b"0123456789") == (b"0123456789",)
+
+
+def test_holes_are_left_out(file: int) -> None:
+    os.ftruncate(file, 10 << 20)
+    os.pwrite(file, b"x" * 4096, 4 << 20)
+    ranges = _secret_search.extents(file)
+    assert sum(end - start for start, end in ranges) < 1 << 20
+    assert any(start <= 4 << 20 < end for start, end in ranges)
+
+
+def test_an_empty_file_has_no_extents(file: int) -> None:
+    assert _secret_search.extents(file) == []
+
+
+def test_within() -> None:
+    assert _secret_search.within([(0, 10), (20, 30)], 5, 25) == [(5, 10), (20, 25)]
+    assert _secret_search.within([(0, 10)], 10, 20) == []
+
+
+@pytest.mark.parametrize("position", [0, _secret_search.CHUNK - 1, _secret_search.CHUNK, 3_000_000])
+def test_a_hit_across_chunks_is_counted_once(file: int, position: int) -> None:
+    os.ftruncate(file, 4 << 20)
+    os.pwrite(file, KEY, position)
+    found = _secret_search.offsets(file, {"key": KEY, "other": b"x" * 60}, [(0, 4 << 20)])
+    assert found == {"key": [position]}
+
+
+def test_a_hit_beyond_the_range_does_not_count(file: int) -> None:
+    os.pwrite(file, KEY, 100)
+    assert _secret_search.offsets(file, {"key": KEY}, [(0, 100 + len(KEY) - 1)]) == {}
+
+
+def test_a_short_read_does_not_see_the_chunk_before(file: int) -> None:
+    os.ftruncate(file, _secret_search.CHUNK + 10)
+    os.pwrite(file, KEY, 100)
+    ranges = [(0, _secret_search.CHUNK), (_secret_search.CHUNK, _secret_search.CHUNK + 10)]
+    assert _secret_search.offsets(file, {"key": KEY}, ranges) == {"key": [100]}
+
+
+def test_every_hit_is_counted(file: int) -> None:
+    os.pwrite(file, KEY * 3, 0)
+    found = _secret_search.offsets(file, {"key": KEY}, [(0, 3 * len(KEY))])
+    assert found == {"key": [0, len(KEY), 2 * len(KEY)]}

@@ -8,9 +8,12 @@ from __future__ import annotations
 import atexit
 import pathlib
 import shutil
+import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+# Modules that several directories of tests share.
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 
 
 def _install_collection_loader() -> None:

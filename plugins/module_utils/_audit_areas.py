@@ -91,7 +91,10 @@ def anywhere(path: str, secrets: t.Mapping[str, bytes], *, whole: bool) -> t.Lis
         found = _secret_search.offsets(handle, needles, _secret_search.extents(handle))
     finally:
         os.close(handle)
-    places = {label.split("\n")[0]: where[0] for label, where in found.items()}
+    places: t.Dict[str, int] = {}
+    for label, where in found.items():
+        name = label.split("\n")[0]
+        places[name] = min(where[0], places.get(name, where[0]))
     return [f"the {name} is in the image, at byte {at} of the file" for name, at in places.items()]
 
 

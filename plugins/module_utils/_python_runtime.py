@@ -43,6 +43,7 @@ EXTENSIONS_LEFT_OUT = (
     *("_codecs_", "_ctypes_test", "_curses", "_dbm", "_gdbm", "_sqlite3", "_test", "_tkinter"),
     *("_xxtest", "audioop", "nis", "ossaudiodev", "readline", "xxlimited"),
 )
+_EVERYWHERE = {b"libc.so.6", b"libpthread.so.0", b"libdl.so.2"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,9 +75,18 @@ def find(runner: Runner) -> Interpreter:
         for name in sorted(os.listdir(dynload))
         if name.endswith(".so") and not name.startswith(EXTENSIONS_LEFT_OUT)
     ]
-    printed = runner.run([runner.find("ldd"), program, *extensions], timeout=60).stdout
+    # ldd starts a process for each; most extensions need no more than the interpreter does.
+    linked = [path for path in extensions if _needs_more(path)]
+    printed = runner.run([runner.find("ldd"), program, *linked], timeout=60).stdout
     libraries, loader = parse_ldd(printed)
     return Interpreter(program, stdlib, tuple(libraries), loader)
+
+
+def _needs_more(extension: str) -> bool:
+    """Say whether an extension names a library beyond those of every C program."""
+    with open(extension, "rb") as file:
+        names = set(re.findall(rb"\0(lib[\w+.-]+\.so[.\d]*)\0", file.read()))
+    return bool(names - _EVERYWHERE - {name for name in names if name.startswith(b"libpython")})
 
 
 def wrapper(interpreter: Interpreter, home: str) -> str:

@@ -28,6 +28,10 @@ options:
     description: What the manifest says besides the files. It must not hold a secret.
     type: dict
     required: true
+  digests:
+    description: SHA-256 of files whose digest is known already, such as that of an image that was just examined.
+    type: dict
+    default: {}
   replace:
     description: Replace an image of that name.
     type: bool
@@ -63,9 +67,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._digest import sh
 MANIFEST = "manifest.json"
 
 
-def digest(path: str) -> t.Dict[str, t.Any]:
+def digest(path: str, known: t.Optional[str]) -> t.Dict[str, t.Any]:
     """Return SHA-256 and size of a file."""
-    return {"sha256": sha256(path), "size": os.path.getsize(path)}
+    return {"sha256": known or sha256(path), "size": os.path.getsize(path)}
 
 
 def write_manifest(directory: str, manifest: t.Mapping[str, t.Any]) -> None:
@@ -94,7 +98,8 @@ def ensure(params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.
     if os.path.lexists(dest) and not params["replace"]:
         raise SealedRootError(f"{dest} exists: remove it, or set replace")
     names = sorted(name for name in os.listdir(src_dir) if name != MANIFEST)
-    files = {name: digest(os.path.join(src_dir, name)) for name in names}
+    known = params["digests"]
+    files = {name: digest(os.path.join(src_dir, name), known.get(name)) for name in names}
     if not check_mode:
         write_manifest(src_dir, {**params["manifest"], "files": files})
         publish(src_dir, dest)
@@ -112,6 +117,7 @@ def main() -> t.NoReturn:
             "src_dir": {"type": "path", "required": True},
             "dest": {"type": "path", "required": True},
             "manifest": {"type": "dict", "required": True},
+            "digests": {"type": "dict", "default": {}},
             "replace": {"type": "bool", "default": False},
         },
         supports_check_mode=True,

@@ -97,6 +97,7 @@ missing_packages:
   returned: success
 """
 
+import concurrent.futures
 import os
 import re
 import typing as t
@@ -182,8 +183,16 @@ def inspect(runner: Runner, path: str, digest: t.Optional[str]) -> t.Dict[str, t
         raise SealedRootError(
             f"the root tar {path} does not exist on the builder: correct the path"
         )
-    found = sha256(path)
-    check_digest(path, found, digest)
+    # Hashing and tar run side by side; but a promised digest is checked before tar sees the file.
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        hashing = pool.submit(sha256, path)
+        if digest is not None:
+            check_digest(path, hashing.result(), digest)
+        return {"path": path, **look(runner, path), "sha256": hashing.result()}
+
+
+def look(runner: Runner, path: str) -> t.Dict[str, t.Any]:
+    """Return what tar and the first bytes say of the file."""
     with open(path, "rb") as file:
         head = file.read(16)
     compression = _root_tar.compression(head)
@@ -211,8 +220,6 @@ def inspect(runner: Runner, path: str, digest: t.Optional[str]) -> t.Dict[str, t
     kernels = _root_tar.kernels(members)
     missing = _root_tar.missing_packages(has, kernels, architecture) if family == "debian" else []
     return {
-        "path": path,
-        "sha256": found,
         "compression": compression,
         "entries": len(members),
         "unpacked_bytes": _root_tar.unpacked_bytes(members),

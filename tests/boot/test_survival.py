@@ -13,16 +13,12 @@ import re
 import secrets
 import shutil
 import subprocess
-import sys
 import tarfile
 import typing as t
 
 import pexpect
 import pytest
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "build"))
-
-from conftest import DEBIAN, PLAYBOOK, Place, playbook
+from builds import DEBIAN, PLAYBOOK, Place, playbook
 
 FIRMWARE = pathlib.Path("/usr/share/OVMF")
 PROMPT = "Enter passphrase for"

@@ -5,112 +5,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import os
 import pathlib
 import re
 import shutil
-import subprocess
 import typing as t
 
 import pytest
-
-PLAYBOOK = "sealedroot.image.build_encrypted_image"
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-DEBIAN = {"type": "bootstrap", "distribution": "debian", "release": "bookworm"}
-
-
-@dataclasses.dataclass
-class Run:
-    """What a playbook run printed and how it ended."""
-
-    rc: int
-    output: str
-
-    @property
-    def changed(self) -> int:
-        """The number of changed tasks of all hosts."""
-        return sum(int(number) for number in re.findall(r"changed=(\d+)", self.output))
-
-    def said(self, text: str) -> bool:
-        """Say whether *text* was printed, wherever lines were folded."""
-        return " ".join(text.split()) in " ".join(self.output.replace("\\n", " ").split())
-
-
-def playbook(
-    name: str, variables: t.Mapping[str, t.Any], *arguments: str, timeout: int = 900
-) -> Run:
-    """Run a playbook of the collection with extra vars in JSON."""
-    done = subprocess.run(
-        ["ansible-playbook", name, "--extra-vars", json.dumps(variables), *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=timeout,
-        check=False,
-        env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
-    )
-    return Run(done.returncode, done.stdout)
-
-
-def held(below: pathlib.Path) -> list[str]:
-    """Name every mount, loop device and process that has to do with a directory."""
-    found = []
-    for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
-        if line.split()[4].startswith(f"{below}/"):
-            found.append(f"mount {line.split()[4]}")
-    loops = json.loads(
-        subprocess.run(
-            ["losetup", "--list", "--json", "--output", "NAME,BACK-FILE"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        or '{"loopdevices": []}'
-    )
-    found += [
-        loop["name"] for loop in loops["loopdevices"] if f"{below}/" in (loop["back-file"] or "")
-    ]
-    for process in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = process.read_bytes().decode("utf-8", "replace")
-        except OSError:
-            continue
-        if f"{below}/" in line and ("qemu" in line or "bwrap" in line):
-            found.append(line.replace("\0", " "))
-    return found
-
-
-@dataclasses.dataclass
-class Place:
-    """Directories of one test, and the variables that lead a build there."""
-
-    path: pathlib.Path
-
-    @property
-    def out(self) -> pathlib.Path:
-        return self.path / "out"
-
-    def variables(self, **more: t.Any) -> dict[str, t.Any]:
-        return {
-            "image_name": "web-1",
-            "image_size": "2GiB",
-            "image_boot_test": False,
-            "image_work_dir": str(self.path / "work"),
-            "image_output_dir": str(self.out),
-            **more,
-        }
-
-    def leaves_nothing(self) -> None:
-        """Fail when a build left anything on this machine, a partial output included."""
-        assert held(self.path) == []
-        work = self.path / "work"
-        assert not work.exists() or list(work.iterdir()) == []
-        assert (
-            not self.out.exists() or [p.name for p in self.out.iterdir() if p.name[0] == "."] == []
-        )
+from builds import DEBIAN, Place, playbook
 
 
 @pytest.fixture

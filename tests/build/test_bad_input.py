@@ -13,7 +13,7 @@ import tarfile
 import typing as t
 
 import pytest
-from conftest import PLAYBOOK, Place, playbook
+from builds import PLAYBOOK, Place, playbook
 
 # The first bytes of a program (elf.h): class, byte order and machine are all that is looked at.
 ELF = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00"

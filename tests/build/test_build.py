@@ -22,7 +22,7 @@ import typing as t
 
 import pytest
 import yaml
-from conftest import PLAYBOOK, Place, Run, held, playbook
+from builds import PLAYBOOK, Place, Run, held, playbook
 
 DECLARED = pathlib.Path(__file__).with_name("declared_differences.yml")
 

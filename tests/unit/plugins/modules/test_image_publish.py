@@ -62,3 +62,8 @@ def test_nothing_to_publish_is_said(run_module, tmp_path):
     outcome = publish(run_module, tmp_path / "gone")
     assert outcome.failed
     assert "nothing to publish" in outcome["msg"]
+
+
+def test_a_known_digest_is_not_computed_again(run_module, partial):
+    outcome = publish(run_module, partial, digests={"disk.qcow2": "known"})
+    assert outcome["files"]["disk.qcow2"]["sha256"] == "known"

@@ -1,0 +1,158 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Watching a boot, on consoles that are written down."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _serial_boot
+
+PROMPT = "Enter passphrase for hd0,gpt2 (58ad4687b9454a1a9fa2f4e9435f590d): "
+DENIED = "error: access denied.\r\n"
+KERNEL = "Linux version 6.1.0\r\n"
+LOGIN = "\r\nhost login: "
+HOUR = 3600.0
+
+
+class Console(_serial_boot.Console):
+    """Shows one screen after the other; each answer to a prompt turns to the next."""
+
+    def __init__(self, *screens: str, ends: bool = False) -> None:
+        self.screens, self.ends = list(screens), ends
+        self.text = self.screens.pop(0)
+        self.typed: list[str] = []
+        self.now = 0.0
+
+    def clock(self) -> float:
+        return self.now
+
+    def wait(self, patterns: t.Sequence[str], seconds: float) -> int | None:
+        self.now += 1
+        found = [
+            (match.start(), number, match.end())
+            for number, pattern in enumerate(patterns)
+            for match in [re.search(pattern, self.text)]
+            if match
+        ]
+        if not found:
+            if self.ends:
+                raise EOFError
+            self.now += seconds
+            return None
+        _start, number, end = min(found)
+        self.text = self.text[end:]
+        return number
+
+    def type(self, text: str) -> None:
+        self.typed.append(text)
+        self.text = self.screens.pop(0) if self.screens else ""
+
+    def settle(self) -> None:
+        # A second terminal on the same port has written the prompt, too.
+        self.text = ""
+
+
+def watch(console: Console, *, refused: bool = False) -> _serial_boot.Boot:
+    return _serial_boot.watch(
+        console, "the key", refused=refused, timeout=HOUR, clock=console.clock
+    )
+
+
+def verdict(console: Console, *, refused: bool = False) -> tuple[bool, str]:
+    return _serial_boot.judge(watch(console, refused=refused), refused=refused)
+
+
+def test_a_good_boot() -> None:
+    console = Console(f"BdsDxe\r\n{PROMPT}{PROMPT}", f"Slot 0 opened\r\n{KERNEL}{LOGIN}")
+    boot = watch(console)
+    assert (boot.prompts, boot.second_prompts, boot.end) == (1, 0, "login")
+    assert boot.seconds == {"prompt": 1.0, "kernel": 2.0, "login": 3.0}
+    assert console.typed == ["the key"]
+    assert _serial_boot.judge(boot, refused=False)[0]
+
+
+@pytest.mark.parametrize(
+    ("screens", "says"),
+    [
+        ([""], "never asked for the passphrase: it did not get further in time"),
+        ([LOGIN], "never asked"),
+        ([PROMPT, KERNEL], "in time"),
+        ([PROMPT, PROMPT, KERNEL + LOGIN], "2 times, not once"),
+        ([PROMPT, DENIED + PROMPT, KERNEL + LOGIN], "refused the key (1 times)"),
+        ([PROMPT, DENIED + "grub> "], "refused the key (1 times): GRUB cannot go on"),
+        ([PROMPT, KERNEL + "Please unlock disk cr_root: "], "asks for the passphrase again"),
+        ([PROMPT, KERNEL + "Please enter passphrase for disk"], "asks for the passphrase again"),
+        ([PROMPT, "Enter passphrase for /dev/luks-1: "], "asks for the passphrase again"),
+        ([PROMPT, KERNEL + "(initramfs) "], "cannot go on"),
+        ([PROMPT, KERNEL + "Kernel panic - not syncing"], "cannot go on"),
+        ([PROMPT, "error: no such device\r\ngrub rescue> "], "shows its shell"),
+    ],
+)
+def test_a_bad_boot(screens: list[str], says: str) -> None:
+    good, detail = verdict(Console(*screens))
+    assert not good
+    assert says in detail
+
+
+def test_a_machine_that_restarts() -> None:
+    good, detail = verdict(Console(PROMPT, KERNEL, ends=True))
+    assert not good
+    assert "stopped or restarted" in detail
+
+
+@pytest.mark.parametrize(
+    "screens",
+    [
+        [PROMPT, DENIED + "grub> "],
+        [PROMPT, "error: Invalid passphrase.\r\n" + PROMPT, DENIED + PROMPT, DENIED + "grub> "],
+        [PROMPT, DENIED],
+    ],
+)
+def test_a_wrong_key_is_refused(screens: list[str]) -> None:
+    console = Console(*screens)
+    good, _detail = verdict(console, refused=True)
+    assert good
+    assert console.now < HOUR
+
+
+@pytest.mark.parametrize(
+    ("screens", "says"),
+    [
+        ([PROMPT, KERNEL + LOGIN], "was not refused: it started a kernel"),
+        ([PROMPT, LOGIN], "was not refused: it reached the login prompt"),
+        ([PROMPT, DENIED + "Loading Linux 6.1 ..."], "it started a kernel"),
+        ([PROMPT, ""], "said nothing"),
+        ([PROMPT, "grub> "], "was not refused"),
+        ([""], "never asked"),
+    ],
+)
+def test_a_wrong_key_is_not_refused(screens: list[str], says: str) -> None:
+    good, detail = verdict(Console(*screens), refused=True)
+    assert not good
+    assert says in detail
+
+
+def test_a_boot_has_a_deadline_whatever_is_written() -> None:
+    class Endless(Console):
+        def wait(self, patterns: t.Sequence[str], seconds: float) -> int | None:
+            assert seconds > 0
+            self.now += 1000
+            return [name for name, _pattern in _serial_boot.EVENTS].index("kernel")
+
+    assert watch(Endless("")).end == "timeout"
+
+
+def test_a_log_has_no_key_and_no_control_sequences() -> None:
+    text = "\x1b[40m\x1b[02;24HGNU GRUB\r\ngrub> my sec\r\nret key\r\n\x1b(Bdone"
+    log = _serial_boot.plain(text, "my secret key")
+    assert log == "GNU GRUB\ngrub> <key>\ndone"
+    assert _serial_boot.plain("text", "") == "text"
+
+
+def test_last_lines() -> None:
+    assert _serial_boot.last_lines("one\n\n two \n---\nthree\nfour\n\n") == "two / three / four"
+    assert len(_serial_boot.last_lines("x" * 1000)) == 400

@@ -1,0 +1,76 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""QEMU's arguments and the firmware table."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _virtual_machine
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+
+X86 = _virtual_machine.architecture("x86_64")
+
+
+def argv(**args: object) -> list[str]:
+    given: dict[str, object] = {
+        "accelerator": "tcg",
+        "cpus": 1,
+        "memory": 512,
+        "code": "/fw/code",
+        "variables": "/fw/vars",
+        **args,
+    }
+    return _virtual_machine.argv("qemu", X86, **given)  # type: ignore[arg-type]
+
+
+def test_a_machine_without_a_disk() -> None:
+    assert argv() == [
+        "qemu",
+        *("-nodefaults", "-no-user-config", "-no-reboot"),
+        *("-display", "none", "-nic", "none", "-monitor", "none", "-serial", "stdio"),
+        *("-machine", "q35", "-accel", "tcg,thread=multi"),
+        *("-cpu", X86.tcg_cpu, "-smp", "1", "-m", "512"),
+        *("-drive", "if=pflash,unit=0,format=raw,readonly=on,file=/fw/code"),
+        *("-drive", "if=pflash,unit=1,format=raw,readonly=off,file=/fw/vars"),
+    ]
+
+
+def test_the_image_is_never_written() -> None:
+    command = argv(disk="/a,b.qcow2", disk_format="qcow2", accelerator="kvm", cpus=2)
+    drive = command[command.index("if=none,id=disk,snapshot=on,format=qcow2,file=/a,,b.qcow2") :]
+    assert drive[1:] == ["-device", "virtio-blk-pci,drive=disk,bootindex=0"]
+    assert command[command.index("-accel") + 1] == "kvm"
+    assert command[command.index("-cpu") + 1] == "host"
+
+
+@pytest.mark.parametrize("interface", list(_virtual_machine.DISKS))
+def test_disk_interfaces(interface: str) -> None:
+    assert "drive=disk" in argv(disk="/d", disk_interface=interface)[-1]
+
+
+def test_a_firmware_in_qcow2() -> None:
+    assert "if=pflash,unit=0,format=qcow2,readonly=on,file=/f.qcow2" in argv(code="/f.qcow2")
+
+
+def test_the_first_complete_pair_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, variables = X86.firmware[3]
+    there = {X86.firmware[0][0], code, variables}
+    monkeypatch.setattr(os.path, "isfile", lambda path: path in there)
+    found = _virtual_machine.find_firmware(X86)
+    assert (found.code, found.variables) == (code, variables)
+
+
+def test_no_firmware(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "isfile", lambda _path: False)
+    with pytest.raises(SealedRootError, match="install ovmf"):
+        _virtual_machine.find_firmware(X86)
+    with pytest.raises(SealedRootError, match="no UEFI firmware in /mine"):
+        _virtual_machine.find_firmware(X86, code="/mine", variables="/vars")
+
+
+def test_an_unknown_architecture() -> None:
+    with pytest.raises(SealedRootError, match="only for x86_64"):
+        _virtual_machine.architecture("s390x")

@@ -1,0 +1,137 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""image_audit as a module: its questions and answers. What it examines is in tests/integration."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+import typing as t
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _audit, _audit_report
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+
+KEY = b"a key that can be typed"
+RunModule = t.Callable[..., t.Any]
+
+
+@pytest.fixture
+def args(tmp_path: pathlib.Path) -> dict[str, t.Any]:
+    for name, content in (("disk", b"x"), ("boot", KEY), ("recovery", KEY + b"2")):
+        (tmp_path / name).write_bytes(content)
+    return {
+        "path": str(tmp_path / "disk"),
+        "keys": {"boot": str(tmp_path / "boot"), "recovery": str(tmp_path / "recovery")},
+    }
+
+
+@pytest.fixture
+def examined(monkeypatch: pytest.MonkeyPatch) -> list[_audit_report.Subject]:
+    """Let every check pass, and keep what was to be examined."""
+    subjects: list[_audit_report.Subject] = []
+
+    def examine(_runner: object, subject: t.Any, report: _audit_report.Report) -> None:
+        subjects.append(subject)
+        for name in _audit_report.CHECKS:
+            report.add(name, [], "fine")
+
+    monkeypatch.setattr(_audit, "examine", examine)
+    return subjects
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_defaults(
+    run_module: RunModule,
+    args: dict[str, t.Any],
+    examined: list[_audit_report.Subject],
+    check: bool,
+) -> None:
+    outcome = run_module("image_audit", _check=check, **args)
+    assert not outcome.failed
+    assert not outcome["changed"]
+    assert all(it["verdict"] == "ok" for it in outcome["checks"])
+    (subject,) = examined
+    assert subject.slots == {0: 1000, 1: 1000}
+    assert subject.esp_files == ("EFI/BOOT/BOOTX64.EFI",)
+    assert subject.keys == {"boot": KEY, "recovery": KEY + b"2"}
+    assert KEY.decode() not in json.dumps(outcome.result)
+
+
+def test_expectations(
+    run_module: RunModule, args: dict[str, t.Any], examined: list[_audit_report.Subject]
+) -> None:
+    args["keys"].pop("recovery")
+    args["expected"] = {"slots": {"0": 1000, "1": 600000}, "luks_uuid": "1"}
+    args["dead_key_files"] = [args["keys"]["boot"]]
+    assert not run_module("image_audit", **args).failed
+    assert examined[0].slots == {0: 1000, 1: 600000}
+    assert examined[0].luks_uuid == "1"
+    assert list(examined[0].keys) == ["boot"]
+    assert examined[0].dead_keys == (KEY,)
+
+
+def test_failed_checks_are_all_named(
+    run_module: RunModule, args: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def examine(_runner: object, _subject: object, report: _audit_report.Report) -> None:
+        for name in _audit_report.CHECKS:
+            report.add(name, ["change this"] if name in ("header", "esp") else [], "fine")
+        report.facts["format"] = "raw"
+
+    monkeypatch.setattr(_audit, "examine", examine)
+    outcome = run_module("image_audit", **args)
+    assert outcome.failed
+    assert "2 checks failed: header: change this; esp: change this" in outcome["msg"]
+    assert outcome["facts"] == {"format": "raw", "sha256": hashlib.sha256(b"x").hexdigest()}
+    assert len(outcome["checks"]) == len(_audit_report.CHECKS)
+
+
+def test_an_audit_that_breaks_off(
+    run_module: RunModule, args: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def examine(_runner: object, _subject: object, _report: object) -> None:
+        raise SealedRootError("sfdisk is not installed on this machine")
+
+    monkeypatch.setattr(_audit, "examine", examine)
+    outcome = run_module("image_audit", **args)
+    assert outcome["msg"] == "sfdisk is not installed on this machine"
+    assert all(check["verdict"] == "failed" for check in outcome["checks"])
+
+
+def test_the_image_has_a_backing_file(
+    run_module: RunModule, script: t.Any, args: dict[str, t.Any]
+) -> None:
+    script.expect(
+        ["qemu-img", "info", "--output=json", args["path"]],
+        stdout='{"format": "qcow2", "backing-filename": "/base"}',
+    )
+    outcome = run_module("image_audit", **args)
+    assert "format: it has the backing file /base" in outcome["msg"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"short", KEY + b"\n", KEY + b"\xc3\xa4", b"x" * 255], ids=repr
+)
+def test_keys_that_cannot_be_typed(
+    run_module: RunModule, args: dict[str, t.Any], content: bytes
+) -> None:
+    pathlib.Path(args["keys"]["boot"]).write_bytes(content)
+    assert "cannot be typed at GRUB" in run_module("image_audit", **args)["msg"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"path": "/nonexistent"}, "is not a file"),
+        ({"markers": ["short"]}, "shorter than 8 bytes"),
+        ({"expected": {"slots": {"a": 1}}}, "must have numbers"),
+        ({"dead_key_files": ["/nonexistent"]}, "cannot be read"),
+    ],
+)
+def test_bad_questions(
+    run_module: RunModule, args: dict[str, t.Any], change: dict[str, t.Any], says: str
+) -> None:
+    assert says in run_module("image_audit", **{**args, **change})["msg"]

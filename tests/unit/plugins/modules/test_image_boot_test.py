@@ -1,0 +1,219 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""image_boot_test as a module, with a console that is written down."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import typing as t
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _pexpect_console,
+    _serial_boot,
+    _virtual_machine,
+)
+
+RunModule = t.Callable[..., t.Any]
+EVENTS = [name for name, _pattern in _serial_boot.EVENTS]
+PLAYS = {
+    "login": ["prompt", "kernel", "login"],
+    "refused": ["prompt", "denied", "shell"],
+    "twice": ["prompt", "kernel", "second_prompt"],
+}
+
+
+class FakeConsole:
+    """Plays events for the machine that a command would start."""
+
+    play = "login"
+    probe: t.Union[int, BaseException, None] = 1
+    started: t.ClassVar[list[list[str]]] = []
+    ended = 0
+
+    def __init__(self, argv: list[str]) -> None:
+        self.events = list(PLAYS[self.play])
+        self.is_probe = not any("id=disk" in word for word in argv)
+        self.text = (
+            "KVM internal error. Suberror: 1\n" if self.is_probe else "the log of secret-key"
+        )
+        FakeConsole.started.append(argv)
+        files = [word.partition("file=")[2] for word in argv if "pflash" in word]
+        if not all(os.path.isfile(file) for file in files):
+            pytest.fail(f"no firmware in {files}")
+
+    def __enter__(self) -> FakeConsole:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        FakeConsole.ended += 1
+
+    def wait(self, _patterns: t.Sequence[str], _seconds: float) -> int | None:
+        if self.is_probe:
+            if isinstance(self.probe, BaseException):
+                raise self.probe
+            return self.probe
+        return EVENTS.index(self.events.pop(0)) if self.events else None
+
+    def type(self, text: str) -> None:
+        pass
+
+    def settle(self) -> None:
+        pass
+
+
+@pytest.fixture
+def args(
+    tmp_path: pathlib.Path, script: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, t.Any]:
+    for name, content in (("disk", b"x"), ("boot", b"secret-key"), ("code", b""), ("vars", b"")):
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.setattr(FakeConsole, "play", "login")
+    monkeypatch.setattr(FakeConsole, "probe", 1)
+    monkeypatch.setattr(FakeConsole, "started", [])
+    monkeypatch.setattr(FakeConsole, "ended", 0)
+    monkeypatch.setattr(_pexpect_console, "PexpectConsole", FakeConsole)
+    path = str(tmp_path / "disk")
+    script.expect(["qemu-img", "info", "--output=json", path], stdout='{"format": "qcow2"}')
+    return {
+        "path": path,
+        "cases": [{"name": "boot", "key_file": str(tmp_path / "boot")}],
+        "firmware": {"code": str(tmp_path / "code"), "variables": str(tmp_path / "vars")},
+        "accelerator": "tcg",
+    }
+
+
+def test_a_login(run_module: RunModule, args: dict[str, t.Any], tmp_path: pathlib.Path) -> None:
+    outcome = run_module("image_boot_test", log_dir=str(tmp_path), **args)
+    assert not outcome.failed
+    assert not outcome["changed"]
+    assert (outcome["accelerator"], outcome["accelerator_reason"]) == ("tcg", "asked for")
+    (case,) = outcome["cases"]
+    assert (case["verdict"], case["prompts"], case["second_prompts"]) == ("ok", 1, 0)
+    assert set(case["seconds"]) == {"prompt", "kernel", "login"}
+    assert FakeConsole.ended == len(FakeConsole.started) == 1
+    assert "secret-key" not in json.dumps(outcome.result)
+    assert (tmp_path / "boot.log").read_text() == "the log of <key>"
+
+
+def test_a_wrong_key(
+    run_module: RunModule, args: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeConsole, "play", "refused")
+    args["cases"] = [{"name": "wrong", "expect": "refused"}]
+    assert run_module("image_boot_test", **args)["cases"][0]["verdict"] == "ok"
+
+
+def test_a_second_prompt(
+    run_module: RunModule, args: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeConsole, "play", "twice")
+    outcome = run_module("image_boot_test", **args)
+    assert outcome.failed
+    assert "boot: the initramfs asks for the passphrase again" in outcome["msg"]
+    assert "The console ends with: the log of <key>" in outcome["msg"]
+    assert outcome["cases"][0]["second_prompts"] == 1
+    assert FakeConsole.ended == 1
+
+
+def test_processors_are_shared(
+    run_module: RunModule, args: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(4)), raising=False)
+    key = args["cases"][0]["key_file"]
+    args["cases"] = [{"name": str(n), "key_file": key} for n in range(3)]
+    outcome = run_module("image_boot_test", parallel=2, **args)
+    assert [case["name"] for case in outcome["cases"]] == ["0", "1", "2"]
+    assert all(argv[argv.index("-smp") + 1] == "2" for argv in FakeConsole.started)
+
+
+@pytest.mark.parametrize(
+    ("probe", "accelerator", "reason"),
+    [
+        (1, "kvm", "starts under KVM"),
+        (0, "tcg", "KVM internal error. Suberror: 1"),
+        (None, "tcg", "said nothing under KVM"),
+        (EOFError(), "tcg", "does not run under KVM"),
+    ],
+)
+def test_auto(
+    run_module: RunModule,
+    args: dict[str, t.Any],
+    monkeypatch: pytest.MonkeyPatch,
+    probe: int | BaseException | None,
+    accelerator: str,
+    reason: str,
+) -> None:
+    opened = os.open
+    monkeypatch.setattr(
+        os,
+        "open",
+        lambda path, *a, **k: opened("/dev/null" if path == "/dev/kvm" else path, *a, **k),
+    )
+    monkeypatch.setattr(FakeConsole, "probe", probe)
+    outcome = run_module("image_boot_test", **{**args, "accelerator": "auto"})
+    assert outcome["accelerator"] == accelerator
+    assert reason in outcome["accelerator_reason"]
+    assert FakeConsole.ended == len(FakeConsole.started) == 2
+
+
+def test_no_kvm(
+    run_module: RunModule, args: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+    monkeypatch.setattr(
+        os,
+        "open",
+        lambda path, *a, **k: opened("/nonexistent" if path == "/dev/kvm" else path, *a, **k),
+    )
+    outcome = run_module("image_boot_test", **{**args, "accelerator": "auto"})
+    assert outcome["accelerator_reason"] == "/dev/kvm cannot be opened (No such file or directory)"
+    assert len(FakeConsole.started) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"path": "/nonexistent"}, "is not a file"),
+        ({"log_dir": "/nonexistent"}, "is not a directory"),
+        ({"cases": [{"name": "a/b", "expect": "refused"}]}, "without a slash"),
+        ({"cases": [{"name": "a", "expect": "refused"}] * 2}, "names of their own"),
+        ({"cases": [{"name": "a"}]}, "needs a key_file"),
+        ({"cases": [{"name": "a", "key_file": "/nonexistent"}]}, "cannot be read"),
+    ],
+)
+def test_bad_questions(
+    run_module: RunModule,
+    args: dict[str, t.Any],
+    script: t.Any,
+    change: dict[str, t.Any],
+    says: str,
+) -> None:
+    script.expected.clear()
+    assert says in run_module("image_boot_test", **{**args, **change})["msg"]
+
+
+def test_a_key_with_a_newline(
+    run_module: RunModule, args: dict[str, t.Any], script: t.Any, tmp_path: pathlib.Path
+) -> None:
+    script.expected.clear()
+    (tmp_path / "boot").write_bytes(b"secret-key\n")
+    assert "cannot be typed at GRUB" in run_module("image_boot_test", **args)["msg"]
+
+
+def test_no_pexpect(
+    run_module: RunModule,
+    args: dict[str, t.Any],
+    script: t.Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script.expected.clear()
+    monkeypatch.setattr(_pexpect_console, "HAS_PEXPECT", False)
+    assert "pexpect" in run_module("image_boot_test", **args)["msg"]
+
+
+def test_interfaces_are_the_documented_ones() -> None:
+    assert sorted(_virtual_machine.DISKS) == ["nvme", "sata", "virtio-blk", "virtio-scsi"]

@@ -118,11 +118,15 @@ def sanity(session: nox.Session) -> None:
     for version in ("24_2", "25_0", "25_1", "25_2", "26_0"):
         (scripts / f"get_pip_{version}.py").write_text("import ensurepip\nensurepip.bootstrap()\n")
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    env = {"HOME": str(home)}
     with copied_tree() as tree, session.chdir(tree / COLLECTION):
+        # Each release of ansible-core has its own set.
+        listed = session.run("ansible-test", "sanity", "--list-tests", env=env, silent=True)
+        tests = [name for name in SANITY if name in str(listed).split()]
         session.run(
             *("ansible-test", "sanity", "--color", "no", "--python", python),
-            *(f"--test={name}" for name in SANITY),
-            env={"HOME": str(home)},
+            *(f"--test={name}" for name in tests),
+            env=env,
         )
 
 

@@ -17,6 +17,8 @@ description:
   - The idea is that of P(community.general.chroot#connection).
 author: The sealedroot.image authors (@sealedroot)
 notes:
+  - Nothing that a command starts outlives it, so C(async) tasks do not work.
+  - Set the address of a remote builder, C(ansible_host), for the image too. The user there must be root.
   - Privilege escalation is not supported, and not needed, since commands run as root of the image.
   - The image needs no Python. Set C(ansible_python_interpreter) to V(/run/sealedroot/python3) to use the one
     that M(sealedroot.image.image_runtime) prepared; raw tasks need none.
@@ -25,17 +27,17 @@ notes:
 options:
   root:
     description: The root directory of the image, on the builder.
-    type: path
+    type: str
     vars:
       - name: image_root
   run_dir:
     description: The directory on the builder, on a tmpfs, that is C(/run) in the image.
-    type: path
+    type: str
     vars:
       - name: image_run
   device:
     description: The block device of the root file system, the only one that the image sees.
-    type: path
+    type: str
     vars:
       - name: image_device
   root_uuid:
@@ -55,6 +57,115 @@ options:
     default: true
     vars:
       - name: ansible_chroot_pipelining
+  host:
+    description: The address of the builder. This and the options below are handed on to the plugin in O(via).
+    type: str
+    vars:
+      - name: ansible_host
+      - name: ansible_ssh_host
+  port:
+    description: The port to connect to.
+    type: int
+    vars:
+      - name: ansible_port
+      - name: ansible_ssh_port
+  remote_user:
+    description: The user to log in as.
+    type: str
+    vars:
+      - name: ansible_user
+      - name: ansible_ssh_user
+  password:
+    description: The password of O(remote_user).
+    type: str
+    vars:
+      - name: ansible_password
+      - name: ansible_ssh_pass
+      - name: ansible_ssh_password
+  password_mechanism:
+    description: How C(ssh) is given the password.
+    type: str
+    vars:
+      - name: ansible_ssh_password_mechanism
+  sshpass_prompt:
+    description: The prompt that asks for the password.
+    type: str
+    vars:
+      - name: ansible_sshpass_prompt
+  private_key_file:
+    description: The file of the private key.
+    type: str
+    vars:
+      - name: ansible_private_key_file
+      - name: ansible_ssh_private_key_file
+  private_key:
+    description: The private key itself.
+    type: str
+    vars:
+      - name: ansible_private_key
+      - name: ansible_ssh_private_key
+  private_key_passphrase:
+    description: The passphrase of O(private_key).
+    type: str
+    vars:
+      - name: ansible_private_key_passphrase
+      - name: ansible_ssh_private_key_passphrase
+  pkcs11_provider:
+    description: The PKCS 11 provider of a smart card.
+    type: str
+    vars:
+      - name: ansible_ssh_pkcs11_provider
+  host_key_checking:
+    description: Whether the builder's host key is checked.
+    type: bool
+    vars:
+      - name: ansible_host_key_checking
+      - name: ansible_ssh_host_key_checking
+  ssh_executable:
+    description: The C(ssh) program.
+    type: str
+    vars:
+      - name: ansible_ssh_executable
+  ssh_args:
+    description: Arguments of C(ssh).
+    type: str
+    vars:
+      - name: ansible_ssh_args
+  ssh_common_args:
+    description: More arguments of C(ssh).
+    type: str
+    vars:
+      - name: ansible_ssh_common_args
+  ssh_extra_args:
+    description: Still more arguments of C(ssh).
+    type: str
+    vars:
+      - name: ansible_ssh_extra_args
+  reconnection_retries:
+    description: How often to try to connect.
+    type: int
+    vars:
+      - name: ansible_ssh_retries
+  timeout:
+    description: Seconds to wait for the connection.
+    type: int
+    vars:
+      - name: ansible_ssh_timeout
+  control_path:
+    description: The socket that connections share.
+    type: str
+    vars:
+      - name: ansible_control_path
+  control_path_dir:
+    description: The directory of O(control_path).
+    type: str
+    vars:
+      - name: ansible_control_path_dir
+  verbosity:
+    description: How much C(ssh) says.
+    type: int
+    vars:
+      - name: ansible_ssh_verbosity
 """
 
 import typing as t
@@ -82,6 +193,14 @@ class Connection(ConnectionBase):
         super().__init__(*args, **kwargs)
         self._builder: t.Any = None
         self._sandbox = Sandbox("", "")
+        self._handed_on: t.Dict[str, t.Any] = {}
+
+    def set_options(
+        self, task_keys: t.Any = None, var_options: t.Any = None, direct: t.Any = None
+    ) -> None:
+        """Keep what the connection to the builder takes its own options from."""
+        super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)
+        self._handed_on = {"task_keys": task_keys, "var_options": var_options}
 
     def _connect(self) -> Connection:
         """Check the options and connect to the builder."""
@@ -100,7 +219,11 @@ class Connection(ConnectionBase):
         self._builder = connection_loader.get(via, self._play_context)
         if self._builder is None:
             raise AnsibleConnectionFailure(f"there is no connection plugin '{via}'")
-        self._builder.set_options()
+        if self._builder.has_option("host") and not self.get_option("host"):
+            raise AnsibleConnectionFailure(
+                f"'{via}' needs the address of the builder: set ansible_host for the image too"
+            )
+        self._builder.set_options(**self._handed_on)
         self._builder._connect()
         self._connected = True
         return self
@@ -115,7 +238,7 @@ class Connection(ConnectionBase):
             shell_command(self._sandbox, cmd), in_data=in_data or b"", sudoable=False
         )
         status, stdout, stderr = result
-        if status == 127 and b"bwrap: not found" in stderr:
+        if status == 127 and stderr.rstrip().endswith(b"bwrap: not found"):
             raise AnsibleConnectionFailure(
                 "bwrap is not installed on the builder: install bubblewrap"
             )

@@ -11,16 +11,18 @@
 from __future__ import annotations
 
 import dataclasses
+import posixpath
 import shlex
 import typing as t
 
 # What package managers and account tools need. Everything else is dropped: an image's script must not
-# mount, load modules, make device nodes, set the clock, trace or reboot (capabilities(7)).
+# mount, load modules, make device nodes, set the clock, trace or reboot (capabilities(7)). Not
+# CAP_DAC_READ_SEARCH: CAP_DAC_OVERRIDE reads as much, and open_by_handle_at(2) would with it open every file
+# of a mounted file system, the build's keys on the tmpfs of /run among them.
 CAPABILITIES = (
     "CAP_AUDIT_WRITE",
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
     "CAP_FOWNER",
     "CAP_FSETID",
     "CAP_KILL",
@@ -58,7 +60,7 @@ class Sandbox:
         for name, path in (("root", self.root), ("run_dir", self.run_dir)):
             if not path:
                 return f"the option {name} is not set (variable image_{name.replace('_dir', '')})"
-            if not path.startswith("/") or path == "/":
+            if not path.startswith("/") or not posixpath.normpath(path).strip("/"):
                 return f"the option {name} is '{path}': it must be an absolute path, and not /"
         return ""
 
@@ -74,6 +76,8 @@ def bwrap_argv(sandbox: Sandbox, command: str) -> t.List[str]:
     argv += ["--hostname", "localhost", "--bind", sandbox.root, "/", "--dev", "/dev"]
     # An empty /sys and no kernel command line: they are the builder's.
     argv += ["--proc", "/proc", "--ro-bind", "/dev/null", "/proc/cmdline", "--tmpfs", "/sys"]
+    # bwrap leaves /proc/sys writable for root, and with it the builder's kernel.core_pattern.
+    argv += ["--remount-ro", "/proc"]
     argv += ["--bind", sandbox.run_dir, "/run", "--tmpfs", "/tmp", "--chmod", "1777", "/tmp"]
     if sandbox.device:
         # Under the name that it was mounted by, which grub-probe looks for; grub-mkconfig takes root=UUID=
@@ -91,8 +95,11 @@ def bwrap_argv(sandbox: Sandbox, command: str) -> t.List[str]:
 
 
 def shell_command(sandbox: Sandbox, command: str) -> str:
-    """Return bwrap_argv as one line for the builder's shell."""
-    return " ".join(shlex.quote(word) for word in bwrap_argv(sandbox, command))
+    """Return bwrap_argv as one line for the builder's shell.
+
+    The shell gives way to bwrap, whose --die-with-parent is then about who started the shell.
+    """
+    return " ".join(shlex.quote(word) for word in ("exec", *bwrap_argv(sandbox, command)))
 
 
 __all__ = ("CAPABILITIES", "ENVIRONMENT", "Sandbox", "bwrap_argv", "shell_command")

@@ -66,13 +66,23 @@ def kernel_disk(image: Image, folder: pathlib.Path) -> pathlib.Path:
     subprocess.run(["tar", "-C", root, "-xpf", image.tar], check=True)
     # In the source's own root, with its own apt, whatever distribution this machine is.
     command = (
-        "apt-get -qq update && cd /mnt && apt-get -qq -o APT::Sandbox::User=root download"
+        "apt-get -qq -o APT::Sandbox::User=root update && cd /mnt &&"
+        " apt-get -qq -o APT::Sandbox::User=root download"
         " $(dpkg-query -W -f '${Package}\n' 'linux-image-[0-9]*')"
     )
     subprocess.run(
         [
             *("bwrap", "--bind", root, "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run"),
-            *("--tmpfs", "/tmp", "--ro-bind", "/etc/resolv.conf", "/etc/resolv.conf"),
+            *(
+                "--tmpfs",
+                "/tmp",
+                "--chmod",
+                "1777",
+                "/tmp",
+                "--ro-bind",
+                "/etc/resolv.conf",
+                "/etc/resolv.conf",
+            ),
             *("--ro-bind", "/etc/hosts", "/etc/hosts", "--bind", packages, "/mnt"),
             *("sh", "-c", command),
         ],

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible import constants as C
 from ansible.errors import AnsibleConnectionFailure
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.loader import connection_loader
@@ -41,7 +42,7 @@ def test_status_and_output_pass_through(connect):
     connection = connect((3, b"out", b"err"))
     assert connection.exec_command("false", in_data=b"data") == (3, b"out", b"err")
     ((command, data),) = connection._builder.calls
-    assert command.startswith("bwrap ")
+    assert command.startswith("exec bwrap ")
     assert data == b"data"
 
 
@@ -52,8 +53,17 @@ def test_without_a_root_the_variable_is_named():
         connection.exec_command("true")
 
 
-def test_a_missing_bwrap_is_a_connection_failure(connect):
-    connection = connect((127, b"", b"/bin/sh: 1: bwrap: not found"))
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"/bin/sh: 1: exec: bwrap: not found",
+        b"/bin/sh: line 1: exec: bwrap: not found",
+        b"sh: exec: line 0: bwrap: not found",
+    ],
+    ids=["dash", "bash", "busybox"],
+)
+def test_a_missing_bwrap_is_a_connection_failure(connect, said):
+    connection = connect((127, b"", said))
     with pytest.raises(AnsibleConnectionFailure, match="install bubblewrap"):
         connection.exec_command("true")
 
@@ -101,3 +111,107 @@ def test_close_closes_the_builder(connect):
     connection = connect()
     connection.close()
     assert connection._builder.calls == ["closed"]
+
+
+class Recorder:
+    """An inner connection that records the options it was given."""
+
+    def __init__(self, *options):
+        self.options = options
+        self.given = []
+
+    def has_option(self, name):
+        return name in self.options
+
+    def set_options(self, **given):
+        self.given.append(given)
+
+    def _connect(self):
+        pass
+
+
+IMAGE = {"image_root": "/w/root", "image_run": "/w/run"}
+
+
+@pytest.fixture
+def via(monkeypatch):
+    def make(inner, variables, task_keys=None):
+        connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
+        connection.set_options(task_keys=task_keys, var_options={**IMAGE, **variables})
+        monkeypatch.setattr(chroot.connection_loader, "get", lambda *_args: inner)
+        return connection
+
+    return make
+
+
+def test_options_are_handed_on_to_the_builders_connection(via):
+    inner = Recorder("host")
+    variables = {"ansible_host": "192.0.2.7", "ansible_port": 2222}
+    via(inner, variables, {"remote_user": "root"})._connect()
+    (given,) = inner.given
+    assert given == {
+        "task_keys": {"remote_user": "root"},
+        "var_options": {**IMAGE, **variables},
+    }
+
+
+def test_the_real_ssh_plugin_gets_its_options():
+    variables = {
+        **IMAGE,
+        "image_builder_connection": "ansible.builtin.ssh",
+        "ansible_host": "192.0.2.7",
+        "ansible_port": 2222,
+        "ansible_user": "root",
+        "ansible_ssh_common_args": "-o ProxyJump=jump",
+        "ansible_ssh_private_key_file": "/keys/id",
+    }
+    connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
+    connection.set_options(task_keys={}, var_options=variables)
+    connection._connect()
+    wanted = {
+        "host": "192.0.2.7",
+        "port": 2222,
+        "remote_user": "root",
+        "ssh_common_args": "-o ProxyJump=jump",
+        "private_key_file": "/keys/id",
+    }
+    assert {name: connection._builder.get_option(name) for name in wanted} == wanted
+
+
+def test_variables_of_the_builders_connection_are_declared():
+    """Core hands a connection only those variables that its documentation names."""
+
+    def variables(name):
+        plugin = connection_loader.get(name, PlayContext())
+        return set(C.config.get_plugin_vars("connection", plugin._load_name))
+
+    ours, needed = variables("sealedroot.image.chroot"), variables("ansible.builtin.ssh")
+    assert {"ansible_host", "ansible_user", "ansible_ssh_args"} <= needed
+    # The image's name is no address. Files pass through commands, so sftp and scp are not used.
+    unused = {"inventory_hostname", "ansible_pipelining", "ansible_ssh_pipelining"}
+    unused |= {name for name in needed if "sftp" in name or "scp" in name}
+    unused |= {name for name in needed if name.startswith("delegated_vars")}
+    unused |= {"ansible_ssh_transfer_method", "ansible_ssh_use_tty"}
+    assert needed - unused <= ours
+
+
+def test_a_builder_without_an_address_is_named(via):
+    """The inner plugin would take the image's own name for one."""
+    inner = Recorder("host")
+    with pytest.raises(AnsibleConnectionFailure, match="ansible_host"):
+        via(inner, {"image_builder_connection": "ansible.builtin.ssh"})._connect()
+    assert not inner.given
+
+
+def test_an_empty_root_is_not_the_controllers_directory():
+    connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
+    connection.set_options(var_options={"image_root": "", "image_run": "/w/run"})
+    with pytest.raises(AnsibleConnectionFailure, match="image_root"):
+        connection._connect()
+
+
+def test_paths_are_the_builders_and_not_expanded_on_the_controller():
+    connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
+    connection.set_options(var_options={"image_root": "~/root", "image_run": "/w/run"})
+    with pytest.raises(AnsibleConnectionFailure, match="'~/root': it must be an absolute path"):
+        connection._connect()

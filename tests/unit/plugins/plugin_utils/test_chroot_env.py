@@ -22,7 +22,8 @@ def pairs(argv, option):
 def test_the_command_is_the_last_word_and_untouched():
     command = 'echo "it\'s" $HOME; exit 3'
     assert bwrap_argv(SANDBOX, command)[-3:] == ["/bin/sh", "-c", command]
-    assert shlex.split(shell_command(SANDBOX, command)) == bwrap_argv(SANDBOX, command)
+    line = shlex.split(shell_command(SANDBOX, command))
+    assert line == ["exec", *bwrap_argv(SANDBOX, command)]
 
 
 def test_nothing_of_the_builder_is_shown():
@@ -41,8 +42,18 @@ def test_only_listed_capabilities_stay():
     assert pairs(argv, "--cap-drop") == ["ALL"]
     kept = set(pairs(argv, "--cap-add"))
     dangerous = {"CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_MKNOD", "CAP_SYS_RAWIO", "CAP_SYS_PTRACE"}
+    # It opens any file of a mounted file system by its handle: the keys are on the one of /run.
+    dangerous.add("CAP_DAC_READ_SEARCH")
     assert kept
     assert not kept & dangerous
+
+
+def test_proc_is_read_only_once_everything_is_mounted_on_it():
+    argv = bwrap_argv(SANDBOX, "true")
+    at = argv.index("--remount-ro")
+    assert argv[at + 1] == "/proc"
+    assert at > argv.index("--proc")
+    assert at > argv.index("/proc/cmdline")
 
 
 def test_the_root_device_is_found_by_uuid():
@@ -60,6 +71,9 @@ def test_the_root_device_is_found_by_uuid():
         (Sandbox("/w", ""), "image_run"),
         (Sandbox("relative", "/r"), "absolute"),
         (Sandbox("/", "/r"), "not /"),
+        (Sandbox("//", "/r"), "not /"),
+        (Sandbox("/w/..", "/r"), "not /"),
+        (Sandbox("/w", "/."), "not /"),
     ],
 )
 def test_bad_options_are_named(sandbox, words):

@@ -26,6 +26,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 # Never needed by a module, and most of the size.
 LEFT_OUT = (
     *("*.opt-1.pyc", "*.opt-2.pyc", "__phello__", "config-*", "curses", "dbm", "dist-packages"),
+    # What the builder's owner wants in each of its Pythons.
+    *("sitecustomize.py", "usercustomize.py"),
     *(
         "distutils",
         "ensurepip",
@@ -38,6 +40,16 @@ LEFT_OUT = (
     ),
     *("tests", "tkinter", "turtledemo", "unittest", "wsgiref", "xmlrpc"),
 )
+# Read at each start. A program of the image, its own Python above all, must not inherit the wrapper's
+# environment, and what starts this Python again must do so through the wrapper.
+CUSTOMIZATION = """\
+import os
+import sys
+
+for name in ("PYTHONHOME", "PYTHONDONTWRITEBYTECODE"):
+    os.environ.pop(name, None)
+sys.executable = {program!r}
+"""
 # Extension modules that would bring libraries along and that no module needs.
 EXTENSIONS_LEFT_OUT = (
     *("_codecs_", "_ctypes_test", "_curses", "_dbm", "_gdbm", "_sqlite3", "_test", "_tkinter"),
@@ -85,7 +97,7 @@ def find(runner: Runner) -> Interpreter:
 def _needs_more(extension: str) -> bool:
     """Say whether an extension names a library beyond those of every C program."""
     with open(extension, "rb") as file:
-        names = set(re.findall(rb"\0(lib[\w+.-]+\.so[.\d]*)\0", file.read()))
+        names = set(re.findall(rb"\0(lib[\w+.-]+\.so[.\d]*)(?=\0)", file.read()))
     return bool(names - _EVERYWHERE - {name for name in names if name.startswith(b"libpython")})
 
 
@@ -95,23 +107,28 @@ def wrapper(interpreter: Interpreter, home: str) -> str:
     return (
         "#!/bin/sh\n"
         f"PYTHONHOME={home} PYTHONDONTWRITEBYTECODE=1 exec {home}/libs/{loader}"
-        f' --library-path {home}/libs {home}/bin/python3 "$@"\n'
+        f' --library-path {home}/libs {home}/bin/python3 -s "$@"\n'
     )
 
 
-def install(interpreter: Interpreter, directory: str) -> None:
-    """Copy the interpreter into *directory*, which must not exist."""
+def install(interpreter: Interpreter, directory: str, program: str) -> None:
+    """Copy the interpreter into *directory*, which must not exist; *program* will start it."""
+    # "lib", or "lib64" where the interpreter was built to look there.
+    lib, version = interpreter.stdlib.rstrip("/").split("/")[-2:]
     partial = f"{directory}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    os.makedirs(os.path.join(partial, "bin"))
-    os.makedirs(os.path.join(partial, "libs"))
+    for folder in (partial, *(os.path.join(partial, name) for name in ("bin", "libs", lib))):
+        os.mkdir(folder)
+        os.chmod(folder, 0o755)  # noqa: S103 - a program of the image may run as another user
     shutil.copy2(interpreter.program, os.path.join(partial, "bin", "python3"))
     for library in (*interpreter.libraries, interpreter.loader):
         shutil.copy(library, os.path.join(partial, "libs"))
-    target = os.path.join(partial, "lib", os.path.basename(interpreter.stdlib))
+    target = os.path.join(partial, lib, version)
     left_out = shutil.ignore_patterns(*LEFT_OUT, *(f"{name}*.so" for name in EXTENSIONS_LEFT_OUT))
     # The times stay: a compiled module is valid for the time of its source only.
-    shutil.copytree(interpreter.stdlib, target, ignore=left_out)
+    shutil.copytree(interpreter.stdlib, target, ignore=left_out, ignore_dangling_symlinks=True)
+    with open(os.path.join(target, "sitecustomize.py"), "w", encoding="ascii") as file:
+        file.write(CUSTOMIZATION.format(program=program))
     os.rename(partial, directory)
 
 

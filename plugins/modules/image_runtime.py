@@ -43,6 +43,7 @@ python:
 """
 
 import os
+import shutil
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -69,7 +70,9 @@ def read(path: str) -> t.Optional[bytes]:
 
 
 def write(path: str, data: bytes, mode: int) -> None:
-    """Write a file with its mode from the first moment."""
+    """Write a new file, in place of whatever is there, with its mode from the first moment."""
+    if os.path.lexists(path):
+        os.unlink(path)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     with os.fdopen(handle, "wb") as file:
         os.fchmod(file.fileno(), mode)
@@ -84,19 +87,21 @@ def ensure(
     directory = os.path.join(params["path"], "sealedroot")
     key = read(params["key_file"]) or b""
     boot_key, python = os.path.join(directory, "boot.key"), os.path.join(directory, "python")
-    have_key, have_python = read(boot_key) == key, os.path.isdir(python)
+    program = os.path.join(directory, "python3")
+    # The program is written last.
+    have_key, have_python = read(boot_key) == key, os.path.isdir(python) and os.path.isfile(program)
     if not check_mode:
         # tmp: for tasks that transfer files, see the connection.
         os.makedirs(os.path.join(directory, "tmp"), mode=0o700, exist_ok=True)
+        os.chmod(directory, 0o755)  # noqa: S103 - users of the image pass through it
         if not have_key:
-            if os.path.lexists(boot_key):
-                os.unlink(boot_key)
             write(boot_key, key, 0o400)
         if not have_python:
             interpreter = _python_runtime.find(runner)
-            _python_runtime.install(interpreter, python)
+            shutil.rmtree(python, ignore_errors=True)
+            _python_runtime.install(interpreter, python, f"{IN_IMAGE}/python3")
             script = _python_runtime.wrapper(interpreter, f"{IN_IMAGE}/python")
-            write(os.path.join(directory, "python3"), script.encode("ascii"), 0o755)
+            write(program, script.encode("ascii"), 0o755)
     return {
         "changed": not (have_key and have_python),
         "python": f"{IN_IMAGE}/python3",

@@ -45,6 +45,9 @@ ENVIRONMENT = {
     "USER": "root",
 }
 
+# The descriptor of an empty file; /dev/null itself cannot be read where no device works.
+EMPTY = "9"
+
 
 @dataclasses.dataclass(frozen=True)
 class Sandbox:
@@ -75,7 +78,7 @@ def bwrap_argv(sandbox: Sandbox, command: str) -> t.List[str]:
     argv = ["bwrap", "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
     argv += ["--hostname", "localhost", "--bind", sandbox.root, "/", "--dev", "/dev"]
     # An empty /sys and no kernel command line: they are the builder's.
-    argv += ["--proc", "/proc", "--ro-bind", "/dev/null", "/proc/cmdline", "--tmpfs", "/sys"]
+    argv += ["--proc", "/proc", "--ro-bind-data", EMPTY, "/proc/cmdline", "--tmpfs", "/sys"]
     # bwrap leaves /proc/sys writable for root, and with it the builder's kernel.core_pattern.
     argv += ["--remount-ro", "/proc"]
     argv += ["--bind", sandbox.run_dir, "/run", "--tmpfs", "/tmp", "--chmod", "1777", "/tmp"]
@@ -99,7 +102,8 @@ def shell_command(sandbox: Sandbox, command: str) -> str:
 
     The shell gives way to bwrap, whose --die-with-parent is then about who started the shell.
     """
-    return " ".join(shlex.quote(word) for word in ("exec", *bwrap_argv(sandbox, command)))
+    words = ("exec", *bwrap_argv(sandbox, command))
+    return f"{' '.join(shlex.quote(word) for word in words)} {EMPTY}</dev/null"
 
 
-__all__ = ("CAPABILITIES", "ENVIRONMENT", "Sandbox", "bwrap_argv", "shell_command")
+__all__ = ("CAPABILITIES", "EMPTY", "ENVIRONMENT", "Sandbox", "bwrap_argv", "shell_command")

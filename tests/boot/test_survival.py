@@ -107,7 +107,7 @@ class Guest:
         self.console = pexpect.spawn(
             "qemu-system-x86_64",
             [
-                *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"),
+                *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "Nehalem", "-smp", "2"),
                 *("-m", "1536", "-display", "none", "-serial", "stdio", "-monitor", "none"),
                 *("-nic", "none", "-drive"),
                 f"if=pflash,format=raw,readonly=on,file={FIRMWARE / 'OVMF_CODE_4M.fd'}",

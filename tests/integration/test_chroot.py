@@ -1,38 +1,31 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The connection for real: a small root of busybox, commands through bwrap."""
+"""The connection for real: a small root, commands through bwrap."""
 
 from __future__ import annotations
 
 import os
 import pathlib
-import shutil
+import stat
 import subprocess
+import sys
+import time
 
 import pytest
+import small_root
 from ansible.errors import AnsibleConnectionFailure
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.loader import connection_loader
+from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env import (
+    Sandbox,
+    shell_command,
+)
 
 
 @pytest.fixture
 def root(tmp_path: pathlib.Path) -> pathlib.Path:
-    """A root with a shell and a few tools of this machine, and nothing else."""
-    root = tmp_path / "root"
-    for folder in ("bin", "etc", "root", "run", "proc", "dev", "sys", "tmp"):
-        (root / folder).mkdir(parents=True)
-    for tool in ("sh", "cat", "id", "dd", "ls", "mknod", "readlink", "env", "mount", "tr"):
-        program = pathlib.Path(shutil.which(tool) or "").resolve()
-        shutil.copy(program, root / "bin" / tool)
-        listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
-        for word in listed.split():
-            if word.startswith("/"):
-                target = root / word.lstrip("/")
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if not target.exists():
-                    shutil.copy(pathlib.Path(word).resolve(), target)
-    return root
+    return small_root.make(tmp_path / "root")
 
 
 @pytest.fixture
@@ -63,6 +56,11 @@ def test_processes_and_command_line_of_the_builder_are_hidden(connection) -> Non
     pids = [word for word in stdout.split() if word.isdigit()]
     assert len(pids) <= 5
     assert pathlib.Path("/proc/cmdline").read_text().strip() not in stdout
+
+
+def test_the_command_line_is_there_but_empty(connection) -> None:
+    """Scripts of packages read it, and complain or stop when they cannot."""
+    assert run(connection, "cat /proc/cmdline") == (0, "", "")
 
 
 def test_links_resolve_in_the_image(connection, root: pathlib.Path, tmp_path: pathlib.Path) -> None:
@@ -96,3 +94,118 @@ def test_run_lasts_and_tmp_does_not(connection, tmp_path: pathlib.Path) -> None:
 def test_nothing_stays_mounted(connection, root: pathlib.Path) -> None:
     assert run(connection, "id")[0] == 0
     assert str(root) not in pathlib.Path("/proc/self/mountinfo").read_text()
+
+
+def test_settings_of_the_builders_kernel_cannot_be_changed(connection) -> None:
+    """kernel.core_pattern names a program that the builder's kernel starts. Only asked, never written."""
+    settings = ("kernel/core_pattern", "kernel/sysrq", "vm/drop_caches", "net/ipv4/ip_forward")
+    paths = [f"/proc/sys/{name}" for name in settings]
+    there = [path for path in (*paths, "/proc/sysrq-trigger") if os.access(path, os.W_OK)]
+    assert "/proc/sys/kernel/core_pattern" in there  # or the test shows nothing
+    command = f"for path in {' '.join(there)}; do [ ! -w $path ] || echo $path; done"
+    assert run(connection, command) == (0, "", "")
+
+
+def test_standard_streams_can_be_opened_by_name(connection) -> None:
+    """Many a script writes to /dev/stderr, which is a link into /proc."""
+    command = "echo a | cat >/proc/self/fd/1; echo b >/dev/stderr"
+    assert run(connection, command) == (0, "a\n", "b\n")
+
+
+def test_no_setuid_program_and_no_device_of_the_image_works(connection, root: pathlib.Path) -> None:
+    os.mknod(root / "etc" / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    status, _, stderr = run(connection, "cat /etc/null")
+    assert status != 0
+    assert "Permission denied" in stderr
+    _, stdout, _ = run(connection, "cat /proc/self/status")
+    assert "NoNewPrivs:\t1" in stdout
+
+
+def test_the_image_sees_its_own_device_only(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    device = tmp_path / "mapper" / "sealedroot-x"
+    device.parent.mkdir()
+    os.mknod(device, stat.S_IFBLK | 0o600, os.makedev(7, 250))
+    (tmp_path / "run").mkdir()
+    connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
+    variables = {
+        "image_root": str(root),
+        "image_run": str(tmp_path / "run"),
+        "image_device": str(device),
+        "image_root_uuid": "abcd",
+    }
+    connection.set_options(var_options=variables)
+    status, stdout, stderr = run(
+        connection,
+        f"[ -b {device} ] && readlink /dev/disk/by-uuid/abcd; ls {device.parent}; ls /dev",
+    )
+    assert (status, stderr) == (0, "")
+    link, name, *others = stdout.split()
+    assert (link, name) == (str(device), device.name)
+    assert not {"kvm", "loop0", "mapper", "fuse", "vda", "sda", "mem"} & set(others)
+
+
+def test_host_name_is_not_the_builders(connection) -> None:
+    _, stdout, _ = run(connection, "cat /proc/sys/kernel/hostname")
+    assert stdout == "localhost\n"
+
+
+def test_nothing_that_a_command_starts_outlives_it(connection) -> None:
+    marker = f"60.{os.getpid()}"
+    begun = time.monotonic()
+    assert run(connection, f"sleep {marker} & echo done")[1] == "done\n"
+    assert time.monotonic() - begun < 5
+    assert not small_root.left_running(f"sleep {marker}")
+
+
+def test_a_killed_task_takes_its_command_along(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Started as the local connection does it, from a process that then dies without a word."""
+    (tmp_path / "run").mkdir()
+    marker = f"61.{os.getpid()}"
+    line = shell_command(Sandbox(str(root), str(tmp_path / "run")), f"sleep {marker}; true")
+    start = "import subprocess, sys; subprocess.Popen(sys.argv[1], shell=True, stdin=-1).wait()"
+    task = subprocess.Popen([sys.executable, "-c", start, line])
+    try:
+        wait_until(lambda: f"sleep {marker} " in small_root.left_running(f"sleep {marker}"))
+    finally:
+        task.kill()
+        task.wait()
+    wait_until(lambda: not small_root.left_running(f"sleep {marker}"))
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen within 10 seconds"
+        time.sleep(0.05)
+
+
+def test_exit_status_and_quoting_pass(connection) -> None:
+    assert run(connection, "echo \"it's\" '$HOME' $HOME; exit 7") == (7, "it's $HOME /root\n", "")
+
+
+def test_standard_input_passes_as_it_is(connection) -> None:
+    data = bytes(range(256)) * 5000
+    status, stdout, _ = connection.exec_command("cat", in_data=data)
+    assert (status, stdout) == (0, data)
+
+
+def test_a_file_larger_than_a_piece_passes(connection, tmp_path: pathlib.Path, monkeypatch) -> None:
+    from ansible_collections.sealedroot.image.plugins.connection import chroot
+
+    monkeypatch.setattr(chroot, "CHUNK", 1 << 20)
+    for size in ((2 << 20) - 1, 2 << 20, (2 << 20) + 1):
+        data = os.urandom(size)
+        (tmp_path / "there").write_bytes(data)
+        connection.put_file(str(tmp_path / "there"), "/etc/file")
+        connection.fetch_file("/etc/file", str(tmp_path / "back"))
+        assert (tmp_path / "back").read_bytes() == data
+
+
+def test_a_root_without_a_shell_is_said(tmp_path: pathlib.Path) -> None:
+    for name in ("root", "run"):
+        (tmp_path / name).mkdir()
+    connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
+    paths = {"image_root": str(tmp_path / "root"), "image_run": str(tmp_path / "run")}
+    connection.set_options(var_options=paths)
+    with pytest.raises(AnsibleConnectionFailure, match="no command can run in"):
+        connection.exec_command("true")

@@ -23,7 +23,7 @@ def test_the_command_is_the_last_word_and_untouched():
     command = 'echo "it\'s" $HOME; exit 3'
     assert bwrap_argv(SANDBOX, command)[-3:] == ["/bin/sh", "-c", command]
     line = shlex.split(shell_command(SANDBOX, command))
-    assert line == ["exec", *bwrap_argv(SANDBOX, command)]
+    assert line == ["exec", *bwrap_argv(SANDBOX, command), "9</dev/null"]
 
 
 def test_nothing_of_the_builder_is_shown():
@@ -34,7 +34,9 @@ def test_nothing_of_the_builder_is_shown():
     binds = [(argv[i + 1], argv[i + 2]) for i, w in enumerate(argv) if w == "--bind"]
     assert binds == [("/w/root", "/"), ("/w/run", "/run")]
     assert "--dev-bind" not in argv
-    assert pairs(argv, "--ro-bind") == ["/dev/null"]  # over /proc/cmdline
+    assert pairs(argv, "--ro-bind") == []
+    at = argv.index("/proc/cmdline")
+    assert argv[at - 2 : at] == ["--ro-bind-data", "9"]
 
 
 def test_only_listed_capabilities_stay():

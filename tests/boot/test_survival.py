@@ -68,7 +68,7 @@ def kernel_disk(image: Image, folder: pathlib.Path) -> pathlib.Path:
     command = (
         "apt-get -qq -o APT::Sandbox::User=root update && cd /mnt &&"
         " apt-get -qq -o APT::Sandbox::User=root download"
-        " $(dpkg-query -W -f '${Package}\n' 'linux-image-[0-9]*')"
+        " $(dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' 'linux-image-[0-9]*' | sed -n 's/^ii //p')"
     )
     subprocess.run(
         [

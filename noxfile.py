@@ -170,9 +170,16 @@ def molecule(session: nox.Session) -> None:
 
 @nox.session
 def boot(session: nox.Session) -> None:
-    """Run the tests that boot images."""
+    """Run the tests that boot images, but the long one."""
     env = install_collection(session)
-    session.run("pytest", "-q", "tests/boot", *session.posargs, env=env)
+    session.run("pytest", "-q", "tests/boot", "-k", "not survives", *session.posargs, env=env)
+
+
+@nox.session
+def survival(session: nox.Session) -> None:
+    """Let a booted image update itself and boot again: some 20 minutes without KVM."""
+    env = install_collection(session)
+    session.run("pytest", "-q", "tests/boot", "-k", "survives", *session.posargs, env=env)
 
 
 @nox.session

@@ -68,7 +68,7 @@ def examine(runner: Runner, subject: Subject, report: Report) -> None:
             _audit_areas.anywhere,
             disk if packed else subject.path,
             everywhere,
-            whole=packed or contiguous,
+            cluster=0 if packed or contiguous else int(info["cluster-size"]),
         )
         try:
             _Audit(runner, subject, report, private, disk, handle, search).run(node, image_format)

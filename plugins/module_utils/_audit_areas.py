@@ -79,23 +79,23 @@ def clear_secrets(
     return [f"the {name} is at byte {places[0]}, in the clear" for name, places in found.items()]
 
 
-def anywhere(path: str, secrets: t.Mapping[str, bytes], *, whole: bool) -> t.List[str]:
-    """Search a whole file for *secrets*; for their halves unless the file keeps them *whole*."""
-    needles = {
-        f"{name}\n{number}": piece
-        for name, secret in secrets.items()
-        for number, piece in enumerate((secret,) if whole else _secret_search.pieces(secret))
-    }
+def anywhere(path: str, secrets: t.Mapping[str, bytes], *, cluster: int = 0) -> t.List[str]:
+    """Search a whole file for *secrets*.
+
+    A file that stores *cluster* bytes at a time, in any order, can tear a secret at such a border.
+    """
     handle = os.open(path, os.O_RDONLY)
     try:
-        found = _secret_search.offsets(handle, needles, _secret_search.extents(handle))
+        ranges = _secret_search.extents(handle)
+        found = {
+            name: where[0]
+            for name, where in _secret_search.offsets(handle, secrets, ranges).items()
+        }
+        if cluster:
+            found = {**_secret_search.torn(handle, secrets, ranges, cluster), **found}
     finally:
         os.close(handle)
-    places: t.Dict[str, int] = {}
-    for label, where in found.items():
-        name = label.split("\n")[0]
-        places[name] = min(where[0], places.get(name, where[0]))
-    return [f"the {name} is in the image, at byte {at} of the file" for name, at in places.items()]
+    return [f"the {name} is in the image, at byte {at} of the file" for name, at in found.items()]
 
 
 def signature(block: bytes, later: bytes) -> t.Optional[str]:

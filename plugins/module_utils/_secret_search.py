@@ -54,10 +54,7 @@ def _decoded(secret: bytes) -> t.Optional[bytes]:
 
 
 def pieces(secret: bytes) -> t.Tuple[bytes, ...]:
-    """Return both halves of *secret*, for a container that may have torn it apart in one place.
-
-    A qcow2 file stores its clusters in any order; a cut leaves one half whole, or is between them.
-    """
+    """Return both halves of *secret*: wherever it is torn, one of them is whole."""
     half = len(secret) // 2
     if half < SHORTEST:
         return (secret,)
@@ -110,6 +107,23 @@ def offsets(
     return found
 
 
+def torn(
+    handle: int, secrets: t.Mapping[str, bytes], ranges: t.Iterable[Range], cluster: int
+) -> t.Dict[str, int]:
+    """Return where a half of a secret lies at a border of *cluster* bytes: the rest is elsewhere."""
+    halves = [(name, piece) for name, secret in secrets.items() for piece in pieces(secret)]
+    reach = max((len(secret) for secret in secrets.values()), default=0)
+    found: t.Dict[str, int] = {}
+    for start, end in ranges:
+        for border in range(-(-start // cluster) * cluster, end + 1, cluster):
+            begin = max(border - reach, 0)
+            window = os.pread(handle, border + reach - begin, begin)
+            for name, piece in halves:
+                if piece in window:
+                    found.setdefault(name, begin + window.index(piece))
+    return found
+
+
 def search_bytes(data: bytes, secrets: t.Mapping[str, bytes]) -> t.List[str]:
     """Say which secret is in *data*, in which form."""
     return [
@@ -120,4 +134,14 @@ def search_bytes(data: bytes, secrets: t.Mapping[str, bytes]) -> t.List[str]:
     ]
 
 
-__all__ = ("CHUNK", "SHORTEST", "extents", "forms", "offsets", "pieces", "search_bytes", "within")
+__all__ = (
+    "CHUNK",
+    "SHORTEST",
+    "extents",
+    "forms",
+    "offsets",
+    "pieces",
+    "search_bytes",
+    "torn",
+    "within",
+)

@@ -193,7 +193,8 @@ class Recipe:
         build = self.key("format", BUILD_KEY)
         run(
             *("cryptsetup", "luksFormat", "-q", *self.format_options, "--uuid", LUKS_UUID),
-            *("--key-slot", "7", *self.format_iterations, luks, build),
+            *("--key-slot", "7", *self.format_iterations),
+            *(luks, build),
         )
         for slot, (_key, iterations) in [first, *others]:
             run(

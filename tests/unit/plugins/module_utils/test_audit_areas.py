@@ -64,21 +64,23 @@ def test_clear_secrets(disk: int) -> None:
     assert _audit_areas.clear_secrets(disk, [(MIB, 2 * MIB)], {"boot key": KEY}) == []
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_anywhere(disk: int, tmp_path: pathlib.Path, whole: bool) -> None:
+@pytest.mark.parametrize("cluster", [0, 65536])
+def test_anywhere(disk: int, tmp_path: pathlib.Path, cluster: int) -> None:
     os.pwrite(disk, KEY, 2 * MIB)
     found = _audit_areas.anywhere(
-        str(tmp_path / "disk"), {"key": KEY, "no": KEY[::-1]}, whole=whole
+        str(tmp_path / "disk"), {"key": KEY, "no": KEY[::-1]}, cluster=cluster
     )
     assert found == [f"the key is in the image, at byte {2 * MIB} of the file"]
 
 
-def test_a_torn_key_is_found_by_its_halves(disk: int, tmp_path: pathlib.Path) -> None:
-    os.pwrite(disk, KEY[:20], 4 * MIB)
-    os.pwrite(disk, KEY[20:], MIB)
+@pytest.mark.parametrize("cut", [1, 8, 17, 20, 34])
+def test_a_torn_key_is_found_at_a_border(disk: int, tmp_path: pathlib.Path, cut: int) -> None:
+    # The clusters are stored in another order than the disk has them.
+    os.pwrite(disk, KEY[:cut], 4 * MIB - cut)
+    os.pwrite(disk, KEY[cut:], MIB)
     path = str(tmp_path / "disk")
-    assert _audit_areas.anywhere(path, {"key": KEY}, whole=True) == []
-    assert len(_audit_areas.anywhere(path, {"key": KEY}, whole=False)) == 1
+    assert _audit_areas.anywhere(path, {"key": KEY}) == []
+    assert len(_audit_areas.anywhere(path, {"key": KEY}, cluster=65536)) == 1
 
 
 @pytest.mark.parametrize(

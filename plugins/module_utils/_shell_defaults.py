@@ -11,50 +11,88 @@
 from __future__ import annotations
 
 import re
-import shlex
 import typing as t
 
-_ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$")
+_ASSIGNMENT = re.compile(r"^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=", re.MULTILINE)
+_VARIABLE = r"\$\{(\w+)\}|\$(\w+)"
+# What the word behind the = is made of, in the shell's language.
+_PIECE = re.compile(
+    r"'(?P<single>[^']*)'"
+    r'|"(?P<double>(?:[^"\\]|\\.)*)"'
+    r"|\\(?P<escaped>.)"
+    r"|(?P<command>`[^`]*`|\$\([^)]*\))"
+    rf"|(?P<plain>{_VARIABLE}|\$|[^\s'\"\\`$;&|<>()]+)",
+    re.DOTALL,
+)
 
-_DOUBLE_QUOTED = re.compile(r'^"((?:[^"\\]|\\.)*)"\s*(?:#.*)?$')
+
+class _Assignment(t.NamedTuple):
+    """A value and where it is written; it may take several lines."""
+
+    name: str
+    value: str
+    start: int
+    end: int
 
 
-def values(text: str) -> t.Dict[str, str]:
-    """Return the assigned values, quotes taken off; the last assignment of a name counts."""
-    found = {}
-    for line in text.splitlines():
-        match = _ASSIGNMENT.match(line)
-        if match:
-            found[match.group(1)] = _unquote(match.group(2))
+def _assignments(text: str) -> t.List[_Assignment]:
+    found: t.List[_Assignment] = []
+    known: t.Dict[str, str] = {}
+    match = _ASSIGNMENT.search(text)
+    while match:
+        value, end = _word(text, match.end(), known)
+        known[match.group(1)] = value
+        found.append(_Assignment(match.group(1), value, match.end(), end))
+        match = _ASSIGNMENT.search(text, end)
     return found
 
 
-def _unquote(value: str) -> str:
-    quoted = _DOUBLE_QUOTED.match(value)
-    if quoted:  # shlex leaves the backslash before $ and `, which a shell takes off
-        return re.sub(r'\\(["\\$`])', r"\1", quoted.group(1))
-    try:
-        words = shlex.split(value, comments=True)
-    except ValueError:
-        return value.strip()
-    return words[0] if len(words) == 1 else " ".join(words)
+def _word(text: str, start: int, known: t.Mapping[str, str]) -> t.Tuple[str, int]:
+    """Return the word at *start* as a shell expands it, and its end; commands are not run."""
+    value, end = "", start
+    piece = _PIECE.match(text, end)
+    while piece:
+        if piece["double"] is not None:
+            value += _expand(piece["double"], known)
+        elif piece["plain"] is not None:
+            value += _expand(piece["plain"], known)
+        elif piece["escaped"] is not None:
+            value += piece["escaped"].replace("\n", "")
+        else:
+            value += piece["single"] or piece["command"] or ""
+        end = piece.end()
+        piece = _PIECE.match(text, end)
+    if text[end : end + 1] in ("'", '"'):  # never closed: no shell would take it
+        line = text.find("\n", end)
+        end = line if line >= 0 else len(text)
+        value = text[start:end].strip()
+    return value, end
+
+
+def _expand(text: str, known: t.Mapping[str, str]) -> str:
+    def replace(match: t.Match[str]) -> str:
+        if match.group(1) is not None:
+            return match.group(1).replace("\n", "")
+        return known.get(match.group(2) or match.group(3), "")
+
+    return re.sub(rf'\\(["\\$`\n])|{_VARIABLE}', replace, text)
+
+
+def values(text: str) -> t.Dict[str, str]:
+    """Return the assigned values as a shell reads them; the last assignment of a name counts."""
+    return {found.name: found.value for found in _assignments(text)}
 
 
 def assign(text: str, name: str, value: str) -> str:
     """Return the text with *name* set to *value*, where it was assigned last, else at the end."""
-    line = f"{name}={_quote(value)}"
-    lines = text.splitlines()
-    places = [
-        index
-        for index, old in enumerate(lines)
-        if (match := _ASSIGNMENT.match(old)) and match.group(1) == name
-    ]
+    places = [found for found in _assignments(text) if found.name == name]
     if not places:
-        return "\n".join([*lines, line]) + "\n"
-    if values(text)[name] == value:
+        end = "" if text.endswith("\n") or not text else "\n"
+        return f"{text}{end}{name}={_quote(value)}\n"
+    last = places[-1]
+    if last.value == value:
         return text
-    lines[places[-1]] = line
-    return "\n".join(lines) + "\n"
+    return text[: last.start] + _quote(value) + text[last.end :]
 
 
 def _quote(value: str) -> str:
@@ -70,4 +108,10 @@ def merge_words(have: str, want: str) -> str:
     return " ".join([*words, *(word for word in want.split() if word not in words)])
 
 
-__all__ = ("assign", "merge_words", "values")
+def without_words(have: str, prefixes: t.Tuple[str, ...]) -> t.Tuple[str, t.List[str]]:
+    """Return *have* without the words that begin with one of *prefixes*, and those words."""
+    taken = [word for word in have.split() if word.startswith(prefixes)]
+    return " ".join(word for word in have.split() if word not in taken) if taken else have, taken
+
+
+__all__ = ("assign", "merge_words", "values", "without_words")

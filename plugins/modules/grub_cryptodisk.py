@@ -70,6 +70,11 @@ core_image:
   type: str
   returned: success
   sample: /run/sealedroot/esp/EFI/BOOT/BOOTX64.EFI
+dropped:
+  description: Words of the old kernel command line that named disks of another machine.
+  type: list
+  elements: str
+  returned: success
 files:
   description: The files that were changed.
   type: list
@@ -77,8 +82,10 @@ files:
   returned: success
 """
 
+import filecmp
 import glob
 import os
+import shlex
 import shutil
 import typing as t
 
@@ -94,71 +101,105 @@ from ansible_collections.sealedroot.image.plugins.module_utils._files import Tre
 DEFAULTS = "/etc/default/grub"
 DROP_INS = "/etc/default/grub.d"
 OWN_DROP_IN = f"{DROP_INS}/zz-sealedroot.cfg"
+CMDLINES = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT")
+# The disks of the machine that the root is from. grub-mkconfig writes root= itself, and the initramfs has its
+# own crypttab, which cryptopts= would replace (TECH 4.1).
+OLD_DISKS = ("root=", "resume=", "resume_offset=", "cryptdevice=", "cryptopts=", "rd.luks.")
 
 
-def settings(tree: Tree, kernel_cmdline: str) -> t.Dict[str, str]:
-    """Return the settings that the image is to have."""
-    have = _shell_defaults.values(tree.text(DEFAULTS))
-    return {
-        # Exactly y: grub-mkconfig takes nothing else (TECH 1.4).
-        "GRUB_ENABLE_CRYPTODISK": "y",
-        "GRUB_CMDLINE_LINUX": _shell_defaults.merge_words(
-            have.get("GRUB_CMDLINE_LINUX", ""), kernel_cmdline
-        ),
-        # The firmware's console is on the serial line too; a graphical terminal would not be.
-        "GRUB_TERMINAL": have.get("GRUB_TERMINAL", "console"),
-        # Other systems would be looked for on the builder's disks.
-        "GRUB_DISABLE_OS_PROBER": "true",
-    }
+def settings(text: str, kernel_cmdline: str) -> t.Tuple[t.Dict[str, str], t.List[str]]:
+    """Return what /etc/default/grub is to say, and the words that leave its command lines."""
+    have = _shell_defaults.values(text)
+    wanted: t.Dict[str, str] = {}
+    dropped: t.List[str] = []
+    for name in CMDLINES:
+        if name in have:
+            wanted[name], gone = _shell_defaults.without_words(have[name], OLD_DISKS)
+            dropped += [word for word in gone if word not in kernel_cmdline.split()]
+    wanted["GRUB_CMDLINE_LINUX"] = _shell_defaults.merge_words(
+        wanted.get("GRUB_CMDLINE_LINUX", ""), kernel_cmdline
+    )
+    # Exactly y: grub-mkconfig takes nothing else (TECH 1.4).
+    wanted["GRUB_ENABLE_CRYPTODISK"] = "y"
+    # The firmware's console is on the serial line too; a graphical terminal would not be.
+    wanted["GRUB_TERMINAL"] = have.get("GRUB_TERMINAL", "console")
+    # Other systems would be looked for on the builder's disks.
+    wanted["GRUB_DISABLE_OS_PROBER"] = "true"
+    return wanted, dropped
 
 
-def plan(tree: Tree, drop_ins: t.Mapping[str, str], kernel_cmdline: str) -> None:
+def drop_in(overridden: t.Container[str], wanted: t.Mapping[str, str], kernel_cmdline: str) -> str:
+    """Return the drop-in that has the last word about what others override; empty for none."""
+    own = {name: value for name, value in wanted.items() if name in overridden}
+    if "GRUB_FORCE_PARTUUID" in overridden:
+        own["GRUB_FORCE_PARTUUID"] = ""  # another disk's partition
+    lines = ""
+    for name in sorted(own.keys() - set(CMDLINES)):
+        lines = _shell_defaults.assign(lines, name, own[name])
+    if "GRUB_CMDLINE_LINUX" in own and kernel_cmdline.split():
+        # The words of the others stay.
+        lines += f"""\
+for word in {" ".join(shlex.quote(word) for word in kernel_cmdline.split())}; do
+    case " $GRUB_CMDLINE_LINUX " in
+    *" $word "*) ;;
+    *) GRUB_CMDLINE_LINUX="${{GRUB_CMDLINE_LINUX:+$GRUB_CMDLINE_LINUX }}$word" ;;
+    esac
+done
+"""
+    comment = "# Settings of the encrypted boot that other files here would override.\n"
+    return f"{comment}{lines}" if lines else ""
+
+
+def plan(tree: Tree, drop_ins: t.Sequence[str], kernel_cmdline: str) -> t.List[str]:
     """Plan /etc/default/grub, and a drop-in where another one would have the last word."""
-    wanted = settings(tree, kernel_cmdline)
     text = tree.text(DEFAULTS)
+    wanted, dropped = settings(text, kernel_cmdline)
     for name, value in wanted.items():
         text = _shell_defaults.assign(text, name, value)
     tree.write(DEFAULTS, text)
-    overridden: t.Dict[str, str] = {}
-    for name in sorted(drop_ins):
-        overridden.update(_shell_defaults.values(drop_ins[name]))
-    own = {name: value for name, value in wanted.items() if name in overridden}
-    if overridden.get("GRUB_FORCE_PARTUUID"):
-        own["GRUB_FORCE_PARTUUID"] = ""  # another disk's partition
+    overridden = {name for other in drop_ins for name in _shell_defaults.values(tree.text(other))}
+    own = drop_in(overridden, wanted, kernel_cmdline)
     if own:
-        lines = "# Settings of the encrypted boot that other files here would override.\n"
-        for name, value in own.items():
-            lines = _shell_defaults.assign(lines, name, value)
-        tree.write(OWN_DROP_IN, lines)
+        tree.write(OWN_DROP_IN, own)
+    return dropped
 
 
-def make_core(
-    runner: Runner, params: t.Mapping[str, t.Any], *, library: str, directory: str
-) -> t.Tuple[str, bool]:
-    """Make the core image in output_dir; return its path and whether it is new."""
-    platform = _grub.PLATFORMS[params["platform"]]
+def module_names(params: t.Mapping[str, t.Any], library: str) -> t.List[str]:
+    """Return what the core image is made of; what the image's GRUB lacks is an error."""
+    if not os.path.isdir(library):
+        raise SealedRootError(
+            f"the root lacks GRUB's modules in /usr/lib/grub/{params['platform']}: install grub-efi"
+            " (Debian) or grub2-efi-x64-modules (Fedora) in it"
+        )
     available = {os.path.basename(path)[: -len(".mod")] for path in glob.glob(f"{library}/*.mod")}
-    names = _grub.modules(
+    return _grub.modules(
         available,
         luks_type=params["luks_type"],
         hash_name=params["hash"],
         filesystem=params["filesystem"],
     )
-    core = os.path.join(params["output_dir"], platform.efi_file)
-    os.makedirs(os.path.dirname(core), exist_ok=True)
-    early = os.path.join(os.path.dirname(params["output_dir"]), "early.cfg")
-    with open(early, "w", encoding="ascii") as file:
-        file.write(_grub.early_config(luks_uuid=params["luks_uuid"], directory=directory))
+
+
+def make_core(
+    runner: Runner,
+    *,
+    core: str,
+    platform: str,
+    library: str,
+    prefix: str,
+    early: str,
+    names: t.Sequence[str],
+) -> bool:
+    """Make the core image; return whether it is new."""
     before = None
     if os.path.exists(core):
         with open(core, "rb") as file:
             before = file.read()
-    argv = [runner.find("grub-mkimage", "grub2-mkimage"), "--format", platform.name]
-    argv += ["--directory", library, "--config", early, "--output", core]
-    argv += ["--prefix", _grub.prefix(params["luks_uuid"], directory)]
+    argv = [runner.find("grub-mkimage", "grub2-mkimage"), "--format", platform]
+    argv += ["--directory", library, "--config", early, "--output", core, "--prefix", prefix]
     runner.run([*argv, *names], timeout=120)
     with open(core, "rb") as file:
-        return core, file.read() != before
+        return file.read() != before
 
 
 def copy_modules(library: str, directory: str) -> bool:
@@ -167,7 +208,7 @@ def copy_modules(library: str, directory: str) -> bool:
     os.makedirs(directory, exist_ok=True)
     for source in glob.glob(f"{library}/*.mod") + glob.glob(f"{library}/*.lst"):
         target = os.path.join(directory, os.path.basename(source))
-        if not os.path.exists(target) or os.path.getsize(target) != os.path.getsize(source):
+        if not os.path.exists(target) or not filecmp.cmp(source, target, shallow=False):
             shutil.copyfile(source, target)
             changed = True
     return changed
@@ -191,7 +232,7 @@ def check_readable(runner: Runner, root_uuid: str) -> None:
 def make_config(runner: Runner, tree: Tree, params: t.Mapping[str, t.Any], path: str) -> bool:
     """Run grub-mkconfig and check what it wrote; return whether it differs from before."""
     before = tree.text(path)
-    argv = [runner.find("grub-mkconfig", "grub2-mkconfig"), "--output", path]
+    argv = [runner.find("grub-mkconfig", "grub2-mkconfig"), "--output", tree.path(path)]
     runner.run(argv, timeout=300)
     after = tree.text(path)
     problems = _grub.check_config(
@@ -206,35 +247,48 @@ def make_config(runner: Runner, tree: Tree, params: t.Mapping[str, t.Any], path:
 
 
 def ensure(
-    runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
+    runner: Runner, params: t.Mapping[str, t.Any], *, root: str, check_mode: bool
 ) -> t.Dict[str, t.Any]:
     """Configure GRUB in the running root."""
-    tree = Tree("/")
+    tree = Tree(root)
     mkconfig = runner.find("grub-mkconfig", "grub2-mkconfig")
     directory = "/boot/grub2" if os.path.basename(mkconfig).startswith("grub2") else "/boot/grub"
-    library = f"/usr/lib/grub/{params['platform']}"
-    if not os.path.isdir(library):
-        raise SealedRootError(
-            f"the root lacks GRUB's modules in {library}: install grub-efi (Debian) or"
-            " grub2-efi-x64-modules (Fedora) in it"
-        )
-    drop_ins = {
-        path: tree.text(path) for path in glob.glob(f"{DROP_INS}/*.cfg") if path != OWN_DROP_IN
-    }
-    plan(tree, drop_ins, params["kernel_cmdline"])
-    files, diff = tree.changed(), tree.diff()
+    library = tree.path(f"/usr/lib/grub/{params['platform']}")
+    names = module_names(params, library)
+    others = sorted(set(glob.glob(tree.path(f"{DROP_INS}/*.cfg"))) - {tree.path(OWN_DROP_IN)})
+    drop_ins = [f"{DROP_INS}/{os.path.basename(path)}" for path in others]
+    dropped = plan(tree, drop_ins, params["kernel_cmdline"])
     core = os.path.join(params["output_dir"], _grub.PLATFORMS[params["platform"]].efi_file)
+    files, diff = tree.changed(), tree.diff()
     changed = bool(files)
     if not check_mode:
         check_readable(runner, params["root_uuid"])
         tree.apply()
-        core, new_core = make_core(runner, params, library=library, directory=directory)
-        copied = copy_modules(library, f"{directory}/{params['platform']}")
+        early = tree.path(os.path.join(os.path.dirname(params["output_dir"]), "early.cfg"))
+        os.makedirs(os.path.dirname(tree.path(core)), exist_ok=True)
+        with open(early, "w", encoding="ascii") as file:
+            file.write(_grub.early_config(luks_uuid=params["luks_uuid"], directory=directory))
+        new_core = make_core(
+            runner,
+            core=tree.path(core),
+            platform=params["platform"],
+            library=library,
+            prefix=_grub.prefix(params["luks_uuid"], directory),
+            early=early,
+            names=names,
+        )
+        copied = copy_modules(library, tree.path(f"{directory}/{params['platform']}"))
         config = f"{directory}/grub.cfg"
-        configured = make_config(runner, Tree("/"), params, config)
+        configured = make_config(runner, Tree(root), params, config)
         files = [*files, *([config] if configured else []), *([core] if new_core else [])]
         changed = bool(files) or copied
-    return {"changed": changed, "core_image": core, "files": files, "diff": diff}
+    return {
+        "changed": changed,
+        "core_image": core,
+        "dropped": dropped,
+        "files": files,
+        "diff": diff,
+    }
 
 
 def main() -> t.NoReturn:
@@ -257,7 +311,9 @@ def main() -> t.NoReturn:
         supports_check_mode=True,
     )
     try:
-        outcome = ensure(ModuleRunner(module), module.params, check_mode=module.check_mode)
+        outcome = ensure(
+            ModuleRunner(module), module.params, root="/", check_mode=module.check_mode
+        )
     except SealedRootError as exc:
         module.fail_json(msg=str(exc))
     module.exit_json(**outcome)

@@ -79,7 +79,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import S
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
 
 HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
-CRYPT = re.compile(r"\$[0-9a-z]+\$[!-9;-~]+")
+# $id$ parameters and salt, then a hash of any of crypt(5)'s lengths.
+CRYPT = re.compile(r"\$[0-9a-z]+(\$[!-#%-9;-~]*)+\$[./0-9A-Za-z]{13,}")
 PUBLIC_KEY = re.compile(r"[^\n]*(ssh-|ecdsa-|sk-)\S+ [A-Za-z0-9+/=]+[^\n]*")
 
 # Each is made anew by its program, or is harmless to lose.
@@ -89,14 +90,18 @@ SHARED_BY_CLONES = (
     "/var/lib/systemd/credential.secret",
     "/var/lib/urandom/random-seed",
     "/var/lib/dhcp/*.leases",
+    "/var/lib/dhcpcd/duid",
+    "/var/lib/dhcpcd/*.lease*",
     "/var/lib/NetworkManager/*.lease",
     "/var/lib/NetworkManager/secret_key",
     "/var/lib/cloud/instance",
     "/var/lib/cloud/instances/*",
+    "/var/lib/cloud/data/*",
     "/etc/udev/rules.d/70-persistent-net.rules",
 )
 # Debian's openssh-server makes host keys when it is installed, and never again.
 HOST_KEYS_UNIT = "/etc/systemd/system/ssh.service.d/sealedroot-host-keys.conf"
+SYSTEMD = ("/usr/lib/systemd", "/lib/systemd")  # two where /lib is no link
 HOST_KEYS_TEXT = """\
 # The image has no SSH host keys of its own: every machine made from it generates them at its first boot.
 [Service]
@@ -140,9 +145,12 @@ def check(params: t.Mapping[str, t.Any]) -> None:
         raise SealedRootError(
             "root_password_hash is not a crypt(5) hash ($id$...): 'openssl passwd -6' makes one"
         )
-    for key in params["authorized_keys"]:
+    for number, key in enumerate(params["authorized_keys"], start=1):
+        # Not shown: it may be a private key.
         if not PUBLIC_KEY.fullmatch(key.strip()):
-            raise SealedRootError(f"'{key}' is not an SSH public key")
+            raise SealedRootError(
+                f"entry {number} of authorized_keys is not an SSH public key: give the line of a .pub file"
+            )
 
 
 def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
@@ -166,14 +174,15 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
         tree.write(path, "\n".join(lines) + "\n", mode=0o600)
     # Empty: systemd makes an ID and keeps it, without taking the boot for a factory reset, which
     # "uninitialized" would mean: presets would undo what the root's owner enabled (machine-id(5)).
-    if tree.exists("/etc/machine-id") or tree.exists("/usr/lib/systemd/systemd"):
+    if tree.exists("/etc/machine-id") or any(tree.exists(f"{path}/systemd") for path in SYSTEMD):
         tree.write("/etc/machine-id", "", mode=0o444)
     if not os.path.islink(tree.path("/var/lib/dbus/machine-id")):
         tree.remove("/var/lib/dbus/machine-id")
     for pattern in SHARED_BY_CLONES:
         for path in sorted(glob.glob(tree.path(pattern))):
             tree.remove("/" + os.path.relpath(path, tree.path("/")))
-    if tree.exists("/usr/sbin/sshd") and tree.exists("/usr/lib/systemd/system/ssh.service"):
+    units = [path for path in SYSTEMD if tree.exists(f"{path}/system/ssh.service")]
+    if units and tree.exists("/usr/sbin/sshd"):
         tree.write(HOST_KEYS_UNIT, HOST_KEYS_TEXT)
     return dropped
 

@@ -51,12 +51,11 @@ dropped:
 """
 
 import os
-import re
 import stat
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _fstab
+from ansible_collections.sealedroot.image.plugins.module_utils import _fstab, _shell_defaults
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
 
@@ -65,6 +64,11 @@ CONF_HOOK = "/etc/cryptsetup-initramfs/conf-hook"
 # initramfs: the entry is taken without asking the kernel what / is made of, which a build cannot tell
 # (TECH 4.1). discard: blocks freed in the guest become free on the host again, as in the build.
 OPTIONS = "luks,initramfs,discard"
+CONF = "/etc/initramfs-tools/conf.d/sealedroot"
+# MODULES: those of the running machine (dep) would be the builder's, and mkinitramfs fails on it (TECH 4.1).
+# UMASK: the initramfs holds the key, so it is root's alone, also when an update rebuilds it.
+# RESUME: another machine's swap would be waited for at boot.
+CONF_TEXT = "MODULES=most\nUMASK=0077\nRESUME=none\n"
 PACKAGES = {
     "/usr/share/initramfs-tools/hooks/cryptroot": "cryptsetup-initramfs",
     "/usr/sbin/update-initramfs": "initramfs-tools",
@@ -73,10 +77,7 @@ PACKAGES = {
 
 def conf_hook(text: str) -> str:
     """Return conf-hook with the pattern that lets key files into the initramfs."""
-    line = f'KEYFILE_PATTERN="{KEY_DIRECTORY}/*"'
-    if re.search(r"^KEYFILE_PATTERN=", text, re.MULTILINE):
-        return re.sub(r"^KEYFILE_PATTERN=.*$", line, text, flags=re.MULTILINE)
-    return f"{text.rstrip()}\n{line}\n".lstrip("\n")
+    return _shell_defaults.assign(text, "KEYFILE_PATTERN", f"{KEY_DIRECTORY}/*")
 
 
 def plan(tree: Tree, params: t.Mapping[str, t.Any], key: bytes) -> t.List[str]:
@@ -97,9 +98,8 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any], key: bytes) -> t.List[str]:
     )
     tree.write("/etc/crypttab", table)
     tree.write(CONF_HOOK, conf_hook(tree.text(CONF_HOOK)))
-    # The initramfs holds the key, so it is root's alone, also when an update rebuilds it.
-    tree.write("/etc/initramfs-tools/conf.d/sealedroot", "UMASK=0077\nRESUME=none\n")
-    # Another machine's swap would be waited for at boot.
+    tree.write(CONF, CONF_TEXT)
+    # Read before ours; gone, since it names the swap of another machine.
     tree.remove("/etc/initramfs-tools/conf.d/resume")
     return dropped
 

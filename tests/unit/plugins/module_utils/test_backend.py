@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import (
@@ -74,7 +75,7 @@ def test_names_are_the_modules_choices() -> None:
         ({"key_file": "/bin/sh"}, "only keys that are text, and /bin/sh"),
     ],
 )
-def test_userspace_refuses(change: dict[str, str], words: str, mapping: _backend.Mapping) -> None:
+def test_userspace_refuses(change: dict[str, t.Any], words: str, mapping: _backend.Mapping) -> None:
     with pytest.raises(SealedRootError, match=words):
         _backend.Userspace().check(dataclasses.replace(mapping, **change))
 

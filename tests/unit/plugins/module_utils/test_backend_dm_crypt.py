@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import _backend_dm_crypt
@@ -69,7 +70,7 @@ def loops(path: str, *devices: str, offset: int = 512) -> str:
     return json.dumps({"loopdevices": rows})
 
 
-class AnyProbe(list):
+class AnyProbe(t.List[str]):
     """The probe's argv, whose file has a random name."""
 
     def __eq__(self, other: object) -> bool:
@@ -90,7 +91,7 @@ def test_the_probe_opens_and_closes_for_real(script, runner) -> None:
     script.expect(AnyProbe(OPEN_PROBE), stdin=b"probe")
     names = []
 
-    class Close(list):
+    class Close(t.List[str]):
         def __eq__(self, other: object) -> bool:
             assert isinstance(other, list)
             names.append(other[-1])

@@ -64,9 +64,9 @@ def test_shown(
     script: t.Any, runner: t.Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped: list[int] = []
+    view = str(tmp_path / "view")
     monkeypatch.setattr(_backend_userspace, "daemons", lambda path: [7] if path == view else [])
     monkeypatch.setattr(_backend_userspace, "stop", stopped.append)
-    view = str(tmp_path / "view")
     argv = _disk_view.daemon_argv("qemu-storage-daemon", {"driver": "raw"}, mountpoint=view)
     script.expect(argv)
     with _disk_view.shown(runner, {"driver": "raw"}, mountpoint=view) as path:

@@ -68,6 +68,16 @@ def test_a_good_configuration():
     assert check(config(f"root=UUID={ROOT} ro console=ttyS0")) == []
 
 
+def test_the_same_root_twice_boots():
+    assert check(config(f"root=UUID={ROOT} root=UUID={ROOT} console=ttyS0")) == []
+
+
+def test_a_memory_test_has_no_root():
+    memtest = "menuentry m {\n\tlinux\t/boot/memtest86+x64.efi\n}\n"
+    assert check(config(f"root=UUID={ROOT} console=ttyS0") + memtest) == []
+    assert check(memtest) == ["it boots no kernel"]
+
+
 def test_a_recovery_entry_needs_no_console():
     assert check(config(f"root=UUID={ROOT} ro single")) == []
 
@@ -78,6 +88,8 @@ def test_a_recovery_entry_needs_no_console():
         ("", "boots no kernel"),
         (config("root=/dev/loop0 console=ttyS0"), "instead of root=UUID"),
         (config("ro console=ttyS0"), "no root="),
+        # The kernel and the initramfs take the last one.
+        (config(f"root=UUID={ROOT} ro console=ttyS0 root=/dev/sda1"), "instead of root=UUID"),
         (config(f"root=UUID={ROOT} ro"), "does not get console=ttyS0"),
         (
             config(f"root=UUID={ROOT} console=ttyS0") + "# /dev/mapper/sealedroot-x",

@@ -22,7 +22,7 @@ COLUMNS = "NAME,OFFSET,SIZELIMIT,RO,DIO,BACK-MAJ:MIN,BACK-INO,BACK-FILE"
 LIST = ["losetup", "--list", "--json", "--output", COLUMNS]
 
 
-def row(device: str, path: str, offset: int = 0, **more: t.Any) -> dict[str, t.Any]:
+def row(device: str, path: str, offset: t.Any = 0, **more: t.Any) -> dict[str, t.Any]:
     info = os.stat(path)
     return {
         "name": device,
@@ -93,8 +93,8 @@ def test_found_by_inode_and_offset(disk: str, tmp_path: pathlib.Path, script, ru
         script.expect(LIST, stdout=listing(*rows))
     found = _loop.find_all(runner, path=disk, offset=512)
     assert [loop.device for loop in found] == ["/dev/loop2", "/dev/loop3"]
-    found = [_loop.find(runner, path=disk, offset=512, size=size) for size in (None, 0, 7)]
-    assert [loop and loop.device for loop in found] == ["/dev/loop2", "/dev/loop3", None]
+    sized = [_loop.find(runner, path=disk, offset=512, size=size) for size in (None, 0, 7)]
+    assert [loop and loop.device for loop in sized] == ["/dev/loop2", "/dev/loop3", None]
 
 
 def test_attach_says_what_is_asked(script, runner) -> None:

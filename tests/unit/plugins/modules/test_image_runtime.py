@@ -25,19 +25,25 @@ def runtime(tmp_path, monkeypatch, run_module):
         str(tmp_path / "python"), str(stdlib), (), str(tmp_path / "ld.so")
     )
     monkeypatch.setattr(_python_runtime, "find", lambda _runner: made)
-    key = tmp_path / "boot.key"
-    key.write_text(KEY)
-    key.chmod(0o600)
+    boot_key = tmp_path / "boot.key"
+    boot_key.write_text(KEY)
+    boot_key.chmod(0o600)
     (tmp_path / "run").mkdir()
 
-    def run(**args):
-        return run_module(
-            "image_runtime", path=str(tmp_path / "run"), key_file=str(key), _diff=True, **args
-        )
+    class Runtime:
+        directory = tmp_path / "run" / "sealedroot"
+        key = boot_key
 
-    run.directory = tmp_path / "run" / "sealedroot"
-    run.key = key
-    return run
+        def __call__(self, **args):
+            return run_module(
+                "image_runtime",
+                path=str(tmp_path / "run"),
+                key_file=str(boot_key),
+                _diff=True,
+                **args,
+            )
+
+    return Runtime()
 
 
 def mode(path):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import stat
+import subprocess
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
@@ -60,6 +61,24 @@ def test_another_pattern_is_replaced(root):
     hook.write_text("KEYFILE_PATTERN=/elsewhere/*\n")
     ensure(root)
     assert hook.read_text() == 'KEYFILE_PATTERN="/etc/cryptsetup-keys.d/*"\n'
+
+
+@pytest.mark.parametrize("line", ["  KEYFILE_PATTERN=/x", "export KEYFILE_PATTERN=/x"])
+def test_a_pattern_written_otherwise_is_replaced_too(root, line):
+    hook = root / "etc/cryptsetup-initramfs/conf-hook"
+    hook.write_text(f"KEYFILE_PATTERN=/y\n{line}\n")
+    ensure(root)
+    script = f'. {hook}; printf %s "$KEYFILE_PATTERN"'
+    shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    assert shell.stdout == "/etc/cryptsetup-keys.d/*"
+    assert not ensure(root)["changed"]
+
+
+def test_the_initramfs_is_for_every_machine(root):
+    """MODULES=dep, which Debian's installer offers, looks at the disks of the builder and fails."""
+    ensure(root)
+    conf = (root / "etc/initramfs-tools/conf.d/sealedroot").read_text()
+    assert conf == "MODULES=most\nUMASK=0077\nRESUME=none\n"
 
 
 def test_four_calls(root):

@@ -1,0 +1,172 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The root of a minimal Debian, and tasks in it as a build runs them: by ``ansible``, through the connection."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import re
+import shutil
+import stat
+import subprocess
+import tempfile
+import typing as t
+
+import pytest
+from builds import DEBIAN, playbook
+
+PYTHON = "/run/sealedroot/python3"
+BOOT_KEY = "Ym9vdGJvb3Rib290Ym9vdGJvb3Rib290Ym9vdGJvb3Q="
+# What every GRUB of the supported distributions reads.
+FEATURES = (
+    "none,has_journal,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file"
+)
+
+
+@functools.cache
+def tar() -> pathlib.Path:
+    """Return the tar of the root, which the role ``source`` keeps in its cache."""
+    tasks: list[dict[str, t.Any]] = [
+        {"ansible.builtin.import_role": {"name": "sealedroot.image.source"}},
+        {"ansible.builtin.debug": {"msg": "TAR={{ image_root_tar.path }}="}},
+    ]
+    with tempfile.TemporaryDirectory() as directory:
+        play = pathlib.Path(directory) / "source.yml"
+        play.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+        run = playbook(str(play), {"image_source": DEBIAN, "image_size": "4GiB"}, timeout=1800)
+    match = re.search(r"TAR=(.*?)=", run.output)
+    if run.rc or not match:
+        pytest.fail(run.output)
+    return pathlib.Path(match.group(1))
+
+
+def run(*argv: str | os.PathLike[str]) -> str:
+    """Run a tool that must succeed and return what it printed."""
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.fail(f"{argv} failed: {done.stdout}{done.stderr}")
+    return done.stdout.strip()
+
+
+@dataclasses.dataclass
+class Image:
+    """A root directory and what a build shows to it."""
+
+    path: pathlib.Path
+    device: str = ""
+    root_uuid: str = ""
+
+    @property
+    def root(self) -> pathlib.Path:
+        return self.path / "root"
+
+    @property
+    def run_dir(self) -> pathlib.Path:
+        return self.path / "run"
+
+    def ansible(self, *arguments: str) -> str:
+        """Run the command `ansible` for the image and return what it printed."""
+        variables = {
+            "ansible_connection": "sealedroot.image.chroot",
+            "ansible_python_interpreter": PYTHON,
+            "image_root": str(self.root),
+            "image_run": str(self.run_dir),
+            "image_device": self.device,
+            "image_root_uuid": self.root_uuid,
+        }
+        command = ["ansible", "image", "--inventory", "image,", "--extra-vars"]
+        done = subprocess.run(
+            [*command, json.dumps(variables), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
+        )
+        return done.stdout
+
+    def task(self, module: str, *flags: str, **args: t.Any) -> dict[str, t.Any]:
+        """Run a module of the collection in the image and return its result."""
+        name = f"sealedroot.image.{module}"
+        printed = self.ansible("--module-name", name, "--args", json.dumps(args), *flags)
+        head, _arrow, result = printed.partition("=> ")
+        return {"failed": "FAILED" in head, **json.loads(result)}
+
+    def four_calls(self, module: str, **args: t.Any) -> dict[str, t.Any]:
+        """Predict, do, do again, predict again; return what the second call did."""
+        calls = [self.task(module, *flags, **args) for flags in (["--check"], [], [], ["--check"])]
+        assert [call.get("changed") for call in calls] == [True, True, False, False], calls
+        assert set(calls[0]["files"]) <= set(calls[1]["files"])
+        return calls[1]
+
+    def shell(self, command: str) -> str:
+        """Run a command line in the image; it must succeed."""
+        printed = self.ansible("--module-name", "ansible.builtin.raw", "--args", command)
+        head, _newline, output = printed.partition("\n")
+        assert "rc=0" in head, printed
+        return output.strip("\n")
+
+    def mode(self, name: str) -> int:
+        return stat.S_IMODE((self.root / name).lstat().st_mode)
+
+    def text(self, name: str) -> str:
+        return (self.root / name).read_text()
+
+    def write(self, name: str, text: str) -> None:
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / name).write_text(text)
+
+
+def fill(image: Image) -> None:
+    """Unpack the root and prepare what the image sees as /run."""
+    image.root.mkdir(exist_ok=True)
+    image.run_dir.mkdir()
+    options = ("--preserve-permissions", "--numeric-owner", "--xattrs", "--xattrs-include=*")
+    run("tar", "--directory", image.root, "--extract", "--file", tar(), *options)
+    key = image.path / "boot.key"
+    key.touch(mode=0o600)
+    key.write_text(BOOT_KEY)
+    arguments = f"path={image.run_dir} key_file={key}"
+    run("ansible", "localhost", "--module-name", "sealedroot.image.image_runtime", "-a", arguments)
+
+
+@contextlib.contextmanager
+def in_memory(path: pathlib.Path) -> t.Iterator[Image]:
+    """Yield an image whose root is on a tmpfs: fast, and gone at once."""
+    image = Image(path)
+    image.root.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=1g,mode=755", "tmpfs", image.root)
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, path)
+        stack.callback(run, "umount", image.root)
+        fill(image)
+        yield image
+
+
+@contextlib.contextmanager
+def on_a_file_system(path: pathlib.Path) -> t.Iterator[Image]:
+    """Yield an image whose root is an ext4 of its own, mounted under the name that a build uses."""
+    disk = path / "disk.raw"
+    with disk.open("wb") as handle:
+        handle.truncate(1536 << 20)
+    run("mkfs.ext4", "-q", "-O", FEATURES, "-E", "nodiscard", disk)
+    node = pathlib.Path(f"/dev/mapper/sealedroot-{path.parent.name}-{path.name}-{os.getpid()}")
+    image = Image(path, str(node), run("blkid", "-p", "-s", "UUID", "-o", "value", disk))
+    image.root.mkdir()
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, path)
+        loop = run("losetup", "--find", "--show", disk)
+        stack.callback(run, "losetup", "--detach", loop)
+        node.parent.mkdir(exist_ok=True)
+        os.mknod(node, stat.S_IFBLK | 0o600, os.stat(loop).st_rdev)
+        stack.callback(node.unlink)
+        run("mount", "-t", "ext4", "-o", "nodev,noinit_itable", node, image.root)
+        stack.callback(run, "umount", image.root)
+        fill(image)
+        yield image

@@ -1,0 +1,107 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The key in a real Debian root, and the initramfs that the root's own update-initramfs makes then."""
+
+from __future__ import annotations
+
+import typing as t
+
+import debian_root
+import pytest
+from debian_root import BOOT_KEY, Image
+
+UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
+KEY = f"/etc/cryptsetup-keys.d/luks-{UUID}.key"
+ENTRY = f"cr_root UUID={UUID} {KEY} luks,initramfs,discard"
+# What an installed machine with encrypted swap and few modules leaves behind.
+OLD_TABLE = "# <target name>\nswap_crypt UUID=1111-22 none luks,swap\ncr_root UUID=33 none luks\n"
+OLD_SETTINGS = {
+    "etc/crypttab": OLD_TABLE,
+    "etc/initramfs-tools/conf.d/resume": "RESUME=UUID=4444\n",
+    "etc/initramfs-tools/conf.d/driver-policy": "MODULES=dep\n",
+    "etc/cryptsetup-initramfs/conf-hook": "  KEYFILE_PATTERN=/etc/keys/*\n",
+}
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Image]:
+    with debian_root.in_memory(tmp_path_factory.mktemp("initramfs")) as image:
+        for name, text in OLD_SETTINGS.items():
+            image.write(name, text)
+        yield image
+
+
+@pytest.fixture(scope="module")
+def done(image: Image) -> dict[str, t.Any]:
+    return image.four_calls("initramfs_tools_key", luks_uuid=UUID)
+
+
+@pytest.fixture(scope="module")
+def initramfs(image: Image, done: dict[str, t.Any]) -> str:
+    """The path of an initramfs made afterwards, as a build makes it."""
+    version = image.shell("ls /lib/modules")
+    image.shell(f"export TMPDIR=/tmp ZSTD_NBTHREADS=0; update-initramfs -c -k {version} 2>&1")
+    return f"/boot/initrd.img-{version}"
+
+
+def test_what_it_says(done: dict[str, t.Any]) -> None:
+    assert done["dropped"] == OLD_TABLE.splitlines()[1:]
+    assert done["files"] == sorted(
+        [
+            *(KEY, "/etc/crypttab", "/etc/cryptsetup-initramfs/conf-hook"),
+            *("/etc/initramfs-tools/conf.d/resume", "/etc/initramfs-tools/conf.d/sealedroot"),
+        ]
+    )
+    assert BOOT_KEY not in str(done)
+
+
+def test_the_files(image: Image, done: dict[str, t.Any]) -> None:
+    assert image.text("etc/crypttab").splitlines() == ["# <target name>", ENTRY]
+    assert image.text(KEY.lstrip("/")) == BOOT_KEY
+    assert image.mode(KEY.lstrip("/")) == 0o400
+    assert image.mode("etc/cryptsetup-keys.d") == 0o700
+    assert not (image.root / "etc/initramfs-tools/conf.d/resume").exists()
+
+
+def test_the_initramfs_unlocks_the_root_without_asking(image: Image, initramfs: str) -> None:
+    """cryptsetup-initramfs shortens the options, so its table is read word by word."""
+    image.shell(f"unmkinitramfs {initramfs} /run/unpacked")
+    unpacked = image.run_dir / "unpacked"
+    found = [path for path in unpacked.rglob("cryptroot/*") if path.is_file()]
+    (table,) = (path.read_text().split() for path in found if path.name == "crypttab")
+    assert table[:3] == ["cr_root", f"UUID={UUID}", "/cryptroot/keyfiles/cr_root.key"]
+    assert {"luks", "discard"} <= set(table[3].split(","))
+    holders = [
+        path.name
+        for path in unpacked.rglob("*")
+        if path.is_file() and not path.is_symlink() and BOOT_KEY.encode() in path.read_bytes()
+    ]
+    assert holders == ["cr_root.key"]
+
+
+def test_the_initramfs_is_roots_alone_and_for_every_machine(image: Image, initramfs: str) -> None:
+    assert image.mode(initramfs.lstrip("/")) == 0o600
+    listed = image.shell(f"lsinitramfs {initramfs}")
+    for module in ("dm-crypt", "virtio_blk", "virtio_scsi"):
+        assert f"/{module}.ko" in listed
+    assert "RESUME=none" in image.text("etc/initramfs-tools/conf.d/sealedroot").splitlines()
+
+
+def test_packages_that_are_missing_are_named(image: Image, done: dict[str, t.Any]) -> None:
+    hook = image.root / "usr/share/initramfs-tools/hooks/cryptroot"
+    hidden = hook.with_name("hidden")
+    hook.rename(hidden)
+    try:
+        refused = image.task("initramfs_tools_key", luks_uuid=UUID)
+    finally:
+        hidden.rename(hook)
+    assert refused["failed"]
+    assert refused["msg"] == (
+        "the root lacks cryptsetup-initramfs: install cryptsetup-initramfs in it"
+    )
+
+
+def test_a_missing_key_is_said(image: Image, done: dict[str, t.Any]) -> None:
+    refused = image.task("initramfs_tools_key", luks_uuid=UUID, key_file="/run/nowhere")
+    assert "/run/nowhere does not exist in the image" in refused["msg"]

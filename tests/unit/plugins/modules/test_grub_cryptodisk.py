@@ -1,0 +1,258 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module on a small tree with scripted tools; the real ones are in tests/integration."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _grub, _shell_defaults
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.modules import grub_cryptodisk
+
+LUKS = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
+PLAIN = LUKS.replace("-", "")
+ROOT = "0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10"
+NEEDED = [*_grub.REQUIRED, "luks", "gcry_sha256", "ext2"]
+DEFAULTS = """\
+# If you change this file, run update-grub.
+GRUB_DEFAULT=0
+GRUB_CMDLINE_LINUX_DEFAULT="quiet"
+GRUB_CMDLINE_LINUX=""
+"""
+
+
+@pytest.fixture
+def root(tmp_path: pathlib.Path) -> pathlib.Path:
+    library = tmp_path / "usr/lib/grub/x86_64-efi"
+    library.mkdir(parents=True)
+    for name in [*NEEDED, "zfs"]:
+        (library / f"{name}.mod").write_text(name)
+    (library / "moddep.lst").write_text("luks: cryptodisk\n")
+    (tmp_path / "etc/default").mkdir(parents=True)
+    (tmp_path / "etc/default/grub").write_text(DEFAULTS)
+    return tmp_path
+
+
+def defaults(root: pathlib.Path) -> dict[str, str]:
+    return _shell_defaults.values((root / "etc/default/grub").read_text())
+
+
+def effective(root: pathlib.Path, name: str) -> str:
+    """What grub-mkconfig would take for *name*, as its shell reads it."""
+    lines = [
+        f". {path}"
+        for path in (
+            root / "etc/default/grub",
+            *sorted((root / "etc/default/grub.d").glob("*.cfg")),
+        )
+    ]
+    shell = ["sh", "-euc", "\n".join([*lines, f'printf %s "${{{name}-}}"'])]
+    return subprocess.run(shell, capture_output=True, text=True, check=True).stdout
+
+
+def drop_in(root: pathlib.Path, name: str, text: str) -> None:
+    (root / "etc/default/grub.d").mkdir(exist_ok=True)
+    (root / "etc/default/grub.d" / name).write_text(text)
+
+
+def config(root: pathlib.Path) -> str:
+    words = effective(root, "GRUB_CMDLINE_LINUX")
+    uuid = effective(root, "GRUB_DISABLE_LINUX_UUID") != "true"
+    device = f"UUID={ROOT}" if uuid else "/dev/mapper/x"
+    return f"menuentry x {{\n\tlinux\t/boot/vmlinuz-6 root={device} ro {words}\n}}\n"
+
+
+def ensure(root, runner, script, *, tools="", directory="grub", check_mode=False, **params):
+    """Run ensure() with tools that do what the real ones do."""
+    params = {
+        "luks_uuid": LUKS,
+        "root_uuid": ROOT,
+        "luks_type": "luks1",
+        "hash": "sha256",
+        "filesystem": "ext4",
+        "kernel_cmdline": "console=tty0 console=ttyS0",
+        "platform": "x86_64-efi",
+        "output_dir": "/run/sealedroot/esp",
+        **params,
+    }
+    if tools:
+        prefix = "" if directory == "grub" else "2"
+        core = root / "run/sealedroot/esp/EFI/BOOT/BOOTX64.EFI"
+        early = root / "run/sealedroot/early.cfg"
+        library = root / "usr/lib/grub/x86_64-efi"
+        cfg = root / "boot" / directory / "grub.cfg"
+        script.expect([f"grub{prefix}-probe", "--target=fs_uuid", "/"], stdout=f"{ROOT}\n")
+        script.expect(
+            [
+                *(f"grub{prefix}-mkimage", "--format", "x86_64-efi", "--directory", str(library)),
+                *("--config", str(early), "--output", str(core)),
+                *("--prefix", f"(cryptouuid/{PLAIN})/boot/{directory}", *NEEDED),
+            ],
+            effect=lambda: core.write_text(early.read_text()),
+        )
+        script.expect(
+            [f"grub{prefix}-mkconfig", "--output", str(cfg)],
+            effect=lambda: cfg.write_text(config(root)),
+        )
+    return grub_cryptodisk.ensure(runner, params, root=str(root), check_mode=check_mode)
+
+
+def test_everything_is_made(root, runner, script):
+    outcome = ensure(root, runner, script, tools="yes")
+    assert outcome["changed"]
+    assert outcome["core_image"] == "/run/sealedroot/esp/EFI/BOOT/BOOTX64.EFI"
+    assert outcome["files"] == [
+        "/etc/default/grub",
+        "/boot/grub/grub.cfg",
+        "/run/sealedroot/esp/EFI/BOOT/BOOTX64.EFI",
+    ]
+    assert defaults(root) == {
+        "GRUB_DEFAULT": "0",
+        "GRUB_CMDLINE_LINUX_DEFAULT": "quiet",
+        "GRUB_CMDLINE_LINUX": "console=tty0 console=ttyS0",
+        "GRUB_ENABLE_CRYPTODISK": "y",
+        "GRUB_TERMINAL": "console",
+        "GRUB_DISABLE_OS_PROBER": "true",
+    }
+    modules = root / "boot/grub/x86_64-efi"
+    assert (modules / "luks.mod").read_text() == "luks"
+    assert (modules / "moddep.lst").exists()
+    assert not (root / "etc/default/grub.d").exists()
+
+
+def test_four_calls(root, runner, script):
+    assert ensure(root, runner, script, check_mode=True)["changed"]
+    assert (root / "etc/default/grub").read_text() == DEFAULTS
+    assert not (root / "boot").exists()
+    assert ensure(root, runner, script, tools="yes")["changed"]
+    assert not ensure(root, runner, script, tools="yes")["changed"]
+    assert not ensure(root, runner, script, check_mode=True)["changed"]
+
+
+def test_names_of_fedora_and_suse(root, runner, script):
+    runner.missing = {"grub-mkconfig", "grub-mkimage", "grub-probe"}
+    ensure(root, runner, script, tools="yes", directory="grub2")
+    assert (root / "boot/grub2/x86_64-efi/luks.mod").exists()
+
+
+def test_a_root_without_settings_gets_them(root, runner, script):
+    (root / "etc/default/grub").unlink()
+    ensure(root, runner, script, tools="yes")
+    assert defaults(root)["GRUB_ENABLE_CRYPTODISK"] == "y"
+
+
+def test_an_owners_terminal_stays(root, runner, script):
+    (root / "etc/default/grub").write_text('GRUB_TERMINAL="serial console"\n')
+    ensure(root, runner, script, tools="yes")
+    assert defaults(root)["GRUB_TERMINAL"] == "serial console"
+
+
+def test_disks_of_an_old_machine_leave_the_command_line(root, runner, script):
+    (root / "etc/default/grub").write_text(
+        'GRUB_CMDLINE_LINUX="root=/dev/sda1 net.ifnames=0"\n'
+        'GRUB_CMDLINE_LINUX_DEFAULT="quiet resume=UUID=1 cryptopts=target=x"\n'
+    )
+    outcome = ensure(root, runner, script, tools="yes")
+    assert outcome["dropped"] == ["root=/dev/sda1", "resume=UUID=1", "cryptopts=target=x"]
+    assert defaults(root)["GRUB_CMDLINE_LINUX"] == "net.ifnames=0 console=tty0 console=ttyS0"
+    assert defaults(root)["GRUB_CMDLINE_LINUX_DEFAULT"] == "quiet"
+    assert ensure(root, runner, script, tools="yes")["dropped"] == []
+
+
+def test_a_wanted_word_is_no_old_machines(root, runner, script):
+    wanted = {"kernel_cmdline": "rd.luks.options=discard"}
+    ensure(root, runner, script, tools="yes", **wanted)
+    again = ensure(root, runner, script, tools="yes", **wanted)
+    assert (again["changed"], again["dropped"]) == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('GRUB_CMDLINE_LINUX="a=1 console=ttyS0"\n', "a=1 console=ttyS0 console=tty0"),
+        (
+            'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX a=1"\n',
+            "console=tty0 console=ttyS0 a=1",
+        ),
+        ("GRUB_CMDLINE_LINUX=\n", "console=tty0 console=ttyS0"),
+    ],
+)
+def test_words_of_a_drop_in_stay_and_ours_come_to_them(root, runner, script, text, words):
+    drop_in(root, "50-cloud.cfg", text)
+    ensure(root, runner, script, tools="yes")
+    assert effective(root, "GRUB_CMDLINE_LINUX").split() == words.split()
+    assert not ensure(root, runner, script, tools="yes")["changed"]
+
+
+def test_settings_of_a_drop_in_do_not_win(root, runner, script):
+    text = "GRUB_ENABLE_CRYPTODISK=n\nGRUB_FORCE_PARTUUID=1234\nGRUB_TIMEOUT=0\n"
+    drop_in(root, "40-force-partuuid.cfg", text)
+    ensure(root, runner, script, tools="yes")
+    assert effective(root, "GRUB_ENABLE_CRYPTODISK") == "y"
+    assert effective(root, "GRUB_FORCE_PARTUUID") == ""
+    assert effective(root, "GRUB_TIMEOUT") == "0"
+    own = (root / "etc/default/grub.d/zz-sealedroot.cfg").read_text()
+    assert "GRUB_CMDLINE_LINUX" not in own
+
+
+def test_a_drop_in_about_other_things_needs_no_answer(root, runner, script):
+    drop_in(root, "init-select.cfg", "# nothing\nGRUB_TIMEOUT=0\n")
+    ensure(root, runner, script, tools="yes")
+    assert not (root / "etc/default/grub.d/zz-sealedroot.cfg").exists()
+
+
+def test_a_word_with_a_wildcard_is_taken_as_it_is(root, runner, script):
+    drop_in(root, "x.cfg", "GRUB_CMDLINE_LINUX=ab\n")
+    ensure(root, runner, script, tools="yes", kernel_cmdline="a* b=$HOME")
+    assert effective(root, "GRUB_CMDLINE_LINUX") == "ab a* b=$HOME"
+
+
+def test_a_module_of_another_version_is_replaced(root, runner, script):
+    stale = root / "boot/grub/x86_64-efi/luks.mod"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("LUKS")
+    assert ensure(root, runner, script, tools="yes")["changed"]
+    assert stale.read_text() == "luks"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"hash": "sha512"}, "no gcry_sha512: install a grub-efi package"),
+        ({"filesystem": "zfs"}, "GRUB's module for zfs is not known"),
+        ({"platform": "arm64-efi"}, "lacks GRUB's modules in /usr/lib/grub/arm64-efi: install"),
+    ],
+)
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_what_cannot_boot_is_refused_before_anything_is_touched(
+    root, runner, script, change, words, check_mode
+):
+    with pytest.raises(SealedRootError, match=words):
+        ensure(root, runner, script, check_mode=check_mode, **change)
+    assert (root / "etc/default/grub").read_text() == DEFAULTS
+    assert not (root / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"rc": 1, "stderr": "grub-probe: error: unknown filesystem."}, "unknown filesystem"),
+        ({"stdout": "1234-ABCD\n"}, "it found '1234-ABCD'"),
+    ],
+)
+def test_a_root_that_its_grub_cannot_read_is_refused(root, runner, script, answer, words):
+    script.expect(["grub-probe", "--target=fs_uuid", "/"], **answer)
+    with pytest.raises(SealedRootError, match=words):
+        ensure(root, runner, script)
+    assert (root / "etc/default/grub").read_text() == DEFAULTS
+
+
+def test_a_configuration_that_would_not_boot_is_refused(root, runner, script):
+    (root / "etc/default/grub").write_text("GRUB_DISABLE_LINUX_UUID=true\n")
+    with pytest.raises(SealedRootError, match="that would not boot") as caught:
+        ensure(root, runner, script, tools="yes")
+    assert f"gets root=/dev/mapper/x instead of root=UUID={ROOT}" in str(caught.value)

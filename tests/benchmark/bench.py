@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import typing as t
 
 HERE = pathlib.Path(__file__).resolve().parent
 CACHE = pathlib.Path("/var/cache/sealedroot")
@@ -33,9 +34,11 @@ REPART_PACKAGES = (
 )
 
 
-def run(argv: list[str], **more: object) -> str:
+def run(argv: list[str], **more: t.Any) -> str:
     """Run a command and return its output; its failure is the benchmark's."""
-    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more)
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        argv, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more
+    )
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, argv))} failed:\n{done.stdout[-4000:]}")
     return done.stdout

@@ -136,7 +136,7 @@ class Guest:
         """Run a command as root; a non-zero exit status is a failure."""
         self.console.send(f"{command}; echo STATUS=$?=\r")
         self.console.expect(r"STATUS=(\d+)=", timeout=timeout)
-        assert self.console.match
+        assert isinstance(self.console.match, re.Match)
         output = self.console.before or ""
         assert self.console.match.group(1) == "0", f"{command}: {output[-3000:]}"
         return output
@@ -165,6 +165,7 @@ def guest(image: Image, tmp_path: pathlib.Path) -> t.Iterator[Guest]:
         yield guest
     finally:
         guest.console.close(force=True)
+        assert guest.console.pid
         with contextlib.suppress(OSError):
             os.kill(guest.console.pid, 0)
             pytest.fail("QEMU did not end")

@@ -32,7 +32,7 @@ def small_root(
     names: t.Iterable[str],
     *,
     machine: bytes = X86_64,
-    mode: str = "w",
+    mode: t.Any = "w",
     payload: int = 0,
 ) -> pathlib.Path:
     """Write a tar that has the names of a Debian root and hardly any content."""

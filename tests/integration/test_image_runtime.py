@@ -47,14 +47,14 @@ def run(place: pathlib.Path):
     def run(command: str) -> str:
         status, stdout, stderr = connection.exec_command(command)
         assert status == 0, stderr
-        return stdout.decode()
+        return str(stdout.decode())
 
     yield run
     connection.close()
 
 
 def python(run, code: str) -> str:
-    return run(f"{PYTHON} -c '{code}'")
+    return str(run(f"{PYTHON} -c '{code}'"))
 
 
 def test_four_calls(place: pathlib.Path, real_module) -> None:

@@ -29,7 +29,7 @@ MIB = 1 << 20
 
 def sh(*argv: t.Union[str, os.PathLike[str]], **kwargs: t.Any) -> str:
     done = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60, **kwargs)
-    return done.stdout
+    return str(done.stdout)
 
 
 class RealRunner(Runner):

@@ -45,7 +45,7 @@ def sh(*argv: t.Union[str, os.PathLike[str]], check: bool = True, **kwargs: t.An
     done = subprocess.run(
         argv, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, **kwargs
     )
-    text = done.stdout.decode("utf-8", "replace")
+    text = str(done.stdout, "utf-8", "replace")
     assert not check or done.returncode == 0, text
     return text
 
@@ -339,8 +339,10 @@ def test_absent_leaves_no_key_that_opens_it(image: Image, real_module: Module) -
     region = image.region()
     with region.open("r+b") as file:
         file.write(before[:4096])
-    argv = ["cryptsetup", "open", "--test-passphrase", "--key-file", image.key, region]
-    assert "No key available" in sh(*argv, check=False)
+    said = sh(
+        *("cryptsetup", "open", "--test-passphrase", "--key-file", image.key, region), check=False
+    )
+    assert "No key available" in said
 
 
 def test_a_wrong_key_is_said_and_leaves_nothing(image: Image, real_module: Module) -> None:

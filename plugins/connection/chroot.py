@@ -17,7 +17,7 @@ description:
   - The idea is that of P(community.general.chroot#connection).
 author: The sealedroot.image authors (@sealedroot)
 notes:
-  - Nothing that a command starts outlives it, so C(async) tasks do not work.
+  - Nothing that a command starts outlives it, so C(async) tasks do not work; see O(detach) for raw tasks.
   - Set the address of a remote builder, C(ansible_host), for the image too. The user there must be root.
   - Privilege escalation is not supported, and not needed, since commands run as root of the image.
   - The image needs no Python. Set C(ansible_python_interpreter) to V(/run/sealedroot/python3) to use the one
@@ -45,6 +45,14 @@ options:
     type: str
     vars:
       - name: image_root_uuid
+  detach:
+    description:
+      - A file on the builder, out of the reach of the image. When it is set, a command is started and left to
+        itself. The file gets what it prints and a last line C(exit status N), and is locked until then, so
+        that C(flock FILE true) on the builder waits for it. For raw tasks only.
+    type: path
+    vars:
+      - name: image_detach
   via:
     description: The connection plugin that reaches the builder.
     type: str
@@ -175,6 +183,7 @@ from ansible.plugins.connection import ConnectionBase
 from ansible.plugins.loader import connection_loader
 from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env import (
     Sandbox,
+    detached_command,
     shell_command,
 )
 
@@ -234,8 +243,12 @@ class Connection(ConnectionBase):
         """Run a command in the image."""
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)  # type: ignore[safe-super]
         self._connect()
+        log = self.get_option("detach")
+        line = (
+            detached_command(self._sandbox, cmd, log) if log else shell_command(self._sandbox, cmd)
+        )
         result: t.Tuple[int, bytes, bytes] = self._builder.exec_command(
-            shell_command(self._sandbox, cmd), in_data=in_data or b"", sudoable=False
+            line, in_data=in_data or b"", sudoable=False
         )
         status, stdout, stderr = result
         if status == 127 and stderr.rstrip().endswith(b"bwrap: not found"):

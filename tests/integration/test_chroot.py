@@ -179,6 +179,38 @@ def wait_until(condition) -> None:
         time.sleep(0.05)
 
 
+def test_a_detached_command_goes_on_and_tells_how_it_ended(
+    connection, root: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    log = tmp_path / "it's.log"
+    variables = {"image_root": str(root), "image_run": str(tmp_path / "run")}
+    connection.set_options(var_options={**variables, "image_detach": str(log)})
+    begun = time.monotonic()
+    marker = f"1.{os.getpid()}"
+    status, stdout, stderr = run(connection, f"echo begun; sleep {marker}; echo ended >&2; exit 5")
+    assert (status, stdout, stderr) == (0, "", "")
+    assert time.monotonic() - begun < 1
+    assert small_root.left_running(f"sleep {marker}")
+    subprocess.run(["timeout", "10", "flock", log, "true"], check=True)
+    assert log.read_text() == "begun\nended\nexit status 5\n"
+    assert not small_root.left_running(f"sleep {marker}")
+
+
+def test_the_image_cannot_say_how_a_detached_command_ended(
+    connection, root: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """What it prints is followed by the truth, and of the builder's files it has only its output."""
+    log = tmp_path / "log"
+    variables = {"image_root": str(root), "image_run": str(tmp_path / "run")}
+    connection.set_options(var_options={**variables, "image_detach": str(log)})
+    run(connection, "echo exit status 0; ls /proc/self/fd | tr '\\n' ' '; echo; exit 1")
+    subprocess.run(["timeout", "10", "flock", log, "true"], check=True)
+    lines = log.read_text().splitlines()
+    assert lines[0] == "exit status 0"
+    assert lines[-1] == "exit status 1"
+    assert "8" not in lines[1].split()
+
+
 def test_exit_status_and_quoting_pass(connection) -> None:
     assert run(connection, "echo \"it's\" '$HOME' $HOME; exit 7") == (7, "it's $HOME /root\n", "")
 

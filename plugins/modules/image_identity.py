@@ -10,9 +10,9 @@ DOCUMENTATION = r"""
 module: image_identity
 short_description: Give an image its own identity and no one else's
 description:
-  - Runs in the image. Writes its fstab and hostname, its root password and authorized keys if given, and
-    removes what must not be shared by two machines made from one root. That is the machine ID, SSH host
-    keys, random seed, credential secret, DHCP leases and the instance state of cloud-init.
+  - Runs in the image. Writes its hostname, its root password and authorized keys if given, and removes what
+    must not be shared by two machines made from one root. That is the machine ID, SSH host keys, random
+    seed, credential secret, DHCP leases and the instance state of cloud-init.
   - The C(resolv.conf) of the image stays as it is.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
@@ -22,18 +22,6 @@ options:
     description: The host name.
     type: str
     required: true
-  root_uuid:
-    description: The UUID of the root file system.
-    type: str
-    required: true
-  filesystem:
-    description: The type of the root file system.
-    type: str
-    default: ext4
-  esp_label:
-    description: The label of the EFI system partition.
-    type: str
-    default: ESP
   root_password_hash:
     description:
       - The password of root as crypt(5) hashes it, such as C(openssl passwd -6) prints.
@@ -50,7 +38,6 @@ EXAMPLES = r"""
 - name: Name the image
   sealedroot.image.image_identity:
     hostname: web-1
-    root_uuid: 0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10
     authorized_keys:
       - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ0 me@example.org
 """
@@ -58,11 +45,6 @@ EXAMPLES = r"""
 RETURN = r"""
 files:
   description: The files that were changed or removed.
-  type: list
-  elements: str
-  returned: success
-dropped:
-  description: Lines of the old fstab that named disks of another machine.
   type: list
   elements: str
   returned: success
@@ -74,7 +56,6 @@ import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _fstab
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
 
@@ -153,15 +134,8 @@ def check(params: t.Mapping[str, t.Any]) -> None:
             )
 
 
-def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
-    """Plan every change; return the lines of the old fstab that had to go."""
-    table, dropped = _fstab.fstab(
-        tree.text("/etc/fstab"),
-        root_uuid=params["root_uuid"],
-        filesystem=params["filesystem"],
-        esp_label=params["esp_label"],
-    )
-    tree.write("/etc/fstab", table)
+def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> None:
+    """Plan every change."""
     tree.write("/etc/hostname", f"{params['hostname']}\n")
     tree.write("/etc/hosts", hosts(tree.text("/etc/hosts"), params["hostname"]))
     if params["root_password_hash"] is not None:
@@ -184,25 +158,21 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
     units = [path for path in SYSTEMD if tree.exists(f"{path}/system/ssh.service")]
     if units and tree.exists("/usr/sbin/sshd"):
         tree.write(HOST_KEYS_UNIT, HOST_KEYS_TEXT)
-    return dropped
 
 
 def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.Dict[str, t.Any]:
     """Give the tree at *root* its identity."""
     check(params)
     tree = Tree(root)
-    dropped = plan(tree, params)
+    plan(tree, params)
     outcome = {
         "changed": bool(tree.changed()),
         "files": tree.changed(),
-        "dropped": dropped,
         "diff": tree.diff(),
     }
     if not check_mode:
         if params["authorized_keys"]:
             tree.directory("/root/.ssh", 0o700)
-        # Mount points of what the fstab names.
-        os.makedirs(tree.path("/boot/efi"), exist_ok=True)
         tree.apply()
     return outcome
 
@@ -212,9 +182,6 @@ def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
             "hostname": {"type": "str", "required": True},
-            "root_uuid": {"type": "str", "required": True},
-            "filesystem": {"type": "str", "default": "ext4"},
-            "esp_label": {"type": "str", "default": "ESP"},
             "root_password_hash": {"type": "str", "no_log": True},
             "authorized_keys": {
                 "type": "list",

@@ -12,6 +12,7 @@ short_description: Let an initramfs of initramfs-tools unlock the root without a
 description:
   - Runs in the image. Installs the boot key and configures C(cryptsetup-initramfs) so that every initramfs,
     the ones that later updates build too, holds the key and unlocks the root with it.
+  - Writes C(crypttab) and C(fstab), from which an initramfs takes what the root is.
   - Builds no initramfs itself; that is C(update-initramfs).
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
@@ -21,6 +22,18 @@ options:
     description: The UUID of the LUKS header.
     type: str
     required: true
+  root_uuid:
+    description: The UUID of the root file system.
+    type: str
+    required: true
+  filesystem:
+    description: The type of the root file system.
+    type: str
+    default: ext4
+  esp_label:
+    description: The label of the EFI system partition.
+    type: str
+    default: ESP
   mapping:
     description: The name that the open root has in the running machine.
     type: str
@@ -35,6 +48,7 @@ EXAMPLES = r"""
 - name: Put the boot key where the initramfs takes it from
   sealedroot.image.initramfs_tools_key:
     luks_uuid: 7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11
+    root_uuid: 0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10
 """
 
 RETURN = r"""
@@ -44,7 +58,7 @@ files:
   elements: str
   returned: success
 dropped:
-  description: Lines of the old crypttab that named disks of another machine.
+  description: Lines of the old crypttab and fstab that named disks of another machine.
   type: list
   elements: str
   returned: success
@@ -81,7 +95,7 @@ def conf_hook(text: str) -> str:
 
 
 def plan(tree: Tree, params: t.Mapping[str, t.Any], key: bytes) -> t.List[str]:
-    """Plan every change; return the lines of the old crypttab that had to go."""
+    """Plan every change; return the lines of the old tables that had to go."""
     missing = [package for path, package in PACKAGES.items() if not tree.exists(path)]
     if missing:
         raise SealedRootError(
@@ -89,7 +103,7 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any], key: bytes) -> t.List[str]:
         )
     path = f"{KEY_DIRECTORY}/luks-{params['luks_uuid']}.key"
     tree.write(path, key, mode=0o400, secret=True)
-    table, dropped = _fstab.crypttab(
+    table, old_disks = _fstab.crypttab(
         tree.text("/etc/crypttab"),
         name=params["mapping"],
         luks_uuid=params["luks_uuid"],
@@ -97,11 +111,18 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any], key: bytes) -> t.List[str]:
         options=OPTIONS,
     )
     tree.write("/etc/crypttab", table)
+    table, old_mounts = _fstab.fstab(
+        tree.text("/etc/fstab"),
+        root_uuid=params["root_uuid"],
+        filesystem=params["filesystem"],
+        esp_label=params["esp_label"],
+    )
+    tree.write("/etc/fstab", table)
     tree.write(CONF_HOOK, conf_hook(tree.text(CONF_HOOK)))
     tree.write(CONF, CONF_TEXT)
     # Read before ours; gone, since it names the swap of another machine.
     tree.remove("/etc/initramfs-tools/conf.d/resume")
-    return dropped
+    return [*old_disks, *old_mounts]
 
 
 def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.Dict[str, t.Any]:
@@ -121,6 +142,8 @@ def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.D
     }
     if not check_mode:
         tree.directory(KEY_DIRECTORY, 0o700)
+        # The mount point that the fstab names.
+        os.makedirs(tree.path("/boot/efi"), exist_ok=True)
         tree.apply()
     return outcome
 
@@ -130,6 +153,9 @@ def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
             "luks_uuid": {"type": "str", "required": True},
+            "root_uuid": {"type": "str", "required": True},
+            "filesystem": {"type": "str", "default": "ext4"},
+            "esp_label": {"type": "str", "default": "ESP"},
             "mapping": {"type": "str", "default": "cr_root"},
             "key_file": {"type": "path", "default": "/run/sealedroot/boot.key", "no_log": False},
         },

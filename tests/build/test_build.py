@@ -399,7 +399,7 @@ def inventory(place: Place, *hosts: str) -> pathlib.Path:
 
 
 @pytest.mark.parametrize(
-    "stage", ["Unpack the root tar", "Build the initramfs", "Prove the closed"]
+    "stage", ["Start to unpack the root tar", "Wait for the initramfs", "Prove the closed"]
 )
 def test_killed_builds_are_cleaned_up(place: Place, root_tar: pathlib.Path, stage: str) -> None:
     """kill -9 at a stage: the teardown playbook, which knows nothing of it, finds all; and again."""

@@ -17,14 +17,7 @@ from debian_root import Image, run
 ROOT_UUID = "0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10"
 PASSWORD_HASH = "$6$saltsalt$" + "abcdefghij./" * 7 + "12"
 OLD_ID = "0123456789abcdef0123456789abcdef\n"
-OLD_TABLE = """\
-# the old machine
-UUID=1111 / xfs defaults 0 1
-/dev/sda3 none swap sw 0 0
-tmpfs /srv tmpfs size=1m 0 0
-"""
 OLD_FILES = {
-    "etc/fstab": OLD_TABLE,
     "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 old.example.org old\n192.0.2.7 peer\n",
     "etc/resolv.conf": "nameserver 192.0.2.1\n",
     "etc/machine-id": OLD_ID,
@@ -65,23 +58,9 @@ def done(image: Image, public_key: str) -> dict[str, t.Any]:
     return image.four_calls(
         "image_identity",
         hostname="web-1",
-        root_uuid=ROOT_UUID,
         root_password_hash=PASSWORD_HASH,
         authorized_keys=[public_key],
     )
-
-
-@pytest.mark.usefixtures("done")
-def test_mounts(image: Image, done: dict[str, t.Any]) -> None:
-    columns = "SOURCE,TARGET,FSTYPE,OPTIONS"
-    listed = image.shell(f"findmnt --fstab --raw --noheadings --output {columns}")
-    assert listed.splitlines() == [
-        f"UUID={ROOT_UUID} / ext4 errors=remount-ro",
-        "LABEL=ESP /boot/efi vfat umask=0077,nofail",
-        "tmpfs /srv tmpfs size=1m",
-    ]
-    assert done["dropped"] == OLD_TABLE.splitlines()[1:3]
-    assert (image.root / "boot/efi").is_dir()
 
 
 @pytest.mark.usefixtures("done")
@@ -149,7 +128,7 @@ def test_a_link_leads_nowhere_but_into_the_image(image: Image) -> None:
         outside.write_text("the builder's\n")
         (image.root / "etc/hosts").unlink()
         (image.root / "etc/hosts").symlink_to(outside)
-        done = image.task("image_identity", hostname="web-2", root_uuid=ROOT_UUID)
+        done = image.task("image_identity", hostname="web-2")
         assert not done["failed"], done
         assert outside.read_text() == "the builder's\n"
         assert "127.0.1.1 web-2" in image.text(str(outside).lstrip("/"))
@@ -163,7 +142,7 @@ def test_the_hash_is_shown_nowhere(image: Image, tmp_path: pathlib.Path) -> None
     printed = image.ansible(
         *("--module-name", "sealedroot.image.image_identity", "-vvvv", "--diff"),
         *("--extra-vars", f"@{variables}", "--args"),
-        f"hostname=web-1 root_uuid={ROOT_UUID} root_password_hash={{{{ wanted }}}}",
+        "hostname=web-1 root_password_hash={{ wanted }}",
     )
     assert "CHANGED" in printed
     assert "/etc/shadow" in printed
@@ -179,6 +158,6 @@ def test_the_hash_is_shown_nowhere(image: Image, tmp_path: pathlib.Path) -> None
     ],
 )
 def test_bad_input(image: Image, arguments: dict[str, str], words: str) -> None:
-    refused = image.task("image_identity", root_uuid=ROOT_UUID, **arguments)
+    refused = image.task("image_identity", **arguments)
     assert refused["failed"]
     assert words in refused["msg"]

@@ -12,11 +12,20 @@ import pytest
 from debian_root import BOOT_KEY, Image
 
 UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
+ROOT_UUID = "0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10"
+UUIDS = {"luks_uuid": UUID, "root_uuid": ROOT_UUID}
 KEY = f"/etc/cryptsetup-keys.d/luks-{UUID}.key"
 ENTRY = f"cr_root UUID={UUID} {KEY} luks,initramfs,discard"
 # What an installed machine with encrypted swap and few modules leaves behind.
 OLD_TABLE = "# <target name>\nswap_crypt UUID=1111-22 none luks,swap\ncr_root UUID=33 none luks\n"
+OLD_MOUNTS = """\
+# the old machine
+UUID=1111 / xfs defaults 0 1
+/dev/sda3 none swap sw 0 0
+tmpfs /srv tmpfs size=1m 0 0
+"""
 OLD_SETTINGS = {
+    "etc/fstab": OLD_MOUNTS,
     "etc/crypttab": OLD_TABLE,
     "etc/initramfs-tools/conf.d/resume": "RESUME=UUID=4444\n",
     "etc/initramfs-tools/conf.d/driver-policy": "MODULES=dep\n",
@@ -34,7 +43,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Image]:
 
 @pytest.fixture(scope="module")
 def done(image: Image) -> dict[str, t.Any]:
-    return image.four_calls("initramfs_tools_key", luks_uuid=UUID)
+    return image.four_calls("initramfs_tools_key", **UUIDS)
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +55,10 @@ def initramfs(image: Image, done: dict[str, t.Any]) -> str:
 
 
 def test_what_it_says(done: dict[str, t.Any]) -> None:
-    assert done["dropped"] == OLD_TABLE.splitlines()[1:]
+    assert done["dropped"] == [*OLD_TABLE.splitlines()[1:], *OLD_MOUNTS.splitlines()[1:3]]
     assert done["files"] == sorted(
         [
-            *(KEY, "/etc/crypttab", "/etc/cryptsetup-initramfs/conf-hook"),
+            *(KEY, "/etc/crypttab", "/etc/cryptsetup-initramfs/conf-hook", "/etc/fstab"),
             *("/etc/initramfs-tools/conf.d/resume", "/etc/initramfs-tools/conf.d/sealedroot"),
         ]
     )
@@ -62,6 +71,17 @@ def test_the_files(image: Image, done: dict[str, t.Any]) -> None:
     assert image.mode(KEY.lstrip("/")) == 0o400
     assert image.mode("etc/cryptsetup-keys.d") == 0o700
     assert not (image.root / "etc/initramfs-tools/conf.d/resume").exists()
+
+
+def test_mounts(image: Image, done: dict[str, t.Any]) -> None:
+    columns = "SOURCE,TARGET,FSTYPE,OPTIONS"
+    listed = image.shell(f"findmnt --fstab --raw --noheadings --output {columns}")
+    assert listed.splitlines() == [
+        f"UUID={ROOT_UUID} / ext4 errors=remount-ro",
+        "LABEL=ESP /boot/efi vfat umask=0077,nofail",
+        "tmpfs /srv tmpfs size=1m",
+    ]
+    assert (image.root / "boot/efi").is_dir()
 
 
 def test_the_initramfs_unlocks_the_root_without_asking(image: Image, initramfs: str) -> None:
@@ -93,7 +113,7 @@ def test_packages_that_are_missing_are_named(image: Image, done: dict[str, t.Any
     hidden = hook.with_name("hidden")
     hook.rename(hidden)
     try:
-        refused = image.task("initramfs_tools_key", luks_uuid=UUID)
+        refused = image.task("initramfs_tools_key", **UUIDS)
     finally:
         hidden.rename(hook)
     assert refused["failed"]
@@ -103,5 +123,5 @@ def test_packages_that_are_missing_are_named(image: Image, done: dict[str, t.Any
 
 
 def test_a_missing_key_is_said(image: Image, done: dict[str, t.Any]) -> None:
-    refused = image.task("initramfs_tools_key", luks_uuid=UUID, key_file="/run/nowhere")
+    refused = image.task("initramfs_tools_key", **UUIDS, key_file="/run/nowhere")
     assert "/run/nowhere does not exist in the image" in refused["msg"]

@@ -17,7 +17,6 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ0 me@example.org"
 def root(tmp_path):
     """A root that was somebody's machine."""
     for name, text in {
-        "etc/fstab": "UUID=old / ext4 defaults 0 1\n",
         "etc/hostname": "old\n",
         "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 old\n",
         "etc/shadow": "root:*:1:0:99999:7:::\nbin:*:1::::::\n",
@@ -42,9 +41,6 @@ def root(tmp_path):
 def ensure(root, *, check_mode=False, **params):
     params = {
         "hostname": "web-1",
-        "root_uuid": "abcd",
-        "filesystem": "ext4",
-        "esp_label": "ESP",
         "root_password_hash": None,
         "authorized_keys": [],
         **params,
@@ -55,7 +51,6 @@ def ensure(root, *, check_mode=False, **params):
 def test_the_image_is_itself(root):
     outcome = ensure(root, root_password_hash=HASH, authorized_keys=[KEY])
     assert outcome["changed"]
-    assert outcome["dropped"] == ["UUID=old / ext4 defaults 0 1"]
     assert (root / "etc/hostname").read_text() == "web-1\n"
     assert (root / "etc/hosts").read_text() == "127.0.0.1 localhost\n127.0.1.1 web-1\n"
     assert (root / "etc/shadow").read_text().splitlines()[0] == f"root:{HASH}:1:0:99999:7:::"

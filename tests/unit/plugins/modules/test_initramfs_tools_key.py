@@ -21,6 +21,7 @@ def root(tmp_path):
         "usr/share/initramfs-tools/hooks/cryptroot": b"",
         "usr/sbin/update-initramfs": b"",
         "etc/crypttab": b"old UUID=1 none luks\n",
+        "etc/fstab": b"UUID=old / ext4 defaults 0 1\n",
         "etc/cryptsetup-initramfs/conf-hook": b"#KEYFILE_PATTERN=\nASKPASS=y\n",
         "etc/initramfs-tools/conf.d/resume": b"RESUME=UUID=2\n",
     }.items():
@@ -31,7 +32,14 @@ def root(tmp_path):
 
 
 def ensure(root, *, check_mode=False):
-    params = {"luks_uuid": UUID, "mapping": "cr_root", "key_file": "/run/sealedroot/boot.key"}
+    params = {
+        "luks_uuid": UUID,
+        "root_uuid": "abcd",
+        "filesystem": "ext4",
+        "esp_label": "ESP",
+        "mapping": "cr_root",
+        "key_file": "/run/sealedroot/boot.key",
+    }
     return initramfs_tools_key.ensure(params, root=str(root), check_mode=check_mode)
 
 
@@ -45,7 +53,7 @@ def test_the_key_is_roots_alone(root):
 
 def test_later_updates_find_everything(root):
     outcome = ensure(root)
-    assert outcome["dropped"] == ["old UUID=1 none luks"]
+    assert outcome["dropped"] == ["old UUID=1 none luks", "UUID=old / ext4 defaults 0 1"]
     assert (root / "etc/crypttab").read_text() == (
         f"cr_root UUID={UUID} /etc/cryptsetup-keys.d/luks-{UUID}.key luks,initramfs,discard\n"
     )
@@ -54,6 +62,15 @@ def test_later_updates_find_everything(root):
     conf = (root / "etc/initramfs-tools/conf.d/sealedroot").read_text()
     assert "UMASK=0077" in conf.splitlines()
     assert not (root / "etc/initramfs-tools/conf.d/resume").exists()
+
+
+def test_the_initramfs_takes_the_type_of_the_root_from_fstab(root):
+    ensure(root)
+    assert (root / "etc/fstab").read_text().splitlines() == [
+        "UUID=abcd / ext4 errors=remount-ro 0 1",
+        "LABEL=ESP /boot/efi vfat umask=0077,nofail 0 2",
+    ]
+    assert (root / "boot/efi").is_dir()
 
 
 def test_another_pattern_is_replaced(root):

@@ -60,6 +60,11 @@ tools:
   description: The path of each program, by the first of its names; empty for one that is not there.
   type: dict
   returned: success
+versions:
+  description: What those programs that shape an image say of their versions.
+  type: dict
+  returned: success
+  sample: {"cryptsetup": "cryptsetup 2.6.1"}
 missing_tools:
   description: The programs that are not there.
   type: list
@@ -140,6 +145,14 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 from ansible_collections.sealedroot.image.plugins.module_utils._digest import sha256
 
 MIB = 1 << 20
+# The programs whose version decides what an image looks like inside, and how to ask them.
+SHAPING = {
+    "cryptsetup": "--version",
+    "mkfs.ext4": "-V",
+    "qemu-img": "--version",
+    "sfdisk": "--version",
+    "tar": "--version",
+}
 
 
 def find_tools(runner: Runner, wanted: t.Iterable[str]) -> t.Dict[str, str]:
@@ -151,6 +164,16 @@ def find_tools(runner: Runner, wanted: t.Iterable[str]) -> t.Dict[str, str]:
             found[first] = runner.find(*names.split("|"))
         except MissingToolError:
             found[first] = ""
+    return found
+
+
+def versions(runner: Runner, tools: t.Mapping[str, str]) -> t.Dict[str, str]:
+    """Return the first line that each of the tools that are there prints about its version."""
+    found = {}
+    for name, option in SHAPING.items():
+        if tools.get(name):
+            said = runner.run([tools[name], option], check=False, timeout=20)
+            found[name] = (said.stdout.strip() or said.stderr.strip()).partition("\n")[0]
     return found
 
 
@@ -280,6 +303,7 @@ def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
         leftovers.append(f"directory {work_dir}")
     return {
         "tools": tools,
+        "versions": versions(runner, tools),
         "missing_tools": missing,
         "missing_packages": sorted({package for package in packages.values() if package}),
         "problems": problems,

@@ -61,6 +61,16 @@ def look(builder: Builder, tmp_path: pathlib.Path, run_module: t.Any) -> Look:
     return run
 
 
+def test_versions_are_first_lines_wherever_the_tool_prints_them(script, runner) -> None:
+    script.expect(["/sbin/mkfs.ext4", "-V"], stderr="mke2fs 1.47.0\n\tUsing EXT2FS\n")
+    script.expect(["/bin/qemu-img", "--version"], stdout="qemu-img version 7.2\nCopyright\n")
+    tools = {"qemu-img": "/bin/qemu-img", "mkfs.ext4": "/sbin/mkfs.ext4", "mcopy": "/bin/mcopy"}
+    assert builder_info.versions(runner, {**tools, "sfdisk": ""}) == {
+        "mkfs.ext4": "mke2fs 1.47.0",
+        "qemu-img": "qemu-img version 7.2",
+    }
+
+
 TOOLS = ["sfdisk", "grub-fstest|grub2-fstest", "qemu-storage-daemon"]
 
 

@@ -12,6 +12,7 @@ short_description: Whether a machine can build encrypted images
 description:
   - Looks at the tools, the backends, the free space, what an interrupted build has left, and the image that
     is there already, in one call.
+  - In check mode it does not ask for root, and does not try the backends without it.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
@@ -267,8 +268,10 @@ def place_problems(work_dir: str, output_dir: str, needed: int) -> t.List[str]:
     return problems
 
 
-def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
-    """Look at the builder."""
+def look(
+    runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool = False
+) -> t.Dict[str, t.Any]:
+    """Look at the builder; planning (check mode) needs no root."""
     os_release = ""
     if os.path.exists("/etc/os-release"):
         with open("/etc/os-release", encoding="utf-8") as file:
@@ -286,10 +289,13 @@ def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
             "firmware", "a UEFI firmware for virtual machines (OVMF)"
         )
         problems.append(f"The builder lacks {names}: install what brings it.")
-    if os.geteuid() != 0:
+    planning = check_mode and os.geteuid() != 0
+    if os.geteuid() != 0 and not planning:
         problems.append("Building needs root on the builder: connect as root.")
     backend, reason = "", "not looked at: tools are missing"
-    if not missing:
+    if planning:
+        reason = "not looked at: that needs root"
+    elif not missing:
         try:
             chosen, reason = _backend.choose(runner, params["backend"])
             backend = chosen.name
@@ -337,7 +343,7 @@ def main() -> t.NoReturn:
         supports_check_mode=True,
     )
     try:
-        info = look(ModuleRunner(module), module.params)
+        info = look(ModuleRunner(module), module.params, check_mode=module.check_mode)
     except SealedRootError as exc:
         module.fail_json(msg=str(exc))
     module.exit_json(changed=False, **info)

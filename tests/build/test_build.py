@@ -317,6 +317,33 @@ def test_verify_image_refuses_swapped_keys(built: Built) -> None:
     assert run.said("keys_open")
 
 
+# Nobody's user, who still may read what this one may.
+NO_ROOT = ("bwrap", "--unshare-user", "--uid", "1000", "--gid", "1000", "--dev-bind", "/", "/")
+
+
+@pytest.mark.parametrize("prefix", [(), NO_ROOT], ids=["root", "no-root"])
+def test_check_mode_says_what_would_be_built(
+    place: Place, root_tar: pathlib.Path, prefix: tuple[str, ...]
+) -> None:
+    variables = place.variables(image_source={"type": "tar", "path": str(root_tar)})
+    run = playbook(PLAYBOOK, variables, "--check", "--diff", prefix=prefix)
+    assert run.rc == 0, run.output
+    assert run.changed == 1
+    assert run.said(f"would build: {place.out}/web-1 (qcow2)")
+    assert run.said("Debian GNU/Linux 12 (bookworm), kernel 6.1")
+    assert not place.out.exists()
+
+
+def test_check_mode_does_not_bootstrap(place: Place) -> None:
+    source = {"type": "bootstrap", "distribution": "debian", "release": "bookworm"}
+    cache = place.path / "cache"
+    variables = place.variables(image_source=source, image_cache_dir=str(cache))
+    run = playbook(PLAYBOOK, variables, "--check")
+    assert run.rc == 0, run.output
+    assert run.said("a fresh debian bookworm, which is not in the cache yet")
+    assert not cache.exists()
+
+
 def test_two_images_at_once_and_a_passphrase(place: Place, root_tar: pathlib.Path) -> None:
     """Two inventory hosts build side by side, from a compressed tar, and share nothing."""
     packed = place.path / "root.tar.zst"

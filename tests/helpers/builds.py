@@ -36,11 +36,15 @@ class Run:
 
 
 def playbook(
-    name: str, variables: t.Mapping[str, t.Any], *arguments: str, timeout: int = 900
+    name: str,
+    variables: t.Mapping[str, t.Any],
+    *arguments: str,
+    timeout: int = 900,
+    prefix: t.Sequence[str] = (),
 ) -> Run:
-    """Run a playbook of the collection with extra vars in JSON."""
+    """Run a playbook of the collection with extra vars in JSON, by the command *prefix* if any."""
     done = subprocess.run(
-        ["ansible-playbook", name, "--extra-vars", json.dumps(variables), *arguments],
+        [*prefix, "ansible-playbook", name, "--extra-vars", json.dumps(variables), *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

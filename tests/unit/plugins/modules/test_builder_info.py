@@ -61,6 +61,18 @@ def look(builder: Builder, tmp_path: pathlib.Path, run_module: t.Any) -> Look:
     return run
 
 
+def test_planning_needs_no_root(look, builder, monkeypatch) -> None:
+    monkeypatch.setattr(builder_info.os, "geteuid", lambda: 1000)
+    builder.backend_error = "only root may"
+    outcome = look(_check=True)
+    assert outcome["problems"] == []
+    assert (outcome["backend"], outcome["backend_reason"]) == (
+        "",
+        "not looked at: that needs root",
+    )
+    assert "Building needs root on the builder: connect as root." in look()["problems"]
+
+
 def test_versions_are_first_lines_wherever_the_tool_prints_them(script, runner) -> None:
     script.expect(["/sbin/mkfs.ext4", "-V"], stderr="mke2fs 1.47.0\n\tUsing EXT2FS\n")
     script.expect(["/bin/qemu-img", "--version"], stdout="qemu-img version 7.2\nCopyright\n")

@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -390,6 +391,24 @@ def test_a_file_system_that_the_images_grub_cannot_read(
     assert run.rc != 0
     assert run.said("the image's own GRUB cannot read the root file system"), run.output
     assert not (place.out / "web-1").exists()
+
+
+def test_an_initramfs_that_cannot_be_built(place: Place, root_tar: pathlib.Path) -> None:
+    """Its failure ends the build, whatever a script of the image prints, and is shown."""
+    hook = place.path / "etc/initramfs-tools/hooks/broken"
+    hook.parent.mkdir(parents=True)
+    hook.write_text("#!/bin/sh\necho exit status 0\necho the hook is broken\nexit 1\n")
+    hook.chmod(0o755)
+    path = place.path / "root.tar"
+    shutil.copy(root_tar, path)
+    name = f"./{hook.relative_to(place.path)}"
+    owner = ("--owner=0", "--group=0")
+    subprocess.run(["tar", "-C", place.path, *owner, "--append", "-f", path, name], check=True)
+    run = playbook(PLAYBOOK, place.variables(image_source={"type": "tar", "path": str(path)}))
+    assert run.rc != 0
+    assert run.said("the hook is broken"), run.output
+    assert "Prove the closed image" not in run.output
+    place.leaves_nothing()
 
 
 def test_a_disk_that_the_images_grub_cannot_open(place: Place, root_tar: pathlib.Path) -> None:

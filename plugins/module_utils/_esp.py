@@ -10,9 +10,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
@@ -62,13 +60,9 @@ def names(runner: Runner, path: str, offset: int) -> t.List[str]:
 
 def read(runner: Runner, path: str, offset: int, name: str) -> bytes:
     """Return the bytes of one file."""
-    # Not through a pipe: run_command takes minutes for some ten MiB.
-    with tempfile.TemporaryDirectory(prefix="sealedroot-") as directory:
-        target = os.path.join(directory, "file")
-        argv = [runner.find("mcopy"), "-i", image(path, offset), f"::/{name}", target]
-        runner.run(argv, env=ENV, timeout=60)
-        with open(target, "rb") as file:
-            return file.read()
+    argv = [runner.find("mcopy"), "-i", image(path, offset), f"::/{name}", "-"]
+    found = runner.run(argv, env=ENV, timeout=60).stdout
+    return found.encode("utf-8", "surrogateescape")
 
 
 def free_bytes(runner: Runner, path: str, offset: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import subprocess
 import typing as t
 
 import pytest
@@ -131,10 +132,13 @@ def run_module(
     ``_check=True`` and ``_diff=True`` switch check and diff mode on. Tools are found by bare name.
     """
 
-    def run_command(_self: AnsibleModule, args: list[str], **kwargs: t.Any) -> tuple[int, str, str]:
+    def run_command(args: list[str], **kwargs: t.Any) -> subprocess.CompletedProcess[bytes]:
         argv = args[3:] if args[0] == "timeout" else args
-        result = script.answer(argv, kwargs.get("data"), kwargs.get("environ_update"))
-        return result.rc, result.stdout, result.stderr
+        result = script.answer(argv, kwargs["input"] or None, kwargs["env"])
+        output = (
+            text.encode("utf-8", "surrogateescape") for text in (result.stdout, result.stderr)
+        )
+        return subprocess.CompletedProcess(args, result.rc, *output)
 
     def get_bin_path(_self: AnsibleModule, arg: str, *_args: t.Any, **_kwargs: t.Any) -> str:
         return arg
@@ -143,7 +147,7 @@ def run_module(
         module = importlib.import_module(
             f"ansible_collections.sealedroot.image.plugins.modules.{name}"
         )
-        monkeypatch.setattr(AnsibleModule, "run_command", run_command)
+        monkeypatch.setattr(subprocess, "run", run_command)
         monkeypatch.setattr(AnsibleModule, "get_bin_path", get_bin_path)
         args = {**args, "_ansible_check_mode": _check, "_ansible_diff": _diff}
         capsys.readouterr()

@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _esp
 from ansible_collections.sealedroot.image.plugins.modules import esp_files
 
 ENV = {"MTOOLS_SKIP_CHECK": "1"}
@@ -22,9 +20,8 @@ TARGET = ["-i", f"{DISK}@@1048576"]
 class Esp:
     """The commands that esp_files runs, one expectation each."""
 
-    def __init__(self, script: t.Any, directory: pathlib.Path) -> None:
+    def __init__(self, script: t.Any) -> None:
         self.script = script
-        self.copy = directory / "file"
 
     def table(self) -> None:
         parts = [
@@ -42,8 +39,8 @@ class Esp:
         self.script.expect(argv, stdout="".join(f"::/{name}\n" for name in names), env=ENV)
 
     def read(self, name: str, data: bytes) -> None:
-        argv = ["mcopy", *TARGET, f"::/{name}", str(self.copy)]
-        self.script.expect(argv, env=ENV, effect=lambda: self.copy.write_bytes(data))
+        argv = ["mcopy", *TARGET, f"::/{name}", "-"]
+        self.script.expect(argv, env=ENV, stdout=data.decode("utf-8", "surrogateescape"))
 
     def remove(self, tool: str, name: str) -> None:
         self.script.expect([tool, *TARGET, f"::/{name}"], env=ENV)
@@ -61,16 +58,8 @@ class Esp:
 
 
 @pytest.fixture
-def esp(script: t.Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Esp:
-    directory = tmp_path / "copies"
-    directory.mkdir()
-
-    @contextlib.contextmanager
-    def fixed(**_kwargs: t.Any) -> t.Iterator[str]:
-        yield str(directory)
-
-    monkeypatch.setattr(_esp.tempfile, "TemporaryDirectory", fixed)
-    return Esp(script, directory)
+def esp(script: t.Any) -> Esp:
+    return Esp(script)
 
 
 @pytest.fixture

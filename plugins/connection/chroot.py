@@ -49,7 +49,7 @@ options:
     description:
       - A file on the builder, out of the reach of the image. When it is set, a command is started and left to
         itself. The file gets what it prints and a last line C(exit status N), and is locked until then, so
-        that C(flock FILE true) on the builder waits for it. For raw tasks only.
+        that P(sealedroot.image.awaited#filter) can wait for it on the builder. For raw tasks only.
     type: path
     vars:
       - name: image_detach
@@ -183,9 +183,9 @@ from ansible.plugins.connection import ConnectionBase
 from ansible.plugins.loader import connection_loader
 from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env import (
     Sandbox,
-    detached_command,
     shell_command,
 )
+from ansible_collections.sealedroot.image.plugins.plugin_utils._detached import detached
 
 # Files pass in pieces of this size, so that one may be larger than the controller's memory.
 CHUNK = 8 << 20
@@ -244,11 +244,9 @@ class Connection(ConnectionBase):
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)  # type: ignore[safe-super]
         self._connect()
         log = self.get_option("detach")
-        line = (
-            detached_command(self._sandbox, cmd, log) if log else shell_command(self._sandbox, cmd)
-        )
+        line = shell_command(self._sandbox, cmd)
         result: t.Tuple[int, bytes, bytes] = self._builder.exec_command(
-            line, in_data=in_data or b"", sudoable=False
+            detached(line, log) if log else line, in_data=in_data or b"", sudoable=False
         )
         status, stdout, stderr = result
         if status == 127 and stderr.rstrip().endswith(b"bwrap: not found"):

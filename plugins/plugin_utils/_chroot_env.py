@@ -47,8 +47,6 @@ ENVIRONMENT = {
 
 # The descriptor of an empty file; /dev/null itself cannot be read where no device works.
 EMPTY = "9"
-# The descriptor that a detached command's log is locked by.
-LOCK = "8"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,25 +106,11 @@ def shell_command(sandbox: Sandbox, command: str) -> str:
     return f"{' '.join(shlex.quote(word) for word in words)} {EMPTY}</dev/null"
 
 
-def detached_command(sandbox: Sandbox, command: str, log: str) -> str:
-    """Return the line that starts *command* and leaves it to itself.
-
-    *log*, on the builder, gets the output and then ``exit status N``. It is locked (flock(2)) until then,
-    from before this line ends, so who wants the outcome waits for the lock.
-    """
-    inner = f"({shell_command(sandbox, command)} {LOCK}>&-); echo exit status $? >&{LOCK}"
-    return (
-        f"set -e; exec {LOCK}>{shlex.quote(log)}; flock {LOCK};"
-        f" setsid sh -c {shlex.quote(inner)} </dev/null >&{LOCK} 2>&1 &"
-    )
-
-
 __all__ = (
     "CAPABILITIES",
     "EMPTY",
     "ENVIRONMENT",
     "Sandbox",
     "bwrap_argv",
-    "detached_command",
     "shell_command",
 )

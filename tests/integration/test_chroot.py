@@ -192,7 +192,7 @@ def test_a_detached_command_goes_on_and_tells_how_it_ended(
     assert time.monotonic() - begun < 1
     assert small_root.left_running(f"sleep {marker}")
     subprocess.run(["timeout", "10", "flock", log, "true"], check=True)
-    assert log.read_text() == "begun\nended\nexit status 5\n"
+    assert log.read_text() == "begun\nended\n\nexit status 5\n"
     assert not small_root.left_running(f"sleep {marker}")
 
 

@@ -9,7 +9,6 @@ import pytest
 from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env import (
     Sandbox,
     bwrap_argv,
-    detached_command,
     shell_command,
 )
 
@@ -25,13 +24,6 @@ def test_the_command_is_the_last_word_and_untouched():
     assert bwrap_argv(SANDBOX, command)[-3:] == ["/bin/sh", "-c", command]
     line = shlex.split(shell_command(SANDBOX, command))
     assert line == ["exec", *bwrap_argv(SANDBOX, command), "9</dev/null"]
-
-
-def test_a_detached_command_is_the_same_one_with_its_log_on_the_builder():
-    line = shlex.split(detached_command(SANDBOX, "exit 3", "/w/it's.log"))
-    assert "8>/w/it's.log;" in line
-    inner = line[line.index("-c") + 1]
-    assert inner.startswith(f"({shell_command(SANDBOX, 'exit 3')} 8>&-); ")
 
 
 def test_nothing_of_the_builder_is_shown():

@@ -1,0 +1,19 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Filters for commands that go on by themselves."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.plugin_utils._detached import awaited, detached
+
+
+class FilterModule:
+    """The filters of this file; their documentation is beside it."""
+
+    def filters(self) -> t.Dict[str, t.Callable[..., str]]:
+        return {"awaited": awaited, "detached": detached}

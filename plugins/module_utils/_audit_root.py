@@ -61,7 +61,7 @@ def filesystem(
     mounted = superblock.get("Last mounted on", "<not available>")
     if mounted not in ("<not available>", "/", "/sysroot", "/root"):
         problems.append(
-            f"the superblock names the builder's directory {mounted}: run tune2fs -M / on it"
+            f"the superblock names the builder's directory {mounted}: unmount it and run tune2fs -M / on it"
         )
     label = superblock.get("Filesystem volume name", "")
     return problems + _audit_checks.builder_traces(label, words)

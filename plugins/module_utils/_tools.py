@@ -37,7 +37,6 @@ _PACKAGES = {
     ),
     "sfdisk": ("fdisk", "util-linux", "util-linux", "util-linux"),
     "tar": ("tar", "tar", "tar", "tar"),
-    "tune2fs": ("e2fsprogs", "e2fsprogs", "e2fsprogs", "e2fsprogs"),
     "umount": ("mount", "util-linux-core", "util-linux", "util-linux"),
     "xz": ("xz-utils", "xz", "xz", "xz"),
     "zstd": ("zstd", "zstd", "zstd", "zstd"),

@@ -15,6 +15,7 @@ import re
 import shutil
 import signal
 import stat
+import struct
 import subprocess
 import tarfile
 import threading
@@ -145,6 +146,32 @@ def test_the_image_is_small(built: Built) -> None:
         usage = os.statvfs(root)
         used = (usage.f_blocks - usage.f_bfree) * usage.f_frsize
     assert (built.directory / "disk.qcow2").stat().st_size <= 1.15 * used
+
+
+def test_the_disk_has_two_partitions_and_a_real_fat32(built: Built, tmp_path: pathlib.Path) -> None:
+    """mkfs.vfat chose clusters by the size of the whole disk: 25287 of them are a FAT16 to others."""
+    raw, esp = tmp_path / "disk.raw", tmp_path / "esp"
+    qcow2 = built.directory / "disk.qcow2"
+    subprocess.run(["qemu-img", "convert", "-O", "raw", qcow2, raw], check=True)
+    dump = subprocess.run(["sfdisk", "--dump", raw], check=True, capture_output=True, text=True)
+    rows = re.findall(r" : start= *(\d+), size= *(\d+), type=(\S+), .*name=\"(\w+)\"", dump.stdout)
+    assert rows == [
+        ("2048", "202752", "C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "ESP"),
+        ("204800", "3987456", "CA7D7CCB-63ED-4C53-861C-1742536059CC", "root"),
+    ]
+    assert raw.stat().st_size == 2048 << 20
+    with raw.open("rb") as file:
+        file.seek(1 << 20)
+        esp.write_bytes(file.read(99 << 20))
+    boot = esp.read_bytes()[:512]
+    reserved, fats = struct.unpack_from("<HB", boot, 14)
+    sectors, fat_size = struct.unpack_from("<II", boot, 32)
+    assert (sectors - reserved - fats * fat_size) // boot[13] >= 65525
+    assert 0 <= (99 << 20) // 512 - sectors < 63  # rounded down to whole tracks
+    assert struct.unpack_from("<I", boot, 28)[0] == 2048  # hidden sectors
+    done = subprocess.run(["fsck.vfat", "-n", esp], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "Warning" not in done.stdout + done.stderr
 
 
 @contextlib.contextmanager
@@ -346,12 +373,14 @@ def test_check_mode_does_not_bootstrap(place: Place) -> None:
 
 
 def test_two_images_at_once_and_a_passphrase(place: Place, root_tar: pathlib.Path) -> None:
-    """Two inventory hosts build side by side, from a compressed tar, and share nothing."""
+    """Two inventory hosts build side by side, from a compressed tar behind a link, and share nothing."""
     packed = place.path / "root.tar.zst"
     subprocess.run(["zstd", "-q", "-1", "-T0", str(root_tar), "-o", str(packed)], check=True)
+    link = place.path / "root.tar"
+    link.symlink_to(packed)
     passphrase = "correct horse battery staple 42"
     inventory = place.path / "inventory.yml"
-    common = place.variables(image_source={"type": "tar", "path": str(packed)})
+    common = place.variables(image_source={"type": "tar", "path": str(link)})
     del common["image_name"]
     inventory.write_text(
         json.dumps(
@@ -369,6 +398,9 @@ def test_two_images_at_once_and_a_passphrase(place: Place, root_tar: pathlib.Pat
     one, two = (
         json.loads((place.out / name / "manifest.json").read_text()) for name in ("one", "two")
     )
+    with packed.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    assert {one["inputs"]["source"]["sha256"], one["root_tar"]["sha256"]} == {digest}
     assert one["luks_uuid"] != two["luks_uuid"]
     assert one["root_uuid"] != two["root_uuid"]
     assert one["audit"]["facts"]["slots"] == {"0": 1000, "1": 1000}

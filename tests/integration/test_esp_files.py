@@ -18,9 +18,15 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def disk(tmp_path: pathlib.Path, real_module: Module) -> pathlib.Path:
+def disk(tmp_path: pathlib.Path) -> pathlib.Path:
     path = tmp_path / "disk.raw"
-    real_module("raw_disk", path=str(path), size=256 * MIB)
+    with path.open("wb") as file:
+        file.truncate(256 * MIB)
+    table = b"label: gpt\nstart=1MiB, size=99MiB, type=uefi\n"
+    table += b"start=100MiB, size=155MiB, type=CA7D7CCB-63ED-4C53-861C-1742536059CC\n"
+    subprocess.run(["sfdisk", "-q", path], input=table, check=True)
+    argv = ["mkfs.vfat", "-F", "32", "-s", "1", "-n", "ESP", "-h", "2048", "--offset", "2048"]
+    subprocess.run([*argv, path, str(99 * 1024)], check=True, capture_output=True)
     return path
 
 

@@ -69,7 +69,10 @@ def tree(tmp_path: pathlib.Path) -> t.Callable[..., t.Any]:
     [
         ({}, None),
         ({"Last mounted on": "<not available>"}, None),
-        ({"Last mounted on": "/var/tmp/x/root"}, "/var/tmp/x/root: run tune2fs -M /"),
+        (
+            {"Last mounted on": "/var/tmp/x/root"},
+            "/var/tmp/x/root: unmount it and run tune2fs -M /",
+        ),
         ({"Filesystem state": "not clean"}, "not clean"),
         ({"Filesystem features": "has_journal needs_recovery"}, "journal"),
         ({"Filesystem UUID": "bbbb"}, "bbbb"),

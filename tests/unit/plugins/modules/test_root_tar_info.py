@@ -11,6 +11,7 @@ import struct
 import typing as t
 
 import pytest
+from ansible_collections.sealedroot.image.plugins.modules import root_tar_info
 
 LIST = ["tar", "--list", "--verbose", "--block-number", "--numeric-owner"]
 LIST += ["--quoting-style=escape", "--file"]
@@ -48,6 +49,29 @@ def test_info(tar: pathlib.Path, script: t.Any, run_module: t.Any) -> None:
     assert outcome["os_release"] == {"ID": "devuan1"}
     assert outcome["family"] == ""
     assert outcome["missing_packages"] == []
+
+
+def test_without_the_checksum(
+    tar: pathlib.Path, script: t.Any, run_module: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(root_tar_info, "sha256", lambda _path: pytest.fail("it was taken"))
+    script.expect([*LIST, str(tar)], stdout=LISTING)
+    script.expect(
+        [
+            *("tar", "--extract", "--to-stdout", "--file", str(tar)),
+            *("./usr/bin/dash", "./usr/lib/os-release"),
+        ],
+        stdout="ID=devuan1\n" + ELF,
+    )
+    outcome = run_module("root_tar_info", path=str(tar), get_checksum=False)
+    assert not outcome.failed, outcome["msg"]
+    assert outcome["sha256"] == ""
+
+
+def test_a_digest_is_checked_even_so(tar: pathlib.Path, run_module: t.Any) -> None:
+    outcome = run_module("root_tar_info", path=str(tar), get_checksum=False, digest="0" * 64)
+    assert outcome.failed
+    assert f"has the SHA-256 {hashlib.sha256(b'tar').hexdigest()}" in outcome["msg"]
 
 
 @pytest.mark.parametrize(

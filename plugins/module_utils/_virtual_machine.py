@@ -97,7 +97,7 @@ def find_firmware(
     )
 
 
-def _quote(value: str) -> str:
+def quote(value: str) -> str:
     """QEMU's option syntax doubles a comma inside a value."""
     return value.replace(",", ",,")
 
@@ -105,7 +105,7 @@ def _quote(value: str) -> str:
 def _flash(path: str, unit: int, *, read_only: bool) -> str:
     image_format = "qcow2" if path.endswith(".qcow2") else "raw"
     mode = "on" if read_only else "off"
-    return f"if=pflash,unit={unit},format={image_format},readonly={mode},file={_quote(path)}"
+    return f"if=pflash,unit={unit},format={image_format},readonly={mode},file={quote(path)}"
 
 
 def bare(
@@ -145,7 +145,7 @@ def argv(
         *("-drive", _flash(variables, 1, read_only=False)),
     ]
     if disk:
-        drive = f"if=none,id=disk,snapshot=on,format={disk_format},file={_quote(disk)}"
+        drive = f"if=none,id=disk,snapshot=on,format={disk_format},file={quote(disk)}"
         command += ["-drive", drive, *DISKS[disk_interface]]
     return command
 
@@ -159,4 +159,5 @@ __all__ = (
     "argv",
     "bare",
     "find_firmware",
+    "quote",
 )

@@ -21,11 +21,14 @@ def detached(command: str, log: str) -> str:
 
     *log* gets the output and then ``exit status N``. It is locked (flock(2)) until then, from before
     this line ends, so who wants the outcome waits for the lock.
+
+    It ignores the hangup that the end of a terminal (ssh gives raw tasks one) is for all that setsid has not
+    taken out of its session yet.
     """
     # A line of its own, wherever the output ends.
     inner = f"({command}\n) {LOCK}>&-; printf '\\nexit status %s\\n' $? >&{LOCK}"
     return (
-        f"set -e; exec {LOCK}>{shlex.quote(log)}; flock {LOCK};"
+        f"set -e; trap '' HUP; exec {LOCK}>{shlex.quote(log)}; flock {LOCK};"
         f" setsid sh -c {shlex.quote(inner)} </dev/null >&{LOCK} 2>&1 &"
     )
 

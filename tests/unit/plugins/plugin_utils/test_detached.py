@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import pty
+import shutil
 import subprocess
 import time
 
@@ -68,3 +71,21 @@ def test_the_command_cannot_reach_the_lock(log: pathlib.Path) -> None:
     ended = shell(FILTERS["awaited"](str(log)))
     assert ended.returncode == 0
     assert "8" not in ended.stdout.splitlines()[0].split()
+
+
+def test_it_outlives_the_terminal_it_was_started_from(
+    log: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """ssh gives raw tasks a terminal, whose end hangs up on all that has not left its session yet."""
+    slow = tmp_path / "setsid"
+    slow.write_text(f'#!/bin/sh\nsleep 0.5\nexec {shutil.which("setsid")} "$@"\n')
+    slow.chmod(0o755)
+    line = FILTERS["detached"]("echo still here", str(log))
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+        os.execlp("sh", "sh", "-c", line)
+    os.waitpid(pid, 0)
+    os.close(terminal)
+    ended = shell(FILTERS["awaited"](str(log), timeout=20))
+    assert (ended.returncode, ended.stdout) == (0, "still here\n\nexit status 0\n")

@@ -18,8 +18,10 @@ description:
 author: The sealedroot.image authors (@sealedroot)
 notes:
   - Nothing that a command starts outlives it, so C(async) tasks do not work; see O(detach) for raw tasks.
-  - Set the address of a remote builder, C(ansible_host), for the image too. The user there must be root.
-  - Privilege escalation is not supported, and not needed, since commands run as root of the image.
+  - The builder is reached as its own variables say (C(ansible_connection), C(ansible_host), C(ansible_user),
+    C(ansible_become) and all the others), so the image needs none of them.
+  - Commands run as root of the image, so privilege escalation (C(become)) is about the builder, where the
+    user who is logged in may have to become root first.
   - The image needs no Python. Set C(ansible_python_interpreter) to V(/run/sealedroot/python3) to use the one
     that M(sealedroot.image.image_runtime) prepared; raw tasks need none.
   - For C(copy), C(template) and other tasks that transfer files, set C(ansible_remote_tmp) to
@@ -53,142 +55,32 @@ options:
     type: path
     vars:
       - name: image_detach
-  via:
-    description: The connection plugin that reaches the builder.
+  builder:
+    description: The inventory host that builds the image, whose variables say how it is reached.
     type: str
-    default: ansible.builtin.local
+    default: localhost
     vars:
-      - name: image_builder_connection
+      - name: image_builder
   pipelining:
     description: Send modules on standard input instead of writing them into the image.
     type: bool
     default: true
     vars:
       - name: ansible_chroot_pipelining
-  host:
-    description: The address of the builder. This and the options below are handed on to the plugin in O(via).
-    type: str
-    vars:
-      - name: ansible_host
-      - name: ansible_ssh_host
-  port:
-    description: The port to connect to.
-    type: int
-    vars:
-      - name: ansible_port
-      - name: ansible_ssh_port
-  remote_user:
-    description: The user to log in as.
-    type: str
-    vars:
-      - name: ansible_user
-      - name: ansible_ssh_user
-  password:
-    description: The password of O(remote_user).
-    type: str
-    vars:
-      - name: ansible_password
-      - name: ansible_ssh_pass
-      - name: ansible_ssh_password
-  password_mechanism:
-    description: How C(ssh) is given the password.
-    type: str
-    vars:
-      - name: ansible_ssh_password_mechanism
-  sshpass_prompt:
-    description: The prompt that asks for the password.
-    type: str
-    vars:
-      - name: ansible_sshpass_prompt
-  private_key_file:
-    description: The file of the private key.
-    type: str
-    vars:
-      - name: ansible_private_key_file
-      - name: ansible_ssh_private_key_file
-  private_key:
-    description: The private key itself.
-    type: str
-    vars:
-      - name: ansible_private_key
-      - name: ansible_ssh_private_key
-  private_key_passphrase:
-    description: The passphrase of O(private_key).
-    type: str
-    vars:
-      - name: ansible_private_key_passphrase
-      - name: ansible_ssh_private_key_passphrase
-  pkcs11_provider:
-    description: The PKCS 11 provider of a smart card.
-    type: str
-    vars:
-      - name: ansible_ssh_pkcs11_provider
-  host_key_checking:
-    description: Whether the builder's host key is checked.
-    type: bool
-    vars:
-      - name: ansible_host_key_checking
-      - name: ansible_ssh_host_key_checking
-  ssh_executable:
-    description: The C(ssh) program.
-    type: str
-    vars:
-      - name: ansible_ssh_executable
-  ssh_args:
-    description: Arguments of C(ssh).
-    type: str
-    vars:
-      - name: ansible_ssh_args
-  ssh_common_args:
-    description: More arguments of C(ssh).
-    type: str
-    vars:
-      - name: ansible_ssh_common_args
-  ssh_extra_args:
-    description: Still more arguments of C(ssh).
-    type: str
-    vars:
-      - name: ansible_ssh_extra_args
-  reconnection_retries:
-    description: How often to try to connect.
-    type: int
-    vars:
-      - name: ansible_ssh_retries
-  timeout:
-    description: Seconds to wait for the connection.
-    type: int
-    vars:
-      - name: ansible_ssh_timeout
-  control_path:
-    description: The socket that connections share.
-    type: str
-    vars:
-      - name: ansible_control_path
-  control_path_dir:
-    description: The directory of O(control_path).
-    type: str
-    vars:
-      - name: ansible_control_path_dir
-  verbosity:
-    description: How much C(ssh) says.
-    type: int
-    vars:
-      - name: ansible_ssh_verbosity
 """
 
 import typing as t
 
 from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.become import BecomeBase
 from ansible.plugins.connection import ConnectionBase
-from ansible.plugins.loader import connection_loader
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _transfer
+from ansible_collections.sealedroot.image.plugins.plugin_utils._builder import Builder, connect
 from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env import (
     Sandbox,
     shell_command,
 )
 from ansible_collections.sealedroot.image.plugins.plugin_utils._detached import detached
-
-# Files pass in pieces of this size, so that one may be larger than the controller's memory.
-CHUNK = 8 << 20
 
 
 class Connection(ConnectionBase):
@@ -200,16 +92,27 @@ class Connection(ConnectionBase):
 
     def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
         super().__init__(*args, **kwargs)
-        self._builder: t.Any = None
+        self._builder: t.Optional[Builder] = None
         self._sandbox = Sandbox("", "")
-        self._handed_on: t.Dict[str, t.Any] = {}
+        self._variables: t.Mapping[str, t.Any] = {}
+        self._task_keys: t.Mapping[str, t.Any] = {}
+        self._become: t.Optional[BecomeBase] = None
+
+    def _resolve_option_variables(self, variables: t.Any, templar: t.Any) -> t.Any:
+        """Keep all variables: those of the builder are among them, and it is reached by its own."""
+        self._variables = variables
+        return super()._resolve_option_variables(variables, templar)
 
     def set_options(
         self, task_keys: t.Any = None, var_options: t.Any = None, direct: t.Any = None
     ) -> None:
-        """Keep what the connection to the builder takes its own options from."""
+        """Keep the keywords of the task, which are about the builder too."""
         super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)
-        self._handed_on = {"task_keys": task_keys, "var_options": var_options}
+        self._task_keys = task_keys or {}
+
+    def set_become_plugin(self, plugin: t.Optional[BecomeBase]) -> None:
+        """Keep it for the builder: were it this connection's, core would escalate in the image."""
+        self._become = plugin
 
     def _connect(self) -> Connection:
         """Check the options and connect to the builder."""
@@ -224,16 +127,13 @@ class Connection(ConnectionBase):
         problem = self._sandbox.problem()
         if problem:
             raise AnsibleConnectionFailure(f"no image to connect to: {problem}")
-        via = self.get_option("via")
-        self._builder = connection_loader.get(via, self._play_context)
-        if self._builder is None:
-            raise AnsibleConnectionFailure(f"there is no connection plugin '{via}'")
-        if self._builder.has_option("host") and not self.get_option("host"):
-            raise AnsibleConnectionFailure(
-                f"'{via}' needs the address of the builder: set ansible_host for the image too"
-            )
-        self._builder.set_options(**self._handed_on)
-        self._builder._connect()
+        self._builder = connect(
+            self.get_option("builder"),
+            hosts=self._variables.get("hostvars") or {},
+            task_keys=self._task_keys,
+            become=self._become,
+            play_context=self._play_context,
+        )
         self._connected = True
         return self
 
@@ -245,10 +145,8 @@ class Connection(ConnectionBase):
         self._connect()
         log = self.get_option("detach")
         line = shell_command(self._sandbox, cmd)
-        result: t.Tuple[int, bytes, bytes] = self._builder.exec_command(
-            detached(line, log) if log else line, in_data=in_data or b"", sudoable=False
-        )
-        status, stdout, stderr = result
+        builder = t.cast(Builder, self._builder)
+        status, stdout, stderr = builder.run(detached(line, log) if log else line, in_data or b"")
         if status == 127 and stderr.rstrip().endswith(b"bwrap: not found"):
             raise AnsibleConnectionFailure(
                 "bwrap is not installed on the builder: install bubblewrap"
@@ -258,7 +156,7 @@ class Connection(ConnectionBase):
             raise AnsibleConnectionFailure(f"no command can run in {self._sandbox.root}: {said}")
         return status, stdout, stderr
 
-    def _must(self, command: str, in_data: bytes = b"") -> bytes:
+    def _must(self, command: str, in_data: bytes) -> bytes:
         """Run a command of a transfer; its failure is the transfer's."""
         status, stdout, stderr = self.exec_command(command, in_data=in_data)
         if status != 0:
@@ -269,27 +167,14 @@ class Connection(ConnectionBase):
     def put_file(self, in_path: str, out_path: str) -> None:
         """Copy a file of the controller into the image."""
         super().put_file(in_path, out_path)  # type: ignore[safe-super]
-        target = self._shell.quote(out_path)
         with open(in_path, "rb") as file:
-            operator = ">"
-            while operator:
-                data = file.read(CHUNK)
-                if data or operator == ">":
-                    self._must(f"cat {operator} {target}", data)
-                operator = ">>" if len(data) == CHUNK else ""
+            _transfer.put(self._must, file, out_path)
 
     def fetch_file(self, in_path: str, out_path: str) -> None:
         """Copy a file of the image to the controller."""
         super().fetch_file(in_path, out_path)  # type: ignore[safe-super]
-        source = self._shell.quote(in_path)
         with open(out_path, "wb") as file:
-            index = 0
-            while True:
-                data = self._must(f"dd if={source} bs={CHUNK} skip={index} count=1 status=none")
-                file.write(data)
-                index += 1
-                if len(data) < CHUNK:
-                    break
+            _transfer.fetch(self._must, in_path, file)
 
     def close(self) -> None:
         """Close the connection to the builder."""

@@ -19,7 +19,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import S
 
 _SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr")
 # What a build puts into its directory, and into that of its unpublished files.
-_OURS = re.compile(r"(disk|payload|root|private|audit|boot|recovery|manifest)([._-].*)?")
+_OURS = re.compile(r"(disk|payload|root|private|sealed|audit|boot|recovery|manifest)([._-].*)?")
 
 
 def check(path: str) -> str:

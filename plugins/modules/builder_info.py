@@ -37,9 +37,8 @@ options:
     type: path
     required: true
   output_dir:
-    description: The directory that the image is published as.
+    description: The directory that the image is published as, when that is on this machine.
     type: path
-    required: true
   needed_bytes:
     description:
       - The space that the build needs in the file system of O(work_dir), and again in the one of
@@ -117,13 +116,11 @@ leftovers:
   returned: success
 output:
   description:
-    - The image that is there, as C(exists), C(manifest), C(files), which says for each file that the manifest
-      lists whether it is still the same, and C(intact), whether all of them are.
+    - The image that is there, as M(sealedroot.image.published_image_info) describes it.
   type: dict
-  returned: success
+  returned: when O(output_dir) is given
 """
 
-import json
 import mmap
 import os
 import tempfile
@@ -133,6 +130,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _backend,
     _build_holds,
+    _published,
     _root_tar,
     _tools,
     _work_dir,
@@ -143,7 +141,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._digest import sha256
 
 MIB = 1 << 20
 # The programs whose version decides what an image looks like inside, and how to ask them.
@@ -176,30 +173,6 @@ def versions(runner: Runner, tools: t.Mapping[str, str]) -> t.Dict[str, str]:
             said = runner.run([tools[name], option], check=False, timeout=20)
             found[name] = (said.stdout.strip() or said.stderr.strip()).partition("\n")[0]
     return found
-
-
-def is_same(path: str, entry: t.Mapping[str, t.Any]) -> bool:
-    """Say whether a file is as the manifest has it; the size is the quick answer."""
-    size, digest = entry["size"], entry["sha256"]
-    regular = os.path.isfile(path) and not os.path.islink(path)
-    return regular and os.path.getsize(path) == size and sha256(path) == digest
-
-
-def read_output(directory: str) -> t.Dict[str, t.Any]:
-    """Say what is published in *directory*."""
-    there = os.path.lexists(directory)
-    nothing: t.Dict[str, t.Any] = {"exists": there, "manifest": None, "files": {}, "intact": False}
-    try:
-        with open(os.path.join(directory, "manifest.json"), encoding="utf-8") as file:
-            manifest = json.load(file)
-        files = {
-            name: is_same(os.path.join(directory, os.path.basename(name)), entry)
-            for name, entry in manifest["files"].items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return nothing
-    intact = bool(files) and all(files.values())
-    return {**nothing, "manifest": manifest, "files": files, "intact": intact}
 
 
 def nearest(path: str) -> str:
@@ -240,7 +213,7 @@ def _reads_directly(handle: int) -> bool:
         os.close(direct)
 
 
-def place_problems(work_dir: str, output_dir: str, needed: int) -> t.List[str]:
+def place_problems(work_dir: str, output_dir: t.Optional[str], needed: int) -> t.List[str]:
     """Say what is wrong with the places of the build and of the image."""
     problems = []
     try:
@@ -256,7 +229,7 @@ def place_problems(work_dir: str, output_dir: str, needed: int) -> t.List[str]:
             " a directory on ext4, XFS, Btrfs or tmpfs."
         )
     devices = set()
-    for path in (work_dir, output_dir):
+    for path in (work_dir, *([output_dir] if output_dir else [])):
         device = os.stat(nearest(path)).st_dev
         free = file_system(path)["free_bytes"]
         if device not in devices and free < needed:
@@ -307,7 +280,9 @@ def look(
     leftovers = _build_holds.find(work_dir).describe()
     if os.path.isdir(work_dir):
         leftovers.append(f"directory {work_dir}")
+    output_dir = params["output_dir"]
     return {
+        **({"output": _published.read(output_dir)} if output_dir else {}),
         "tools": tools,
         "versions": versions(runner, tools),
         "missing_tools": missing,
@@ -321,7 +296,6 @@ def look(
         "firmware": {"code": firmware[0], "vars": firmware[1]} if firmware else {},
         "work_dir": file_system(work_dir),
         "leftovers": leftovers,
-        "output": read_output(params["output_dir"]),
     }
 
 
@@ -337,7 +311,7 @@ def main() -> t.NoReturn:
                 "default": "auto",
             },
             "work_dir": {"type": "path", "required": True},
-            "output_dir": {"type": "path", "required": True},
+            "output_dir": {"type": "path"},
             "needed_bytes": {"type": "int", "default": 0},
         },
         supports_check_mode=True,

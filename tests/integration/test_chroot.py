@@ -222,9 +222,9 @@ def test_standard_input_passes_as_it_is(connection) -> None:
 
 
 def test_a_file_larger_than_a_piece_passes(connection, tmp_path: pathlib.Path, monkeypatch) -> None:
-    from ansible_collections.sealedroot.image.plugins.connection import chroot
+    from ansible_collections.sealedroot.image.plugins.plugin_utils import _transfer
 
-    monkeypatch.setattr(chroot, "CHUNK", 1 << 20)
+    monkeypatch.setattr(_transfer, "CHUNK", 1 << 20)
     for size in ((2 << 20) - 1, 2 << 20, (2 << 20) + 1):
         data = os.urandom(size)
         (tmp_path / "there").write_bytes(data)

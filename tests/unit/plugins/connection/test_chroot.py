@@ -4,23 +4,27 @@
 from __future__ import annotations
 
 import pytest
-from ansible import constants as C
 from ansible.errors import AnsibleConnectionFailure
 from ansible.playbook.play_context import PlayContext
-from ansible.plugins.loader import connection_loader
-from ansible_collections.sealedroot.image.plugins.connection import chroot
+from ansible.plugins.loader import become_loader, connection_loader
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _transfer
+from ansible_collections.sealedroot.image.plugins.plugin_utils._builder import Builder
 
 
-class Builder:
-    """The inner connection: records what is run and answers from a list."""
+class Inner:
+    """The connection to the builder: records what is run and answers from a list."""
 
-    def __init__(self, *answers):
+    def __init__(self, *answers, shell=None):
         self.answers = list(answers)
         self.calls = []
+        self._shell = shell
 
     def exec_command(self, cmd, in_data=None, sudoable=True):
         self.calls.append((cmd, in_data))
         return self.answers.pop(0)
+
+    def has_option(self, _name):
+        return False
 
     def close(self):
         self.calls.append("closed")
@@ -32,7 +36,7 @@ def connect():
         connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
         connection.set_options(var_options={"image_root": "/w/root", "image_run": "/w/run"})
         connection._connect()
-        connection._builder = Builder(*answers)
+        connection._builder = Builder(Inner(*answers))
         return connection
 
     return make
@@ -41,7 +45,7 @@ def connect():
 def test_status_and_output_pass_through(connect):
     connection = connect((3, b"out", b"err"))
     assert connection.exec_command("false", in_data=b"data") == (3, b"out", b"err")
-    ((command, data),) = connection._builder.calls
+    ((command, data),) = connection._builder.connection.calls
     assert command.startswith("exec bwrap ")
     assert data == b"data"
 
@@ -75,12 +79,12 @@ def test_a_root_that_bwrap_cannot_enter_is_a_connection_failure(connect):
 
 
 def test_put_file_passes_in_pieces(connect, tmp_path, monkeypatch):
-    monkeypatch.setattr(chroot, "CHUNK", 4)
+    monkeypatch.setattr(_transfer, "CHUNK", 4)
     source = tmp_path / "source"
     source.write_bytes(b"0123456789")
     connection = connect(*[(0, b"", b"")] * 3)
     connection.put_file(str(source), "/etc/it's")
-    calls = connection._builder.calls
+    calls = connection._builder.connection.calls
     assert [data for _command, data in calls] == [b"0123", b"4567", b"89"]
     assert "cat > " in calls[0][0]
     assert all("cat >> " in command for command, _data in calls[1:])
@@ -90,7 +94,7 @@ def test_put_file_makes_an_empty_file(connect, tmp_path):
     (tmp_path / "empty").touch()
     connection = connect((0, b"", b""))
     connection.put_file(str(tmp_path / "empty"), "/empty")
-    assert len(connection._builder.calls) == 1
+    assert len(connection._builder.connection.calls) == 1
 
 
 def test_put_file_failure_is_said(connect, tmp_path):
@@ -101,7 +105,7 @@ def test_put_file_failure_is_said(connect, tmp_path):
 
 
 def test_fetch_file_stops_at_a_short_piece(connect, tmp_path, monkeypatch):
-    monkeypatch.setattr(chroot, "CHUNK", 4)
+    monkeypatch.setattr(_transfer, "CHUNK", 4)
     connection = connect((0, b"0123", b""), (0, b"45", b""))
     connection.fetch_file("/etc/x", str(tmp_path / "x"))
     assert (tmp_path / "x").read_bytes() == b"012345"
@@ -110,97 +114,123 @@ def test_fetch_file_stops_at_a_short_piece(connect, tmp_path, monkeypatch):
 def test_close_closes_the_builder(connect):
     connection = connect()
     connection.close()
-    assert connection._builder.calls == ["closed"]
-
-
-class Recorder:
-    """An inner connection that records the options it was given."""
-
-    def __init__(self, *options):
-        self.options = options
-        self.given = []
-
-    def has_option(self, name):
-        return name in self.options
-
-    def set_options(self, **given):
-        self.given.append(given)
-
-    def _connect(self):
-        pass
+    assert connection._builder.connection.calls == ["closed"]
 
 
 IMAGE = {"image_root": "/w/root", "image_run": "/w/run"}
 
 
-@pytest.fixture
-def via(monkeypatch):
-    def make(inner, variables, task_keys=None):
-        connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
-        connection.set_options(task_keys=task_keys, var_options={**IMAGE, **variables})
-        monkeypatch.setattr(chroot.connection_loader, "get", lambda *_args: inner)
-        return connection
+class Templar:
+    """Variables are plain here."""
 
-    return make
+    def template(self, value):
+        return value
 
 
-def test_options_are_handed_on_to_the_builders_connection(via):
-    inner = Recorder("host")
-    variables = {"ansible_host": "192.0.2.7", "ansible_port": 2222}
-    via(inner, variables, {"remote_user": "root"})._connect()
-    (given,) = inner.given
-    assert given == {
-        "task_keys": {"remote_user": "root"},
-        "var_options": {**IMAGE, **variables},
-    }
+def of_image(**variables):
+    """The connection of an image as core sets it up, and its variables, hostvars among them."""
+    connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
+    options = connection._resolve_option_variables({**IMAGE, **variables}, Templar())
+    connection.set_options(task_keys={"remote_user": None}, var_options=options)
+    return connection
 
 
-def test_the_real_ssh_plugin_gets_its_options():
-    variables = {
-        **IMAGE,
-        "image_builder_connection": "ansible.builtin.ssh",
+def test_the_builder_is_reached_by_its_own_variables():
+    builder = {
+        "inventory_hostname": "builder-2",
         "ansible_host": "192.0.2.7",
         "ansible_port": 2222,
-        "ansible_user": "root",
+        "ansible_user": "admin",
         "ansible_ssh_common_args": "-o ProxyJump=jump",
         "ansible_ssh_private_key_file": "/keys/id",
     }
-    connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
-    connection.set_options(task_keys={}, var_options=variables)
+    connection = of_image(
+        image_builder="builder-2", ansible_host="192.0.2.99", hostvars={"builder-2": builder}
+    )
     connection._connect()
     wanted = {
         "host": "192.0.2.7",
         "port": 2222,
-        "remote_user": "root",
+        "remote_user": "admin",
         "ssh_common_args": "-o ProxyJump=jump",
         "private_key_file": "/keys/id",
+        # Bytes pass unchanged.
+        "use_tty": False,
     }
-    assert {name: connection._builder.get_option(name) for name in wanted} == wanted
+    inner = connection._builder.connection
+    assert inner._load_name.endswith("ssh")
+    assert {name: inner.get_option(name) for name in wanted} == wanted
 
 
-def test_variables_of_the_builders_connection_are_declared():
-    """Core hands a connection only those variables that its documentation names."""
-
-    def variables(name):
-        plugin = connection_loader.get(name, PlayContext())
-        return set(C.config.get_plugin_vars("connection", plugin._load_name))
-
-    ours, needed = variables("sealedroot.image.chroot"), variables("ansible.builtin.ssh")
-    assert {"ansible_host", "ansible_user", "ansible_ssh_args"} <= needed
-    # The image's name is no address. Files pass through commands, so sftp and scp are not used.
-    unused = {"inventory_hostname", "ansible_pipelining", "ansible_ssh_pipelining"}
-    unused |= {name for name in needed if "sftp" in name or "scp" in name}
-    unused |= {name for name in needed if name.startswith("delegated_vars")}
-    unused |= {"ansible_ssh_transfer_method", "ansible_ssh_use_tty"}
-    assert needed - unused <= ours
+def test_without_an_address_the_name_of_the_builder_is_one():
+    hosts = {"builder-2": {"inventory_hostname": "builder-2"}}
+    connection = of_image(image_builder="builder-2", hostvars=hosts)
+    connection._connect()
+    assert connection._builder.connection.get_option("host") == "builder-2"
 
 
-def test_a_builder_without_an_address_is_named(via):
-    """The inner plugin would take the image's own name for one."""
-    inner = Recorder("host")
-    with pytest.raises(AnsibleConnectionFailure, match="ansible_host"):
-        via(inner, {"image_builder_connection": "ansible.builtin.ssh"})._connect()
-    assert not inner.given
+def test_a_builder_that_is_not_in_the_inventory_is_named():
+    connection = of_image(image_builder="builder-9", hostvars={"builder-2": {}})
+    with pytest.raises(AnsibleConnectionFailure, match="'builder-9' is not in the inventory"):
+        connection._connect()
+
+
+def test_an_unknown_connection_plugin_is_named():
+    hosts = {"builder-2": {"ansible_connection": "carrier.pigeon"}}
+    connection = of_image(image_builder="builder-2", hostvars=hosts)
+    with pytest.raises(AnsibleConnectionFailure, match=r"'carrier\.pigeon' for 'builder-2'"):
+        connection._connect()
+
+
+def became(play=None, user="admin", **variables):
+    """The command that a builder is given, with the become plugin that the play asks for, if any."""
+    builder = {"inventory_hostname": "b", "ansible_user": user, **variables}
+    connection = of_image(image_builder="b", hostvars={"b": builder})
+    connection.set_become_plugin(play)
+    connection._connect()
+    # Core would escalate in the image else, where there may be no sudo.
+    assert connection.become is None
+    connection._builder.connection = inner = Inner((0, b"out", b""), shell=connection._shell)
+    connection.exec_command("id")
+    ((command, _data),) = inner.calls
+    return command
+
+
+def sudo():
+    return become_loader.get("ansible.builtin.sudo")
+
+
+def test_the_builder_becomes_root_by_its_own_variables():
+    command = became(ansible_become=True, ansible_become_flags="-H -n")
+    assert command.split()[:7] == ["sudo", "-H", "-n", "-u", "root", "/bin/sh", "-c"]
+    assert "exec bwrap" in command
+
+
+def test_the_play_may_ask_for_become_and_the_builder_decline():
+    assert became(sudo()).startswith("sudo ")
+    assert became(sudo(), ansible_become=False).startswith("exec bwrap ")
+
+
+def test_root_does_not_become_root():
+    assert became(sudo(), user="root").startswith("exec bwrap ")
+
+
+def test_the_method_of_the_builder_is_used():
+    command = became(ansible_become=True, ansible_become_method="ansible.builtin.su")
+    assert command.startswith("su ")
+
+
+def test_the_sign_of_success_is_not_output():
+    connection = of_image(hostvars={"localhost": {"ansible_connection": "local"}})
+    connection._connect()
+    plugin = sudo()
+    plugin.set_options()
+    plugin.build_become_command = lambda command, _shell: command
+    plugin.success = "BECOME-SUCCESS-x"
+    inner = Inner((0, b"BECOME-SUCCESS-x\n\x00data", b""), (0, b"data", b""))
+    connection._builder = Builder(inner, plugin)
+    assert connection.exec_command("cat f")[1] == b"\x00data"
+    assert connection.exec_command("cat f")[1] == b"data"
 
 
 def test_an_empty_root_is_not_the_controllers_directory():

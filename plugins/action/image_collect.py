@@ -1,0 +1,96 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import typing as t
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _transfer
+from ansible_collections.sealedroot.image.plugins.plugin_utils._builder import Builder
+
+
+class ActionModule(ActionBase):
+    """Bring the files of an image from its builder to the control node."""
+
+    _supports_check_mode = True
+
+    def run(self, tmp: t.Any = None, task_vars: t.Any = None) -> t.Dict[str, t.Any]:
+        """Collect, or say in check mode that it would be done."""
+        result: t.Dict[str, t.Any] = super().run(tmp, task_vars)
+        _spec, options = self.validate_argument_spec(
+            argument_spec={
+                "files": {
+                    "type": "list",
+                    "elements": "dict",
+                    "required": True,
+                    "options": {
+                        "src": {"type": "path", "required": True},
+                        "mode": {"type": "str", "default": "0600"},
+                        "sha256": {"type": "str"},
+                    },
+                },
+                "dest": {"type": "path", "required": True},
+            }
+        )
+        files = options["files"]
+        names = [os.path.basename(entry["src"]) for entry in files]
+        if len(set(names)) != len(names):
+            raise AnsibleActionFail(f"two of the files have the same name: {', '.join(names)}")
+        result.update(changed=True, files={})
+        if not self._task.check_mode:
+            # The ssh plugin shows what a command prints from -vvv on, and here that is keys and disks.
+            self._play_context.no_log = True
+            result["files"] = self._collect(files, options["dest"])
+        return result
+
+    def _collect(
+        self, files: t.Sequence[t.Mapping[str, t.Any]], dest: str
+    ) -> t.Dict[str, t.Dict[str, t.Any]]:
+        """Make *dest* anew with all of the files in it, or leave none."""
+        shutil.rmtree(dest, ignore_errors=True)
+        os.makedirs(dest, mode=0o700)
+        try:
+            return {os.path.basename(entry["src"]): self._fetch(entry, dest) for entry in files}
+        except BaseException:
+            shutil.rmtree(dest, ignore_errors=True)
+            raise
+
+    def _fetch(self, entry: t.Mapping[str, t.Any], dest: str) -> t.Dict[str, t.Any]:
+        """Fetch one file and compare it with the digest that the builder took."""
+        path = os.path.join(dest, os.path.basename(entry["src"]))
+        mode = int(entry["mode"], 8)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+        if self._builder.become is None:
+            # The connection's own way (sftp) is quicker, but it is the way of the user who is logged in.
+            self._connection.fetch_file(entry["src"], path)
+        else:
+            with open(path, "wb") as file:
+                _transfer.fetch(self._run, entry["src"], file)
+        os.chmod(path, mode)
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if entry["sha256"] and digest != entry["sha256"]:
+            raise AnsibleActionFail(
+                f"{entry['src']} did not arrive as it is on the builder (SHA-256 {digest} instead of"
+                f" {entry['sha256']}): look at the builder's disk and memory, and build it again"
+            )
+        return {"sha256": digest, "size": os.path.getsize(path)}
+
+    @property
+    def _builder(self) -> Builder:
+        return Builder(self._connection, self._connection.become)
+
+    def _run(self, command: str, in_data: bytes) -> bytes:
+        """Run a command on the builder."""
+        status, stdout, stderr = self._builder.run(command, in_data)
+        if status != 0:
+            said = stderr.decode("utf-8", "replace").strip()
+            raise AnsibleActionFail(f"'{command}' failed on the builder: {said}")
+        return stdout

@@ -1,0 +1,127 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Commands on the builder of an image, reached as the builder's own variables say.
+
+What core does for the host of a task (task_executor, ``_set_connection_options``) is done here for
+another host: its connection plugin, and its become plugin if any, with the options that its variables give.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible import constants
+from ansible.errors import AnsibleConnectionFailure
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.plugins.loader import become_loader, connection_loader
+
+Variables = t.Mapping[str, t.Any]
+
+
+class Builder:
+    """A builder behind its connection.
+
+    With the plugin *become* a user becomes root for every command; who is root already does not, as in core.
+    """
+
+    def __init__(self, connection: t.Any, become: t.Any = None) -> None:
+        self.connection = connection
+        self.become = None if become is None or _is_needless(become, connection) else become
+
+    def run(self, command: str, in_data: bytes = b"") -> t.Tuple[int, bytes, bytes]:
+        """Run a line of shell as root; its output passes unchanged."""
+        if self.become is None:
+            result: t.Tuple[int, bytes, bytes] = self.connection.exec_command(
+                command, in_data=in_data, sudoable=False
+            )
+            return result
+        line = self.become.build_become_command(command, self.connection._shell)
+        status, stdout, stderr = self.connection.exec_command(line, in_data=in_data, sudoable=True)
+        # Connections take it away only where they waited for it.
+        success = f"{self.become.success}\n".encode()
+        if self.become.success and success in stdout:
+            stdout = stdout.partition(success)[2]
+        return status, stdout, stderr
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+
+def connect(
+    name: str,
+    *,
+    hosts: t.Mapping[str, Variables],
+    task_keys: t.Mapping[str, t.Any],
+    become: t.Any,
+    play_context: t.Any,
+) -> Builder:
+    """Connect to the host *name* of the inventory.
+
+    *hosts* are the variables of all hosts (``hostvars``), *task_keys* the keywords of the task. *become* is the
+    plugin that the play asks for, if any; the builder's own ``ansible_become`` has precedence, as in core.
+    """
+    if name not in hosts and name != "localhost":
+        raise AnsibleConnectionFailure(
+            f"the builder '{name}' is not in the inventory: add it, or correct image_builder"
+        )
+    variables = hosts.get(name, {"ansible_connection": "local"})
+    via = transport(variables)
+    connection = connection_loader.get(via, play_context)
+    if connection is None:
+        raise AnsibleConnectionFailure(f"there is no connection plugin '{via}' for '{name}'")
+    connection.set_options(
+        task_keys=task_keys, var_options=_options("connection", connection, variables)
+    )
+    if connection.has_option("use_tty"):
+        # A terminal would change the bytes of a file that passes through.
+        connection.set_option("use_tty", False)
+    if "ansible_become" in variables:
+        become = _become(variables, become) if boolean(variables["ansible_become"]) else None
+    if become is not None:
+        keys = {**task_keys, "become_pass": play_context.become_pass or None}
+        become.set_options(task_keys=keys, var_options=_options("become", become, variables))
+    builder = Builder(connection, become)
+    connection.set_become_plugin(builder.become)
+    connection._connect()
+    return builder
+
+
+def transport(variables: Variables) -> str:
+    """Return the name of the connection plugin of the host with these variables."""
+    name = str(variables["ansible_connection"]) if "ansible_connection" in variables else "smart"
+    return str(constants.config.get_config_value("DEFAULT_TRANSPORT")) if name == "smart" else name
+
+
+def _become(variables: Variables, asked: t.Any) -> t.Any:
+    """The become plugin that the builder's variables name, or the one that the play asks for."""
+    if "ansible_become_method" not in variables:
+        return asked or become_loader.get("ansible.builtin.sudo")
+    method = str(variables["ansible_become_method"])
+    plugin = become_loader.get(method)
+    if plugin is None:
+        raise AnsibleConnectionFailure(f"there is no become plugin '{method}'")
+    return plugin
+
+
+def _is_needless(become: t.Any, connection: t.Any) -> bool:
+    """Say whether who is logged in is who is asked for."""
+    user = connection.get_option("remote_user") if connection.has_option("remote_user") else None
+    return not constants.config.get_config_value("BECOME_ALLOW_SAME_USER") and user == (
+        become.get_option("become_user") or "root"
+    )
+
+
+def _options(kind: str, plugin: t.Any, variables: Variables) -> t.Dict[str, t.Any]:
+    """The variables that set an option of *plugin*."""
+    names = constants.config.get_plugin_vars(kind, plugin._load_name)
+    return {name: variables[name] for name in names if name in variables}
+
+
+__all__ = ("Builder", "connect", "transport")

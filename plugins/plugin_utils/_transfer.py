@@ -1,0 +1,44 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Files through commands, in pieces, so that one may be larger than the memory of the controller.
+
+*run* takes a line of shell and its standard input and returns standard output; a failure is its exception.
+"""
+
+from __future__ import annotations
+
+import shlex
+import typing as t
+
+Run = t.Callable[[str, bytes], bytes]
+CHUNK = 8 << 20
+
+
+def put(run: Run, source: t.BinaryIO, path: str) -> None:
+    """Write what *source* holds into the file *path*."""
+    operator = ">"
+    while operator:
+        data = source.read(CHUNK)
+        if data or operator == ">":
+            run(f"cat {operator} {shlex.quote(path)}", data)
+        operator = ">>" if len(data) == CHUNK else ""
+
+
+def fetch(run: Run, path: str, target: t.BinaryIO) -> None:
+    """Write what the file *path* holds into *target*."""
+    index = 0
+    while True:
+        data = run(f"dd if={shlex.quote(path)} bs={CHUNK} skip={index} count=1 status=none", b"")
+        target.write(data)
+        index += 1
+        if len(data) < CHUNK:
+            break
+
+
+__all__ = ("CHUNK", "fetch", "put")

@@ -1,0 +1,32 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import io
+import subprocess
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _transfer
+
+
+def shell(command, in_data):
+    return subprocess.run(
+        ["sh", "-c", command], input=in_data, capture_output=True, check=True
+    ).stdout
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 16, 17])
+def test_files_pass_whole_whatever_their_size(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(_transfer, "CHUNK", 8)
+    data = bytes(range(256))[-size:] if size else b""
+    path = str(tmp_path / "it's a file")
+    _transfer.put(shell, io.BytesIO(data), path)
+    back = io.BytesIO()
+    _transfer.fetch(shell, path, back)
+    assert back.getvalue() == data
+
+
+def test_a_failure_ends_the_transfer(tmp_path):
+    with pytest.raises(subprocess.CalledProcessError):
+        _transfer.fetch(shell, str(tmp_path / "missing"), io.BytesIO())

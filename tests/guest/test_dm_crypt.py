@@ -15,10 +15,7 @@ import threading
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _backend_dm_crypt,
-    _build_release,
-)
+from ansible_collections.sealedroot.image.plugins.module_utils import _backend_dm_crypt
 from guest_disk import MIB, OFFSET, SIZE, Disk, sh, wait
 
 Module = t.Callable[..., dict[str, t.Any]]
@@ -336,7 +333,7 @@ def test_teardown_waits_for_a_copy_of_the_mount(
 def test_teardown_names_who_holds_a_mapping(
     disks: t.Callable[..., Disk], real_module: Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_build_release, "BUSY_SECONDS", 0.5)
+    monkeypatch.setattr(_backend_dm_crypt, "BUSY_SECONDS", 0.5)
     disk = disks("web-1")
     ok(real_module("luks_image", **disk.options()), changed=True)
     holder = subprocess.Popen(["sleep", "600"], stdin=disk.node.open("rb"))

@@ -206,6 +206,20 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_control_node(session: nox.Session) -> None:
+    """Measure what 1, 10 and 100 images cost the control node."""
+    env = tested(session)
+    session.run("python", "tests/benchmark/control_node.py", *session.posargs, env=env)
+
+
+@nox.session
+def fanout(session: nox.Session) -> None:
+    """Build six images on two builders, one of them broken on purpose: half an hour without KVM."""
+    env = tested(session)
+    session.run("python", "tests/fan_out.py", *session.posargs, env=env)
+
+
+@nox.session
 def check(session: nox.Session) -> None:
     """Lint and unit tests: the inner loop."""
     for name in ("lint", "unit"):

@@ -1,0 +1,194 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Builds on a builder that is reached by ssh, which is this machine behind a server on the loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import secrets
+import signal
+import stat
+import subprocess
+import time
+import typing as t
+
+import fan_out
+import pytest
+import sshd
+from builds import PLAYBOOK, Place, Run, held, playbook
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[sshd.Server]:
+    with sshd.running(tmp_path_factory.mktemp("server") / "sshd") as it:
+        yield it
+
+
+def inventory(place: Place, server: sshd.Server, **builder: t.Any) -> list[str]:
+    """The arguments that give the play a remote builder."""
+    path = place.path / "inventory.json"
+    hosts = {"builder-2": server.variables(**builder), "web-1": {"image_builder": "builder-2"}}
+    path.write_text(
+        json.dumps({"all": {"hosts": hosts, "children": {"images": {"hosts": {"web-1": {}}}}}})
+    )
+    return ["--inventory", str(path)]
+
+
+def build(place: Place, server: sshd.Server, tar: pathlib.Path, *arguments: str) -> Run:
+    variables = place.variables(image_source={"type": "tar", "path": str(tar)})
+    return playbook(PLAYBOOK, variables, *inventory(place, server), *arguments)
+
+
+@pytest.fixture(scope="module")
+def built(
+    tmp_path_factory: pytest.TempPathFactory, server: sshd.Server, root_tar: pathlib.Path
+) -> t.Iterator[tuple[Place, Run]]:
+    """An image that was built with all the output that there is."""
+    place = Place(tmp_path_factory.mktemp("built"))
+    run = build(place, server, root_tar, "-vvvv", "--diff")
+    assert run.rc == 0, run.output[-6000:]
+    yield place, run
+    place.leaves_nothing()
+
+
+def test_image_and_keys_are_on_the_control_node(built: tuple[Place, Run]) -> None:
+    place, _run = built
+    image = place.out / "web-1"
+    assert {path.name for path in image.iterdir()} == {
+        *("boot.key", "recovery.key", "disk.qcow2", "manifest.json")
+    }
+    assert stat.S_IMODE(image.stat().st_mode) == 0o700
+    for name in ("boot.key", "recovery.key"):
+        assert stat.S_IMODE((image / name).stat().st_mode) == 0o600
+    manifest = json.loads((image / "manifest.json").read_text())
+    assert {check["verdict"] for check in manifest["audit"]["checks"]} == {"ok"}
+    digest = subprocess.run(
+        ["sha256sum", image / "disk.qcow2"], capture_output=True, text=True, check=True
+    ).stdout.split()[0]
+    assert manifest["files"]["disk.qcow2"]["sha256"] == digest
+    place.leaves_nothing()
+
+
+def test_no_key_in_output_at_any_verbosity(built: tuple[Place, Run]) -> None:
+    """From -vvv on, the ssh plugin shows what commands print."""
+    place, run = built
+    assert "ESTABLISH SSH CONNECTION" in run.output
+    for name in ("boot.key", "recovery.key"):
+        assert (place.out / "web-1" / name).read_text() not in run.output
+
+
+def test_a_second_run_changes_nothing(
+    built: tuple[Place, Run], server: sshd.Server, root_tar: pathlib.Path
+) -> None:
+    place, _run = built
+    run = build(place, server, root_tar)
+    assert (run.rc, run.changed) == (0, 0), run.output
+    assert run.said("is there, whole, and made from these inputs")
+
+
+def test_a_connection_that_drops_leaves_a_builder_that_is_cleaned(
+    place: Place, server: sshd.Server, root_tar: pathlib.Path
+) -> None:
+    """In the middle of the build: the play ends by itself, and lets go of the builder over a new connection."""
+    variables = place.variables(image_source={"type": "tar", "path": str(root_tar)})
+    process = subprocess.Popen(
+        [
+            *("ansible-playbook", PLAYBOOK, "--extra-vars", json.dumps(variables)),
+            *inventory(place, server),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+    )
+    try:
+        seen = wait_for(process, "Wait for the initramfs")
+        assert held(place.path)
+        time.sleep(1)
+        server.drop()
+        seen += process.communicate(timeout=120)[0]
+    finally:
+        process.kill()
+    assert process.returncode != 0
+    assert "UNREACHABLE!" in seen
+    # The play has no more to do with a host that it could not reach.
+    run = playbook("sealedroot.image.teardown", variables, *inventory(place, server), timeout=120)
+    assert run.rc == 0, run.output
+    place.leaves_nothing()
+    assert not (place.out / "web-1").exists()
+
+
+def wait_for(process: subprocess.Popen[str], task: str) -> str:
+    """Read the output until a task begins; return it."""
+    seen = ""
+    assert process.stdout is not None
+    signal.alarm(300)
+    for line in process.stdout:
+        seen += line
+        if task in line:
+            signal.alarm(0)
+            return seen
+    raise AssertionError(seen)
+
+
+@pytest.fixture
+def fleet(
+    tmp_path: pathlib.Path, server: sshd.Server, root_tar: pathlib.Path
+) -> t.Iterator[fan_out.Fleet]:
+    tars = {fan_out.HERE: str(root_tar), fan_out.THERE: str(root_tar)}
+    yield fan_out.Fleet(
+        tmp_path, there=server.variables(), tars=tars, at_once={fan_out.HERE: 2, fan_out.THERE: 1}
+    )
+    assert held(pathlib.Path(fan_out.WORK)) == []
+
+
+def test_a_fleet_with_one_image_that_cannot_be(fleet: fan_out.Fleet) -> None:
+    first = fleet.build(broken=True)
+    assert first.rc != 0
+    assert fleet.sealed() == [name for name in fleet.images if name != fan_out.BROKEN], first.output
+    assert "GRUB" in first.output
+    assert fleet.retry.read_text().split() == [fan_out.BROKEN]
+    # Both builders are this machine, so all five are beside each other in one directory of builds.
+    assert fleet.at_once("") <= 2
+
+    before = {name: fleet.manifest(name)["created"] for name in fleet.sealed()}
+    second = fleet.build(f"--limit=@{fleet.retry}", broken=False)
+    assert second.rc == 0, second.output
+    assert fleet.sealed() == fleet.images
+    assert second.recap("here-1") == {}
+    third = fleet.build(broken=False)
+    assert third.rc == 0
+    assert [third.recap(name)["changed"] for name in fleet.images] == [0] * 6
+    assert (
+        before.items() <= {name: fleet.manifest(name)["created"] for name in fleet.images}.items()
+    )
+
+    left = fleet.keys_left(here)
+    assert left == []
+    assert fan_out.summary(fleet, first, left) == (
+        "fanout: 5 sealed, 1 refused, 0 keys left on builders"
+    )
+
+
+def here(_builder: str, line: str, data: bytes) -> str:
+    """Run a line on a builder, of which both are this machine."""
+    return subprocess.run(
+        ["sh", "-c", line], input=data, capture_output=True, check=True
+    ).stdout.decode()
+
+
+def test_a_key_that_is_left_is_found(fleet: fan_out.Fleet, tmp_path: pathlib.Path) -> None:
+    """The search itself can fail."""
+    image = fleet.out / "here-1"
+    image.mkdir(parents=True)
+    (image / "manifest.json").write_text('{"audit": {"checks": [{"verdict": "ok"}]}}')
+    for name in ("boot", "recovery"):
+        (image / f"{name}.key").write_text(secrets.token_hex())
+    (tmp_path / "forgotten").write_bytes(b"\0" + (image / "boot.key").read_bytes() + b"\0")
+    assert fleet.keys_left(here) == [
+        f"{builder}: {tmp_path}/forgotten" for builder in (fan_out.HERE, fan_out.THERE)
+    ]

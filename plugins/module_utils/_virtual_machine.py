@@ -108,9 +108,7 @@ def _flash(path: str, unit: int, *, read_only: bool) -> str:
     return f"if=pflash,unit={unit},format={image_format},readonly={mode},file={quote(path)}"
 
 
-def bare(
-    qemu: str, arch: Architecture, *, accelerator: str, cpus: int, memory: int
-) -> t.List[str]:
+def bare(qemu: str, arch: Architecture, *, accelerator: str, cpus: int, memory: int) -> t.List[str]:
     """Return the beginning of the command of a machine: processors and memory, and nothing else."""
     tcg = accelerator == "tcg"
     return [

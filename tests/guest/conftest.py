@@ -28,7 +28,7 @@ def disks() -> t.Iterator[t.Callable[..., Disk]]:
     base = pathlib.Path(tempfile.mkdtemp(prefix="guest-", dir="/var/tmp"))
     made: list[Disk] = []
 
-    def make(name: str = "a, ü", type: str = "luks1") -> Disk:  # noqa: A002
+    def make(name: str = "a, ü", type: str = "luks1") -> Disk:
         made.append(Disk(base / name, type))
         return made[-1]
 

@@ -154,7 +154,9 @@ def test_another_container_of_that_name_is_refused(
     ok(real_module("luks_image", **one.options(state="closed")), changed=True)
 
 
-def test_a_renamed_file_is_still_the_same(disks: t.Callable[..., Disk], real_module: Module) -> None:
+def test_a_renamed_file_is_still_the_same(
+    disks: t.Callable[..., Disk], real_module: Module
+) -> None:
     disk = disks()
     ok(real_module("luks_image", **disk.options()), changed=True)
     disk.file = disk.file.rename(disk.dir / "renamed.raw")
@@ -179,7 +181,9 @@ def test_a_block_device_and_a_whole_file(disks: t.Callable[..., Disk], real_modu
     ok(real_module("luks_image", **{**options, "state": "closed"}), changed=True)
 
 
-def test_one_that_somebody_opened_by_hand(disks: t.Callable[..., Disk], real_module: Module) -> None:
+def test_one_that_somebody_opened_by_hand(
+    disks: t.Callable[..., Disk], real_module: Module
+) -> None:
     """cryptsetup binds a loop device of its own to a file, which goes by itself."""
     disk = disks()
     options = disk.options(offset=0, size=0)
@@ -292,8 +296,11 @@ def test_a_killed_build_is_released(disks: t.Callable[..., Disk], real_module: M
     root = mount(disk)
     sleeper = subprocess.Popen(["sleep", "600"], cwd="/")
     inside = subprocess.Popen(
-        ["bwrap", "--bind", root, "/", "--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib"]
-        + ["--symlink", "usr/lib64", "/lib64", "--proc", "/proc", "/usr/bin/sleep", "600"]
+        [
+            *("bwrap", "--bind", root, "/", "--ro-bind", "/usr", "/usr", "--proc", "/proc"),
+            *("--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"),
+            *("/usr/bin/sleep", "600"),
+        ]
     )
     wait(lambda: (root / "proc").is_dir() and (root / "usr").is_dir())
     held = disk.held()

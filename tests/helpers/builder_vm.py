@@ -23,7 +23,14 @@ ROOT_TAR = "/srv/root.tar"
 MOLECULE = ROOT / "extensions" / "molecule"
 INVENTORY = ROOT / ".cache" / "builder-vm" / "inventory.yml"
 # Of ansible-core, what modules and the collection loader import.
-CORE = ("__init__.py", "release.py", "_vendor", "config/ansible_builtin_runtime.yml", "module_utils", "utils")
+CORE = (
+    "__init__.py",
+    "release.py",
+    "_vendor",
+    "config/ansible_builtin_runtime.yml",
+    "module_utils",
+    "utils",
+)
 
 
 @dataclasses.dataclass(frozen=True)

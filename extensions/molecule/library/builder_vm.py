@@ -180,7 +180,11 @@ def make_identity(runner: Runner, params: Params) -> None:
         runner.run([*generate, "-f", os.path.join(path, name)], timeout=60)
     shutil.copy(os.path.join(path, "key.pub"), f"{seed}/seed/root/.ssh/authorized_keys")
     shutil.copy(os.path.join(path, "host_key"), f"{seed}/seed/etc/ssh/ssh_host_ed25519_key")
-    names = [os.path.relpath(os.path.join(at, it), seed) for at, ds, fs in os.walk(seed) for it in [*ds, *fs]]
+    names = [
+        os.path.relpath(os.path.join(at, it), seed)
+        for at, ds, fs in os.walk(seed)
+        for it in [*ds, *fs]
+    ]
     pack = [runner.find("cpio"), "--create", "--format=newc", "--quiet", "--owner=0:0"]
     extra = os.path.join(path, "seed.cpio")
     pack += ["--directory", seed, "--file", extra]
@@ -206,9 +210,10 @@ def launch(runner: Runner, params: Params, accelerator: str) -> int:
         port = free_port()
         started = runner.run([*command, *devices(path, port)], check=False, timeout=60)
         if started.rc == 0:
+            with open(os.path.join(path, "host_key.pub"), encoding="ascii") as source:
+                key = source.read()
             with open(os.path.join(path, "known_hosts"), "w", encoding="ascii") as target:
-                with open(os.path.join(path, "host_key.pub"), encoding="ascii") as source:
-                    target.write(f"[127.0.0.1]:{port} {source.read()}")
+                target.write(f"[127.0.0.1]:{port} {key}")
             return port
         said = started.stderr.strip()
         if "host forwarding" not in said:
@@ -230,7 +235,9 @@ def await_ssh(path: str, port: int, seconds: float) -> None:
         time.sleep(0.2)
     with open(os.path.join(path, "console.log"), errors="replace") as handle:
         said = _serial_boot.last_lines(_serial_boot.plain(handle.read(), ""), 10)
-    raise SealedRootError(f"the builder did not start: {why}. The console ends with: {said or 'nothing'}")
+    raise SealedRootError(
+        f"the builder did not start: {why}. The console ends with: {said or 'nothing'}"
+    )
 
 
 def start(runner: Runner, params: Params) -> t.Dict[str, t.Any]:

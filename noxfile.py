@@ -220,6 +220,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_vm(session: nox.Session) -> None:
+    """Compare the build with the by-hand script in the builder VM, through dm-crypt."""
+    env = tested(session)
+    session.run("python", "tests/benchmark/bench_vm.py", *session.posargs, env=env)
+
+
+@nox.session
 def bench_control_node(session: nox.Session) -> None:
     """Measure what 1, 10 and 100 images cost the control node."""
     env = tested(session)

@@ -149,7 +149,8 @@ def superblock(device: str) -> dict[str, str]:
 def luks_header(path: pathlib.Path) -> list[str]:
     """Return what cryptsetup prints of the header, without what is random in every header."""
     lines = []
-    for line in run("cryptsetup", "luksDump", path).splitlines():
+    # The first line names the file.
+    for line in run("cryptsetup", "luksDump", path).splitlines()[1:]:
         # Digests and salts, which go on over several lines, and the UUID.
         if re.fullmatch(r"[\s0-9a-f]*([0-9a-f]{2} )+[\s0-9a-f]*", line):
             continue

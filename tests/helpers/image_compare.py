@@ -160,7 +160,7 @@ def luks_header(path: pathlib.Path) -> list[str]:
 
 
 def flat(value: t.Any, path: str = "") -> dict[str, t.Any]:
-    """Return the leaves of nested dictionaries and lists by their dotted paths."""
+    """Return the leaves of nested dictionaries and lists by their dotted paths; a path in a key stays as it is."""
     items: t.Iterable[tuple[t.Any, t.Any]]
     if isinstance(value, dict):
         items = value.items()

@@ -78,6 +78,7 @@ seconds:
 """
 
 import contextlib
+import dataclasses
 import os
 import re
 import shutil
@@ -101,7 +102,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 
 Params = t.Mapping[str, t.Any]
 
-ARCHITECTURE = _virtual_machine.architecture("x86_64")
+# With AES instructions, emulated: dm-crypt is twice as fast by them (measured: 35 and 20 MB/s).
+ARCHITECTURE = dataclasses.replace(_virtual_machine.architecture("x86_64"), tcg_cpu="Nehalem,+aes")
 # No audit, AppArmor, SELinux, mitigations or watchdogs: they cost emulated time and protect nothing here.
 COMMAND_LINE = (
     "console=ttyS0 net.ifnames=0 random.trust_cpu=on systemd.show_status=0 mitigations=off audit=0"

@@ -57,7 +57,7 @@ def test_a_machine_that_ends_is_told_with_its_console(
     builder_vm: t.Any, tmp_path: pathlib.Path
 ) -> None:
     (tmp_path / "console.log").write_text("Booting\r\nno root file system on /dev/vda\r\n")
-    with pytest.raises(SealedRootError, match="it ended.*no root file system on /dev/vda"):
+    with pytest.raises(SealedRootError, match=r"it ended.*no root file system on /dev/vda"):
         builder_vm.await_ssh(str(tmp_path), builder_vm.free_port(), 20)
 
 

@@ -202,12 +202,38 @@ class Recipe:
                 *("--pbkdf-force-iterations", str(iterations), luks, files[slot]),
             )
         run("cryptsetup", "luksKillSlot", "-q", "--key-file", files[first[0]], luks, "7")
+        if "luks2" in self.format_options:
+            self._fill_luks2(luks, files[first[0]])
+            return
         payload = f"driver=luks,key-secret=key,file.driver=file,file.filename={luks}"
         secret = f"secret,id=key,file={files[first[0]]}"
         run(
             *("qemu-img", "convert", "-n", "-f", "raw", "--object", secret, "--target-image-opts"),
             *(self.directory / "ext4", payload),
         )
+
+    def _fill_luks2(self, luks: pathlib.Path, key: str) -> None:
+        """Encrypt the file system by cryptsetup's own code, which can do so in place only.
+
+        That makes a header with another volume key, so the volume key of the real one is given to it.
+        """
+        plain, volume_key = self.directory / "plain", self.directory / "volume.key"
+        size = LUKS_SIZE - 16 * MIB
+        plain.write_bytes((self.directory / "ext4").read_bytes().ljust(size, b"\0"))
+        volume_key.unlink(missing_ok=True)
+        dump = ("cryptsetup", "luksDump", "-q", "--dump-volume-key", "--volume-key-file", volume_key)
+        run(*dump, "--key-file", key, luks)
+        options = ("--type", "luks2", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000")
+        header = self.directory / "detached"
+        header.unlink(missing_ok=True)
+        run(
+            *("cryptsetup", "reencrypt", "--encrypt", "-q", *options, "--sector-size", "512"),
+            *("--volume-key-file", volume_key, "--key-size", "512", "--key-file", key),
+            *("--header", header, plain),
+        )
+        with luks.open("r+b") as handle:
+            handle.seek(16 * MIB)
+            handle.write(plain.read_bytes())
 
     def _make_esp(self) -> None:
         blocks = (LUKS_START - ESP_START) // 1024

@@ -47,6 +47,11 @@ def obstacles(header: Header) -> t.List[str]:
         for number, slot in sorted(header.slots.items())
         if slot.cipher not in ("", header.cipher)
     ]
+    found += [
+        f"slot {number} has the hash {' and '.join(slot.hashes)} and the digest {header.hash}"
+        for number, slot in sorted(header.slots.items())
+        if set(slot.hashes) - {header.hash}
+    ]
     if header.sector_size != SECTOR:
         found.append(f"its sectors have {header.sector_size} bytes")
     if header.tokens:

@@ -166,7 +166,8 @@ def findings(header: Header) -> t.List[str]:
         if slot.cipher not in ("", GRUB_CIPHER):
             found.append(f"slot {number} is encrypted with {slot.cipher}, not {GRUB_CIPHER}")
         if set(slot.hashes) - {header.hash}:
-            found.append(f"slot {number} uses {', '.join(slot.hashes)}, not {header.hash} alone")
+            hashes = " and ".join(slot.hashes)
+            found.append(f"slot {number} has the hash {hashes}, and the digest {header.hash}")
         if slot.ignored:
             found.append(f"slot {number} has the priority ignore, so GRUB never tries it")
         if slot.kdf != "pbkdf2":

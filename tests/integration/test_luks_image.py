@@ -330,7 +330,9 @@ def test_a_luks2_header_is_what_grub_needs(image: Image, real_module: Module) ->
     header = image.region().read_bytes()[: 16 * MIB]
     ok(real_module("luks_image", **image.options()), changed=True)
     ok(real_module("luks_image", **image.options(state="closed")), changed=True)
-    assert image.region().read_bytes()[: 16 * MIB] == header  # it is shown as LUKS1, and stays LUKS2
+    assert (
+        image.region().read_bytes()[: 16 * MIB] == header
+    )  # it is shown as LUKS1, and stays LUKS2
     ok(real_module("luks_image", **image.options(state="absent")), changed=True)
     assert "Command failed" in sh("cryptsetup", "-v", "isLuks", image.region(), check=False)
 

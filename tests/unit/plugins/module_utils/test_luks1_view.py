@@ -44,6 +44,10 @@ GOOD = Header(
             {"slots": {1: Keyslot(1000, "pbkdf2", "cipher_null-ecb")}},
             ["slot 1 has the cipher cipher_null-ecb and the data aes-xts-plain64"],
         ),
+        (
+            {"slots": {1: Keyslot(1000, "pbkdf2", "aes-xts-plain64", ("sha1", "sha256"))}},
+            ["slot 1 has the hash sha1 and sha256 and the digest sha256"],
+        ),
         ({"sector_size": 4096}, ["its sectors have 4096 bytes"]),
         ({"tokens": 2}, ["it has 2 tokens"]),
         ({"requirements": ("online-reencrypt",)}, ["it has requirements (online-reencrypt)"]),

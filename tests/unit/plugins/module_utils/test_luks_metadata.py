@@ -79,8 +79,16 @@ def test_a_half_reencrypted_header_is_found() -> None:
             "cipher_null-ecb",
             "slot 1 is encrypted with cipher_null-ecb, not aes-xts-plain64",
         ),
-        (("keyslots", "1", "kdf", "hash"), "sha512", "slot 1 uses sha256, sha512, not sha256 alone"),
-        (("keyslots", "1", "af", "hash"), "sha1", "slot 1 uses sha1, sha256, not sha256 alone"),
+        (
+            ("keyslots", "1", "kdf", "hash"),
+            "sha512",
+            "slot 1 has the hash sha256 and sha512, and the digest sha256",
+        ),
+        (
+            ("keyslots", "1", "af", "hash"),
+            "sha1",
+            "slot 1 has the hash sha1 and sha256, and the digest sha256",
+        ),
         (
             ("keyslots", "1", "priority"),
             0,

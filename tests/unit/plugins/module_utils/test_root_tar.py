@@ -126,7 +126,10 @@ def test_missing_packages() -> None:
                 *("usr/bin/grub-mkimage", "usr/sbin/grub-mkconfig", "sbin/update-initramfs"),
                 *("sbin/cryptsetup", "usr/share/initramfs-tools/hooks/cryptroot"),
                 "usr/lib/grub/i386-pc/normal.mod",
-                *(f"usr/lib/grub/i386-pc/{name}.mod" for name in ("luks", "gcry_sha256", "gcry_md5")),
+                *(
+                    f"usr/lib/grub/i386-pc/{name}.mod"
+                    for name in ("luks", "gcry_sha256", "gcry_md5")
+                ),
                 # Not a platform without the rest of GRUB.
                 "usr/lib/grub/x86_64-efi/luks2.mod",
             ],

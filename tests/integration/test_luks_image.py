@@ -365,7 +365,7 @@ def test_luks2_of_another_maker_is_refused_with_the_reason(
 
 def test_keys_are_changed_behind_an_open_luks2_container(image: Image, real_module: Module) -> None:
     made = ok(real_module("luks_image", **image.options(type="luks2", key_slot=7)), changed=True)
-    keys = []
+    keys: list[dict[str, t.Any]] = []
     for slot in (0, 1):
         file = image.dir / f"{slot}.key"
         file.touch(0o600)

@@ -173,7 +173,7 @@ def test_open_read_only(place: Place, script, runner) -> None:
 def test_open_luks2(
     place: Place, script, runner, kernel: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
+    seen: list[t.Any] = []
 
     @contextlib.contextmanager
     def view(_runner: t.Any, **options: t.Any) -> t.Iterator[str]:

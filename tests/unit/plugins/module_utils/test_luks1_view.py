@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import _luks1_view
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Result,
+    Runner,
     SealedRootError,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._luks_metadata import (
@@ -65,18 +66,18 @@ def test_a_disk_of_two_parts() -> None:
     ]
 
 
-class Watching:
+class Watching(Runner):
     """A runner that looks at the copy when it is to be converted."""
 
     def __init__(self, rc: int = 0) -> None:
         self.rc = rc
         self.copy = b""
 
-    def find(self, name: str) -> str:
-        return name
+    def find(self, *names: str) -> str:
+        return names[0]
 
-    def run(self, argv: list[str], **_options: t.Any) -> Result:
-        assert argv[:-1] == ["cryptsetup", "convert", "--batch-mode", "--type", "luks1"]
+    def run(self, argv: t.Sequence[str], **_options: t.Any) -> Result:
+        assert list(argv[:-1]) == ["cryptsetup", "convert", "--batch-mode", "--type", "luks1"]
         path = pathlib.Path(argv[-1])
         self.copy = path.read_bytes()
         path.write_bytes(b"LUKS1" + bytes(len(self.copy) - 5))

@@ -25,7 +25,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Place]:
 def test_debian_13_boots_from_luks2(place: Place) -> None:
     source = {**DEBIAN, "release": "trixie"}
     variables = place.variables(
-        image_source=source, image_luks={"type": "luks2"}, image_boot_test=True
+        image_source=source,
+        image_luks={"type": "luks2"},
+        image_boot_test=True,
+        # Emulated on a busy machine, udev needs longer than the 90 seconds that systemd waits for a console.
+        image_kernel_cmdline="console=tty0 console=ttyS0,115200 systemd.default_device_timeout_sec=900",
     )
     run = playbook(PLAYBOOK, variables, timeout=2400)
     assert run.rc == 0, run.output[-6000:]

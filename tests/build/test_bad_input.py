@@ -19,7 +19,11 @@ from builds import PLAYBOOK, Place, playbook
 ELF = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00"
 X86_64, AARCH64 = b"\x3e\x00", b"\xb7\x00"
 KERNEL = ("boot/vmlinuz-6.1.0-1-amd64", "usr/lib/modules/6.1.0-1-amd64/modules.dep")
-GRUB = ("usr/bin/grub-mkimage", "usr/sbin/grub-mkconfig", "usr/lib/grub/x86_64-efi/normal.mod")
+MODULES = "usr/lib/grub/x86_64-efi"
+GRUB = (
+    *("usr/bin/grub-mkimage", "usr/sbin/grub-mkconfig", f"{MODULES}/normal.mod"),
+    *(f"{MODULES}/luks.mod", f"{MODULES}/luks2.mod", f"{MODULES}/gcry_sha256.mod"),
+)
 INITRAMFS = (
     "usr/sbin/update-initramfs",
     "usr/sbin/cryptsetup",
@@ -108,6 +112,44 @@ def test_the_digest_is_wrong(place: Place, good: pathlib.Path) -> None:
 )
 def test_the_root_lacks_packages(place: Place, names: tuple[str, ...], packages: str) -> None:
     refused(place, packages, image_source=tar(small_root(place.path / "root.tar", names)))
+
+
+@pytest.mark.parametrize(
+    ("luks", "lost", "says"),
+    [
+        ({"type": "luks2"}, "luks2", "has no module luks2, so it could not read its own disk"),
+        ({"hash": "sha512"}, "", "has no module gcry_sha512, so it could not read its own disk"),
+        ({}, "luks", "has no module luks, so it could not read its own disk"),
+        (
+            {"type": "luks2", "hash": "sha512"},
+            "luks2",
+            "has no module luks2 and no gcry_sha512, so it could not read its own disk. Set image_luks"
+            " to what it can read (type luks1 and hash sha256, the default), or install a GRUB that",
+        ),
+    ],
+    ids=["no-luks2", "no-sha512", "no-luks", "neither"],
+)
+def test_the_roots_grub_cannot_read_the_disk_that_is_asked_for(
+    place: Place, luks: dict[str, str], lost: str, says: str
+) -> None:
+    names = [it for it in (*KERNEL, *GRUB, *INITRAMFS) if it != f"{MODULES}/{lost}.mod"]
+    path = small_root(place.path / "root.tar", names)
+    refused(place, says, image_source=tar(path), image_luks=luks)
+
+
+def test_only_functions_that_grub_computes_can_be_chosen(place: Place, good: pathlib.Path) -> None:
+    refused(
+        place,
+        "image_luks.pbkdf. Supported parameters include: cipher, hash, type.",
+        image_source=tar(good),
+        image_luks={"type": "luks2", "pbkdf": "argon2id"},
+    )
+    refused(
+        place,
+        "value of hash must be one of: sha256, sha512",
+        image_source=tar(good),
+        image_luks={"hash": "whirlpool"},
+    )
 
 
 def test_the_root_is_of_another_architecture(place: Place) -> None:

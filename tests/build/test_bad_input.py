@@ -191,6 +191,24 @@ def test_the_size_is_not_a_size(place: Place, good: pathlib.Path, size: str) -> 
     refused(place, "is not a size", image_source=tar(good), image_size=size)
 
 
+def test_the_builder_is_not_in_the_inventory(place: Place, good: pathlib.Path) -> None:
+    refused(
+        place,
+        "image_builder 'builder-9' is not in the inventory: add it, or correct the name",
+        image_source=tar(good),
+        image_builder="builder-9",
+    )
+
+
+def test_the_cipher_is_one_that_not_every_grub_reads(place: Place, good: pathlib.Path) -> None:
+    refused(
+        place,
+        "value of cipher must be one of: aes-xts-plain64",
+        image_source=tar(good),
+        image_luks={"cipher": "serpent-xts-plain64"},
+    )
+
+
 @pytest.mark.parametrize("name", ["../web", "a/b", ".hidden", "UPPER"])
 def test_the_name_is_no_name(place: Place, good: pathlib.Path, name: str) -> None:
     refused(place, "cannot name a file and a host", image_source=tar(good), image_name=name)

@@ -80,6 +80,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
 
+ROOT = "/"
+
 
 def problems(
     runner: Runner, path: str, *, key: bytes, old: t.Mapping[str, bytes], work: str
@@ -103,14 +105,14 @@ def problems(
 
 
 def ensure(
-    runner: Runner, params: t.Mapping[str, t.Any], *, root: str, check_mode: bool
+    runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
     """Bring key file and initramfs into the state that is asked for."""
     device, key_file, dest = (params[name] for name in ("device", "key_file", "dest"))
     _luks_container.check(device, 0, 0)
     _luks_container.check_key_file(key_file)
     command = _running_root.tool(runner)
-    tree = Tree(root)
+    tree = Tree(ROOT)
     boot = tree.path("/boot")
     work = os.path.dirname(key_file)
     with open(key_file, "rb") as file:
@@ -163,7 +165,7 @@ def main() -> t.NoReturn:
     )
     try:
         runner = ModuleRunner(module)
-        outcome = ensure(runner, module.params, root="/", check_mode=module.check_mode)
+        outcome = ensure(runner, module.params, check_mode=module.check_mode)
     except SealedRootError as exc:
         module.fail_json(msg=str(exc))
     module.exit_json(**outcome)

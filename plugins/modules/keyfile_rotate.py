@@ -154,8 +154,10 @@ def read_state(
     revoked, others = params["revoke_key_files"], params["unlock_key_files"]
     opens: t.Dict[int, str] = {}
 
-    def ask(pairs: t.Iterable[t.Tuple[str, int]]) -> None:
+    def ask(pairs: t.Iterable[t.Tuple[str, int]], *, one: bool = False) -> None:
         for key, slot in dict.fromkeys(pairs):
+            if one and opens:
+                break
             if slot not in opens and _cryptsetup.opens(runner, device, key, slot=slot) is not None:
                 opens[slot] = key
 
@@ -168,8 +170,7 @@ def read_state(
                 f"the key in {opens[slot]} opens slot {slot}, which keep_slots leaves alone, so it cannot be"
                 f" revoked: give slot {slot} a key of its own in keys"
             )
-    if not opens:
-        ask((key, slot) for key in others for slot in kept)
+    ask(((key, slot) for key in others for slot in sorted(kept)), one=True)
     return _key_plan.State(iterations_of(header), opens, header.slot_order)
 
 

@@ -35,7 +35,7 @@ def hashed(password: str) -> str:
 
 def overlay(base: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
     """Make a disk that begins as *base*, which stays as it is."""
-    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, path]
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(base), str(path)]
     subprocess.run(command, check=True)
     return path
 
@@ -152,7 +152,7 @@ class Shell:
 
     def ask(self, command: str, timeout: int = 120) -> subprocess.CompletedProcess[str]:
         """Run a command."""
-        argv = ["ssh", "-i", self.key, *self.options.split(), "-p", str(self.guest.port)]
+        argv = ["ssh", "-i", str(self.key), *self.options.split(), "-p", str(self.guest.port)]
         return subprocess.run(
             [*argv, "root@127.0.0.1", command],
             stdin=subprocess.DEVNULL,

@@ -55,7 +55,7 @@ class Machine:
         said = "Key slot 7 unlocked.\n"
         self.script.expect([*argv, str(self.key_file), str(self.device)], rc=rc, stdout=said)
 
-    def tool(self, effect: t.Callable[[], None], **more: t.Any) -> None:
+    def tool(self, effect: t.Callable[[], t.Any], **more: t.Any) -> None:
         self.script.expect(["update-initramfs", "-u", "-k", "all"], effect=effect, **more)
 
     def check_left(self) -> None:

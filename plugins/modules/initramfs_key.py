@@ -28,7 +28,8 @@ options:
   key_file:
     description:
       - A file of root's with the key, mode 0600 or 0400.
-      - Each initramfs is unpacked beside it, so it should be on a tmpfs, as that of M(sealedroot.image.key_store).
+      - Each initramfs is unpacked beside it, so it should be on a tmpfs, as that of M(sealedroot.image.key_store),
+        and the machine needs memory for that.
     type: path
     required: true
   dest:

@@ -155,7 +155,7 @@ class Machine:
         self.guest.restart()
         self.boot(key)
 
-    def rotate(self, *, until: str = "") -> Run:
+    def rotate(self, *flags: str, until: str = "") -> Run:
         """Run the playbook; when the task *until* begins, kill it and the machine without a word."""
         inventory = self.out / "machines.yml"
         hosts = {"machines": {"hosts": {"web-1": self.shell.variables}}}
@@ -164,7 +164,7 @@ class Machine:
         process = subprocess.Popen(
             [
                 *("ansible-playbook", "sealedroot.image.rotate_keys", "-i", inventory, "-vvvv"),
-                *("--diff", "--extra-vars", variables),
+                *("--diff", "--extra-vars", variables, *flags),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -199,6 +199,10 @@ def live(machine: Machine) -> dict[str, t.Any]:
     """Let a machine live through two kills and a whole rotation; return what was seen."""
     seen: dict[str, t.Any] = {}
     machine.boot(machine.old)
+    if machine.type == "luks2":
+        seen["check"] = machine.rotate("--check")
+        assert sorted(path.name for path in machine.keys.iterdir()) == ["boot.key", "recovery.key"]
+        assert slots(machine) == [0, 1]
 
     # The new key is in a spare slot, the initramfs has the old one: both keys are valid.
     machine.rotate(until=RENEW)
@@ -268,6 +272,15 @@ def test_a_machine_survives_kills_and_its_key_is_rotated(lives: Lives, type_: st
     assert seen["run"].said("The old key opens it no longer, which was tried")
     for key in (machine.old, seen["new"], machine.recovery):
         assert key not in machine.output
+
+
+def test_check_mode_says_what_would_be_done(lives: Lives) -> None:
+    _machine, life = lives["luks2"]
+    run = life.result(timeout=3600)["check"]
+    assert (run.rc, run.changed) == (0, 0)
+    assert run.said("Begin the rotation of web-1 (/dev/vda2, luks2)")
+    assert run.said("kept:     1")
+    assert run.said("emptied:  0")
 
 
 @pytest.mark.parametrize("type_", ["luks1", "luks2"])

@@ -193,7 +193,7 @@ def molecule(session: nox.Session) -> None:
 
 @nox.session
 def boot(session: nox.Session) -> None:
-    """Run the tests that boot images, and let one update itself: some 20 minutes without KVM."""
+    """Run the tests that boot images, and let them live: some 30 minutes without KVM."""
     env = tested(session)
     session.run("pytest", "-q", "tests/boot", *session.posargs, env=env)
 

@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import subprocess
+import tempfile
 import typing as t
 
 PLAYBOOK = "sealedroot.image.build_encrypted_image"
@@ -54,6 +55,23 @@ def playbook(
         env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
     )
     return Run(done.returncode, done.stdout)
+
+
+def source_tar(source: t.Mapping[str, t.Any]) -> pathlib.Path:
+    """Return the root tar of a source, which the role ``source`` makes once and keeps in its cache."""
+    tasks: list[dict[str, t.Any]] = [
+        {"ansible.builtin.import_role": {"name": "sealedroot.image.source"}},
+        {"ansible.builtin.debug": {"msg": "TAR={{ image_root_tar.path }}="}},
+    ]
+    with tempfile.TemporaryDirectory() as directory:
+        play = pathlib.Path(directory) / "source.yml"
+        play.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+        variables = {"image_source": source, "image_size": "4GiB"}
+        run = playbook(str(play), variables, timeout=1800)
+    match = re.search(r"TAR=(.*?)=", run.output)
+    assert run.rc == 0, run.output[-6000:]
+    assert match
+    return pathlib.Path(match.group(1))
 
 
 def held(below: pathlib.Path) -> list[str]:

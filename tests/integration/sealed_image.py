@@ -12,9 +12,9 @@ import dataclasses
 import os
 import pathlib
 import subprocess
-import typing as t
 
 import pytest
+from cpio import newc
 
 MIB = 1 << 20
 ESP_START, LUKS_START, LUKS_SIZE = 1 * MIB, 40 * MIB, 40 * MIB
@@ -47,19 +47,6 @@ def run(*argv: str | os.PathLike[str], data: bytes | None = None) -> bytes:
     if done.returncode:
         pytest.fail(f"{argv} failed: {done.stderr.decode()}")
     return done.stdout
-
-
-def newc(files: t.Mapping[str, tuple[int, bytes]]) -> bytes:
-    """Return a cpio archive of regular files: name -> (mode, content)."""
-    archive = b""
-    entries = [*files.items(), ("TRAILER!!!", (0, b""))]
-    for number, (name, (mode, content)) in enumerate(entries):
-        fields = [number, 0o100000 | mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0]
-        header = b"070701" + b"".join(b"%08X" % field for field in fields)
-        archive += header + name.encode() + b"\0"
-        archive += b"\0" * (-len(archive) % 4) + content
-        archive += b"\0" * (-len(archive) % 4)
-    return archive
 
 
 @dataclasses.dataclass

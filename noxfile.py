@@ -21,7 +21,10 @@ CACHE = ROOT / ".cache"
 COLLECTION = pathlib.Path("ansible_collections/sealedroot/image")
 # What an installed collection consists of.
 PARTS = ("galaxy.yml", "README.md", "meta", "playbooks", "plugins", "roles", "changelogs")
-SHELL_SCRIPTS = ("run", ".ci/run", "tests/benchmark/by_hand.sh")
+SHELL_SCRIPTS = (
+    *("run", ".ci/run", "tests/benchmark/by_hand.sh"),
+    *("extensions/molecule/builder_vm/disk.sh", "extensions/molecule/builder_vm/init"),
+)
 # What the tests call themselves. A build brings its own tools: roles/preflight.
 PACKAGES = (
     *("acl", "attr", "bubblewrap", "bzip2", "cpio", "cryptsetup-bin", "dosfstools", "e2fsprogs"),
@@ -107,7 +110,10 @@ def copied_tree() -> collections.abc.Iterator[pathlib.Path]:
 
 def check_types(session: nox.Session, *arguments: str) -> None:
     """Run mypy in the current directory, the root of a copied tree."""
-    paths = (".", *(str(COLLECTION / "tests" / name) for name in ("helpers", "integration")))
+    paths = (
+        ".",
+        *(str(COLLECTION / "tests" / name) for name in ("helpers", "integration", "guest")),
+    )
     env = {"MYPYPATH": ":".join(paths), "MYPY_CACHE_DIR": str(CACHE / "mypy")}
     session.run("mypy", "--config-file", str(COLLECTION / "mypy.ini"), *arguments, env=env)
 
@@ -135,7 +141,8 @@ def lint(session: nox.Session) -> None:
             session.run("antsibull-changelog", "lint")
         with session.chdir(tree):
             # By the path that the modules import each other by.
-            check_types(session, str(COLLECTION / "noxfile.py"), str(COLLECTION / "plugins"))
+            for part in ("plugins", "extensions/molecule/library"):
+                check_types(session, str(COLLECTION / "noxfile.py"), str(COLLECTION / part))
             # What a test takes are fixtures: naming their types would check nothing.
             loose = ("--allow-untyped-defs", "--allow-incomplete-defs")
             check_types(session, *loose, str(COLLECTION / "tests"))
@@ -199,10 +206,24 @@ def boot(session: nox.Session) -> None:
 
 
 @nox.session
+def vm(session: nox.Session) -> None:
+    """Run the tests that need a builder with a stock kernel, a virtual machine."""
+    env = tested(session)
+    session.run("pytest", "-q", "tests/vm", *session.posargs, env=env)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Compare the build with the by-hand script and with systemd-repart."""
     env = tested(session)
     session.run("python", "tests/benchmark/bench.py", *session.posargs, env=env)
+
+
+@nox.session
+def bench_vm(session: nox.Session) -> None:
+    """Compare the build with the by-hand script in the builder VM, through dm-crypt."""
+    env = tested(session)
+    session.run("python", "tests/benchmark/bench_vm.py", *session.posargs, env=env)
 
 
 @nox.session
@@ -229,5 +250,5 @@ def check(session: nox.Session) -> None:
 @nox.session
 def test(session: nox.Session) -> None:
     """Everything."""
-    for name in ("lint", "unit", "sanity", "integration", "build", "molecule", "boot"):
+    for name in ("lint", "unit", "sanity", "integration", "build", "molecule", "vm", "boot"):
         session.notify(name)

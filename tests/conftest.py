@@ -6,10 +6,15 @@
 from __future__ import annotations
 
 import atexit
+import importlib
+import json
 import pathlib
 import shutil
 import sys
 import tempfile
+import typing as t
+
+import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Modules that several directories of tests share.
@@ -33,3 +38,23 @@ def _install_collection_loader() -> None:
 
 
 _install_collection_loader()
+
+
+@pytest.fixture
+def real_module(capsys: pytest.CaptureFixture[str]) -> t.Callable[..., dict[str, t.Any]]:
+    """Run a module's main() for real and return what it printed (``failed`` and ``msg`` included)."""
+
+    from ansible.module_utils.testing import patch_module_args
+
+    def run(name: str, /, _check: bool = False, **args: t.Any) -> dict[str, t.Any]:
+        module = importlib.import_module(
+            f"ansible_collections.sealedroot.image.plugins.modules.{name}"
+        )
+        capsys.readouterr()
+        args = {**args, "_ansible_check_mode": _check, "_ansible_diff": True}
+        with patch_module_args(args), pytest.raises(SystemExit):
+            module.main()
+        printed: dict[str, t.Any] = json.loads(capsys.readouterr().out)
+        return printed
+
+    return run

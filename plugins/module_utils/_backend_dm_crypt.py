@@ -14,10 +14,12 @@ import contextlib
 import os
 import re
 import tempfile
+import time
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils import _loop
+from ansible_collections.sealedroot.image.plugins.module_utils import _holders, _loop
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    CommandError,
     MissingToolError,
     Runner,
     SealedRootError,
@@ -25,6 +27,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 
 MAPPER_DIR = "/dev/mapper"
 CONTROL = f"{MAPPER_DIR}/control"
+# For that long may somebody else still be using a mapping that is to be closed.
+BUSY_SECONDS = 10.0
+PAUSE = 0.2
+# cryptsetup(8): "device already exists or device is busy".
+_BUSY = 5
 
 
 def unusable(runner: Runner) -> t.Optional[str]:
@@ -124,10 +131,34 @@ def open_mapping(
 def close_mapping(runner: Runner, *, path: str, offset: int, name: str) -> None:
     """Close the mapping and release the loop device under it."""
     device = _device(runner, name)
-    runner.run([runner.find("cryptsetup"), "close", name], timeout=60)
+    close(runner, name)
     for loop in _loop.find_all(runner, path=path, offset=offset):
         if loop.device == device:
             _loop.detach(runner, device, inode=loop.inode)
 
 
-__all__ = ("close_mapping", "is_open", "open_mapping", "unusable")
+def close(runner: Runner, name: str) -> None:
+    """Close a mapping, giving whoever is just ending the time to do so.
+
+    A command of another build, in a mount namespace of its own, has a copy of every mount that was there when
+    it began, and udev opens what it probes.
+    """
+    argv = [runner.find("cryptsetup"), "close", name]
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        result = runner.run(argv, check=False, timeout=60)
+        if result.rc == 0:
+            return
+        if result.rc != _BUSY:
+            raise CommandError(argv, result)
+        if time.monotonic() > deadline:
+            node = f"{MAPPER_DIR}/{name}"
+            number = os.stat(node).st_rdev
+            who = [*_holders.users(number), *_holders.mounts(number)] or ["something in the kernel"]
+            raise SealedRootError(
+                f"{node} is in use by {', '.join(who[:5])}: unmount what is on it, and end what uses it"
+            )
+        time.sleep(PAUSE)
+
+
+__all__ = ("close", "close_mapping", "is_open", "open_mapping", "unusable")

@@ -16,7 +16,12 @@ import signal
 import time
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils import _build_holds, _holders, _loop
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _backend_dm_crypt,
+    _build_holds,
+    _holders,
+    _loop,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     CommandError,
     Runner,
@@ -54,7 +59,7 @@ def release(runner: Runner, directory: str) -> None:
     if failures:
         raise SealedRootError(" ".join(failures))
     for name in holds.mappings:
-        runner.run([runner.find("cryptsetup"), "close", name], timeout=120)
+        _backend_dm_crypt.close(runner, name)
     for node in holds.nodes:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(node)

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The virtual machine of a boot test: QEMU's arguments and the UEFI firmware of each distribution."""
+"""Virtual machines: QEMU's arguments and the UEFI firmware of each distribution."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def find_firmware(
     )
 
 
-def _quote(value: str) -> str:
+def quote(value: str) -> str:
     """QEMU's option syntax doubles a comma inside a value."""
     return value.replace(",", ",,")
 
@@ -105,7 +105,18 @@ def _quote(value: str) -> str:
 def _flash(path: str, unit: int, *, read_only: bool) -> str:
     image_format = "qcow2" if path.endswith(".qcow2") else "raw"
     mode = "on" if read_only else "off"
-    return f"if=pflash,unit={unit},format={image_format},readonly={mode},file={_quote(path)}"
+    return f"if=pflash,unit={unit},format={image_format},readonly={mode},file={quote(path)}"
+
+
+def bare(qemu: str, arch: Architecture, *, accelerator: str, cpus: int, memory: int) -> t.List[str]:
+    """Return the beginning of the command of a machine: processors and memory, and nothing else."""
+    tcg = accelerator == "tcg"
+    return [
+        qemu,
+        *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-monitor", "none"),
+        *("-machine", arch.machine, "-accel", "tcg,thread=multi" if tcg else accelerator),
+        *("-cpu", arch.tcg_cpu if tcg else "host", "-smp", str(cpus), "-m", str(memory)),
+    ]
 
 
 def argv(
@@ -125,18 +136,14 @@ def argv(
 
     Writes to the disk go to an overlay that QEMU removes (snapshot=on); the image stays as it is.
     """
-    tcg = accelerator == "tcg"
     command = [
-        qemu,
-        *("-nodefaults", "-no-user-config", "-no-reboot"),
-        *("-display", "none", "-nic", "none", "-monitor", "none", "-serial", "stdio"),
-        *("-machine", arch.machine, "-accel", "tcg,thread=multi" if tcg else accelerator),
-        *("-cpu", arch.tcg_cpu if tcg else "host", "-smp", str(cpus), "-m", str(memory)),
+        *bare(qemu, arch, accelerator=accelerator, cpus=cpus, memory=memory),
+        *("-nic", "none", "-serial", "stdio"),
         *("-drive", _flash(code, 0, read_only=True)),
         *("-drive", _flash(variables, 1, read_only=False)),
     ]
     if disk:
-        drive = f"if=none,id=disk,snapshot=on,format={disk_format},file={_quote(disk)}"
+        drive = f"if=none,id=disk,snapshot=on,format={disk_format},file={quote(disk)}"
         command += ["-drive", drive, *DISKS[disk_interface]]
     return command
 
@@ -148,5 +155,7 @@ __all__ = (
     "Firmware",
     "architecture",
     "argv",
+    "bare",
     "find_firmware",
+    "quote",
 )

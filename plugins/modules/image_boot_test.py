@@ -157,6 +157,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _accelerator,
     _disk_view,
     _pexpect_console,
     _serial_boot,
@@ -169,7 +170,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 )
 
 Params = t.Mapping[str, t.Any]
-PROBE_SECONDS = 10
 
 
 def read_keys(cases: t.Sequence[Params]) -> t.List[str]:
@@ -233,27 +233,6 @@ class Machine:
         )
 
 
-def choose_accelerator(machine: Machine, wanted: str) -> t.Tuple[str, str]:
-    """Return the accelerator and the reason for it; KVM is tried, since its device proves nothing."""
-    if wanted != "auto":
-        return wanted, "asked for"
-    try:
-        os.close(os.open("/dev/kvm", os.O_RDWR))
-    except OSError as exc:
-        return "tcg", f"/dev/kvm cannot be opened ({exc.strerror})"
-    with machine.start("probe", "kvm") as console:
-        try:
-            seen = console.wait(["KVM internal error", r"BdsDxe|UEFI|\x1b\["], PROBE_SECONDS)
-        except EOFError:
-            seen = -1
-        if seen == 1:
-            return "kvm", "the firmware starts under KVM"
-        said = next((line for line in console.text.splitlines() if "KVM" in line), "QEMU ended")
-    if seen is None:
-        return "tcg", f"the firmware said nothing under KVM within {PROBE_SECONDS} seconds"
-    return "tcg", f"the firmware does not run under KVM ({said.strip()})"
-
-
 def boot(
     machine: Machine, case: Params, key: str, *, params: Params, accelerator: str, disk_format: str
 ) -> t.Dict[str, t.Any]:
@@ -291,7 +270,12 @@ def test(runner: Runner, params: Params) -> t.Dict[str, t.Any]:
     disk_format = str(_disk_view.format_info(runner, params["path"])["format"])
     with tempfile.TemporaryDirectory(prefix="sealedroot-boot-") as work:
         machine = Machine(runner, params, work)
-        accelerator, reason = choose_accelerator(machine, params["accelerator"])
+        accelerator, reason = _accelerator.choose(
+            params["accelerator"],
+            lambda: machine.start("probe", "kvm"),
+            who="the firmware",
+            sign=r"BdsDxe|UEFI|\x1b\[",
+        )
         parallel = max(1, min(params["parallel"], len(keys)))
         # A second virtual processor helps, but not one that has no real one.
         machine.cpus = max(1, min(2, len(os.sched_getaffinity(0)) // parallel))

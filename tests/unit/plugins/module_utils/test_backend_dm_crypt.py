@@ -11,7 +11,7 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _backend_dm_crypt
+from ansible_collections.sealedroot.image.plugins.module_utils import _backend_dm_crypt, _holders
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     CommandError,
     SealedRootError,
@@ -228,11 +228,35 @@ def test_close_releases_its_own_loop_device(disk: str, script, runner) -> None:
     close_mapping(runner, disk)
 
 
-def test_close_of_a_mapping_in_use_releases_nothing(disk: str, script, runner) -> None:
-    status = STATUS.format(device="/dev/loop7")
-    script.expect(["cryptsetup", "status", "cr_root"], stdout=status)
-    script.expect(
-        ["cryptsetup", "close", "cr_root"], rc=5, stderr="Device cr_root is still in use."
-    )
-    with pytest.raises(CommandError, match="still in use"):
+BUSY = {"rc": 5, "stderr": "Device cr_root is still in use."}
+
+
+def test_close_waits_for_who_is_just_ending(disk: str, script, runner, monkeypatch) -> None:
+    """A command of another build keeps a copy of every mount that was there when it began."""
+    monkeypatch.setattr(_backend_dm_crypt, "PAUSE", 0)
+    script.expect(["cryptsetup", "status", "cr_root"], stdout=STATUS.format(device="/dev/loop7"))
+    script.expect(["cryptsetup", "close", "cr_root"], **BUSY)
+    script.expect(["cryptsetup", "close", "cr_root"])
+    script.expect(LIST)
+    close_mapping(runner, disk)
+
+
+def test_close_of_a_mapping_in_use_releases_nothing(
+    disk: str, script, runner, monkeypatch, mapper: pathlib.Path
+) -> None:
+    monkeypatch.setattr(_backend_dm_crypt, "BUSY_SECONDS", -1)
+    monkeypatch.setattr(_holders, "users", lambda number: [f"process {number}"])
+    monkeypatch.setattr(_holders, "mounts", lambda _number: ["mount /mnt"])
+    (mapper / "cr_root").symlink_to("/dev/null")
+    script.expect(["cryptsetup", "status", "cr_root"], stdout=STATUS.format(device="/dev/loop7"))
+    script.expect(["cryptsetup", "close", "cr_root"], **BUSY)
+    who = f"process {os.stat('/dev/null').st_rdev}, mount /mnt"
+    with pytest.raises(SealedRootError, match=f"cr_root is in use by {who}: unmount what is on it"):
+        close_mapping(runner, disk)
+
+
+def test_close_that_fails_otherwise_is_told(disk: str, script, runner) -> None:
+    script.expect(["cryptsetup", "status", "cr_root"], stdout=STATUS.format(device="/dev/loop7"))
+    script.expect(["cryptsetup", "close", "cr_root"], rc=1, stderr="No memory")
+    with pytest.raises(CommandError, match="No memory"):
         close_mapping(runner, disk)

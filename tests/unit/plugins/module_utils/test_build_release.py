@@ -81,6 +81,16 @@ def test_order(
     _build_release.release(runner, "/w")
 
 
+def test_a_mapping_in_use_is_waited_for(
+    finds: list[_build_holds.Holds], script: t.Any, runner: t.Any
+) -> None:
+    finds.append(_build_holds.Holds(mappings=("sealedroot-web",)))
+    busy = "Device sealedroot-web is still in use."
+    script.expect(["cryptsetup", "close", "sealedroot-web"], rc=5, stderr=busy)
+    script.expect(["cryptsetup", "close", "sealedroot-web"])
+    _build_release.release(runner, "/w")
+
+
 def not_there(node: pathlib.Path) -> None:
     assert not node.exists()
 

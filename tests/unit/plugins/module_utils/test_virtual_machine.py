@@ -29,10 +29,9 @@ def argv(**args: object) -> list[str]:
 def test_a_machine_without_a_disk() -> None:
     assert argv() == [
         "qemu",
-        *("-nodefaults", "-no-user-config", "-no-reboot"),
-        *("-display", "none", "-nic", "none", "-monitor", "none", "-serial", "stdio"),
+        *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-monitor", "none"),
         *("-machine", "q35", "-accel", "tcg,thread=multi"),
-        *("-cpu", X86.tcg_cpu, "-smp", "1", "-m", "512"),
+        *("-cpu", X86.tcg_cpu, "-smp", "1", "-m", "512", "-nic", "none", "-serial", "stdio"),
         *("-drive", "if=pflash,unit=0,format=raw,readonly=on,file=/fw/code"),
         *("-drive", "if=pflash,unit=1,format=raw,readonly=off,file=/fw/vars"),
     ]

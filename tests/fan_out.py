@@ -18,8 +18,8 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "helpers"))
 
-import builder_vm  # noqa: E402  # by the path that was just added
-import fan_out  # noqa: E402
+import builder_vm  # by the path that was just added
+import fan_out
 
 WANTED = "fanout: 5 sealed, 1 refused, 0 keys left on builders"
 

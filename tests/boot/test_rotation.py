@@ -22,14 +22,12 @@ import threading
 import typing as t
 
 import pytest
-from builds import DEBIAN, PLAYBOOK, Place, Run, playbook, source_tar
+from builds import DEBIAN, PLAYBOOK, QUICK_INITRAMFS, Place, Run, add_files, playbook, source_tar
 from guests import ADDRESS, Guest, Shell, free_port, overlay
 
-# An initramfs that is quick to build, and a network that is quickly there.
-FILES = {
-    "etc/initramfs-tools/conf.d/zz-quick": "MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n",
-    "etc/initramfs-tools/modules": "virtio_pci\nvirtio_blk\next4\ndm_crypt\n",
-    "etc/systemd/network/80-test.network": f"[Match]\nName=en*\n[Network]\nAddress={ADDRESS}\n",
+# A network that is quickly there.
+NETWORK = {
+    "etc/systemd/network/80-test.network": f"[Match]\nName=en*\n[Network]\nAddress={ADDRESS}\n"
 }
 NETWORKD = "etc/systemd/system/multi-user.target.wants/systemd-networkd.service"
 RENEW, REMOVE = "Renew the key file and every initramfs", "Leave exactly the new key"
@@ -59,14 +57,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Image]:
     sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ssh_key)
     tar = place.path / "root.tar"
     shutil.copy(source_tar({**DEBIAN, "packages": ["openssh-server", "python3"]}), tar)
-    extra = place.path / "extra"
-    for name, text in FILES.items():
-        (extra / name).parent.mkdir(parents=True, exist_ok=True)
-        (extra / name).write_text(text)
-    (extra / NETWORKD).parent.mkdir(parents=True)
-    (extra / NETWORKD).symlink_to("/lib/systemd/system/systemd-networkd.service")
-    owner = ("--owner=0", "--group=0")
-    sh("tar", "-C", extra, *owner, "-rf", tar, *FILES, NETWORKD)
+    add_files(
+        tar, QUICK_INITRAMFS | NETWORK, {NETWORKD: "/lib/systemd/system/systemd-networkd.service"}
+    )
     directories = {}
     for type_ in ("luks1", "luks2"):
         variables = place.variables(

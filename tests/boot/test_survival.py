@@ -15,7 +15,7 @@ import tarfile
 import typing as t
 
 import pytest
-from builds import DEBIAN, PLAYBOOK, Place, playbook
+from builds import DEBIAN, PLAYBOOK, QUICK_INITRAMFS, Place, add_files, playbook, source_tar
 from guests import Guest, hashed, overlay
 
 
@@ -32,15 +32,15 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Image]:
     place = Place(tmp_path_factory.mktemp("boot"))
     password = secrets.token_hex(8)
     shadow = hashed(password)
-    run = playbook(
-        PLAYBOOK,
-        place.variables(image_source=DEBIAN, image_root_password_hash=shadow),
-        timeout=1800,
-    )
+    tar = place.path / "root.tar"
+    shutil.copy(source_tar(DEBIAN), tar)
+    add_files(tar, QUICK_INITRAMFS)
+    source = {"type": "tar", "path": str(tar)}
+    variables = place.variables(image_source=source, image_root_password_hash=shadow)
+    run = playbook(PLAYBOOK, variables, timeout=1800)
     assert run.rc == 0, run.output[-6000:]
     assert shadow not in run.output
-    manifest = json.loads((place.out / "web-1" / "manifest.json").read_text())
-    yield Image(place.out / "web-1", password, pathlib.Path(manifest["root_tar"]["path"]))
+    yield Image(place.out / "web-1", password, tar)
     place.leaves_nothing()
     shutil.rmtree(place.path)
 

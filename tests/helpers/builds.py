@@ -74,6 +74,31 @@ def source_tar(source: t.Mapping[str, t.Any]) -> pathlib.Path:
     return pathlib.Path(match.group(1))
 
 
+# An initramfs that is quick to make and to read where every instruction is emulated.
+QUICK_INITRAMFS = {
+    # Read after what the collection writes, conf.d/sealedroot.
+    "etc/initramfs-tools/conf.d/zz-quick": "MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n",
+    "etc/initramfs-tools/modules": "virtio_pci\nvirtio_blk\next4\ndm_crypt\n",
+}
+
+
+def add_files(
+    tar: pathlib.Path, files: t.Mapping[str, str], links: t.Mapping[str, str] | None = None
+) -> None:
+    """Append files of root's, and symbolic links, to a root tar that is not compressed."""
+    with tempfile.TemporaryDirectory() as directory:
+        extra = pathlib.Path(directory)
+        for name, text in files.items():
+            (extra / name).parent.mkdir(parents=True, exist_ok=True)
+            (extra / name).write_text(text)
+        for name, target in (links or {}).items():
+            (extra / name).parent.mkdir(parents=True, exist_ok=True)
+            (extra / name).symlink_to(target)
+        names = [*files, *(links or {})]
+        command = ["tar", "-C", directory, "--owner=0", "--group=0", "-rf", str(tar), *names]
+        subprocess.run(command, check=True)
+
+
 def held(below: pathlib.Path) -> list[str]:
     """Name every mount, loop device and process that has to do with a directory."""
     found = []

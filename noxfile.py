@@ -112,7 +112,7 @@ def check_types(session: nox.Session, *arguments: str) -> None:
     """Run mypy in the current directory, the root of a copied tree."""
     paths = (
         ".",
-        *(str(COLLECTION / "tests" / name) for name in ("helpers", "integration", "guest")),
+        *(str(COLLECTION / "tests" / name) for name in ("benchmark", "helpers", "integration")),
     )
     env = {"MYPYPATH": ":".join(paths), "MYPY_CACHE_DIR": str(CACHE / "mypy")}
     session.run("mypy", "--config-file", str(COLLECTION / "mypy.ini"), *arguments, env=env)
@@ -200,7 +200,7 @@ def molecule(session: nox.Session) -> None:
 
 @nox.session
 def boot(session: nox.Session) -> None:
-    """Run the tests that boot images, and let one update itself: some 20 minutes without KVM."""
+    """Run the tests that boot images, and let them live: some 30 minutes without KVM."""
     env = tested(session)
     session.run("pytest", "-q", "tests/boot", *session.posargs, env=env)
 

@@ -20,6 +20,7 @@ class ActionModule(ActionBase):
     """Bring the files of an image from its builder to the control node."""
 
     _supports_check_mode = True
+    _builder: Builder
 
     def run(self, tmp: t.Any = None, task_vars: t.Any = None) -> t.Dict[str, t.Any]:
         """Collect, or say in check mode that it would be done."""
@@ -45,8 +46,10 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(f"two of the files have the same name: {', '.join(names)}")
         result.update(changed=True, files={})
         if not self._task.check_mode:
-            # The ssh plugin shows what a command prints from -vvv on, and here that is keys and disks.
-            self._play_context.no_log = True
+            self._builder = Builder(self._connection, self._connection.become)
+            # The ssh plugin shows what a command prints from -vvv on, and here that is keys and disks. What it asks
+            # is its own context, which is another object than this plugin's.
+            self._connection._play_context.no_log = True
             result["files"] = self._collect(files, options["dest"])
         return result
 
@@ -82,10 +85,6 @@ class ActionModule(ActionBase):
                 f" {entry['sha256']}): look at the builder's disk and memory, and build it again"
             )
         return {"sha256": digest, "size": os.path.getsize(path)}
-
-    @property
-    def _builder(self) -> Builder:
-        return Builder(self._connection, self._connection.become)
 
     def _run(self, command: str, in_data: bytes) -> bytes:
         """Run a command on the builder."""

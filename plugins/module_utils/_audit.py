@@ -24,6 +24,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _disk_view,
     _esp,
     _gpt,
+    _grub,
     _luks_metadata,
     _secret_search,
 )
@@ -118,10 +119,16 @@ class _Audit:
                     self.esp(esp, header)
             if header is not None:
                 with self.report.guard("filesystem"):
-                    payload = _disk_view.payload_node(
-                        node, offset=luks.offset, size=luks.size, image_format=image_format
-                    )
-                    self.root(payload, header, (esp, luks))
+                    region = {"offset": luks.offset, "size": luks.size}
+                    with contextlib.ExitStack() as stack:
+                        if header.type == "luks2":
+                            view = _disk_view.luks2_node(self.runner, self.disk, header, **region)
+                            payload = stack.enter_context(view)
+                        else:
+                            payload = _disk_view.payload_node(
+                                node, image_format=image_format, **region
+                            )
+                        self.root(payload, header, (esp, luks))
             with self.report.guard("clear_areas"):
                 self.areas(esp, luks, header)
 
@@ -148,7 +155,7 @@ class _Audit:
             files,
             wanted=self.subject.esp_files,
             luks_uuid=header.uuid,
-            modules=["luks" if header.type == "luks1" else "luks2"],
+            modules=[_grub.LUKS_MODULES[header.type], f"gcry_{header.hash}"],
         )
         for name, data in files.items():
             found = _secret_search.search_bytes(data, self.subject.secrets())
@@ -186,10 +193,6 @@ class _Audit:
         header: _luks_metadata.Header,
         partitions: t.Sequence[_gpt.Partition],
     ) -> None:
-        if header.type != "luks1":
-            raise SealedRootError(
-                f"the root file system of a {header.type} container cannot be read here, only of luks1"
-            )
         with _disk_view.shown(
             self.runner,
             payload,

@@ -26,7 +26,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
 
 # GRUB's C code makes some 240 000 iterations a second (TECH 2); a slow builder may have half of that.
 GRUB_RATE = 100_000
-CORE_MODULES = ("part_gpt", "cryptodisk", "gcry_rijndael", "gcry_sha256")
+CORE_MODULES = ("part_gpt", "cryptodisk", "gcry_rijndael")
+# What comes before the JSON of a LUKS2 header.
+LUKS2_BINARY = 4096
 _UUID = re.compile(
     r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{32}\b"
 )
@@ -78,11 +80,15 @@ def header(
     slots: t.Mapping[int, int],
     digest_iterations: int,
     luks_uuid: t.Optional[str],
+    luks_type: t.Optional[str],
+    hash_: str,
 ) -> Problems:
     """The LUKS header is what was asked for, and nothing that GRUB cannot read or a host could abuse."""
     problems = _luks_metadata.findings(found)
-    if found.hash != "sha256":
-        problems.append(f"the hash is {found.hash}, not sha256")
+    if luks_type not in (None, found.type):
+        problems.append(f"it is {found.type}, not {luks_type}")
+    if found.hash != hash_:
+        problems.append(f"the hash is {found.hash}, not {hash_}")
     if found.digest_iterations != digest_iterations:
         problems.append(
             f"the volume key's digest has {found.digest_iterations} iterations, not"
@@ -96,6 +102,22 @@ def header(
     if luks_uuid and found.uuid != luks_uuid:
         problems.append(f"the UUID is {found.uuid}, not {luks_uuid}")
     return problems
+
+
+def luks2_copies(start: bytes) -> Problems:
+    """Both copies of a LUKS2 header say the same; *start* is the beginning of the container.
+
+    cryptsetup believes the newer one with a right checksum; GRUB believes the newer one as it is.
+    """
+    size, number = start[8:16], start[16:24]
+    second = int.from_bytes(size, "big")
+    other = start[second : 2 * second]
+    same = (
+        other[:6] == b"SKUL\xba\xbe"
+        and (other[8:16], other[16:24]) == (size, number)
+        and other[LUKS2_BINARY:] == start[LUKS2_BINARY:second]
+    )
+    return [] if same else ["the two copies of the LUKS2 header differ: run 'cryptsetup repair'"]
 
 
 def grub_seconds(slot: int, *, base: float, slots: t.Mapping[int, int], digest: int) -> float:
@@ -225,4 +247,5 @@ __all__ = (
     "image_format",
     "initrds",
     "layout",
+    "luks2_copies",
 )

@@ -36,6 +36,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 GRUB_CFG = "/boot/grub/grub.cfg"
 # A LUKS header with its key slots ends before this, at the latest (LUKS2's default data offset).
 _HEADER_MOST = 32 * _gpt.MIB
+# Two copies of up to 4 MiB.
+_LUKS2_HEADER_MOST = 8 * _gpt.MIB
 
 
 def header(
@@ -68,7 +70,11 @@ def header(
         slots=subject.slots,
         digest_iterations=subject.digest_iterations,
         luks_uuid=subject.luks_uuid,
+        luks_type=subject.luks_type,
+        hash_=subject.hash,
     )
+    if found.type == "luks2":
+        problems += _audit_checks.luks2_copies(os.pread(handle, _LUKS2_HEADER_MOST, start))
     report.add("header", problems, f"{found.type}, {found.cipher}, {found.hash}, slots as asked")
     with report.guard("keys_open"):
         problems = []

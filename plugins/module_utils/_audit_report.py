@@ -38,6 +38,8 @@ class Subject:
     markers: t.Tuple[str, ...]
     builder_words: t.Tuple[str, ...]
     luks_uuid: t.Optional[str]
+    luks_type: t.Optional[str]
+    hash: str
     root_uuid: t.Optional[str]
     slots: t.Mapping[int, int]
     digest_iterations: int

@@ -17,8 +17,7 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_checks,
-    _initrd,
-    _secret_search,
+    _initrd_keys,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
@@ -103,7 +102,7 @@ def initramfs(
             )
         path = tree.dump(node)
         try:
-            found = _held_keys(runner, path, boot_key=boot_key, others=others)
+            found = _initrd_keys.problems(runner, path, boot_key=boot_key, others=others)
         except SealedRootError as exc:
             found = [str(exc)]
         finally:
@@ -117,36 +116,6 @@ def _remove(path: str) -> None:
     for name in os.listdir(directory):
         if name == base or name.startswith(f"{base}."):
             os.unlink(os.path.join(directory, name))
-
-
-def _held_keys(
-    runner: Runner, path: str, *, boot_key: bytes, others: t.Mapping[str, bytes]
-) -> Problems:
-    """Search one initramfs; a key may be in any of the files that it is unpacked into."""
-    problems: Problems = []
-    count = 0
-    needles = {"boot": boot_key, **{f"other {name}": key for name, key in others.items()}}
-    for part in _initrd.unpack(runner, path):
-        handle = os.open(part.path, os.O_RDONLY)
-        try:
-            size = os.fstat(handle).st_size
-            found = _secret_search.offsets(handle, needles, [(0, size)])
-        finally:
-            os.close(handle)
-        places = found.pop("boot", [])
-        count += len(places)
-        for entry in (_initrd.holder(part, place) for place in places):
-            if entry is None or entry.size != len(boot_key):
-                problems.append("the boot key is not a file of its own")
-            elif entry.mode & 0o077 or entry.uid != 0:
-                problems.append(f"{entry.name} can be read by others than root: make it 0400")
-        problems += [f"the {label[len('other ') :]} is in it" for label in found]
-    if count != 1:
-        problems.append(
-            f"it holds the boot key {count} times, not once: "
-            + ("the machine would ask a second time" if count == 0 else "remove the copies")
-        )
-    return problems
 
 
 def key_files(

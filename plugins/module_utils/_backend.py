@@ -22,6 +22,8 @@ import typing as t
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _backend_dm_crypt,
     _backend_userspace,
+    _luks1_view,
+    _luks_metadata,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
@@ -34,13 +36,16 @@ NAMES = ("dm_crypt", "userspace")
 
 @dataclasses.dataclass(frozen=True)
 class Mapping:
-    """An open container as it is asked for: region of a file, name and key."""
+    """An open container as it is asked for: region of a file, header, name and key.
+
+    The header is the one to be made where there is none.
+    """
 
     path: str
     offset: int
     size: int
     name: str
-    type: str
+    header: _luks_metadata.Header
     key_file: str
     work_dir: str
     read_only: bool
@@ -118,10 +123,11 @@ class Userspace(Backend):
         return _backend_userspace.unusable(runner)
 
     def check(self, mapping: Mapping) -> None:
-        if mapping.type != "luks1":
+        obstacles = _luks1_view.obstacles(mapping.header)
+        if mapping.header.type == "luks2" and obstacles:
             raise SealedRootError(
-                f"the userspace backend cannot open {mapping.type}: QEMU's LUKS driver knows LUKS1"
-                " only. Use type luks1, or a builder whose kernel has dm-crypt"
+                f"the userspace backend reads luks2 by way of luks1, and {', '.join(obstacles)}:"
+                " change that, or use a builder whose kernel has dm-crypt"
             )
         if not os.path.isdir(os.path.dirname(_payload(mapping))):
             raise SealedRootError(f"work_dir {mapping.work_dir} is not a directory: make it first")
@@ -146,6 +152,7 @@ class Userspace(Backend):
             path=mapping.path,
             offset=mapping.offset,
             size=mapping.size,
+            header=mapping.header,
             payload=_payload(mapping),
             node=f"{MAPPER_DIR}/{mapping.name}",
             key_file=mapping.key_file,

@@ -9,7 +9,8 @@
 """The userspace backend: no device-mapper, only FUSE and loop.
 
 ``qemu-storage-daemon`` opens the region with its LUKS driver and exports the payload as a file, a loop
-device makes that a block device, and a node of the mapping's name points to the loop device. Measured in
+device makes that a block device, and a node of the mapping's name points to the loop device. The driver
+knows LUKS1 only; a LUKS2 container is shown to it as one (``_luks1_view``), as fast as LUKS1. Measured in
 TECH 3.4: direct I/O on the loop device doubles the throughput, and the raw file as base is three times as
 fast as a loop device as base.
 """
@@ -24,7 +25,12 @@ import stat
 import time
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils import _build_holds, _loop
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _build_holds,
+    _loop,
+    _luks1_view,
+    _luks_metadata,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     MissingToolError,
     Runner,
@@ -53,25 +59,35 @@ def unusable(runner: Runner) -> t.Optional[str]:
 
 
 def daemon_argv(
-    *, daemon: str, path: str, offset: int, size: int, payload: str, key_file: str, read_only: bool
+    *,
+    daemon: str,
+    path: str,
+    offset: int,
+    size: int,
+    payload: str,
+    key_file: str,
+    read_only: bool,
+    descriptor: str = "",
 ) -> t.List[str]:
-    """The chain file -> region -> LUKS -> FUSE export, discards passing all the way."""
+    """The chain file -> region -> LUKS -> FUSE export, discards passing all the way.
+
+    With a *descriptor* the region is what that says.
+    """
     mode = ",read-only=on" if read_only else ""
     driver = "host_device" if _loop.is_block_device(path) else "file"
-    region = f"driver=raw,node-name=region,file=file,offset={offset}{mode}"
-    if size:
-        region += f",size={size}"
+    file = f"driver={driver},node-name=file,filename={_quote(path)}"
+    region = f"driver=raw,offset={offset}" + (f",size={size}" if size else "")
+    if descriptor:
+        file, region = f"driver=file,node-name=file,filename={descriptor}", "driver=vmdk"
+    name = _region(offset)
     return [
         daemon,
         *("--object", f"secret,id=key,file={_quote(key_file)}"),
+        *("--blockdev", f"{file},discard=unmap{mode}"),
+        *("--blockdev", f"{region},node-name={name},file=file,discard=unmap{mode}"),
         *(
             "--blockdev",
-            f"driver={driver},node-name=file,filename={_quote(path)},discard=unmap{mode}",
-        ),
-        *("--blockdev", f"{region},discard=unmap"),
-        *(
-            "--blockdev",
-            f"driver=luks,node-name=luks,file=region,key-secret=key,discard=unmap{mode}",
+            f"driver=luks,node-name=luks,file={name},key-secret=key,discard=unmap{mode}",
         ),
         *(
             "--export",
@@ -80,6 +96,11 @@ def daemon_argv(
         ),
         "--daemonize",
     ]
+
+
+def _region(offset: int) -> str:
+    """The name that tells the daemon of this region from those on other regions of the file."""
+    return f"region-{offset}"
 
 
 def _quote(value: str) -> str:
@@ -148,7 +169,7 @@ def _serves(pid: int, path: str, offset: int) -> bool:
         files = [os.stat(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
     except OSError:
         return False  # ended meanwhile
-    begins = any(f"offset={offset}".encode() in word.split(b",") for word in words)
+    begins = any(f"node-name={_region(offset)}".encode() in word.split(b",") for word in words)
     return begins and any(
         os.path.samestat(it, wanted)
         or (stat.S_ISBLK(wanted.st_mode) and it.st_rdev == wanted.st_rdev)
@@ -162,24 +183,33 @@ def open_mapping(
     path: str,
     offset: int,
     size: int,
+    header: _luks_metadata.Header,
     payload: str,
     node: str,
     key_file: str,
     read_only: bool,
 ) -> None:
     """Start the daemon, bind a loop device to its export and make the node."""
-    _claim(runner, payload, node)
-    argv = daemon_argv(
-        daemon=runner.find(DAEMON),
-        path=path,
-        offset=offset,
-        size=size,
-        payload=payload,
-        key_file=key_file,
-        read_only=read_only,
-    )
-    # --daemonize returns once the export is there.
-    started = runner.run(argv, check=False, timeout=60)
+    with contextlib.ExitStack() as stack:
+        descriptor = ""
+        if header.type == "luks2":
+            view = _luks1_view.descriptor(
+                runner, path=path, offset=offset, size=size, payload_offset=header.payload_offset
+            )
+            descriptor = stack.enter_context(view)
+        _claim(runner, payload, node)
+        argv = daemon_argv(
+            daemon=runner.find(DAEMON),
+            path=path,
+            offset=offset,
+            size=size,
+            payload=payload,
+            key_file=key_file,
+            read_only=read_only,
+            descriptor=descriptor,
+        )
+        # --daemonize returns once the export is there.
+        started = runner.run(argv, check=False, timeout=60)
     if started.rc != 0:
         _release(runner, payload)
         said = started.stderr.strip()

@@ -21,7 +21,11 @@ import shutil
 import tempfile
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils import _backend_userspace
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _backend_userspace,
+    _luks1_view,
+    _luks_metadata,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
@@ -101,10 +105,29 @@ def disk_node(path: str, image_format: str) -> t.Dict[str, t.Any]:
 def payload_node(
     disk: t.Mapping[str, t.Any], *, offset: int, size: int, image_format: str
 ) -> t.Dict[str, t.Any]:
-    """Return QEMU's description of the decrypted payload of the partition at *offset*."""
+    """Return QEMU's description of the decrypted payload of the LUKS1 partition at *offset*."""
     below = disk["file"] if image_format == "raw" else disk
     region = {"driver": "raw", "read-only": True, "offset": offset, "size": size, "file": below}
     return {"driver": "luks", "read-only": True, "key-secret": "key", "file": region}
+
+
+@contextlib.contextmanager
+def luks2_node(
+    runner: Runner, view: str, header: _luks_metadata.Header, *, offset: int, size: int
+) -> t.Iterator[t.Dict[str, t.Any]]:
+    """Give QEMU's description of the decrypted payload of the LUKS2 partition in the raw disk *view*."""
+    obstacles = _luks1_view.obstacles(header)
+    if obstacles:
+        raise SealedRootError(
+            f"the root file system can be read here only where luks1 could be the same, and"
+            f" {', '.join(obstacles)}"
+        )
+    with _luks1_view.descriptor(
+        runner, path=view, offset=offset, size=size, payload_offset=header.payload_offset
+    ) as descriptor:
+        file = {"driver": "file", "filename": descriptor, "read-only": True}
+        region = {"driver": "vmdk", "read-only": True, "file": file, "backing": None}
+        yield {"driver": "luks", "read-only": True, "key-secret": "key", "file": region}
 
 
 def daemon_argv(
@@ -162,6 +185,7 @@ __all__ = (
     "disk_node",
     "filesystem_type",
     "format_info",
+    "luks2_node",
     "payload_node",
     "private_directory",
     "shown",

@@ -120,6 +120,7 @@ def check_config(text: str, *, root_uuid: str, words: t.Sequence[str]) -> t.List
 
 __all__ = (
     "FILESYSTEM_MODULES",
+    "LUKS_MODULES",
     "PLATFORMS",
     "TRIES",
     "Platform",

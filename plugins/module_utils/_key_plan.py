@@ -15,6 +15,8 @@ any two of them leaves a container that the same task brings to its goal when it
 2. it is proved to open that before the slot is emptied, and then it is put and proved where it belongs;
 3. everything that is not wanted goes, spare copies included.
 
+A slot that is kept is neither emptied nor filled; where a known key opens it, it counts as a way in.
+
 Keys with few iterations come first: LUKS2 slots are tried by GRUB in the order in which they were made.
 """
 
@@ -60,7 +62,7 @@ class Step:
     unlock: str = ""
 
 
-def check(wanted: t.Sequence[WantedKey], type_: str) -> None:
+def check(wanted: t.Sequence[WantedKey], type_: str, kept: t.Collection[int] = ()) -> None:
     """Refuse a wish that no header can fulfil."""
     slots = [key.slot for key in wanted]
     if not wanted:
@@ -70,10 +72,16 @@ def check(wanted: t.Sequence[WantedKey], type_: str) -> None:
     if len({key.key for key in wanted}) != len(wanted):
         raise SealedRootError("one key file is named twice: give each slot its own key")
     limit = MAX_SLOTS[type_]
-    if any(not 0 <= slot < limit for slot in slots):
+    if any(not 0 <= slot < limit for slot in (*slots, *kept)):
         raise SealedRootError(f"{type_} has the slots 0 to {limit - 1}")
-    if len(wanted) >= limit:
-        raise SealedRootError(f"keys fill all {limit} slots: one must stay free for the exchange")
+    both = sorted({*slots} & {*kept})
+    if both:
+        raise SealedRootError(
+            f"slot {both[0]} is in keep_slots, but keys has a key for it: take it out of one of them"
+        )
+    if len({*slots, *kept}) >= limit:
+        what = "keys and keep_slots" if kept else "keys"
+        raise SealedRootError(f"{what} fill all {limit} slots: one must stay free for the exchange")
     if any(key.iterations < 1000 for key in wanted):
         raise SealedRootError("iterations must be at least 1000 (the minimum of cryptsetup)")
 
@@ -86,8 +94,10 @@ def is_right(state: State, want: WantedKey) -> bool:
 class _Plan:
     """The steps so far, and the header as they leave it."""
 
-    def __init__(self, state: State, wanted: t.Sequence[WantedKey], type_: str) -> None:
-        self.wanted, self.type = wanted, type_
+    def __init__(
+        self, state: State, wanted: t.Sequence[WantedKey], type_: str, kept: t.Collection[int]
+    ) -> None:
+        self.wanted, self.type, self.kept = wanted, type_, set(kept)
         self.places = {want.slot for want in wanted}
         # Insertion order is the order in which the header has the slots: what is added comes last.
         order = state.order or sorted(state.slots)
@@ -107,7 +117,11 @@ class _Plan:
         )
 
     def is_done(self) -> bool:
-        return set(self.slots) == self.places and all(map(self.is_settled, self.wanted))
+        return not self.surplus() and all(map(self.is_settled, self.wanted))
+
+    def surplus(self) -> t.List[int]:
+        """Return the slots that are to be emptied."""
+        return sorted(set(self.slots) - self.places - self.kept)
 
     def _unlock(self, *, but: t.Optional[int] = None) -> str:
         return next(key for slot, key in sorted(self.opens.items()) if slot != but)
@@ -128,11 +142,11 @@ class _Plan:
 
     def spare(self) -> t.Optional[int]:
         """Return a free slot; empty one for it where all are taken and another one still opens."""
-        taken = {*self.slots, *self.places}
+        taken = {*self.slots, *self.places, *self.kept}
         free = [slot for slot in range(MAX_SLOTS[self.type]) if slot not in taken]
         if free:
             return free[-1]
-        victims = [s for s in self.slots if s not in self.places and set(self.opens) - {s}]
+        victims = [slot for slot in self.surplus() if set(self.opens) - {slot}]
         if not victims:
             return None  # the one slot that opens is the only spare one, and it stays to the end
         victim = min(victims, key=lambda slot: (slot in self.opens, -slot))
@@ -140,12 +154,14 @@ class _Plan:
         return victim
 
 
-def plan(state: State, wanted: t.Sequence[WantedKey], type_: str) -> t.List[Step]:
-    """Return the steps from *state* to exactly *wanted*; none when it is there already."""
-    check(wanted, type_)
+def plan(
+    state: State, wanted: t.Sequence[WantedKey], type_: str, kept: t.Collection[int] = ()
+) -> t.List[Step]:
+    """Return the steps from *state* to exactly *wanted* beside *kept*; none when it is there already."""
+    check(wanted, type_, kept)
     if not state.opens:
         raise SealedRootError("none of the given keys opens the container")
-    it = _Plan(state, wanted, type_)
+    it = _Plan(state, wanted, type_, kept)
     if it.is_done():
         return []
     for want in sorted(wanted, key=lambda want: (want.iterations, want.slot)):
@@ -158,9 +174,29 @@ def plan(state: State, wanted: t.Sequence[WantedKey], type_: str) -> t.List[Step
                 it.add(place, want)
             it.remove(want.slot)
         it.add(want.slot, want)
-    for slot in sorted(set(it.slots) - it.places):
+    for slot in it.surplus():
         it.remove(slot)
     return [*it.steps, *(Step("prove", want.slot, want.key) for want in wanted)]
 
 
-__all__ = ("MAX_SLOTS", "State", "Step", "WantedKey", "check", "is_right", "plan")
+def slow_first(state: State, steps: t.Sequence[Step], kept: t.Collection[int]) -> t.List[int]:
+    """Return the kept slots that GRUB will try before a quicker key that the steps add.
+
+    Only LUKS2 has an order that steps change, and without its key a kept slot cannot be made again.
+    """
+    slots = {slot: state.slots[slot] for slot in state.order or sorted(state.slots)}
+    for step in steps:
+        if step.verb == "add":
+            slots[step.slot] = step.iterations
+        elif step.verb == "remove":
+            slots.pop(step.slot)
+    order = list(slots)
+    return [
+        slot
+        for place, slot in enumerate(order)
+        if slot in kept
+        and any(slots[later] < slots[slot] for later in order[place:] if later not in kept)
+    ]
+
+
+__all__ = ("MAX_SLOTS", "State", "Step", "WantedKey", "check", "is_right", "plan", "slow_first")

@@ -10,9 +10,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import stat
+import struct
+import time
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
@@ -41,6 +45,36 @@ def check(path: str, offset: int, size: int) -> None:
         raise SealedRootError(
             f"{path} ends at {os.path.getsize(path)} bytes, before offset {offset} plus size {size}"
         )
+
+
+# Longer than any exchange of keys takes that is not stuck.
+LOCK_SECONDS = 300
+# Where nobody else locks: QEMU does from byte 100 on. And not by flock(2), which cryptsetup takes itself.
+_LOCKED_BYTE = 0x7365616C
+_OFD_SETLK = 37
+
+
+@contextlib.contextmanager
+def locked(path: str, seconds: float = LOCK_SECONDS) -> t.Iterator[None]:
+    """Keep others who ask for the same lock on *path* waiting, as tasks do whose controller was killed."""
+    request = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, _LOCKED_BYTE, 1, 0)
+    handle = os.open(path, os.O_RDWR)
+    try:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.fcntl(handle, _OFD_SETLK, request)
+                break
+            except (BlockingIOError, PermissionError):
+                if time.monotonic() > deadline:
+                    raise SealedRootError(
+                        f"{path} has been locked by another program for {seconds:g} seconds: wait until"
+                        " that has ended, and run this again"
+                    ) from None
+            time.sleep(0.1)
+        yield
+    finally:
+        os.close(handle)
 
 
 class Partition(t.NamedTuple):
@@ -109,5 +143,6 @@ __all__ = (
     "check",
     "check_key_file",
     "check_partition",
+    "locked",
     "partitions",
 )

@@ -34,8 +34,11 @@ class Keyslot:
 
     iterations: int
     kdf: str
-    # LUKS1 has one cipher for key slots and data; in LUKS2 they can differ.
+    # LUKS1 has one cipher and one hash for key slots and data; in LUKS2 they can differ.
     cipher: str = ""
+    hashes: t.Tuple[str, ...] = ()
+    # LUKS2 only. GRUB leaves out what has the priority 0, "ignore".
+    ignored: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +98,10 @@ def parse_luks2(text: str, *, uuid: str) -> Header:
             iterations=int(slot["kdf"].get("iterations", slot["kdf"].get("time", 0))),
             kdf=slot["kdf"]["type"],
             cipher=slot.get("area", {}).get("encryption", ""),
+            hashes=tuple(
+                sorted({slot.get(part, {}).get("hash", "") for part in ("kdf", "af")} - {""})
+            ),
+            ignored=slot.get("priority") == 0,
         )
         for number, slot in data["keyslots"].items()
         if slot["type"] == "luks2"
@@ -106,6 +113,7 @@ def parse_luks2(text: str, *, uuid: str) -> Header:
     requirements += [f"{kind} key slots" for kind in others]
     if len(segments) != 1 or len(digests) != 1:
         requirements.append(f"{len(segments)} segments, {len(digests)} digests")
+    requirements += [f"a segment with {it}" for it in _oddities(segments[0])]
     return Header(
         type="luks2",
         uuid=uuid,
@@ -120,6 +128,12 @@ def parse_luks2(text: str, *, uuid: str) -> Header:
         requirements=tuple(requirements),
         sector_size=int(segments[0].get("sector_size", 512)),
     )
+
+
+def _oddities(segment: t.Mapping[str, t.Any]) -> t.List[str]:
+    """Name what makes a data segment another one than cryptsetup makes by default."""
+    usual = {"type": "crypt", "size": "dynamic", "iv_tweak": "0", "flags": [], "integrity": {}}
+    return [f"{key} {segment[key]}" for key in usual if segment.get(key, usual[key]) != usual[key]]
 
 
 def read(runner: Runner, device: str) -> t.Optional[Header]:
@@ -151,6 +165,11 @@ def findings(header: Header) -> t.List[str]:
     for number, slot in header.slots.items():
         if slot.cipher not in ("", GRUB_CIPHER):
             found.append(f"slot {number} is encrypted with {slot.cipher}, not {GRUB_CIPHER}")
+        if set(slot.hashes) - {header.hash}:
+            hashes = " and ".join(slot.hashes)
+            found.append(f"slot {number} has the hash {hashes}, and the digest {header.hash}")
+        if slot.ignored:
+            found.append(f"slot {number} has the priority ignore, so GRUB never tries it")
         if slot.kdf != "pbkdf2":
             found.append(f"slot {number} uses {slot.kdf}, which GRUB before 2.14 cannot compute")
     return found

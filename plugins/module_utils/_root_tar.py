@@ -191,19 +191,23 @@ def abilities(members: t.Iterable[Member]) -> t.Dict[str, t.Any]:
         folders = ("usr/bin", "usr/sbin", "bin", "sbin")
         return any(f"{folder}/{tool}" in names for folder in folders for tool in tools)
 
-    platforms = {
-        match.group(1)
-        for match in (
-            re.fullmatch(r"usr/(?:lib/grub|share/grub2)/([^/]+)/normal\.mod", name)
-            for name in names
-        )
-        if match
-    }
+    # Of the modules those that not every GRUB has.
+    wanted = r"usr/(?:lib/grub|share/grub2)/([^/]+)/(normal|luks2?|gcry_sha(?:256|512))\.mod"
+    modules = [match for match in (re.fullmatch(wanted, name) for name in names) if match]
+    platforms = {match.group(1) for match in modules if match.group(2) == "normal"}
     return {
         "grub_mkimage": program("grub-mkimage", "grub2-mkimage"),
         "grub_mkconfig": program("grub-mkconfig", "grub2-mkconfig"),
         "grub_fstest": program("grub-fstest", "grub2-fstest"),
         "grub_platforms": sorted(platforms),
+        "grub_modules": {
+            platform: sorted(
+                match.group(2)
+                for match in modules
+                if match.group(1) == platform and match.group(2) != "normal"
+            )
+            for platform in sorted(platforms)
+        },
         "initramfs_tools": program("update-initramfs"),
         "cryptsetup_initramfs": "usr/share/initramfs-tools/hooks/cryptroot" in names,
         "dracut": program("dracut"),

@@ -16,7 +16,7 @@ description:
     for; each initramfs holds the boot key once; no key lies in the clear; nothing of the builder, and nothing
     that clones must not share, is in the image.
   - Needs nothing of the build that made the image, no loop device, no device-mapper and no mount.
-  - Reads C(ext4) root file systems in LUKS1 containers.
+  - Reads C(ext4) root file systems.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes.INFO
@@ -65,6 +65,14 @@ options:
       luks_uuid:
         description: The UUID of the LUKS header.
         type: str
+      luks_type:
+        description: The version of the LUKS header; any of the two by default.
+        type: str
+        choices: [luks1, luks2]
+      hash:
+        description: The hash of the LUKS header.
+        type: str
+        default: sha256
       root_uuid:
         description: The UUID of the root file system.
         type: str
@@ -217,6 +225,8 @@ def subject(params: t.Mapping[str, t.Any]) -> _audit_report.Subject:
         markers=tuple(params["markers"]),
         builder_words=tuple(params["builder_words"]),
         luks_uuid=expected["luks_uuid"],
+        luks_type=expected["luks_type"],
+        hash=expected["hash"],
         root_uuid=expected["root_uuid"],
         slots=slots,
         digest_iterations=expected["digest_iterations"],
@@ -256,6 +266,8 @@ def main() -> t.NoReturn:
                 "default": {},
                 "options": {
                     "luks_uuid": {"type": "str"},
+                    "luks_type": {"type": "str", "choices": ["luks1", "luks2"]},
+                    "hash": {"type": "str", "default": "sha256"},
                     "root_uuid": {"type": "str"},
                     "slots": {"type": "dict"},
                     "digest_iterations": {"type": "int", "default": 1000},

@@ -11,14 +11,16 @@ module: keyfile_rotate
 short_description: Leave exactly the given keys in the given LUKS key slots
 description:
   - Desired state of the key slots of a LUKS container, in an image file or on a device that is in use.
-    Afterwards exactly O(keys) open it, each in its slot; every other slot is empty.
+    Afterwards exactly O(keys) open it, each in its slot; every other slot is empty, but for O(keep_slots).
   - New keys are added and proved before an old one is removed, so a kill at any point leaves a container
     that still opens; running the task again finishes the job.
   - Changing keys does not change the volume key, and whoever has an old copy of the header can still open
     the container with an old key.
   - GRUB tries LUKS1 slots by number, but LUKS2 slots in the order in which they were made. So in LUKS2 a
     slot with more iterations is made again when it is older than one with fewer, and the boot key never
-    waits for a slow one. In LUKS1 give the quicker key the lower number.
+    waits for a slow one, unless that is in O(keep_slots), which leads to a warning. In LUKS1 give the quicker
+    key the lower number.
+  - Two of these tasks on one container wait for each other.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
@@ -49,7 +51,22 @@ options:
   unlock_key_files:
     description:
       - Files with further keys that may open the container now, such as the build key. They are removed
-        with everything else that is not in O(keys).
+        with everything else that is neither in O(keys) nor in O(keep_slots).
+    type: list
+    elements: path
+    default: []
+  keep_slots:
+    description:
+      - Slots to leave alone. They are neither emptied nor filled, and their keys need not be known, so a
+        recovery key does not have to be where this runs. One that is empty stays so.
+    type: list
+    elements: int
+    default: []
+  revoke_key_files:
+    description:
+      - Files with keys that must not open the container afterwards, which is proved. They may open it now,
+        as O(unlock_key_files) may.
+      - One that opens a slot of O(keep_slots) is refused before anything is changed.
     type: list
     elements: path
     default: []
@@ -67,6 +84,16 @@ EXAMPLES = r"""
         key_file: /run/keys/boot.key
       - slot: 1
         key_file: /run/keys/recovery.key
+
+- name: Exchange the boot key and leave the recovery key, which is not here, alone
+  sealedroot.image.keyfile_rotate:
+    path: /dev/vda2
+    keys:
+      - slot: 0
+        key_file: /run/keys/boot.key
+    keep_slots: [1]
+    revoke_key_files:
+      - /run/keys/old.key
 """
 
 RETURN = r"""
@@ -91,6 +118,8 @@ removed:
   returned: success
 """
 
+import contextlib
+import filecmp
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -111,24 +140,37 @@ Params = t.Mapping[str, t.Any]
 
 
 def read_state(
-    runner: Runner,
-    device: str,
-    header: _luks_metadata.Header,
-    wanted: t.Sequence[_key_plan.WantedKey],
-    others: t.Sequence[str],
+    runner: Runner, device: str, header: _luks_metadata.Header, params: Params
 ) -> _key_plan.State:
     """Find out which known key opens which slot.
 
     A key in its own slot is asked for first, as is usual on a second run; only what is not explained by
-    that is searched for in all slots.
+    that is searched for in all slots. A slot that is kept may be slow and matters less: it is asked for keys
+    that must not be there, and for a way in when there is no other.
     """
-    pairs = [(want.key, want.slot) for want in wanted if want.slot in header.slots]
-    keys = [*(want.key for want in wanted), *others]
-    pairs += [(key, slot) for key in keys for slot in sorted(header.slots)]
+    kept = [slot for slot in params["keep_slots"] if slot in header.slots]
+    ours = [slot for slot in sorted(header.slots) if slot not in kept]
+    wanted = {entry["slot"]: entry["key_file"] for entry in params["keys"]}
+    revoked, others = params["revoke_key_files"], params["unlock_key_files"]
     opens: t.Dict[int, str] = {}
-    for key, slot in dict.fromkeys(pairs):
-        if slot not in opens and _cryptsetup.opens(runner, device, key, slot=slot) is not None:
-            opens[slot] = key
+
+    def ask(pairs: t.Iterable[t.Tuple[str, int]], *, one: bool = False) -> None:
+        for key, slot in dict.fromkeys(pairs):
+            if one and opens:
+                break
+            if slot not in opens and _cryptsetup.opens(runner, device, key, slot=slot) is not None:
+                opens[slot] = key
+
+    pairs = [(key, slot) for slot, key in wanted.items() if slot in ours]
+    ask([*pairs, *((key, slot) for key in (*wanted.values(), *revoked, *others) for slot in ours)])
+    ask((key, slot) for key in revoked for slot in kept)
+    for slot in kept:
+        if slot in opens:
+            raise SealedRootError(
+                f"the key in {opens[slot]} opens slot {slot}, which keep_slots leaves alone, so it cannot be"
+                f" revoked: give slot {slot} a key of its own in keys"
+            )
+    ask(((key, slot) for key in others for slot in sorted(kept)), one=True)
     return _key_plan.State(iterations_of(header), opens, header.slot_order)
 
 
@@ -159,6 +201,31 @@ def apply(runner: Runner, device: str, steps: t.Sequence[_key_plan.Step], *, has
             )
 
 
+def check_key_files(params: Params) -> None:
+    """Refuse key files that are not safe, and a key that is to stay and to go."""
+    wanted = [entry["key_file"] for entry in params["keys"]]
+    for path in (*wanted, *params["unlock_key_files"], *params["revoke_key_files"]):
+        _luks_container.check_key_file(path)
+    for path in wanted:
+        for revoked in params["revoke_key_files"]:
+            if filecmp.cmp(path, revoked, shallow=False):
+                raise SealedRootError(
+                    f"{path} and {revoked} hold the same key, which cannot be both kept and revoked:"
+                    " make a new key"
+                )
+
+
+def prove_revoked(runner: Runner, device: str, key_files: t.Sequence[str]) -> None:
+    """Fail when one of the keys still opens the container."""
+    for key in key_files:
+        slot = _cryptsetup.opens(runner, device, key)
+        if slot is not None:
+            raise SealedRootError(
+                f"the key in {key} still opens slot {slot}: another program has changed the header"
+                " meanwhile; run this again"
+            )
+
+
 def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
     """Bring the key slots into the state that is asked for and say what was done."""
     _luks_container.check(params["path"], params["offset"], params["size"])
@@ -166,29 +233,36 @@ def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t
         _key_plan.WantedKey(entry["slot"], entry["key_file"], entry["iterations"])
         for entry in params["keys"]
     ]
-    others = params["unlock_key_files"]
-    for want in wanted:
-        _luks_container.check_key_file(want.key)
-    for key in others:
-        _luks_container.check_key_file(key)
+    kept = params["keep_slots"]
+    check_key_files(params)
     region = {key: params[key] for key in ("path", "offset", "size")}
-    with _loop.attached(runner, **region) as device:
+    lock = contextlib.nullcontext() if check_mode else _luks_container.locked(params["path"])
+    with lock, _loop.attached(runner, **region) as device:
         header = _luks_metadata.read(runner, device)
         if header is None:
             raise SealedRootError(
                 f"there is no LUKS header in {params['path']} at offset {params['offset']}"
             )
-        before = read_state(runner, device, header, wanted, others)
-        steps = _key_plan.plan(before, wanted, header.type)
-        slots = {want.slot: want.iterations for want in wanted}
+        _key_plan.check(wanted, header.type, kept)
+        before = read_state(runner, device, header, params)
+        steps = _key_plan.plan(before, wanted, header.type, kept)
+        slots = {slot: count for slot, count in before.slots.items() if slot in kept}
+        slots.update({want.slot: want.iterations for want in wanted})
         if not check_mode:
             apply(runner, device, steps, hash_=header.hash)
+            prove_revoked(runner, device, params["revoke_key_files"])
             after = _luks_metadata.read(runner, device)
             have = iterations_of(after) if after else {}
             if have != slots:
                 raise SealedRootError(f"the header has the slots {have} instead of {slots}")
+    slow = _key_plan.slow_first(before, steps, kept) if header.type == "luks2" else []
     return {
         "changed": bool(steps),
+        "warnings": [
+            f"GRUB tries slot {slot} of {params['path']} first, which has {slots[slot]} iterations and is in"
+            " keep_slots: give its key in keys, and it is made again behind the quicker ones"
+            for slot in slow
+        ],
         "uuid": header.uuid,
         "slots": {str(slot): iterations for slot, iterations in sorted(slots.items())},
         "added": [step.slot for step in steps if step.verb == "add"],
@@ -202,6 +276,7 @@ def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t
 
 def main() -> t.NoReturn:
     """Run the module."""
+    key_files = {"type": "list", "elements": "path", "default": [], "no_log": False}
     module = AnsibleModule(
         argument_spec={
             **_luks_container.ARGUMENT_SPEC,
@@ -216,12 +291,9 @@ def main() -> t.NoReturn:
                     "iterations": {"type": "int", "default": 1000},
                 },
             },
-            "unlock_key_files": {
-                "type": "list",
-                "elements": "path",
-                "default": [],
-                "no_log": False,
-            },
+            "unlock_key_files": key_files,
+            "keep_slots": {"type": "list", "elements": "int", "default": []},
+            "revoke_key_files": key_files,
         },
         supports_check_mode=True,
     )
@@ -229,6 +301,8 @@ def main() -> t.NoReturn:
         outcome = ensure(ModuleRunner(module), module.params, check_mode=module.check_mode)
     except SealedRootError as exc:
         module.fail_json(msg=str(exc))
+    for warning in outcome.pop("warnings"):
+        module.warn(warning)
     module.exit_json(**outcome)
 
 

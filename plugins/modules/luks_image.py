@@ -36,6 +36,8 @@ options:
   type:
     description:
       - The LUKS version to format with. The signed GRUB of several distributions reads V(luks1) only.
+      - The backend V(userspace) opens V(luks2) where the header could be V(luks1) as well. That needs PBKDF2,
+        slots 0 to 7, sectors of 512 bytes and no tokens, as this module makes it.
     type: str
     choices: [luks1, luks2]
     default: luks1
@@ -147,6 +149,7 @@ backend_reason:
   returned: always
 """
 
+import dataclasses
 import re
 import typing as t
 
@@ -215,6 +218,22 @@ def erase(runner: Runner, params: Params) -> None:
         runner.run([runner.find("wipefs"), "--all", device], timeout=60)
 
 
+def planned(params: Params) -> _luks_metadata.Header:
+    """Return the header that luks_format would make, as far as it is known before."""
+    slot = _luks_metadata.Keyslot(params["iterations"], "pbkdf2")
+    return _luks_metadata.Header(
+        type=params["type"],
+        uuid=params["uuid"] or "",
+        cipher=params["cipher"],
+        hash=params["hash"],
+        key_bits=params["key_size"],
+        payload_offset=0,
+        digest_iterations=1000,
+        slots={params["key_slot"]: slot},
+        slot_order=(params["key_slot"],),
+    )
+
+
 def check_blank(runner: Runner, params: Params, holds: str) -> None:
     """Refuse to format what holds something, or what is not one partition."""
     if params["read_only"]:
@@ -268,8 +287,8 @@ def apply(
         return None
     if make:
         header = luks_format(runner, params)
-    if state == "open" and have != "open":
-        backend.open(runner, mapping)
+    if state == "open" and have != "open" and header:
+        backend.open(runner, dataclasses.replace(mapping, header=header))
     return header
 
 
@@ -290,7 +309,7 @@ def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t
         offset=params["offset"],
         size=params["size"],
         name=params["name"],
-        type=header.type if header and not params["force"] else params["type"],
+        header=header if header and not params["force"] else planned(params),
         key_file=params["key_file"] or "",
         work_dir=params["work_dir"] or "",
         read_only=params["read_only"],

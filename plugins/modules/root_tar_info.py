@@ -89,6 +89,9 @@ has:
       description: The GRUB platforms with modules, such as V(x86_64-efi).
       type: list
       elements: str
+    grub_modules:
+      description: For each platform, which of C(luks), C(luks2), C(gcry_sha256) and C(gcry_sha512) GRUB has.
+      type: dict
     grub_mkimage:
       description: GRUB can make its core image. The other keys of this kind are V(grub_mkconfig),
         V(grub_fstest), V(initramfs_tools), V(cryptsetup_initramfs), V(dracut), V(cryptsetup),

@@ -32,6 +32,9 @@ class Builder:
 
     def __init__(self, connection: t.Any, become: t.Any = None) -> None:
         self.connection = connection
+        if connection.has_option("use_tty"):
+            # A terminal would change the bytes that pass.
+            connection.set_option("use_tty", False)
         self.become = None if become is None or _is_needless(become, connection) else become
 
     def run(self, command: str, in_data: bytes = b"") -> t.Tuple[int, bytes, bytes]:
@@ -79,9 +82,6 @@ def connect(
     connection.set_options(
         task_keys=task_keys, var_options=_options("connection", connection, variables)
     )
-    if connection.has_option("use_tty"):
-        # A terminal would change the bytes of a file that passes through.
-        connection.set_option("use_tty", False)
     if "ansible_become" in variables:
         become = _become(variables, become) if boolean(variables["ansible_become"]) else None
     if become is not None:

@@ -26,8 +26,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 
 import sshd  # noqa: E402  # by the path that was just added
-from bench import root_tar  # noqa: E402
-from builds import PLAYBOOK  # noqa: E402
+from builds import DEBIAN, PLAYBOOK, source_tar  # noqa: E402
 
 COUNTS = (1, 10, 100)
 FORKS = 10
@@ -76,7 +75,7 @@ def main() -> int:
     """Measure and judge."""
     with tempfile.TemporaryDirectory(prefix="sealedroot-bench-") as folder:
         path = pathlib.Path(folder)
-        tar = root_tar(path)
+        tar = source_tar(DEBIAN)
         with sshd.running(path / "sshd") as server:
             plan(1, server, path, tar)  # what is done once is done before it counts
             costs = {count: plan(count, server, path, tar) for count in COUNTS}

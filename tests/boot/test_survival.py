@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import pathlib
 import re
 import secrets
@@ -16,14 +14,9 @@ import subprocess
 import tarfile
 import typing as t
 
-import pexpect
 import pytest
-from builds import DEBIAN, PLAYBOOK, Place, playbook
-
-FIRMWARE = pathlib.Path("/usr/share/OVMF")
-PROMPT = "Enter passphrase for"
-# Any other way to be asked, by the initramfs or by systemd.
-SECOND = r"Please enter passphrase|Please unlock|Enter passphrase for.*luks-"
+from builds import DEBIAN, PLAYBOOK, QUICK_INITRAMFS, Place, add_files, playbook, source_tar
+from guests import Guest, hashed, overlay
 
 
 class Image(t.NamedTuple):
@@ -38,22 +31,16 @@ class Image(t.NamedTuple):
 def image(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Image]:
     place = Place(tmp_path_factory.mktemp("boot"))
     password = secrets.token_hex(8)
-    hashed = subprocess.run(
-        ["openssl", "passwd", "-6", "-stdin"],
-        input=password,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
-    run = playbook(
-        PLAYBOOK,
-        place.variables(image_source=DEBIAN, image_root_password_hash=hashed),
-        timeout=1800,
-    )
+    shadow = hashed(password)
+    tar = place.path / "root.tar"
+    shutil.copy(source_tar(DEBIAN), tar)
+    add_files(tar, QUICK_INITRAMFS)
+    source = {"type": "tar", "path": str(tar)}
+    variables = place.variables(image_source=source, image_root_password_hash=shadow)
+    run = playbook(PLAYBOOK, variables, timeout=1800)
     assert run.rc == 0, run.output[-6000:]
-    assert hashed not in run.output
-    manifest = json.loads((place.out / "web-1" / "manifest.json").read_text())
-    yield Image(place.out / "web-1", password, pathlib.Path(manifest["root_tar"]["path"]))
+    assert shadow not in run.output
+    yield Image(place.out / "web-1", password, tar)
     place.leaves_nothing()
     shutil.rmtree(place.path)
 
@@ -97,82 +84,22 @@ def kernel_disk(image: Image, folder: pathlib.Path) -> pathlib.Path:
     return disk
 
 
-class Guest:
-    """A booted image on its serial console."""
-
-    def __init__(self, image: Image, overlay: pathlib.Path, extra: pathlib.Path) -> None:
-        self.image = image
-        variables = overlay.with_name("VARS.fd")
-        shutil.copy(FIRMWARE / "OVMF_VARS_4M.fd", variables)
-        self.console = pexpect.spawn(
-            "qemu-system-x86_64",
-            [
-                *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "Nehalem", "-smp", "2"),
-                *("-m", "1536", "-display", "none", "-serial", "stdio", "-monitor", "none"),
-                *("-nic", "none", "-drive"),
-                f"if=pflash,format=raw,readonly=on,file={FIRMWARE / 'OVMF_CODE_4M.fd'}",
-                *("-drive", f"if=pflash,format=raw,file={variables}"),
-                *("-drive", f"file={overlay},format=qcow2,if=virtio"),
-                *("-drive", f"file={extra},format=raw,if=virtio,readonly=on"),
-            ],
-            encoding="utf-8",
-            codec_errors="replace",
-            echo=False,
-        )
-
-    def boot(self) -> None:
-        """From the firmware to a root shell, with exactly one prompt."""
-        self.console.expect(PROMPT, timeout=120)
-        self.console.expect(": ", timeout=30)
-        self.console.send((self.image.directory / "boot.key").read_text() + "\r")
-        which = self.console.expect([r"login: ", PROMPT, SECOND], timeout=600)
-        assert which == 0, "the image asked a second time"
-        self.console.send("root\r")
-        self.console.expect("Password: ", timeout=60)
-        self.console.send(self.image.password + "\r")
-        self.console.expect(r"# ", timeout=60)
-
-    def run(self, command: str, timeout: int = 60) -> str:
-        """Run a command as root; a non-zero exit status is a failure."""
-        self.console.send(f"{command}; echo STATUS=$?=\r")
-        self.console.expect(r"STATUS=(\d+)=", timeout=timeout)
-        assert isinstance(self.console.match, re.Match)
-        output = self.console.before or ""
-        assert self.console.match.group(1) == "0", f"{command}: {output[-3000:]}"
-        return output
-
-
 @pytest.fixture
 def guest(image: Image, tmp_path: pathlib.Path) -> t.Iterator[Guest]:
-    overlay = tmp_path / "overlay.qcow2"
-    subprocess.run(
-        [
-            "qemu-img",
-            "create",
-            "-q",
-            "-f",
-            "qcow2",
-            "-F",
-            "qcow2",
-            "-b",
-            image.directory / "disk.qcow2",
-            overlay,
-        ],
-        check=True,
-    )
-    guest = Guest(image, overlay, kernel_disk(image, tmp_path))
-    try:
-        yield guest
-    finally:
-        guest.console.close(force=True)
-        assert guest.console.pid
-        with contextlib.suppress(OSError):
-            os.kill(guest.console.pid, 0)
-            pytest.fail("QEMU did not end")
+    disk = overlay(image.directory / "disk.qcow2", tmp_path / "overlay.qcow2")
+    guest = Guest(disk, drives=[kernel_disk(image, tmp_path)])
+    yield guest
+    guest.end()
 
 
-def test_the_image_survives_its_own_updates(guest: Guest) -> None:
-    guest.boot()
+def start(guest: Guest, image: Image) -> None:
+    """Boot with the boot key, and log in."""
+    guest.boot((image.directory / "boot.key").read_text())
+    guest.log_in(image.password)
+
+
+def test_the_image_survives_its_own_updates(guest: Guest, image: Image) -> None:
+    start(guest, image)
     guest.run("mountpoint /boot/efi")
     before = guest.run("sha256sum /boot/initrd.img-*")
     guest.run("update-initramfs -u -k all", timeout=900)
@@ -187,7 +114,7 @@ def test_the_image_survives_its_own_updates(guest: Guest) -> None:
     guest.run("cryptsetup status cr_root | grep -q LUKS1")
     guest.run("sync")
     guest.console.send("systemctl reboot\r")
-    guest.boot()
+    start(guest, image)
     guest.run("systemctl is-active local-fs.target")
 
 

@@ -19,7 +19,11 @@ from builds import PLAYBOOK, Place, playbook
 ELF = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00"
 X86_64, AARCH64 = b"\x3e\x00", b"\xb7\x00"
 KERNEL = ("boot/vmlinuz-6.1.0-1-amd64", "usr/lib/modules/6.1.0-1-amd64/modules.dep")
-GRUB = ("usr/bin/grub-mkimage", "usr/sbin/grub-mkconfig", "usr/lib/grub/x86_64-efi/normal.mod")
+MODULES = "usr/lib/grub/x86_64-efi"
+GRUB = (
+    *("usr/bin/grub-mkimage", "usr/sbin/grub-mkconfig", f"{MODULES}/normal.mod"),
+    *(f"{MODULES}/luks.mod", f"{MODULES}/luks2.mod", f"{MODULES}/gcry_sha256.mod"),
+)
 INITRAMFS = (
     "usr/sbin/update-initramfs",
     "usr/sbin/cryptsetup",
@@ -110,6 +114,44 @@ def test_the_root_lacks_packages(place: Place, names: tuple[str, ...], packages:
     refused(place, packages, image_source=tar(small_root(place.path / "root.tar", names)))
 
 
+@pytest.mark.parametrize(
+    ("luks", "lost", "says"),
+    [
+        ({"type": "luks2"}, "luks2", "has no module luks2, so it could not read its own disk"),
+        ({"hash": "sha512"}, "", "has no module gcry_sha512, so it could not read its own disk"),
+        ({}, "luks", "has no module luks, so it could not read its own disk"),
+        (
+            {"type": "luks2", "hash": "sha512"},
+            "luks2",
+            "has no module luks2 and no gcry_sha512, so it could not read its own disk. Set image_luks"
+            " to what it can read (type luks1 and hash sha256, the default), or install a GRUB that",
+        ),
+    ],
+    ids=["no-luks2", "no-sha512", "no-luks", "neither"],
+)
+def test_the_roots_grub_cannot_read_the_disk_that_is_asked_for(
+    place: Place, luks: dict[str, str], lost: str, says: str
+) -> None:
+    names = [it for it in (*KERNEL, *GRUB, *INITRAMFS) if it != f"{MODULES}/{lost}.mod"]
+    path = small_root(place.path / "root.tar", names)
+    refused(place, says, image_source=tar(path), image_luks=luks)
+
+
+def test_only_functions_that_grub_computes_can_be_chosen(place: Place, good: pathlib.Path) -> None:
+    refused(
+        place,
+        "image_luks.pbkdf. Supported parameters include: cipher, hash, type.",
+        image_source=tar(good),
+        image_luks={"type": "luks2", "pbkdf": "argon2id"},
+    )
+    refused(
+        place,
+        "value of hash must be one of: sha256, sha512",
+        image_source=tar(good),
+        image_luks={"hash": "whirlpool"},
+    )
+
+
 def test_the_root_is_of_another_architecture(place: Place) -> None:
     path = small_root(place.path / "arm.tar", (*KERNEL, *GRUB, *INITRAMFS), machine=AARCH64)
     refused(place, "is a root for aarch64, but the image is to be x86_64", image_source=tar(path))
@@ -147,6 +189,24 @@ def test_the_builder_has_no_room(place: Place, good: pathlib.Path) -> None:
 @pytest.mark.parametrize("size", ["big", "-4GiB", "4 elephants"])
 def test_the_size_is_not_a_size(place: Place, good: pathlib.Path, size: str) -> None:
     refused(place, "is not a size", image_source=tar(good), image_size=size)
+
+
+def test_the_builder_is_not_in_the_inventory(place: Place, good: pathlib.Path) -> None:
+    refused(
+        place,
+        "image_builder 'builder-9' is not in the inventory: add it, or correct the name",
+        image_source=tar(good),
+        image_builder="builder-9",
+    )
+
+
+def test_the_cipher_is_one_that_not_every_grub_reads(place: Place, good: pathlib.Path) -> None:
+    refused(
+        place,
+        "value of cipher must be one of: aes-xts-plain64",
+        image_source=tar(good),
+        image_luks={"cipher": "serpent-xts-plain64"},
+    )
 
 
 @pytest.mark.parametrize("name", ["../web", "a/b", ".hidden", "UPPER"])

@@ -306,7 +306,10 @@ def test_check_mode_does_not_bootstrap(place: Place) -> None:
 
 
 def test_two_images_at_once_and_a_passphrase(place: Place, root_tar: pathlib.Path) -> None:
-    """Two inventory hosts build side by side, from a compressed tar behind a link, and share nothing."""
+    """Two inventory hosts build side by side, from a compressed tar behind a link, and share nothing.
+
+    The second one has another header, all that can be chosen of it: the image's own GRUB must read it.
+    """
     packed = place.path / "root.tar.zst"
     subprocess.run(["zstd", "-q", "-1", "-T0", str(root_tar), "-o", str(packed)], check=True)
     link = place.path / "root.tar"
@@ -319,7 +322,13 @@ def test_two_images_at_once_and_a_passphrase(place: Place, root_tar: pathlib.Pat
         json.dumps(
             {
                 "images": {
-                    "hosts": {"one": {}, "two": {"image_recovery_passphrase": passphrase}},
+                    "hosts": {
+                        "one": {},
+                        "two": {
+                            "image_recovery_passphrase": passphrase,
+                            "image_luks": {"type": "luks2", "hash": "sha512"},
+                        },
+                    },
                     "vars": common,
                 }
             }
@@ -338,6 +347,7 @@ def test_two_images_at_once_and_a_passphrase(place: Place, root_tar: pathlib.Pat
     assert one["root_uuid"] != two["root_uuid"]
     assert one["audit"]["facts"]["slots"] == {"0": 1000, "1": 1000}
     assert two["audit"]["facts"]["slots"] == {"0": 1000, "1": 600000}
+    assert [it["audit"]["facts"]["luks_type"] for it in (one, two)] == ["luks1", "luks2"]
     keys = [(place.out / name / "boot.key").read_bytes() for name in ("one", "two")]
     assert keys[0] != keys[1]
 
@@ -413,11 +423,20 @@ def inventory(place: Place, *hosts: str) -> pathlib.Path:
 
 
 @pytest.mark.parametrize(
-    "stage", ["Start to unpack the root tar", "Wait for the initramfs", "Prove the closed"]
+    ("stage", "luks"),
+    [
+        ("Start to unpack the root tar", "luks1"),
+        ("Wait for the initramfs", "luks2"),
+        ("Prove the closed", "luks2"),
+    ],
 )
-def test_killed_builds_are_cleaned_up(place: Place, root_tar: pathlib.Path, stage: str) -> None:
+def test_killed_builds_are_cleaned_up(
+    place: Place, root_tar: pathlib.Path, stage: str, luks: str
+) -> None:
     """kill -9 at a stage: the teardown playbook, which knows nothing of it, finds all; and again."""
-    variables = place.variables(image_source={"type": "tar", "path": str(root_tar)})
+    variables = place.variables(
+        image_source={"type": "tar", "path": str(root_tar)}, image_luks={"type": luks}
+    )
     build = subprocess.Popen(
         ["ansible-playbook", PLAYBOOK, "--extra-vars", json.dumps(variables)],
         stdin=subprocess.DEVNULL,

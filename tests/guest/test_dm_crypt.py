@@ -39,7 +39,7 @@ def opens(disk: Disk, key: pathlib.Path) -> bool:
     with disk.file.open("rb") as source, copy.open("wb") as target:
         source.seek(OFFSET)
         target.write(source.read(SIZE))
-    argv = ["cryptsetup", "open", "--test-passphrase", "--key-file", key, copy]
+    argv = ["cryptsetup", "open", "--test-passphrase", "--key-file", str(key), str(copy)]
     done = subprocess.run(argv, check=False, capture_output=True, timeout=120)
     assert done.returncode in (0, 2), done.stderr
     return done.returncode == 0

@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import subprocess
+import tempfile
 import typing as t
 
 PLAYBOOK = "sealedroot.image.build_encrypted_image"
@@ -54,6 +55,48 @@ def playbook(
         env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
     )
     return Run(done.returncode, done.stdout)
+
+
+def source_tar(source: t.Mapping[str, t.Any]) -> pathlib.Path:
+    """Return the root tar of a source, which the role ``source`` makes once and keeps in its cache."""
+    tasks: list[dict[str, t.Any]] = [
+        {"ansible.builtin.import_role": {"name": "sealedroot.image.source"}},
+        {"ansible.builtin.debug": {"msg": "TAR={{ image_root_tar.path }}="}},
+    ]
+    with tempfile.TemporaryDirectory() as directory:
+        play = pathlib.Path(directory) / "source.yml"
+        play.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+        variables = {"image_source": source, "image_size": "4GiB"}
+        run = playbook(str(play), variables, timeout=1800)
+    match = re.search(r"TAR=(.*?)=", run.output)
+    assert run.rc == 0, run.output[-6000:]
+    assert match
+    return pathlib.Path(match.group(1))
+
+
+# An initramfs that is quick to make and to read where every instruction is emulated.
+QUICK_INITRAMFS = {
+    # Read after what the collection writes, conf.d/sealedroot.
+    "etc/initramfs-tools/conf.d/zz-quick": "MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n",
+    "etc/initramfs-tools/modules": "virtio_pci\nvirtio_blk\next4\ndm_crypt\n",
+}
+
+
+def add_files(
+    tar: pathlib.Path, files: t.Mapping[str, str], links: t.Mapping[str, str] | None = None
+) -> None:
+    """Append files of root's, and symbolic links, to a root tar that is not compressed."""
+    with tempfile.TemporaryDirectory() as directory:
+        extra = pathlib.Path(directory)
+        for name, text in files.items():
+            (extra / name).parent.mkdir(parents=True, exist_ok=True)
+            (extra / name).write_text(text)
+        for name, target in (links or {}).items():
+            (extra / name).parent.mkdir(parents=True, exist_ok=True)
+            (extra / name).symlink_to(target)
+        names = [*files, *(links or {})]
+        command = ["tar", "-C", directory, "--owner=0", "--group=0", "-rf", str(tar), *names]
+        subprocess.run(command, check=True)
 
 
 def held(below: pathlib.Path) -> list[str]:

@@ -11,15 +11,13 @@ import functools
 import json
 import os
 import pathlib
-import re
 import shutil
 import stat
 import subprocess
-import tempfile
 import typing as t
 
 import pytest
-from builds import DEBIAN, playbook
+from builds import DEBIAN, source_tar
 
 PYTHON = "/run/sealedroot/python3"
 BOOT_KEY = "Ym9vdGJvb3Rib290Ym9vdGJvb3Rib290Ym9vdGJvb3Q="
@@ -32,18 +30,7 @@ FEATURES = (
 @functools.cache
 def tar() -> pathlib.Path:
     """Return the tar of the root, which the role ``source`` keeps in its cache."""
-    tasks: list[dict[str, t.Any]] = [
-        {"ansible.builtin.import_role": {"name": "sealedroot.image.source"}},
-        {"ansible.builtin.debug": {"msg": "TAR={{ image_root_tar.path }}="}},
-    ]
-    with tempfile.TemporaryDirectory() as directory:
-        play = pathlib.Path(directory) / "source.yml"
-        play.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
-        run = playbook(str(play), {"image_source": DEBIAN, "image_size": "4GiB"}, timeout=1800)
-    match = re.search(r"TAR=(.*?)=", run.output)
-    if run.rc or not match:
-        pytest.fail(run.output)
-    return pathlib.Path(match.group(1))
+    return source_tar(DEBIAN)
 
 
 def run(*argv: str | os.PathLike[str]) -> str:

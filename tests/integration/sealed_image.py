@@ -12,9 +12,9 @@ import dataclasses
 import os
 import pathlib
 import subprocess
-import typing as t
 
 import pytest
+from cpio import newc
 
 MIB = 1 << 20
 ESP_START, LUKS_START, LUKS_SIZE = 1 * MIB, 40 * MIB, 40 * MIB
@@ -35,6 +35,8 @@ MODULES = (
     *("part_gpt", "cryptodisk", "luks", "gcry_rijndael", "gcry_sha256", "pbkdf2", "ext2", "normal"),
     *("configfile", "echo", "sleep", "test"),
 )
+LUKS1 = ("--type", "luks1", "--hash", "sha256", "--key-size", "512")
+LUKS2 = ("--type", "luks2", *LUKS1[2:], "--pbkdf", "pbkdf2", "--sector-size", "512")
 KEY_PATH = f"etc/cryptsetup-keys.d/luks-{LUKS_UUID}.key"
 
 
@@ -45,19 +47,6 @@ def run(*argv: str | os.PathLike[str], data: bytes | None = None) -> bytes:
     if done.returncode:
         pytest.fail(f"{argv} failed: {done.stderr.decode()}")
     return done.stdout
-
-
-def newc(files: t.Mapping[str, tuple[int, bytes]]) -> bytes:
-    """Return a cpio archive of regular files: name -> (mode, content)."""
-    archive = b""
-    entries = [*files.items(), ("TRAILER!!!", (0, b""))]
-    for number, (name, (mode, content)) in enumerate(entries):
-        fields = [number, 0o100000 | mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0]
-        header = b"070701" + b"".join(b"%08X" % field for field in fields)
-        archive += header + name.encode() + b"\0"
-        archive += b"\0" * (-len(archive) % 4) + content
-        archive += b"\0" * (-len(archive) % 4)
-    return archive
 
 
 @dataclasses.dataclass
@@ -84,7 +73,9 @@ class Recipe:
     slots: dict[int, tuple[bytes, int]] = dataclasses.field(
         default_factory=lambda: {0: (BOOT_KEY, 1000), 1: (RECOVERY_KEY, 1000)}
     )
-    format_options: tuple[str, ...] = ("--type", "luks1", "--hash", "sha256", "--key-size", "512")
+    format_options: tuple[str, ...] = LUKS1
+    # Commands for cryptsetup on the finished container; a word LUKS stands for it.
+    cryptsetup: tuple[tuple[str, ...], ...] = ()
     format_iterations: tuple[str, ...] = ("--pbkdf-force-iterations", "1000")
     esp_files: dict[str, bytes] = dataclasses.field(default_factory=dict)
     partitions: str = (
@@ -179,7 +170,7 @@ class Recipe:
             (root / name).chmod(mode)
         image = self.directory / "ext4"
         with image.open("wb") as handle:
-            handle.truncate(LUKS_SIZE - 8 * MIB)
+            handle.truncate(LUKS_SIZE - 16 * MIB)  # the longest header, LUKS2's, has 16 MiB
         run("mke2fs", "-q", "-t", "ext4", "-F", "-b", "4096", "-U", ROOT_UUID, "-d", root, image)
         for command in self.debugfs:
             run("debugfs", "-w", "-R", command, image)
@@ -188,7 +179,7 @@ class Recipe:
         luks = self.directory / "luks"
         with luks.open("wb") as handle:
             handle.truncate(LUKS_SIZE)
-        first, *others = sorted(self.slots.items())
+        first, *others = self.slots.items()
         files = {slot: self.key(f"slot{slot}", key) for slot, (key, _count) in self.slots.items()}
         build = self.key("format", BUILD_KEY)
         run(
@@ -199,15 +190,57 @@ class Recipe:
         for slot, (_key, iterations) in [first, *others]:
             run(
                 *("cryptsetup", "luksAddKey", "-q", "--key-slot", str(slot), "--key-file", build),
-                *("--pbkdf-force-iterations", str(iterations), luks, files[slot]),
+                *(
+                    "--pbkdf",
+                    "pbkdf2",
+                    "--pbkdf-force-iterations",
+                    str(iterations),
+                    luks,
+                    files[slot],
+                ),
             )
         run("cryptsetup", "luksKillSlot", "-q", "--key-file", files[first[0]], luks, "7")
+        for command in self.cryptsetup:
+            run("cryptsetup", "-q", *(str(luks) if word == "LUKS" else word for word in command))
+        if "luks2" in self.format_options:
+            self._fill_luks2(luks, files[first[0]])
+            return
         payload = f"driver=luks,key-secret=key,file.driver=file,file.filename={luks}"
         secret = f"secret,id=key,file={files[first[0]]}"
         run(
             *("qemu-img", "convert", "-n", "-f", "raw", "--object", secret, "--target-image-opts"),
             *(self.directory / "ext4", payload),
         )
+
+    def _fill_luks2(self, luks: pathlib.Path, key: str) -> None:
+        """Encrypt the file system by cryptsetup's own code, which can do so in place only.
+
+        That makes a header with another volume key, so the volume key of the real one is given to it.
+        """
+        plain, volume_key = self.directory / "plain", self.directory / "volume.key"
+        size = LUKS_SIZE - 16 * MIB
+        plain.write_bytes((self.directory / "ext4").read_bytes().ljust(size, b"\0"))
+        volume_key.unlink(missing_ok=True)
+        dump = (
+            "cryptsetup",
+            "luksDump",
+            "-q",
+            "--dump-volume-key",
+            "--volume-key-file",
+            volume_key,
+        )
+        run(*dump, "--key-file", key, luks)
+        options = ("--type", "luks2", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000")
+        header = self.directory / "detached"
+        header.unlink(missing_ok=True)
+        run(
+            *("cryptsetup", "reencrypt", "--encrypt", "-q", *options, "--sector-size", "512"),
+            *("--volume-key-file", volume_key, "--key-size", "512", "--key-file", key),
+            *("--header", header, plain),
+        )
+        with luks.open("r+b") as handle:
+            handle.seek(16 * MIB)
+            handle.write(plain.read_bytes())
 
     def _make_esp(self) -> None:
         blocks = (LUKS_START - ESP_START) // 1024

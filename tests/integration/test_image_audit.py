@@ -61,8 +61,13 @@ def details(outcome: dict[str, t.Any]) -> dict[str, str]:
     return {c["name"]: c["detail"] for c in outcome["checks"] if c["verdict"] != "ok"}
 
 
+@pytest.mark.parametrize(("luks", "header_size"), [("luks1", 2 * MIB), ("luks2", 16 * MIB)])
 @pytest.mark.parametrize("image_format", FORMATS)
-def test_a_good_image_passes(recipe: Recipe, audit: Module, image_format: str) -> None:
+def test_a_good_image_passes(
+    recipe: Recipe, audit: Module, image_format: str, luks: str, header_size: int
+) -> None:
+    if luks == "luks2":
+        as_luks2(recipe)
     path = recipe.make()
     if image_format != "raw":
         converted = path.with_suffix(f".{image_format}")
@@ -71,7 +76,11 @@ def test_a_good_image_passes(recipe: Recipe, audit: Module, image_format: str) -
     outcome = audit(
         recipe,
         path,
-        expected={"luks_uuid": sealed_image.LUKS_UUID, "root_uuid": ROOT_UUID},
+        expected={
+            "luks_uuid": sealed_image.LUKS_UUID,
+            "luks_type": luks,
+            "root_uuid": ROOT_UUID,
+        },
         markers=["uninitialized", "ssh_host_key"],
         builder_words=[str(recipe.directory)],
     )
@@ -83,9 +92,57 @@ def test_a_good_image_passes(recipe: Recipe, audit: Module, image_format: str) -
     assert facts["slots"] == {"0": 1000, "1": 1000}
     assert facts["kernels"] == ["6"]
     assert facts["root_uuid"] == ROOT_UUID
-    header = recipe.disk.read_bytes()[sealed_image.LUKS_START :][: 2 * MIB]
+    header = recipe.disk.read_bytes()[sealed_image.LUKS_START :][:header_size]
     assert facts["header_sha256"] == hashlib.sha256(header).hexdigest()
     assert set(facts["grub_seconds"]) == {"boot", "recovery"}
+
+
+def as_luks2(recipe: Recipe) -> None:
+    recipe.format_options = sealed_image.LUKS2
+    recipe.modules = tuple(f"{m}2" if m == "luks" else m for m in recipe.modules)
+
+
+LUKS2_DEFECTS: list[tuple[str, dict[str, t.Any]]] = [
+    ("GRUB tries slot 1 first", {"slots": {1: (RECOVERY_KEY, 1000), 0: (BOOT_KEY, 1000)}}),
+    (
+        "slot 1 has the priority ignore",
+        {"cryptsetup": (("config", "--key-slot", "1", "--priority", "ignore", "LUKS"),)},
+    ),
+    (
+        "there are 1 tokens",
+        {"cryptsetup": (("token", "add", "--key-description", "x", "--key-slot", "1", "LUKS"),)},
+    ),
+    (
+        "slot 1 has the hash sha256, and the digest sha512",
+        {"format_options": (*sealed_image.LUKS2[:3], "sha512", *sealed_image.LUKS2[4:])},
+    ),
+    # Where the second copy is: GRUB would believe it, if its number were higher.
+    (
+        "the two copies of the LUKS2 header differ",
+        {"patches": {sealed_image.LUKS_START + 16384 + 8192: b"x"}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("says", "values"), LUKS2_DEFECTS, ids=[it[0] for it in LUKS2_DEFECTS])
+def test_a_defect_of_a_luks2_header(
+    recipe: Recipe, audit: Module, says: str, values: dict[str, t.Any]
+) -> None:
+    as_luks2(recipe)
+    set_(**values)(recipe)
+    outcome = audit(recipe)
+    assert says in details(outcome).get("header", ""), outcome["msg"]
+
+
+def test_another_version_than_was_asked_for(recipe: Recipe, audit: Module) -> None:
+    outcome = audit(recipe, expected={"luks_type": "luks2"})
+    assert details(outcome) == {"header": "it is luks1, not luks2"}
+
+
+def test_another_hash_that_was_asked_for(recipe: Recipe, audit: Module) -> None:
+    recipe.format_options = ("--type", "luks1", "--hash", "sha512", "-s512")
+    recipe.modules = tuple(m.replace("sha256", "sha512") for m in recipe.modules)
+    assert details(audit(recipe, expected={"hash": "sha512"})) == {}
 
 
 def test_a_container_that_packs_its_data(recipe: Recipe, audit: Module) -> None:

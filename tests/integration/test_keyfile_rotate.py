@@ -20,6 +20,7 @@ import time
 import typing as t
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.sealedroot.image.plugins.module_utils import _command
 from ansible_collections.sealedroot.image.plugins.modules import keyfile_rotate
@@ -132,6 +133,8 @@ class Container:
             "offset": OFFSET,
             "size": SIZE,
             "unlock_key_files": [self.key("build"), self.key("other")],
+            "keep_slots": [],
+            "revoke_key_files": [],
             "keys": [
                 {"slot": 0, "key_file": self.key("boot"), "iterations": 1000},
                 {"slot": 1, "key_file": self.key("recovery"), "iterations": recovery_iterations},
@@ -274,6 +277,10 @@ def test_killed_at_any_moment_with_its_children(container: Container, real_modul
                     os.kill(member, signal.SIGKILL)
         status = os.waitpid(pid, 0)[1]
         survived += os.WIFSIGNALED(status)
+        deadline = time.monotonic() + 30
+        while session(pid):  # one that is killed in a system call ends it first
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         for loop in it.loops():  # what teardown would release
             sh("losetup", "--detach", loop)
         assert it.is_open(), "locked out"
@@ -281,6 +288,58 @@ def test_killed_at_any_moment_with_its_children(container: Container, real_modul
         assert not outcome.get("failed"), outcome
         it.check_goal(2000)
     assert survived, "no kill came in time"
+
+
+def rotation(it: Container) -> dict[str, t.Any]:
+    """Exchange the key in slot 0 beside a recovery key that the machine does not have."""
+    return {
+        **it.arguments(),
+        "unlock_key_files": [],
+        "keys": [{"slot": 0, "key_file": it.key("boot"), "iterations": 1000}],
+        "keep_slots": [1],
+        "revoke_key_files": [it.key("other")],
+    }
+
+
+def check_rotated(it: Container) -> None:
+    assert it.opens() == {0: "boot", 1: "recovery"}
+    assert dict(it.ordered_slots()) == {0: 1000, 1: 2000}
+
+
+def test_a_rotation_beside_a_kept_slot_is_killed_after_each_change_and_resumed(
+    container: Container, real_module: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "warn", lambda _self, text: warnings.append(text))
+    container.start(*STARTS["old"][:1], (1, "recovery", 2000))
+    with container.header() as header:
+        material = header.read_bytes()
+    for kills in range(1, 5):
+        it = container.copy()
+        with pytest.raises(Killed):
+            keyfile_rotate.ensure(Dying(kills), rotation(it), check_mode=False)
+        assert it.is_open(), "locked out"
+        assert it.opens().get(1) == "recovery"
+        outcome = real_module("keyfile_rotate", **rotation(it))
+        assert not outcome.get("failed"), outcome
+        check_rotated(it)
+    pathlib.Path(container.key("recovery")).unlink()  # the module never needs it
+    warnings.clear()
+    assert real_module("keyfile_rotate", **rotation(container))["slots"] == {"0": 1000, "1": 2000}
+    with container.header() as header:
+        assert header.read_bytes() != material
+    assert len(warnings) == (container.type == "luks2")
+    assert real_module("keyfile_rotate", **rotation(container))["changed"] is False
+
+
+def test_an_old_key_that_a_kept_slot_has_too_is_refused(
+    container: Container, real_module: Module
+) -> None:
+    container.start((0, "other", 1000), (1, "other", 1000))
+    before = container.image.read_bytes()
+    outcome = real_module("keyfile_rotate", **rotation(container))
+    assert "opens slot 1, which keep_slots leaves alone" in outcome["msg"]
+    assert container.image.read_bytes() == before
 
 
 def test_luks2_slots_have_the_hash_of_the_header(

@@ -125,10 +125,20 @@ class Image:
 
     def payload(self) -> bytes:
         """The payload in clear, by another program than the one that has it open."""
+        if self.region().read_bytes()[6:8] == b"\0\2":
+            return self.payload_luks2()
         clear = self.dir / "clear.copy"
         source = f"driver=luks,key-secret=s,file.driver=file,file.filename={quote(self.region())}"
         secret = f"secret,id=s,file={quote(self.key)}"
         sh("qemu-img", "convert", "--object", secret, "-O", "raw", "--image-opts", source, clear)
+        return clear.read_bytes()
+
+    def payload_luks2(self) -> bytes:
+        """The same of a LUKS2 container, by cryptsetup's own code: it can decrypt a file in place."""
+        clear, header = self.region(), self.dir / "header.copy"
+        header.unlink(missing_ok=True)
+        argv = ["cryptsetup", "reencrypt", "--decrypt", "--force-offline-reencrypt", "--batch-mode"]
+        sh(*argv, "--key-file", self.key, "--header", header, clear)
         return clear.read_bytes()
 
     def daemons(self) -> list[int]:
@@ -222,25 +232,28 @@ def refused(result: dict[str, t.Any], *words: str) -> None:
         assert word in result["msg"]
 
 
-def test_open_and_close_in_the_rhythm(image: Image, real_module: Module) -> None:
+@pytest.mark.parametrize("luks", ["luks1", "luks2"])
+def test_open_and_close_in_the_rhythm(luks: str, image: Image, real_module: Module) -> None:
     blank = image.disk.read_bytes()
-    predicted = ok(real_module("luks_image", _check=True, **image.options()), changed=True)
+    options = image.options(type=luks)
+    predicted = ok(real_module("luks_image", _check=True, **options), changed=True)
     assert image.disk.read_bytes() == blank
     assert image.held() == []
 
-    made = ok(real_module("luks_image", **image.options()), changed=True)
+    made = ok(real_module("luks_image", **options), changed=True)
     assert set(predicted) == set(made)
     assert predicted["formatted"] is made["formatted"] is True
     assert made["device"] == str(image.node)
-    assert (made["backend"], made["type"], made["state"]) == ("userspace", "luks1", "open")
+    assert (made["backend"], made["type"], made["state"]) == ("userspace", luks, "open")
     assert made["uuid"] == sh("cryptsetup", "luksUUID", image.region()).strip()
     mode = image.node.stat().st_mode
     assert stat.S_ISBLK(mode)
     assert stat.S_IMODE(mode) == 0o600
 
     for check in (False, True):
+        # What is there counts, not the option's default.
         again = ok(real_module("luks_image", _check=check, **image.options()), changed=False)
-        assert again["uuid"] == made["uuid"]
+        assert (again["uuid"], again["type"]) == (made["uuid"], luks)
         assert again["formatted"] is False
 
     pattern = os.urandom(MIB) + b"plaintext marker" * 4096
@@ -290,9 +303,9 @@ def test_another_slot_for_the_key(image: Image, real_module: Module) -> None:
     ]
 
 
-@pytest.mark.skipif(not shutil.which("grub-fstest"), reason="grub-fstest is not installed")
-def test_grubs_own_code_reads_a_file_in_it(image: Image, real_module: Module) -> None:
-    ok(real_module("luks_image", **image.options()), changed=True)
+@pytest.mark.parametrize("luks", ["luks1", "luks2"])
+def test_grubs_own_code_reads_a_file_in_it(luks: str, image: Image, real_module: Module) -> None:
+    ok(real_module("luks_image", **image.options(type=luks)), changed=True)
     tree = image.dir / "tree"
     tree.mkdir()
     (tree / "hello").write_text("read by GRUB")
@@ -305,12 +318,7 @@ def test_grubs_own_code_reads_a_file_in_it(image: Image, real_module: Module) ->
     assert "read by GRUB" in sh(*argv, input=image.key.read_bytes() + b"\n")
 
 
-def test_luks2_is_formatted_and_not_opened_by_userspace(image: Image, real_module: Module) -> None:
-    blank = image.disk.read_bytes()
-    result = real_module("luks_image", **image.options(type="luks2"))
-    refused(result, "userspace", "luks2", "Use type luks1")
-    assert image.disk.read_bytes() == blank  # refused before it formatted
-
+def test_a_luks2_header_is_what_grub_needs(image: Image, real_module: Module) -> None:
     made = image.options(type="luks2", state="closed", iterations=1234)
     ok(real_module("luks_image", **made), changed=True)
     ok(real_module("luks_image", **made), changed=False)
@@ -319,10 +327,93 @@ def test_luks2_is_formatted_and_not_opened_by_userspace(image: Image, real_modul
     assert dump["keyslots"]["0"]["kdf"]["iterations"] == 1234
     assert dump["digests"]["0"]["iterations"] == 1000  # cryptsetup's minimum, whatever the slot has
     assert dump["segments"]["0"]["sector_size"] == 512
-    # The header counts, not the option's default.
-    refused(real_module("luks_image", **image.options()), "userspace", "luks2")
+    header = image.region().read_bytes()[: 16 * MIB]
+    ok(real_module("luks_image", **image.options()), changed=True)
+    ok(real_module("luks_image", **image.options(state="closed")), changed=True)
+    assert (
+        image.region().read_bytes()[: 16 * MIB] == header
+    )  # it is shown as LUKS1, and stays LUKS2
     ok(real_module("luks_image", **image.options(state="absent")), changed=True)
     assert "Command failed" in sh("cryptsetup", "-v", "isLuks", image.region(), check=False)
+
+
+def test_luks2_that_could_not_be_luks1_is_refused_before_it_is_made(
+    image: Image, real_module: Module
+) -> None:
+    blank = image.disk.read_bytes()
+    result = real_module("luks_image", **image.options(type="luks2", key_slot=8))
+    refused(result, "slot 8 is beyond slot 7", "a builder whose kernel has dm-crypt")
+    assert image.disk.read_bytes() == blank
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--pbkdf", "argon2id", "--pbkdf-force-iterations", "4"), "slot 0 uses argon2id"),
+        (("--pbkdf", "pbkdf2", "--sector-size", "4096"), "its sectors have 4096 bytes"),
+    ],
+)
+def test_luks2_of_another_maker_is_refused_with_the_reason(
+    options: tuple[str, ...], said: str, image: Image, real_module: Module
+) -> None:
+    argv = ["cryptsetup", "luksFormat", "-q", "--type", "luks2", "--pbkdf-memory", "32"]
+    argv += [*options, "--offset", str(16 * MIB // 512)]
+    sh(*argv, image.disk, image.key)
+    refused(real_module("luks_image", **image.options(offset=0, size=0)), said, "dm-crypt")
+    assert image.held() == []
+
+
+def test_keys_are_changed_behind_an_open_luks2_container(image: Image, real_module: Module) -> None:
+    made = ok(real_module("luks_image", **image.options(type="luks2", key_slot=7)), changed=True)
+    keys: list[dict[str, t.Any]] = []
+    for slot in (0, 1):
+        file = image.dir / f"{slot}.key"
+        file.touch(0o600)
+        file.write_text(f"the key of slot {slot}")
+        keys.append({"slot": slot, "key_file": str(file)})
+    options = image.options()
+    region = {name: options[name] for name in ("path", "offset", "size")}
+    rotate = {**region, "keys": keys, "unlock_key_files": [str(image.key)]}
+    for changed in (True, False):
+        ok(real_module("keyfile_rotate", **rotate), changed=changed)
+    with image.node.open("r+b", buffering=0) as device:
+        device.write(b"written after that")
+        os.fsync(device)
+    ok(real_module("luks_image", **image.options(state="closed")), changed=True)
+    found = real_module("luks_image_info", **region)
+    assert (found["type"], found["uuid"], found["findings"]) == ("luks2", made["uuid"], [])
+    assert found["slot_order"] == [0, 1]
+    refused(real_module("luks_image", **image.options()), "does not open the container")
+    image.key = pathlib.Path(keys[0]["key_file"])
+    ok(real_module("luks_image", **image.options()), changed=True)
+    assert image.node.open("rb").read(18) == b"written after that"
+    ok(real_module("luks_image", **image.options(state="closed")), changed=True)
+    assert image.payload_luks2().startswith(b"written after that")
+
+
+def test_luks2_at_the_end_of_a_device(image: Image, real_module: Module) -> None:
+    """With no size: what is behind the payload would be lost, and what is before it is not ours."""
+    device = sh("losetup", "--find", "--show", image.disk).strip()
+    try:
+        options = image.options(path=device, size=0, type="luks2")
+        ok(real_module("luks_image", **options), changed=True)
+        ok(real_module("luks_image", **options), changed=False)
+        wanted = image.disk.stat().st_size - OFFSET - 16 * MIB
+        assert int(sh("blockdev", "--getsize64", image.node)) == wanted
+        with image.node.open("r+b", buffering=0) as file:
+            file.seek(wanted - 4096)
+            file.write(b"e" * 4096)
+        ok(real_module("luks_image", **{**options, "state": "closed"}), changed=True)
+    finally:
+        sh("losetup", "--detach", device)
+    assert image.disk.read_bytes()[:OFFSET] == bytes(OFFSET)
+    options = image.options(size=0, read_only=True)
+    ok(real_module("luks_image", **options), changed=True)
+    assert sh("blockdev", "--getro", image.node).strip() == "1"
+    with image.node.open("rb") as file:
+        file.seek(-4096, os.SEEK_END)
+        assert file.read() == b"e" * 4096
+    ok(real_module("luks_image", **{**options, "state": "closed"}), changed=True)
 
 
 def test_absent_leaves_no_key_that_opens_it(image: Image, real_module: Module) -> None:
@@ -602,9 +693,12 @@ def test_a_killed_open_is_finished(image: Image, real_module: Module) -> None:
     ok(real_module("luks_image", **image.options(state="closed")), changed=False)
 
 
+@pytest.mark.parametrize("luks", ["luks1", "luks2"])
 @pytest.mark.parametrize("state", ["open", "closed"])
-def test_a_killed_daemon_is_said_once(state: str, image: Image, real_module: Module) -> None:
-    ok(real_module("luks_image", **image.options()), changed=True)
+def test_a_killed_daemon_is_said_once(
+    luks: str, state: str, image: Image, real_module: Module
+) -> None:
+    ok(real_module("luks_image", **image.options(type=luks)), changed=True)
     (pid,) = image.daemons()
     os.kill(pid, signal.SIGKILL)
     wait(lambda: not image.daemons())
@@ -642,7 +736,7 @@ def test_a_node_of_someone_else_is_kept(image: Image, real_module: Module) -> No
 
 def test_losing_the_race_for_a_name_keeps_the_winners_node(image: Image) -> None:
     runner = RealRunner()
-    luks_image.luks_format(
+    header = luks_image.luks_format(
         runner,
         {
             **image.options(),
@@ -663,6 +757,7 @@ def test_losing_the_race_for_a_name_keeps_the_winners_node(image: Image) -> None
             path=str(image.disk),
             offset=OFFSET,
             size=SIZE,
+            header=header,
             payload=str(image.dir / "payload"),
             node=str(image.node),
             key_file=str(image.key),

@@ -26,6 +26,7 @@ tar -C "$root" --xattrs --xattrs-include='*' --acls -xpf "$tar"
 kernel=$(basename "$root"/lib/modules/*)
 initramfs=$partial/initramfs.d
 cp "$root/usr/bin/busybox" "$initramfs/bin/"
+ln -s busybox "$initramfs/bin/sh"
 install -m 0755 "$here/init" "$initramfs/init"
 for module in virtio_pci virtio_blk virtio_net virtio_rng; do
   chroot "$root" modprobe --set-version "$kernel" --show-depends "$module"

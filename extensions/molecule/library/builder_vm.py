@@ -1,4 +1,3 @@
-#!/usr/bin/python
 # Copyright (c) 2026, the sealedroot.image authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors

@@ -40,7 +40,7 @@ class Connection:
     _shell = types.SimpleNamespace(tmpdir=None)
 
     def __init__(self, play_context, become):
-        self.play_context = play_context
+        self._play_context = play_context
         self.become = become
         self.hidden = []
 
@@ -48,12 +48,12 @@ class Connection:
         return False
 
     def exec_command(self, command, in_data=None, sudoable=True):
-        self.hidden.append(self.play_context.no_log)
+        self.hidden.append(self._play_context.no_log)
         done = subprocess.run(["sh", "-c", command], input=in_data, capture_output=True)
         return done.returncode, done.stdout, done.stderr
 
     def fetch_file(self, source, path):
-        self.hidden.append(self.play_context.no_log)
+        self.hidden.append(self._play_context.no_log)
         try:
             shutil.copyfile(source, path)
         except FileNotFoundError as exc:
@@ -66,7 +66,8 @@ class Collect:
     def __init__(self, dest, become):
         self.dest = dest
         self.context = PlayContext()
-        self.connection = Connection(self.context, become)
+        # The connection of a task has one of its own.
+        self.connection = Connection(PlayContext(), become)
 
     def __call__(self, files, *, check=False):
         task = Task()

@@ -52,6 +52,23 @@ def test_image_format(info: dict[str, t.Any], says: str | None) -> None:
     assert [says in problem for problem in found if says] == ([True] if says else [])
 
 
+def luks2(json: bytes = b"{}", seqid: int = 3) -> bytes:
+    def copy(magic: bytes) -> bytes:
+        head = magic + b"\0\2" + (8192).to_bytes(8, "big") + seqid.to_bytes(8, "big")
+        return head.ljust(4096, b"\0") + json.ljust(4096, b"\0")
+
+    return copy(b"LUKS\xba\xbe") + copy(b"SKUL\xba\xbe") + b"key slots"
+
+
+def test_the_two_copies_of_a_luks2_header() -> None:
+    good = luks2()
+    assert _audit_checks.luks2_copies(good) == []
+    # Salt and checksum are each copy's own.
+    assert _audit_checks.luks2_copies(good[:100] + b"x" + good[101:]) == []
+    for other in (luks2(json=b'{"a": 1}'), luks2(seqid=4), bytes(len(good))):
+        assert _audit_checks.luks2_copies(good[:8192] + other[8192:])
+
+
 def table(*kinds: str, start: int = _gpt.MIB) -> _gpt.Table:
     parts = [_gpt.Partition(kind, "", start, _gpt.MIB) for kind in kinds]
     return _gpt.Table(tuple(parts))
@@ -77,6 +94,7 @@ def test_layout() -> None:
         ({"slots": {0: HEADER.slots[0]}}, "slots and their iterations"),
         ({"slot_order": (1, 0)}, "slot 1 first"),
         ({"uuid": ROOT}, "UUID is"),
+        ({"type": "luks2"}, "it is luks2, not luks1"),
         ({"tokens": 1}, "tokens"),
         ({"requirements": ("online-reencrypt",)}, "online-reencrypt"),
     ],
@@ -87,6 +105,8 @@ def test_header(change: dict[str, t.Any], says: str | None) -> None:
         slots=SLOTS,
         digest_iterations=1000,
         luks_uuid=LUKS,
+        luks_type="luks1",
+        hash_="sha256",
     )
     assert [says in problem for problem in found if says] == ([True] if says else [])
     assert bool(found) is bool(says)

@@ -53,6 +53,8 @@ def test_secrets_have_names_and_are_not_shown() -> None:
         markers=(),
         builder_words=(),
         luks_uuid=None,
+        luks_type=None,
+        hash="sha256",
         root_uuid=None,
         slots={0: 1000},
         digest_iterations=1000,

@@ -14,8 +14,26 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _backend,
     _backend_dm_crypt,
     _backend_userspace,
+    _luks_metadata,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+
+
+def header(
+    type_: str = "luks1", slots: t.Sequence[int] = (0,), **more: t.Any
+) -> _luks_metadata.Header:
+    return _luks_metadata.Header(
+        type=type_,
+        uuid="11111111-2222-4333-8444-555555555555",
+        cipher="aes-xts-plain64",
+        hash="sha256",
+        key_bits=512,
+        payload_offset=1 << 24,
+        digest_iterations=1000,
+        slots={slot: _luks_metadata.Keyslot(1000, "pbkdf2") for slot in slots},
+        slot_order=tuple(slots),
+        **more,
+    )
 
 
 @pytest.fixture
@@ -27,7 +45,7 @@ def mapping(tmp_path: pathlib.Path) -> _backend.Mapping:
         offset=512,
         size=1024,
         name="cr_root",
-        type="luks1",
+        header=header(),
         key_file=str(key),
         work_dir=str(tmp_path),
         read_only=False,
@@ -69,7 +87,10 @@ def test_names_are_the_modules_choices() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"type": "luks2"}, "userspace backend cannot open luks2.*Use type luks1"),
+        (
+            {"header": header("luks2", slots=(0, 8), tokens=1)},
+            "slot 8 is beyond slot 7, it has 1 tokens: change that, or use a builder whose",
+        ),
         ({"work_dir": ""}, "needs work_dir"),
         ({"work_dir": "/nowhere/at/all"}, "work_dir /nowhere/at/all is not a directory"),
         ({"key_file": "/bin/sh"}, "only keys that are text, and /bin/sh"),
@@ -82,7 +103,9 @@ def test_userspace_refuses(change: dict[str, t.Any], words: str, mapping: _backe
 
 def test_what_can_be_opened(mapping: _backend.Mapping) -> None:
     _backend.Userspace().check(mapping)
-    _backend.DmCrypt().check(dataclasses.replace(mapping, type="luks2", work_dir=""))
+    _backend.Userspace().check(dataclasses.replace(mapping, header=header("luks2", slots=(0, 7))))
+    odd = header("luks2", slots=(31,), sector_size=4096)
+    _backend.DmCrypt().check(dataclasses.replace(mapping, header=odd, work_dir=""))
 
 
 @pytest.mark.parametrize(

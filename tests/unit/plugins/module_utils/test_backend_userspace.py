@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -16,6 +17,8 @@ import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _backend_userspace,
     _build_holds,
+    _luks1_view,
+    _luks_metadata,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 
@@ -79,12 +82,27 @@ def argv(place: Place, **more: t.Any) -> list[str]:
     )
 
 
-def open_mapping(runner, place: Place, *, read_only: bool = False) -> None:
+def header(type_: str = "luks1") -> _luks_metadata.Header:
+    return _luks_metadata.Header(
+        type=type_,
+        uuid="",
+        cipher="aes-xts-plain64",
+        hash="sha256",
+        key_bits=512,
+        payload_offset=512,
+        digest_iterations=1000,
+        slots={},
+        slot_order=(),
+    )
+
+
+def open_mapping(runner, place: Place, *, read_only: bool = False, type_: str = "luks1") -> None:
     _backend_userspace.open_mapping(
         runner,
         path=place.disk,
         offset=512,
         size=1024,
+        header=header(type_),
         payload=place.payload,
         node=place.node,
         key_file="/k",
@@ -100,9 +118,9 @@ def test_the_chain(place: Place) -> None:
         "--blockdev",
         f"driver=file,node-name=file,filename={place.disk},discard=unmap",
         "--blockdev",
-        "driver=raw,node-name=region,file=file,offset=512,size=1024,discard=unmap",
+        "driver=raw,offset=512,size=1024,node-name=region-512,file=file,discard=unmap",
         "--blockdev",
-        "driver=luks,node-name=luks,file=region,key-secret=key,discard=unmap",
+        "driver=luks,node-name=luks,file=region-512,key-secret=key,discard=unmap",
         "--export",
         f"type=fuse,id=export,node-name=luks,mountpoint={place.payload}"
         ",writable=on,growable=off,allow-other=off",
@@ -115,6 +133,17 @@ def test_the_chain_read_only(place: Place) -> None:
     assert sum("read-only=on" in word for word in words) == 3
     assert "writable=off" in words[-2]
     assert not any("size=" in word for word in words)
+
+
+def test_the_chain_of_a_luks2_container(place: Place) -> None:
+    words = argv(place, descriptor="/proc/1/fd/2")
+    assert words[4:9:2] == [
+        "driver=file,node-name=file,filename=/proc/1/fd/2,discard=unmap",
+        "driver=vmdk,node-name=region-512,file=file,discard=unmap",
+        "driver=luks,node-name=luks,file=region-512,key-secret=key,discard=unmap",
+    ]
+    words = argv(place, descriptor="/proc/1/fd/2", read_only=True)
+    assert sum("read-only=on" in word for word in words) == 3
 
 
 def test_commas_are_doubled(place: Place, tmp_path: pathlib.Path) -> None:
@@ -139,6 +168,26 @@ def test_open_read_only(place: Place, script, runner) -> None:
     attach = [*ATTACH, "--read-only", "--direct-io=on", place.payload]
     script.expect(attach, stdout=f"{LOOP}\n")
     open_mapping(runner, place, read_only=True)
+
+
+def test_open_luks2(
+    place: Place, script, runner, kernel: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[t.Any] = []
+
+    @contextlib.contextmanager
+    def view(_runner: t.Any, **options: t.Any) -> t.Iterator[str]:
+        seen.append(options)
+        yield "/proc/1/fd/2"
+        seen.append("gone")
+
+    monkeypatch.setattr(_luks1_view, "descriptor", view)
+    # The daemon has it open by then.
+    script.expect(argv(place, descriptor="/proc/1/fd/2"), effect=lambda: seen.append("started"))
+    script.expect([*ATTACH, "--direct-io=on", place.payload], stdout=f"{LOOP}\n")
+    open_mapping(runner, place, type_="luks2")
+    region = {"path": place.disk, "offset": 512, "size": 1024, "payload_offset": 512}
+    assert seen == [region, "started", "gone"]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._key_plan import 
     Step,
     WantedKey,
     plan,
+    slow_first,
 )
 
 BOOT = WantedKey(0, "boot", 1000)
@@ -70,15 +71,26 @@ def header(*slots: tuple[int, str, int]) -> Header:
     return Header(slots)
 
 
-def is_goal(it: Header, wanted: t.Sequence[WantedKey], type_: str) -> bool:
-    if sorted(it.slots) != sorted((want.slot, want.key, want.iterations) for want in wanted):
+def is_goal(
+    it: Header, wanted: t.Sequence[WantedKey], type_: str, kept: t.Collection[int] = ()
+) -> bool:
+    ours = [entry for entry in it.slots if entry[0] not in kept]
+    if sorted(ours) != sorted((want.slot, want.key, want.iterations) for want in wanted):
         return False
-    iterations = [entry[2] for entry in it.slots]
+    iterations = [entry[2] for entry in ours]
     return type_ == "luks1" or iterations == sorted(iterations)
 
 
-def explore(starts: t.Iterable[Header], wanted: t.Sequence[WantedKey], type_: str) -> int:
-    """Kill every plan at every moment, resume, kill again ...: always open, always at the goal."""
+def explore(
+    starts: t.Iterable[Header],
+    wanted: t.Sequence[WantedKey],
+    type_: str,
+    kept: t.Collection[int] = (),
+) -> int:
+    """Kill every plan at every moment, resume, kill again ...: always open, always at the goal.
+
+    And never is a kept slot touched, be its key known or not.
+    """
     known = {want.key for want in wanted} | {"build"}
     seen: set[Header] = set()
     todo = [it for it in starts if it.state(known).opens]
@@ -87,15 +99,16 @@ def explore(starts: t.Iterable[Header], wanted: t.Sequence[WantedKey], type_: st
         if it in seen:
             continue
         seen.add(it)
-        steps = plan(it.state(known), wanted, type_)
-        assert bool(steps) != is_goal(it, wanted, type_)
+        steps = plan(it.state(known), wanted, type_, kept)
+        assert bool(steps) != is_goal(it, wanted, type_, kept)
+        assert not {step.slot for step in steps} & {*kept}
         for step in steps:
             for after in it.apply(step, known):
                 assert any(key in known for _, key, _ in after.slots), "locked out"
                 if after not in seen:
                     todo.append(after)
             it = after
-        assert is_goal(it, wanted, type_)
+        assert is_goal(it, wanted, type_, kept)
     return len(seen)
 
 
@@ -151,6 +164,91 @@ def test_every_kill_is_survived_in_any_luks2_order(
         for order in itertools.permutations(start.slots)
     )
     assert explore(starts, wanted, "luks2") > 2000
+
+
+@pytest.mark.parametrize("type_", ["luks1", "luks2"])
+@pytest.mark.parametrize(
+    ("wanted", "kept"),
+    [
+        ((BOOT,), (1,)),
+        ((BOOT,), (1, 2)),
+        ((BOOT, WantedKey(2, "recovery", 600000)), (1,)),
+        ((WantedKey(3, "boot", 1000),), (0,)),
+    ],
+)
+def test_every_kill_is_survived_beside_kept_slots(
+    monkeypatch: pytest.MonkeyPatch,
+    type_: str,
+    wanted: tuple[WantedKey, ...],
+    kept: tuple[int, ...],
+) -> None:
+    monkeypatch.setattr(_key_plan, "MAX_SLOTS", {"luks1": 4, "luks2": 4})
+    assert explore(every_header(4, CONTENTS), wanted, type_, kept) > 1500
+
+
+@pytest.mark.parametrize("kept", [(1,), (0,), (1, 3)])
+def test_every_kill_is_survived_beside_slow_kept_slots_in_any_luks2_order(
+    monkeypatch: pytest.MonkeyPatch, kept: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(_key_plan, "MAX_SLOTS", {"luks2": 4})
+    contents = [("boot", 1000), ("recovery", 600000), ("build", 1000), (LOST, 600000)]
+    starts = (
+        Header(order)
+        for start in every_header(4, contents)
+        for order in itertools.permutations(start.slots)
+    )
+    assert explore(starts, [WantedKey(2, "boot", 1000)], "luks2", kept) > 2000
+
+
+def test_a_boot_key_is_exchanged_beside_a_recovery_key_that_is_not_here() -> None:
+    start = header((0, "old", 1000), (1, LOST, 600000)).state({"old"})
+    assert plan(start, [BOOT], "luks1", [1]) == [
+        Step("add", 7, "boot", 1000, "old"),
+        Step("prove", 7, "boot"),
+        Step("remove", 0, unlock="boot"),
+        Step("add", 0, "boot", 1000, "boot"),
+        Step("prove", 0, "boot"),
+        Step("remove", 7, unlock="boot"),
+        Step("prove", 0, "boot"),
+    ]
+
+
+def test_a_kept_slot_that_is_empty_stays_empty() -> None:
+    start = header((0, "boot", 1000)).state({"boot"})
+    assert plan(start, [BOOT], "luks1", [1]) == []
+    old = header((0, "old", 1000)).state({"old"})
+    assert {step.slot for step in plan(old, [BOOT], "luks1", [7])} == {0, 6}
+
+
+def test_the_key_of_a_kept_slot_may_be_the_way_in() -> None:
+    start = header((0, LOST, 1000), (1, "recovery", 600000)).state({"recovery"})
+    steps = plan(start, [BOOT], "luks1", [1])
+    assert steps[0] == Step("add", 7, "boot", 1000, "recovery")
+    assert {step.slot for step in steps} == {0, 7}
+
+
+@pytest.mark.parametrize(
+    ("order", "kept", "slow"),
+    [
+        ((0, 1), [1], [1]),  # slot 0 is made again, and that puts it behind
+        ((1, 0), [1], [1]),
+        ((0, 1), [], []),
+    ],
+)
+def test_a_slow_kept_slot_that_grub_tries_first_is_named(
+    order: tuple[int, ...], kept: list[int], slow: list[int]
+) -> None:
+    entries = {0: (0, "old", 1000), 1: (1, "recovery", 600000)}
+    start = header(*(entries[slot] for slot in order)).state({"old", "recovery"})
+    wanted = [BOOT] if kept else [BOOT, PASSPHRASE]
+    assert slow_first(start, plan(start, wanted, "luks2", kept), kept) == slow
+
+
+def test_a_kept_slot_that_is_as_quick_is_not_named() -> None:
+    start = header((0, "old", 1000), (1, LOST, 1000)).state({"old"})
+    assert slow_first(start, plan(start, [BOOT], "luks2", [1]), [1]) == []
+    done = header((0, "boot", 1000), (1, LOST, 600000)).state({"boot"})
+    assert slow_first(done, plan(done, [BOOT], "luks2", [1]), [1]) == []
 
 
 def test_a_fresh_container_is_done_in_few_steps() -> None:
@@ -236,6 +334,22 @@ def test_a_full_header_with_all_but_one_slot_wanted() -> None:
 def test_impossible_wishes_are_refused(wanted: list[WantedKey], type_: str, words: str) -> None:
     with pytest.raises(SealedRootError, match=words):
         plan(header((0, "build", 1000)).state({"build"}), wanted, type_)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kept", "words"),
+    [
+        ([BOOT], [0], "slot 0 is in keep_slots, but keys has a key for it"),
+        ([BOOT], [8], "slots 0 to 7"),
+        ([BOOT], [-1], "slots 0 to 7"),
+        ([BOOT], list(range(1, 8)), "keys and keep_slots fill all 8 slots"),
+    ],
+)
+def test_impossible_kept_slots_are_refused(
+    wanted: list[WantedKey], kept: list[int], words: str
+) -> None:
+    with pytest.raises(SealedRootError, match=words):
+        plan(header((0, "build", 1000)).state({"build"}), wanted, "luks1", kept)
 
 
 def test_a_container_that_no_key_opens_is_refused() -> None:

@@ -86,3 +86,16 @@ def test_over_the_edge_of_a_partition(disk: str, offset: int, size: int, script,
 def test_without_a_table_any_region_will_do(disk: str, script, runner) -> None:
     script.expect(["sfdisk", "--json", disk], rc=1)
     _luks_container.check_partition(runner, disk, 512, 0)
+
+
+def test_a_lock_keeps_a_second_one_waiting(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "disk"
+    path.touch()
+    with (
+        _luks_container.locked(str(path)),
+        pytest.raises(SealedRootError, match=r"locked by another program for 0\.2 seconds"),
+        _luks_container.locked(str(path), seconds=0.2),
+    ):
+        pass
+    with _luks_container.locked(str(path), seconds=0):
+        pass

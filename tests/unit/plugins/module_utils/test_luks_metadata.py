@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import _luks_metadata
@@ -41,8 +42,8 @@ def test_luks2_keeps_the_order_in_which_grub_tries() -> None:
     header = _luks_metadata.parse_luks2(LUKS2, uuid=UUID)
     assert header.slot_order == (1, 0)
     assert header.slots == {
-        1: Keyslot(1000, "pbkdf2", "aes-xts-plain64"),
-        0: Keyslot(4, "argon2id", "aes-xts-plain64"),
+        1: Keyslot(1000, "pbkdf2", "aes-xts-plain64", ("sha256",)),
+        0: Keyslot(4, "argon2id", "aes-xts-plain64", ("sha256",)),
     }
     assert (header.type, header.uuid, header.hash) == ("luks2", UUID, "sha256")
     assert (header.key_bits, header.payload_offset, header.digest_iterations) == (
@@ -66,22 +67,51 @@ def test_a_half_reencrypted_header_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "finding"),
+    ("place", "value", "finding"),
     [
-        (("segments", "0", "encryption"), "the cipher is cipher_null-ecb, not aes-xts-plain64"),
+        (
+            ("segments", "0", "encryption"),
+            "cipher_null-ecb",
+            "the cipher is cipher_null-ecb, not aes-xts-plain64",
+        ),
         (
             ("keyslots", "1", "area", "encryption"),
+            "cipher_null-ecb",
             "slot 1 is encrypted with cipher_null-ecb, not aes-xts-plain64",
+        ),
+        (
+            ("keyslots", "1", "kdf", "hash"),
+            "sha512",
+            "slot 1 has the hash sha256 and sha512, and the digest sha256",
+        ),
+        (
+            ("keyslots", "1", "af", "hash"),
+            "sha1",
+            "slot 1 has the hash sha1 and sha256, and the digest sha256",
+        ),
+        (
+            ("keyslots", "1", "priority"),
+            0,
+            "slot 1 has the priority ignore, so GRUB never tries it",
+        ),
+        (("segments", "0", "size"), "512", "there are requirements: a segment with size 512"),
+        (("segments", "0", "type"), "linear", "there are requirements: a segment with type linear"),
+        (
+            ("segments", "0", "integrity"),
+            {"type": "none"},
+            "there are requirements: a segment with integrity {'type': 'none'}",
         ),
     ],
 )
-def test_a_null_cipher_is_found(place: tuple[str, ...], finding: str) -> None:
-    """A header that a hostile host wrote (TECH 5.4)."""
+def test_what_a_hostile_host_would_write_is_found(
+    place: tuple[str, ...], value: t.Any, finding: str
+) -> None:
+    """A header that is valid and still not what was sealed (TECH 5.4)."""
     data = json.loads(LUKS2)
     inner = data
     for key in place[:-1]:
         inner = inner[key]
-    inner[place[-1]] = "cipher_null-ecb"
+    inner[place[-1]] = value
     header = _luks_metadata.parse_luks2(json.dumps(data), uuid=UUID)
     assert finding in _luks_metadata.findings(header)
 

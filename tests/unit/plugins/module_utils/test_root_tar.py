@@ -126,10 +126,17 @@ def test_missing_packages() -> None:
                 *("usr/bin/grub-mkimage", "usr/sbin/grub-mkconfig", "sbin/update-initramfs"),
                 *("sbin/cryptsetup", "usr/share/initramfs-tools/hooks/cryptroot"),
                 "usr/lib/grub/i386-pc/normal.mod",
+                *(
+                    f"usr/lib/grub/i386-pc/{name}.mod"
+                    for name in ("luks", "gcry_sha256", "gcry_md5")
+                ),
+                # Not a platform without the rest of GRUB.
+                "usr/lib/grub/x86_64-efi/luks2.mod",
             ],
         )
     )
     assert has["grub_platforms"] == ["i386-pc"]
+    assert has["grub_modules"] == {"i386-pc": ["gcry_sha256", "luks"]}
     assert _root_tar.missing_packages(has, ["6"], "x86_64") == ["grub-efi-amd64-bin"]
     assert _root_tar.missing_packages(has, ["6"], "aarch64") == ["grub-efi-arm64-bin"]
 

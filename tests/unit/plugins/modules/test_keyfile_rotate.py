@@ -10,6 +10,7 @@ import pathlib
 import typing as t
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 
 UUID = "7d2f4c2e-1c1a-4e0b-9a8b-3d7f4c2e1c1a"
 OFFSET, SIZE = 1 << 20, 4 << 20
@@ -87,6 +88,18 @@ class Talk:
         said = f"Key slot {slot} unlocked.\n" if yes else ""
         self.script.expect(argv, rc=0 if yes else 2, stdout=said)
 
+    def opens_nothing(self, name: str, slot: int | None = None) -> None:
+        argv = [
+            "cryptsetup",
+            "open",
+            "--test-passphrase",
+            "--verbose",
+            "--key-file",
+            self.key(name),
+        ]
+        said = "" if slot is None else f"Key slot {slot} unlocked.\n"
+        self.script.expect([*argv, LOOP], rc=2 if slot is None else 0, stdout=said)
+
     def add(self, slot: int, name: str, unlock: str, iterations: int = 1000) -> None:
         argv = ["cryptsetup", "luksAddKey", "--batch-mode", "--key-slot", str(slot)]
         argv += ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", str(iterations)]
@@ -104,7 +117,7 @@ def talk(script: t.Any, tmp_path: pathlib.Path) -> Talk:
     it.image.write_bytes(b"")
     with it.image.open("r+b") as file:
         file.truncate(OFFSET + SIZE)
-    for name in ("build", "boot", "recovery"):
+    for name in ("build", "boot", "recovery", "old"):
         path = pathlib.Path(it.key(name))
         path.touch(mode=0o600)
         path.write_text(f"the {name} key")
@@ -303,6 +316,118 @@ def test_other_slots_than_wished_are_an_error(talk: Talk, rotate: t.Callable[...
     outcome = rotate()
     assert outcome.failed
     assert "instead of" in outcome["msg"]
+
+
+def boot_only(talk: Talk, **more: t.Any) -> dict[str, t.Any]:
+    """Arguments that exchange the boot key and leave the recovery key alone."""
+    return {
+        "unlock_key_files": [],
+        "keys": [{"slot": 0, "key_file": talk.key("boot"), "iterations": 1000}],
+        "keep_slots": [1],
+        "revoke_key_files": [talk.key("old")],
+        **more,
+    }
+
+
+def test_a_kept_slot_needs_no_key_and_the_old_key_is_proved_dead(
+    talk: Talk, rotate: t.Callable[..., t.Any]
+) -> None:
+    talk.attach()
+    talk.header({0: 1000, 1: 600000, 7: 1000})
+    talk.opens("boot", 0, yes=False)
+    talk.opens("boot", 7)
+    talk.opens("old", 0)
+    talk.opens("old", 1, yes=False)
+    talk.kill(0, "boot")
+    talk.add(0, "boot", "boot")
+    talk.opens("boot", 0)
+    talk.kill(7, "boot")
+    talk.opens("boot", 0)
+    talk.opens_nothing("old")
+    talk.header({0: 1000, 1: 600000})
+    talk.detach()
+    outcome = rotate(**boot_only(talk))
+    assert not outcome.failed
+    assert (outcome["added"], outcome["removed"]) == ([0], [0, 7])
+    assert outcome["slots"] == {"0": 1000, "1": 600000}
+    assert outcome["diff"]["after"] == {"slots": {"0": 1000, "1": 600000}}
+    assert "warnings" not in outcome.result
+
+
+def test_a_key_that_still_opens_is_not_called_dead(
+    talk: Talk, rotate: t.Callable[..., t.Any]
+) -> None:
+    talk.attach()
+    talk.header({0: 1000})
+    talk.opens("boot", 0)
+    talk.opens_nothing("old", slot=3)
+    talk.detach()
+    outcome = rotate(**boot_only(talk))
+    assert outcome.failed
+    assert f"the key in {talk.key('old')} still opens slot 3" in outcome["msg"]
+
+
+def test_an_old_key_in_a_kept_slot_is_refused_before_anything_is_changed(
+    talk: Talk, rotate: t.Callable[..., t.Any]
+) -> None:
+    talk.attach()
+    talk.header({0: 1000, 1: 1000})
+    talk.opens("boot", 0, yes=False)
+    talk.opens("old", 0)
+    talk.opens("old", 1)
+    talk.detach()
+    outcome = rotate(**boot_only(talk))
+    assert outcome.failed
+    assert "opens slot 1, which keep_slots leaves alone" in outcome["msg"]
+
+
+def test_one_key_cannot_be_kept_and_revoked(talk: Talk, rotate: t.Callable[..., t.Any]) -> None:
+    pathlib.Path(talk.key("old")).write_text("the boot key")
+    outcome = rotate(**boot_only(talk))
+    assert outcome.failed
+    assert "hold the same key" in outcome["msg"]
+
+
+def test_the_key_of_a_kept_slot_lets_in_when_nothing_else_does(
+    talk: Talk, rotate: t.Callable[..., t.Any]
+) -> None:
+    talk.attach()
+    talk.header({0: 1000, 1: 1000})
+    talk.opens("boot", 0, yes=False)
+    talk.opens("recovery", 0, yes=False)
+    talk.opens("recovery", 1)
+    talk.detach()
+    arguments = boot_only(talk, unlock_key_files=[talk.key("recovery")], revoke_key_files=[])
+    outcome = rotate(_check=True, **arguments)
+    assert (outcome["added"], outcome["removed"]) == ([7, 0], [0, 7])
+
+
+def test_a_slow_kept_slot_that_luks2_tries_first_is_warned_of(
+    talk: Talk, rotate: t.Callable[..., t.Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Where a controller was imported, as by other tests, its display would have it.
+    said: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "warn", lambda _self, text: said.append(text))
+    talk.attach()
+    talk.header2({0: 1000, 1: 600000})
+    talk.opens("boot", 0, yes=False)
+    talk.opens("old", 0)
+    talk.opens("old", 1, yes=False)
+    talk.detach()
+    assert not rotate(_check=True, **boot_only(talk)).failed
+    assert len(said) == 1
+    assert "GRUB tries slot 1" in said[0]
+
+
+def test_kept_slots_are_checked_before_any_key_is_tried(
+    talk: Talk, rotate: t.Callable[..., t.Any]
+) -> None:
+    talk.attach()
+    talk.header({0: 1000})
+    talk.detach()
+    outcome = rotate(keep_slots=[9])
+    assert outcome.failed
+    assert "slots 0 to 7" in outcome["msg"]
 
 
 @pytest.mark.parametrize("name", ["build", "boot"])

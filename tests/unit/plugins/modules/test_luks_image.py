@@ -305,7 +305,7 @@ def test_the_header_says_what_is_opened(backend: Fake, options, talk: Talk, run_
     talk.found()
     run_module("luks_image", type="luks2", **options)
     assert backend.mapping is not None
-    assert backend.mapping.type == "luks1"
+    assert backend.mapping.header.type == "luks1"
 
 
 @pytest.mark.parametrize("name", ["cr_root", "sealedroot-web.1", "a" * 127, "controls", "..."])

@@ -1,0 +1,124 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""A running machine whose root is a LUKS container: which one, and what unlocks it in the initramfs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    Runner,
+    SealedRootError,
+)
+
+# What has to be rebuilt when the key changes, and by what: the first that the machine has.
+TOOLS: t.Tuple[t.Tuple[str, ...], ...] = (
+    ("update-initramfs", "-u", "-k", "all"),
+    ("dracut", "--force", "--regenerate-all"),
+)
+_KERNEL = re.compile(r"vmlinu[xz]-(.+)")
+# Debian; Fedora and its relatives; openSUSE.
+_INITRAMFS = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}")
+
+
+class Container(t.NamedTuple):
+    """The LUKS container below the root, and the name that it has when it is open."""
+
+    device: str
+    mapping: str
+
+
+def container(tree: t.Mapping[str, t.Any], source: str) -> Container:
+    """Find the one container in the tree that ``lsblk --inverse --json`` prints of the root's device."""
+    found: t.Dict[str, Container] = {}
+
+    def visit(node: t.Mapping[str, t.Any]) -> None:
+        below = node.get("children", [])
+        if node["type"] == "crypt":
+            for child in below:
+                found[child["path"]] = Container(child["path"], node["name"])
+        for child in below:
+            visit(child)
+
+    for node in tree["blockdevices"]:
+        visit(node)
+    if not found:
+        raise SealedRootError(
+            f"the root file system is on {source}, and there is no LUKS container below it: only a machine"
+            " with an encrypted root has a boot key to rotate"
+        )
+    if len(found) > 1:
+        raise SealedRootError(
+            f"the root file system is on several LUKS containers ({', '.join(sorted(found))}): the key of"
+            " each has to be exchanged by keyfile_rotate itself"
+        )
+    return next(iter(found.values()))
+
+
+def find_container(runner: Runner) -> Container:
+    """Find the container that / is on."""
+    argv = [
+        runner.find("findmnt"),
+        "--json",
+        "--nofsroot",
+        "--output",
+        "SOURCE",
+        "--mountpoint",
+        "/",
+    ]
+    source = json.loads(runner.run(argv, timeout=60).stdout)["filesystems"][0]["source"]
+    if not source.startswith("/dev/"):
+        return container({"blockdevices": []}, source)
+    argv = [runner.find("lsblk"), "--json", "--inverse", "--output", "NAME,TYPE,PATH", source]
+    return container(json.loads(runner.run(argv, timeout=60).stdout), source)
+
+
+def key_file(crypttab: str, mapping: str) -> str:
+    """Return the key file of a mapping in crypttab(5)."""
+    rows = (line.split() for line in crypttab.splitlines() if not line.lstrip().startswith("#"))
+    for name, *fields in rows:
+        if name == mapping and len(fields) > 1 and fields[1].startswith("/"):
+            return fields[1]
+    raise SealedRootError(
+        f"/etc/crypttab names no key file for {mapping}, so the initramfs does not unlock the root by one:"
+        " this is no image of this collection, or its crypttab was changed"
+    )
+
+
+def initramfs(boot: str) -> t.List[str]:
+    """Return the initramfs of each kernel in the directory *boot*; every kernel must have one."""
+    names = set(os.listdir(boot))
+    versions = sorted(match.group(1) for match in map(_KERNEL.fullmatch, names) if match)
+    found = []
+    for version in versions:
+        mine = [form.format(version) for form in _INITRAMFS if form.format(version) in names]
+        if not mine:
+            raise SealedRootError(
+                f"{boot}/vmlinuz-{version} has no initramfs beside it, so it cannot boot: build one, or"
+                " remove that kernel"
+            )
+        found += [os.path.join(boot, name) for name in mine]
+    if not found:
+        raise SealedRootError(
+            f"there is no kernel in {boot}: mount what the machine boots from there"
+        )
+    return found
+
+
+def tool(runner: Runner) -> t.List[str]:
+    """Return the command that rebuilds every initramfs of this machine."""
+    program = runner.find(*(command[0] for command in TOOLS))
+    arguments = next(it[1:] for it in TOOLS if it[0] == os.path.basename(program))
+    return [program, *arguments]
+
+
+__all__ = ("TOOLS", "Container", "container", "find_container", "initramfs", "key_file", "tool")

@@ -1,0 +1,135 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: encrypted_root_info
+short_description: Which LUKS container a running machine's root is on
+description:
+  - Finds the LUKS container below the root mount of the machine that it runs on, and what unlocks it in the
+    initramfs.
+  - Fails where the root is not on LUKS, where the initramfs does not unlock it by a key file, and where that key
+    file does not open it.
+author: The sealedroot.image authors (@sealedroot)
+extends_documentation_fragment:
+  - sealedroot.image._attributes
+  - sealedroot.image._attributes.info
+options: {}
+"""
+
+EXAMPLES = r"""
+- name: Find the machine's LUKS container
+  sealedroot.image.encrypted_root_info:
+  register: root
+"""
+
+RETURN = r"""
+device:
+  description: The device that holds the container.
+  type: str
+  returned: success
+  sample: /dev/vda2
+mapping:
+  description: The name of the open container.
+  type: str
+  returned: success
+  sample: cr_root
+uuid:
+  description: The UUID of the LUKS header.
+  type: str
+  returned: success
+type:
+  description: V(luks1) or V(luks2).
+  type: str
+  returned: success
+slots:
+  description: The iterations of each active slot.
+  type: dict
+  returned: success
+  sample: {"0": 1000, "1": 1000}
+key_file:
+  description: The key file of the container.
+  type: str
+  returned: success
+  sample: /etc/cryptsetup-keys.d/luks-8ab1fcd0-6009-41be-89d0-c3be1bfbdd66.key
+key_slot:
+  description: The slot that the key file opens.
+  type: int
+  returned: success
+initramfs:
+  description: The initramfs of each kernel in C(/boot).
+  type: list
+  elements: str
+  returned: success
+"""
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _cryptsetup,
+    _luks_container,
+    _luks_metadata,
+    _running_root,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    ModuleRunner,
+    Runner,
+    SealedRootError,
+)
+
+ROOT = "/"
+
+
+def read(runner: Runner) -> t.Dict[str, t.Any]:
+    """Look at the machine."""
+    if os.geteuid() != 0:
+        raise SealedRootError("the LUKS header is root's to read: set become to true")
+    device, mapping = _running_root.find_container(runner)
+    header = _luks_metadata.read(runner, device)
+    if header is None:
+        raise SealedRootError(f"the root is on {device}, which is encrypted, but not with LUKS")
+    crypttab = os.path.join(ROOT, "etc/crypttab")
+    text = ""
+    if os.path.exists(crypttab):
+        with open(crypttab, encoding="utf-8", errors="surrogateescape") as file:
+            text = file.read()
+    key_file = _running_root.key_file(text, mapping)
+    path = os.path.join(ROOT, key_file.lstrip("/"))
+    _luks_container.check_key_file(path)
+    slot = _cryptsetup.opens(runner, device, path)
+    if slot is None:
+        raise SealedRootError(
+            f"the key in {key_file} does not open {device}, so this machine would not boot again: put a key"
+            " that does into it first"
+        )
+    return {
+        "changed": False,
+        "device": device,
+        "mapping": mapping,
+        "uuid": header.uuid,
+        "type": header.type,
+        "slots": {str(number): it.iterations for number, it in sorted(header.slots.items())},
+        "key_file": key_file,
+        "key_slot": slot,
+        "initramfs": _running_root.initramfs(os.path.join(ROOT, "boot")),
+    }
+
+
+def main() -> t.NoReturn:
+    """Run the module."""
+    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    try:
+        outcome = read(ModuleRunner(module))
+    except SealedRootError as exc:
+        module.fail_json(msg=str(exc))
+    module.exit_json(**outcome)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: initramfs_key
+short_description: Let every initramfs of a running machine unlock the root with the given key
+description:
+  - Puts a key into the key file that C(crypttab) names, rebuilds every initramfs with the machine's own tool
+    (C(update-initramfs) or C(dracut)), and proves that each of them holds the key once, readable by root alone.
+  - Does nothing when that is so already, which it finds out by looking into each initramfs.
+  - A key that does not open the container is refused before anything is changed, because the machine would not
+    boot again.
+  - Afterwards the journal of the file system is empty, since GRUB reads without it; so only when this has
+    returned may the old key be removed from the header.
+author: The sealedroot.image authors (@sealedroot)
+extends_documentation_fragment:
+  - sealedroot.image._attributes
+options:
+  device:
+    description: The device that holds the LUKS container of the root.
+    type: path
+    required: true
+  key_file:
+    description:
+      - A file of root's with the key, mode 0600 or 0400.
+      - Each initramfs is unpacked beside it, so it should be on a tmpfs, as that of M(sealedroot.image.key_store),
+        and the machine needs memory for that.
+    type: path
+    required: true
+  dest:
+    description: The key file that C(crypttab) names.
+    type: path
+    required: true
+  timeout:
+    description: The most seconds that the initramfs tool may take.
+    type: int
+    default: 1800
+"""
+
+EXAMPLES = r"""
+- name: Renew the key in the initramfs
+  sealedroot.image.initramfs_key:
+    device: /dev/vda2
+    key_file: /run/sealedroot-rotate/keys/boot.key
+    dest: /etc/cryptsetup-keys.d/luks-8ab1fcd0-6009-41be-89d0-c3be1bfbdd66.key
+"""
+
+RETURN = r"""
+files:
+  description: The files that were changed, or would be.
+  type: list
+  elements: str
+  returned: success
+  sample: ["/boot/initrd.img-6.1.0-50-cloud-amd64"]
+"""
+
+import contextlib
+import os
+import shutil
+import stat
+import tempfile
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _cryptsetup,
+    _initrd_keys,
+    _journal,
+    _luks_container,
+    _running_root,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    ModuleRunner,
+    Runner,
+    SealedRootError,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+
+ROOT = "/"
+
+
+def problems(
+    runner: Runner, path: str, *, key: bytes, old: t.Mapping[str, bytes], work: str
+) -> t.List[str]:
+    """Say what is wrong with one initramfs of the machine."""
+    info = os.stat(path)
+    found = []
+    if stat.S_IMODE(info.st_mode) != 0o600 or info.st_uid != 0:
+        found.append("it can be read by others than root: set UMASK=0077 for initramfs-tools")
+    directory = tempfile.mkdtemp(dir=work)
+    try:
+        # What is unpacked lies beside the link.
+        link = os.path.join(directory, "initramfs")
+        os.symlink(path, link)
+        found += _initrd_keys.problems(runner, link, boot_key=key, others=old)
+    except SealedRootError as exc:
+        found.append(str(exc))
+    finally:
+        shutil.rmtree(directory)
+    return found
+
+
+def ensure(
+    runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
+) -> t.Dict[str, t.Any]:
+    """Bring key file and initramfs into the state that is asked for."""
+    device, key_file, dest = (params[name] for name in ("device", "key_file", "dest"))
+    _luks_container.check(device, 0, 0)
+    _luks_container.check_key_file(key_file)
+    command = _running_root.tool(runner)
+    tree = Tree(ROOT)
+    boot = tree.path("/boot")
+    work = os.path.dirname(key_file)
+    with open(key_file, "rb") as file:
+        key = file.read()
+    lock = contextlib.nullcontext() if check_mode else _luks_container.locked(device)
+    with lock:
+        if _cryptsetup.opens(runner, device, key_file) is None:
+            raise SealedRootError(
+                f"the key in {key_file} does not open {device}, so the machine would not boot with it: give"
+                " it a slot first"
+            )
+        before = tree.read(dest)
+        old = {"old key": before} if before and before != key else {}
+        images = _running_root.initramfs(boot)
+        found = {it: problems(runner, it, key=key, old=old, work=work) for it in images}
+        tree.write(dest, key, mode=0o400, secret=True)
+        changed = [*tree.changed(), *(it for it in images if found[it])]
+        outcome = {"changed": bool(changed), "files": changed, "diff": tree.diff()}
+        if changed and not check_mode:
+            tree.apply()
+            runner.run(command, timeout=params["timeout"])
+            images = _running_root.initramfs(boot)
+            prove({it: problems(runner, it, key=key, old=old, work=work) for it in images})
+        if not check_mode:
+            # Also when nothing changed: the task that did may have been killed before it came here.
+            _journal.flush(boot)
+    return outcome
+
+
+def prove(found: t.Mapping[str, t.Sequence[str]]) -> None:
+    """Fail when an initramfs is not as it must be after it was rebuilt."""
+    wrong = [f"{path}: {', '.join(what)}" for path, what in found.items() if what]
+    if wrong:
+        raise SealedRootError(
+            f"after it was rebuilt an initramfs is not as it must be: {'; '.join(wrong)}. The old key is"
+            " still valid. Mend this, or remove a kernel that is not needed, and run this again"
+        )
+
+
+def main() -> t.NoReturn:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "device": {"type": "path", "required": True},
+            "key_file": {"type": "path", "required": True, "no_log": False},
+            "dest": {"type": "path", "required": True},
+            "timeout": {"type": "int", "default": 1800},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        runner = ModuleRunner(module)
+        outcome = ensure(runner, module.params, check_mode=module.check_mode)
+    except SealedRootError as exc:
+        module.fail_json(msg=str(exc))
+    module.exit_json(**outcome)
+
+
+if __name__ == "__main__":
+    main()

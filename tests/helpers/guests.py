@@ -1,0 +1,175 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A booted image: its serial console, and ssh to it."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import typing as t
+
+import pexpect
+import pytest
+
+FIRMWARE = pathlib.Path("/usr/share/OVMF")
+PROMPT = "Enter passphrase for"
+# Any other way to be asked, by the initramfs or by systemd.
+SECOND = r"Please enter passphrase|Please unlock|Enter passphrase for.*luks-"
+# What a user network of QEMU gives to its only guest.
+ADDRESS = "10.0.2.15/24"
+
+
+def hashed(password: str) -> str:
+    """Return what /etc/shadow has of a password."""
+    command = ["openssl", "passwd", "-6", "-stdin"]
+    done = subprocess.run(command, input=password, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def overlay(base: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
+    """Make a disk that begins as *base*, which stays as it is."""
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(base), str(path)]
+    subprocess.run(command, check=True)
+    return path
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class Guest:
+    """A virtual machine with one disk, and drives that it may only read."""
+
+    def __init__(
+        self,
+        disk: pathlib.Path,
+        *,
+        cpus: int = 2,
+        memory: int = 1536,
+        port: int = 0,
+        drives: t.Sequence[pathlib.Path] = (),
+    ) -> None:
+        self.disk, self.port = disk, port
+        variables = disk.with_name(f"{disk.name}.vars")
+        shutil.copy(FIRMWARE / "OVMF_VARS_4M.fd", variables)
+        # restrict: the guest reaches nothing; only the way to its ssh is open.
+        way = f"hostfwd=tcp:127.0.0.1:{port}-:22"
+        network = f"user,model=virtio-net-pci,restrict=on,{way}" if port else "none"
+        self.arguments = [
+            *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "Nehalem"),
+            *("-smp", str(cpus), "-m", str(memory), "-display", "none", "-serial", "stdio"),
+            *("-monitor", "none", "-nic", network, "-drive"),
+            f"if=pflash,format=raw,readonly=on,file={FIRMWARE / 'OVMF_CODE_4M.fd'}",
+            *("-drive", f"if=pflash,format=raw,file={variables}"),
+            *("-drive", f"file={disk},format=qcow2,if=virtio"),
+        ]
+        for drive in drives:
+            self.arguments += ["-drive", f"file={drive},format=raw,if=virtio,readonly=on"]
+        self.console = self._start()
+
+    def _start(self) -> pexpect.spawn[str]:
+        return pexpect.spawn(
+            "qemu-system-x86_64",
+            self.arguments,
+            encoding="utf-8",
+            codec_errors="replace",
+            echo=False,
+        )
+
+    def boot(self, key: str) -> None:
+        """From the firmware to the login prompt, with exactly one question."""
+        self.console.expect(PROMPT, timeout=300)
+        self.console.expect(": ", timeout=30)
+        self.console.send(f"{key}\r")
+        which = self.console.expect([r"login: ", PROMPT, SECOND], timeout=600)
+        assert which == 0, "the image asked a second time"
+
+    def log_in(self, password: str) -> None:
+        """From the login prompt to a root shell."""
+        self.console.send("root\r")
+        self.console.expect("Password: ", timeout=60)
+        self.console.send(f"{password}\r")
+        self.console.expect(r"# ", timeout=60)
+
+    def run(self, command: str, timeout: int = 60) -> str:
+        """Run a command as root; a non-zero exit status is a failure."""
+        self.console.send(f"{command}; echo STATUS=$?=\r")
+        self.console.expect(r"STATUS=(\d+)=", timeout=timeout)
+        assert isinstance(self.console.match, re.Match)
+        output = self.console.before or ""
+        assert self.console.match.group(1) == "0", f"{command}: {output[-3000:]}"
+        return output
+
+    def kill(self) -> None:
+        """Pull the plug."""
+        assert self.console.pid
+        os.kill(self.console.pid, signal.SIGKILL)
+        self.end()
+
+    def restart(self) -> None:
+        """Switch on again."""
+        self.console = self._start()
+
+    def end(self) -> None:
+        """Stop the machine, if it runs, and see that it is gone."""
+        self.console.close(force=True)
+        if self.console.isalive():
+            pytest.fail("QEMU did not end")
+
+
+class Shell:
+    """A guest's ssh, with a key of the test's own."""
+
+    def __init__(self, guest: Guest, key: pathlib.Path) -> None:
+        self.guest, self.key = guest, key
+        # Host keys are made at the first boot.
+        nowhere = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+        self.options = f"-F none -o ConnectTimeout=30 {nowhere}"
+
+    @property
+    def variables(self) -> dict[str, t.Any]:
+        """What an inventory says of the guest."""
+        return {
+            "ansible_host": "127.0.0.1",
+            "ansible_port": self.guest.port,
+            "ansible_user": "root",
+            "ansible_ssh_private_key_file": str(self.key),
+            "ansible_ssh_common_args": self.options,
+            "ansible_python_interpreter": "/usr/bin/python3",
+            "ansible_timeout": 60,
+        }
+
+    def ask(self, command: str, timeout: int = 120) -> subprocess.CompletedProcess[str]:
+        """Run a command."""
+        argv = ["ssh", "-i", str(self.key), *self.options.split(), "-p", str(self.guest.port)]
+        return subprocess.run(
+            [*argv, "root@127.0.0.1", command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+        )
+
+    def run(self, command: str, timeout: int = 120) -> str:
+        """Run a command that must succeed."""
+        done = self.ask(command, timeout)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def wait(self, seconds: float = 300) -> None:
+        """Wait until the guest answers."""
+        deadline = time.monotonic() + seconds
+        while self.ask("true").returncode:
+            assert time.monotonic() < deadline, "the guest does not answer to ssh"
+            time.sleep(1)

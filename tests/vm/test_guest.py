@@ -22,8 +22,8 @@ def guest(vm: BuilderVm) -> BuilderVm:
 )
 def test_modules_on_a_stock_kernel(guest: BuilderVm, file: str) -> None:
     run = guest.run(
-        f"cd {TREE}/tree && PYTHONPATH={TREE}/lib timeout 900 python3 -B -m pytest -q -p no:cacheprovider"
-        f" -rA tests/{file} 2>&1",
+        f"cd {TREE}/tree && PYTHONPATH={TREE}/lib SEALEDROOT_TEST_ROUNDS=5 timeout 900"
+        f" python3 -B -m pytest -q -p no:cacheprovider -rA --durations=0 tests/{file} 2>&1",
         timeout=960,
         check=False,
     )

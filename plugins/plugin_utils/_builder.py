@@ -94,9 +94,17 @@ def connect(
 
 
 def transport(variables: Variables) -> str:
-    """Return the name of the connection plugin of the host with these variables."""
+    """Return the name of the connection plugin of the host with these variables.
+
+    The plugin for images can only come from a variable that is set for all hosts (``--extra-vars``), and is
+    not how a builder is reached.
+    """
     name = str(variables["ansible_connection"]) if "ansible_connection" in variables else "smart"
-    return str(constants.config.get_config_value("DEFAULT_TRANSPORT")) if name == "smart" else name
+    if name not in ("smart", "sealedroot.image.chroot"):
+        return name
+    if name != "smart" and variables.get("inventory_hostname") == "localhost":
+        return "ansible.builtin.local"
+    return str(constants.config.get_config_value("DEFAULT_TRANSPORT"))
 
 
 def _become(variables: Variables, asked: t.Any) -> t.Any:

@@ -169,6 +169,18 @@ def test_without_an_address_the_name_of_the_builder_is_one():
     assert connection._builder.connection.get_option("host") == "builder-2"
 
 
+def test_the_connection_of_images_is_not_that_of_a_builder():
+    """As ``--extra-vars ansible_connection=...`` sets it, for the builder as well."""
+    hosts = {
+        name: {"inventory_hostname": name, "ansible_connection": "sealedroot.image.chroot"}
+        for name in ("localhost", "builder-2")
+    }
+    for name, kind in (("localhost", "local"), ("builder-2", "ssh")):
+        connection = of_image(image_builder=name, hostvars=hosts)
+        connection._connect()
+        assert connection._builder.connection._load_name.endswith(kind)
+
+
 def test_a_builder_that_is_not_in_the_inventory_is_named():
     connection = of_image(image_builder="builder-9", hostvars={"builder-2": {}})
     with pytest.raises(AnsibleConnectionFailure, match="'builder-9' is not in the inventory"):

@@ -25,6 +25,10 @@ import time
 import typing as t
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "helpers"))
+
+from builds import DEBIAN, source_tar  # noqa: E402  # by the path that was just added
+
 CACHE = pathlib.Path("/var/cache/sealedroot")
 MIB = 2048
 TARGETS = {"c/a": 1.6, "c/b": 0.7, "qcow2/used": 1.15}
@@ -49,22 +53,6 @@ def playbook(variables: dict[str, object], *arguments: str, name: str) -> str:
     env = {**os.environ, "ANSIBLE_CALLBACKS_ENABLED": "ansible.posix.profile_roles"}
     argv = ["ansible-playbook", name, "--extra-vars", json.dumps(variables), *arguments]
     return run(argv, env=env, stdin=subprocess.DEVNULL)
-
-
-def root_tar(work: pathlib.Path) -> pathlib.Path:
-    """Return the tar of a minimal Debian 12, bootstrapped once by the collection."""
-    play = work / "source.yml"
-    role = {"ansible.builtin.import_role": {"name": "sealedroot.image.source"}}
-    show = {"ansible.builtin.debug": {"msg": "TAR={{ image_root_tar.path }}="}}
-    play.write_text(
-        json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [role, show]}])
-    )
-    source = {"type": "bootstrap", "distribution": "debian", "release": "bookworm"}
-    output = playbook({"image_source": source}, name=str(play))
-    match = re.search(r"TAR=(.*?)=", output)
-    if not match:
-        sys.exit(output)
-    return pathlib.Path(match.group(1))
 
 
 def repart_root(work: pathlib.Path, mirror: str) -> pathlib.Path:
@@ -166,7 +154,7 @@ def main() -> int:
     mirror = next((site for site in sites if "security" not in site), "")
     with tempfile.TemporaryDirectory(prefix="sealedroot-bench-", dir="/var/tmp") as folder:
         work = pathlib.Path(folder)
-        tar = root_tar(work)
+        tar = source_tar(DEBIAN)
         tree = work / "tree"
         tree.mkdir()
         run(["tar", "-C", str(tree), "-xpf", str(tar)])

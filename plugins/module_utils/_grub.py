@@ -10,25 +10,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 
-
-@dataclasses.dataclass(frozen=True)
-class Platform:
-    """A GRUB platform and the removable-media path of its firmware (UEFI 3.5.1.1)."""
-
-    name: str
-    efi_file: str
-
-
-PLATFORMS = {
-    "x86_64-efi": Platform("x86_64-efi", "EFI/BOOT/BOOTX64.EFI"),
-    "arm64-efi": Platform("arm64-efi", "EFI/BOOT/BOOTAA64.EFI"),
-}
 # The module that reads each root file system, and the ciphers and hashes of the LUKS header. Before the
 # volume is open nothing can be loaded, so all that it takes is in the core image (TECH 1.1).
 FILESYSTEM_MODULES = {"ext4": "ext2", "xfs": "xfs", "btrfs": "btrfs"}
@@ -121,9 +107,7 @@ def check_config(text: str, *, root_uuid: str, words: t.Sequence[str]) -> t.List
 __all__ = (
     "FILESYSTEM_MODULES",
     "LUKS_MODULES",
-    "PLATFORMS",
     "TRIES",
-    "Platform",
     "check_config",
     "early_config",
     "modules",

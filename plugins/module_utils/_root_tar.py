@@ -15,6 +15,7 @@ import re
 import struct
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils import _architectures
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 
 BLOCK = 4096
@@ -35,17 +36,6 @@ MAGICS = (
 )
 SUPPORTED = ("none", "gzip", "xz", "zstd")
 
-# e_machine of the ELF header (elf.h), in uname's words.
-MACHINES = {
-    0x03: "i686",
-    0x15: "ppc64le",
-    0x16: "s390x",
-    0x28: "armv7l",
-    0x3E: "x86_64",
-    0xB7: "aarch64",
-    0xF3: "riscv64",
-}
-
 # Programs that some root of every kind has as a regular file.
 PROGRAMS = (
     *("usr/bin/dash", "bin/dash", "usr/bin/bash", "bin/bash", "usr/bin/busybox", "bin/busybox"),
@@ -53,8 +43,6 @@ PROGRAMS = (
 )
 OS_RELEASES = ("usr/lib/os-release", "etc/os-release")
 
-_DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
-_GRUB_PLATFORM = {"x86_64": "x86_64-efi", "aarch64": "arm64-efi"}
 _LINE = re.compile(
     r"block (?P<block>\d+): (?P<type>.)(?P<mode>[rwxsStT-]{9})[.+*]? \d+/\d+ +"
     r"(?P<size>\d+(?:,\d+)?) -?\d+-\d\d-\d\d \d\d:\d\d (?P<name>.*)"
@@ -157,7 +145,7 @@ def machine(program: bytes) -> str:
         return ""
     order = "<" if program[5] == 1 else ">"
     number = struct.unpack(f"{order}H", program[18:20])[0]
-    return MACHINES.get(number, f"ELF machine {number}")
+    return _architectures.of_elf(number)
 
 
 def parse_os_release(text: str) -> t.Dict[str, str]:
@@ -166,10 +154,18 @@ def parse_os_release(text: str) -> t.Dict[str, str]:
     return dict(pairs)
 
 
-def family(os_release: t.Mapping[str, str]) -> str:
-    """Return the group of distributions with the same mechanism; empty when it is not known."""
-    ids = {os_release.get("ID", ""), *os_release.get("ID_LIKE", "").split()}
-    return "debian" if ids & {"debian", "ubuntu"} else ""
+def family(
+    os_release: t.Mapping[str, str], families: t.Sequence[t.Mapping[str, t.Any]]
+) -> t.Mapping[str, t.Any]:
+    """Return the group of distributions with the same mechanism; empty when it is none of *families*.
+
+    ID counts before the words of ID_LIKE, which go from the nearest relative to the farthest (os-release(5)).
+    """
+    for name in (os_release.get("ID", ""), *os_release.get("ID_LIKE", "").split()):
+        for it in families:
+            if name in it["ids"]:
+                return it
+    return {}
 
 
 def kernels(members: t.Iterable[Member]) -> t.List[str]:
@@ -219,22 +215,28 @@ def abilities(members: t.Iterable[Member]) -> t.Dict[str, t.Any]:
 
 
 def missing_packages(
-    has: t.Mapping[str, t.Any], versions: t.Sequence[str], architecture: str
+    has: t.Mapping[str, t.Any],
+    versions: t.Sequence[str],
+    *,
+    packages: t.Mapping[str, str],
+    words: t.Mapping[str, str],
 ) -> t.List[str]:
-    """Name the Debian packages that a root lacks to boot encrypted."""
-    arch = _DEBIAN_ARCH.get(architecture, architecture)
+    """Name the packages that a root lacks to boot encrypted.
+
+    *packages* has the family's name for each need, with the architecture's *words* in braces.
+    """
     missing = []
     if not versions:
-        missing.append(f"linux-image-{arch}")
+        missing.append("kernel")
     if not (has["grub_mkimage"] and has["grub_mkconfig"]):
-        missing.append(f"grub-efi-{arch}")
-    elif _GRUB_PLATFORM.get(architecture, "") not in has["grub_platforms"]:
-        missing.append(f"grub-efi-{arch}-bin")
+        missing.append("grub")
+    elif words["grub_platform"] not in has["grub_platforms"]:
+        missing.append("grub_modules")
     if not has["initramfs_tools"]:
-        missing.append("initramfs-tools")
+        missing.append("initramfs_tools")
     if not (has["cryptsetup"] and has["cryptsetup_initramfs"]):
-        missing.append("cryptsetup-initramfs")
-    return missing
+        missing.append("cryptsetup_initramfs")
+    return [packages[need].format_map(words) for need in missing]
 
 
 __all__ = (

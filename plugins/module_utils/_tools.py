@@ -41,14 +41,6 @@ _PACKAGES = {
     "xz": ("xz-utils", "xz", "xz", "xz"),
     "zstd": ("zstd", "zstd", "zstd", "zstd"),
 }
-# Code and variable store of a UEFI firmware for x86_64: Debian, Fedora, SUSE, Arch.
-FIRMWARE = (
-    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
-    ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
-    ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
-    ("/usr/share/qemu/ovmf-x86_64-code.bin", "/usr/share/qemu/ovmf-x86_64-vars.bin"),
-    ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
-)
 
 
 def builder_family(os_release: t.Mapping[str, str]) -> str:
@@ -71,4 +63,4 @@ def package(family: str, tool: str) -> str:
     return names[FAMILIES.index(family)] if names and family in FAMILIES else ""
 
 
-__all__ = ("FAMILIES", "FIRMWARE", "builder_family", "package")
+__all__ = ("FAMILIES", "builder_family", "package")

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Virtual machines: QEMU's arguments and the UEFI firmware of each distribution."""
+"""Virtual machines: QEMU's arguments, and the UEFI firmware that is installed."""
 
 from __future__ import annotations
 
@@ -14,18 +14,8 @@ import dataclasses
 import os
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._architectures import Architecture
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
-
-
-@dataclasses.dataclass(frozen=True)
-class Architecture:
-    """What differs between processor architectures."""
-
-    qemu: str
-    machine: str
-    tcg_cpu: str
-    # Pairs of code and variables, the preferred first; without Secure Boot and its keys.
-    firmware: t.Tuple[t.Tuple[str, str], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,34 +26,6 @@ class Firmware:
     variables: str
 
 
-ARCHITECTURES = {
-    "x86_64": Architecture(
-        qemu="qemu-system-x86_64",
-        machine="q35",
-        # The oldest that has x86-64-v2, which newer distributions are built for. Measured on a boot
-        # of Debian: "max" needs 40 % more time, "qemu64", without v2, 10 % less.
-        tcg_cpu="Nehalem",
-        firmware=(
-            # Debian, Ubuntu
-            ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
-            ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
-            # Fedora, RHEL
-            (
-                "/usr/share/edk2/ovmf/OVMF_CODE_4M.qcow2",
-                "/usr/share/edk2/ovmf/OVMF_VARS_4M.qcow2",
-            ),
-            ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
-            # openSUSE
-            (
-                "/usr/share/qemu/ovmf-x86_64-4m-code.bin",
-                "/usr/share/qemu/ovmf-x86_64-4m-vars.bin",
-            ),
-            ("/usr/share/qemu/ovmf-x86_64-code.bin", "/usr/share/qemu/ovmf-x86_64-vars.bin"),
-            # Arch
-            ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
-        ),
-    ),
-}
 DISKS = {
     "virtio-blk": ("-device", "virtio-blk-pci,drive=disk,bootindex=0"),
     "virtio-scsi": (
@@ -75,14 +37,6 @@ DISKS = {
 }
 
 
-def architecture(name: str) -> Architecture:
-    """Return what is known of an architecture."""
-    if name not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise SealedRootError(f"images for {name} cannot be booted here yet, only for {known}")
-    return ARCHITECTURES[name]
-
-
 def find_firmware(
     arch: Architecture, *, code: t.Optional[str] = None, variables: t.Optional[str] = None
 ) -> Firmware:
@@ -92,8 +46,8 @@ def find_firmware(
         if all(os.path.isfile(path) for path in pair):
             return Firmware(*pair)
     raise SealedRootError(
-        f"no UEFI firmware in {' or '.join(pair[0] for pair in pairs)}: install ovmf (Debian),"
-        " edk2-ovmf (Fedora, Arch) or qemu-ovmf-x86_64 (openSUSE), or set firmware"
+        f"no UEFI firmware in {' or '.join(pair[0] for pair in pairs)}: install"
+        f" {arch.firmware_packages}, or set firmware"
     )
 
 
@@ -114,7 +68,7 @@ def bare(qemu: str, arch: Architecture, *, accelerator: str, cpus: int, memory: 
     return [
         qemu,
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-monitor", "none"),
-        *("-machine", arch.machine, "-accel", "tcg,thread=multi" if tcg else accelerator),
+        *("-machine", arch.qemu_machine, "-accel", "tcg,thread=multi" if tcg else accelerator),
         *("-cpu", arch.tcg_cpu if tcg else "host", "-smp", str(cpus), "-m", str(memory)),
     ]
 
@@ -149,11 +103,8 @@ def argv(
 
 
 __all__ = (
-    "ARCHITECTURES",
     "DISKS",
-    "Architecture",
     "Firmware",
-    "architecture",
     "argv",
     "bare",
     "find_firmware",

@@ -128,11 +128,13 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _architectures,
     _backend,
     _build_holds,
     _published,
     _root_tar,
     _tools,
+    _virtual_machine,
     _work_dir,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
@@ -252,7 +254,10 @@ def look(
     family = _tools.builder_family(_root_tar.parse_os_release(os_release))
     tools = find_tools(runner, params["tools"])
     missing = [tool for tool, path in tools.items() if not path]
-    firmware = next((pair for pair in _tools.FIRMWARE if all(map(os.path.exists, pair))), None)
+    try:
+        firmware = _virtual_machine.find_firmware(_architectures.X86_64)
+    except SealedRootError:
+        firmware = None
     wanted = missing + (["firmware"] if params["firmware"] and not firmware else [])
     packages = {tool: _tools.package(family, tool) for tool in wanted}
     problems = []
@@ -293,7 +298,7 @@ def look(
         "family": family,
         "architecture": os.uname().machine,
         "kernel": os.uname().release,
-        "firmware": {"code": firmware[0], "vars": firmware[1]} if firmware else {},
+        "firmware": {"code": firmware.code, "vars": firmware.variables} if firmware else {},
         "work_dir": file_system(work_dir),
         "leftovers": leftovers,
     }

@@ -90,7 +90,11 @@ import shutil
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _grub, _shell_defaults
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _architectures,
+    _grub,
+    _shell_defaults,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     ModuleRunner,
     Runner,
@@ -98,6 +102,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
 
+BOOT_FILES = {it.grub_platform: it.boot_file for it in _architectures.ARCHITECTURES.values()}
 DEFAULTS = "/etc/default/grub"
 DROP_INS = "/etc/default/grub.d"
 OWN_DROP_IN = f"{DROP_INS}/zz-sealedroot.cfg"
@@ -258,7 +263,7 @@ def ensure(
     others = sorted(set(glob.glob(tree.path(f"{DROP_INS}/*.cfg"))) - {tree.path(OWN_DROP_IN)})
     drop_ins = [f"{DROP_INS}/{os.path.basename(path)}" for path in others]
     dropped = plan(tree, drop_ins, params["kernel_cmdline"])
-    core = os.path.join(params["output_dir"], _grub.PLATFORMS[params["platform"]].efi_file)
+    core = os.path.join(params["output_dir"], BOOT_FILES[params["platform"]])
     files, diff = tree.changed(), tree.diff()
     changed = bool(files)
     if not check_mode:

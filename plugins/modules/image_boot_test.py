@@ -158,6 +158,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _accelerator,
+    _architectures,
     _disk_view,
     _pexpect_console,
     _serial_boot,
@@ -203,7 +204,7 @@ class Machine:
     """Starts virtual machines, each with fresh firmware variables."""
 
     def __init__(self, runner: Runner, params: Params, work: str) -> None:
-        self._arch = _virtual_machine.architecture(params["architecture"])
+        self._arch = _architectures.find(params["architecture"])
         self._qemu = runner.find(self._arch.qemu)
         self._memory = params["memory"]
         self._interface = params["disk_interface"]

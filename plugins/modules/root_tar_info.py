@@ -29,6 +29,27 @@ options:
   digest:
     description: The SHA-256 that the file must have, in hexadecimal, with or without C(sha256:) before it.
     type: str
+  families:
+    description: The families of distributions that the root may be of; the roles C(family_*) say theirs.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The name of the family.
+        type: str
+        required: true
+      ids:
+        description: The words of ID and ID_LIKE of os-release(5) that belong to it.
+        type: list
+        elements: str
+        required: true
+      packages:
+        description:
+          - The package that brings each thing that an encrypted boot needs.
+          - Names of the architecture can be in it in braces, such as C({debian}) for C(amd64).
+        type: dict
+        required: true
 """
 
 EXAMPLES = r"""
@@ -98,7 +119,7 @@ has:
         V(python3), V(openssh_server) and V(systemd).
       type: bool
 missing_packages:
-  description: For the family V(debian), what has to be installed in the root before it can boot encrypted.
+  description: What has to be installed in the root before it can boot encrypted, if the family is known.
   type: list
   elements: str
   returned: success
@@ -110,7 +131,7 @@ import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _root_tar
+from ansible_collections.sealedroot.image.plugins.module_utils import _architectures, _root_tar
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     ModuleRunner,
     Runner,
@@ -192,16 +213,19 @@ def inspect(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]
             f"the root tar {path} does not exist on the builder: correct the path"
         )
     if digest is None and not params["get_checksum"]:
-        return {"path": path, **look(runner, path), "sha256": ""}
+        return {"path": path, **look(runner, path, params["families"]), "sha256": ""}
     # Hashing and tar run side by side; but a promised digest is checked before tar sees the file.
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         hashing = pool.submit(sha256, path)
         if digest is not None:
             check_digest(path, hashing.result(), digest)
-        return {"path": path, **look(runner, path), "sha256": hashing.result()}
+        found = look(runner, path, params["families"])
+        return {"path": path, **found, "sha256": hashing.result()}
 
 
-def look(runner: Runner, path: str) -> t.Dict[str, t.Any]:
+def look(
+    runner: Runner, path: str, families: t.Sequence[t.Mapping[str, t.Any]]
+) -> t.Dict[str, t.Any]:
     """Return what tar and the first bytes say of the file."""
     with open(path, "rb") as file:
         head = file.read(16)
@@ -225,17 +249,21 @@ def look(runner: Runner, path: str) -> t.Dict[str, t.Any]:
             " itself, so that its members are ./usr, ./etc and so on"
         )
     os_release = _root_tar.parse_os_release(release.decode("utf-8", "replace"))
-    family = _root_tar.family(os_release)
+    family = _root_tar.family(os_release, families)
     has = _root_tar.abilities(members)
     kernels = _root_tar.kernels(members)
-    missing = _root_tar.missing_packages(has, kernels, architecture) if family == "debian" else []
+    missing: t.List[str] = []
+    # A root of another architecture is refused as it is.
+    if family and architecture in _architectures.ARCHITECTURES:
+        words = _architectures.find(architecture).words()
+        missing = _root_tar.missing_packages(has, kernels, packages=family["packages"], words=words)
     return {
         "compression": compression,
         "entries": len(members),
         "unpacked_bytes": _root_tar.unpacked_bytes(members),
         "architecture": architecture,
         "os_release": os_release,
-        "family": family,
+        "family": family.get("name", ""),
         "kernels": kernels,
         "has": has,
         "missing_packages": missing,
@@ -249,6 +277,16 @@ def main() -> t.NoReturn:
             "path": {"type": "path", "required": True},
             "get_checksum": {"type": "bool", "default": True},
             "digest": {"type": "str"},
+            "families": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "ids": {"type": "list", "elements": "str", "required": True},
+                    "packages": {"type": "dict", "required": True},
+                },
+            },
         },
         supports_check_mode=True,
     )

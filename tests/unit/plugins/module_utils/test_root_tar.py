@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import struct
+import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _root_tar
+from ansible_collections.sealedroot.image.plugins.module_utils import _architectures, _root_tar
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from families import families
 
+DEBIAN = families()["debian"]
 # GNU tar 1.34, --sparse --format=posix.
 LISTING = """\
 block 2: drwxr-xr-x 0/0               0 2026-11-24 01:41 ./a/
@@ -100,9 +103,15 @@ def test_os_release_and_family() -> None:
         "EMPTY": "",
         "VERSION_ID": "12",
     }
-    assert _root_tar.family(fields) == "debian"
-    assert _root_tar.family({"ID": "fedora"}) == ""
-    assert _root_tar.family({}) == ""
+    assert _root_tar.family(fields, [DEBIAN]) == DEBIAN
+    assert _root_tar.family({"ID": "fedora"}, [DEBIAN]) == {}
+    assert _root_tar.family({}, [DEBIAN]) == {}
+
+
+def test_the_nearest_family_counts() -> None:
+    other = {"name": "other", "ids": ["mint"]}
+    fields = {"ID": "remix", "ID_LIKE": "mint debian"}
+    assert _root_tar.family(fields, [DEBIAN, other]) == other
 
 
 def member(name: str, kind: str = "-") -> _root_tar.Member:
@@ -114,9 +123,14 @@ def test_a_kernel_needs_its_modules() -> None:
     assert _root_tar.kernels(map(member, names)) == ["2"]
 
 
+def missing(has: t.Mapping[str, t.Any], kernels: list[str], machine: str) -> list[str]:
+    words = _architectures.find(machine).words()
+    return _root_tar.missing_packages(has, kernels, packages=DEBIAN["packages"], words=words)
+
+
 def test_missing_packages() -> None:
     nothing = _root_tar.abilities([])
-    assert _root_tar.missing_packages(nothing, [], "x86_64") == [
+    assert missing(nothing, [], "x86_64") == [
         *("linux-image-amd64", "grub-efi-amd64", "initramfs-tools", "cryptsetup-initramfs"),
     ]
     has = _root_tar.abilities(
@@ -137,8 +151,8 @@ def test_missing_packages() -> None:
     )
     assert has["grub_platforms"] == ["i386-pc"]
     assert has["grub_modules"] == {"i386-pc": ["gcry_sha256", "luks"]}
-    assert _root_tar.missing_packages(has, ["6"], "x86_64") == ["grub-efi-amd64-bin"]
-    assert _root_tar.missing_packages(has, ["6"], "aarch64") == ["grub-efi-arm64-bin"]
+    assert missing(has, ["6"], "x86_64") == ["grub-efi-amd64-bin"]
+    assert missing(has, ["6"], "aarch64") == ["grub-efi-arm64-bin"]
 
 
 def test_pick_takes_files_with_content_in_the_order_of_the_names() -> None:

@@ -9,7 +9,11 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _backend, _tools
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _backend,
+    _tools,
+    _virtual_machine,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     MissingToolError,
     SealedRootError,
@@ -38,13 +42,16 @@ class Builder:
             raise SealedRootError(self.backend_error)
         return _backend.Userspace(), "userspace works here"
 
+    def find_firmware(self, _architecture: t.Any) -> t.NoReturn:
+        raise SealedRootError("none")
+
 
 @pytest.fixture
 def builder(monkeypatch: pytest.MonkeyPatch) -> Builder:
     it = Builder()
     monkeypatch.setattr(_backend, "choose", it.choose)
     monkeypatch.setattr(_tools, "builder_family", lambda _release: it.family)
-    monkeypatch.setattr(_tools, "FIRMWARE", (("/none/code", "/none/vars"),))
+    monkeypatch.setattr(_virtual_machine, "find_firmware", it.find_firmware)
     monkeypatch.setattr(builder_info, "ModuleRunner", lambda _module: it)
     monkeypatch.setattr(builder_info.os, "geteuid", lambda: 0)
     return it

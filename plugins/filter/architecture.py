@@ -1,0 +1,29 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A filter for the names of a processor architecture."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.sealedroot.image.plugins.module_utils import _architectures
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+
+
+def architecture(machine: str) -> t.Dict[str, str]:
+    """Return what *machine*, a word of uname(1), is called elsewhere."""
+    try:
+        return _architectures.find(machine).words()
+    except SealedRootError as exc:
+        raise AnsibleFilterError(str(exc)) from exc
+
+
+class FilterModule:
+    """The filter of this file; its documentation is beside it."""
+
+    def filters(self) -> t.Dict[str, t.Callable[..., t.Dict[str, str]]]:
+        return {"architecture": architecture}

@@ -15,9 +15,9 @@ import tarfile
 import typing as t
 
 import pytest
-from families import families
+from ansible_collections.sealedroot.image.plugins.lookup.families import LookupModule
 
-FAMILIES = list(families().values())
+FAMILIES = LookupModule().run([])
 Module = t.Callable[..., dict[str, t.Any]]
 
 

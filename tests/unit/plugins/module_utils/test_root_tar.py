@@ -9,11 +9,11 @@ import struct
 import typing as t
 
 import pytest
+from ansible_collections.sealedroot.image.plugins.lookup.families import LookupModule
 from ansible_collections.sealedroot.image.plugins.module_utils import _architectures, _root_tar
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
-from families import families
 
-DEBIAN = families()["debian"]
+(DEBIAN,) = LookupModule().run(["debian"])
 # GNU tar 1.34, --sparse --format=posix.
 LISTING = """\
 block 2: drwxr-xr-x 0/0               0 2026-11-24 01:41 ./a/

@@ -42,6 +42,7 @@ def playbook(
     *arguments: str,
     timeout: int = 900,
     prefix: t.Sequence[str] = (),
+    environment: t.Mapping[str, str] | None = None,
 ) -> Run:
     """Run a playbook of the collection with extra vars in JSON, by the command *prefix* if any."""
     done = subprocess.run(
@@ -52,7 +53,12 @@ def playbook(
         text=True,
         timeout=timeout,
         check=False,
-        env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
+        env={
+            **os.environ,
+            "ANSIBLE_FORCE_COLOR": "0",
+            "ANSIBLE_NOCOLOR": "1",
+            **(environment or {}),
+        },
     )
     return Run(done.returncode, done.stdout)
 

@@ -123,14 +123,18 @@ def test_a_kernel_needs_its_modules() -> None:
     assert _root_tar.kernels(map(member, names)) == ["2"]
 
 
-def missing(has: t.Mapping[str, t.Any], kernels: list[str], machine: str) -> list[str]:
+def missing(
+    has: t.Mapping[str, t.Any], kernels: list[str], machine: str, generator: str = "initramfs_tools"
+) -> list[str]:
     words = _architectures.find(machine).words()
-    return _root_tar.missing_packages(has, kernels, packages=DEBIAN["packages"], words=words)
+    return _root_tar.missing_packages(
+        has, kernels, generator=generator, packages=DEBIAN["packages"], words=words
+    )
 
 
 def test_missing_packages() -> None:
     nothing = _root_tar.abilities([])
-    assert missing(nothing, [], "x86_64") == [
+    assert missing(nothing, [], "x86_64", "") == [
         *("linux-image-amd64", "grub-efi-amd64", "initramfs-tools", "cryptsetup-initramfs"),
     ]
     has = _root_tar.abilities(
@@ -138,6 +142,7 @@ def test_missing_packages() -> None:
             member,
             [
                 *("usr/bin/grub-mkimage", "usr/sbin/grub-mkconfig", "sbin/update-initramfs"),
+                "sbin/mkinitramfs",
                 *("sbin/cryptsetup", "usr/share/initramfs-tools/hooks/cryptroot"),
                 "usr/lib/grub/i386-pc/normal.mod",
                 *(
@@ -153,6 +158,26 @@ def test_missing_packages() -> None:
     assert has["grub_modules"] == {"i386-pc": ["gcry_sha256", "luks"]}
     assert missing(has, ["6"], "x86_64") == ["grub-efi-amd64-bin"]
     assert missing(has, ["6"], "aarch64") == ["grub-efi-arm64-bin"]
+
+
+def test_missing_packages_of_dracut() -> None:
+    grub = ("usr/bin/grub-mkimage", "usr/bin/grub-mkconfig", "usr/lib/grub/x86_64-efi/normal.mod")
+    root = [member(name) for name in (*grub, "usr/bin/dracut")]
+    has = _root_tar.abilities(root)
+    assert missing(has, ["6"], "x86_64", "dracut") == ["cryptsetup", "systemd-cryptsetup"]
+    for folder in ("lib", "usr/lib"):
+        names = ("sbin/cryptsetup", f"{folder}/systemd/systemd-cryptsetup")
+        has = _root_tar.abilities([*root, *map(member, names)])
+        assert missing(has, ["6"], "x86_64", "dracut") == []
+
+
+def test_a_need_without_a_name_is_no_package() -> None:
+    words = _architectures.find("x86_64").words()
+    packages = {"kernel": "kernel", "grub": "grub2", "dracut": "dracut", "cryptsetup": "cryptsetup"}
+    found = _root_tar.missing_packages(
+        _root_tar.abilities([]), ["6"], generator="", packages=packages, words=words
+    )
+    assert found == ["grub2", "dracut", "cryptsetup"]
 
 
 def test_pick_takes_files_with_content_in_the_order_of_the_names() -> None:

@@ -54,7 +54,8 @@ _END = re.compile(r"block \d+: \*\* (?P<what>Block of NULs|End of File) \*\*")
 class Member:
     """One entry: its name without a leading ``./`` or ``/`` and as the tar has it; sizes in bytes.
 
-    *stored* is what the tar holds of it, which is less than *size* for a sparse file.
+    *stored* is what the tar holds of it, which is less than *size* for a sparse file; *mode* is as ls(1) has it.
+    *target* is the member that a hard link is one to, as the tar has it.
     """
 
     type: str
@@ -62,6 +63,8 @@ class Member:
     size: int
     stored: int
     raw: str
+    mode: str = "rw-r--r--"
+    target: str = ""
 
 
 def compression(head: bytes) -> str:
@@ -98,13 +101,34 @@ def parse_listing(text: str) -> t.List[Member]:
 
 
 def _member(match: t.Match[str], stored: int) -> Member:
-    kind, name = match.group("type"), match.group("name")
+    kind, name, target = match.group("type"), match.group("name"), ""
     if kind == "l":
         name = name.partition(" -> ")[0]
     elif kind == "h":
-        name = name.partition(" link to ")[0]
+        name, _words, target = name.partition(" link to ")
     size = 0 if "," in match.group("size") else int(match.group("size"))
-    return Member(kind, re.sub(r"^(\./|/)+", "", name).rstrip("/"), size, stored, name)
+    plain_name = re.sub(r"^(\./|/)+", "", name).rstrip("/")
+    return Member(kind, plain_name, size, stored, name, match.group("mode"), target)
+
+
+_ESCAPE = re.compile(r"\\([0-7]{3}|.)")
+_LETTERS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+
+
+def plain(name: str) -> str:
+    """Return a name without the escapes that tar(1) listed it with."""
+    if "\\" not in name:
+        return name
+
+    def letter(match: t.Match[str]) -> str:
+        word = match.group(1)
+        return chr(int(word, 8)) if len(word) == 3 else _LETTERS.get(word, word)
+
+    decoded = _ESCAPE.sub(letter, name)
+    try:
+        return decoded.encode("latin-1").decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # it was not escaped
+        return decoded
 
 
 def unpacked_bytes(members: t.Iterable[Member]) -> int:
@@ -254,5 +278,6 @@ __all__ = (
     "parse_listing",
     "parse_os_release",
     "pick",
+    "plain",
     "unpacked_bytes",
 )

@@ -107,9 +107,6 @@ DEFAULTS = "/etc/default/grub"
 DROP_INS = "/etc/default/grub.d"
 OWN_DROP_IN = f"{DROP_INS}/zz-sealedroot.cfg"
 CMDLINES = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT")
-# The disks of the machine that the root is from. grub-mkconfig writes root= itself, and the initramfs has its
-# own crypttab, which cryptopts= would replace (TECH 4.1).
-OLD_DISKS = ("root=", "resume=", "resume_offset=", "cryptdevice=", "cryptopts=", "rd.luks.")
 
 
 def settings(text: str, kernel_cmdline: str) -> t.Tuple[t.Dict[str, str], t.List[str]]:
@@ -119,7 +116,7 @@ def settings(text: str, kernel_cmdline: str) -> t.Tuple[t.Dict[str, str], t.List
     dropped: t.List[str] = []
     for name in CMDLINES:
         if name in have:
-            wanted[name], gone = _shell_defaults.without_words(have[name], OLD_DISKS)
+            wanted[name], gone = _shell_defaults.without_words(have[name], _grub.OLD_DISKS)
             dropped += [word for word in gone if word not in kernel_cmdline.split()]
     wanted["GRUB_CMDLINE_LINUX"] = _shell_defaults.merge_words(
         wanted.get("GRUB_CMDLINE_LINUX", ""), kernel_cmdline

@@ -58,7 +58,7 @@ files:
   elements: str
   returned: success
 dropped:
-  description: Lines of the old crypttab and fstab that named disks of another machine.
+  description: Lines of the old crypttab and fstab that had to go, each with the reason.
   type: list
   elements: str
   returned: success
@@ -73,7 +73,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import _fstab, _s
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
 
-KEY_DIRECTORY = "/etc/cryptsetup-keys.d"
+KEY_DIRECTORY = _fstab.KEY_DIRECTORY
 CONF_HOOK = "/etc/cryptsetup-initramfs/conf-hook"
 # initramfs: the entry is taken without asking the kernel what / is made of, which a build cannot tell
 # (TECH 4.1). discard: blocks freed in the guest become free on the host again, as in the build.
@@ -95,7 +95,7 @@ def conf_hook(text: str) -> str:
 
 
 def plan(tree: Tree, params: t.Mapping[str, t.Any], key: bytes) -> t.List[str]:
-    """Plan every change; return the lines of the old tables that had to go."""
+    """Plan every change; return what of the old tables had to go."""
     missing = [package for path, package in PACKAGES.items() if not tree.exists(path)]
     if missing:
         raise SealedRootError(
@@ -109,6 +109,7 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any], key: bytes) -> t.List[str]:
         luks_uuid=params["luks_uuid"],
         key_file=path,
         options=OPTIONS,
+        exists=tree.exists,
     )
     tree.write("/etc/crypttab", table)
     table, old_mounts = _fstab.fstab(
@@ -116,6 +117,8 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any], key: bytes) -> t.List[str]:
         root_uuid=params["root_uuid"],
         filesystem=params["filesystem"],
         esp_label=params["esp_label"],
+        exists=tree.exists,
+        mappings=[row[0] for row in _fstab.rows(table)],
     )
     tree.write("/etc/fstab", table)
     tree.write(CONF_HOOK, conf_hook(tree.text(CONF_HOOK)))

@@ -101,6 +101,11 @@ kernels:
   type: list
   elements: str
   returned: success
+kernel_disks:
+  description: For each of these kernels, the drivers of virtual machines' disks that it has.
+  type: dict
+  returned: success
+  sample: {"6.1.0-50-cloud-amd64": ["virtio_blk", "nvme"]}
 has:
   description: Which of the programs that an encrypted boot needs are there.
   type: dict
@@ -118,6 +123,30 @@ has:
         V(grub_fstest), V(initramfs_tools), V(cryptsetup_initramfs), V(dracut), V(cryptsetup),
         V(python3), V(openssh_server) and V(systemd).
       type: bool
+    grub_install_luks2:
+      description: GRUB's own installer sees a LUKS2 container, or it cannot be told.
+      type: bool
+problems:
+  description: Why the root cannot become an image, each with what to change.
+  type: list
+  elements: str
+  returned: success
+notes:
+  description: What the person should know of the root; shown as warnings, too.
+  type: list
+  elements: str
+  returned: success
+left_out:
+  description: The files, and the lines of C(fstab) and C(crypttab), that an image does not get, each with the reason.
+  type: list
+  elements: str
+  returned: success
+  sample: ["fstab line '/dev/vg/data /data ext4 nofail 0 2': a disk of the old machine"]
+excluded:
+  description: Those of the members, in the words of the tar, that must not be unpacked for an image.
+  type: list
+  elements: str
+  returned: success
 missing_packages:
   description: What has to be installed in the root before it can boot encrypted, if the family is known.
   type: list
@@ -131,7 +160,12 @@ import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _architectures, _root_tar
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _architectures,
+    _fstab,
+    _root_findings,
+    _root_tar,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     ModuleRunner,
     Runner,
@@ -186,10 +220,9 @@ def listing(runner: Runner, path: str) -> t.List[_root_tar.Member]:
 def contents(
     runner: Runner, path: str, members: t.Sequence[_root_tar.Member]
 ) -> t.Dict[str, bytes]:
-    """Extract a program and os-release in one pass; tar writes them in the order of the archive."""
-    picked = [
-        _root_tar.pick(members, names) for names in (_root_tar.PROGRAMS, _root_tar.OS_RELEASES)
-    ]
+    """Extract what has to be read in one pass; tar writes it in the order of the archive."""
+    wanted = [_root_tar.PROGRAMS, _root_tar.OS_RELEASES, *_root_findings.wanted(members)]
+    picked = [_root_tar.pick(members, names) for names in wanted]
     raws = {member.raw for member in picked if member}
     if not raws:
         return {}
@@ -243,7 +276,11 @@ def look(
     program = next((data[name] for name in _root_tar.PROGRAMS if name in data), b"")
     release = next((data[name] for name in _root_tar.OS_RELEASES if name in data), b"")
     architecture = _root_tar.machine(program)
+    root = _root_findings.Root(members, data)
     if not architecture:
+        lost = "/usr" in map(_fstab.point_of, _fstab.rows(root.text(_root_findings.FSTAB)))
+        if lost and not root.holds("/usr"):
+            raise SealedRootError(f"{path} is not a whole root. {_root_findings.elsewhere('/usr')}")
         raise SealedRootError(
             f"{path} has no shell and no other program in usr/bin or bin: pack the root directory"
             " itself, so that its members are ./usr, ./etc and so on"
@@ -252,21 +289,36 @@ def look(
     family = _root_tar.family(os_release, families)
     has = _root_tar.abilities(members)
     kernels = _root_tar.kernels(members)
+    found = _root_findings.judge(root, kernels)
+    modules = _root_findings.drivers(root)
     missing: t.List[str] = []
     # A root of another architecture is refused as it is.
     if family and architecture in _architectures.ARCHITECTURES:
         words = _architectures.find(architecture).words()
-        missing = _root_tar.missing_packages(has, kernels, packages=family["packages"], words=words)
+        # Why there is none is said better already.
+        versions = kernels or (["explained"] if found.kernel_explained else [])
+        missing = _root_tar.missing_packages(
+            has, versions, packages=family["packages"], words=words
+        )
     return {
         "compression": compression,
         "entries": len(members),
-        "unpacked_bytes": _root_tar.unpacked_bytes(members),
+        "unpacked_bytes": _root_tar.unpacked_bytes(
+            member for member in members if member.raw not in found.excluded
+        ),
         "architecture": architecture,
         "os_release": os_release,
         "family": family.get("name", ""),
         "kernels": kernels,
-        "has": has,
+        "kernel_disks": {
+            version: _root_findings.disks(modules.get(version, ())) for version in kernels
+        },
+        "has": {**has, "grub_install_luks2": _root_findings.grub_install_knows_luks2(root)},
         "missing_packages": missing,
+        "problems": found.problems,
+        "notes": found.notes,
+        "left_out": found.left_out,
+        "excluded": found.excluded,
     }
 
 
@@ -294,6 +346,8 @@ def main() -> t.NoReturn:
         info = inspect(ModuleRunner(module), module.params)
     except SealedRootError as exc:
         module.fail_json(msg=str(exc))
+    for note in info["notes"]:
+        module.warn(f"{info['path']}: {note}")
     module.exit_json(changed=False, **info)
 
 

@@ -19,6 +19,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._root_tar import 
 
 FSTAB, CRYPTTAB = "etc/fstab", "etc/crypttab"
 GRUB_PROBES = ("usr/sbin/grub-probe", "usr/sbin/grub2-probe", "usr/bin/grub-probe")
+SHELLS = ("bin/sh", "usr/bin/sh")
 INITS = ("sbin/init", "usr/sbin/init", "usr/bin/init", "bin/init", "init")
 _PROGRAM_FOLDERS = ("usr/bin", "usr/sbin", "bin", "sbin")
 _BUILTIN = re.compile(r"(?:usr/)?lib/modules/([^/]+)/modules\.builtin")
@@ -60,7 +61,7 @@ _ESSENTIAL = ("/usr", "/var", "/var/lib")
 class Findings:
     """What is to be said of a root.
 
-    *problems* are reasons to refuse it, *notes* are not. *excluded* are members, named as the tar names them,
+    *problems* are reasons to refuse it, *notes* are not. *excluded* are members, by the names that the tar has,
     that must not get into an image, and *left_out* says that of them and of lines in tables, with the reason.
     """
 
@@ -115,8 +116,18 @@ def judge(root: Root, kernels: t.Sequence[str]) -> Findings:
     return found
 
 
+def _is_in(found: Findings, member: Member) -> bool:
+    return plain(member.raw) not in found.excluded
+
+
 def _leave_out(found: Findings, member: Member, reason: str) -> None:
-    found.excluded.append(member.raw)
+    name = plain(member.raw)
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        found.problems.append(
+            f"The name {member.raw} is not UTF-8, but it has to be named: {reason}. Rename it, or remove it."
+        )
+        return
+    found.excluded.append(name)
     found.left_out.append(f"/{plain(member.name)}: {reason}")
 
 
@@ -124,7 +135,7 @@ def _swap(root: Root, found: Findings) -> None:
     """Leave swap files out: they hold what another machine had in memory."""
     for path in _fstab.swap_files(root.text(FSTAB)):
         member = root.file(path)
-        if member and member.raw not in found.excluded:
+        if member and _is_in(found, member):
             size = f"{member.size / (1 << 20):.0f} MiB"
             reason = f"{size} of another machine's memory; make a swap file in the machine"
             _leave_out(found, member, reason)
@@ -135,7 +146,7 @@ def _tables(root: Root, found: Findings) -> None:
 
     def exists(path: str) -> bool:
         member = root.members.get(path.lstrip("/"))
-        return member is not None and member.raw not in found.excluded
+        return member is not None and _is_in(found, member)
 
     # Names of the image are not known yet, and none is in what is said.
     nobody = {"name": "", "luks_uuid": "", "key_file": "", "options": ""}
@@ -209,7 +220,7 @@ def _initramfs(root: Root, found: Findings) -> None:
         if not version or version.startswith(_RESCUE) or member.type not in "-h":
             continue
         if any(f"boot/{kernel}-{version}" in root.members for kernel in ("vmlinuz", "vmlinux")):
-            found.excluded.append(member.raw)
+            found.excluded.append(plain(member.raw))
         else:
             _leave_out(found, member, "an initramfs that no kernel has")
 
@@ -217,8 +228,8 @@ def _initramfs(root: Root, found: Findings) -> None:
 def _hard_links(root: Root, found: Findings) -> None:
     """Leave out what would be links to nothing."""
     for member in root.members.values():
-        if member.target in found.excluded and member.raw not in found.excluded:
-            _leave_out(found, member, f"a hard link to {member.target}")
+        if plain(member.target) in found.excluded and _is_in(found, member):
+            _leave_out(found, member, f"a hard link to {plain(member.target)}")
 
 
 def _boot(root: Root, found: Findings) -> None:
@@ -226,6 +237,11 @@ def _boot(root: Root, found: Findings) -> None:
         found.problems.append(
             "It has no init, as roots of containers. Install one (systemd-sysv on Debian, systemd elsewhere) in the"
             " root and pack it again."
+        )
+    # Its own tools are scripts, and so are steps of the build.
+    if not any(name in root.members for name in SHELLS):
+        found.problems.append(
+            "It has no shell (/bin/sh). Install one in the root and pack it again."
         )
     points = {_fstab.point_of(row) for row in _fstab.rows(root.text(FSTAB))}
     if "/boot" in points and not any(name.startswith("boot/vmlinu") for name in root.members):
@@ -259,7 +275,7 @@ def _kernels(root: Root, kernels: t.Sequence[str], found: Findings) -> None:
         modules = have.get(version, set())
         if "dm_crypt" not in modules:
             found.problems.append(
-                f"Kernel {version} has no dm-crypt, neither as a module nor built in, so it could not open its own disk."
+                f"Kernel {version} has no dm-crypt, neither as a module nor built in, so it could not open its disk."
                 " Install all of its modules, or remove this kernel."
             )
         can = disks(modules)
@@ -298,6 +314,7 @@ __all__ = (
     "FSTAB",
     "GRUB_PROBES",
     "INITS",
+    "SHELLS",
     "Findings",
     "Root",
     "disks",

@@ -111,8 +111,8 @@ def _member(match: t.Match[str], stored: int) -> Member:
     return Member(kind, plain_name, size, stored, name, match.group("mode"), target)
 
 
-_ESCAPE = re.compile(r"\\([0-7]{3}|.)")
-_LETTERS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_ESCAPE = re.compile(rb"\\([0-7]{3}|.)")
+_LETTERS = dict(zip(b"abfnrtv", b"\a\b\f\n\r\t\v"))
 
 
 def plain(name: str) -> str:
@@ -120,15 +120,12 @@ def plain(name: str) -> str:
     if "\\" not in name:
         return name
 
-    def letter(match: t.Match[str]) -> str:
+    def byte(match: t.Match[bytes]) -> bytes:
         word = match.group(1)
-        return chr(int(word, 8)) if len(word) == 3 else _LETTERS.get(word, word)
+        return bytes([int(word, 8) if len(word) == 3 else _LETTERS.get(word[0], word[0])])
 
-    decoded = _ESCAPE.sub(letter, name)
-    try:
-        return decoded.encode("latin-1").decode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # it was not escaped
-        return decoded
+    decoded = _ESCAPE.sub(byte, name.encode("utf-8", "surrogateescape"))
+    return decoded.decode("utf-8", "surrogateescape")
 
 
 def unpacked_bytes(members: t.Iterable[Member]) -> int:

@@ -143,7 +143,7 @@ left_out:
   returned: success
   sample: ["fstab line '/dev/vg/data /data ext4 nofail 0 2': a disk of the old machine"]
 excluded:
-  description: Those of the members, in the words of the tar, that must not be unpacked for an image.
+  description: The members that must not be unpacked for an image, by the names that the tar has.
   type: list
   elements: str
   returned: success
@@ -291,6 +291,7 @@ def look(
     kernels = _root_tar.kernels(members)
     found = _root_findings.judge(root, kernels)
     modules = _root_findings.drivers(root)
+    excluded = set(found.excluded)
     missing: t.List[str] = []
     # A root of another architecture is refused as it is.
     if family and architecture in _architectures.ARCHITECTURES:
@@ -304,7 +305,7 @@ def look(
         "compression": compression,
         "entries": len(members),
         "unpacked_bytes": _root_tar.unpacked_bytes(
-            member for member in members if member.raw not in found.excluded
+            member for member in members if _root_tar.plain(member.raw) not in excluded
         ),
         "architecture": architecture,
         "os_release": os_release,

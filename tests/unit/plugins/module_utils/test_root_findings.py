@@ -14,7 +14,7 @@ MODULES = f"usr/lib/modules/{VERSION}"
 BUILTIN = b"kernel/drivers/nvme/host/nvme.ko\nkernel/fs/ext4/ext4.ko\n"
 GOOD = {
     "usr/sbin/init": "l",
-    "usr/bin/x": "-",
+    "usr/bin/sh": "l",
     "var/lib/dpkg/status": "-",
     f"boot/vmlinuz-{VERSION}": "-",
     f"{MODULES}/modules.builtin": "-",
@@ -195,6 +195,7 @@ def test_a_home_that_is_elsewhere_is_said() -> None:
 
 def test_a_root_of_a_container() -> None:
     assert judge(without=("usr/sbin/init",)).problems[0].startswith("It has no init, as roots of")
+    assert judge(without=("usr/bin/sh",)).problems[0].startswith("It has no shell")
 
 
 # Swap
@@ -212,8 +213,15 @@ def test_a_swap_file_is_left_out_with_its_line() -> None:
 def test_a_swap_file_with_an_odd_name() -> None:
     name = Member("-", r"sw\303\244p file", 1 << 31, 512, r"./sw\303\244p file")
     found = judge(name, fstab="/swäp\\040file none swap sw 0 0\n")
-    assert found.excluded == [r"./sw\303\244p file"]
+    assert found.excluded == ["./swäp file"]
     assert found.left_out[0].startswith("/swäp file: 2048 MiB of")
+
+
+def test_what_cannot_be_named_cannot_be_left_out() -> None:
+    name = "etc/cryptsetup-keys.d/latin\\351"
+    found = judge(Member("-", name, 44, 512, f"./{name}"))
+    assert found.excluded == found.left_out == []
+    assert found.problems[0].startswith("The name ./etc/cryptsetup-keys.d/latin\\351 is not UTF-8")
 
 
 def test_links_to_what_is_left_out_are_left_out() -> None:

@@ -77,6 +77,8 @@ class Root:
     """The members of a tar by the names that they are unpacked to, and what some of them hold."""
 
     def __init__(self, members: t.Sequence[Member], data: t.Mapping[str, bytes]) -> None:
+        self.all = members
+        # Of two with one name, the last one is what is there in the end.
         self.members = {plain(member.name): member for member in members}
         self.data = data
 
@@ -111,6 +113,7 @@ def judge(root: Root, kernels: t.Sequence[str]) -> Findings:
     _tables(root, found)
     _initramfs(root, found)
     _hard_links(root, found)
+    _spellings(root, found)
     _boot(root, found)
     _kernels(root, kernels, found)
     return found
@@ -230,6 +233,14 @@ def _hard_links(root: Root, found: Findings) -> None:
     for member in root.members.values():
         if plain(member.target) in found.excluded and _is_in(found, member):
             _leave_out(found, member, f"a hard link to {plain(member.target)}")
+
+
+def _spellings(root: Root, found: Findings) -> None:
+    """Leave out each member that is unpacked to the name of one that is left out (``./x`` and ``x``)."""
+    names = {plain(member.name) for member in root.all if not _is_in(found, member)}
+    for member in root.all:
+        if plain(member.name) in names and _is_in(found, member):
+            found.excluded.append(plain(member.raw))
 
 
 def _boot(root: Root, found: Findings) -> None:

@@ -210,6 +210,14 @@ def test_a_swap_file_is_left_out_with_its_line() -> None:
     ]
 
 
+def test_a_swap_file_that_is_in_the_tar_twice() -> None:
+    first = Member("-", "swapfile", 4096, 4096, "swapfile")
+    assert judge(first, "swapfile", fstab="/swapfile none swap\n").excluded == [
+        "./swapfile",
+        "swapfile",
+    ]
+
+
 def test_a_swap_file_with_an_odd_name() -> None:
     name = Member("-", r"sw\303\244p file", 1 << 31, 512, r"./sw\303\244p file")
     found = judge(name, fstab="/swäp\\040file none swap sw 0 0\n")

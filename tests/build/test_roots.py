@@ -54,8 +54,9 @@ def odd_tar(root_tar: pathlib.Path, work: pathlib.Path) -> pathlib.Path:
     """Write the root tar with all of it, and with a second kernel that is the first one by another name."""
     tree = work / "tree"
     tree.mkdir()
-    command = ["tar", "-C", tree, "--wildcards", "-xf", root_tar]
-    subprocess.run([*command, "./boot/*-amd64", "./usr/lib/modules"], check=True, timeout=120)
+    what = ("./boot/*-amd64", "./usr/lib/modules")
+    command = ("tar", "-C", str(tree), "--wildcards", "-xf", str(root_tar), *what)
+    subprocess.run(command, check=True, timeout=120)
     (modules,) = (tree / "usr/lib/modules").iterdir()
     for file in [*tree.glob(f"boot/*-{modules.name}"), modules]:
         file.rename(file.with_name(file.name.replace(modules.name, SECOND)))

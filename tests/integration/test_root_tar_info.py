@@ -295,7 +295,7 @@ def test_what_belongs_to_another_machine_is_not_unpacked(
         target = tmp_path / suffix
         target.mkdir()
         options = ("--anchored", "--no-wildcards", *(f"--exclude={it}" for it in info["excluded"]))
-        command = ["tar", "--directory", target, "--extract", "--file", path, *options]
+        command = ["tar", "--directory", str(target), "--extract", "--file", path, *options]
         subprocess.run(command, check=True, timeout=60)
         gone = {it.relative_to(root) for it in root.rglob("*")}
         gone -= {it.relative_to(target) for it in target.rglob("*")}

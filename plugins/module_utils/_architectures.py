@@ -22,6 +22,8 @@ class Architecture:
 
     *machine* is uname(1)'s word, *elf* e_machine of its programs (elf.h), *efi* the suffix of EFI programs
     (UEFI 3.5.1.1). *firmware* has pairs of code and variables, the preferred first; without Secure Boot and its keys.
+    *secure_boot_firmware* has those with Microsoft's keys enrolled and Secure Boot on, *secure_boot_options* what QEMU
+    needs so that the guest cannot write the variables past the firmware (OvmfPkg/README, "SMM support").
     """
 
     machine: str
@@ -35,6 +37,8 @@ class Architecture:
     tcg_cpu: str
     firmware: t.Tuple[t.Tuple[str, str], ...]
     firmware_packages: str
+    secure_boot_firmware: t.Tuple[t.Tuple[str, str], ...]
+    secure_boot_options: t.Tuple[str, ...]
 
     @property
     def boot_file(self) -> str:
@@ -80,6 +84,30 @@ X86_64 = Architecture(
         ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
     ),
     firmware_packages="ovmf (Debian), edk2-ovmf (Fedora, Arch) or qemu-ovmf-x86_64 (openSUSE)",
+    secure_boot_firmware=(
+        # Debian, Ubuntu
+        ("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"),
+        ("/usr/share/OVMF/OVMF_CODE.secboot.fd", "/usr/share/OVMF/OVMF_VARS.ms.fd"),
+        # Fedora, RHEL
+        (
+            "/usr/share/edk2/ovmf/OVMF_CODE_4M.secboot.qcow2",
+            "/usr/share/edk2/ovmf/OVMF_VARS_4M.secboot.qcow2",
+        ),
+        (
+            "/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd",
+            "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd",
+        ),
+        # openSUSE
+        (
+            "/usr/share/qemu/ovmf-x86_64-smm-ms-code.bin",
+            "/usr/share/qemu/ovmf-x86_64-smm-ms-vars.bin",
+        ),
+        # Arch has none with keys in it.
+    ),
+    secure_boot_options=(
+        *("-machine", "smm=on"),
+        *("-global", "driver=cfi.pflash01,property=secure,value=on"),
+    ),
 )
 AARCH64 = Architecture(
     machine="aarch64",
@@ -96,6 +124,11 @@ AARCH64 = Architecture(
         ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
     ),
     firmware_packages="qemu-efi-aarch64 (Debian)",
+    secure_boot_firmware=(
+        # Debian, Ubuntu
+        ("/usr/share/AAVMF/AAVMF_CODE.ms.fd", "/usr/share/AAVMF/AAVMF_VARS.ms.fd"),
+    ),
+    secure_boot_options=(),
 )
 ARCHITECTURES = {it.machine: it for it in (X86_64, AARCH64)}
 # Of programs that no image is made for yet, the name for an error.

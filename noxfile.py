@@ -30,7 +30,15 @@ PACKAGES = (
     *("acl", "attr", "bubblewrap", "bzip2", "cpio", "cryptsetup-bin", "dosfstools", "e2fsprogs"),
     *("fdisk", "grub-common", "grub-efi-amd64-bin", "lz4", "mmdebstrap", "mtools"),
     *("openssh-client", "openssh-server", "openssl"),
-    *("ovmf", "qemu-system-common", "qemu-system-x86", "qemu-utils", "xz-utils", "zstd"),
+    *(
+        "ovmf",
+        "qemu-system-common",
+        "qemu-system-x86",
+        "qemu-utils",
+        "sbsigntool",
+        "xz-utils",
+        "zstd",
+    ),
 )
 
 nox.options.default_venv_backend = "none"

@@ -22,6 +22,7 @@ _PACKAGES = {
     "dumpe2fs": ("e2fsprogs", "e2fsprogs", "e2fsprogs", "e2fsprogs"),
     "e2fsck": ("e2fsprogs", "e2fsprogs", "e2fsprogs", "e2fsprogs"),
     "firmware": ("ovmf", "edk2-ovmf", "qemu-ovmf-x86_64", "edk2-ovmf"),
+    "firmware with Secure Boot": ("ovmf", "edk2-ovmf", "qemu-ovmf-x86_64", ""),
     "fstrim": ("util-linux", "util-linux-core", "util-linux", "util-linux"),
     "grub-fstest": ("grub-common", "grub2-tools-extra", "grub2", "grub"),
     "gzip": ("gzip", "gzip", "gzip", "gzip"),

@@ -27,6 +27,10 @@ options:
     description: Whether a UEFI firmware for virtual machines is needed.
     type: bool
     default: false
+  secure_boot:
+    description: Whether it is one with Secure Boot and Microsoft's keys.
+    type: bool
+    default: false
   backend:
     description: The backend that is wanted.
     type: str
@@ -255,10 +259,13 @@ def look(
     tools = find_tools(runner, params["tools"])
     missing = [tool for tool, path in tools.items() if not path]
     try:
-        firmware = _virtual_machine.find_firmware(_architectures.X86_64)
+        firmware = _virtual_machine.find_firmware(
+            _architectures.X86_64, secure_boot=params["secure_boot"]
+        )
     except SealedRootError:
         firmware = None
-    wanted = missing + (["firmware"] if params["firmware"] and not firmware else [])
+    kind = "firmware with Secure Boot" if params["secure_boot"] else "firmware"
+    wanted = missing + ([kind] if params["firmware"] and not firmware else [])
     packages = {tool: _tools.package(family, tool) for tool in wanted}
     problems = []
     unknown = [tool for tool, package in packages.items() if not package]
@@ -310,6 +317,7 @@ def main() -> t.NoReturn:
         argument_spec={
             "tools": {"type": "list", "elements": "str", "default": []},
             "firmware": {"type": "bool", "default": False},
+            "secure_boot": {"type": "bool", "default": False},
             "backend": {
                 "type": "str",
                 "choices": ["auto", "dm_crypt", "userspace"],

@@ -57,8 +57,11 @@ def playbook(
     return Run(done.returncode, done.stdout)
 
 
-def source_tar(source: t.Mapping[str, t.Any]) -> pathlib.Path:
-    """Return the root tar of a source, which the role ``source`` makes once and keeps in its cache."""
+def source_tar(source: t.Mapping[str, t.Any], **more: t.Any) -> pathlib.Path:
+    """Return the root tar of a source, which the role ``source`` makes once and keeps in its cache.
+
+    *more* are inputs of the image that decide what is in it.
+    """
     tasks: list[dict[str, t.Any]] = [
         {"ansible.builtin.import_role": {"name": "sealedroot.image.source"}},
         {"ansible.builtin.debug": {"msg": "TAR={{ image_root_tar.path }}="}},
@@ -66,7 +69,7 @@ def source_tar(source: t.Mapping[str, t.Any]) -> pathlib.Path:
     with tempfile.TemporaryDirectory() as directory:
         play = pathlib.Path(directory) / "source.yml"
         play.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
-        variables = {"image_source": source, "image_size": "4GiB"}
+        variables = {"image_source": source, "image_size": "4GiB", **more}
         run = playbook(str(play), variables, timeout=1800)
     match = re.search(r"TAR=(.*?)=", run.output)
     assert run.rc == 0, run.output[-6000:]

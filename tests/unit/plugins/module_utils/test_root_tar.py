@@ -123,9 +123,13 @@ def test_a_kernel_needs_its_modules() -> None:
     assert _root_tar.kernels(map(member, names)) == ["2"]
 
 
-def missing(has: t.Mapping[str, t.Any], kernels: list[str], machine: str) -> list[str]:
+def missing(
+    has: t.Mapping[str, t.Any], kernels: list[str], machine: str, unsigned: t.Sequence[str] = ()
+) -> list[str]:
     words = _architectures.find(machine).words()
-    return _root_tar.missing_packages(has, kernels, packages=DEBIAN["packages"], words=words)
+    return _root_tar.missing_packages(
+        has, kernels, packages=DEBIAN["packages"], words=words, unsigned=unsigned
+    )
 
 
 def test_missing_packages() -> None:
@@ -153,6 +157,18 @@ def test_missing_packages() -> None:
     assert has["grub_modules"] == {"i386-pc": ["gcry_sha256", "luks"]}
     assert missing(has, ["6"], "x86_64") == ["grub-efi-amd64-bin"]
     assert missing(has, ["6"], "aarch64") == ["grub-efi-arm64-bin"]
+    assert missing(has, ["6"], "aarch64", ["shim", "grub"]) == [
+        *("grub-efi-arm64-bin", "shim-signed", "grub-efi-arm64-signed"),
+    ]
+
+
+def test_where_signed_files_are() -> None:
+    words = _architectures.X86_64.words()
+    assert _root_tar.paths(DEBIAN, "grub", words) == [
+        "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"
+    ]
+    assert _root_tar.paths(DEBIAN, "shim", words)[0] == "usr/lib/shim/shimx64.efi.signed.latest"
+    assert _root_tar.paths({"name": "none"}, "shim", words) == []
 
 
 def test_pick_takes_files_with_content_in_the_order_of_the_names() -> None:

@@ -84,11 +84,25 @@ def source_tar(source: t.Mapping[str, t.Any], **inputs: t.Any) -> pathlib.Path:
 
 
 def quick_initramfs(filesystem: str = "ext4") -> dict[str, str]:
-    """Return files of an initramfs that is quick to make and to read where every instruction is emulated."""
+    """Return files for an initramfs that is quick to make and to read where every instruction is emulated.
+
+    They are for initramfs-tools and for dracut, whichever the root has.
+    """
+    drivers = ("virtio_pci", "virtio_blk", filesystem, "dm_crypt")
+    # What is omitted need not be there.
+    omitted = ["dmraid", "fido2", "i18n", "iscsi", "kernel-network-modules", "lvm", "mdraid"]
+    omitted += ["memstrack", "multipath", "network", "nfs", "nvdimm", "pcsc", "pkcs11", "qemu"]
+    omitted += ["qemu-net", "tpm2-tss", "virtiofs", *(["btrfs"] if filesystem != "btrfs" else [])]
     return {
-        # Read after what the collection writes, conf.d/sealedroot.
+        # Read after what the collection writes, conf.d/sealedroot and sealedroot.conf.
         "etc/initramfs-tools/conf.d/zz-quick": "MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n",
-        "etc/initramfs-tools/modules": f"virtio_pci\nvirtio_blk\n{filesystem}\ndm_crypt\n",
+        "etc/initramfs-tools/modules": "".join(f"{name}\n" for name in drivers),
+        "etc/dracut.conf.d/zz-quick.conf": (
+            'compress="zstd -1 -T0"\n'
+            f'drivers="{" ".join(drivers)}"\n'
+            'early_microcode="no"\n'
+            f'omit_dracutmodules+=" {" ".join(omitted)} "\n'
+        ),
     }
 
 

@@ -88,6 +88,7 @@ def examine(
         report.add("grub_cfg", problems, f"every kernel gets root=UUID={uuid}")
     secrets = subject.secrets()
     boot_key = secrets.pop("boot key")
+    crypttab = _audit_mounts.table(tree.text("/etc/crypttab"))
     with report.guard("initramfs"):
         report.facts["kernels"] = _audit_root.kernels(tree)
         problems = _audit_root.initramfs(
@@ -95,10 +96,9 @@ def examine(
             tree,
             loaded=_audit_checks.initrds(config or ""),
             boot_key=boot_key,
-            others=secrets,
+            others={**secrets, **_audit_root.foreign_keys(tree, crypttab, boot_key)},
         )
         report.add("initramfs", problems, "root's alone, holding the boot key once and no other")
-    crypttab = _audit_mounts.table(tree.text("/etc/crypttab"))
     with report.guard("key_files"):
         problems = _audit_root.key_files(tree, crypttab, keys=subject.secrets())
         report.add("key_files", problems, "the key file is the boot key, and root's alone")

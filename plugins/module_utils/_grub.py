@@ -36,6 +36,13 @@ WANTED = (
     ),
     *("reboot", "search", "search_fs_uuid", "sleep", "terminal", "test"),
 )
+# The disks of the machine that the root is from. grub-mkconfig writes root= itself, and the initramfs has its
+# own crypttab, which cryptopts= would replace (TECH 4.1).
+OLD_DISKS = (
+    *("root=", "rootflags=", "rootfstype=", "resume=", "resume_offset="),
+    *("cryptdevice=", "cryptkey=", "cryptopts=", "luks=", "luks.", "rd.luks=", "rd.luks."),
+    *("rd.lvm", "rd.md", "rd.dm", "rd.multipath"),
+)
 # GRUB before 2.14 asks once and gives up; a volume that is open already is not asked for again.
 TRIES = 3
 
@@ -107,6 +114,7 @@ def check_config(text: str, *, root_uuid: str, words: t.Sequence[str]) -> t.List
 __all__ = (
     "FILESYSTEM_MODULES",
     "LUKS_MODULES",
+    "OLD_DISKS",
     "TRIES",
     "check_config",
     "early_config",

@@ -65,7 +65,8 @@ _END = re.compile(r"block \d+: \*\* (?P<what>Block of NULs|End of File) \*\*")
 class Member:
     """One entry: its name without a leading ``./`` or ``/`` and as the tar has it; sizes in bytes.
 
-    *stored* is what the tar holds of it, which is less than *size* for a sparse file.
+    *stored* is what the tar holds of it, which is less than *size* for a sparse file; *mode* is as ls(1) has it.
+    *target* is the member that a hard link is one to, as the tar has it.
     """
 
     type: str
@@ -73,6 +74,8 @@ class Member:
     size: int
     stored: int
     raw: str
+    mode: str = "rw-r--r--"
+    target: str = ""
 
 
 def compression(head: bytes) -> str:
@@ -109,13 +112,31 @@ def parse_listing(text: str) -> t.List[Member]:
 
 
 def _member(match: t.Match[str], stored: int) -> Member:
-    kind, name = match.group("type"), match.group("name")
+    kind, name, target = match.group("type"), match.group("name"), ""
     if kind == "l":
         name = name.partition(" -> ")[0]
     elif kind == "h":
-        name = name.partition(" link to ")[0]
+        name, _words, target = name.partition(" link to ")
     size = 0 if "," in match.group("size") else int(match.group("size"))
-    return Member(kind, re.sub(r"^(\./|/)+", "", name).rstrip("/"), size, stored, name)
+    plain_name = re.sub(r"^(\./|/)+", "", name).rstrip("/")
+    return Member(kind, plain_name, size, stored, name, match.group("mode"), target)
+
+
+_ESCAPE = re.compile(rb"\\([0-7]{3}|.)")
+_LETTERS = dict(zip(b"abfnrtv", b"\a\b\f\n\r\t\v"))
+
+
+def plain(name: str) -> str:
+    """Return a name without the escapes that tar(1) listed it with."""
+    if "\\" not in name:
+        return name
+
+    def byte(match: t.Match[bytes]) -> bytes:
+        word = match.group(1)
+        return bytes([int(word, 8) if len(word) == 3 else _LETTERS.get(word[0], word[0])])
+
+    decoded = _ESCAPE.sub(byte, name.encode("utf-8", "surrogateescape"))
+    return decoded.decode("utf-8", "surrogateescape")
 
 
 def unpacked_bytes(members: t.Iterable[Member]) -> int:
@@ -228,35 +249,6 @@ def abilities(members: t.Iterable[Member]) -> t.Dict[str, t.Any]:
     }
 
 
-def builtin_lists(versions: t.Iterable[str]) -> t.List[t.Tuple[str, ...]]:
-    """Return, for each kernel, where the list of what is built into it may be."""
-    return [
-        tuple(f"{top}lib/modules/{version}/modules.builtin" for top in ("usr/", ""))
-        for version in versions
-    ]
-
-
-def without_driver(
-    members: t.Iterable[Member],
-    versions: t.Iterable[str],
-    builtin: t.Mapping[str, str],
-    filesystem: str,
-) -> t.List[str]:
-    """Return the kernels that cannot mount *filesystem*; *builtin* has the text of each list by its name.
-
-    Of a kernel without a list nothing is known.
-    """
-    driver = f"kernel/fs/{filesystem}/{filesystem}.ko"
-    loadable = re.compile(rf"(?:usr/)?lib/modules/([^/]+)/{re.escape(driver)}(?:\.\w+)?")
-    modules = {match.group(1) for match in (loadable.fullmatch(it.name) for it in members) if match}
-    found = []
-    for version, names in zip(versions, builtin_lists(versions)):
-        lists = [builtin[name].split() for name in names if name in builtin]
-        if lists and version not in modules and driver not in lists[0]:
-            found.append(version)
-    return found
-
-
 def initramfs(members: t.Iterable[Member]) -> str:
     """Name what builds the initramfs: ``initramfs_tools``, ``dracut``, ``mkinitcpio``, or empty for none."""
     return _generators.active({member.name for member in members}.__contains__)
@@ -303,7 +295,6 @@ __all__ = (
     "SUPPORTED",
     "Member",
     "abilities",
-    "builtin_lists",
     "compression",
     "family",
     "initramfs",
@@ -313,6 +304,6 @@ __all__ = (
     "parse_listing",
     "parse_os_release",
     "pick",
+    "plain",
     "unpacked_bytes",
-    "without_driver",
 )

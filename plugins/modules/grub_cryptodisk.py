@@ -85,6 +85,7 @@ files:
 import filecmp
 import glob
 import os
+import re
 import shlex
 import shutil
 import typing as t
@@ -106,10 +107,8 @@ PLATFORMS = {it.grub_platform: it for it in _architectures.ARCHITECTURES.values(
 DEFAULTS = "/etc/default/grub"
 DROP_INS = "/etc/default/grub.d"
 OWN_DROP_IN = f"{DROP_INS}/zz-sealedroot.cfg"
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CMDLINES = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT")
-# The disks of the machine that the root is from. grub-mkconfig writes root= itself, and the initramfs has its
-# own crypttab, which cryptopts= would replace (TECH 4.1).
-OLD_DISKS = ("root=", "resume=", "resume_offset=", "cryptdevice=", "cryptopts=", "rd.luks.")
 
 
 def settings(text: str, kernel_cmdline: str) -> t.Tuple[t.Dict[str, str], t.List[str]]:
@@ -119,7 +118,7 @@ def settings(text: str, kernel_cmdline: str) -> t.Tuple[t.Dict[str, str], t.List
     dropped: t.List[str] = []
     for name in CMDLINES:
         if name in have:
-            wanted[name], gone = _shell_defaults.without_words(have[name], OLD_DISKS)
+            wanted[name], gone = _shell_defaults.without_words(have[name], _grub.OLD_DISKS)
             dropped += [word for word in gone if word not in kernel_cmdline.split()]
     wanted["GRUB_CMDLINE_LINUX"] = _shell_defaults.merge_words(
         wanted.get("GRUB_CMDLINE_LINUX", ""), kernel_cmdline
@@ -133,14 +132,33 @@ def settings(text: str, kernel_cmdline: str) -> t.Tuple[t.Dict[str, str], t.List
     return wanted, dropped
 
 
-def drop_in(overridden: t.Container[str], wanted: t.Mapping[str, str], kernel_cmdline: str) -> str:
-    """Return the drop-in that has the last word about what others override; empty for none."""
+def drop_in(
+    overridden: t.Container[str],
+    wanted: t.Mapping[str, str],
+    kernel_cmdline: str,
+    old: t.Collection[str],
+) -> str:
+    """Return the drop-in that has the last word about what others override; empty for none.
+
+    *old* are words about disks of another machine that others put on the command lines.
+    """
     own = {name: value for name, value in wanted.items() if name in overridden}
     if "GRUB_FORCE_PARTUUID" in overridden:
         own["GRUB_FORCE_PARTUUID"] = ""  # another disk's partition
     lines = ""
     for name in sorted(own.keys() - set(CMDLINES)):
         lines = _shell_defaults.assign(lines, name, own[name])
+    for name in CMDLINES if old else ():
+        lines += f"""\
+kept=
+for word in ${name}; do
+    case "$word" in
+    {"|".join(shlex.quote(word) for word in sorted(old))}) ;;
+    *) kept="${{kept:+$kept }}$word" ;;
+    esac
+done
+{name}=$kept
+"""
     if "GRUB_CMDLINE_LINUX" in own and kernel_cmdline.split():
         # The words of the others stay.
         lines += f"""\
@@ -155,18 +173,26 @@ done
     return f"{comment}{lines}" if lines else ""
 
 
-def plan(tree: Tree, drop_ins: t.Sequence[str], kernel_cmdline: str) -> t.List[str]:
-    """Plan /etc/default/grub, and a drop-in where another one would have the last word."""
+def plan(
+    tree: Tree, drop_ins: t.Sequence[str], *, kernel_cmdline: str, root_uuid: str
+) -> t.List[str]:
+    """Plan /etc/default/grub, and a drop-in where another one would have the last word; return the old words."""
     text = tree.text(DEFAULTS)
     wanted, dropped = settings(text, kernel_cmdline)
     for name, value in wanted.items():
         text = _shell_defaults.assign(text, name, value)
+    # The names of menu entries have the UUID of the root in them.
+    default = _shell_defaults.values(text).get("GRUB_DEFAULT", "")
+    if _UUID.search(default):
+        text = _shell_defaults.assign(text, "GRUB_DEFAULT", _UUID.sub(root_uuid, default))
     tree.write(DEFAULTS, text)
-    overridden = {name for other in drop_ins for name in _shell_defaults.values(tree.text(other))}
-    own = drop_in(overridden, wanted, kernel_cmdline)
+    others = [_shell_defaults.values(tree.text(other)) for other in drop_ins]
+    words = [word for other in others for name in CMDLINES for word in other.get(name, "").split()]
+    old = {word for word in words if word.startswith(_grub.OLD_DISKS)} - {*kernel_cmdline.split()}
+    own = drop_in({name for other in others for name in other}, wanted, kernel_cmdline, old)
     if own:
         tree.write(OWN_DROP_IN, own)
-    return dropped
+    return [*dropped, *sorted(old - {*dropped})]
 
 
 def module_names(params: t.Mapping[str, t.Any], library: str) -> t.List[str]:
@@ -262,7 +288,12 @@ def ensure(
     names = module_names(params, library)
     others = sorted(set(glob.glob(tree.path(f"{DROP_INS}/*.cfg"))) - {tree.path(OWN_DROP_IN)})
     drop_ins = [f"{DROP_INS}/{os.path.basename(path)}" for path in others]
-    dropped = plan(tree, drop_ins, params["kernel_cmdline"])
+    dropped = plan(
+        tree,
+        drop_ins,
+        kernel_cmdline=params["kernel_cmdline"],
+        root_uuid=params["root_uuid"],
+    )
     core = os.path.join(params["output_dir"], PLATFORMS[params["platform"]].boot_file)
     files, diff = tree.changed(), tree.diff()
     changed = bool(files)

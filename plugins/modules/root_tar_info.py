@@ -105,11 +105,11 @@ kernels:
   type: list
   elements: str
   returned: success
-kernels_without_filesystem:
-  description: Those of them that have no driver for O(filesystem).
-  type: list
-  elements: str
+kernel_disks:
+  description: For each of these kernels, the drivers of virtual machines' disks that it has.
+  type: dict
   returned: success
+  sample: {"6.1.0-50-cloud-amd64": ["virtio_blk", "nvme"]}
 has:
   description: Which of the programs that an encrypted boot needs are there.
   type: dict
@@ -129,6 +129,9 @@ has:
         V(systemd_cryptsetup), V(btrfs) and V(xfs) (programs for the file system), V(python3), V(openssh_server) and
         V(systemd).
       type: bool
+    grub_install_luks2:
+      description: GRUB's own installer sees a LUKS2 container, or it cannot be told.
+      type: bool
 initramfs:
   description:
     - What builds the initramfs, V(initramfs_tools), V(dracut) or V(mkinitcpio); empty when there is none of them.
@@ -136,6 +139,27 @@ initramfs:
   type: str
   returned: success
   sample: initramfs_tools
+problems:
+  description: Why the root cannot become an image, each with what to change.
+  type: list
+  elements: str
+  returned: success
+notes:
+  description: What the person should know of the root; shown as warnings, too.
+  type: list
+  elements: str
+  returned: success
+left_out:
+  description: The files, and the lines of C(fstab) and C(crypttab), that an image does not get, each with the reason.
+  type: list
+  elements: str
+  returned: success
+  sample: ["fstab line '/dev/vg/data /data ext4 nofail 0 2': a disk of the old machine"]
+excluded:
+  description: The members that must not be unpacked for an image, by the names that the tar has.
+  type: list
+  elements: str
+  returned: success
 missing_packages:
   description: What has to be installed in the root before it can boot encrypted, if the family is known.
   type: list
@@ -149,7 +173,12 @@ import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _architectures, _root_tar
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _architectures,
+    _fstab,
+    _root_findings,
+    _root_tar,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     ModuleRunner,
     Runner,
@@ -204,9 +233,8 @@ def listing(runner: Runner, path: str) -> t.List[_root_tar.Member]:
 def contents(
     runner: Runner, path: str, members: t.Sequence[_root_tar.Member]
 ) -> t.Dict[str, bytes]:
-    """Extract a program, os-release and what the kernels have built in; tar writes them in the order of the archive."""
-    wanted = [_root_tar.PROGRAMS, _root_tar.OS_RELEASES]
-    wanted += _root_tar.builtin_lists(_root_tar.kernels(members))
+    """Extract what has to be read in one pass; tar writes it in the order of the archive."""
+    wanted = [_root_tar.PROGRAMS, _root_tar.OS_RELEASES, *_root_findings.wanted(members)]
     picked = [_root_tar.pick(members, names) for names in wanted]
     raws = {member.raw for member in picked if member}
     if not raws:
@@ -265,7 +293,11 @@ def look(
     program = next((data[name] for name in _root_tar.PROGRAMS if name in data), b"")
     release = next((data[name] for name in _root_tar.OS_RELEASES if name in data), b"")
     architecture = _root_tar.machine(program)
+    root = _root_findings.Root(members, data)
     if not architecture:
+        lost = "/usr" in map(_fstab.point_of, _fstab.rows(root.text(_root_findings.FSTAB)))
+        if lost and not root.holds("/usr"):
+            raise SealedRootError(f"{path} is not a whole root. {_root_findings.elsewhere('/usr')}")
         raise SealedRootError(
             f"{path} has no shell and no other program in usr/bin or bin: pack the root directory"
             " itself, so that its members are ./usr, ./etc and so on"
@@ -275,33 +307,43 @@ def look(
     has = _root_tar.abilities(members)
     kernels = _root_tar.kernels(members)
     generator = _root_tar.initramfs(members)
+    found = _root_findings.judge(root, kernels, filesystem)
+    modules = _root_findings.drivers(root)
+    excluded = set(found.excluded)
     missing: t.List[str] = []
     # A root of another architecture is refused as it is.
     if family and architecture in _architectures.ARCHITECTURES:
         words = _architectures.find(architecture).words()
+        # Why there is none is said better already.
+        versions = kernels or (["explained"] if found.kernel_explained else [])
         missing = _root_tar.missing_packages(
             has,
-            kernels,
+            versions,
             filesystem=filesystem,
             generator=generator,
             packages=family["packages"],
             words=words,
         )
-    builtin = {name: content.decode("utf-8", "replace") for name, content in data.items()}
     return {
         "compression": compression,
         "entries": len(members),
-        "unpacked_bytes": _root_tar.unpacked_bytes(members),
+        "unpacked_bytes": _root_tar.unpacked_bytes(
+            member for member in members if _root_tar.plain(member.raw) not in excluded
+        ),
         "architecture": architecture,
         "os_release": os_release,
         "family": family.get("name", ""),
         "kernels": kernels,
-        "kernels_without_filesystem": _root_tar.without_driver(
-            members, kernels, builtin, filesystem
-        ),
-        "has": has,
+        "kernel_disks": {
+            version: _root_findings.disks(modules.get(version, ())) for version in kernels
+        },
+        "has": {**has, "grub_install_luks2": _root_findings.grub_install_knows_luks2(root)},
         "initramfs": generator,
         "missing_packages": missing,
+        "problems": found.problems,
+        "notes": found.notes,
+        "left_out": found.left_out,
+        "excluded": found.excluded,
     }
 
 
@@ -330,6 +372,8 @@ def main() -> t.NoReturn:
         info = inspect(ModuleRunner(module), module.params)
     except SealedRootError as exc:
         module.fail_json(msg=str(exc))
+    for note in info["notes"]:
+        module.warn(f"{info['path']}: {note}")
     module.exit_json(changed=False, **info)
 
 

@@ -43,6 +43,8 @@ def test_parse() -> None:
         ("-", "a/new\\nline", 1, 512),
     ]
     assert members[3].raw == "./a/sp"
+    assert (members[4].raw, members[4].target) == ("./a/hl", "./a/sp")
+    assert members[8].mode == "rwsr-xr-T"
     # Two directories and the root, 5000 bytes, 2048 stored ones, 1 byte; 8 inodes.
     assert _root_tar.unpacked_bytes(members) == (3 + 2 + 1 + 1) * 4096 + 8 * 256
 
@@ -121,26 +123,6 @@ def member(name: str, kind: str = "-") -> _root_tar.Member:
 def test_a_kernel_needs_its_modules() -> None:
     names = ["boot/vmlinuz-1", "boot/vmlinuz-2", "lib/modules/2/x", "usr/lib/modules/3", "boot/3"]
     assert _root_tar.kernels(map(member, names)) == ["2"]
-
-
-@pytest.mark.parametrize(
-    ("names", "builtin", "lost"),
-    [
-        (["usr/lib/modules/6.1/kernel/fs/xfs/xfs.ko.xz"], "", []),
-        (["lib/modules/6.1/kernel/fs/xfs/xfs.ko"], "", []),
-        ([], "kernel/fs/ext4/ext4.ko\nkernel/fs/xfs/xfs.ko\n", []),
-        ([], "kernel/fs/ext4/ext4.ko\n", ["6.1"]),
-        # Of another kernel, and of another file system.
-        (["lib/modules/6.2/kernel/fs/xfs/xfs.ko"], "kernel/fs/xfs/xfs.ko.x\n", ["6.1"]),
-        # What is built in is not known.
-        ([], None, []),
-    ],
-)
-def test_a_kernel_needs_a_driver_for_the_root(
-    names: list[str], builtin: str | None, lost: list[str]
-) -> None:
-    lists = {} if builtin is None else {"lib/modules/6.1/modules.builtin": builtin}
-    assert _root_tar.without_driver(map(member, names), ["6.1"], lists, "xfs") == lost
 
 
 def missing(
@@ -232,3 +214,19 @@ def test_pick_takes_files_with_content_in_the_order_of_the_names() -> None:
     picked = _root_tar.pick(members, ["usr/bin/dash", "bin/dash", "bin/bash"])
     assert picked == members[0]
     assert _root_tar.pick(members, ["x"]) is None
+
+
+@pytest.mark.parametrize(
+    ("listed", "name"),
+    [
+        ("a b", "a b"),
+        (r"new\nline\t", "new\nline\t"),
+        (r"back\\slash", "back\\slash"),
+        (r"sw\303\244p", "swäp"),
+        (r"latin\351", "latin\udce9"),
+        ("swäp\\\\", "swäp\\"),
+    ],
+    ids=["plain", "letters", "backslash", "utf-8", "latin-1", "not-escaped"],
+)
+def test_names_without_the_escapes_of_a_listing(listed: str, name: str) -> None:
+    assert _root_tar.plain(listed) == name

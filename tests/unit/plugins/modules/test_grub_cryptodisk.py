@@ -199,6 +199,29 @@ def test_settings_of_a_drop_in_do_not_win(root, runner, script):
     assert "GRUB_CMDLINE_LINUX" not in own
 
 
+def test_disks_of_an_old_machine_in_a_drop_in_leave_the_command_lines(root, runner, script):
+    text = (
+        'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX rd.lvm.lv=vg/root quiet"\n'
+        'GRUB_CMDLINE_LINUX_DEFAULT="resume=UUID=1 splash"\n'
+    )
+    drop_in(root, "50-cloud.cfg", text)
+    outcome = ensure(root, runner, script, tools="yes")
+    assert outcome["dropped"] == ["rd.lvm.lv=vg/root", "resume=UUID=1"]
+    words = effective(root, "GRUB_CMDLINE_LINUX").split()
+    assert sorted(words) == ["console=tty0", "console=ttyS0", "quiet"]
+    assert effective(root, "GRUB_CMDLINE_LINUX_DEFAULT") == "splash"
+    assert not ensure(root, runner, script, tools="yes")["changed"]
+
+
+def test_the_default_entry_is_one_of_the_new_root(root, runner, script):
+    old = "11111111-2222-3333-4444-555555555555"
+    entry = "gnulinux-advanced-{0}>gnulinux-6.1.0-9-amd64-advanced-{0}"
+    (root / "etc/default/grub").write_text(f"GRUB_DEFAULT='{entry.format(old)}'\n")
+    ensure(root, runner, script, tools="yes")
+    assert defaults(root)["GRUB_DEFAULT"] == entry.format(ROOT)
+    assert not ensure(root, runner, script, tools="yes")["changed"]
+
+
 def test_a_drop_in_about_other_things_needs_no_answer(root, runner, script):
     drop_in(root, "init-select.cfg", "# nothing\nGRUB_TIMEOUT=0\n")
     ensure(root, runner, script, tools="yes")

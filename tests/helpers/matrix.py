@@ -28,6 +28,7 @@ from builds import (
     add_files,
     held,
     playbook,
+    quick_dracut,
     quick_initramfs,
     source_tar,
 )
@@ -141,7 +142,8 @@ def build(row: Row, place: Place, password: str) -> pathlib.Path:
         source["initramfs"] = row.initramfs
     tar = place.path / "root.tar"
     shutil.copy(source_tar(source, image_filesystem=row.filesystem), tar)
-    add_files(tar, quick_initramfs(row.filesystem))
+    quick = {"dracut": quick_dracut, "initramfs-tools": quick_initramfs}[row.initramfs]
+    add_files(tar, quick(row.filesystem))
     variables = place.variables(
         image_name="image",
         image_source={"type": "tar", "path": str(tar)},

@@ -20,7 +20,18 @@ import tempfile
 import threading
 import typing as t
 
-from builds import PLAYBOOK, ROOT, Place, add_files, held, playbook, quick_initramfs, source_tar
+from builds import (
+    DEBIAN,
+    PLAYBOOK,
+    ROOT,
+    Place,
+    add_files,
+    held,
+    playbook,
+    quick_dracut,
+    quick_initramfs,
+    source_tar,
+)
 from guests import Guest, hashed, overlay
 from survival import kernel_disk, reinstall_kernel
 
@@ -56,14 +67,14 @@ class Row:
 
 ROWS = (
     Row("bookworm", "initramfs-tools", "ext4"),
-    Row("bookworm", "initramfs-tools", "xfs"),
     Row("bookworm", "initramfs-tools", "btrfs"),
-    Row("trixie", "initramfs-tools", "ext4"),
+    Row("bookworm", "dracut", "xfs"),
     Row("trixie", "initramfs-tools", "xfs"),
-    Row("trixie", "initramfs-tools", "btrfs"),
-    Row("forky", "initramfs-tools", "ext4"),
-    Row("forky", "initramfs-tools", "xfs"),
+    Row("trixie", "dracut", "ext4"),
+    Row("trixie", "dracut", "btrfs"),
     Row("forky", "initramfs-tools", "btrfs"),
+    Row("forky", "dracut", "ext4"),
+    Row("forky", "dracut", "xfs"),
 )
 
 
@@ -126,10 +137,13 @@ class Kernels:
 
 def build(row: Row, place: Place, password: str) -> pathlib.Path:
     """Build and audit the image of a row; return the root tar that it was made from."""
-    source = {"type": "bootstrap", "distribution": "debian", "release": row.suite}
+    source = {**DEBIAN, "release": row.suite}
+    if row.initramfs != "initramfs-tools":  # which is the default
+        source["initramfs"] = row.initramfs
     tar = place.path / "root.tar"
     shutil.copy(source_tar(source, image_filesystem=row.filesystem), tar)
-    add_files(tar, quick_initramfs(row.filesystem))
+    quick = {"dracut": quick_dracut, "initramfs-tools": quick_initramfs}[row.initramfs]
+    add_files(tar, quick(row.filesystem))
     variables = place.variables(
         image_name="image",
         image_source={"type": "tar", "path": str(tar)},

@@ -30,12 +30,14 @@ def test_rows_are_found_by_their_names() -> None:
         matrix.select([first.name, "buster-xfs"])
 
 
-def test_every_release_has_every_file_system() -> None:
+def test_every_release_has_every_file_system_and_both_generators() -> None:
     suites = {row.suite for row in matrix.ROWS}
     assert suites == {"bookworm", "trixie", "forky"}
     for suite in suites:
         found = {row.filesystem for row in matrix.ROWS if row.suite == suite}
         assert found == {"btrfs", "ext4", "xfs"}
+        found = {row.initramfs for row in matrix.ROWS if row.suite == suite}
+        assert found == {"dracut", "initramfs-tools"}
 
 
 def test_the_table(results: list[matrix.Result]) -> None:

@@ -164,6 +164,21 @@ class Tree:
         finally:
             os.unlink(path)
 
+    def attribute(self, node: Node, name: str) -> t.Optional[bytes]:
+        """Return an extended attribute, by its whole name; None when the file has none of that name."""
+        path = os.path.join(self._work_dir, f"inode-{node.inode}.attribute")
+        try:
+            self._ask(f"ea_get -f {path} <{node.inode}> {name}")
+            with open(path, "rb") as handle:
+                return handle.read()
+        except CommandError as exc:
+            if "attribute key not found" in exc.result.stderr:
+                return None
+            raise
+        finally:
+            if os.path.exists(path):
+                os.unlink(path)
+
     def text(self, path: str) -> t.Optional[str]:
         """Return a text file; None when it is not there or is no file."""
         node = self.find(path)

@@ -15,6 +15,7 @@ import re
 import struct
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils import _selinux
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 
 BLOCK = 4096
@@ -51,6 +52,7 @@ PROGRAMS = (
     *("usr/bin/dash", "bin/dash", "usr/bin/bash", "bin/bash", "usr/bin/busybox", "bin/busybox"),
     *("usr/bin/dpkg", "usr/lib/systemd/systemd", "lib/systemd/systemd", "usr/bin/ls", "bin/ls"),
 )
+SELINUX_CONFIGS = (_selinux.CONFIG.lstrip("/"),)
 OS_RELEASES = ("usr/lib/os-release", "etc/os-release")
 
 _DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -218,6 +220,28 @@ def abilities(members: t.Iterable[Member]) -> t.Dict[str, t.Any]:
     }
 
 
+def selinux(members: t.Iterable[Member], config_text: str) -> t.Dict[str, t.Any]:
+    """Say which SELinux policy counts in the root, of which *config_text* is ``/etc/selinux/config``.
+
+    *policy* is empty when there is none of that type with its file contexts.
+    """
+    names = {member.name for member in members}
+    config = _selinux.parse_config(config_text)
+    top = config.directory.lstrip("/")
+    directory = f"{top}/policy/"
+    policy = _selinux.newest_policy(
+        name[len(directory) :] for name in names if name.startswith(directory)
+    )
+    if not config_text or f"{top}/contexts/files/file_contexts" not in names:
+        policy = ""
+    return {
+        "mode": config.mode,
+        "type": config.type,
+        "policy": f"{directory}{policy}" if policy else "",
+        "setfiles": bool({"usr/sbin/setfiles", "sbin/setfiles", "usr/bin/setfiles"} & names),
+    }
+
+
 def missing_packages(
     has: t.Mapping[str, t.Any], versions: t.Sequence[str], architecture: str
 ) -> t.List[str]:
@@ -241,6 +265,7 @@ __all__ = (
     "MAGICS",
     "OS_RELEASES",
     "PROGRAMS",
+    "SELINUX_CONFIGS",
     "SUPPORTED",
     "Member",
     "abilities",
@@ -252,5 +277,6 @@ __all__ = (
     "parse_listing",
     "parse_os_release",
     "pick",
+    "selinux",
     "unpacked_bytes",
 )

@@ -95,6 +95,14 @@ options:
             of O(expected.slots) take is added.
         type: float
         default: 2.0
+      selinux:
+        description:
+          - What was done about SELinux. With V(auto), a root with a policy that is switched on must be labelled and
+            must not relabel at boot, and its kernels must start SELinux; V(label) demands the labels always.
+          - With V(relabel_at_boot), the root must have C(/.autorelabel). With V(off), nothing is looked at.
+        type: str
+        choices: [auto, label, relabel_at_boot, "off"]
+        default: auto
   work_dir:
     description:
       - A directory on a tmpfs, for what has to be extracted. It is removed afterwards.
@@ -232,6 +240,7 @@ def subject(params: t.Mapping[str, t.Any]) -> _audit_report.Subject:
         digest_iterations=expected["digest_iterations"],
         esp_files=tuple(expected["esp_files"]),
         grub_seconds=expected["grub_seconds"],
+        selinux=expected["selinux"],
         work_dir=params["work_dir"],
     )
 
@@ -277,6 +286,11 @@ def main() -> t.NoReturn:
                         "default": ["EFI/BOOT/BOOTX64.EFI"],
                     },
                     "grub_seconds": {"type": "float", "default": 2.0},
+                    "selinux": {
+                        "type": "str",
+                        "choices": ["auto", "label", "relabel_at_boot", "off"],
+                        "default": "auto",
+                    },
                 },
             },
             "work_dir": {"type": "path"},

@@ -97,6 +97,22 @@ has:
         V(grub_fstest), V(initramfs_tools), V(cryptsetup_initramfs), V(dracut), V(cryptsetup),
         V(python3), V(openssh_server) and V(systemd).
       type: bool
+    selinux:
+      description: The SELinux policy that C(/etc/selinux/config) names.
+      type: dict
+      contains:
+        mode:
+          description: V(enforcing), V(permissive) or V(disabled); empty when nothing says it.
+          type: str
+        type:
+          description: The name of the policy.
+          type: str
+        policy:
+          description: The policy file in the tar; empty when there is none.
+          type: str
+        setfiles:
+          description: The root can say how its files are to be labelled.
+          type: bool
 missing_packages:
   description: For the family V(debian), what has to be installed in the root before it can boot encrypted.
   type: list
@@ -165,9 +181,10 @@ def listing(runner: Runner, path: str) -> t.List[_root_tar.Member]:
 def contents(
     runner: Runner, path: str, members: t.Sequence[_root_tar.Member]
 ) -> t.Dict[str, bytes]:
-    """Extract a program and os-release in one pass; tar writes them in the order of the archive."""
+    """Extract a program and two small files in one pass; tar writes them in the order of the archive."""
     picked = [
-        _root_tar.pick(members, names) for names in (_root_tar.PROGRAMS, _root_tar.OS_RELEASES)
+        _root_tar.pick(members, names)
+        for names in (_root_tar.PROGRAMS, _root_tar.OS_RELEASES, _root_tar.SELINUX_CONFIGS)
     ]
     raws = {member.raw for member in picked if member}
     if not raws:
@@ -226,7 +243,11 @@ def look(runner: Runner, path: str) -> t.Dict[str, t.Any]:
         )
     os_release = _root_tar.parse_os_release(release.decode("utf-8", "replace"))
     family = _root_tar.family(os_release)
-    has = _root_tar.abilities(members)
+    selinux = data.get(_root_tar.SELINUX_CONFIGS[0], b"").decode("utf-8", "replace")
+    try:
+        has = {**_root_tar.abilities(members), "selinux": _root_tar.selinux(members, selinux)}
+    except SealedRootError as exc:
+        raise SealedRootError(f"{path} cannot be used: {exc}, and pack the root again") from exc
     kernels = _root_tar.kernels(members)
     missing = _root_tar.missing_packages(has, kernels, architecture) if family == "debian" else []
     return {

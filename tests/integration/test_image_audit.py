@@ -86,7 +86,7 @@ def test_a_good_image_passes(
     )
     assert details(outcome) == {}, outcome["msg"]
     assert not outcome["changed"]
-    assert len(outcome["checks"]) == 15
+    assert len(outcome["checks"]) == 16
     facts = outcome["facts"]
     assert facts["format"] == image_format
     assert facts["slots"] == {"0": 1000, "1": 1000}

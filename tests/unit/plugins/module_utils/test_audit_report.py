@@ -60,6 +60,7 @@ def test_secrets_have_names_and_are_not_shown() -> None:
         digest_iterations=1000,
         esp_files=(),
         grub_seconds=1.0,
+        selinux="auto",
         work_dir=None,
     )
     assert subject.secrets() == {"boot key": b"boot-secret", "dead key build.key": b"dead-secret"}

@@ -29,7 +29,7 @@ SHELL_SCRIPTS = (
 PACKAGES = (
     *("acl", "attr", "bubblewrap", "bzip2", "cpio", "cryptsetup-bin", "dosfstools", "e2fsprogs"),
     *("fdisk", "grub-common", "grub-efi-amd64-bin", "lz4", "mmdebstrap", "mtools"),
-    *("openssh-client", "openssh-server", "openssl"),
+    *("openssh-client", "openssh-server", "openssl", "policycoreutils", "secilc"),
     *("ovmf", "qemu-system-common", "qemu-system-x86", "qemu-utils", "xz-utils", "zstd"),
 )
 

@@ -63,15 +63,19 @@ def flag(tree: Tree, *, wanted: bool) -> Problems:
 
 def labels(tree: Tree) -> Problems:
     """What the boot needs has a label, and where every policy agrees, the right one."""
-    problems = []
+    problems, without = [], []
     for path, node in sorted(_looked_at(tree).items()):
         label = tree.attribute(node, _selinux.ATTRIBUTE)
         found = _selinux.type_of((label or b"").rstrip(b"\0").decode("utf-8", "replace"))
         expected = TYPES.get(path)
         if not found or found in _selinux.UNLABELLED:
-            problems.append(f"{path} has no SELinux label")
+            without.append(path)
         elif expected and found != expected:
             problems.append(f"{path} is labelled {found}, not {expected}")
+    if without:
+        problems.append(
+            f"{', '.join(without)} without an SELinux label: let the role selinux be the last that writes"
+        )
     return problems
 
 

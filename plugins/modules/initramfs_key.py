@@ -134,7 +134,8 @@ def ensure(
         outcome = {"changed": bool(changed), "files": changed, "diff": tree.diff()}
         if changed and not check_mode:
             tree.apply()
-            runner.run(command, timeout=params["timeout"])
+            # From /: where SELinux confines the tool, it may not come back to the home directory of root, and fails.
+            runner.run(["env", "--chdir=/", *command], timeout=params["timeout"])
             images = _running_root.initramfs(boot)
             prove({it: problems(runner, it, key=key, old=old, work=work) for it in images})
         if not check_mode:

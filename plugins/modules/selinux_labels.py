@@ -123,7 +123,14 @@ def look(runner: Runner, root: str) -> t.Tuple[_selinux.Config, str]:
 def plan(runner: Runner, root: str, config: _selinux.Config, policy: str) -> t.Dict[str, str]:
     """Ask the image's own setfiles which labels are not as they are to be."""
     argv = _selinux.sandbox_argv(runner.find("bwrap"), root, _selinux.setfiles_argv(config, policy))
-    return _selinux.parse_plan(runner.run(argv, timeout=SETFILES_SECONDS).stdout)
+    done = runner.run(argv, check=False, timeout=SETFILES_SECONDS)
+    if done.rc != 0:
+        said = "; ".join(done.stderr.strip().splitlines()[:10]) or "no reason given"
+        raise SealedRootError(
+            f"the image's own setfiles fails with exit status {done.rc} ({said}): install the policy"
+            f" '{config.type}' anew in the root, or set image_selinux to off"
+        )
+    return _selinux.parse_plan(done.stdout)
 
 
 class Labels:

@@ -96,13 +96,13 @@ def test_a_labelled_image_is_good() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (put("/etc/shadow", label=""), "/etc/shadow has no SELinux label"),
+        (put("/etc/shadow", label=""), "/etc/shadow without an SELinux label"),
         (put("/etc/shadow", label="etc_t"), "/etc/shadow is labelled etc_t, not shadow_t"),
         (put("/sbin/init", label="bin_t"), "/sbin/init is labelled bin_t, not init_exec_t"),
-        (put(KEY, label="unlabeled_t"), f"{KEY} has no SELinux label"),
-        (put("/boot/initrd.img-6", label="file_t"), "/boot/initrd.img-6 has no SELinux label"),
-        (put("/boot/initrd.img-7", label=""), "/boot/initrd.img-7 has no SELinux label"),
-        (put("/", label=""), "/ has no SELinux label"),
+        (put(KEY, label="unlabeled_t"), f"{KEY} without an SELinux label"),
+        (put("/boot/initrd.img-6", label="file_t"), "/boot/initrd.img-6 without an SELinux label"),
+        (put("/boot/initrd.img-7", label=""), "/boot/initrd.img-7 without an SELinux label"),
+        (put("/", label=""), "/ without an SELinux label"),
         (put("/.autorelabel"), "the first boot relabels, reboots and asks again"),
     ],
 )

@@ -230,6 +230,17 @@ def test_a_root_in_which_nothing_runs(root: pathlib.Path, script: t.Any, run_mod
     assert "execvp" in outcome["msg"]
 
 
+def test_a_policy_that_does_not_fit(
+    root: pathlib.Path, attributes: Attributes, script: t.Any, run_module: t.Any
+) -> None:
+    expect(script, root, None)
+    argv = _selinux.sandbox_argv("bwrap", str(root), SETFILES)
+    script.expect(argv, rc=255, stderr="setfiles: invalid context x:y:z\n", stdout="Would relabel")
+    outcome = run_module("selinux_labels", root=str(root))
+    assert "exit status 255 (setfiles: invalid context x:y:z): install the policy" in outcome["msg"]
+    assert attributes.have == {}
+
+
 @pytest.mark.parametrize("wrong", ["/", "//", "relative", "/no/such/directory"])
 def test_a_root_that_is_none(run_module: t.Any, wrong: str) -> None:
     assert run_module("selinux_labels", root=wrong).failed

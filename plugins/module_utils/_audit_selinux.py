@@ -47,7 +47,10 @@ def examine(tree: Tree, grub_cfg: str, *, wanted: str) -> t.Tuple[Problems, str]
         problems += labels(tree)
     if config.active:
         problems += command_lines(tree, grub_cfg, mode=config.mode)
-    return problems, f"labelled for the policy '{config.type}', which boots {config.mode}"
+    return (
+        problems,
+        f"labelled for the policy '{config.type}', {config.mode or 'undecided'} by its configuration",
+    )
 
 
 def flag(tree: Tree, *, wanted: bool) -> Problems:

@@ -439,7 +439,7 @@ def test_an_image_with_selinux(recipe: Recipe, audit: Module) -> None:
     outcome = audit(recipe)
     assert details(outcome) == {}
     seen = {check["name"]: check["detail"] for check in outcome["checks"]}
-    assert seen["selinux"] == "labelled for the policy 'default', which boots enforcing"
+    assert seen["selinux"] == "labelled for the policy 'default', enforcing by its configuration"
 
 
 def test_defects_of_an_image_with_selinux(recipe: Recipe, audit: Module) -> None:

@@ -89,7 +89,7 @@ def config(text: str) -> Change:
 def test_a_labelled_image_is_good() -> None:
     problems, seen = examine()
     assert problems == []
-    assert seen == "labelled for the policy 'default', which boots enforcing"
+    assert seen == "labelled for the policy 'default', enforcing by its configuration"
     assert examine(wanted="label")[0] == []
 
 

@@ -18,6 +18,7 @@ import secrets
 import shutil
 import tempfile
 import threading
+import time
 import typing as t
 
 from builds import (
@@ -39,7 +40,7 @@ PAGE = ROOT / "docs" / "boot_matrix.md"
 BEGIN, END = "<!-- what ./run matrix measured -->", "<!-- end of it -->"
 HEAD = (
     *("Debian", "initramfs", "file system", "Secure Boot", "kernel", "GRUB"),
-    *("prompt, s", "login, s", "verdict"),
+    *("prompt, s", "login, s", "update, s", "verdict"),
 )
 # Emulated on a busy machine, udev needs longer than the 90 seconds that systemd waits for a console.
 CMDLINE = "console=tty0 console=ttyS0,115200 systemd.default_device_timeout_sec=900"
@@ -80,12 +81,13 @@ ROWS = (
 
 @dataclasses.dataclass
 class Result:
-    """What came of a row; seconds from power-on, of the first boot."""
+    """What came of a row; seconds of the first boot, from power-on, and of the update."""
 
     row: Row
     verdict: str = "not begun"
     prompt: float | None = None
     login: float | None = None
+    update: float | None = None
     kernel: str = ""
     grub: str = ""
 
@@ -96,7 +98,9 @@ class Result:
     def cells(self) -> list[str]:
         """The row of the table, below HEAD."""
         row = self.row
-        seconds = ["" if it is None else f"{it:.0f}" for it in (self.prompt, self.login)]
+        seconds = [
+            "" if it is None else f"{it:.0f}" for it in (self.prompt, self.login, self.update)
+        ]
         return [
             *(row.suite, row.initramfs, row.filesystem, "on" if row.secure_boot else "off"),
             *(self.kernel, self.grub, *seconds, self.verdict),
@@ -167,7 +171,9 @@ def live(row: Row, place: Place, result: Result, disk: pathlib.Path, password: s
         result.prompt, result.login = guest.boot(key)
         guest.log_in(password)
         assert row.filesystem in guest.run("findmnt -no FSTYPE /")
+        began = time.monotonic()
         reinstall_kernel(guest)
+        result.update = time.monotonic() - began
         guest.console.send("systemctl reboot\r")
         guest.boot(key)
         guest.log_in(password)

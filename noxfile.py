@@ -31,8 +31,8 @@ PACKAGES = (
     *("dosfstools", "e2fsprogs", "xfsprogs"),
     *("fdisk", "grub-common", "grub-efi-amd64-bin", "lz4", "mmdebstrap", "mtools"),
     *("openssh-client", "openssh-server", "openssl"),
-    *("ovmf", "qemu-system-common", "qemu-system-x86", "qemu-utils", "xz-utils", "zstd"),
-    *("qemu-efi-aarch64", "qemu-system-arm", "qemu-user-static"),
+    *("ovmf", "qemu-system-common", "qemu-system-x86", "qemu-utils", "sbsigntool", "xz-utils"),
+    *("qemu-efi-aarch64", "qemu-system-arm", "qemu-user-static", "zstd"),
 )
 
 nox.options.default_venv_backend = "none"

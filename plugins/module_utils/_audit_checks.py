@@ -207,8 +207,12 @@ def esp(
     wanted: t.Sequence[str],
     luks_uuid: str,
     modules: t.Sequence[str],
+    signed: bool = False,
 ) -> Problems:
-    """The ESP has exactly the *wanted* files, and they unlock this disk."""
+    """The ESP has exactly the *wanted* files, and they unlock this disk.
+
+    The configuration inside a *signed* GRUB is not for this disk; what it reads from the ESP is.
+    """
     problems = []
     have, want = {name.upper() for name in files}, {name.upper() for name in wanted}
     if have - want:
@@ -221,7 +225,7 @@ def esp(
             text = data.decode("utf-8", "replace")
         else:
             core = _grub_core.parse(data)
-            if core is None or not core.config:
+            if core is None or signed or not core.config:
                 continue
             text = core.config
             lost = sorted({*CORE_MODULES, *modules} - core.modules)

@@ -44,6 +44,7 @@ class Subject:
     slots: t.Mapping[int, int]
     digest_iterations: int
     esp_files: t.Tuple[str, ...]
+    secure_boot: bool
     grub_seconds: float
     work_dir: t.Optional[str]
 

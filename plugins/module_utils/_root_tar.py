@@ -15,7 +15,12 @@ import re
 import struct
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils import _architectures, _generators
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _architectures,
+    _generators,
+    _grub_core,
+    _signed_chain,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 
 BLOCK = 4096
@@ -41,6 +46,8 @@ PROGRAMS = (
     *("usr/bin/dash", "bin/dash", "usr/bin/bash", "bin/bash", "usr/bin/busybox", "bin/busybox"),
     *("usr/bin/dpkg", "usr/lib/systemd/systemd", "lib/systemd/systemd", "usr/bin/ls", "bin/ls"),
 )
+# What the chain of Secure Boot is made of; the last is not needed to boot.
+SIGNED = ("shim", "grub", "mok_manager")
 OS_RELEASES = ("usr/lib/os-release", "etc/os-release")
 # What a root needs beside the generator of its initramfs.
 INITRAMFS_NEEDS = {
@@ -254,6 +261,47 @@ def initramfs(members: t.Iterable[Member]) -> str:
     return _generators.active({member.name for member in members}.__contains__)
 
 
+def paths(family: t.Mapping[str, t.Any], name: str, words: t.Mapping[str, str]) -> t.List[str]:
+    """Return where *family* has its signed file *name*, one of SIGNED, the preferred path first.
+
+    The family says it with the architecture's *words* in braces.
+    """
+    candidates = (family.get("secure_boot") or {}).get(name, ())
+    return [path.format_map(words).lstrip("/") for path in candidates]
+
+
+def signed_grubs(families: t.Iterable[t.Mapping[str, t.Any]]) -> t.List[str]:
+    """Return where any family may have a signed GRUB: whose root it is, is known only after the reading."""
+    return [
+        path
+        for family_ in families
+        for arch in _architectures.ARCHITECTURES.values()
+        for path in paths(family_, "grub", arch.words())
+    ]
+
+
+def signed_chain(
+    members: t.Sequence[Member],
+    data: t.Mapping[str, bytes],
+    family_: t.Mapping[str, t.Any],
+    *,
+    words: t.Mapping[str, str],
+    header: t.Mapping[str, str],
+) -> t.Dict[str, t.Any]:
+    """Return where each signed file is, empty for nowhere, and what the signed GRUB lacks to read its disk.
+
+    *data* has the content of the signed GRUB, by its name; *header* the luks_type, hash and filesystem to read.
+    """
+    found = {name: pick(members, paths(family_, name, words)) for name in SIGNED}
+    grub = found["grub"]
+    core = _grub_core.parse(data[grub.name]) if grub else None
+    modules = core.modules if core else frozenset()
+    return {
+        **{name: f"/{member.name}" if member else "" for name, member in found.items()},
+        "missing_modules": _signed_chain.missing_modules(modules, **header) if grub else [],
+    }
+
+
 def missing_packages(
     has: t.Mapping[str, t.Any],
     versions: t.Sequence[str],
@@ -262,12 +310,14 @@ def missing_packages(
     generator: str,
     packages: t.Mapping[str, str],
     words: t.Mapping[str, str],
+    unsigned: t.Sequence[str] = (),
 ) -> t.List[str]:
     """Name the packages that a root lacks to boot encrypted.
 
     *generator* is what builds its initramfs; for none, the family's own is named, the first in *packages*. These have
     the family's name for each need, with the architecture's *words* in braces; a need without a name is one that
     no root of the family lacks.
+    *unsigned* are those of shim and grub that Secure Boot needs and that are not there.
     """
     missing = []
     if not versions:
@@ -284,7 +334,8 @@ def missing_packages(
     # What checks, mends and grows it; of ext4, every root has that.
     if not has.get(filesystem, True):
         missing.append(filesystem)
-    return [packages[need].format_map(words) for need in missing]
+    missing += [f"signed_{name}" for name in unsigned]
+    return [packages.get(need, need.replace("_", " ")).format_map(words) for need in missing]
 
 
 __all__ = (
@@ -292,6 +343,7 @@ __all__ = (
     "MAGICS",
     "OS_RELEASES",
     "PROGRAMS",
+    "SIGNED",
     "SUPPORTED",
     "Member",
     "abilities",
@@ -303,7 +355,10 @@ __all__ = (
     "missing_packages",
     "parse_listing",
     "parse_os_release",
+    "paths",
     "pick",
     "plain",
+    "signed_chain",
+    "signed_grubs",
     "unpacked_bytes",
 )

@@ -131,7 +131,7 @@ class Rebuild(t.NamedTuple):
     argv: t.List[str]
     path: str = ""
 
-    def run(self, runner: Runner, timeout: float) -> None:
+    def run(self, runner: Runner, timeout: int) -> None:
         """Make them; what was there stays until what takes its place is on the disk."""
         if not self.path:
             runner.run(self.argv, timeout=timeout)

@@ -14,6 +14,8 @@ description:
     makes a core image that asks for the key of the LUKS container, which the EFI system partition is to get.
   - C(grub-install) is not used, since it finds the encryption through device-mapper only and says nothing
     when it does not. It works in the booted machine, for which C(/etc/default/grub) is prepared.
+  - With O(secure_boot) the boot files are the image's own signed shim and GRUB, and a stub that asks for the key. GRUB
+    under Secure Boot loads no module, so what the signed one lacks for this disk is an error.
   - Works with the names of Debian (C(grub-mkconfig), C(/boot/grub)) and of Fedora and SUSE
     (C(grub2-mkconfig), C(/boot/grub2)).
 author: The sealedroot.image authors (@sealedroot)
@@ -50,6 +52,22 @@ options:
     type: str
     choices: [x86_64-efi, arm64-efi]
     default: x86_64-efi
+  secure_boot:
+    description:
+      - Where the image has its signed boot files. When left out, an unsigned core image is made.
+    type: dict
+    suboptions:
+      shim:
+        description: The shim that Microsoft signed.
+        type: path
+        required: true
+      grub:
+        description: The GRUB that the distribution signed for installed systems.
+        type: path
+        required: true
+      mok_manager:
+        description: The program that enrols keys of the owner; left out or empty for none.
+        type: path
   output_dir:
     description: Where the tree of the EFI system partition is made.
     type: path
@@ -66,7 +84,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 core_image:
-  description: The core image in the image.
+  description: The core image in the image; with O(secure_boot) the signed GRUB.
   type: str
   returned: success
   sample: /run/sealedroot/esp/EFI/BOOT/BOOTX64.EFI
@@ -93,8 +111,10 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _architectures,
+    _esp_tree,
     _grub,
     _shell_defaults,
+    _signed_chain,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     ModuleRunner,
@@ -109,6 +129,8 @@ DROP_INS = "/etc/default/grub.d"
 OWN_DROP_IN = f"{DROP_INS}/zz-sealedroot.cfg"
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CMDLINES = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT")
+# Each loads its module and does no more. A signed GRUB without that says "prohibited by secure boot policy" and waits.
+LOADERS = {"/etc/grub.d/25_bli": "bli"}
 
 
 def settings(text: str, kernel_cmdline: str) -> t.Tuple[t.Dict[str, str], t.List[str]]:
@@ -211,6 +233,28 @@ def module_names(params: t.Mapping[str, t.Any], library: str) -> t.List[str]:
     )
 
 
+def signed_chain(
+    tree: Tree, params: t.Mapping[str, t.Any], directory: str
+) -> t.Tuple[t.Dict[str, bytes], t.List[str]]:
+    """Return the files of the ESP for Secure Boot, and the scripts that grub-mkconfig is not to run then."""
+    paths = {name: path for name, path in params["secure_boot"].items() if path}
+    found = sorted(glob.glob(tree.path("/boot/vmlinuz-*")))
+    kernels = [f"/boot/{os.path.basename(path)}" for path in found]
+    files, modules = _signed_chain.make(
+        PLATFORMS[params["platform"]],
+        {name: (path, tree.read(path) or b"") for name, path in paths.items()},
+        kernels={name: tree.read(name) or b"" for name in kernels},
+        header={key: params[key] for key in ("luks_type", "hash", "filesystem")},
+        stub=_grub.stub(luks_uuid=params["luks_uuid"], directory=directory),
+    )
+    loud = [
+        script
+        for script, module in LOADERS.items()
+        if module not in modules and os.access(tree.path(script), os.X_OK)
+    ]
+    return files, loud
+
+
 def make_core(
     runner: Runner,
     *,
@@ -285,7 +329,15 @@ def ensure(
     mkconfig = runner.find("grub-mkconfig", "grub2-mkconfig")
     directory = "/boot/grub2" if os.path.basename(mkconfig).startswith("grub2") else "/boot/grub"
     library = tree.path(f"/usr/lib/grub/{params['platform']}")
-    names = module_names(params, library)
+    arch = PLATFORMS[params["platform"]]
+    signed: t.Dict[str, bytes] = {}
+    loud: t.List[str] = []
+    if params["secure_boot"]:
+        signed, loud = signed_chain(tree, params, directory)
+        boot_file = _signed_chain.places(arch)["grub"]
+    else:
+        names = module_names(params, library)
+        boot_file = arch.boot_file
     others = sorted(set(glob.glob(tree.path(f"{DROP_INS}/*.cfg"))) - {tree.path(OWN_DROP_IN)})
     drop_ins = [f"{DROP_INS}/{os.path.basename(path)}" for path in others]
     dropped = plan(
@@ -294,29 +346,38 @@ def ensure(
         kernel_cmdline=params["kernel_cmdline"],
         root_uuid=params["root_uuid"],
     )
-    core = os.path.join(params["output_dir"], PLATFORMS[params["platform"]].boot_file)
-    files, diff = tree.changed(), tree.diff()
+    core = os.path.join(params["output_dir"], boot_file)
+    files, diff = [*tree.changed(), *loud], tree.diff()
     changed = bool(files)
     if not check_mode:
         check_readable(runner, params["root_uuid"])
         tree.apply()
-        early = tree.path(os.path.join(os.path.dirname(params["output_dir"]), "early.cfg"))
-        os.makedirs(os.path.dirname(tree.path(core)), exist_ok=True)
-        with open(early, "w", encoding="ascii") as file:
-            file.write(_grub.early_config(luks_uuid=params["luks_uuid"], directory=directory))
-        new_core = make_core(
-            runner,
-            core=tree.path(core),
-            platform=params["platform"],
-            library=library,
-            prefix=_grub.prefix(params["luks_uuid"], directory),
-            early=early,
-            names=names,
-        )
+        for script in loud:
+            os.chmod(tree.path(script), 0o644)
+        output_dir = tree.path(params["output_dir"])
+        if signed:
+            made = _esp_tree.write(output_dir, signed)
+        else:
+            early = os.path.join(os.path.dirname(output_dir), "early.cfg")
+            os.makedirs(os.path.dirname(tree.path(core)), exist_ok=True)
+            with open(early, "w", encoding="ascii") as file:
+                file.write(_grub.early_config(luks_uuid=params["luks_uuid"], directory=directory))
+            new_core = make_core(
+                runner,
+                core=tree.path(core),
+                platform=params["platform"],
+                library=library,
+                prefix=_grub.prefix(params["luks_uuid"], directory),
+                early=early,
+                names=names,
+            )
+            made = [boot_file] if new_core else []
+        _esp_tree.keep_only(output_dir, signed or {boot_file})
         copied = copy_modules(library, tree.path(f"{directory}/{params['platform']}"))
         config = f"{directory}/grub.cfg"
         configured = make_config(runner, Tree(root), params, config)
-        files = [*files, *([config] if configured else []), *([core] if new_core else [])]
+        made = [os.path.join(params["output_dir"], name) for name in made]
+        files = [*files, *([config] if configured else []), *made]
         changed = bool(files) or copied
     return {
         "changed": changed,
@@ -341,6 +402,14 @@ def main() -> t.NoReturn:
                 "type": "str",
                 "choices": ["x86_64-efi", "arm64-efi"],
                 "default": "x86_64-efi",
+            },
+            "secure_boot": {
+                "type": "dict",
+                "options": {
+                    "shim": {"type": "path", "required": True},
+                    "grub": {"type": "path", "required": True},
+                    "mok_manager": {"type": "path"},
+                },
             },
             "output_dir": {"type": "path", "default": "/run/sealedroot/esp"},
         },

@@ -54,6 +54,30 @@ options:
           - Names of the architecture can be in it in braces, such as C({debian}) for C(amd64).
         type: dict
         required: true
+      secure_boot:
+        description:
+          - Where the signed C(shim), C(grub) and C(mok_manager) are, a list of paths for each, the preferred first.
+          - Names of the architecture can be in them in braces, such as C({efi}) for C(x64).
+        type: dict
+        default: {}
+  secure_boot:
+    description:
+      - Look for the signed boot files as well, and into the signed GRUB, which cannot load modules under Secure Boot.
+    type: dict
+    suboptions:
+      luks_type:
+        description: The LUKS version that it has to read.
+        type: str
+        choices: [luks1, luks2]
+        default: luks1
+      hash:
+        description: The hash of the LUKS header that it has to read.
+        type: str
+        default: sha256
+      filesystem:
+        description: The type of the root file system that it has to read.
+        type: str
+        default: ext4
 """
 
 EXAMPLES = r"""
@@ -160,6 +184,25 @@ excluded:
   type: list
   elements: str
   returned: success
+secure_boot:
+  description: The signed boot files.
+  type: dict
+  returned: when O(secure_boot) is given
+  contains:
+    shim:
+      description: The path of the shim in the root; empty when it is not there.
+      type: str
+      sample: /usr/lib/shim/shimx64.efi.signed
+    grub:
+      description: The path of the signed GRUB.
+      type: str
+    mok_manager:
+      description: The path of the program that enrols keys.
+      type: str
+    missing_modules:
+      description: What the signed GRUB would need to read the disk, and lacks.
+      type: list
+      elements: str
 missing_packages:
   description: What has to be installed in the root before it can boot encrypted, if the family is known.
   type: list
@@ -231,11 +274,11 @@ def listing(runner: Runner, path: str) -> t.List[_root_tar.Member]:
 
 
 def contents(
-    runner: Runner, path: str, members: t.Sequence[_root_tar.Member]
+    runner: Runner, path: str, members: t.Sequence[_root_tar.Member], more: t.Iterable[str]
 ) -> t.Dict[str, bytes]:
-    """Extract what has to be read in one pass; tar writes it in the order of the archive."""
+    """Extract what has to be read, *more* included, in one pass; tar writes it in the order of the archive."""
     wanted = [_root_tar.PROGRAMS, _root_tar.OS_RELEASES, *_root_findings.wanted(members)]
-    picked = [_root_tar.pick(members, names) for names in wanted]
+    picked = [_root_tar.pick(members, names) for names in [*wanted, *([name] for name in more)]]
     raws = {member.raw for member in picked if member}
     if not raws:
         return {}
@@ -259,24 +302,19 @@ def inspect(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]
             f"the root tar {path} does not exist on the builder: correct the path"
         )
     if digest is None and not params["get_checksum"]:
-        return {
-            "path": path,
-            **look(runner, path, params["families"], params["filesystem"]),
-            "sha256": "",
-        }
+        return {"path": path, **look(runner, params), "sha256": ""}
     # Hashing and tar run side by side; but a promised digest is checked before tar sees the file.
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         hashing = pool.submit(sha256, path)
         if digest is not None:
             check_digest(path, hashing.result(), digest)
-        found = look(runner, path, params["families"], params["filesystem"])
+        found = look(runner, params)
         return {"path": path, **found, "sha256": hashing.result()}
 
 
-def look(
-    runner: Runner, path: str, families: t.Sequence[t.Mapping[str, t.Any]], filesystem: str
-) -> t.Dict[str, t.Any]:
+def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     """Return what tar and the first bytes say of the file."""
+    path, families, filesystem = params["path"], params["families"], params["filesystem"]
     with open(path, "rb") as file:
         head = file.read(16)
     compression = _root_tar.compression(head)
@@ -289,7 +327,8 @@ def look(
     if compression != "none":
         runner.find(compression)
     members = listing(runner, path)
-    data = contents(runner, path, members)
+    asked = params["secure_boot"]
+    data = contents(runner, path, members, _root_tar.signed_grubs(families) if asked else ())
     program = next((data[name] for name in _root_tar.PROGRAMS if name in data), b"")
     release = next((data[name] for name in _root_tar.OS_RELEASES if name in data), b"")
     architecture = _root_tar.machine(program)
@@ -311,9 +350,12 @@ def look(
     modules = _root_findings.drivers(root)
     excluded = set(found.excluded)
     missing: t.List[str] = []
+    chain: t.Dict[str, t.Any] = {}
     # A root of another architecture is refused as it is.
     if family and architecture in _architectures.ARCHITECTURES:
         words = _architectures.find(architecture).words()
+        if asked:
+            chain = _root_tar.signed_chain(members, data, family, words=words, header=asked)
         # Why there is none is said better already.
         versions = kernels or (["explained"] if found.kernel_explained else [])
         missing = _root_tar.missing_packages(
@@ -323,8 +365,14 @@ def look(
             generator=generator,
             packages=family["packages"],
             words=words,
+            unsigned=[
+                name
+                for name in ("shim", "grub")
+                if family.get("secure_boot") and chain and not chain[name]
+            ],
         )
     return {
+        **({"secure_boot": chain} if asked else {}),
         "compression": compression,
         "entries": len(members),
         "unpacked_bytes": _root_tar.unpacked_bytes(
@@ -363,6 +411,19 @@ def main() -> t.NoReturn:
                     "name": {"type": "str", "required": True},
                     "ids": {"type": "list", "elements": "str", "required": True},
                     "packages": {"type": "dict", "required": True},
+                    "secure_boot": {"type": "dict", "default": {}},
+                },
+            },
+            "secure_boot": {
+                "type": "dict",
+                "options": {
+                    "luks_type": {
+                        "type": "str",
+                        "choices": ["luks1", "luks2"],
+                        "default": "luks1",
+                    },
+                    "hash": {"type": "str", "default": "sha256"},
+                    "filesystem": {"type": "str", "default": "ext4"},
                 },
             },
         },

@@ -132,6 +132,7 @@ def missing(
     *,
     filesystem: str = "ext4",
     generator: str = "initramfs_tools",
+    unsigned: t.Sequence[str] = (),
 ) -> list[str]:
     return _root_tar.missing_packages(
         has,
@@ -140,6 +141,7 @@ def missing(
         generator=generator,
         packages=DEBIAN["packages"],
         words=_architectures.find(machine).words(),
+        unsigned=unsigned,
     )
 
 
@@ -183,6 +185,18 @@ def test_missing_packages() -> None:
     assert has["grub_modules"] == {"i386-pc": ["gcry_sha256", "luks"]}
     assert missing(has, ["6"], "x86_64") == ["grub-efi-amd64-bin"]
     assert missing(has, ["6"], "aarch64") == ["grub-efi-arm64-bin"]
+    assert missing(has, ["6"], "aarch64", unsigned=["shim", "grub"]) == [
+        *("grub-efi-arm64-bin", "shim-signed", "grub-efi-arm64-signed"),
+    ]
+
+
+def test_where_signed_files_are() -> None:
+    words = _architectures.X86_64.words()
+    assert _root_tar.paths(DEBIAN, "grub", words) == [
+        "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"
+    ]
+    assert _root_tar.paths(DEBIAN, "shim", words)[0] == "usr/lib/shim/shimx64.efi.signed.latest"
+    assert _root_tar.paths({"name": "none"}, "shim", words) == []
 
 
 def test_missing_packages_of_dracut() -> None:

@@ -67,13 +67,13 @@ class Row:
 
 
 ROWS = (
-    Row("bookworm", "initramfs-tools", "ext4"),
+    Row("bookworm", "initramfs-tools", "ext4", secure_boot=True),
     Row("bookworm", "initramfs-tools", "btrfs"),
     Row("bookworm", "dracut", "xfs"),
     Row("trixie", "initramfs-tools", "xfs"),
-    Row("trixie", "dracut", "ext4"),
+    Row("trixie", "dracut", "ext4", secure_boot=True),
     Row("trixie", "dracut", "btrfs"),
-    Row("forky", "initramfs-tools", "btrfs"),
+    Row("forky", "initramfs-tools", "btrfs", secure_boot=True),
     Row("forky", "dracut", "ext4"),
     Row("forky", "dracut", "xfs"),
 )
@@ -145,15 +145,16 @@ def build(row: Row, place: Place, password: str) -> pathlib.Path:
     if row.initramfs != "initramfs-tools":  # which is the default
         source["initramfs"] = row.initramfs
     tar = place.path / "root.tar"
-    shutil.copy(source_tar(source, image_filesystem=row.filesystem), tar)
+    inputs = {"image_filesystem": row.filesystem, "image_secure_boot": row.secure_boot}
+    shutil.copy(source_tar(source, **inputs), tar)
     quick = {"dracut": quick_dracut, "initramfs-tools": quick_initramfs}[row.initramfs]
     add_files(tar, quick(row.filesystem))
     variables = place.variables(
         image_name="image",
         image_source={"type": "tar", "path": str(tar)},
-        image_filesystem=row.filesystem,
         image_root_password_hash=hashed(password),
         image_kernel_cmdline=CMDLINE,
+        **inputs,
     )
     run = playbook(PLAYBOOK, variables, timeout=2400)
     (place.path / "build.log").write_text(run.output)
@@ -166,11 +167,13 @@ def live(row: Row, place: Place, result: Result, disk: pathlib.Path, password: s
     """Boot the image, let it update itself, and boot it again; each time with one question."""
     directory = place.out / "image"
     key = (directory / "boot.key").read_text()
-    guest = Guest(overlay(directory / "disk.qcow2", place.path / "overlay.qcow2"), drives=[disk])
+    copy = overlay(directory / "disk.qcow2", place.path / "overlay.qcow2")
+    guest = Guest(copy, drives=[disk], secure_boot=row.secure_boot)
     try:
         result.prompt, result.login = guest.boot(key)
         guest.log_in(password)
         assert row.filesystem in guest.run("findmnt -no FSTYPE /")
+        guest.run("mountpoint /boot/efi")
         began = time.monotonic()
         reinstall_kernel(guest)
         result.update = time.monotonic() - began
@@ -179,7 +182,7 @@ def live(row: Row, place: Place, result: Result, disk: pathlib.Path, password: s
         guest.log_in(password)
         guest.run("systemctl is-active local-fs.target")
     finally:
-        (place.path / "console.log").write_text(str(guest.console.before or "")[-20000:])
+        (place.path / "console.log").write_text(guest.log.getvalue())
         guest.end()
 
 

@@ -38,6 +38,7 @@ def test_every_release_has_every_file_system_and_both_generators() -> None:
         assert found == {"btrfs", "ext4", "xfs"}
         found = {row.initramfs for row in matrix.ROWS if row.suite == suite}
         assert found == {"dracut", "initramfs-tools"}
+        assert any(row.secure_boot for row in matrix.ROWS if row.suite == suite)
 
 
 def test_the_table(results: list[matrix.Result]) -> None:

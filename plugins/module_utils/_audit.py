@@ -97,7 +97,7 @@ class _Audit:
         self.work, self.disk, self.handle, self.search = work, disk, handle, search
         self.ranges = _secret_search.extents(handle)
         self.config: t.Optional[str] = None
-        # Of each core image on the ESP with a configuration of its own.
+        # Of each GRUB on the ESP that reads the root.
         self.core_modules: t.List[t.FrozenSet[str]] = []
 
     def run(self, node: t.Mapping[str, t.Any], image_format: str) -> None:
@@ -169,8 +169,10 @@ class _Audit:
             modules=modules,
             signed=self.subject.secure_boot,
         )
-        cores = [core for core in map(_grub_core.parse, files.values()) if core and core.config]
-        self.core_modules = [core.modules for core in cores]
+        # A signed one has its configuration beside it.
+        signed = self.subject.secure_boot
+        cores = [core for core in map(_grub_core.parse, files.values()) if core]
+        self.core_modules = [core.modules for core in cores if core.config or signed]
         for name, data in files.items():
             found = _secret_search.search_bytes(data, self.subject.secrets())
             problems += [f"{name} holds the {label}" for label in found]

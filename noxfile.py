@@ -30,7 +30,7 @@ PACKAGES = (
     *("acl", "attr", "btrfs-progs", "bubblewrap", "bzip2", "cpio", "cryptsetup-bin"),
     *("dosfstools", "e2fsprogs", "xfsprogs"),
     *("fdisk", "grub-common", "grub-efi-amd64-bin", "lz4", "mmdebstrap", "mtools"),
-    *("openssh-client", "openssh-server", "openssl"),
+    *("openssh-client", "openssh-server", "openssl", "policycoreutils", "secilc"),
     *("ovmf", "qemu-system-common", "qemu-system-x86", "qemu-utils", "sbsigntool", "xz-utils"),
     *("qemu-efi-aarch64", "qemu-system-arm", "qemu-user-static", "zstd"),
 )

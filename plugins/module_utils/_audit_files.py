@@ -16,6 +16,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_checks,
     _audit_mounts,
     _audit_root,
+    _audit_selinux,
     _btrfs_tree,
     _ext4_tree,
     _gpt,
@@ -114,6 +115,9 @@ def examine(
         report.add("mounts", problems, "fstab and crypttab name only what is in the image")
     with report.guard("identity"):
         report.add("identity", _audit_root.identity(tree), "nothing that clones must not share")
+    with report.guard("selinux"):
+        problems, seen = _audit_selinux.examine(tree, config or "", wanted=subject.selinux)
+        report.add("selinux", problems, seen)
 
 
 __all__ = ("READERS", "examine", "open_tree")

@@ -19,6 +19,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _architectures,
     _generators,
     _grub_core,
+    _selinux,
     _signed_chain,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
@@ -48,6 +49,7 @@ PROGRAMS = (
 )
 # What the chain of Secure Boot is made of; the last is not needed to boot.
 SIGNED = ("shim", "grub", "mok_manager")
+SELINUX_CONFIGS = (_selinux.CONFIG.lstrip("/"),)
 OS_RELEASES = ("usr/lib/os-release", "etc/os-release")
 # What a root needs beside the generator of its initramfs.
 INITRAMFS_NEEDS = {
@@ -302,6 +304,28 @@ def signed_chain(
     }
 
 
+def selinux(members: t.Iterable[Member], config_text: str) -> t.Dict[str, t.Any]:
+    """Say which SELinux policy counts in the root, of which *config_text* is ``/etc/selinux/config``.
+
+    *policy* is empty when there is none of that type with its file contexts.
+    """
+    names = {member.name for member in members}
+    config = _selinux.parse_config(config_text)
+    top = config.directory.lstrip("/")
+    directory = f"{top}/policy/"
+    policy = _selinux.newest_policy(
+        name[len(directory) :] for name in names if name.startswith(directory)
+    )
+    if not config_text or f"{top}/contexts/files/file_contexts" not in names:
+        policy = ""
+    return {
+        "mode": config.mode,
+        "type": config.type,
+        "policy": f"{directory}{policy}" if policy else "",
+        "setfiles": bool({"usr/sbin/setfiles", "sbin/setfiles", "usr/bin/setfiles"} & names),
+    }
+
+
 def missing_packages(
     has: t.Mapping[str, t.Any],
     versions: t.Sequence[str],
@@ -343,6 +367,7 @@ __all__ = (
     "MAGICS",
     "OS_RELEASES",
     "PROGRAMS",
+    "SELINUX_CONFIGS",
     "SIGNED",
     "SUPPORTED",
     "Member",
@@ -358,6 +383,7 @@ __all__ = (
     "paths",
     "pick",
     "plain",
+    "selinux",
     "signed_chain",
     "signed_grubs",
     "unpacked_bytes",

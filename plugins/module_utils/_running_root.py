@@ -133,12 +133,14 @@ class Rebuild(t.NamedTuple):
 
     def run(self, runner: Runner, timeout: int) -> None:
         """Make them; what was there stays until what takes its place is on the disk."""
+        # From /: where SELinux confines the tool, it may not come back to the home directory of root, and fails.
+        argv = ["env", "--chdir=/", *self.argv]
         if not self.path:
-            runner.run(self.argv, timeout=timeout)
+            runner.run(argv, timeout=timeout)
             return
         partial = PARTIAL.format(self.path)
         try:
-            runner.run(self.argv, timeout=timeout)
+            runner.run(argv, timeout=timeout)
             with open(partial, "rb") as file:
                 os.fsync(file.fileno())
             os.rename(partial, self.path)

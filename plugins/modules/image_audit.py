@@ -109,6 +109,14 @@ options:
             of O(expected.slots) take is added.
         type: float
         default: 2.0
+      selinux:
+        description:
+          - What was done about SELinux. With V(auto), a root with a policy that is switched on must be labelled and
+            must not relabel at boot, and its kernels must start SELinux; V(label) demands the labels always.
+          - With V(relabel_at_boot), the root must have C(/.autorelabel). With V(off), nothing is looked at.
+        type: str
+        choices: [auto, label, relabel_at_boot, "off"]
+        default: auto
   work_dir:
     description:
       - A directory on a tmpfs, for what has to be extracted. It is removed afterwards.
@@ -251,6 +259,7 @@ def subject(params: t.Mapping[str, t.Any]) -> _audit_report.Subject:
         esp_files=tuple(expected["esp_files"] or ()),
         secure_boot=expected["secure_boot"],
         grub_seconds=expected["grub_seconds"],
+        selinux=expected["selinux"],
         work_dir=params["work_dir"],
     )
 
@@ -293,6 +302,11 @@ def main() -> t.NoReturn:
                     "esp_files": {"type": "list", "elements": "str"},
                     "secure_boot": {"type": "bool", "default": False},
                     "grub_seconds": {"type": "float", "default": 2.0},
+                    "selinux": {
+                        "type": "str",
+                        "choices": ["auto", "label", "relabel_at_boot", "off"],
+                        "default": "auto",
+                    },
                 },
             },
             "work_dir": {"type": "path"},

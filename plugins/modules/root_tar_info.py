@@ -156,6 +156,22 @@ has:
     grub_install_luks2:
       description: GRUB's own installer sees a LUKS2 container, or it cannot be told.
       type: bool
+    selinux:
+      description: The SELinux policy that C(/etc/selinux/config) names.
+      type: dict
+      contains:
+        mode:
+          description: V(enforcing), V(permissive) or V(disabled); empty when nothing says it.
+          type: str
+        type:
+          description: The name of the policy.
+          type: str
+        policy:
+          description: The policy file in the tar; empty when there is none.
+          type: str
+        setfiles:
+          description: The root can say how its files are to be labelled.
+          type: bool
 initramfs:
   description:
     - What builds the initramfs, V(initramfs_tools), V(dracut) or V(mkinitcpio); empty when there is none of them.
@@ -277,7 +293,8 @@ def contents(
     runner: Runner, path: str, members: t.Sequence[_root_tar.Member], more: t.Iterable[str]
 ) -> t.Dict[str, bytes]:
     """Extract what has to be read, *more* included, in one pass; tar writes it in the order of the archive."""
-    wanted = [_root_tar.PROGRAMS, _root_tar.OS_RELEASES, *_root_findings.wanted(members)]
+    wanted = [_root_tar.PROGRAMS, _root_tar.OS_RELEASES, _root_tar.SELINUX_CONFIGS]
+    wanted += _root_findings.wanted(members)
     picked = [_root_tar.pick(members, names) for names in [*wanted, *([name] for name in more)]]
     raws = {member.raw for member in picked if member}
     if not raws:
@@ -343,7 +360,11 @@ def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
         )
     os_release = _root_tar.parse_os_release(release.decode("utf-8", "replace"))
     family = _root_tar.family(os_release, families)
-    has = _root_tar.abilities(members)
+    selinux = data.get(_root_tar.SELINUX_CONFIGS[0], b"").decode("utf-8", "replace")
+    try:
+        has = {**_root_tar.abilities(members), "selinux": _root_tar.selinux(members, selinux)}
+    except SealedRootError as exc:
+        raise SealedRootError(f"{path} cannot be used: {exc}, and pack the root again") from exc
     kernels = _root_tar.kernels(members)
     generator = _root_tar.initramfs(members)
     found = _root_findings.judge(root, kernels, filesystem)

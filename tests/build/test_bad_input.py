@@ -27,6 +27,11 @@ GRUB = (
     *("usr/bin/grub-mkimage", "usr/sbin/grub-mkconfig", f"{MODULES}/normal.mod"),
     *(f"{MODULES}/{name}.mod" for name in ("luks", "luks2", "gcry_sha256", "ext2", "xfs")),
 )
+SELINUX = (
+    "etc/selinux/default/policy/policy.33",
+    "etc/selinux/default/contexts/files/file_contexts",
+)
+SETFILES = "usr/sbin/setfiles"
 INITRAMFS = (
     "usr/sbin/update-initramfs",
     "usr/sbin/cryptsetup",
@@ -42,6 +47,7 @@ def small_root(
     mode: t.Any = "w",
     payload: int = 0,
     contents: t.Mapping[str, str] | None = None,
+    selinux: str = "",
 ) -> pathlib.Path:
     """Write a tar that has the names of a Debian root and hardly any content.
 
@@ -55,6 +61,8 @@ def small_root(
     files["usr/bin/dash"] = ELF + machine + bytes(100)
     files["usr/lib/os-release"] = b'ID=debian\nPRETTY_NAME="Debian"\n'
     files["usr/share/payload"] = bytes(payload)
+    if selinux:
+        files["etc/selinux/config"] = f"SELINUX={selinux}\nSELINUXTYPE=default\n".encode()
     with tarfile.open(path, mode) as tar:
         for name, data in files.items():
             member = tarfile.TarInfo(f"./{name}")
@@ -427,3 +435,60 @@ def test_the_source_type_is_unknown(place: Place) -> None:
 
 def test_the_bootstrap_has_no_release(place: Place) -> None:
     refused(place, "is not a source", image_source={"type": "bootstrap", "distribution": "debian"})
+
+
+def test_selinux_that_cannot_be(place: Place) -> None:
+    names = (*KERNEL, *GRUB, *INITRAMFS)
+    path = small_root(place.path / "root.tar", names, selinux="enforcing")
+    says = "Install selinux-policy-default (Debian) or selinux-policy-targeted (Fedora) in the root"
+    refused(place, says, image_source=tar(path), image_selinux="label")
+    small_root(path, (*names, *SELINUX), selinux="enforcing")
+    says = (
+        "has an SELinux policy but no setfiles, so it cannot be labelled. Install policycoreutils"
+    )
+    refused(place, says, image_source=tar(path))
+    refused(
+        place,
+        "the boot test takes that for a defect. Set image_boot_test to false",
+        image_source=tar(path),
+        image_selinux="relabel_at_boot",
+        image_boot_test=True,
+    )
+    small_root(path, (*names, *SELINUX, SETFILES), selinux="disabled")
+    refused(
+        place,
+        "does not switch SELinux on, so no boot would relabel",
+        image_source=tar(path),
+        image_selinux="relabel_at_boot",
+    )
+    refused(
+        place, "value of image_selinux must be one of", image_source=tar(path), image_selinux="x"
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "wanted", "plan"),
+    [
+        ("enforcing", "auto", "labelled at build (policy default, enforcing)"),
+        ("disabled", "label", "labelled at build (policy default, disabled)"),
+        (
+            "permissive",
+            "relabel_at_boot",
+            "labels itself at its first boot (policy default, permissive)",
+        ),
+        ("disabled", "auto", None),
+        ("enforcing", "off", None),
+        # What YAML makes of a bare off.
+        ("enforcing", False, None),
+    ],
+)
+def test_what_is_planned_for_selinux(
+    place: Place, mode: str, wanted: t.Any, plan: str | None
+) -> None:
+    names = (*KERNEL, *GRUB, *INITRAMFS, *SELINUX, SETFILES)
+    path = small_root(place.path / "root.tar", names, selinux=mode)
+    variables = place.variables(image_source=tar(path), image_selinux=wanted)
+    run = playbook(PLAYBOOK, variables, "--check")
+    assert run.rc == 0, run.output[-3000:]
+    assert run.said("would build:")
+    assert run.said(f"selinux:     {plan}" if plan else "selinux:") == bool(plan)

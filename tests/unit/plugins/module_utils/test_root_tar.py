@@ -219,6 +219,33 @@ def test_a_need_without_a_name_is_no_package() -> None:
     assert found == ["grub2", "dracut", "cryptsetup"]
 
 
+POLICY = ("etc/selinux/default/policy/policy.33", "etc/selinux/default/policy/policy.9")
+CONTEXTS = "etc/selinux/default/contexts/files/file_contexts"
+ENFORCING = "SELINUX=enforcing\nSELINUXTYPE=default\n"
+
+
+def test_the_selinux_policy_that_counts() -> None:
+    found = _root_tar.selinux(map(member, [*POLICY, CONTEXTS, "usr/sbin/setfiles"]), ENFORCING)
+    assert found == {
+        "mode": "enforcing",
+        "type": "default",
+        "policy": "etc/selinux/default/policy/policy.33",
+        "setfiles": True,
+    }
+
+
+def test_roots_without_an_selinux_policy() -> None:
+    nothing = {"mode": "", "type": "targeted", "policy": "", "setfiles": False}
+    assert _root_tar.selinux([], "") == nothing
+    for names, text in (
+        ([*POLICY], ENFORCING),  # no labels
+        ([CONTEXTS], ENFORCING),  # no policy
+        ([*POLICY, CONTEXTS], ENFORCING.replace("default", "mls")),  # another one counts
+        ([name.replace("default", "targeted") for name in (*POLICY, CONTEXTS)], ""),  # none counts
+    ):
+        assert _root_tar.selinux(map(member, names), text)["policy"] == ""
+
+
 def test_pick_takes_files_with_content_in_the_order_of_the_names() -> None:
     members = [
         member("bin/bash"),

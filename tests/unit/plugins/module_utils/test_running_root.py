@@ -167,10 +167,10 @@ def test_dracut_never_leaves_half_an_initramfs(
         assert path.read_bytes() == b"old"
         partial.write_bytes(b"new")
 
-    script.expect(rebuild.argv, effect=write, rc=1, stderr="no space")
+    script.expect(["env", "--chdir=/", *rebuild.argv], effect=write, rc=1, stderr="no space")
     with pytest.raises(SealedRootError, match="no space"):
         rebuild.run(runner, 60)
     assert (path.read_bytes(), partial.exists()) == (b"old", False)
-    script.expect(rebuild.argv, effect=write)
+    script.expect(["env", "--chdir=/", *rebuild.argv], effect=write)
     rebuild.run(runner, 60)
     assert (path.read_bytes(), partial.exists()) == (b"new", False)

@@ -132,7 +132,7 @@ def in_memory(path: pathlib.Path, **more: t.Any) -> t.Iterator[Image]:
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, path)
         stack.callback(run, "umount", image.root)
-        fill(image, **more)
+        fill(image, None, **more)
         yield image
 
 

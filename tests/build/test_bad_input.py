@@ -12,6 +12,7 @@ import subprocess
 import tarfile
 import typing as t
 
+import efi
 import pytest
 from builds import PLAYBOOK, Place, playbook
 
@@ -38,12 +39,14 @@ def small_root(
     machine: bytes = X86_64,
     mode: t.Any = "w",
     payload: int = 0,
+    more: t.Mapping[str, bytes] | None = None,
 ) -> pathlib.Path:
     """Write a tar that has the names of a Debian root and hardly any content."""
     files = dict.fromkeys(names, b"x")
     files["usr/bin/dash"] = ELF + machine + bytes(100)
     files["usr/lib/os-release"] = b'ID=debian\nPRETTY_NAME="Debian"\n'
     files["usr/share/payload"] = bytes(payload)
+    files.update(more or {})
     with tarfile.open(path, mode) as tar:
         for name, data in files.items():
             member = tarfile.TarInfo(f"./{name}")
@@ -135,6 +138,35 @@ def test_the_roots_grub_cannot_read_the_disk_that_is_asked_for(
     names = [it for it in (*KERNEL, *GRUB, *INITRAMFS) if it != f"{MODULES}/{lost}.mod"]
     path = small_root(place.path / "root.tar", names)
     refused(place, says, image_source=tar(path), image_luks=luks)
+
+
+SHIM = "usr/lib/shim/shimx64.efi.signed"
+SIGNED_GRUB = "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"
+IN_GRUB = (
+    *("part_gpt", "cryptodisk", "pbkdf2", "gcry_rijndael", "normal", "configfile", "linux", "luks"),
+    *("gcry_sha256", "ext2", "echo", "fat", "search", "test"),
+)
+
+
+def test_secure_boot_needs_what_is_signed(place: Place, good: pathlib.Path) -> None:
+    says = "Install shim-signed grub-efi-amd64-signed in the root and pack it again"
+    refused(place, says, image_source=tar(good), image_secure_boot=True)
+
+
+def test_secure_boot_needs_a_signed_grub_that_reads_the_disk(place: Place) -> None:
+    """As Ubuntu 22.04 has it: no luks2."""
+    path = small_root(
+        place.path / "root.tar",
+        (*KERNEL, *GRUB, *INITRAMFS, SHIM),
+        more={SIGNED_GRUB: efi.program(efi.grub(IN_GRUB, "/EFI/ubuntu"))},
+    )
+    refused(
+        place,
+        f"(/{SIGNED_GRUB}) has no luks2, and under Secure Boot it loads no module",
+        image_source=tar(path),
+        image_luks={"type": "luks2"},
+        image_secure_boot=True,
+    )
 
 
 def test_only_functions_that_grub_computes_can_be_chosen(place: Place, good: pathlib.Path) -> None:

@@ -17,6 +17,7 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_checks,
+    _boot_entries,
     _initrd_keys,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
@@ -64,6 +65,21 @@ def filesystem(
         )
     label = superblock.get("Filesystem volume name", "")
     return problems + _audit_checks.builder_traces(label, words)
+
+
+def menu(tree: Tree, config: str) -> str:
+    """Return what GRUB makes its menu of: that of /boot/grub2, where the one in /boot/grub leads there.
+
+    What boot loader entries add to it is written out in it.
+    """
+    config = tree.text("/boot/grub2/grub.cfg") or config
+    directory = _boot_entries.DIRECTORY
+    names = [name for name in tree.entries(directory) if name.endswith(".conf")]
+    entries = {name: tree.text(f"{directory}/{name}") or "" for name in names}
+    blocks = [tree.find(f"{grub}/grubenv") for grub in ("/boot/grub2", "/boot/grub")]
+    block = next((node for node in blocks if node and node.is_file), None)
+    env = _boot_entries.parse_env(tree.read(block)) if block else {}
+    return _boot_entries.rendered(config, entries, env)
 
 
 def kernels(tree: Tree) -> t.List[str]:
@@ -196,5 +212,6 @@ __all__ = (
     "initramfs",
     "kernels",
     "key_files",
+    "menu",
     "umask",
 )

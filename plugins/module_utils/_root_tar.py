@@ -41,6 +41,8 @@ PROGRAMS = (
     *("usr/bin/dash", "bin/dash", "usr/bin/bash", "bin/bash", "usr/bin/busybox", "bin/busybox"),
     *("usr/bin/dpkg", "usr/lib/systemd/systemd", "lib/systemd/systemd", "usr/bin/ls", "bin/ls"),
 )
+# What builds an initramfs; of two, the first is what kernel updates use.
+INITRAMFS = ("initramfs_tools", "dracut", "mkinitcpio")
 OS_RELEASES = ("usr/lib/os-release", "etc/os-release")
 
 _LINE = re.compile(
@@ -169,14 +171,26 @@ def family(
 
 
 def kernels(members: t.Iterable[Member]) -> t.List[str]:
-    """Return the versions that have both a kernel and its modules."""
+    """Return the versions that have both a kernel in /boot and its modules.
+
+    Arch names the one in /boot after its package, which ``pkgbase`` beside the modules says (mkinitcpio(8)).
+    """
     names = {member.name for member in members}
     modules = {
         match.group(1)
         for match in (re.match(r"(?:usr/)?lib/modules/([^/]+)(?:/|$)", name) for name in names)
         if match
     }
-    return sorted(version for version in modules if f"boot/vmlinuz-{version}" in names)
+    named_by_package = {
+        version for version in modules if f"usr/lib/modules/{version}/pkgbase" in names
+    }
+    if not any(re.match(r"boot/vmlinuz-", name) for name in names):
+        named_by_package = set()
+    return sorted(
+        version
+        for version in modules
+        if version in named_by_package or f"boot/vmlinuz-{version}" in names
+    )
 
 
 def abilities(members: t.Iterable[Member]) -> t.Dict[str, t.Any]:
@@ -207,11 +221,17 @@ def abilities(members: t.Iterable[Member]) -> t.Dict[str, t.Any]:
         "initramfs_tools": program("update-initramfs"),
         "cryptsetup_initramfs": "usr/share/initramfs-tools/hooks/cryptroot" in names,
         "dracut": program("dracut"),
+        "mkinitcpio": program("mkinitcpio"),
         "cryptsetup": program("cryptsetup"),
         "python3": program("python3"),
         "openssh_server": program("sshd"),
         "systemd": bool({"usr/lib/systemd/systemd", "lib/systemd/systemd"} & names),
     }
+
+
+def initramfs(has: t.Mapping[str, t.Any]) -> str:
+    """Name what builds the initramfs in a root, which need not be what its family usually has; empty for none."""
+    return next((it for it in INITRAMFS if has[it]), "")
 
 
 def missing_packages(
@@ -232,14 +252,19 @@ def missing_packages(
         missing.append("grub")
     elif words["grub_platform"] not in has["grub_platforms"]:
         missing.append("grub_modules")
-    if not has["initramfs_tools"]:
-        missing.append("initramfs_tools")
-    if not (has["cryptsetup"] and has["cryptsetup_initramfs"]):
-        missing.append("cryptsetup_initramfs")
+    mechanism = initramfs(has) or next(it for it in INITRAMFS if it in packages)
+    if not has[mechanism]:
+        missing.append(mechanism)
+    if mechanism == "initramfs_tools":
+        if not (has["cryptsetup"] and has["cryptsetup_initramfs"]):
+            missing.append("cryptsetup_initramfs")
+    elif not has["cryptsetup"]:
+        missing.append("cryptsetup")
     return [packages[need].format_map(words) for need in missing]
 
 
 __all__ = (
+    "INITRAMFS",
     "MAGICS",
     "OS_RELEASES",
     "PROGRAMS",
@@ -248,6 +273,7 @@ __all__ = (
     "abilities",
     "compression",
     "family",
+    "initramfs",
     "kernels",
     "machine",
     "missing_packages",

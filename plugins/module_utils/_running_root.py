@@ -24,10 +24,12 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 TOOLS: t.Tuple[t.Tuple[str, ...], ...] = (
     ("update-initramfs", "-u", "-k", "all"),
     ("dracut", "--force", "--regenerate-all"),
+    ("mkinitcpio", "--allpresets"),
 )
-_KERNEL = re.compile(r"vmlinu[xz]-(.+)")
-# Debian; Fedora and its relatives; openSUSE.
-_INITRAMFS = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}")
+# SUSE keeps vmlinux-VERSION.gz beside the kernel that boots, for crash(8).
+_KERNEL = re.compile(r"vmlinu[xz]-(.+)(?<!\.[gx]z)")
+# Debian; Fedora and its relatives; openSUSE; Arch, whose first one is as Fedora's.
+_INITRAMFS = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}", "initramfs-{}-fallback.img")
 
 
 class Container(t.NamedTuple):

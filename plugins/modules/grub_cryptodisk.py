@@ -107,9 +107,6 @@ DEFAULTS = "/etc/default/grub"
 DROP_INS = "/etc/default/grub.d"
 OWN_DROP_IN = f"{DROP_INS}/zz-sealedroot.cfg"
 CMDLINES = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT")
-# The disks of the machine that the root is from. grub-mkconfig writes root= itself, and the initramfs has its
-# own crypttab, which cryptopts= would replace (TECH 4.1).
-OLD_DISKS = ("root=", "resume=", "resume_offset=", "cryptdevice=", "cryptopts=", "rd.luks.")
 
 
 def settings(text: str, kernel_cmdline: str) -> t.Tuple[t.Dict[str, str], t.List[str]]:
@@ -119,7 +116,7 @@ def settings(text: str, kernel_cmdline: str) -> t.Tuple[t.Dict[str, str], t.List
     dropped: t.List[str] = []
     for name in CMDLINES:
         if name in have:
-            wanted[name], gone = _shell_defaults.without_words(have[name], OLD_DISKS)
+            wanted[name], gone = _shell_defaults.without_words(have[name], _grub.OLD_DISKS)
             dropped += [word for word in gone if word not in kernel_cmdline.split()]
     wanted["GRUB_CMDLINE_LINUX"] = _shell_defaults.merge_words(
         wanted.get("GRUB_CMDLINE_LINUX", ""), kernel_cmdline
@@ -173,8 +170,8 @@ def module_names(params: t.Mapping[str, t.Any], library: str) -> t.List[str]:
     """Return what the core image is made of; what the image's GRUB lacks is an error."""
     if not os.path.isdir(library):
         raise SealedRootError(
-            f"the root lacks GRUB's modules in /usr/lib/grub/{params['platform']}: install grub-efi"
-            " (Debian) or grub2-efi-x64-modules (Fedora) in it"
+            f"the root lacks GRUB's modules for {params['platform']}: install grub-efi (Debian),"
+            " grub2-efi-x64-modules (Fedora), grub2-x86_64-efi (SUSE) or grub (Arch) in it"
         )
     available = {os.path.basename(path)[: -len(".mod")] for path in glob.glob(f"{library}/*.mod")}
     return _grub.modules(
@@ -258,7 +255,8 @@ def ensure(
     tree = Tree(root)
     mkconfig = runner.find("grub-mkconfig", "grub2-mkconfig")
     directory = "/boot/grub2" if os.path.basename(mkconfig).startswith("grub2") else "/boot/grub"
-    library = tree.path(f"/usr/lib/grub/{params['platform']}")
+    libraries = [tree.path(f"{it}/{params['platform']}") for it in _grub.LIBRARIES]
+    library = next(filter(os.path.isdir, libraries), libraries[0])
     names = module_names(params, library)
     others = sorted(set(glob.glob(tree.path(f"{DROP_INS}/*.cfg"))) - {tree.path(OWN_DROP_IN)})
     drop_ins = [f"{DROP_INS}/{os.path.basename(path)}" for path in others]

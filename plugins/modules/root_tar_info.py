@@ -115,9 +115,14 @@ has:
       type: dict
     grub_mkimage:
       description: GRUB can make its core image. The other keys of this kind are V(grub_mkconfig),
-        V(grub_fstest), V(initramfs_tools), V(cryptsetup_initramfs), V(dracut), V(cryptsetup),
+        V(grub_fstest), V(initramfs_tools), V(cryptsetup_initramfs), V(dracut), V(mkinitcpio), V(cryptsetup),
         V(python3), V(openssh_server) and V(systemd).
       type: bool
+initramfs:
+  description: What builds the initramfs in it, V(initramfs_tools), V(dracut) or V(mkinitcpio); empty for none of them.
+  type: str
+  returned: success
+  sample: initramfs_tools
 missing_packages:
   description: What has to be installed in the root before it can boot encrypted, if the family is known.
   type: list
@@ -266,6 +271,7 @@ def look(
         "family": family.get("name", ""),
         "kernels": kernels,
         "has": has,
+        "initramfs": _root_tar.initramfs(has),
         "missing_packages": missing,
     }
 

@@ -115,5 +115,7 @@ def test_the_tool_that_the_machine_has(runner: t.Any) -> None:
     runner.missing.add("update-initramfs")
     assert _running_root.tool(runner) == ["dracut", "--force", "--regenerate-all"]
     runner.missing.add("dracut")
-    with pytest.raises(MissingToolError, match="update-initramfs or dracut is not installed"):
+    assert _running_root.tool(runner) == ["mkinitcpio", "--allpresets"]
+    runner.missing.add("mkinitcpio")
+    with pytest.raises(MissingToolError, match="dracut or mkinitcpio is not installed"):
         _running_root.tool(runner)

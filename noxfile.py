@@ -27,7 +27,8 @@ SHELL_SCRIPTS = (
 )
 # What the tests call themselves. A build brings its own tools: roles/preflight.
 PACKAGES = (
-    *("acl", "attr", "bubblewrap", "bzip2", "cpio", "cryptsetup-bin", "dosfstools", "e2fsprogs"),
+    *("acl", "attr", "btrfs-progs", "bubblewrap", "bzip2", "cpio", "cryptsetup-bin"),
+    *("dosfstools", "e2fsprogs", "xfsprogs"),
     *("fdisk", "grub-common", "grub-efi-amd64-bin", "lz4", "mmdebstrap", "mtools"),
     *("openssh-client", "openssh-server", "openssl"),
     *("ovmf", "qemu-system-common", "qemu-system-x86", "qemu-utils", "xz-utils", "zstd"),

@@ -25,6 +25,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _esp,
     _gpt,
     _grub,
+    _grub_core,
     _luks_metadata,
     _secret_search,
 )
@@ -94,6 +95,8 @@ class _Audit:
         self.work, self.disk, self.handle, self.search = work, disk, handle, search
         self.ranges = _secret_search.extents(handle)
         self.config: t.Optional[str] = None
+        # Of each core image on the ESP with a configuration of its own.
+        self.core_modules: t.List[t.FrozenSet[str]] = []
 
     def run(self, node: t.Mapping[str, t.Any], image_format: str) -> None:
         """Make the checks; one that cannot be made leaves those that need it unexamined."""
@@ -157,6 +160,8 @@ class _Audit:
             luks_uuid=header.uuid,
             modules=[_grub.LUKS_MODULES[header.type], f"gcry_{header.hash}"],
         )
+        cores = [core for core in map(_grub_core.parse, files.values()) if core and core.config]
+        self.core_modules = [core.modules for core in cores]
         for name, data in files.items():
             found = _secret_search.search_bytes(data, self.subject.secrets())
             problems += [f"{name} holds the {label}" for label in found]
@@ -209,6 +214,7 @@ class _Audit:
                 partitions=partitions,
                 esp_names=_audit_mounts.fat_names(os.pread(self.handle, 512, partitions[0].offset)),
                 config=self.config,
+                core_modules=self.core_modules,
             )
 
 

@@ -16,8 +16,12 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_checks,
     _audit_mounts,
     _audit_root,
+    _btrfs_tree,
+    _ext4_tree,
     _gpt,
+    _grub,
     _image_tree,
+    _xfs_tree,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._audit_report import (
     Report,
@@ -27,6 +31,23 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+
+# Where each type has its magic number, and what reads it.
+READERS: t.Mapping[str, t.Tuple[int, bytes, t.Type[_image_tree.Tree]]] = {
+    "ext4": (0x438, b"\x53\xef", _ext4_tree.Tree),
+    "xfs": (0, b"XFSB", _xfs_tree.Tree),
+    "btrfs": (0x10040, b"_BHRfS_M", _btrfs_tree.Tree),
+}
+
+
+def open_tree(runner: Runner, device: str, work: str) -> _image_tree.Tree:
+    """Return what reads the file system in *device*; copies of files go to *work*."""
+    with open(device, "rb") as handle:
+        for offset, magic, reader in READERS.values():
+            handle.seek(offset)
+            if handle.read(len(magic)) == magic:
+                return reader(runner, device, work)
+    raise SealedRootError(f"the root file system is none of {', '.join(READERS)}")
 
 
 def examine(
@@ -40,22 +61,24 @@ def examine(
     partitions: t.Sequence[_gpt.Partition],
     esp_names: t.Tuple[str, str],
     config: t.Optional[str],
+    core_modules: t.Sequence[t.FrozenSet[str]],
 ) -> None:
     """Make the checks of the file system that *device* shows, decrypted; *config* is its grub.cfg.
 
-    *esp_names* are label and serial number of the ESP.
+    *esp_names* are label and serial number of the ESP, *core_modules* those of each core image there.
     """
-    tree = _image_tree.Tree(runner, device, work)
-    superblock = tree.superblock()
-    uuid = superblock.get("Filesystem UUID", "")
+    tree = open_tree(runner, device, work)
+    volume = tree.volume()
+    uuid = volume.uuid
     report.facts["root_uuid"] = uuid
+    report.facts["filesystem"] = volume.type
     problems = _audit_root.filesystem(
-        superblock, root_uuid=subject.root_uuid, words=subject.builder_words
+        volume, root_uuid=subject.root_uuid, words=subject.builder_words
     )
-    check = runner.run([runner.find("e2fsck"), "-f", "-n", device], check=False, timeout=600)
-    if check.rc != 0:
-        problems.append(f"e2fsck finds errors (exit status {check.rc}) in the root file system")
-    report.add("filesystem", problems, "ext4, unmounted properly and without errors")
+    module = _grub.FILESYSTEM_MODULES[volume.type]
+    if any(module not in modules for modules in core_modules):
+        problems.append(f"the GRUB on the ESP lacks the module {module}, so it cannot read it")
+    report.add("filesystem", problems, f"{volume.type}, unmounted properly and without errors")
     with report.guard("grub_cfg"):
         if config is None:
             raise SealedRootError("GRUB could not read its configuration, see grub_opens")
@@ -83,7 +106,7 @@ def examine(
     with report.guard("mounts"):
         known = {
             "UUID": {uuid, luks_uuid, esp_names[1]},
-            "LABEL": {superblock.get("Filesystem volume name", ""), esp_names[0]},
+            "LABEL": {volume.label, esp_names[0]},
             "PARTUUID": {part.uuid.lower() for part in partitions},
             "PARTLABEL": {part.name for part in partitions},
         }
@@ -94,4 +117,4 @@ def examine(
         report.add("identity", _audit_root.identity(tree), "nothing that clones must not share")
 
 
-__all__ = ("examine",)
+__all__ = ("READERS", "examine", "open_tree")

@@ -24,7 +24,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._image_tree import Node, Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._image_tree import (
+    Node,
+    Tree,
+    Volume,
+)
 
 KEY_DIRECTORY = "/etc/cryptsetup-keys.d"
 # What a machine makes for itself at first boot: in an image, every clone would have the same.
@@ -46,25 +50,12 @@ _KERNEL = re.compile(r"vmlinu[xz]-(.+)")
 Problems = t.List[str]
 
 
-def filesystem(
-    superblock: t.Mapping[str, str], *, root_uuid: t.Optional[str], words: t.Sequence[str]
-) -> Problems:
-    """The file system is the one that is booted, and was unmounted properly."""
+def filesystem(volume: Volume, *, root_uuid: t.Optional[str], words: t.Sequence[str]) -> Problems:
+    """The file system is the one that is booted, was unmounted properly, and has no errors."""
     problems = []
-    uuid = superblock.get("Filesystem UUID", "")
-    if root_uuid and uuid != root_uuid:
-        problems.append(f"the root file system has the UUID {uuid}, not {root_uuid}")
-    if superblock.get("Filesystem state") != "clean":
-        problems.append(f"the root file system is {superblock.get('Filesystem state', 'damaged')}")
-    if "needs_recovery" in superblock.get("Filesystem features", "").split():
-        problems.append("its journal was not replayed, which GRUB cannot do: unmount it first")
-    mounted = superblock.get("Last mounted on", "<not available>")
-    if mounted not in ("<not available>", "/", "/sysroot", "/root"):
-        problems.append(
-            f"the superblock names the builder's directory {mounted}: unmount it and run tune2fs -M / on it"
-        )
-    label = superblock.get("Filesystem volume name", "")
-    return problems + _audit_checks.builder_traces(label, words)
+    if root_uuid and volume.uuid != root_uuid:
+        problems.append(f"the root file system has the UUID {volume.uuid}, not {root_uuid}")
+    return [*problems, *volume.problems, *_audit_checks.builder_traces(volume.label, words)]
 
 
 def menu(tree: Tree, config: str) -> str:

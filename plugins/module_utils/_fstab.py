@@ -19,6 +19,8 @@ OWN_POINTS = ("/", "/boot", "/boot/efi", "/efi", "/usr")
 _DISK = re.compile(r"(UUID|LABEL|PARTUUID|PARTLABEL|ID)=|/dev/(?!fd|shm|null)")
 
 ROOT_OPTIONS = {"ext4": "errors=remount-ro"}
+# fsck(8) has nothing to do for the others: they are checked as they are mounted.
+CHECKED_AT_BOOT = ("ext4",)
 
 
 def fstab(
@@ -41,7 +43,7 @@ def fstab(
             kept.append(line)
     options = ROOT_OPTIONS.get(filesystem, "defaults")
     own = [
-        f"UUID={root_uuid} / {filesystem} {options} 0 1",
+        f"UUID={root_uuid} / {filesystem} {options} 0 {1 if filesystem in CHECKED_AT_BOOT else 0}",
         # nofail: nothing that runs needs the EFI system partition, and no boot should fail for it.
         f"LABEL={esp_label} /boot/efi vfat umask=0077,nofail 0 2",
     ]

@@ -6,29 +6,27 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The files of an ext4 file system that is not mounted, through debugfs(8).
+"""The files of a file system that is not mounted, whatever its type.
 
 Paths are walked here, inode by inode, so a symbolic link leads to a file of the image and never to one
-of this machine, and no name of the image is ever part of a command.
+of this machine. Nothing is mounted: the kernel of the machine that examines an image is not given a file system
+that somebody else made. What reads it are its own tools in user space, one module for each type.
 """
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import os
-import re
 import stat
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
-    CommandError,
     Runner,
     SealedRootError,
 )
 
-ROOT_INODE = 2
 _MOST_LINKS = 20
-_ROW = re.compile(r"/(\d+)/([0-7]{6})/(\d+)/(\d+)/(.*)/(\d*)/")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,30 +56,23 @@ class Node:
         return f"{stat.S_IMODE(self.mode):04o}"
 
 
-def parse_directory(text: str) -> t.Dict[str, Node]:
-    """Parse ``ls -p`` of debugfs: ``/inode/mode/uid/gid/name/size/`` in each line."""
-    found = {}
-    for line in text.splitlines():
-        if not line:
-            continue
-        match = _ROW.fullmatch(line)
-        if not match:
-            # A name with a newline could pass itself off as another entry.
-            raise SealedRootError(f"a directory of the image has an unreadable entry: {line!r}")
-        inode, mode, uid, _gid, name, size = match.groups()
-        if int(inode) and name not in (".", ".."):
-            found[name] = Node(int(inode), int(mode, 8), int(uid), int(size or 0))
-    return found
+@dataclasses.dataclass(frozen=True)
+class Volume:
+    """What a file system says of itself, and *problems* that its own tools find."""
+
+    type: str
+    uuid: str
+    label: str
+    problems: t.Tuple[str, ...] = ()
 
 
-def parse_superblock(text: str) -> t.Dict[str, str]:
-    """Parse ``show_super_stats -h`` of debugfs into its fields."""
-    pairs = (line.partition(":") for line in text.splitlines())
-    return {name.strip(): value.strip() for name, colon, value in pairs if colon}
+class Tree(abc.ABC):
+    """Reads files of the file system in *device*; copies go to *work_dir*, which must be private.
 
+    *root* is the number of the root directory. The types differ in the four methods that are abstract.
+    """
 
-class Tree:
-    """Reads files of the file system in *device*; copies go to *work_dir*, which must be private."""
+    root: int
 
     def __init__(self, runner: Runner, device: str, work_dir: str) -> None:
         self._runner = runner
@@ -89,28 +80,31 @@ class Tree:
         self._work_dir = work_dir
         self._directories: t.Dict[int, t.Dict[str, Node]] = {}
 
-    def _ask(self, request: str) -> str:
-        argv = [self._runner.find("debugfs"), "-R", request, self._device]
-        result = self._runner.run(argv, timeout=120)
-        # debugfs exits with 0 whatever happens; the first line of stderr is its version.
-        complaints = result.stderr.strip().splitlines()[1:]
-        if complaints:
-            raise CommandError(argv, result)
-        return result.stdout
+    @abc.abstractmethod
+    def volume(self) -> Volume:
+        """Return what the file system says of itself, after its own check without repair."""
 
-    def superblock(self) -> t.Dict[str, str]:
-        """Return the fields of the superblock."""
-        return parse_superblock(self._ask("show_super_stats -h"))
+    @abc.abstractmethod
+    def _read_directory(self, inode: int) -> t.Dict[str, Node]:
+        """Return the entries of a directory, without ``.`` and ``..``."""
+
+    @abc.abstractmethod
+    def link_target(self, node: Node) -> str:
+        """Return what a symbolic link points to."""
+
+    @abc.abstractmethod
+    def dump(self, node: Node) -> str:
+        """Copy a file's content into the work directory and return where it is."""
 
     def _list(self, inode: int) -> t.Dict[str, Node]:
         if inode not in self._directories:
-            self._directories[inode] = parse_directory(self._ask(f"ls -p <{inode}>"))
+            self._directories[inode] = self._read_directory(inode)
         return self._directories[inode]
 
     def find(self, path: str, *, follow: bool = True) -> t.Optional[Node]:
         """Return the entry at *path*, or None; the last symbolic link is followed if *follow*."""
         names = [name for name in path.split("/") if name not in ("", ".")]
-        trail = [Node(ROOT_INODE, stat.S_IFDIR | 0o755, 0, 0)]
+        trail = [Node(self.root, stat.S_IFDIR | 0o755, 0, 0)]
         links = 0
         while names:
             name = names.pop(0)
@@ -139,20 +133,6 @@ class Tree:
         node = self.find(path)
         return self._list(node.inode) if node and node.is_directory else {}
 
-    def link_target(self, node: Node) -> str:
-        """Return what a symbolic link points to."""
-        if node.size >= 60:  # longer ones are in a block of their own
-            return self.read(node).decode("utf-8", "surrogateescape")
-        said = self._ask(f"stat <{node.inode}>")
-        match = re.search(r'^Fast link dest: "(.*)"$', said, re.MULTILINE | re.DOTALL)
-        return match.group(1) if match else ""
-
-    def dump(self, node: Node) -> str:
-        """Copy a file's content into the work directory and return where it is."""
-        path = os.path.join(self._work_dir, f"inode-{node.inode}")
-        self._ask(f"dump <{node.inode}> {path}")
-        return path
-
     def read(self, node: Node, *, most: int = 1 << 20) -> bytes:
         """Return the content of a small file."""
         if node.size > most:
@@ -172,4 +152,4 @@ class Tree:
         return self.read(node).decode("utf-8", "surrogateescape")
 
 
-__all__ = ("ROOT_INODE", "Node", "Tree", "parse_directory", "parse_superblock")
+__all__ = ("Node", "Tree", "Volume")

@@ -49,6 +49,11 @@ _LINE = re.compile(
     r"block (?P<block>\d+): (?P<type>.)(?P<mode>[rwxsStT-]{9})[.+*]? \d+/\d+ +"
     r"(?P<size>\d+(?:,\d+)?) -?\d+-\d\d-\d\d \d\d:\d\d (?P<name>.*)"
 )
+# Of GRUB's modules those that not every GRUB has.
+_GRUB_MODULE = re.compile(
+    r"usr/(?:lib/grub|share/grub2)/([^/]+)/"
+    r"(normal|luks2?|gcry_sha(?:256|512)|btrfs|ext2|xfs)\.mod"
+)
 _END = re.compile(r"block \d+: \*\* (?P<what>Block of NULs|End of File) \*\*")
 
 
@@ -201,9 +206,7 @@ def abilities(members: t.Iterable[Member]) -> t.Dict[str, t.Any]:
         folders = ("usr/bin", "usr/sbin", "bin", "sbin")
         return any(f"{folder}/{tool}" in names for folder in folders for tool in tools)
 
-    # Of the modules those that not every GRUB has.
-    wanted = r"usr/(?:lib/grub|share/grub2)/([^/]+)/(normal|luks2?|gcry_sha(?:256|512))\.mod"
-    modules = [match for match in (re.fullmatch(wanted, name) for name in names) if match]
+    modules = [match for match in map(_GRUB_MODULE.fullmatch, names) if match]
     platforms = {match.group(1) for match in modules if match.group(2) == "normal"}
     return {
         "grub_mkimage": program("grub-mkimage", "grub2-mkimage"),
@@ -222,6 +225,8 @@ def abilities(members: t.Iterable[Member]) -> t.Dict[str, t.Any]:
         "cryptsetup_initramfs": "usr/share/initramfs-tools/hooks/cryptroot" in names,
         "dracut": program("dracut"),
         "mkinitcpio": program("mkinitcpio"),
+        "btrfs": program("btrfs"),
+        "xfs": program("xfs_repair"),
         "cryptsetup": program("cryptsetup"),
         "python3": program("python3"),
         "openssh_server": program("sshd"),
@@ -234,10 +239,40 @@ def initramfs(has: t.Mapping[str, t.Any]) -> str:
     return next((it for it in INITRAMFS if has[it]), "")
 
 
+def builtin_lists(versions: t.Iterable[str]) -> t.List[t.Tuple[str, ...]]:
+    """Return, for each kernel, where the list of what is built into it may be."""
+    return [
+        tuple(f"{top}lib/modules/{version}/modules.builtin" for top in ("usr/", ""))
+        for version in versions
+    ]
+
+
+def without_driver(
+    members: t.Iterable[Member],
+    versions: t.Iterable[str],
+    builtin: t.Mapping[str, str],
+    filesystem: str,
+) -> t.List[str]:
+    """Return the kernels that cannot mount *filesystem*; *builtin* has the text of each list by its name.
+
+    Of a kernel without a list nothing is known.
+    """
+    driver = f"kernel/fs/{filesystem}/{filesystem}.ko"
+    loadable = re.compile(rf"(?:usr/)?lib/modules/([^/]+)/{re.escape(driver)}(?:\.\w+)?")
+    modules = {match.group(1) for match in (loadable.fullmatch(it.name) for it in members) if match}
+    found = []
+    for version, names in zip(versions, builtin_lists(versions)):
+        lists = [builtin[name].split() for name in names if name in builtin]
+        if lists and version not in modules and driver not in lists[0]:
+            found.append(version)
+    return found
+
+
 def missing_packages(
     has: t.Mapping[str, t.Any],
     versions: t.Sequence[str],
     *,
+    filesystem: str = "ext4",
     packages: t.Mapping[str, str],
     words: t.Mapping[str, str],
 ) -> t.List[str]:
@@ -260,6 +295,9 @@ def missing_packages(
             missing.append("cryptsetup_initramfs")
     elif not has["cryptsetup"]:
         missing.append("cryptsetup")
+    # What checks, mends and grows it; of ext4, every root has that.
+    if not has.get(filesystem, True):
+        missing.append(filesystem)
     return [packages[need].format_map(words) for need in missing]
 
 
@@ -271,6 +309,7 @@ __all__ = (
     "SUPPORTED",
     "Member",
     "abilities",
+    "builtin_lists",
     "compression",
     "family",
     "initramfs",
@@ -281,4 +320,5 @@ __all__ = (
     "parse_os_release",
     "pick",
     "unpacked_bytes",
+    "without_driver",
 )

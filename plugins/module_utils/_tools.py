@@ -16,6 +16,7 @@ FAMILIES = ("debian", "fedora", "suse", "arch")
 # Tool or firmware: its package in each of the families; an empty name is one that the family lacks.
 _PACKAGES = {
     "blkid": ("util-linux", "util-linux", "util-linux", "util-linux"),
+    "btrfs": ("btrfs-progs", "btrfs-progs", "btrfsprogs", "btrfs-progs"),
     "bwrap": ("bubblewrap", "bubblewrap", "bubblewrap", "bubblewrap"),
     "cryptsetup": ("cryptsetup-bin", "cryptsetup", "cryptsetup", "cryptsetup"),
     "debugfs": ("e2fsprogs", "e2fsprogs", "e2fsprogs", "e2fsprogs"),
@@ -27,8 +28,10 @@ _PACKAGES = {
     "gzip": ("gzip", "gzip", "gzip", "gzip"),
     "losetup": ("mount", "util-linux-core", "util-linux", "util-linux"),
     "mcopy": ("mtools", "mtools", "mtools", "mtools"),
+    "mkfs.btrfs": ("btrfs-progs", "btrfs-progs", "btrfsprogs", "btrfs-progs"),
     "mkfs.ext4": ("e2fsprogs", "e2fsprogs", "e2fsprogs", "e2fsprogs"),
     "mkfs.vfat": ("dosfstools", "dosfstools", "dosfstools", "dosfstools"),
+    "mkfs.xfs": ("xfsprogs", "xfsprogs", "xfsprogs", "xfsprogs"),
     "mmdebstrap": ("mmdebstrap", "mmdebstrap", "", ""),
     "qemu-img": ("qemu-utils", "qemu-img", "qemu-img", "qemu-img"),
     "qemu-storage-daemon": ("qemu-system-common", "qemu-img", "qemu-img", "qemu-storage-daemon"),
@@ -38,6 +41,8 @@ _PACKAGES = {
     "sfdisk": ("fdisk", "util-linux", "util-linux", "util-linux"),
     "tar": ("tar", "tar", "tar", "tar"),
     "umount": ("mount", "util-linux-core", "util-linux", "util-linux"),
+    "xfs_db": ("xfsprogs", "xfsprogs", "xfsprogs", "xfsprogs"),
+    "xfs_repair": ("xfsprogs", "xfsprogs", "xfsprogs", "xfsprogs"),
     "xz": ("xz-utils", "xz", "xz", "xz"),
     "zstd": ("zstd", "zstd", "zstd", "zstd"),
 }

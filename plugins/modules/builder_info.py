@@ -27,6 +27,10 @@ options:
     description: Whether a UEFI firmware for virtual machines is needed.
     type: bool
     default: false
+  filesystem:
+    description: The type of the root file system, which the kernel must be able to mount.
+    type: str
+    default: ext4
   backend:
     description: The backend that is wanted.
     type: str
@@ -148,7 +152,9 @@ MIB = 1 << 20
 # The programs whose version decides what an image looks like inside, and how to ask them.
 SHAPING = {
     "cryptsetup": "--version",
+    "mkfs.btrfs": "--version",
     "mkfs.ext4": "-V",
+    "mkfs.xfs": "-V",
     "qemu-img": "--version",
     "sfdisk": "--version",
     "tar": "--version",
@@ -215,6 +221,21 @@ def _reads_directly(handle: int) -> bool:
         os.close(direct)
 
 
+def mounts(runner: Runner, filesystem: str) -> bool:
+    """Say whether the kernel can mount a type of file system, by itself or with a module that it can load.
+
+    A dry run of modprobe finds the module without loading it; mount(8) lets the kernel load it.
+    """
+    with open("/proc/filesystems", encoding="ascii") as file:
+        if filesystem in file.read().split():
+            return True
+    try:
+        argv = [runner.find("modprobe"), "--dry-run", "--quiet", f"fs-{filesystem}"]
+    except MissingToolError:
+        return False
+    return runner.run(argv, check=False, timeout=20).rc == 0
+
+
 def place_problems(work_dir: str, output_dir: t.Optional[str], needed: int) -> t.List[str]:
     """Say what is wrong with the places of the build and of the image."""
     problems = []
@@ -267,6 +288,11 @@ def look(
             "firmware", "a UEFI firmware for virtual machines (OVMF)"
         )
         problems.append(f"The builder lacks {names}: install what brings it.")
+    if not mounts(runner, params["filesystem"]):
+        problems.append(
+            f"The builder's kernel cannot mount {params['filesystem']} and has no module for it: choose another"
+            " image_filesystem, or another builder."
+        )
     planning = check_mode and os.geteuid() != 0
     if os.geteuid() != 0 and not planning:
         problems.append("Building needs root on the builder: connect as root.")
@@ -310,6 +336,7 @@ def main() -> t.NoReturn:
         argument_spec={
             "tools": {"type": "list", "elements": "str", "default": []},
             "firmware": {"type": "bool", "default": False},
+            "filesystem": {"type": "str", "default": "ext4"},
             "backend": {
                 "type": "str",
                 "choices": ["auto", "dm_crypt", "userspace"],

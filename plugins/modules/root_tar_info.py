@@ -29,6 +29,10 @@ options:
   digest:
     description: The SHA-256 that the file must have, in hexadecimal, with or without C(sha256:) before it.
     type: str
+  filesystem:
+    description: The type of the root file system that the root is for.
+    type: str
+    default: ext4
   families:
     description: The families of distributions that the root may be of; the roles C(family_*) say theirs.
     type: list
@@ -101,6 +105,11 @@ kernels:
   type: list
   elements: str
   returned: success
+kernels_without_filesystem:
+  description: Those of them that have no driver for O(filesystem).
+  type: list
+  elements: str
+  returned: success
 has:
   description: Which of the programs that an encrypted boot needs are there.
   type: dict
@@ -111,12 +120,13 @@ has:
       type: list
       elements: str
     grub_modules:
-      description: For each platform, which of C(luks), C(luks2), C(gcry_sha256) and C(gcry_sha512) GRUB has.
+      description: For each platform, which of C(luks), C(luks2), C(gcry_sha256), C(gcry_sha512), C(btrfs), C(ext2)
+        and C(xfs) GRUB has.
       type: dict
     grub_mkimage:
       description: GRUB can make its core image. The other keys of this kind are V(grub_mkconfig),
         V(grub_fstest), V(initramfs_tools), V(cryptsetup_initramfs), V(dracut), V(mkinitcpio), V(cryptsetup),
-        V(python3), V(openssh_server) and V(systemd).
+        V(btrfs) and V(xfs) (programs for the file system), V(python3), V(openssh_server) and V(systemd).
       type: bool
 initramfs:
   description: What builds the initramfs in it, V(initramfs_tools), V(dracut) or V(mkinitcpio); empty for none of them.
@@ -191,10 +201,10 @@ def listing(runner: Runner, path: str) -> t.List[_root_tar.Member]:
 def contents(
     runner: Runner, path: str, members: t.Sequence[_root_tar.Member]
 ) -> t.Dict[str, bytes]:
-    """Extract a program and os-release in one pass; tar writes them in the order of the archive."""
-    picked = [
-        _root_tar.pick(members, names) for names in (_root_tar.PROGRAMS, _root_tar.OS_RELEASES)
-    ]
+    """Extract a program, os-release and what the kernels have built in; tar writes them in the order of the archive."""
+    wanted = [_root_tar.PROGRAMS, _root_tar.OS_RELEASES]
+    wanted += _root_tar.builtin_lists(_root_tar.kernels(members))
+    picked = [_root_tar.pick(members, names) for names in wanted]
     raws = {member.raw for member in picked if member}
     if not raws:
         return {}
@@ -218,18 +228,22 @@ def inspect(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]
             f"the root tar {path} does not exist on the builder: correct the path"
         )
     if digest is None and not params["get_checksum"]:
-        return {"path": path, **look(runner, path, params["families"]), "sha256": ""}
+        return {
+            "path": path,
+            **look(runner, path, params["families"], params["filesystem"]),
+            "sha256": "",
+        }
     # Hashing and tar run side by side; but a promised digest is checked before tar sees the file.
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         hashing = pool.submit(sha256, path)
         if digest is not None:
             check_digest(path, hashing.result(), digest)
-        found = look(runner, path, params["families"])
+        found = look(runner, path, params["families"], params["filesystem"])
         return {"path": path, **found, "sha256": hashing.result()}
 
 
 def look(
-    runner: Runner, path: str, families: t.Sequence[t.Mapping[str, t.Any]]
+    runner: Runner, path: str, families: t.Sequence[t.Mapping[str, t.Any]], filesystem: str
 ) -> t.Dict[str, t.Any]:
     """Return what tar and the first bytes say of the file."""
     with open(path, "rb") as file:
@@ -261,7 +275,10 @@ def look(
     # A root of another architecture is refused as it is.
     if family and architecture in _architectures.ARCHITECTURES:
         words = _architectures.find(architecture).words()
-        missing = _root_tar.missing_packages(has, kernels, packages=family["packages"], words=words)
+        missing = _root_tar.missing_packages(
+            has, kernels, filesystem=filesystem, packages=family["packages"], words=words
+        )
+    builtin = {name: content.decode("utf-8", "replace") for name, content in data.items()}
     return {
         "compression": compression,
         "entries": len(members),
@@ -270,6 +287,9 @@ def look(
         "os_release": os_release,
         "family": family.get("name", ""),
         "kernels": kernels,
+        "kernels_without_filesystem": _root_tar.without_driver(
+            members, kernels, builtin, filesystem
+        ),
         "has": has,
         "initramfs": _root_tar.initramfs(has),
         "missing_packages": missing,
@@ -283,6 +303,7 @@ def main() -> t.NoReturn:
             "path": {"type": "path", "required": True},
             "get_checksum": {"type": "bool", "default": True},
             "digest": {"type": "str"},
+            "filesystem": {"type": "str", "default": "ext4"},
             "families": {
                 "type": "list",
                 "elements": "dict",

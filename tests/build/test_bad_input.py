@@ -22,7 +22,7 @@ KERNEL = ("boot/vmlinuz-6.1.0-1-amd64", "usr/lib/modules/6.1.0-1-amd64/modules.d
 MODULES = "usr/lib/grub/x86_64-efi"
 GRUB = (
     *("usr/bin/grub-mkimage", "usr/sbin/grub-mkconfig", f"{MODULES}/normal.mod"),
-    *(f"{MODULES}/luks.mod", f"{MODULES}/luks2.mod", f"{MODULES}/gcry_sha256.mod"),
+    *(f"{MODULES}/{name}.mod" for name in ("luks", "luks2", "gcry_sha256", "ext2", "xfs")),
 )
 INITRAMFS = (
     "usr/sbin/update-initramfs",
@@ -124,7 +124,8 @@ def test_the_root_lacks_packages(place: Place, names: tuple[str, ...], packages:
             {"type": "luks2", "hash": "sha512"},
             "luks2",
             "has no module luks2 and no gcry_sha512, so it could not read its own disk. Set image_luks"
-            " to what it can read (type luks1 and hash sha256, the default), or install a GRUB that",
+            " and image_filesystem to what it can read (type luks1, hash sha256 and ext4, the defaults), or"
+            " install a GRUB that",
         ),
     ],
     ids=["no-luks2", "no-sha512", "no-luks", "neither"],
@@ -135,6 +136,35 @@ def test_the_roots_grub_cannot_read_the_disk_that_is_asked_for(
     names = [it for it in (*KERNEL, *GRUB, *INITRAMFS) if it != f"{MODULES}/{lost}.mod"]
     path = small_root(place.path / "root.tar", names)
     refused(place, says, image_source=tar(path), image_luks=luks)
+
+
+@pytest.mark.parametrize(
+    ("filesystem", "names", "says"),
+    [
+        ("xfs", (), "lacks what an encrypted boot needs. Install xfsprogs in the root"),
+        (
+            "btrfs",
+            ("usr/bin/btrfs",),
+            "has no module btrfs, so it could not read its own disk. Set image_luks and image_filesystem",
+        ),
+        (
+            "xfs",
+            ("usr/sbin/xfs_repair", "usr/lib/modules/6.1.0-1-amd64/modules.builtin"),
+            "The kernel 6.1.0-1-amd64 in",
+        ),
+    ],
+    ids=["no-xfsprogs", "no-module", "no-driver"],
+)
+def test_the_root_cannot_live_on_the_file_system_that_is_asked_for(
+    place: Place, filesystem: str, names: tuple[str, ...], says: str
+) -> None:
+    path = small_root(place.path / "root.tar", (*KERNEL, *GRUB, *INITRAMFS, *names))
+    refused(place, says, image_source=tar(path), image_filesystem=filesystem)
+
+
+def test_the_disk_is_too_small_for_xfs(place: Place, good: pathlib.Path) -> None:
+    says = "image_size 400MiB is too small for xfs: set it to at least 401MiB"
+    refused(place, says, image_source=tar(good), image_filesystem="xfs", image_size="400MiB")
 
 
 def test_only_functions_that_grub_computes_can_be_chosen(place: Place, good: pathlib.Path) -> None:

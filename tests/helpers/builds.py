@@ -42,6 +42,7 @@ def playbook(
     *arguments: str,
     timeout: int = 900,
     prefix: t.Sequence[str] = (),
+    environment: t.Mapping[str, str] | None = None,
 ) -> Run:
     """Run a playbook of the collection with extra vars in JSON, by the command *prefix* if any."""
     done = subprocess.run(
@@ -52,13 +53,21 @@ def playbook(
         text=True,
         timeout=timeout,
         check=False,
-        env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
+        env={
+            **os.environ,
+            "ANSIBLE_FORCE_COLOR": "0",
+            "ANSIBLE_NOCOLOR": "1",
+            **(environment or {}),
+        },
     )
     return Run(done.returncode, done.stdout)
 
 
-def source_tar(source: t.Mapping[str, t.Any]) -> pathlib.Path:
-    """Return the root tar of a source, which the role ``source`` makes once and keeps in its cache."""
+def source_tar(source: t.Mapping[str, t.Any], **inputs: t.Any) -> pathlib.Path:
+    """Return the root tar of a source, which the role ``source`` makes once and keeps in its cache.
+
+    *inputs* are other inputs of the image that say what belongs to the root.
+    """
     tasks: list[dict[str, t.Any]] = [
         {"ansible.builtin.import_role": {"name": "sealedroot.image.source"}},
         {"ansible.builtin.debug": {"msg": "TAR={{ image_root_tar.path }}="}},
@@ -66,7 +75,7 @@ def source_tar(source: t.Mapping[str, t.Any]) -> pathlib.Path:
     with tempfile.TemporaryDirectory() as directory:
         play = pathlib.Path(directory) / "source.yml"
         play.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
-        variables = {"image_source": source, "image_size": "4GiB"}
+        variables = {"image_source": source, "image_size": "4GiB", **inputs}
         run = playbook(str(play), variables, timeout=1800)
     match = re.search(r"TAR=(.*?)=", run.output)
     assert run.rc == 0, run.output[-6000:]
@@ -74,12 +83,16 @@ def source_tar(source: t.Mapping[str, t.Any]) -> pathlib.Path:
     return pathlib.Path(match.group(1))
 
 
-# An initramfs that is quick to make and to read where every instruction is emulated.
-QUICK_INITRAMFS = {
-    # Read after what the collection writes, conf.d/sealedroot.
-    "etc/initramfs-tools/conf.d/zz-quick": "MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n",
-    "etc/initramfs-tools/modules": "virtio_pci\nvirtio_blk\next4\ndm_crypt\n",
-}
+def quick_initramfs(filesystem: str = "ext4") -> dict[str, str]:
+    """Return files of an initramfs that is quick to make and to read where every instruction is emulated."""
+    return {
+        # Read after what the collection writes, conf.d/sealedroot.
+        "etc/initramfs-tools/conf.d/zz-quick": "MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n",
+        "etc/initramfs-tools/modules": f"virtio_pci\nvirtio_blk\n{filesystem}\ndm_crypt\n",
+    }
+
+
+QUICK_INITRAMFS = quick_initramfs()
 
 
 def add_files(

@@ -16,7 +16,6 @@ import time
 import typing as t
 
 import pexpect
-import pytest
 
 FIRMWARE = pathlib.Path("/usr/share/OVMF")
 PROMPT = "Enter passphrase for"
@@ -86,13 +85,19 @@ class Guest:
             echo=False,
         )
 
-    def boot(self, key: str) -> None:
-        """From the firmware to the login prompt, with exactly one question."""
+    def boot(self, key: str) -> tuple[float, float]:
+        """From the firmware to the login prompt, with exactly one question.
+
+        Returns the seconds from now to the question and to the login prompt.
+        """
+        began = time.monotonic()
         self.console.expect(PROMPT, timeout=300)
+        asked = time.monotonic() - began
         self.console.expect(": ", timeout=30)
         self.console.send(f"{key}\r")
         which = self.console.expect([r"login: ", PROMPT, SECOND], timeout=600)
         assert which == 0, "the image asked a second time"
+        return asked, time.monotonic() - began
 
     def log_in(self, password: str) -> None:
         """From the login prompt to a root shell."""
@@ -123,8 +128,7 @@ class Guest:
     def end(self) -> None:
         """Stop the machine, if it runs, and see that it is gone."""
         self.console.close(force=True)
-        if self.console.isalive():
-            pytest.fail("QEMU did not end")
+        assert not self.console.isalive(), "QEMU did not end"
 
 
 class Shell:

@@ -78,15 +78,14 @@ class Recipe:
     cryptsetup: tuple[tuple[str, ...], ...] = ()
     format_iterations: tuple[str, ...] = ("--pbkdf-force-iterations", "1000")
     esp_files: dict[str, bytes] = dataclasses.field(default_factory=dict)
-    partitions: str = (
-        f"label: gpt\nstart={ESP_START // 512}, size={(LUKS_START - ESP_START) // 512}, type=uefi\n"
-        f"start={LUKS_START // 512}, size={LUKS_SIZE // 512}, "
-        "type=CA7D7CCB-63ED-4C53-861C-1742536059CC\n"
-    )
+    # For sfdisk; empty for those that an image has.
+    partitions: str = ""
     # Written over the finished disk: offset -> bytes.
     patches: dict[int, bytes] = dataclasses.field(default_factory=dict)
     # Commands for debugfs -w before the file system is encrypted.
     debugfs: tuple[str, ...] = ()
+    filesystem: str = "ext4"
+    luks_size: int = LUKS_SIZE
 
     @property
     def disk(self) -> pathlib.Path:
@@ -111,15 +110,13 @@ class Recipe:
         self._make_root()
         self._make_luks()
         with self.disk.open("wb") as handle:
-            handle.truncate(DISK_SIZE)
-        run(
-            "sfdisk",
-            "-q",
-            "--no-reread",
-            "--no-tell-kernel",
-            self.disk,
-            data=self.partitions.encode(),
+            handle.truncate(LUKS_START + self.luks_size + 1 * MIB)
+        table = self.partitions or (
+            f"label: gpt\nstart={ESP_START // 512}, size={(LUKS_START - ESP_START) // 512}, type=uefi\n"
+            f"start={LUKS_START // 512}, size={self.luks_size // 512}, "
+            "type=CA7D7CCB-63ED-4C53-861C-1742536059CC\n"
         )
+        run(*("sfdisk", "-q", "--no-reread", "--no-tell-kernel"), self.disk, data=table.encode())
         self._make_esp()
         run(
             *("dd", f"if={self.directory}/luks", f"of={self.disk}", "bs=1M", "conv=notrunc,sparse"),
@@ -137,7 +134,7 @@ class Recipe:
         files: dict[str, tuple[int, bytes] | None] = {
             "boot/grub/grub.cfg": (0o600, self.grub_cfg.encode()),
             "boot/vmlinuz-6": (0o644, b"kernel"),
-            "etc/fstab": (0o644, f"UUID={ROOT_UUID} / ext4 defaults 0 1\n".encode()),
+            "etc/fstab": (0o644, f"UUID={ROOT_UUID} / {self.filesystem} defaults 0 0\n".encode()),
             "etc/crypttab": (0o644, f"cr_root UUID={LUKS_UUID} {key} luks,initramfs\n".encode()),
             KEY_PATH: (0o400, BOOT_KEY),
             "etc/initramfs-tools/initramfs.conf": (0o644, b"MODULES=most\n"),
@@ -168,17 +165,29 @@ class Recipe:
             (root / name).symlink_to(target)
         for name, mode in self.modes.items():
             (root / name).chmod(mode)
-        image = self.directory / "ext4"
+        image = self.directory / "root.img"
         with image.open("wb") as handle:
-            handle.truncate(LUKS_SIZE - 16 * MIB)  # the longest header, LUKS2's, has 16 MiB
-        run("mke2fs", "-q", "-t", "ext4", "-F", "-b", "4096", "-U", ROOT_UUID, "-d", root, image)
+            handle.truncate(self.luks_size - 16 * MIB)  # the longest header, LUKS2's, has 16 MiB
+        if self.filesystem == "ext4":
+            ext4 = ("mke2fs", "-q", "-t", "ext4", "-F", "-b", "4096", "-U", ROOT_UUID)
+            run(*ext4, "-d", root, image)
+        else:
+            uuid = {"btrfs": ("-U", ROOT_UUID), "xfs": ("-m", f"uuid={ROOT_UUID}")}
+            run(f"mkfs.{self.filesystem}", "-q", *uuid[self.filesystem], image)
+            mounted = self.directory / "mounted"
+            mounted.mkdir()
+            run("mount", "-o", "loop", image, mounted)
+            try:
+                run("cp", "-aT", root, mounted)
+            finally:
+                run("umount", mounted)
         for command in self.debugfs:
             run("debugfs", "-w", "-R", command, image)
 
     def _make_luks(self) -> None:
         luks = self.directory / "luks"
         with luks.open("wb") as handle:
-            handle.truncate(LUKS_SIZE)
+            handle.truncate(self.luks_size)
         first, *others = self.slots.items()
         files = {slot: self.key(f"slot{slot}", key) for slot, (key, _count) in self.slots.items()}
         build = self.key("format", BUILD_KEY)
@@ -209,7 +218,7 @@ class Recipe:
         secret = f"secret,id=key,file={files[first[0]]}"
         run(
             *("qemu-img", "convert", "-n", "-f", "raw", "--object", secret, "--target-image-opts"),
-            *(self.directory / "ext4", payload),
+            *(self.directory / "root.img", payload),
         )
 
     def _fill_luks2(self, luks: pathlib.Path, key: str) -> None:
@@ -218,8 +227,8 @@ class Recipe:
         That makes a header with another volume key, so the volume key of the real one is given to it.
         """
         plain, volume_key = self.directory / "plain", self.directory / "volume.key"
-        size = LUKS_SIZE - 16 * MIB
-        plain.write_bytes((self.directory / "ext4").read_bytes().ljust(size, b"\0"))
+        size = self.luks_size - 16 * MIB
+        plain.write_bytes((self.directory / "root.img").read_bytes().ljust(size, b"\0"))
         volume_key.unlink(missing_ok=True)
         dump = (
             "cryptsetup",

@@ -102,6 +102,42 @@ def as_luks2(recipe: Recipe) -> None:
     recipe.modules = tuple(f"{m}2" if m == "luks" else m for m in recipe.modules)
 
 
+def with_filesystem(recipe: Recipe, name: str) -> None:
+    recipe.filesystem, recipe.luks_size = name, 340 * MIB
+    recipe.modules = tuple(name if it == "ext2" else it for it in recipe.modules)
+
+
+@pytest.mark.parametrize("name", ["btrfs", "xfs"])
+def test_a_good_image_with_another_file_system(recipe: Recipe, audit: Module, name: str) -> None:
+    with_filesystem(recipe, name)
+    recipe.links = {"etc/way": "/etc/ssh"}
+    expected = {"luks_uuid": sealed_image.LUKS_UUID, "root_uuid": ROOT_UUID}
+    outcome = audit(recipe, expected=expected, builder_words=[str(recipe.directory)])
+    assert details(outcome) == {}, outcome["msg"]
+    assert outcome["facts"]["filesystem"] == name
+    assert outcome["facts"]["root_uuid"] == ROOT_UUID
+    assert outcome["facts"]["kernels"] == ["6"]
+
+
+@pytest.mark.parametrize("name", ["btrfs", "xfs"])
+def test_defects_in_another_file_system(recipe: Recipe, audit: Module, name: str) -> None:
+    modules = recipe.modules
+    with_filesystem(recipe, name)
+    recipe.modules = (*modules, "extcmd")  # with ext2
+    recipe.initramfs_mode = 0o644
+    recipe.modes = {sealed_image.KEY_PATH: 0o444}
+    put("etc/machine-id", b"0123456789abcdef0123456789abcdef\n")(recipe)
+    put("etc/ssh/ssh_host_rsa_key", b"key", 0o600)(recipe)
+    found = details(audit(recipe, expected={"root_uuid": sealed_image.LUKS_UUID}))
+    assert set(found) == {"filesystem", "initramfs", "key_files", "identity"}
+    assert f"lacks the module {name}" in found["filesystem"]
+    assert f"has the UUID {ROOT_UUID}" in found["filesystem"]
+    assert "mode 0644" in found["initramfs"]
+    assert "mode 0444" in found["key_files"]
+    assert "machine-id is set" in found["identity"]
+    assert "ssh_host_rsa_key" in found["identity"]
+
+
 LUKS2_DEFECTS: list[tuple[str, dict[str, t.Any]]] = [
     ("GRUB tries slot 1 first", {"slots": {1: (RECOVERY_KEY, 1000), 0: (BOOT_KEY, 1000)}}),
     (
@@ -318,7 +354,7 @@ def test_a_defect_fails_its_check(
 
 def test_a_file_system_in_the_clear(recipe: Recipe, audit: Module) -> None:
     path = recipe.make()
-    plain = (recipe.directory / "ext4").read_bytes()[:4096]
+    plain = (recipe.directory / "root.img").read_bytes()[:4096]
     with path.open("r+b") as handle:
         handle.seek(60 * MIB)
         handle.write(plain)

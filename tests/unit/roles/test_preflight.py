@@ -6,19 +6,27 @@
 from __future__ import annotations
 
 import pathlib
+import typing as t
 
 import pytest
 import yaml
-from ansible_collections.sealedroot.image.plugins.module_utils import _root_tar, _tools
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _audit_files,
+    _grub,
+    _root_tar,
+    _tools,
+)
 
 ROLE = pathlib.Path(__file__).resolve().parents[3] / "roles" / "preflight"
 
 
 @pytest.fixture(scope="module")
 def tools() -> set[str]:
-    """The tools of every build, by the first of their names."""
+    """The tools of builds, with any root file system, by the first of their names."""
     variables = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
-    return {name.split("|")[0] for name in variables["__preflight_tools"]}
+    names = variables["__preflight_tools"]
+    names += [it for tools in variables["__preflight_filesystem_tools"].values() for it in tools]
+    return {name.split("|")[0] for name in names}
 
 
 def test_a_fresh_builder_can_unpack_every_source_and_every_initramfs_of_debian(
@@ -29,3 +37,20 @@ def test_a_fresh_builder_can_unpack_every_source_and_every_initramfs_of_debian(
 
 def test_debian_has_a_package_for_each_tool(tools: set[str]) -> None:
     assert [name for name in sorted(tools) if not _tools.package("debian", name)] == []
+
+
+def test_every_file_system_has_its_tools_its_packages_and_its_mkfs() -> None:
+    def variables(role: str, path: str) -> dict[str, t.Any]:
+        found: dict[str, t.Any] = yaml.safe_load((ROLE.parent / role / path).read_text())
+        return found
+
+    options = variables("preflight", "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    choices = sorted(options["image_filesystem"]["choices"])
+    assert (
+        sorted(variables("preflight", "vars/main.yml")["__preflight_filesystem_tools"]) == choices
+    )
+    assert sorted(variables("disk", "vars/main.yml")["__disk_filesystems"]) == choices
+    source = variables("source", "vars/main.yml")
+    assert sorted(source["__source_debian_filesystem_packages"]) == choices
+    assert sorted(_grub.FILESYSTEM_MODULES) == choices
+    assert sorted(_audit_files.READERS) == choices

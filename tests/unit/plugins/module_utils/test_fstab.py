@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._fstab import crypttab, fstab
 
 ROOT = "0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10"
@@ -56,3 +57,9 @@ def test_crypttab_has_the_root_alone():
     assert table == "# <target name>\ncr_root UUID=u /k luks,initramfs\n"
     assert dropped == ["old UUID=9 none luks"]
     assert entry(table) == (table, [])
+
+
+@pytest.mark.parametrize("filesystem", ["btrfs", "xfs"])
+def test_what_checks_itself_is_not_checked_at_boot(filesystem: str) -> None:
+    table, _dropped = fstab("", root_uuid=ROOT, filesystem=filesystem, esp_label="ESP")
+    assert table.splitlines()[0] == f"UUID={ROOT} / {filesystem} defaults 0 0"

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Walking a file system through debugfs with scripted answers."""
+"""Walking a file system, through debugfs with scripted answers; the other types are in tests/integration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _image_tree
+from ansible_collections.sealedroot.image.plugins.module_utils import _ext4_tree, _image_tree
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     CommandError,
     SealedRootError,
@@ -37,15 +37,15 @@ def ask(request: str) -> list[str]:
 
 
 @pytest.fixture
-def tree(runner: t.Any, tmp_path: pathlib.Path) -> _image_tree.Tree:
-    return _image_tree.Tree(runner, "/payload", str(tmp_path))
+def tree(runner: t.Any, tmp_path: pathlib.Path) -> _ext4_tree.Tree:
+    return _ext4_tree.Tree(runner, "/payload", str(tmp_path))
 
 
 def link(inode: int, target: str) -> dict[str, t.Any]:
     return {"stdout": f'Inode: {inode}\nFast link dest: "{target}"\n', "stderr": VERSION}
 
 
-def test_directories_are_read_once(script: t.Any, tree: _image_tree.Tree) -> None:
+def test_directories_are_read_once(script: t.Any, tree: _ext4_tree.Tree) -> None:
     script.expect(ask("ls -p <2>"), stdout=ROOT, stderr=VERSION)
     script.expect(ask("ls -p <12>"), stdout=ETC, stderr=VERSION)
     node = tree.find("/etc/a name with spaces")
@@ -60,7 +60,7 @@ def test_directories_are_read_once(script: t.Any, tree: _image_tree.Tree) -> Non
     assert tree.entries("/nothing") == {}
 
 
-def test_links_lead_into_the_image(script: t.Any, tree: _image_tree.Tree) -> None:
+def test_links_lead_into_the_image(script: t.Any, tree: _ext4_tree.Tree) -> None:
     script.expect(ask("ls -p <2>"), stdout=ROOT, stderr=VERSION)
     script.expect(ask("ls -p <12>"), stdout=ETC, stderr=VERSION)
     script.expect(ask("stat <21>"), **link(21, "../../../../etc/fstab"))
@@ -76,7 +76,7 @@ def test_links_lead_into_the_image(script: t.Any, tree: _image_tree.Tree) -> Non
     assert unfollowed.is_link
 
 
-def test_a_loop_of_links(script: t.Any, tree: _image_tree.Tree) -> None:
+def test_a_loop_of_links(script: t.Any, tree: _ext4_tree.Tree) -> None:
     script.expect(ask("ls -p <2>"), stdout=ROOT, stderr=VERSION)
     script.expect(ask("ls -p <12>"), stdout=ETC, stderr=VERSION)
     for _ in range(20):
@@ -84,7 +84,7 @@ def test_a_loop_of_links(script: t.Any, tree: _image_tree.Tree) -> None:
     assert tree.find("/etc/self") is None
 
 
-def test_a_long_link(script: t.Any, tree: _image_tree.Tree, tmp_path: pathlib.Path) -> None:
+def test_a_long_link(script: t.Any, tree: _ext4_tree.Tree, tmp_path: pathlib.Path) -> None:
     copy = tmp_path / "inode-9"
     script.expect(
         ask(f"dump <9> {copy}"), stderr=VERSION, effect=lambda: copy.write_bytes(b"/long")
@@ -93,7 +93,7 @@ def test_a_long_link(script: t.Any, tree: _image_tree.Tree, tmp_path: pathlib.Pa
     assert not copy.exists()
 
 
-def test_text(script: t.Any, tree: _image_tree.Tree, tmp_path: pathlib.Path) -> None:
+def test_text(script: t.Any, tree: _ext4_tree.Tree, tmp_path: pathlib.Path) -> None:
     copy = tmp_path / "inode-20"
     script.expect(ask("ls -p <2>"), stdout=ROOT, stderr=VERSION)
     script.expect(ask("ls -p <12>"), stdout=ETC, stderr=VERSION)
@@ -106,12 +106,12 @@ def test_text(script: t.Any, tree: _image_tree.Tree, tmp_path: pathlib.Path) -> 
     assert tree.text("/etc") is None
 
 
-def test_a_large_file_is_not_read(tree: _image_tree.Tree) -> None:
+def test_a_large_file_is_not_read(tree: _ext4_tree.Tree) -> None:
     with pytest.raises(SealedRootError, match="too many"):
         tree.read(_image_tree.Node(9, 0o100644, 0, 2 << 20))
 
 
-def test_debugfs_complains(script: t.Any, tree: _image_tree.Tree) -> None:
+def test_debugfs_complains(script: t.Any, tree: _ext4_tree.Tree) -> None:
     script.expect(ask("ls -p <2>"), stderr=f"{VERSION}/payload: Bad magic number in super-block\n")
     with pytest.raises(CommandError, match="Bad magic"):
         tree.find("/etc")
@@ -119,9 +119,39 @@ def test_debugfs_complains(script: t.Any, tree: _image_tree.Tree) -> None:
 
 def test_a_name_with_a_newline_is_not_taken_for_two() -> None:
     with pytest.raises(SealedRootError, match="unreadable entry"):
-        _image_tree.parse_directory("/20/100644/0/0/a\nb/5/\n")
+        _ext4_tree.parse_directory("/20/100644/0/0/a\nb/5/\n")
 
 
 def test_superblock() -> None:
-    fields = _image_tree.parse_superblock("Filesystem UUID:    abc\nLast mounted on:  /a:b\nnone\n")
+    fields = _ext4_tree.parse_superblock("Filesystem UUID:    abc\nLast mounted on:  /a:b\nnone\n")
     assert fields == {"Filesystem UUID": "abc", "Last mounted on": "/a:b"}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, []),
+        ({"Last mounted on": "<not available>"}, []),
+        ({"Last mounted on": "/sysroot"}, []),
+        ({"Last mounted on": "/var/tmp/x/root"}, ["/var/tmp/x/root: unmount it and run tune2fs"]),
+        ({"Filesystem state": "not clean"}, ["is not clean"]),
+        ({"Filesystem features": "has_journal needs_recovery"}, ["journal was not replayed"]),
+    ],
+)
+def test_superblock_problems(change: dict[str, str], says: list[str]) -> None:
+    fields = {"Filesystem state": "clean", "Filesystem features": "has_journal", **change}
+    found = _ext4_tree.superblock_problems(fields)
+    assert len(found) == len(says)
+    assert all(text in problem for text, problem in zip(says, found, strict=True))
+
+
+def test_a_superblock_without_fields() -> None:
+    assert "damaged" in _ext4_tree.superblock_problems({})[0]
+
+
+def test_volume(script: t.Any, tree: _ext4_tree.Tree) -> None:
+    fields = "Filesystem UUID: abc\nFilesystem volume name: root\nFilesystem state: clean\n"
+    script.expect(ask("show_super_stats -h"), stdout=fields, stderr=VERSION)
+    script.expect(["e2fsck", "-f", "-n", "/payload"], rc=4)
+    says = "e2fsck finds errors (exit status 4) in the root file system"
+    assert tree.volume() == _image_tree.Volume("ext4", "abc", "root", (says,))

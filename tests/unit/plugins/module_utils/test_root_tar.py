@@ -123,9 +123,47 @@ def test_a_kernel_needs_its_modules() -> None:
     assert _root_tar.kernels(map(member, names)) == ["2"]
 
 
-def missing(has: t.Mapping[str, t.Any], kernels: list[str], machine: str) -> list[str]:
-    words = _architectures.find(machine).words()
-    return _root_tar.missing_packages(has, kernels, packages=DEBIAN["packages"], words=words)
+@pytest.mark.parametrize(
+    ("names", "builtin", "lost"),
+    [
+        (["usr/lib/modules/6.1/kernel/fs/xfs/xfs.ko.xz"], "", []),
+        (["lib/modules/6.1/kernel/fs/xfs/xfs.ko"], "", []),
+        ([], "kernel/fs/ext4/ext4.ko\nkernel/fs/xfs/xfs.ko\n", []),
+        ([], "kernel/fs/ext4/ext4.ko\n", ["6.1"]),
+        # Of another kernel, and of another file system.
+        (["lib/modules/6.2/kernel/fs/xfs/xfs.ko"], "kernel/fs/xfs/xfs.ko.x\n", ["6.1"]),
+        # What is built in is not known.
+        ([], None, []),
+    ],
+)
+def test_a_kernel_needs_a_driver_for_the_root(
+    names: list[str], builtin: str | None, lost: list[str]
+) -> None:
+    lists = {} if builtin is None else {"lib/modules/6.1/modules.builtin": builtin}
+    assert _root_tar.without_driver(map(member, names), ["6.1"], lists, "xfs") == lost
+
+
+def missing(
+    has: t.Mapping[str, t.Any], kernels: list[str], machine: str, filesystem: str = "ext4"
+) -> list[str]:
+    words, packages = _architectures.find(machine).words(), DEBIAN["packages"]
+    return _root_tar.missing_packages(
+        has, kernels, filesystem=filesystem, packages=packages, words=words
+    )
+
+
+@pytest.mark.parametrize(
+    ("filesystem", "program", "package"),
+    [("xfs", "sbin/xfs_repair", "xfsprogs"), ("btrfs", "usr/bin/btrfs", "btrfs-progs")],
+)
+def test_a_root_has_the_tools_of_its_file_system(
+    filesystem: str, program: str, package: str
+) -> None:
+    nothing = _root_tar.abilities([])
+    assert missing(nothing, [], "x86_64", filesystem)[-1] == package
+    assert package not in missing(nothing, [], "x86_64")
+    has = _root_tar.abilities([member(program)])
+    assert package not in missing(has, [], "x86_64", filesystem)
 
 
 def test_missing_packages() -> None:

@@ -123,6 +123,24 @@ def test_an_unknown_family(builder: Builder, look: Look) -> None:
     ]
 
 
+def test_a_file_system_that_the_kernel_knows(look: Look) -> None:
+    known = pathlib.Path("/proc/filesystems").read_text().split()[-1]
+    assert look(filesystem=known)["problems"] == []
+
+
+@pytest.mark.parametrize(("found", "problems"), [(0, 0), (1, 1)])
+def test_a_file_system_in_a_module(script: t.Any, runner: t.Any, found: int, problems: int) -> None:
+    script.expect(["modprobe", "--dry-run", "--quiet", "fs-nosuchfs"], rc=found)
+    assert builder_info.mounts(runner, "nosuchfs") is not bool(problems)
+
+
+def test_a_file_system_that_the_kernel_cannot_mount(look: Look) -> None:
+    assert look(filesystem="nosuchfs")["problems"] == [
+        "The builder's kernel cannot mount nosuchfs and has no module for it: choose another"
+        " image_filesystem, or another builder."
+    ]
+
+
 def test_the_backend(builder: Builder, look: Look) -> None:
     outcome = look()
     assert outcome["backend"] == "userspace"
@@ -152,7 +170,9 @@ def test_no_holes_and_no_root(look: Look, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_every_tool_has_a_package_in_every_family() -> None:
-    for tool in ("bwrap", "sfdisk", "mcopy", "mkfs.vfat", "qemu-img", "firmware", "zstd", "xz"):
+    tools = ["bwrap", "sfdisk", "mcopy", "mkfs.vfat", "qemu-img", "firmware", "zstd", "xz"]
+    tools += ["btrfs", "mkfs.btrfs", "mkfs.xfs", "xfs_db", "xfs_repair"]
+    for tool in tools:
         assert all(_tools.package(family, tool) for family in _tools.FAMILIES)
     assert _tools.package("arch", "mmdebstrap") == ""
     assert _tools.package("", "tar") == ""

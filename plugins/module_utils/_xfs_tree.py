@@ -1,0 +1,213 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The files of an XFS file system that is not mounted, through xfs_db(8).
+
+xfs_db says what a directory holds and where a file lies; the bytes are then read from the device. No name of the
+image is ever part of a command.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import stat
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils import _confined, _image_tree
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    CommandError,
+    SealedRootError,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._image_tree import Node, Volume
+
+CHUNK = 1 << 20
+# Inodes that one xfs_db is asked for.
+_AT_ONCE = 500
+_ENTRY = re.compile(rb"\d+ +(\d+) +\w+ +0x[0-9a-f]{8} +(\d+) ")
+_GOOD = b" (good)\n"
+_INODE = re.compile(
+    r"core\.mode = 0([0-7]+)\ncore\.uid = (\d+)\ncore\.size = (\d+)\ncore\.format = \d \((\w+)\)\n"
+)
+_EXTENT = re.compile(r"data offset (\d+) startblock \d+ \((\d+)/(\d+)\) count (\d+) flag ([01])\n")
+# Of the on-disk format, version 5 (the only one that mkfs.xfs makes): where an inode has its data fork, and the
+# header of a block of a symbolic link (xfs_dinode, xfs_dsymlink_hdr in the kernel's xfs_format.h).
+_INODE_MAGIC, _FORK, _NUMBER = b"IN", 176, 152
+_LINK_MAGIC, _LINK_HEADER = b"XSLM", 56
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """What the superblock says of sizes, in bytes and blocks."""
+
+    block: int
+    group: int
+    group_bits: int
+    inode: int
+    inodes_bits: int
+    root: int
+
+    def inode_offset(self, number: int) -> int:
+        """Return where an inode begins, in bytes."""
+        block, index = number >> self.inodes_bits, number & ((1 << self.inodes_bits) - 1)
+        group, inside = block >> self.group_bits, block & ((1 << self.group_bits) - 1)
+        return (group * self.group + inside) * self.block + index * self.inode
+
+
+def parse_directory(listing: bytes) -> t.Dict[str, int]:
+    """Parse ``ls`` of xfs_db into names and inodes; names may hold anything, as their length is before them."""
+    found = {}
+    position = 0
+    while position < len(listing):
+        match = _ENTRY.match(listing, position)
+        end = match.end() + int(match.group(2)) if match else 0
+        if not match or listing[end : end + len(_GOOD)] != _GOOD:
+            line = listing[position:].splitlines()[0]
+            raise SealedRootError(f"a directory of the image has an unreadable entry: {line!r}")
+        name = listing[match.end() : end].decode("utf-8", "surrogateescape")
+        if name not in (".", ".."):
+            found[name] = int(match.group(1))
+        position = end + len(_GOOD)
+    return found
+
+
+def parse_fields(text: str) -> t.Dict[str, str]:
+    """Parse ``print`` of xfs_db: ``name = value`` in each line."""
+    pairs = (line.partition(" = ") for line in text.splitlines())
+    return {name: value for name, equals, value in pairs if equals}
+
+
+def label(field: str) -> str:
+    """Return the label of the twelve bytes that ``print fname`` shows."""
+    return field.strip('"').partition("\\000")[0]
+
+
+class Tree(_image_tree.Tree):
+    """Reads XFS."""
+
+    def __init__(self, *args: t.Any) -> None:
+        super().__init__(*args)
+        fields = parse_fields(self._ask("sb 0", "print"))
+        try:
+            self._geometry = Geometry(
+                block=int(fields["blocksize"]),
+                group=int(fields["agblocks"]),
+                group_bits=int(fields["agblklog"]),
+                inode=int(fields["inodesize"]),
+                inodes_bits=int(fields["inopblog"]),
+                root=int(fields["rootino"]),
+            )
+        except (KeyError, ValueError):
+            raise SealedRootError("the superblock of the root file system is damaged") from None
+        if int(fields.get("versionnum", "0"), 16) & 0xF != 5:
+            raise SealedRootError(
+                "the root file system is XFS of an old format without checksums: make it anew"
+            )
+        self.root = self._geometry.root
+        self._uuid, self._label = fields.get("uuid", ""), label(fields.get("fname", ""))
+        self._formats: t.Dict[int, str] = {}
+
+    def _ask(self, *commands: str) -> str:
+        words = [word for command in commands for word in ("-c", command)]
+        argv = _confined.argv(
+            self._runner, self._device, ["xfs_db", "-r", "-f", *words, _confined.DEVICE]
+        )
+        result = self._runner.run(argv, timeout=120)
+        # xfs_db exits with 0 whatever happens.
+        if result.stderr.strip():
+            raise CommandError(argv, result)
+        return result.stdout
+
+    def volume(self) -> Volume:
+        problems = []
+        argv = ["xfs_repair", "-n", "-f", _confined.DEVICE]
+        check = self._runner.run(
+            _confined.argv(self._runner, self._device, argv), check=False, timeout=600
+        )
+        # It goes on without what is in the log, so its other words are about something else then.
+        if "valuable metadata changes in a log" in check.stdout + check.stderr:
+            problems.append("its log was not replayed, which GRUB cannot do: unmount it first")
+        elif check.rc != 0:
+            problems.append(
+                f"xfs_repair finds errors (exit status {check.rc}) in the root file system"
+            )
+        return Volume("xfs", self._uuid, self._label, tuple(problems))
+
+    def _read_directory(self, inode: int) -> t.Dict[str, Node]:
+        listing = self._ask(f"inode {inode}", "ls").encode("utf-8", "surrogateescape")
+        found = parse_directory(listing)
+        nodes = self._nodes(sorted(set(found.values())))
+        return {name: nodes[number] for name, number in found.items()}
+
+    def _nodes(self, numbers: t.Sequence[int]) -> t.Dict[int, Node]:
+        nodes = {}
+        for start in range(0, len(numbers), _AT_ONCE):
+            part = numbers[start : start + _AT_ONCE]
+            show = "print core.mode core.uid core.size core.format"
+            said = self._ask(*(it for number in part for it in (f"inode {number}", show)))
+            rows = _INODE.findall(said)
+            if len(rows) != len(part):
+                raise SealedRootError("an inode of the root file system is damaged")
+            for number, (mode, uid, size, layout) in zip(part, rows):
+                nodes[number] = Node(number, int(mode, 8), int(uid), int(size))
+                self._formats[number] = layout
+        return nodes
+
+    def _pieces(self, node: Node) -> t.Iterator[t.Tuple[int, int, int]]:
+        """Give the written parts of a file: offsets in the file and on the device, and their sizes, in bytes."""
+        geometry = self._geometry
+        for match in _EXTENT.finditer(self._ask(f"inode {node.inode}", "bmap")):
+            offset, group, block, count, unwritten = map(int, match.groups())
+            start = offset * geometry.block
+            size = min(count * geometry.block, node.size - start)
+            if not unwritten and size > 0:
+                yield start, (group * geometry.group + block) * geometry.block, size
+
+    def link_target(self, node: Node) -> str:
+        with open(self._device, "rb") as device:
+            if self._formats.get(node.inode) == "local":
+                inode = os.pread(
+                    device.fileno(),
+                    self._geometry.inode,
+                    self._geometry.inode_offset(node.inode),
+                )
+                number = int.from_bytes(inode[_NUMBER : _NUMBER + 8], "big")
+                if inode[:2] != _INODE_MAGIC or number != node.inode:
+                    raise SealedRootError("an inode of the root file system is damaged")
+                target = inode[_FORK : _FORK + node.size]
+            else:
+                target = self._long_target(device.fileno(), node)
+        return target.decode("utf-8", "surrogateescape")
+
+    def _long_target(self, device: int, node: Node) -> bytes:
+        target = b""
+        # Of a link, a block has a header of its own, so the size of the link is less than its blocks hold.
+        blocks = dataclasses.replace(node, size=node.size + 8 * self._geometry.block)
+        for _start, place, size in self._pieces(blocks):
+            for position in range(place, place + size, self._geometry.block):
+                block = os.pread(device, self._geometry.block, position)
+                if block[:4] != _LINK_MAGIC:
+                    raise SealedRootError("a symbolic link of the image is damaged")
+                target += block[_LINK_HEADER:]
+        return target[: node.size]
+
+    def dump(self, node: Node) -> str:
+        if not stat.S_ISREG(node.mode):
+            raise SealedRootError(f"inode {node.inode} is not a file")
+        path = os.path.join(self._work_dir, f"inode-{node.inode}")
+        with open(self._device, "rb") as device, open(path, "xb") as copy:
+            copy.truncate(node.size)
+            for start, place, size in self._pieces(node):
+                for step in range(0, size, CHUNK):
+                    data = os.pread(device.fileno(), min(CHUNK, size - step), place + step)
+                    os.pwrite(copy.fileno(), data, start + step)
+        return path
+
+
+__all__ = ("Geometry", "Tree", "label", "parse_directory", "parse_fields")

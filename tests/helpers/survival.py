@@ -1,0 +1,62 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What an image does to itself in its life: its kernel is installed again in the guest, without a network."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import shutil
+import subprocess
+
+from guests import Guest
+
+
+def kernel_disk(tar: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    """Make a disk with the package of the kernel of a root tar."""
+    root, packages = folder / "root", folder / "packages"
+    root.mkdir()
+    packages.mkdir()
+    subprocess.run(["tar", "-C", root, "-xpf", tar], check=True)
+    # In the source's own root, with its own apt, whatever distribution this machine is.
+    command = (
+        "apt-get -qq -o APT::Sandbox::User=root update && cd /mnt &&"
+        " apt-get -qq -o APT::Sandbox::User=root download"
+        " $(dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' 'linux-image-[0-9]*' | sed -n 's/^ii //p')"
+    )
+    bwrap = [
+        "bwrap",
+        "--bind",
+        str(root),
+        "/",
+        "--dev",
+        "/dev",
+        "--proc",
+        "/proc",
+        "--tmpfs",
+        "/run",
+    ]
+    bwrap += ["--tmpfs", "/tmp", "--chmod", "1777", "/tmp", "--bind", str(packages), "/mnt"]
+    for name in ("/etc/resolv.conf", "/etc/hosts"):
+        bwrap += ["--ro-bind", name, name]
+    subprocess.run([*bwrap, "sh", "-c", command], check=True, timeout=600)
+    shutil.rmtree(root)
+    assert list(packages.glob("linux-image-*.deb"))
+    disk = folder / "packages.img"
+    subprocess.run(["truncate", "-s", "256M", disk], check=True)
+    subprocess.run(["mkfs.ext4", "-q", "-d", packages, disk], check=True)
+    shutil.rmtree(packages)
+    return disk
+
+
+def reinstall_kernel(guest: Guest) -> None:
+    """Install the kernel again from the second disk: its package rebuilds the initramfs and runs update-grub."""
+    before = guest.run("sha256sum /boot/initrd.img-*")
+    guest.run("mount -o ro /dev/vdb /mnt")
+    guest.run("dpkg -i /mnt/linux-image-*.deb", timeout=1800)
+    guest.run("umount /mnt")
+    assert guest.run("sha256sum /boot/initrd.img-*") != before, "the initramfs is as it was"
+    modes = guest.run("stat -c MODE=%a:%u /boot/initrd.img-*")
+    assert set(re.findall(r"MODE=(\d+:\d+)", modes)) == {"600:0"}, modes
+    guest.run("sync", timeout=120)

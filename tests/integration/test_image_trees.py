@@ -1,0 +1,279 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The readers of file systems that are not mounted, each on a real one that the kernel filled."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+import typing as t
+import uuid
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _audit_files, _image_tree
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    ModuleRunner,
+    Runner,
+    SealedRootError,
+)
+
+UUID = "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee"
+MKFS = {
+    "btrfs": ("mkfs.btrfs", "-q", "-L", "root", "-U", UUID),
+    "ext4": ("mkfs.ext4", "-q", "-L", "root", "-U", UUID),
+    "xfs": ("mkfs.xfs", "-q", "-L", "root", "-m", f"uuid={UUID}"),
+}
+ODD_NAMES = (
+    b"new\nline",
+    b"two  blanks",
+    b"\xff\x01",
+    b"tab\there",
+    b"-rf",
+    b"$(x)[a].*|{1}",
+    b'"\\',
+)
+ODD_LINKS = (b'a"b\\c\td\xff e', b"x" * 59, b"x" * 60, b"y" * 336, b"y" * 337, b"z" * 1000)
+OUTSIDE = "/etc/hostname"
+
+
+def sh(*argv: str | os.PathLike[str]) -> None:
+    subprocess.run(argv, check=True, timeout=120, stdout=subprocess.DEVNULL)
+
+
+def fill(root: bytes) -> None:
+    """Make all that a reader has to cope with, through the kernel."""
+
+    def path(name: bytes | str) -> bytes:
+        return os.path.join(root, os.fsencode(name))
+
+    for name in ("boot", "etc", "etc/empty", "many", "odd"):
+        os.mkdir(path(name))
+    for odd in ODD_NAMES:
+        with open(path(b"odd/" + odd), "wb") as file:
+            file.write(odd)
+        os.mkdir(path(b"odd/" + odd + b".d"))
+        with open(path(b"odd/" + odd + b".d/inside"), "wb") as file:
+            file.write(b"inside")
+    for number, target in enumerate(ODD_LINKS):
+        os.symlink(target, path(f"odd/link{number}"))
+    for number in range(700):
+        with open(path(f"many/{number}"), "wb") as file:
+            file.write(str(number).encode())
+    with open(path("boot/large"), "wb") as file:
+        file.write(os.urandom(5_000_001))
+    with open(path("boot/sparse"), "wb") as file:
+        file.truncate(3_000_000)
+        os.pwrite(file.fileno(), b"x" * 5000, 1_500_000)
+    with open(path("boot/preallocated"), "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 1_000_000)
+        os.pwrite(file.fileno(), b"y", 500_000)
+    # In pieces that do not follow each other.
+    with open(path("boot/torn"), "wb") as file, open(path("boot/other"), "wb") as other:
+        for number in range(40):
+            for each in (file, other):
+                each.write(bytes([number]) * 8192)
+                each.flush()
+                os.fsync(each.fileno())
+    with open(path("etc/key"), "wb") as file:
+        file.write(b"secret")
+    os.chown(path("etc/key"), 1000, 1000)
+    os.chmod(path("etc/key"), 0o400)
+    os.mkdir(path("etc/closed"), 0o700)
+    os.chown(path("etc/closed"), 33, 0)
+    os.mkfifo(path("etc/fifo"))
+    os.symlink("../../../../etc/key", path("etc/up"))
+    os.symlink("/etc/key", path("etc/absolute"))
+    os.symlink("/etc", path("way"))
+    os.symlink("self", path("etc/self"))
+    os.symlink(OUTSIDE, path("etc/outside"))
+    os.symlink("/", path("etc/root"))
+
+
+@pytest.fixture(scope="module", params=sorted(MKFS))
+def image(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> t.Iterator[tuple[str, pathlib.Path, dict[str, str]]]:
+    """A file system in a file, and the digests of the files in /boot as the kernel reads them."""
+    folder = tmp_path_factory.mktemp(request.param)
+    path, root = folder / "image", folder / "root"
+    root.mkdir()
+    with path.open("wb") as file:
+        file.truncate(400 << 20)
+    sh(*MKFS[request.param], path)
+    sh("mount", "-o", "loop", path, root)
+    try:
+        fill(os.fsencode(root))
+        digests = {
+            it.name: hashlib.sha256(it.read_bytes()).hexdigest() for it in (root / "boot").iterdir()
+        }
+    finally:
+        sh("umount", root)
+    yield request.param, path, digests
+    path.unlink()
+
+
+@pytest.fixture
+def runner(monkeypatch: pytest.MonkeyPatch) -> Runner:
+    class Module:
+        def get_bin_path(self, name: str, opt_dirs: list[str]) -> str | None:
+            return shutil.which(name, path=":".join([os.environ["PATH"], *opt_dirs]))
+
+    return ModuleRunner(t.cast(t.Any, Module()))
+
+
+@pytest.fixture
+def work() -> t.Iterator[str]:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as path:
+        yield path
+
+
+@pytest.fixture
+def tree(
+    image: tuple[str, pathlib.Path, dict[str, str]], runner: Runner, work: str
+) -> _image_tree.Tree:
+    return _audit_files.open_tree(runner, str(image[1]), work)
+
+
+def test_the_volume(image: tuple[str, pathlib.Path, t.Any], tree: _image_tree.Tree) -> None:
+    name, path, _digests = image
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    volume = tree.volume()
+    assert (volume.type, volume.uuid, volume.label) == (name, UUID, "root")
+    # Only ext4 keeps where it was mounted, which was not / here.
+    assert [it for it in volume.problems if "the builder's directory" not in it] == []
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == before
+
+
+def test_contents(image: tuple[str, pathlib.Path, dict[str, str]], tree: _image_tree.Tree) -> None:
+    found = {}
+    for name, node in tree.entries("/boot").items():
+        copy = pathlib.Path(tree.dump(node))
+        assert copy.stat().st_size == node.size
+        found[name] = hashlib.sha256(copy.read_bytes()).hexdigest()
+        copy.unlink()
+    assert found == image[2]
+
+
+def test_many_entries(tree: _image_tree.Tree) -> None:
+    entries = tree.entries("/many")
+    assert sorted(entries, key=int) == [str(number) for number in range(700)]
+    assert tree.text("/many/699") == "699"
+
+
+def test_owners_and_modes(tree: _image_tree.Tree) -> None:
+    key, closed = tree.find("/etc/key"), tree.find("/etc/closed")
+    assert key is not None
+    assert closed is not None
+    assert (key.permissions, key.uid, key.size, key.is_file) == ("0400", 1000, 6, True)
+    assert (closed.permissions, closed.uid, closed.is_directory) == ("0700", 33, True)
+    assert tree.entries("/etc/empty") == {}
+
+
+def test_odd_names(image: tuple[str, pathlib.Path, t.Any], tree: _image_tree.Tree) -> None:
+    if image[0] == "ext4":
+        with pytest.raises(SealedRootError, match="unreadable entry"):
+            tree.entries("/odd")
+        return
+    entries = tree.entries("/odd")
+    for raw in ODD_NAMES:
+        name = os.fsdecode(raw)
+        assert tree.read(entries[name]) == raw
+        assert tree.text(f"/odd/{name}.d/inside") == "inside"
+    for number, target in enumerate(ODD_LINKS):
+        assert os.fsencode(tree.link_target(entries[f"link{number}"])) == target
+    assert len(entries) == 2 * len(ODD_NAMES) + len(ODD_LINKS)
+
+
+def test_links_stay_in_the_image(tree: _image_tree.Tree) -> None:
+    for path in ("/etc/up", "/etc/absolute", "/way/key", "/way/../etc/root/way/up"):
+        assert tree.text(path) == "secret"
+    assert pathlib.Path(OUTSIDE).exists()
+    assert tree.find("/etc/outside") is None
+    assert tree.find("/etc/self") is None
+    link = tree.find("/etc/outside", follow=False)
+    assert link is not None
+    assert link.is_link
+    assert tree.text("/etc/fifo") is None
+
+
+def metadata(name: str, data: bytes) -> list[int]:
+    """Return where metadata is: descriptors of ext4's groups, a header of XFS's free space, nodes of Btrfs's files."""
+    if name != "btrfs":
+        return [{"ext4": 4096, "xfs": 512}[name]]
+    # A node begins with checksum and UUID; which tree it is of, 5 is the one of files, is 88 bytes later
+    # (struct btrfs_header). Each is there twice.
+    places = [it.start() - 32 for it in re.finditer(re.escape(uuid.UUID(UUID).bytes), data)]
+    files = (5).to_bytes(8, "little")
+    return [it for it in places if it % 4096 == 0 and data[it + 88 : it + 96] == files]
+
+
+def test_a_file_system_with_errors(
+    image: tuple[str, pathlib.Path, t.Any], runner: Runner, work: str
+) -> None:
+    name, path, _digests = image
+    data = bytearray(path.read_bytes())
+    places = metadata(name, bytes(data))
+    assert places
+    for place in places:
+        data[place + 12 : place + 76] = os.urandom(64)
+    copy = path.with_name("damaged")
+    copy.write_bytes(data)
+    try:
+        problems = list(_audit_files.open_tree(runner, str(copy), work).volume().problems)
+    except SealedRootError as exc:
+        problems = [str(exc)]
+    finally:
+        copy.unlink()
+    assert [it for it in problems if "the builder's directory" not in it]
+
+
+def test_a_log_that_was_not_replayed(
+    image: tuple[str, pathlib.Path, t.Any], runner: Runner, work: str
+) -> None:
+    name, path, _digests = image
+    root, copy = path.with_name("root"), path.with_name("unclean")
+    sh("mount", "-o", "loop", path, root)
+    try:
+        with open(root / "etc" / "late", "wb") as file:
+            file.write(b"late")
+            os.fsync(file.fileno())
+        sh("cp", "--sparse=always", path, copy)
+    finally:
+        sh("umount", root)
+    try:
+        problems = _audit_files.open_tree(runner, str(copy), work).volume().problems
+        assert any("was not replayed" in problem for problem in problems), (name, problems)
+    finally:
+        copy.unlink()
+
+
+def test_a_btrfs_whose_root_is_another_subvolume(
+    runner: Runner, work: str, tmp_path: pathlib.Path
+) -> None:
+    path, root = tmp_path / "image", tmp_path / "root"
+    root.mkdir()
+    with path.open("wb") as file:
+        file.truncate(400 << 20)
+    sh(*MKFS["btrfs"], path)
+    sh("mount", "-o", "loop", path, root)
+    try:
+        sh("btrfs", "subvolume", "create", root / "other")
+        sh("btrfs", "subvolume", "set-default", root / "other")
+    finally:
+        sh("umount", root)
+    problems = _audit_files.open_tree(runner, str(path), work).volume().problems
+    assert len(problems) == 1
+    assert "not the top level" in problems[0]
+
+
+def test_what_is_no_file_system(runner: Runner, work: str, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(os.urandom(1 << 20))
+    with pytest.raises(SealedRootError, match="is none of"):
+        _audit_files.open_tree(runner, str(path), work)

@@ -14,20 +14,31 @@ import os
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import _pexpect_console
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 
 PROBE_SECONDS = 10
 
 
 def choose(
-    wanted: str, start: t.Callable[[], _pexpect_console.PexpectConsole], *, who: str, sign: str
+    wanted: str,
+    start: t.Callable[[], _pexpect_console.PexpectConsole],
+    *,
+    who: str,
+    sign: str,
+    machine: str,
 ) -> t.Tuple[str, str]:
     """Return the accelerator and the reason for it.
 
     For ``auto`` *start* starts a machine under KVM. It works when *who* (``the firmware``) gives the *sign*, a
-    pattern, on the serial console.
+    pattern, on the serial console. *machine* is its architecture, which KVM must be of.
     """
+    foreign = os.uname().machine != machine
+    if wanted == "kvm" and foreign:
+        raise SealedRootError(f"KVM of {os.uname().machine} runs no {machine}: use tcg or auto")
     if wanted != "auto":
         return wanted, "asked for"
+    if foreign:
+        return "tcg", f"KVM of {os.uname().machine} runs no {machine}"
     try:
         os.close(os.open("/dev/kvm", os.O_RDWR))
     except OSError as exc:

@@ -20,19 +20,24 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import S
 class Architecture:
     """What an architecture is called, and the machine that boots it.
 
-    *machine* is uname(1)'s word, *elf* e_machine of its programs (elf.h), *efi* the suffix of EFI programs
-    (UEFI 3.5.1.1). *firmware* has pairs of code and variables, the preferred first; without Secure Boot and its keys.
+    *machine* is uname(1)'s word, *elf* e_machine of its programs (elf.h), *exit_code* the instructions of
+    exit(0), *efi* the suffix of EFI programs (UEFI 3.5.1.1). *qemu_user* are names of the program that runs those
+    of this architecture on another. *firmware* has pairs of code and variables, the preferred first; without
+    Secure Boot and its keys. *flash_bytes* is the size that QEMU's machine wants of both, 0 for any.
     """
 
     machine: str
     elf: int
+    exit_code: bytes
     debian: str
     grub_platform: str
     efi: str
     console: str
     qemu: str
+    qemu_user: t.Tuple[str, ...]
     qemu_machine: str
     tcg_cpu: str
+    flash_bytes: int
     firmware: t.Tuple[t.Tuple[str, str], ...]
     firmware_packages: str
 
@@ -40,6 +45,11 @@ class Architecture:
     def boot_file(self) -> str:
         """Where firmware looks on a removable medium, and so on the disk of a cloud."""
         return f"EFI/BOOT/BOOT{self.efi.upper()}.EFI"
+
+    @property
+    def kernel_cmdline(self) -> str:
+        """What an image's kernel is told when nothing else is asked for: to use the screen and the serial line."""
+        return f"console=tty0 console={self.console},115200"
 
     def words(self) -> t.Dict[str, str]:
         """Return its names, by which a family's packages and files may be called."""
@@ -50,22 +60,29 @@ class Architecture:
             "efi": self.efi,
             "boot_file": self.boot_file,
             "console": self.console,
+            "kernel_cmdline": self.kernel_cmdline,
             "qemu": self.qemu,
+            "qemu_machine": self.qemu_machine,
+            "firmware": self.firmware[0][0],
         }
 
 
 X86_64 = Architecture(
     machine="x86_64",
     elf=0x3E,
+    # mov eax, 60; xor edi, edi; syscall
+    exit_code=bytes.fromhex("b83c000000 31ff 0f05"),
     debian="amd64",
     grub_platform="x86_64-efi",
     efi="x64",
     console="ttyS0",
     qemu="qemu-system-x86_64",
+    qemu_user=("qemu-x86_64-static", "qemu-x86_64"),
     qemu_machine="q35",
     # The oldest that has x86-64-v2, which newer distributions are built for. Measured on a boot
     # of Debian: "max" needs 40 % more time, "qemu64", without v2, 10 % less.
     tcg_cpu="Nehalem",
+    flash_bytes=0,
     firmware=(
         # Debian, Ubuntu
         ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
@@ -84,18 +101,36 @@ X86_64 = Architecture(
 AARCH64 = Architecture(
     machine="aarch64",
     elf=0xB7,
+    # mov x8, #93; mov x0, #0; svc #0
+    exit_code=bytes.fromhex("a80b80d2 000080d2 010000d4"),
     debian="arm64",
     grub_platform="arm64-efi",
     efi="aa64",
     console="ttyAMA0",
     qemu="qemu-system-aarch64",
-    qemu_machine="virt",
+    qemu_user=("qemu-aarch64-static", "qemu-aarch64"),
+    # The newest interrupt controller: KVM has only the one of its host, which on many is not the default, the second.
+    qemu_machine="virt,gic-version=max",
     tcg_cpu="cortex-a57",
+    flash_bytes=64 << 20,
     firmware=(
         # Debian, Ubuntu
         ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
+        # Fedora, RHEL
+        (
+            "/usr/share/edk2/aarch64/QEMU_EFI-pflash.qcow2",
+            "/usr/share/edk2/aarch64/vars-template-pflash.qcow2",
+        ),
+        (
+            "/usr/share/edk2/aarch64/QEMU_EFI-pflash.raw",
+            "/usr/share/edk2/aarch64/vars-template-pflash.raw",
+        ),
+        # openSUSE
+        ("/usr/share/qemu/aavmf-aarch64-code.bin", "/usr/share/qemu/aavmf-aarch64-vars.bin"),
+        # Arch
+        ("/usr/share/edk2/aarch64/QEMU_CODE.fd", "/usr/share/edk2/aarch64/QEMU_VARS.fd"),
     ),
-    firmware_packages="qemu-efi-aarch64 (Debian)",
+    firmware_packages="qemu-efi-aarch64 (Debian), edk2-aarch64 (Fedora, Arch) or qemu-uefi-aarch64 (openSUSE)",
 )
 ARCHITECTURES = {it.machine: it for it in (X86_64, AARCH64)}
 # Of programs that no image is made for yet, the name for an error.

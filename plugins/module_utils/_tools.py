@@ -13,7 +13,8 @@ from __future__ import annotations
 import typing as t
 
 FAMILIES = ("debian", "fedora", "suse", "arch")
-# Tool or firmware: its package in each of the families; an empty name is one that the family lacks.
+# Tool, or what is needed of an architecture: its package in each of the families; an empty name is one that the
+# family lacks.
 _PACKAGES = {
     "blkid": ("util-linux", "util-linux", "util-linux", "util-linux"),
     "btrfs": ("btrfs-progs", "btrfs-progs", "btrfsprogs", "btrfs-progs"),
@@ -22,7 +23,18 @@ _PACKAGES = {
     "debugfs": ("e2fsprogs", "e2fsprogs", "e2fsprogs", "e2fsprogs"),
     "dumpe2fs": ("e2fsprogs", "e2fsprogs", "e2fsprogs", "e2fsprogs"),
     "e2fsck": ("e2fsprogs", "e2fsprogs", "e2fsprogs", "e2fsprogs"),
-    "firmware": ("ovmf", "edk2-ovmf", "qemu-ovmf-x86_64", "edk2-ovmf"),
+    "emulation-aarch64": (
+        *("qemu-user-static", "qemu-user-static-aarch64", "qemu-linux-user"),
+        "qemu-user-static-binfmt",
+    ),
+    "emulation-x86_64": (
+        *("qemu-user-static", "qemu-user-static-x86", "qemu-linux-user"),
+        "qemu-user-static-binfmt",
+    ),
+    "firmware-aarch64": (
+        *("qemu-efi-aarch64", "edk2-aarch64", "qemu-uefi-aarch64", "edk2-aarch64"),
+    ),
+    "firmware-x86_64": ("ovmf", "edk2-ovmf", "qemu-ovmf-x86_64", "edk2-ovmf"),
     "fstrim": ("util-linux", "util-linux-core", "util-linux", "util-linux"),
     "grub-fstest": ("grub-common", "grub2-tools-extra", "grub2", "grub"),
     "gzip": ("gzip", "gzip", "gzip", "gzip"),
@@ -35,6 +47,9 @@ _PACKAGES = {
     "mmdebstrap": ("mmdebstrap", "mmdebstrap", "", ""),
     "qemu-img": ("qemu-utils", "qemu-img", "qemu-img", "qemu-img"),
     "qemu-storage-daemon": ("qemu-system-common", "qemu-img", "qemu-img", "qemu-storage-daemon"),
+    "qemu-system-aarch64": (
+        *("qemu-system-arm", "qemu-system-aarch64-core", "qemu-arm", "qemu-system-aarch64"),
+    ),
     "qemu-system-x86_64": (
         *("qemu-system-x86", "qemu-system-x86-core", "qemu-x86", "qemu-system-x86"),
     ),
@@ -63,7 +78,7 @@ def builder_family(os_release: t.Mapping[str, str]) -> str:
 
 
 def package(family: str, tool: str) -> str:
-    """Return the package that brings *tool* (or ``firmware``); empty when it is not known."""
+    """Return the package that brings *tool* (or ``firmware-x86_64``); empty when it is not known."""
     names = _PACKAGES.get(tool)
     return names[FAMILIES.index(family)] if names and family in FAMILIES else ""
 

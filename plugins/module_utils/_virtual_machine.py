@@ -33,7 +33,11 @@ DISKS = {
         *("-device", "scsi-hd,bus=scsi.0,drive=disk,bootindex=0"),
     ),
     "nvme": ("-device", "nvme,drive=disk,serial=sealedroot,bootindex=0"),
-    "sata": ("-device", "ide-hd,bus=ide.0,drive=disk,bootindex=0"),
+    # A controller of its own: not every machine has one.
+    "sata": (
+        *("-device", "ich9-ahci,id=ahci"),
+        *("-device", "ide-hd,bus=ahci.0,drive=disk,bootindex=0"),
+    ),
 }
 
 
@@ -49,6 +53,17 @@ def find_firmware(
         f"no UEFI firmware in {' or '.join(pair[0] for pair in pairs)}: install"
         f" {arch.firmware_packages}, or set firmware"
     )
+
+
+def flash(arch: Architecture, source: str, target: str) -> None:
+    """Copy a part of the firmware, as large as the machine wants it: not every distribution pads it."""
+    with open(source, "rb") as file:
+        data = file.read()
+    size = len(data) if source.endswith(".qcow2") else max(len(data), arch.flash_bytes)
+    with open(target, "wb") as file:
+        # The padding, most of it, is left to a hole.
+        file.write(data.rstrip(b"\0"))
+        file.truncate(size)
 
 
 def quote(value: str) -> str:
@@ -108,5 +123,6 @@ __all__ = (
     "argv",
     "bare",
     "find_firmware",
+    "flash",
     "quote",
 )

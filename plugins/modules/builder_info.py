@@ -23,8 +23,15 @@ options:
     type: list
     elements: str
     default: []
+  architecture:
+    description:
+      - The architecture of the image, in the words of uname(1). Where it is not the machine's own, the machine has
+        to run programs of it, which takes QEMU's user mode emulation.
+    type: str
+    choices: [aarch64, x86_64]
+    default: x86_64
   firmware:
-    description: Whether a UEFI firmware for virtual machines is needed.
+    description: Whether a UEFI firmware for virtual machines of that architecture is needed.
     type: bool
     default: false
   filesystem:
@@ -97,7 +104,7 @@ family:
   type: str
   returned: success
 architecture:
-  description: The architecture, in the words of uname(1).
+  description: The architecture of the machine, in the words of uname(1).
   type: str
   returned: success
 kernel:
@@ -135,6 +142,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _architectures,
     _backend,
     _build_holds,
+    _emulation,
     _published,
     _root_tar,
     _tools,
@@ -273,27 +281,35 @@ def look(
         with open("/etc/os-release", encoding="utf-8") as file:
             os_release = file.read()
     family = _tools.builder_family(_root_tar.parse_os_release(os_release))
+    arch = _architectures.find(params["architecture"])
     tools = find_tools(runner, params["tools"])
     missing = [tool for tool, path in tools.items() if not path]
     try:
-        firmware = _virtual_machine.find_firmware(_architectures.X86_64)
+        firmware = _virtual_machine.find_firmware(arch)
     except SealedRootError:
         firmware = None
-    wanted = missing + (["firmware"] if params["firmware"] and not firmware else [])
-    packages = {tool: _tools.package(family, tool) for tool in wanted}
+    planning = check_mode and os.geteuid() != 0
+    wanted = {tool: tool for tool in missing}
     problems = []
-    unknown = [tool for tool, package in packages.items() if not package]
-    if unknown:
-        names = ", ".join(unknown).replace(
-            "firmware", "a UEFI firmware for virtual machines (OVMF)"
+    if params["firmware"] and not firmware:
+        wanted[f"firmware-{arch.machine}"] = (
+            f"a UEFI firmware for virtual machines of {arch.machine}"
         )
-        problems.append(f"The builder lacks {names}: install what brings it.")
+    if not (planning or _emulation.runs(runner, arch)):
+        problem = _emulation.problem(runner, arch)
+        if problem:
+            problems.append(problem)
+        else:
+            wanted[f"emulation-{arch.machine}"] = f"QEMU's user mode emulation of {arch.machine}"
+    packages = {tool: _tools.package(family, tool) for tool in wanted}
+    unknown = [name for tool, name in wanted.items() if not packages[tool]]
+    if unknown:
+        problems.append(f"The builder lacks {', '.join(unknown)}: install what brings it.")
     if not mounts(runner, params["filesystem"]):
         problems.append(
             f"The builder's kernel cannot mount {params['filesystem']} and has no module for it: choose another"
             " image_filesystem, or another builder."
         )
-    planning = check_mode and os.geteuid() != 0
     if os.geteuid() != 0 and not planning:
         problems.append("Building needs root on the builder: connect as root.")
     backend, reason = "", "not looked at: tools are missing"
@@ -335,6 +351,11 @@ def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
             "tools": {"type": "list", "elements": "str", "default": []},
+            "architecture": {
+                "type": "str",
+                "choices": sorted(_architectures.ARCHITECTURES),
+                "default": "x86_64",
+            },
             "firmware": {"type": "bool", "default": False},
             "filesystem": {"type": "str", "default": "ext4"},
             "backend": {

@@ -102,7 +102,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
 
-BOOT_FILES = {it.grub_platform: it.boot_file for it in _architectures.ARCHITECTURES.values()}
+PLATFORMS = {it.grub_platform: it for it in _architectures.ARCHITECTURES.values()}
 DEFAULTS = "/etc/default/grub"
 DROP_INS = "/etc/default/grub.d"
 OWN_DROP_IN = f"{DROP_INS}/zz-sealedroot.cfg"
@@ -171,7 +171,8 @@ def module_names(params: t.Mapping[str, t.Any], library: str) -> t.List[str]:
     if not os.path.isdir(library):
         raise SealedRootError(
             f"the root lacks GRUB's modules for {params['platform']}: install grub-efi (Debian),"
-            " grub2-efi-x64-modules (Fedora), grub2-x86_64-efi (SUSE) or grub (Arch) in it"
+            f" grub2-efi-{PLATFORMS[params['platform']].efi}-modules (Fedora), grub2-{params['platform']} (SUSE)"
+            " or grub (Arch) in it"
         )
     available = {os.path.basename(path)[: -len(".mod")] for path in glob.glob(f"{library}/*.mod")}
     return _grub.modules(
@@ -261,7 +262,7 @@ def ensure(
     others = sorted(set(glob.glob(tree.path(f"{DROP_INS}/*.cfg"))) - {tree.path(OWN_DROP_IN)})
     drop_ins = [f"{DROP_INS}/{os.path.basename(path)}" for path in others]
     dropped = plan(tree, drop_ins, params["kernel_cmdline"])
-    core = os.path.join(params["output_dir"], BOOT_FILES[params["platform"]])
+    core = os.path.join(params["output_dir"], PLATFORMS[params["platform"]].boot_file)
     files, diff = tree.changed(), tree.diff()
     changed = bool(files)
     if not check_mode:

@@ -15,14 +15,15 @@ description:
     one GRUB must refuse it and start nothing.
   - The image is never written; what the booted system writes goes to a temporary overlay. The machine has no
     network.
-  - The image must have a console on its first serial port, C(console=ttyS0) on x86_64.
+  - The image must have a console on its first serial port, C(console=ttyS0) on x86_64 and C(console=ttyAMA0)
+    on aarch64.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes.INFO
 requirements:
   - pexpect (Python library)
-  - qemu-img and qemu-system-x86_64
-  - OVMF, the UEFI firmware for QEMU
+  - qemu-img and QEMU for the architecture, such as qemu-system-x86_64
+  - the UEFI firmware for QEMU, such as OVMF
 options:
   path:
     description: The image file, raw or of any format that C(qemu-img) knows.
@@ -74,7 +75,7 @@ options:
   architecture:
     description: The processor architecture of the image.
     type: str
-    choices: [x86_64]
+    choices: [aarch64, x86_64]
     default: x86_64
   firmware:
     description: The firmware to use. When left out, the distribution's own is looked for.
@@ -151,7 +152,6 @@ cases:
 import base64
 import concurrent.futures
 import os
-import shutil
 import tempfile
 import typing as t
 
@@ -204,20 +204,25 @@ class Machine:
     """Starts virtual machines, each with fresh firmware variables."""
 
     def __init__(self, runner: Runner, params: Params, work: str) -> None:
-        self._arch = _architectures.find(params["architecture"])
-        self._qemu = runner.find(self._arch.qemu)
+        self._arch = arch = _architectures.find(params["architecture"])
+        self._qemu = runner.find(arch.qemu)
         self._memory = params["memory"]
         self._interface = params["disk_interface"]
         self._work = work
-        self.firmware = _virtual_machine.find_firmware(self._arch, **(params["firmware"] or {}))
+        self.firmware = _virtual_machine.find_firmware(arch, **(params["firmware"] or {}))
+        self._code = self._flash(self.firmware.code, "code")
         self.cpus = 1
+
+    def _flash(self, source: str, name: str) -> str:
+        target = os.path.join(self._work, f"{name}{os.path.splitext(source)[1]}")
+        _virtual_machine.flash(self._arch, source, target)
+        return target
 
     def start(
         self, name: str, accelerator: str, *, disk: t.Optional[str] = None, disk_format: str = "raw"
     ) -> _pexpect_console.PexpectConsole:
         """Start a machine and return its console."""
-        variables = os.path.join(self._work, f"{name}.vars")
-        shutil.copyfile(self.firmware.variables, variables)
+        variables = self._flash(self.firmware.variables, f"variables-{name}")
         return _pexpect_console.PexpectConsole(
             _virtual_machine.argv(
                 self._qemu,
@@ -225,7 +230,7 @@ class Machine:
                 accelerator=accelerator,
                 cpus=self.cpus,
                 memory=self._memory,
-                code=self.firmware.code,
+                code=self._code,
                 variables=variables,
                 disk=disk,
                 disk_format=disk_format,
@@ -276,6 +281,7 @@ def test(runner: Runner, params: Params) -> t.Dict[str, t.Any]:
             lambda: machine.start("probe", "kvm"),
             who="the firmware",
             sign=r"BdsDxe|UEFI|\x1b\[",
+            machine=params["architecture"],
         )
         parallel = max(1, min(params["parallel"], len(keys)))
         # A second virtual processor helps, but not one that has no real one.
@@ -326,7 +332,11 @@ def main() -> t.NoReturn:
                 "choices": ["nvme", "sata", "virtio-blk", "virtio-scsi"],
                 "default": "virtio-blk",
             },
-            "architecture": {"type": "str", "choices": ["x86_64"], "default": "x86_64"},
+            "architecture": {
+                "type": "str",
+                "choices": sorted(_architectures.ARCHITECTURES),
+                "default": "x86_64",
+            },
             "firmware": {
                 "type": "dict",
                 "options": {

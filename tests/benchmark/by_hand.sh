@@ -67,7 +67,7 @@ echo root:root | chroot m chpasswd
 printf 'cr_root UUID=%s /etc/cryptsetup-keys.d/luks-%s.key luks,initramfs\n' "$uuid" "$uuid" >m/etc/crypttab
 echo 'KEYFILE_PATTERN="/etc/cryptsetup-keys.d/*"' >>m/etc/cryptsetup-initramfs/conf-hook
 echo UMASK=0077 >m/etc/initramfs-tools/conf.d/umask
-chroot m update-initramfs -u -k all >/dev/null 2>&1
+chroot m update-initramfs -c -k "$(ls m/lib/modules)" >/dev/null 2>&1
 chroot m grub-mkconfig -o /boot/grub/grub.cfg >/dev/null 2>&1
 printf '%s\n' 'serial --unit=0 --speed=115200' 'terminal_input serial console' 'terminal_output serial console' \
   "cryptomount -u $u" "set root=cryptouuid/$u" "set prefix=(cryptouuid/$u)/boot/grub" >m/run/early.cfg

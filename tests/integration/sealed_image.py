@@ -56,6 +56,9 @@ class Recipe:
     directory: pathlib.Path
     early: str = EARLY
     modules: tuple[str, ...] = MODULES
+    platform: str = "x86_64-efi"
+    library: pathlib.Path = pathlib.Path("/usr/lib/grub")
+    boot_file: str = "EFI/BOOT/BOOTX64.EFI"
     grub_cfg: str = GRUB_CFG
     # None: no initramfs at all
     initramfs: dict[str, tuple[int, bytes]] | None = dataclasses.field(
@@ -269,12 +272,13 @@ class Recipe:
         )
         early = self.directory / "early.cfg"
         early.write_text(self.early)
-        core = self.directory / "BOOTX64.EFI"
+        core = self.directory / "core"
         prefix = f"(cryptouuid/{PLAIN_UUID})/boot/grub"
         run(
-            "grub-mkimage", "-O", "x86_64-efi", "-c", early, "-p", prefix, "-o", core, *self.modules
+            *("grub-mkimage", "-O", self.platform, "-d", self.library / self.platform),
+            *("-c", early, "-p", prefix, "-o", core, *self.modules),
         )
-        files = {"EFI/BOOT/BOOTX64.EFI": core.read_bytes(), **self.esp_files}
+        files = {self.boot_file: core.read_bytes(), **self.esp_files}
         esp = f"{self.disk}@@{ESP_START}"
         run("mmd", "-i", esp, "::EFI", "::EFI/BOOT")
         for name, content in files.items():

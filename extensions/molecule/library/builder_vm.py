@@ -258,7 +258,11 @@ def start(runner: Runner, params: Params) -> t.Dict[str, t.Any]:
         return _pexpect_console.PexpectConsole([*command, "-nic", "none", "-serial", "stdio"])
 
     accelerator, reason = _accelerator.choose(
-        params["accelerator"], probe, who="the kernel", sign="Linux version"
+        params["accelerator"],
+        probe,
+        who="the kernel",
+        sign="Linux version",
+        machine=ARCHITECTURE.machine,
     )
     port = launch(runner, params, accelerator)
     await_ssh(path, port, params["timeout"])

@@ -16,6 +16,8 @@ def test_names() -> None:
     assert ARCHITECTURE("x86_64")["boot_file"] == "EFI/BOOT/BOOTX64.EFI"
     assert ARCHITECTURE("aarch64")["boot_file"] == "EFI/BOOT/BOOTAA64.EFI"
     assert ARCHITECTURE("aarch64")["debian"] == "arm64"
+    assert ARCHITECTURE("x86_64")["kernel_cmdline"] == "console=tty0 console=ttyS0,115200"
+    assert ARCHITECTURE("aarch64")["kernel_cmdline"] == "console=tty0 console=ttyAMA0,115200"
 
 
 def test_one_that_is_not_known() -> None:

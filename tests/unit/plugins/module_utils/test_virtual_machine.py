@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import (
@@ -14,10 +15,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 
-X86 = _architectures.X86_64
+X86, ARM = _architectures.X86_64, _architectures.AARCH64
 
 
-def argv(**args: object) -> list[str]:
+def argv(arch: _architectures.Architecture = X86, **args: object) -> list[str]:
     given: dict[str, object] = {
         "accelerator": "tcg",
         "cpus": 1,
@@ -26,7 +27,7 @@ def argv(**args: object) -> list[str]:
         "variables": "/fw/vars",
         **args,
     }
-    return _virtual_machine.argv("qemu", X86, **given)  # type: ignore[arg-type]
+    return _virtual_machine.argv("qemu", arch, **given)  # type: ignore[arg-type]
 
 
 def test_a_machine_without_a_disk() -> None:
@@ -38,6 +39,37 @@ def test_a_machine_without_a_disk() -> None:
         *("-drive", "if=pflash,unit=0,format=raw,readonly=on,file=/fw/code"),
         *("-drive", "if=pflash,unit=1,format=raw,readonly=off,file=/fw/vars"),
     ]
+
+
+def test_another_architecture_has_a_machine_and_a_processor_of_its_own() -> None:
+    command = argv(ARM)
+    assert command[command.index("-machine") + 1] == "virt,gic-version=max"
+    assert command[command.index("-cpu") + 1] == ARM.tcg_cpu != X86.tcg_cpu
+    assert len(command) == len(argv())
+
+
+@pytest.mark.parametrize(
+    ("arch", "name", "size", "expected"),
+    [
+        (X86, "code.fd", 5000, 5000),
+        (ARM, "code.fd", 5000, 64 << 20),
+        (ARM, "code.fd", 65 << 20, 65 << 20),
+        (ARM, "code.qcow2", 5000, 5000),
+    ],
+)
+def test_firmware_is_as_large_as_the_machine_wants_it(
+    arch: _architectures.Architecture,
+    name: str,
+    size: int,
+    expected: int,
+    tmp_path: pathlib.Path,
+) -> None:
+    source, target = tmp_path / name, tmp_path / "copy"
+    source.write_bytes(b"x" * 4000 + bytes(size - 4000))
+    _virtual_machine.flash(arch, str(source), str(target))
+    copied = target.read_bytes()
+    assert copied == source.read_bytes() + bytes(expected - size)
+    assert target.stat().st_blocks * 512 < 1 << 20
 
 
 def test_the_image_is_never_written() -> None:

@@ -10,7 +10,9 @@ import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _architectures,
     _backend,
+    _emulation,
     _tools,
     _virtual_machine,
 )
@@ -30,6 +32,7 @@ class Builder:
         self.tools: set[str] = set()
         self.family = "debian"
         self.backend_error = ""
+        self.emulates = True
 
     def find(self, *names: str) -> str:
         for name in names:
@@ -50,6 +53,7 @@ class Builder:
 def builder(monkeypatch: pytest.MonkeyPatch) -> Builder:
     it = Builder()
     monkeypatch.setattr(_backend, "choose", it.choose)
+    monkeypatch.setattr(_emulation, "runs", lambda _runner, _arch: it.emulates)
     monkeypatch.setattr(_tools, "builder_family", lambda _release: it.family)
     monkeypatch.setattr(_virtual_machine, "find_firmware", it.find_firmware)
     monkeypatch.setattr(builder_info, "ModuleRunner", lambda _module: it)
@@ -119,7 +123,7 @@ def test_an_unknown_family(builder: Builder, look: Look) -> None:
     assert outcome["tools"]["grub-fstest"] == "/bin/grub2-fstest"
     assert outcome["missing_packages"] == []
     assert outcome["problems"] == [
-        "The builder lacks sfdisk, a UEFI firmware for virtual machines (OVMF): install what brings it."
+        "The builder lacks sfdisk, a UEFI firmware for virtual machines of x86_64: install what brings it."
     ]
 
 
@@ -139,6 +143,32 @@ def test_a_file_system_that_the_kernel_cannot_mount(look: Look) -> None:
         "The builder's kernel cannot mount nosuchfs and has no module for it: choose another"
         " image_filesystem, or another builder."
     ]
+
+
+def test_the_architecture_decides_on_firmware_and_emulation(builder: Builder, look: Look) -> None:
+    builder.emulates = False
+    outcome = look(architecture="aarch64", firmware=True)
+    assert outcome["missing_packages"] == ["qemu-efi-aarch64", "qemu-user-static"]
+    assert outcome["problems"] == []
+    builder.family = ""
+    assert look(architecture="aarch64", firmware=True)["problems"] == [
+        "The builder lacks a UEFI firmware for virtual machines of aarch64, QEMU's user mode emulation of"
+        " aarch64: install what brings it."
+    ]
+
+
+def test_an_emulation_that_the_kernel_does_not_use(builder: Builder, look: Look) -> None:
+    builder.emulates = False
+    builder.tools = {"qemu-aarch64-static"}
+    outcome = look(architecture="aarch64")
+    assert outcome["missing_packages"] == []
+    (problem,) = outcome["problems"]
+    assert (
+        "starts no program of aarch64 in another root, though /bin/qemu-aarch64-static" in problem
+    )
+    assert "update-binfmts --enable qemu-aarch64" in problem
+    builder.emulates = True
+    assert look(architecture="aarch64")["problems"] == []
 
 
 def test_the_backend(builder: Builder, look: Look) -> None:
@@ -170,10 +200,14 @@ def test_no_holes_and_no_root(look: Look, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_every_tool_has_a_package_in_every_family() -> None:
-    tools = ["bwrap", "sfdisk", "mcopy", "mkfs.vfat", "qemu-img", "firmware", "zstd", "xz"]
-    tools += ["btrfs", "mkfs.btrfs", "mkfs.xfs", "xfs_db", "xfs_repair"]
-    for tool in tools:
-        assert all(_tools.package(family, tool) for family in _tools.FAMILIES)
+    architectures = _architectures.ARCHITECTURES.values()
+    for tool in (
+        *("bwrap", "sfdisk", "mcopy", "mkfs.vfat", "qemu-img", "zstd", "xz"),
+        *("btrfs", "mkfs.btrfs", "mkfs.xfs", "xfs_db", "xfs_repair"),
+        *(f"{need}-{it.machine}" for it in architectures for need in ("emulation", "firmware")),
+        *(it.qemu for it in architectures),
+    ):
+        assert all(_tools.package(family, tool) for family in _tools.FAMILIES), tool
     assert _tools.package("arch", "mmdebstrap") == ""
     assert _tools.package("", "tar") == ""
     assert _tools.package("debian", "no-such-tool") == ""

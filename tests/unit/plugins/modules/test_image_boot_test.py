@@ -65,12 +65,19 @@ class FakeConsole:
         pass
 
 
+def runs_on(monkeypatch: pytest.MonkeyPatch, machine: str) -> None:
+    """Make this machine one of an architecture."""
+    uname = os.uname_result((*os.uname()[:4], machine))
+    monkeypatch.setattr(os, "uname", lambda: uname)
+
+
 @pytest.fixture
 def args(
     tmp_path: pathlib.Path, script: t.Any, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, t.Any]:
     for name, content in (("disk", b"x"), ("boot", b"secret-key"), ("code", b""), ("vars", b"")):
         (tmp_path / name).write_bytes(content)
+    runs_on(monkeypatch, "x86_64")
     monkeypatch.setattr(FakeConsole, "play", "login")
     monkeypatch.setattr(FakeConsole, "probe", 1)
     monkeypatch.setattr(FakeConsole, "started", [])
@@ -172,6 +179,29 @@ def test_no_kvm(
     outcome = run_module("image_boot_test", **{**args, "accelerator": "auto"})
     assert outcome["accelerator_reason"] == "/dev/kvm cannot be opened (No such file or directory)"
     assert len(FakeConsole.started) == 1
+
+
+def test_another_architecture(
+    run_module: RunModule, args: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs_on(monkeypatch, "riscv64")
+    args["architecture"] = "aarch64"
+    outcome = run_module("image_boot_test", **{**args, "accelerator": "auto"})
+    assert (outcome["accelerator"], outcome["accelerator_reason"]) == (
+        "tcg",
+        "KVM of riscv64 runs no aarch64",
+    )
+    (command,) = FakeConsole.started
+    assert command[0].endswith("qemu-system-aarch64")
+    assert command[command.index("-cpu") + 1] == "cortex-a57"
+
+
+def test_kvm_of_another_architecture(
+    run_module: RunModule, args: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs_on(monkeypatch, "aarch64")
+    outcome = run_module("image_boot_test", **{**args, "accelerator": "kvm"})
+    assert outcome["msg"] == "KVM of aarch64 runs no x86_64: use tcg or auto"
 
 
 @pytest.mark.parametrize(

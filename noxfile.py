@@ -242,6 +242,13 @@ def fanout(session: nox.Session) -> None:
 
 
 @nox.session
+def matrix(session: nox.Session) -> None:
+    """Build, boot, update and boot again what works where: an hour and a half without KVM."""
+    env = tested(session)
+    session.run("python", "tests/matrix.py", *session.posargs, env=env)
+
+
+@nox.session
 def check(session: nox.Session) -> None:
     """Lint and unit tests: the inner loop."""
     for name in ("lint", "unit"):

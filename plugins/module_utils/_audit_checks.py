@@ -170,8 +170,8 @@ def grub_cfg(text: str, *, root_uuid: str, luks_uuid: str, words: t.Sequence[str
         if roots != [f"root=UUID={root_uuid}"]:
             problems.append(f"{kernel} gets {roots or 'no root='}, not root=UUID={root_uuid}")
         for word in options.split():
-            if word.startswith("rd.luks.uuid=") and not word.endswith(luks_uuid):
-                problems.append(f"{kernel} gets {word}, which is not this disk")
+            if word.startswith("rd.luks.uuid=") and word != f"rd.luks.uuid=luks-{luks_uuid}":
+                problems.append(f"{kernel} gets {word}, not rd.luks.uuid=luks-{luks_uuid}")
         problems += [f"{kernel} gets the device {name}" for name in _DISK_DEVICE.findall(options)]
     known = {root_uuid, luks_uuid, luks_uuid.replace("-", "")}
     foreign = set(_UUID.findall(text.lower())) - known

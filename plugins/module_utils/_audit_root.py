@@ -18,7 +18,10 @@ import typing as t
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_checks,
     _boot_entries,
+    _fstab,
+    _generators,
     _initrd_keys,
+    _mkinitcpio,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
@@ -30,7 +33,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._image_tree impor
     Volume,
 )
 
-KEY_DIRECTORY = "/etc/cryptsetup-keys.d"
 # What a machine makes for itself at first boot: in an image, every clone would have the same.
 IDENTITY = (
     ("/etc/ssh", "ssh_host_*"),
@@ -46,6 +48,10 @@ IDENTITY = (
 MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 _INITRAMFS = re.compile(r"(?:initrd|initramfs)[.-].+")
 _KERNEL = re.compile(r"vmlinu[xz]-(.+)")
+_INSTALL_ITEMS = re.compile(
+    r"^[ \t]*install_items(?P<more>\+?)=(?P<quote>[\"']?)(?P<items>[^\"'\n]*)(?P=quote)",
+    re.MULTILINE,
+)
 
 Problems = t.List[str]
 
@@ -130,10 +136,12 @@ def key_files(
 ) -> Problems:
     """The key file is root's alone and is the boot key, and stays so when the initramfs is rebuilt."""
     problems = []
-    directory = tree.find(KEY_DIRECTORY)
+    directory = tree.find(_fstab.KEY_DIRECTORY)
     if directory and (directory.permissions, directory.uid) != ("0700", 0):
-        problems.append(f"{KEY_DIRECTORY} has mode {directory.permissions}, not 0700 and root's")
-    paths = {f"{KEY_DIRECTORY}/{name}" for name in tree.entries(KEY_DIRECTORY)}
+        problems.append(
+            f"{_fstab.KEY_DIRECTORY} has mode {directory.permissions}, not 0700 and root's"
+        )
+    paths = {f"{_fstab.KEY_DIRECTORY}/{name}" for name in tree.entries(_fstab.KEY_DIRECTORY)}
     paths |= {
         row[2]
         for row in crypttab
@@ -155,11 +163,52 @@ def key_files(
         problems += [f"{path} holds the {name}" for name in others]
         if not others and content != keys["boot key"]:
             problems.append(f"{path} is not the boot key (a newline at its end counts)")
-    if tree.entries("/etc/initramfs-tools") and umask(tree) not in ("0077", "077"):
-        problems.append(
-            "UMASK=0077 is not set in /etc/initramfs-tools/conf.d: a rebuild leaks the key"
+    return problems + _rebuilt(tree, sorted(paths))
+
+
+def _rebuilt(tree: Tree, paths: t.Sequence[str]) -> Problems:
+    """What the root's own generator is configured for keeps the key in a later initramfs, and to root."""
+    generator = _generators.active(lambda path: tree.find(f"/{path}") is not None)
+    if generator == "initramfs_tools" and umask(tree) not in ("0077", "077"):
+        return ["UMASK=0077 is not set in /etc/initramfs-tools/conf.d: a rebuild leaks the key"]
+    if generator == "dracut":
+        # Its umask is always 077 (dracut(8)), but it takes no key by itself.
+        patterns = installed(tree)
+        return [
+            f"install_items in /etc/dracut.conf.d does not have {path}: a rebuild loses the key"
+            for path in paths
+            if not any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
+        ]
+    if generator == "mkinitcpio":
+        have = _mkinitcpio.NOTHING
+        drop_ins = sorted(
+            name for name in tree.entries(_mkinitcpio.DROP_INS) if name.endswith(".conf")
         )
-    return problems
+        for path in [_mkinitcpio.CONF, *(f"{_mkinitcpio.DROP_INS}/{name}" for name in drop_ins)]:
+            have = _mkinitcpio.arrays(tree.text(path) or "", have)
+        # Its umask is always 077, as dracut's.
+        lost = [path for path in paths if path not in have["FILES"]]
+        return [
+            f"FILES in {_mkinitcpio.CONF} does not have {it}: a rebuild loses the key"
+            for it in lost
+        ]
+    return []
+
+
+def installed(tree: Tree) -> t.List[str]:
+    """Return the files, or shell patterns, that dracut is told to install (dracut.conf(5))."""
+    # A file in /etc hides one of the same name in /usr.
+    files = {
+        name: f"{top}/{name}"
+        for top in ("/usr/lib/dracut/dracut.conf.d", "/etc/dracut.conf.d")
+        for name in tree.entries(top)
+        if name.endswith(".conf")
+    }
+    found: t.List[str] = []
+    for path in ["/etc/dracut.conf", *(files[name] for name in sorted(files))]:
+        for match in _INSTALL_ITEMS.finditer(tree.text(path) or ""):
+            found = [*(found if match["more"] else []), *match["items"].split()]
+    return found
 
 
 def umask(tree: Tree) -> t.Optional[str]:
@@ -197,10 +246,10 @@ def _is_reset(tree: Tree, node: t.Optional[Node]) -> bool:
 
 __all__ = (
     "IDENTITY",
-    "KEY_DIRECTORY",
     "filesystem",
     "identity",
     "initramfs",
+    "installed",
     "kernels",
     "key_files",
     "menu",

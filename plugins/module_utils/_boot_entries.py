@@ -22,8 +22,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils import _shell_def
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 
 DIRECTORY = "/boot/loader/entries"
-# What images are named by, since a machine ID is not known before the first boot: Red Hat's own do so, and its
-# kernel-install removes such an entry with its kernel (20-grub.install, BLS_FAKE_TARGET).
+# What entries of an image are named by, since its machine ID is not known before the first boot. Red Hat's
+# kernel-install knows the name, and removes such an entry with its kernel (20-grub.install, BLS_FAKE_TARGET).
 TOKEN = "f" * 32
 ENV_BYTES = 1024  # GRUB: include/grub/lib/envblk.h
 _ENV_HEAD = "# GRUB Environment Block\n"

@@ -32,6 +32,8 @@ def argv(
 ) -> t.List[str]:
     """Return *command* confined; it finds *device* as DEVICE, read-only, and the directory *output* as OUTPUT."""
     found = [runner.find("bwrap"), "--die-with-parent", "--new-session", "--clearenv"]
+    # Root keeps every capability otherwise.
+    found += ["--cap-drop", "ALL"]
     # Not a user namespace: FUSE shows the device to root alone.
     found += [f"--unshare-{space}" for space in ("ipc", "net", "pid", "uts")]
     for path in _SYSTEM:

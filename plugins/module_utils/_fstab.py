@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 import typing as t
 
+# Where systemd-cryptsetup looks for the key of a mapping, NAME.key, since version 246 (crypttab(5)).
+KEY_DIRECTORY = "/etc/cryptsetup-keys.d"
 # Mount points that the image's own partitions take the place of.
 OWN_POINTS = ("/", "/boot", "/boot/efi", "/efi", "/usr")
 # What names a disk: gone with the old machine.
@@ -66,4 +68,4 @@ def crypttab(
     return "\n".join([*kept, own]).lstrip("\n") + "\n", dropped
 
 
-__all__ = ("OWN_POINTS", "ROOT_OPTIONS", "crypttab", "fstab")
+__all__ = ("KEY_DIRECTORY", "OWN_POINTS", "ROOT_OPTIONS", "crypttab", "fstab")

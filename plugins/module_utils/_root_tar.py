@@ -15,7 +15,7 @@ import re
 import struct
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils import _architectures
+from ansible_collections.sealedroot.image.plugins.module_utils import _architectures, _generators
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 
 BLOCK = 4096
@@ -41,9 +41,13 @@ PROGRAMS = (
     *("usr/bin/dash", "bin/dash", "usr/bin/bash", "bin/bash", "usr/bin/busybox", "bin/busybox"),
     *("usr/bin/dpkg", "usr/lib/systemd/systemd", "lib/systemd/systemd", "usr/bin/ls", "bin/ls"),
 )
-# What builds an initramfs; of two, the first is what kernel updates use.
-INITRAMFS = ("initramfs_tools", "dracut", "mkinitcpio")
 OS_RELEASES = ("usr/lib/os-release", "etc/os-release")
+# What a root needs beside the generator of its initramfs.
+INITRAMFS_NEEDS = {
+    "initramfs_tools": ("cryptsetup_initramfs",),
+    "dracut": ("cryptsetup", "systemd_cryptsetup"),
+    "mkinitcpio": ("cryptsetup",),
+}
 
 _LINE = re.compile(
     r"block (?P<block>\d+): (?P<type>.)(?P<mode>[rwxsStT-]{9})[.+*]? \d+/\d+ +"
@@ -203,8 +207,10 @@ def abilities(members: t.Iterable[Member]) -> t.Dict[str, t.Any]:
     names = {member.name for member in members}
 
     def program(*tools: str) -> bool:
-        folders = ("usr/bin", "usr/sbin", "bin", "sbin")
-        return any(f"{folder}/{tool}" in names for folder in folders for tool in tools)
+        return _generators.has_program(names.__contains__, *tools)
+
+    def part_of_systemd(name: str) -> bool:
+        return bool({f"usr/lib/systemd/{name}", f"lib/systemd/{name}"} & names)
 
     modules = [match for match in map(_GRUB_MODULE.fullmatch, names) if match]
     platforms = {match.group(1) for match in modules if match.group(2) == "normal"}
@@ -221,22 +227,17 @@ def abilities(members: t.Iterable[Member]) -> t.Dict[str, t.Any]:
             )
             for platform in sorted(platforms)
         },
-        "initramfs_tools": program("update-initramfs"),
-        "cryptsetup_initramfs": "usr/share/initramfs-tools/hooks/cryptroot" in names,
-        "dracut": program("dracut"),
-        "mkinitcpio": program("mkinitcpio"),
+        **{name: _generators.has(names.__contains__, name) for name in _generators.PROGRAMS},
+        "cryptsetup_initramfs": program("cryptsetup")
+        and "usr/share/initramfs-tools/hooks/cryptroot" in names,
         "btrfs": program("btrfs"),
         "xfs": program("xfs_repair"),
         "cryptsetup": program("cryptsetup"),
+        "systemd_cryptsetup": part_of_systemd("systemd-cryptsetup"),
         "python3": program("python3"),
         "openssh_server": program("sshd"),
-        "systemd": bool({"usr/lib/systemd/systemd", "lib/systemd/systemd"} & names),
+        "systemd": part_of_systemd("systemd"),
     }
-
-
-def initramfs(has: t.Mapping[str, t.Any]) -> str:
-    """Name what builds the initramfs in a root, which need not be what its family usually has; empty for none."""
-    return next((it for it in INITRAMFS if has[it]), "")
 
 
 def builtin_lists(versions: t.Iterable[str]) -> t.List[t.Tuple[str, ...]]:
@@ -268,17 +269,25 @@ def without_driver(
     return found
 
 
+def initramfs(members: t.Iterable[Member]) -> str:
+    """Name what builds the initramfs: ``initramfs_tools``, ``dracut``, ``mkinitcpio``, or empty for none."""
+    return _generators.active({member.name for member in members}.__contains__)
+
+
 def missing_packages(
     has: t.Mapping[str, t.Any],
     versions: t.Sequence[str],
     *,
     filesystem: str = "ext4",
+    generator: str,
     packages: t.Mapping[str, str],
     words: t.Mapping[str, str],
 ) -> t.List[str]:
     """Name the packages that a root lacks to boot encrypted.
 
-    *packages* has the family's name for each need, with the architecture's *words* in braces.
+    *generator* is what builds its initramfs; for none, the family's own is named, the first in *packages*. These have
+    the family's name for each need, with the architecture's *words* in braces; a need without a name is one that
+    no root of the family lacks.
     """
     missing = []
     if not versions:
@@ -287,14 +296,11 @@ def missing_packages(
         missing.append("grub")
     elif words["grub_platform"] not in has["grub_platforms"]:
         missing.append("grub_modules")
-    mechanism = initramfs(has) or next(it for it in INITRAMFS if it in packages)
-    if not has[mechanism]:
-        missing.append(mechanism)
-    if mechanism == "initramfs_tools":
-        if not (has["cryptsetup"] and has["cryptsetup_initramfs"]):
-            missing.append("cryptsetup_initramfs")
-    elif not has["cryptsetup"]:
-        missing.append("cryptsetup")
+    if not generator:
+        generator = next(name for name in packages if name in INITRAMFS_NEEDS)
+        missing.append(generator)
+    needs = INITRAMFS_NEEDS[generator]
+    missing += [need for need in needs if not has[need] and need in packages]
     # What checks, mends and grows it; of ext4, every root has that.
     if not has.get(filesystem, True):
         missing.append(filesystem)
@@ -302,7 +308,7 @@ def missing_packages(
 
 
 __all__ = (
-    "INITRAMFS",
+    "INITRAMFS_NEEDS",
     "MAGICS",
     "OS_RELEASES",
     "PROGRAMS",

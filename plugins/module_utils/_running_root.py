@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils import _boot_files, _fstab
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
@@ -26,10 +26,6 @@ TOOLS: t.Tuple[t.Tuple[str, ...], ...] = (
     ("dracut", "--force", "--regenerate-all"),
     ("mkinitcpio", "--allpresets"),
 )
-# SUSE keeps vmlinux-VERSION.gz beside the kernel that boots, for crash(8).
-_KERNEL = re.compile(r"vmlinu[xz]-(.+)(?<!\.[gx]z)")
-# Debian; Fedora and its relatives; openSUSE; Arch, whose first one is as Fedora's.
-_INITRAMFS = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}", "initramfs-{}-fallback.img")
 
 
 class Container(t.NamedTuple):
@@ -85,11 +81,19 @@ def find_container(runner: Runner) -> Container:
 
 
 def key_file(crypttab: str, mapping: str) -> str:
-    """Return the key file of a mapping in crypttab(5)."""
+    """Return the key file of a mapping in crypttab(5).
+
+    With none named, systemd takes the one of the mapping's name (since version 246); before, there is none.
+    Whether it exists is for the caller to see.
+    """
     rows = (line.split() for line in crypttab.splitlines() if not line.lstrip().startswith("#"))
     for name, *fields in rows:
-        if name == mapping and len(fields) > 1 and fields[1].startswith("/"):
-            return fields[1]
+        if name == mapping and fields:
+            named = fields[1] if len(fields) > 1 else "-"
+            if named in ("-", "none"):
+                return f"{_fstab.KEY_DIRECTORY}/{mapping}.key"
+            if named.startswith("/"):
+                return named
     raise SealedRootError(
         f"/etc/crypttab names no key file for {mapping}, so the initramfs does not unlock the root by one:"
         " this is no image of this collection, or its crypttab was changed"
@@ -99,10 +103,9 @@ def key_file(crypttab: str, mapping: str) -> str:
 def initramfs(boot: str) -> t.List[str]:
     """Return the initramfs of each kernel in the directory *boot*; every kernel must have one."""
     names = set(os.listdir(boot))
-    versions = sorted(match.group(1) for match in map(_KERNEL.fullmatch, names) if match)
     found = []
-    for version in versions:
-        mine = [form.format(version) for form in _INITRAMFS if form.format(version) in names]
+    for version in _boot_files.kernels(names):
+        mine = _boot_files.initramfs(names, version)
         if not mine:
             raise SealedRootError(
                 f"{boot}/vmlinuz-{version} has no initramfs beside it, so it cannot boot: build one, or"

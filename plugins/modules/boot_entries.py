@@ -17,7 +17,7 @@ description:
     order. Paths lead to C(/boot) inside the root, C(root=) is the UUID of the file system, and the words of an
     old machine's disks leave. An entry is named by no machine, since the image's machine ID is made at its
     first boot. Entries of kernels that are gone leave, and so do the rescue kernel and the kdump initramfs of
-    the old machine, which hold no key. A kernel without an entry gets one. Later updates make no rescue kernel.
+    the old machine, which hold no key. A kernel without an entry gets one.
   - Writes what the entries of later kernels are made of, C(/etc/kernel/cmdline), the name for them in
     C(/etc/machine-info), C(UPDATEDEFAULT) in C(/etc/sysconfig/kernel), and C(saved_entry) and C(kernelopts) in
     GRUB's environment block, which becomes a file of the root where it was a link to the EFI system partition
@@ -95,9 +95,6 @@ ONE_MACHINES = (
     *("vmlinuz-0-rescue-*", "initramfs-0-rescue-*.img"),
     *("initramfs-*kdump.img", "initrd-*-kdump"),
 )
-# An exchanged boot key would not come into a rescue initramfs, which no update makes anew (dracut.conf(5)).
-NO_RESCUE = "/etc/dracut.conf.d/90-sealedroot-rescue.conf"
-NO_RESCUE_TEXT = 'dracut_rescue_image="no"\n'
 # One-time choices of the old machine.
 PASSING = ("next_entry", "prev_saved_entry")
 
@@ -279,7 +276,6 @@ def ensure(
         plan.make()
         check(tree, plan, config, params["root_uuid"])
         dropped = plan.dropped
-        tree.write(NO_RESCUE, NO_RESCUE_TEXT)
     for pattern in ONE_MACHINES:
         for path in sorted(glob.glob(tree.path(f"/boot/{pattern}"))):
             dropped.append(f"/boot/{os.path.basename(path)}")

@@ -68,7 +68,9 @@ options:
     type: int
     default: 1024
   disk_interface:
-    description: How the machine sees the disk.
+    description:
+      - How the machine sees the disk. The firmware has to have a driver for it; the one for aarch64 of Debian 12
+        has none for V(sata).
     type: str
     choices: [nvme, sata, virtio-blk, virtio-scsi]
     default: virtio-blk

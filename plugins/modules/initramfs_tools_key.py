@@ -17,31 +17,12 @@ description:
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
+  - sealedroot.image._unlocked_root
 options:
-  luks_uuid:
-    description: The UUID of the LUKS header.
-    type: str
-    required: true
-  root_uuid:
-    description: The UUID of the root file system.
-    type: str
-    required: true
-  filesystem:
-    description: The type of the root file system.
-    type: str
-    default: ext4
-  esp_label:
-    description: The label of the EFI system partition.
-    type: str
-    default: ESP
   mapping:
     description: The name that the open root has in the running machine.
     type: str
     default: cr_root
-  key_file:
-    description: The boot key.
-    type: path
-    default: /run/sealedroot/boot.key
 """
 
 EXAMPLES = r"""
@@ -64,16 +45,17 @@ dropped:
   returned: success
 """
 
-import os
-import stat
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _fstab, _shell_defaults
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _fstab,
+    _shell_defaults,
+    _unlocked_root,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
 
-KEY_DIRECTORY = "/etc/cryptsetup-keys.d"
 CONF_HOOK = "/etc/cryptsetup-initramfs/conf-hook"
 # initramfs: the entry is taken without asking the kernel what / is made of, which a build cannot tell
 # (TECH 4.1). discard: blocks freed in the guest become free on the host again, as in the build.
@@ -91,73 +73,36 @@ PACKAGES = {
 
 def conf_hook(text: str) -> str:
     """Return conf-hook with the pattern that lets key files into the initramfs."""
-    return _shell_defaults.assign(text, "KEYFILE_PATTERN", f"{KEY_DIRECTORY}/*")
+    return _shell_defaults.assign(text, "KEYFILE_PATTERN", f"{_fstab.KEY_DIRECTORY}/*")
 
 
-def plan(tree: Tree, params: t.Mapping[str, t.Any], key: bytes) -> t.List[str]:
-    """Plan every change; return the lines of the old tables that had to go."""
-    missing = [package for path, package in PACKAGES.items() if not tree.exists(path)]
-    if missing:
-        raise SealedRootError(
-            f"the root lacks {' and '.join(missing)}: install {' '.join(missing)} in it"
-        )
-    path = f"{KEY_DIRECTORY}/luks-{params['luks_uuid']}.key"
-    tree.write(path, key, mode=0o400, secret=True)
-    table, old_disks = _fstab.crypttab(
-        tree.text("/etc/crypttab"),
-        name=params["mapping"],
-        luks_uuid=params["luks_uuid"],
-        key_file=path,
-        options=OPTIONS,
-    )
-    tree.write("/etc/crypttab", table)
-    table, old_mounts = _fstab.fstab(
-        tree.text("/etc/fstab"),
-        root_uuid=params["root_uuid"],
-        filesystem=params["filesystem"],
-        esp_label=params["esp_label"],
-    )
-    tree.write("/etc/fstab", table)
+def plan(tree: Tree, _params: t.Mapping[str, t.Any]) -> t.List[str]:
+    """Plan the configuration of initramfs-tools; return the packages that are missing."""
     tree.write(CONF_HOOK, conf_hook(tree.text(CONF_HOOK)))
     tree.write(CONF, CONF_TEXT)
     # Read before ours; gone, since it names the swap of another machine.
     tree.remove("/etc/initramfs-tools/conf.d/resume")
-    return [*old_disks, *old_mounts]
+    return [package for path, package in PACKAGES.items() if not tree.exists(path)]
 
 
 def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.Dict[str, t.Any]:
     """Configure the tree at *root*."""
-    tree = Tree(root)
-    key = tree.read(params["key_file"])
-    if not key:
-        raise SealedRootError(f"the key file {params['key_file']} does not exist in the image")
-    dropped = plan(tree, params, key)
-    directory = tree.path(KEY_DIRECTORY)
-    closed = os.path.isdir(directory) and stat.S_IMODE(os.stat(directory).st_mode) == 0o700
-    outcome = {
-        "changed": bool(tree.changed()) or not closed,
-        "files": tree.changed(),
-        "dropped": dropped,
-        "diff": tree.diff(),
-    }
-    if not check_mode:
-        tree.directory(KEY_DIRECTORY, 0o700)
-        # The mount point that the fstab names.
-        os.makedirs(tree.path("/boot/efi"), exist_ok=True)
-        tree.apply()
-    return outcome
+    return _unlocked_root.ensure(
+        params,
+        mapping=params["mapping"],
+        options=OPTIONS,
+        plan=plan,
+        root=root,
+        check_mode=check_mode,
+    )
 
 
 def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "luks_uuid": {"type": "str", "required": True},
-            "root_uuid": {"type": "str", "required": True},
-            "filesystem": {"type": "str", "default": "ext4"},
-            "esp_label": {"type": "str", "default": "ESP"},
+            **_unlocked_root.ARGUMENTS,
             "mapping": {"type": "str", "default": "cr_root"},
-            "key_file": {"type": "path", "default": "/run/sealedroot/boot.key", "no_log": False},
         },
         supports_check_mode=True,
     )

@@ -16,36 +16,17 @@ description:
   - C(HOOKS) gets C(sd-encrypt) where it has C(systemd), and C(encrypt) where it has not. It loses
     C(autodetect), which would leave drivers out that the machine that builds does not need.
   - C(sd-encrypt) finds the root in C(/etc/crypttab.initramfs); C(encrypt) takes it from the kernel command line,
-    which RV(kernel_cmdline) is for.
+    which is to have C(cryptdevice=UUID=UUID:luks-UUID:allow-discards) and
+    C(cryptkey=rootfs:/etc/cryptsetup-keys.d/luks-UUID.key); the role C(bootloader) sees to that.
   - Builds no initramfs itself; that is C(mkinitcpio).
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
+  - sealedroot.image._unlocked_root
 options:
-  luks_uuid:
-    description: The UUID of the LUKS header.
-    type: str
-    required: true
-  root_uuid:
-    description: The UUID of the root file system.
-    type: str
-    required: true
-  filesystem:
-    description: The type of the root file system.
-    type: str
-    default: ext4
-  esp_label:
-    description: The label of the EFI system partition.
-    type: str
-    default: ESP
   mapping:
-    description: The name that the open root has in the running machine.
+    description: The name that the open root has in the running machine; C(luks-) and the UUID by default.
     type: str
-    default: cr_root
-  key_file:
-    description: The boot key.
-    type: path
-    default: /run/sealedroot/boot.key
 """
 
 EXAMPLES = r"""
@@ -66,173 +47,80 @@ dropped:
   type: list
   elements: str
   returned: success
-kernel_cmdline:
-  description: The words for the kernel command line with which the hook C(encrypt) finds the root and the key.
-  type: str
-  returned: success
-  sample: cryptdevice=UUID=7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11:cr_root:allow-discards
 """
 
 import glob
 import os
-import re
-import shlex
-import stat
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _fstab
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _fstab,
+    _generators,
+    _mkinitcpio,
+    _unlocked_root,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
 
-KEY_DIRECTORY = "/etc/cryptsetup-keys.d"
-CONF = "/etc/mkinitcpio.conf"
-DROP_INS = "/etc/mkinitcpio.conf.d"
-OWN_DROP_IN = f"{DROP_INS}/zz-sealedroot.conf"
+OWN_DROP_IN = f"{_mkinitcpio.DROP_INS}/zz-sealedroot.conf"
+# What the hook sd-encrypt takes as the crypttab of the initramfs (mkinitcpio -H sd-encrypt).
 INITRAMFS_TABLE = "/etc/crypttab.initramfs"
 HOOKS = ("/usr/lib/initcpio/install", "/etc/initcpio/install")
-_ARRAY = re.compile(
-    r"^[ \t]*(HOOKS|FILES)(\+?=)(\((.*?)\)|[\"'](.*?)[\"'])", re.MULTILINE | re.DOTALL
-)
-
-
-def arrays(text: str, have: t.Mapping[str, t.Sequence[str]]) -> t.Dict[str, t.List[str]]:
-    """Return HOOKS and FILES as bash has them after *text*; before it they were *have*."""
-    found = {name: list(words) for name, words in have.items()}
-    for name, operator, _value, array, string in _ARRAY.findall(text):
-        words = shlex.split(array, comments=True) if array else string.split()
-        found[name] = [*found[name], *words] if operator == "+=" else words
-    return found
-
-
-def assign(text: str, name: str, words: t.Sequence[str]) -> str:
-    """Return a configuration with the array *name* set: in its place, or at the end where it is built piecewise."""
-    if arrays(text, {"HOOKS": [], "FILES": []})[name] == list(words):
-        return text
-    line = f"{name}=({' '.join(shlex.quote(word) for word in words)})"
-    places = [match for match in _ARRAY.finditer(text) if match.group(1) == name]
-    if len(places) == 1 and places[0].group(2) == "=":
-        return text[: places[0].start()] + line + text[places[0].end() :]
-    end = "" if text.endswith("\n") or not text else "\n"
-    return f"{text}{end}{line}\n"
-
-
-def hooks(words: t.Sequence[str]) -> t.List[str]:
-    """Return the hooks that unlock the root, before its file system is mounted and after its disk is found."""
-    unlock = "sd-encrypt" if "systemd" in words else "encrypt"
-    kept = [word for word in words if word not in ("autodetect", "encrypt", "sd-encrypt")]
-    if "filesystems" not in kept:
-        kept.append("filesystems")
-    place = kept.index("filesystems")
-    before = kept[:place]
-    if "block" not in before:
-        before.append("block")
-    return [*before, unlock, *(word for word in kept[place:] if word != "block")]
-
-
-def wanted(have: t.Mapping[str, t.Sequence[str]], key: str) -> t.Dict[str, t.List[str]]:
-    """Return HOOKS and FILES as they must be."""
-    files = [*have["FILES"], *([] if key in have["FILES"] else [key])]
-    return {"HOOKS": hooks(have["HOOKS"]), "FILES": files}
+OPTIONS = "luks,discard"
 
 
 def configure(tree: Tree, key: str) -> t.List[str]:
     """Plan mkinitcpio.conf, and a drop-in where another one would have the last word; return the hooks."""
-    nothing: t.Dict[str, t.List[str]] = {"HOOKS": [], "FILES": []}
-    text = tree.text(CONF)
-    have = arrays(text, nothing)
-    for name, words in wanted(have, key).items():
-        text = assign(text, name, words)
-    tree.write(CONF, text)
-    have = wanted(have, key)
-    paths = glob.glob(tree.path(f"{DROP_INS}/*.conf"))
-    for name in sorted(os.path.basename(path) for path in paths):
-        if f"{DROP_INS}/{name}" != OWN_DROP_IN:
-            have = arrays(tree.text(f"{DROP_INS}/{name}"), have)
-    want = wanted(have, key)
+    text = tree.text(_mkinitcpio.CONF)
+    have = _mkinitcpio.wanted(_mkinitcpio.arrays(text, _mkinitcpio.NOTHING), key)
+    for name, words in have.items():
+        text = _mkinitcpio.assign(text, name, words)
+    tree.write(_mkinitcpio.CONF, text)
+    paths = glob.glob(tree.path(f"{_mkinitcpio.DROP_INS}/*.conf"))
+    others = sorted({os.path.basename(path) for path in paths} - {os.path.basename(OWN_DROP_IN)})
+    for name in others:
+        have = _mkinitcpio.arrays(tree.text(f"{_mkinitcpio.DROP_INS}/{name}"), have)
+    want = _mkinitcpio.wanted(have, key)
     if want != have:
-        lines = [assign("", name, words) for name, words in want.items()]
+        lines = [_mkinitcpio.assign("", name, words) for name, words in want.items()]
         comment = "# Settings of the encrypted root that other files here would override.\n"
         tree.write(OWN_DROP_IN, comment + "".join(lines))
     return want["HOOKS"]
 
 
-def plan(tree: Tree, params: t.Mapping[str, t.Any], key: bytes) -> t.List[str]:
-    """Plan every change; return the lines of the old tables that had to go."""
-    if not tree.exists("/usr/bin/mkinitcpio"):
-        raise SealedRootError("the root lacks mkinitcpio: install mkinitcpio in it")
-    path = f"{KEY_DIRECTORY}/luks-{params['luks_uuid']}.key"
-    unlock = next(it for it in configure(tree, path) if it in ("encrypt", "sd-encrypt"))
-    if not any(tree.exists(f"{it}/{unlock}") for it in HOOKS):
-        raise SealedRootError(
-            f"the root's mkinitcpio has no hook {unlock}: install mkinitcpio and cryptsetup in it"
-        )
-    tree.write(path, key, mode=0o400, secret=True)
-    table, _old = _fstab.crypttab(
-        "",
-        name=params["mapping"],
-        luks_uuid=params["luks_uuid"],
-        key_file=path,
-        options="luks,discard",
-    )
-    tree.write(INITRAMFS_TABLE, table)
-    # x-initrd.attach: it is open when the system starts, and stays until its end (crypttab(5)).
-    table, old_disks = _fstab.crypttab(
-        tree.text("/etc/crypttab"),
-        name=params["mapping"],
-        luks_uuid=params["luks_uuid"],
-        key_file=path,
-        options="luks,discard,x-initrd.attach",
-    )
-    tree.write("/etc/crypttab", table)
-    table, old_mounts = _fstab.fstab(
-        tree.text("/etc/fstab"),
-        root_uuid=params["root_uuid"],
-        filesystem=params["filesystem"],
-        esp_label=params["esp_label"],
-    )
-    tree.write("/etc/fstab", table)
-    return [*old_disks, *old_mounts]
-
-
 def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.Dict[str, t.Any]:
     """Configure the tree at *root*."""
-    tree = Tree(root)
-    key = tree.read(params["key_file"])
-    if not key:
-        raise SealedRootError(f"the key file {params['key_file']} does not exist in the image")
-    dropped = plan(tree, params, key)
-    directory = tree.path(KEY_DIRECTORY)
-    closed = os.path.isdir(directory) and stat.S_IMODE(os.stat(directory).st_mode) == 0o700
-    outcome = {
-        "changed": bool(tree.changed()) or not closed,
-        "files": tree.changed(),
-        "dropped": dropped,
-        "diff": tree.diff(),
-        "kernel_cmdline": (
-            f"cryptdevice=UUID={params['luks_uuid']}:{params['mapping']}:allow-discards"
-            f" cryptkey=rootfs:{KEY_DIRECTORY}/luks-{params['luks_uuid']}.key"
-        ),
-    }
-    if not check_mode:
-        tree.directory(KEY_DIRECTORY, 0o700)
-        # The mount point that the fstab names.
-        os.makedirs(tree.path("/boot/efi"), exist_ok=True)
-        tree.apply()
-    return outcome
+    mapping = params["mapping"] or _unlocked_root.volume(params["luks_uuid"])
+
+    def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
+        path = _unlocked_root.key_path(params["luks_uuid"])
+        hooks = configure(tree, path)
+        table, _old = _fstab.crypttab(
+            "", name=mapping, luks_uuid=params["luks_uuid"], key_file=path, options=OPTIONS
+        )
+        tree.write(INITRAMFS_TABLE, table)
+        if not _generators.has(lambda name: tree.exists(f"/{name}"), "mkinitcpio"):
+            return ["mkinitcpio"]
+        unlock = next(name for name in hooks if name in ("encrypt", "sd-encrypt"))
+        # The hooks were in the package cryptsetup before they were in mkinitcpio.
+        return [] if any(tree.exists(f"{it}/{unlock}") for it in HOOKS) else ["cryptsetup"]
+
+    return _unlocked_root.ensure(
+        params,
+        mapping=mapping,
+        # It is open when the system starts, and stays so until its end (crypttab(5)).
+        options=f"{OPTIONS},x-initrd.attach",
+        plan=plan,
+        root=root,
+        check_mode=check_mode,
+    )
 
 
 def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={
-            "luks_uuid": {"type": "str", "required": True},
-            "root_uuid": {"type": "str", "required": True},
-            "filesystem": {"type": "str", "default": "ext4"},
-            "esp_label": {"type": "str", "default": "ESP"},
-            "mapping": {"type": "str", "default": "cr_root"},
-            "key_file": {"type": "path", "default": "/run/sealedroot/boot.key", "no_log": False},
-        },
+        argument_spec={**_unlocked_root.ARGUMENTS, "mapping": {"type": "str"}},
         supports_check_mode=True,
     )
     try:

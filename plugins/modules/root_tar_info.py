@@ -126,10 +126,13 @@ has:
     grub_mkimage:
       description: GRUB can make its core image. The other keys of this kind are V(grub_mkconfig),
         V(grub_fstest), V(initramfs_tools), V(cryptsetup_initramfs), V(dracut), V(mkinitcpio), V(cryptsetup),
-        V(btrfs) and V(xfs) (programs for the file system), V(python3), V(openssh_server) and V(systemd).
+        V(systemd_cryptsetup), V(btrfs) and V(xfs) (programs for the file system), V(python3), V(openssh_server) and
+        V(systemd).
       type: bool
 initramfs:
-  description: What builds the initramfs in it, V(initramfs_tools), V(dracut) or V(mkinitcpio); empty for none of them.
+  description:
+    - What builds the initramfs, V(initramfs_tools), V(dracut) or V(mkinitcpio); empty when there is none of them.
+    - Of several, the one that a new kernel runs.
   type: str
   returned: success
   sample: initramfs_tools
@@ -271,12 +274,18 @@ def look(
     family = _root_tar.family(os_release, families)
     has = _root_tar.abilities(members)
     kernels = _root_tar.kernels(members)
+    generator = _root_tar.initramfs(members)
     missing: t.List[str] = []
     # A root of another architecture is refused as it is.
     if family and architecture in _architectures.ARCHITECTURES:
         words = _architectures.find(architecture).words()
         missing = _root_tar.missing_packages(
-            has, kernels, filesystem=filesystem, packages=family["packages"], words=words
+            has,
+            kernels,
+            filesystem=filesystem,
+            generator=generator,
+            packages=family["packages"],
+            words=words,
         )
     builtin = {name: content.decode("utf-8", "replace") for name, content in data.items()}
     return {
@@ -291,7 +300,7 @@ def look(
             members, kernels, builtin, filesystem
         ),
         "has": has,
-        "initramfs": _root_tar.initramfs(has),
+        "initramfs": generator,
         "missing_packages": missing,
     }
 

@@ -313,7 +313,9 @@ def make(it: Distribution, root: pathlib.Path) -> pathlib.Path:
     put("usr/lib/os-release", it.os_release)
     put("etc/os-release", it.os_release)
     put("usr/bin/bash", _elf(0x3E), 0o755)
-    put("usr/lib/systemd/systemd", _elf(0x3E), 0o755)
+    for program in ("systemd", "systemd-cryptsetup"):
+        put(f"usr/lib/systemd/{program}", _elf(0x3E), 0o755)
+    (root / "lib").symlink_to("usr/lib")
     put("etc/default/grub", it.defaults)
     put("etc/fstab", f"UUID={OLD_ROOT} / xfs defaults 0 0\nUUID=6666 /boot xfs defaults 0 0\n")
     for name in MODULES + (("blscfg",) if it.family == "redhat" else ()):

@@ -94,6 +94,11 @@ class Recipe:
     def disk(self) -> pathlib.Path:
         return self.directory / "disk.raw"
 
+    def for_arm64(self, library: pathlib.Path) -> None:
+        """Make it an image for arm64, with GRUB's modules in *library*."""
+        self.platform, self.library = "arm64-efi", library
+        self.boot_file = "EFI/BOOT/BOOTAA64.EFI"
+
     def key(self, name: str, content: bytes) -> str:
         """Write a key file and return its path."""
         path = self.directory / f"{name}.key"
@@ -275,8 +280,8 @@ class Recipe:
         core = self.directory / "core"
         prefix = f"(cryptouuid/{PLAIN_UUID})/boot/grub"
         run(
-            *("grub-mkimage", "-O", self.platform, "-d", self.library / self.platform),
-            *("-c", early, "-p", prefix, "-o", core, *self.modules),
+            *("grub-mkimage", "-O", self.platform, "-d", str(self.library / self.platform)),
+            *("-c", str(early), "-p", prefix, "-o", str(core), *self.modules),
         )
         files = {self.boot_file: core.read_bytes(), **self.esp_files}
         esp = f"{self.disk}@@{ESP_START}"

@@ -97,28 +97,8 @@ def test_a_good_image_passes(
     assert set(facts["grub_seconds"]) == {"boot", "recovery"}
 
 
-@pytest.fixture(scope="module")
-def arm64_library(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """GRUB's modules for arm64, which no package of this machine's architecture has."""
-    place = tmp_path_factory.mktemp("grub-arm64")
-    sites = sealed_image.run(
-        *("apt-get", "indextargets", "--format", "$(REPO_URI)", "Identifier: Packages"),
-        "Origin: Debian",
-    )
-    mirror = next(site for site in sites.decode().split() if "security" not in site)
-    tar = place / "extracted.tar"
-    sealed_image.run(
-        *("timeout", "600", "mmdebstrap", "--quiet", "--variant=extract", "--architectures=arm64"),
-        *("--skip=check/qemu", "--include=grub-efi-arm64-bin", "bookworm", tar, mirror),
-    )
-    sealed_image.run("tar", "-C", place, "-xf", tar, "./usr/lib/grub/arm64-efi")
-    tar.unlink()
-    return place / "usr/lib/grub"
-
-
 def test_an_image_for_arm64(recipe: Recipe, audit: Module, arm64_library: pathlib.Path) -> None:
-    recipe.platform, recipe.library = "arm64-efi", arm64_library
-    recipe.boot_file = "EFI/BOOT/BOOTAA64.EFI"
+    recipe.for_arm64(arm64_library)
     expected = {"esp_files": [recipe.boot_file]}
     outcome = audit(recipe, expected=expected)
     assert details(outcome) == {}

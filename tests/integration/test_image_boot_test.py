@@ -94,6 +94,24 @@ def test_every_disk_interface(recipe: Recipe, boot: Module, interface: str) -> N
     assert not outcome.get("failed"), outcome["msg"]
 
 
+# AAVMF has no driver for sata in Debian 12.
+@pytest.mark.parametrize("interface", ["virtio-blk", "nvme", "virtio-scsi"])
+def test_arm64(recipe: Recipe, boot: Module, interface: str, arm64_library: pathlib.Path) -> None:
+    recipe.for_arm64(arm64_library)
+    keys = recipe.keys()
+    outcome = boot(
+        recipe.make(),
+        cases=[{"name": "boot", "key_file": keys["boot"]}],
+        disk_interface=interface,
+        architecture="aarch64",
+        accelerator="auto",
+        timeout=240,
+    )
+    assert not outcome.get("failed"), outcome["msg"]
+    assert "AAVMF" in outcome["firmware"]
+    assert by_name(outcome)["boot"]["prompts"] == 1
+
+
 @pytest.mark.parametrize(
     ("config", "says"),
     [

@@ -22,6 +22,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.modules import (
     boot_entries,
+    dracut_key,
     grub_cryptodisk,
     mkinitcpio_key,
     root_tar_info,
@@ -63,7 +64,13 @@ class Build:
     def __init__(self, it: trees.Distribution, root: pathlib.Path) -> None:
         self.it, self.root = it, root
         self.tools = Tools(it, root, ROOT)
+        # roles/bootloader/vars/main.yml
         self.words = WORDS
+        if it.initramfs == "mkinitcpio":
+            self.words = (
+                f"console=ttyS0 cryptdevice=UUID={LUKS}:luks-{LUKS}:allow-discards"
+                f" cryptkey=rootfs:/etc/cryptsetup-keys.d/luks-{LUKS}.key"
+            )
 
     def initramfs(self) -> dict[str, t.Any]:
         params = {
@@ -71,9 +78,11 @@ class Build:
             "root_uuid": ROOT,
             "filesystem": "ext4",
             "esp_label": "ESP",
-            "mapping": "cr_root",
+            "mapping": None,
             "key_file": "/run/sealedroot/boot.key",
         }
+        if self.it.initramfs == "dracut":
+            return dracut_key.ensure(params, root=str(self.root), check_mode=False)
         return mkinitcpio_key.ensure(params, root=str(self.root), check_mode=False)
 
     def grub(self) -> dict[str, t.Any]:
@@ -95,12 +104,7 @@ class Build:
         )
 
     def all(self) -> list[bool]:
-        changed = []
-        if self.it.initramfs == "mkinitcpio":
-            outcome = self.initramfs()
-            self.words = f"console=ttyS0 {outcome['kernel_cmdline']}"
-            changed.append(outcome["changed"])
-        changed.append(self.grub()["changed"])
+        changed = [self.initramfs()["changed"], self.grub()["changed"]]
         if self.it.family != "arch":
             changed.append(self.entries()["changed"])
         return changed
@@ -193,6 +197,30 @@ def test_the_core_image_is_made_by_the_roots_own_tools(build, it):
     assert ("blscfg" in mkimage) == (it.family == "redhat")
     # grub2-install refuses EFI on Fedora and RHEL; it is not needed.
     assert not any(argv[0].endswith("install") for argv in build.tools.argv)
+
+
+@each
+def test_every_initramfs_gets_the_key_and_needs_no_other_machine(build, it):
+    build.all()
+    key = f"/etc/cryptsetup-keys.d/luks-{LUKS}.key"
+    if it.initramfs == "dracut":
+        conf = (build.root / "etc/dracut.conf.d/sealedroot.conf").read_text()
+        assert 'hostonly="no"' in conf  # after 01-dist.conf, which says yes
+        assert f" {key} " in conf
+        assert 'dracut_rescue_image="no"' in conf
+        form = "/boot/initrd-{}" if it.family == "suse" else "/boot/initramfs-{}.img"
+        images = [image["path"] for image in build.initramfs()["initramfs"]]
+        assert images == [form.format(version) for version in sorted(it.kernels)]
+    else:
+        conf = (build.root / "etc/mkinitcpio.conf").read_text()
+        assert "autodetect" not in conf
+        assert f"FILES=({key})" in conf
+        hook = "sd-encrypt" if it.name == "arch" else "encrypt"
+        assert f" block {hook} filesystems" in conf
+    assert (build.root / "etc/fstab").read_text().splitlines() == [
+        f"UUID={ROOT} / ext4 errors=remount-ro 0 1",
+        "LABEL=ESP /boot/efi vfat umask=0077,nofail 0 2",
+    ]
 
 
 @with_entries

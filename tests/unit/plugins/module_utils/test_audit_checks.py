@@ -155,6 +155,7 @@ def test_grub_opens(
         (LINE + "search --hint=/dev/loop3\n", "/dev/loop3 of the builder"),
         (LINE.rstrip() + " resume=/dev/sda2\n", "the device /dev/sda2"),
         (LINE.rstrip() + " rd.luks.uuid=luks-1\n", "rd.luks.uuid=luks-1"),
+        (LINE.rstrip() + f" rd.luks.uuid={LUKS}\n", f"not rd.luks.uuid=luks-{LUKS}"),
         (LINE.rstrip() + f" rd.luks.uuid=luks-{LUKS}\n", None),
         (LINE + f"search --fs-uuid {ROOT[:-1]}0\n", "not in the image"),
         (LINE + "# made on builder-7\n", "builder-7"),

@@ -138,6 +138,21 @@ KEYS: dict[str, t.Any] = {
     "/etc/cryptsetup-keys.d/luks-1.key": (0o400, BOOT),
     "/etc/initramfs-tools/conf.d": (0o755,),
     "/etc/initramfs-tools/conf.d/umask": (0o644, b"UMASK=0077\n"),
+    "/usr/sbin/update-initramfs": (0o755,),
+    "/usr/sbin/mkinitramfs": (0o755,),
+}
+CONF = "/etc/dracut.conf.d/sealedroot.conf"
+ITEMS = b'install_items+=" /etc/crypttab /etc/cryptsetup-keys.d/luks-1.key "\n'
+DRACUT: dict[str, t.Any] = {
+    "/etc/cryptsetup-keys.d": (0o700,),
+    "/etc/cryptsetup-keys.d/luks-1.key": (0o400, BOOT),
+    # Left behind when dracut took its place.
+    "/etc/initramfs-tools/conf.d": (0o755,),
+    "/etc/kernel/postinst.d/initramfs-tools": (0o755,),
+    "/etc/kernel/postinst.d/dracut": (0o755,),
+    "/usr/bin/dracut": (0o755,),
+    "/usr/sbin/update-initramfs": (0o755,),
+    CONF: (0o644, ITEMS),
 }
 ROW = [["cr_root", "UUID=1", "/etc/cryptsetup-keys.d/luks-1.key", "luks"]]
 
@@ -160,6 +175,24 @@ def test_key_files(tree: t.Any, change: dict[str, t.Any], says: str | None) -> N
     found = _audit_root.key_files(tree({**KEYS, **change}), ROW, keys=keys)
     assert [says in problem for problem in found if says] == ([True] if says else [])
     assert bool(found) is bool(says)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, None),
+        ({CONF: (0o644, b"install_items=' /etc/cryptsetup-keys.d/* '\n")}, None),
+        ({CONF: (0o644, b"# " + ITEMS)}, "a rebuild loses the key"),
+        ({"/etc/dracut.conf.d/zz.conf": (0o644, b"install_items=/x\n")}, "a rebuild loses the key"),
+        ({"/etc/dracut.conf.d/zz.conf": (0o644, b"install_items+=/x\n")}, None),
+        ({"/etc/dracut.conf.d/zz.off": (0o644, b"install_items=/x\n")}, None),
+        ({"/usr/lib/dracut/dracut.conf.d/zz.conf": (0o644, b"install_items=/x\n")}, "loses"),
+    ],
+)
+def test_key_files_of_dracut(tree: t.Any, change: dict[str, t.Any], says: str | None) -> None:
+    found = _audit_root.key_files(tree({**DRACUT, **change}), ROW, keys={"boot key": BOOT})
+    assert bool(found) is bool(says)
+    assert says is None or says in found[0]
 
 
 def test_key_files_that_are_not_there(tree: t.Any) -> None:

@@ -144,11 +144,20 @@ def test_a_kernel_needs_a_driver_for_the_root(
 
 
 def missing(
-    has: t.Mapping[str, t.Any], kernels: list[str], machine: str, filesystem: str = "ext4"
+    has: t.Mapping[str, t.Any],
+    kernels: list[str],
+    machine: str,
+    *,
+    filesystem: str = "ext4",
+    generator: str = "initramfs_tools",
 ) -> list[str]:
-    words, packages = _architectures.find(machine).words(), DEBIAN["packages"]
     return _root_tar.missing_packages(
-        has, kernels, filesystem=filesystem, packages=packages, words=words
+        has,
+        kernels,
+        filesystem=filesystem,
+        generator=generator,
+        packages=DEBIAN["packages"],
+        words=_architectures.find(machine).words(),
     )
 
 
@@ -160,15 +169,15 @@ def test_a_root_has_the_tools_of_its_file_system(
     filesystem: str, program: str, package: str
 ) -> None:
     nothing = _root_tar.abilities([])
-    assert missing(nothing, [], "x86_64", filesystem)[-1] == package
+    assert missing(nothing, [], "x86_64", filesystem=filesystem)[-1] == package
     assert package not in missing(nothing, [], "x86_64")
     has = _root_tar.abilities([member(program)])
-    assert package not in missing(has, [], "x86_64", filesystem)
+    assert package not in missing(has, [], "x86_64", filesystem=filesystem)
 
 
 def test_missing_packages() -> None:
     nothing = _root_tar.abilities([])
-    assert missing(nothing, [], "x86_64") == [
+    assert missing(nothing, [], "x86_64", generator="") == [
         *("linux-image-amd64", "grub-efi-amd64", "initramfs-tools", "cryptsetup-initramfs"),
     ]
     has = _root_tar.abilities(
@@ -176,6 +185,7 @@ def test_missing_packages() -> None:
             member,
             [
                 *("usr/bin/grub-mkimage", "usr/sbin/grub-mkconfig", "sbin/update-initramfs"),
+                "sbin/mkinitramfs",
                 *("sbin/cryptsetup", "usr/share/initramfs-tools/hooks/cryptroot"),
                 "usr/lib/grub/i386-pc/normal.mod",
                 *(
@@ -191,6 +201,26 @@ def test_missing_packages() -> None:
     assert has["grub_modules"] == {"i386-pc": ["gcry_sha256", "luks"]}
     assert missing(has, ["6"], "x86_64") == ["grub-efi-amd64-bin"]
     assert missing(has, ["6"], "aarch64") == ["grub-efi-arm64-bin"]
+
+
+def test_missing_packages_of_dracut() -> None:
+    grub = ("usr/bin/grub-mkimage", "usr/bin/grub-mkconfig", "usr/lib/grub/x86_64-efi/normal.mod")
+    root = [member(name) for name in (*grub, "usr/bin/dracut")]
+    has = _root_tar.abilities(root)
+    assert missing(has, ["6"], "x86_64", generator="dracut") == ["cryptsetup", "systemd-cryptsetup"]
+    for folder in ("lib", "usr/lib"):
+        names = ("sbin/cryptsetup", f"{folder}/systemd/systemd-cryptsetup")
+        has = _root_tar.abilities([*root, *map(member, names)])
+        assert missing(has, ["6"], "x86_64", generator="dracut") == []
+
+
+def test_a_need_without_a_name_is_no_package() -> None:
+    words = _architectures.find("x86_64").words()
+    packages = {"kernel": "kernel", "grub": "grub2", "dracut": "dracut", "cryptsetup": "cryptsetup"}
+    found = _root_tar.missing_packages(
+        _root_tar.abilities([]), ["6"], generator="", packages=packages, words=words
+    )
+    assert found == ["grub2", "dracut", "cryptsetup"]
 
 
 def test_pick_takes_files_with_content_in_the_order_of_the_names() -> None:

@@ -79,6 +79,9 @@ CRYPTTAB = """# <target name> <source device> <key file> <options>
 cr_swap /dev/vda3 /dev/urandom swap
 cr_root UUID=1 /etc/cryptsetup-keys.d/luks-1.key luks,initramfs
 cr_data UUID=2 none luks
+cr_dash UUID=3 - luks,discard
+cr_bare UUID=4
+cr_asks UUID=5 LABEL=x luks
 short
 """
 
@@ -88,7 +91,13 @@ def test_the_key_file_of_a_mapping() -> None:
     assert found == "/etc/cryptsetup-keys.d/luks-1.key"
 
 
-@pytest.mark.parametrize("mapping", ["cr_data", "short", "other", "cr"])
+@pytest.mark.parametrize("mapping", ["cr_data", "cr_dash", "cr_bare"])
+def test_a_key_file_that_systemd_finds_by_its_name(mapping: str) -> None:
+    found = _running_root.key_file(CRYPTTAB, mapping)
+    assert found == f"/etc/cryptsetup-keys.d/{mapping}.key"
+
+
+@pytest.mark.parametrize("mapping", ["cr_asks", "short", "other", "cr"])
 def test_a_mapping_without_a_key_file(mapping: str) -> None:
     with pytest.raises(SealedRootError, match=f"no key file for {mapping}"):
         _running_root.key_file(CRYPTTAB, mapping)

@@ -1,0 +1,176 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dracut_key
+short_description: Let an initramfs of dracut unlock the root without asking
+description:
+  - Runs in the image. Installs the boot key and configures dracut so that every initramfs, the ones that later
+    updates build too, holds the key and unlocks the root with it, on whatever machine it is built.
+  - Writes C(crypttab), which names the key file and goes into the initramfs, so that systemd unlocks the root without
+    asking both before version 246 and since, when it finds the key by its name as well.
+  - The kernel command line needs C(rd.luks.uuid=luks-UUID), so that the initramfs opens the root alone and not the
+    other disks of C(crypttab). That is for who makes GRUB's configuration; see M(sealedroot.image.grub_cryptodisk).
+  - Works with dracut 059 of dracutdevs and with dracut-ng.
+  - Builds no initramfs itself; that is C(dracut).
+version_added: 1.0.0
+author: The sealedroot.image authors (@sealedroot)
+extends_documentation_fragment:
+  - sealedroot.image._attributes
+  - sealedroot.image._unlocked_root
+options:
+  mapping:
+    description:
+      - The name that the open root has in the running machine, V(luks-UUID) by default.
+      - By another one, systemd does not find the key should C(crypttab) be missing in the initramfs.
+    type: str
+"""
+
+EXAMPLES = r"""
+- name: Put the boot key where the initramfs takes it from
+  sealedroot.image.dracut_key:
+    luks_uuid: 7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11
+    root_uuid: 0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10
+  register: key
+
+- name: Build the initramfs of every kernel
+  ansible.builtin.command:
+    argv: [dracut, --force, --no-hostonly, "{{ item.path }}", "{{ item.version }}"]
+  loop: "{{ key.initramfs }}"
+"""
+
+RETURN = r"""
+files:
+  description: The files that were changed.
+  type: list
+  elements: str
+  returned: success
+dropped:
+  description: Lines of the old crypttab and fstab that named disks of another machine.
+  type: list
+  elements: str
+  returned: success
+initramfs:
+  description: The initramfs that each kernel in C(/boot) is to have.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    version:
+      description: The version of the kernel.
+      type: str
+    path:
+      description: The initramfs that is there, or the one that the distribution would make.
+      type: str
+"""
+
+import glob
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _boot_files,
+    _generators,
+    _root_tar,
+    _unlocked_root,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+
+# discard: as for initramfs-tools. x-initrd.attach: the disk is detached after everything else at shutdown.
+OPTIONS = "luks,discard,x-initrd.attach"
+# Read after what distributions and most people name theirs, which begin with a digit (dracut.conf(5)).
+CONF = "/etc/dracut.conf.d/sealedroot.conf"
+MODULES = "/usr/lib/dracut/modules.d"
+
+
+def configuration(tree: Tree, params: t.Mapping[str, t.Any]) -> str:
+    """Return what dracut is told, now and in every later update."""
+    # In dracut-ng, what opens the disk is a module of its own; one that is not there stops dracut.
+    split = glob.glob(tree.path(f"{MODULES}/[0-9][0-9]systemd-cryptsetup"))
+    modules = " ".join(["systemd", "crypt", *(["systemd-cryptsetup"] if split else [])])
+    key = _unlocked_root.key_path(params["luks_uuid"])
+    return f"""\
+# The root is encrypted, and GRUB has asked for the passphrase already.
+# The machine that builds the initramfs need not be the one that boots it.
+hostonly="no"
+hostonly_cmdline="no"
+add_dracutmodules+=" {modules} "
+add_drivers+=" {params["filesystem"]} "
+install_items+=" /etc/crypttab {key} "
+# It would hold the key as well, and keep the old one when that is exchanged.
+dracut_rescue_image="no"
+"""
+
+
+def missing(tree: Tree) -> t.List[str]:
+    """Return the packages that the root lacks."""
+
+    def exists(path: str) -> bool:
+        return tree.exists(f"/{path}")
+
+    found = [name for name in ("dracut", "cryptsetup") if not _generators.has_program(exists, name)]
+    opener = "lib/systemd/systemd-cryptsetup"
+    return found + ([] if exists(f"usr/{opener}") or exists(opener) else ["systemd-cryptsetup"])
+
+
+def images(tree: Tree) -> t.List[t.Dict[str, str]]:
+    """Return the initramfs of each kernel that has its modules; there must be one."""
+    names = os.listdir(tree.path("/boot")) if tree.exists("/boot") else []
+    release = _root_tar.parse_os_release(tree.text("/etc/os-release"))
+    if any(tree.exists(f"/{hook}") for hook, name in _generators.HOOKS if name == "dracut"):
+        form = _boot_files.DEBIAN
+    elif "suse" in [release.get("ID", ""), *release.get("ID_LIKE", "").split()]:
+        form = _boot_files.SUSE
+    else:
+        form = _boot_files.FEDORA
+    found = []
+    for version in _boot_files.kernels(names):
+        if tree.exists(f"/lib/modules/{version}"):
+            mine = _boot_files.initramfs(names, version) or [form.format(version)]
+            found += [{"version": version, "path": f"/boot/{name}"} for name in mine]
+    if not found:
+        raise SealedRootError("the root has no kernel in /boot with its modules: install one in it")
+    return found
+
+
+def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.Dict[str, t.Any]:
+    """Configure the tree at *root*."""
+
+    def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
+        tree.write(CONF, configuration(tree, params))
+        return missing(tree)
+
+    found = images(Tree(root))
+    outcome = _unlocked_root.ensure(
+        params,
+        mapping=params["mapping"] or _unlocked_root.volume(params["luks_uuid"]),
+        options=OPTIONS,
+        plan=plan,
+        root=root,
+        check_mode=check_mode,
+    )
+    return {**outcome, "initramfs": found}
+
+
+def main() -> t.NoReturn:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={**_unlocked_root.ARGUMENTS, "mapping": {"type": "str"}},
+        supports_check_mode=True,
+    )
+    try:
+        outcome = ensure(module.params, root="/", check_mode=module.check_mode)
+    except SealedRootError as exc:
+        module.fail_json(msg=str(exc))
+    module.exit_json(**outcome)
+
+
+if __name__ == "__main__":
+    main()

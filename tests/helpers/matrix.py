@@ -1,0 +1,217 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The boot matrix: roots that are built, booted, updated by themselves, and booted again.
+
+A row is one combination of a release, what makes its initramfs, its file system, and Secure Boot. It is built and
+audited as an operator would build it, only with a small initramfs, since every instruction of the guest is emulated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import pathlib
+import re
+import secrets
+import shutil
+import tempfile
+import threading
+import typing as t
+
+from builds import PLAYBOOK, ROOT, Place, add_files, held, playbook, quick_initramfs, source_tar
+from guests import Guest, hashed, overlay
+from survival import kernel_disk, reinstall_kernel
+
+PAGE = ROOT / "docs" / "boot_matrix.md"
+BEGIN, END = "<!-- what ./run matrix measured -->", "<!-- end of it -->"
+HEAD = (
+    *("Debian", "initramfs", "file system", "Secure Boot", "kernel", "GRUB"),
+    *("prompt, s", "login, s", "verdict"),
+)
+# Emulated on a busy machine, udev needs longer than the 90 seconds that systemd waits for a console.
+CMDLINE = "console=tty0 console=ttyS0,115200 systemd.default_device_timeout_sec=900"
+# As dpkg-query lists the packages of an image.
+KERNEL = re.compile(r"^linux-image-\d\S* (\S+)", re.MULTILINE)
+GRUB = re.compile(r"^grub-common (\S+)", re.MULTILINE)
+BOOTED = "booted"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One combination."""
+
+    suite: str
+    initramfs: str
+    filesystem: str
+    secure_boot: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the row is called on the command line."""
+        words = [self.suite, self.initramfs, self.filesystem]
+        return "-".join([*words, "sb"] if self.secure_boot else words)
+
+
+ROWS = (
+    Row("bookworm", "initramfs-tools", "ext4"),
+    Row("bookworm", "initramfs-tools", "xfs"),
+    Row("bookworm", "initramfs-tools", "btrfs"),
+    Row("trixie", "initramfs-tools", "ext4"),
+    Row("trixie", "initramfs-tools", "xfs"),
+    Row("trixie", "initramfs-tools", "btrfs"),
+    Row("forky", "initramfs-tools", "ext4"),
+    Row("forky", "initramfs-tools", "xfs"),
+    Row("forky", "initramfs-tools", "btrfs"),
+)
+
+
+@dataclasses.dataclass
+class Result:
+    """What came of a row; seconds from power-on, of the first boot."""
+
+    row: Row
+    verdict: str = "not begun"
+    prompt: float | None = None
+    login: float | None = None
+    kernel: str = ""
+    grub: str = ""
+
+    @property
+    def booted(self) -> bool:
+        return self.verdict == BOOTED
+
+    def cells(self) -> list[str]:
+        """The row of the table, below HEAD."""
+        row = self.row
+        seconds = ["" if it is None else f"{it:.0f}" for it in (self.prompt, self.login)]
+        return [
+            *(row.suite, row.initramfs, row.filesystem, "on" if row.secure_boot else "off"),
+            *(self.kernel, self.grub, *seconds, self.verdict),
+        ]
+
+
+def select(names: t.Sequence[str]) -> list[Row]:
+    """Return the rows of that names, all of them for none; an unknown name is an error."""
+    known = {row.name: row for row in ROWS}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise SystemExit(
+            f"no row is called {', '.join(unknown)}; there are\n  " + "\n  ".join(known)
+        )
+    return [row for row in ROWS if not names or row.name in names]
+
+
+class Kernels:
+    """The disks with the kernel packages, made once for each release."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._folder = folder
+        self._locks: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def disk(self, suite: str, tar: pathlib.Path) -> pathlib.Path:
+        """Return the disk for a release, one of whose root tars is *tar*."""
+        with self._lock:
+            lock = self._locks.setdefault(suite, threading.Lock())
+        folder = self._folder / f"kernel-{suite}"
+        with lock:
+            if not (folder / "packages.img").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                kernel_disk(tar, folder)
+        return folder / "packages.img"
+
+
+def build(row: Row, place: Place, password: str) -> pathlib.Path:
+    """Build and audit the image of a row; return the root tar that it was made from."""
+    source = {"type": "bootstrap", "distribution": "debian", "release": row.suite}
+    tar = place.path / "root.tar"
+    shutil.copy(source_tar(source, image_filesystem=row.filesystem), tar)
+    add_files(tar, quick_initramfs(row.filesystem))
+    variables = place.variables(
+        image_name="image",
+        image_source={"type": "tar", "path": str(tar)},
+        image_filesystem=row.filesystem,
+        image_root_password_hash=hashed(password),
+        image_kernel_cmdline=CMDLINE,
+    )
+    run = playbook(PLAYBOOK, variables, timeout=2400)
+    (place.path / "build.log").write_text(run.output)
+    errors = re.findall(r'^(?:fatal: .*|\[ERROR\]: .*|.*"msg": .*)$', run.output, re.MULTILINE)
+    assert run.rc == 0, "the build failed: " + (errors or run.output.splitlines()[-1:])[0][:500]
+    return tar
+
+
+def live(row: Row, place: Place, result: Result, disk: pathlib.Path, password: str) -> None:
+    """Boot the image, let it update itself, and boot it again; each time with one question."""
+    directory = place.out / "image"
+    key = (directory / "boot.key").read_text()
+    guest = Guest(overlay(directory / "disk.qcow2", place.path / "overlay.qcow2"), drives=[disk])
+    try:
+        result.prompt, result.login = guest.boot(key)
+        guest.log_in(password)
+        assert row.filesystem in guest.run("findmnt -no FSTYPE /")
+        reinstall_kernel(guest)
+        guest.console.send("systemctl reboot\r")
+        guest.boot(key)
+        guest.log_in(password)
+        guest.run("systemctl is-active local-fs.target")
+    finally:
+        (place.path / "console.log").write_text(str(guest.console.before or "")[-20000:])
+        guest.end()
+
+
+def play(row: Row, folder: pathlib.Path, kernels: Kernels, keep: pathlib.Path) -> Result:
+    """Do all that a row is about; whatever goes wrong is its verdict. Logs of a failed row go to *keep*."""
+    result, password = Result(row), secrets.token_hex(8)
+    place = Place(pathlib.Path(tempfile.mkdtemp(prefix=f"{row.name}-", dir=folder)))
+    try:
+        tar = build(row, place, password)
+        packages = "\n".join(
+            json.loads((place.out / "image" / "manifest.json").read_text())["packages"]
+        )
+        for name, pattern in (("kernel", KERNEL), ("grub", GRUB)):
+            found = pattern.search(packages)
+            setattr(result, name, found.group(1) if found else "")
+        disk = kernels.disk(row.suite, tar)
+        tar.unlink()
+        live(row, place, result, disk, password)
+        result.verdict = BOOTED
+    except Exception as exc:  # any other row goes on
+        words = f"{type(exc).__name__}: {exc}".splitlines() or ["failed"]
+        result.verdict = f"failed: {words[0][:300]}"
+        keep.mkdir(parents=True, exist_ok=True)
+        for log in place.path.glob("*.log"):
+            shutil.copy(log, keep / f"{row.name}-{log.name}")
+    left = held(place.path)
+    if left:
+        result.verdict = f"failed: left on the builder: {', '.join(left)[:300]}"
+    else:
+        shutil.rmtree(place.path, ignore_errors=True)
+    return result
+
+
+def table(results: t.Sequence[Result]) -> str:
+    """Return the results as a table of Markdown."""
+    lines = [HEAD, ["---"] * len(HEAD), *(result.cells() for result in results)]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def cpu() -> str:
+    """Return what this machine's processors call themselves."""
+    text = pathlib.Path("/proc/cpuinfo").read_text()
+    names = re.findall(r"^model name\s*: (.*)$", text, re.MULTILINE)
+    return f"{len(names)} x {names[0]}" if names else "unknown"
+
+
+def write_page(results: t.Sequence[Result], page: pathlib.Path = PAGE) -> None:
+    """Put the table of a full run into the page."""
+    text = page.read_text()
+    before, _begin, rest = text.partition(BEGIN)
+    _old, end, after = rest.partition(END)
+    assert end, f"{page} has no place for the table"
+    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    measured = f"Measured on {today}, emulated by QEMU (TCG) on {cpu()}, two rows at a time."
+    page.write_text(f"{before}{BEGIN}\n\n{measured}\n\n{table(results)}\n\n{END}{after}")

@@ -1,0 +1,64 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the boot matrix says of its rows; playing one takes minutes, which is ./run matrix."""
+
+from __future__ import annotations
+
+import pathlib
+
+import matrix
+import pytest
+
+
+@pytest.fixture
+def results() -> list[matrix.Result]:
+    one = matrix.Row("trixie", "initramfs-tools", "xfs", secure_boot=True)
+    other = matrix.Row("forky", "initramfs-tools", "ext4")
+    return [
+        matrix.Result(one, matrix.BOOTED, 21.4, 90.6, "6.12.1-1", "2.12-9"),
+        matrix.Result(other, "failed: a|b"),
+    ]
+
+
+def test_rows_are_found_by_their_names() -> None:
+    assert matrix.select([]) == list(matrix.ROWS)
+    assert len({row.name for row in matrix.ROWS}) == len(matrix.ROWS)
+    last, first = matrix.ROWS[-1], matrix.ROWS[0]
+    assert matrix.select([last.name, first.name]) == [first, last]
+    with pytest.raises(SystemExit, match="no row is called buster-xfs; there are\n  bookworm-"):
+        matrix.select([first.name, "buster-xfs"])
+
+
+def test_every_release_has_every_file_system() -> None:
+    suites = {row.suite for row in matrix.ROWS}
+    assert suites == {"bookworm", "trixie", "forky"}
+    for suite in suites:
+        found = {row.filesystem for row in matrix.ROWS if row.suite == suite}
+        assert found == {"btrfs", "ext4", "xfs"}
+
+
+def test_the_table(results: list[matrix.Result]) -> None:
+    lines = matrix.table(results).splitlines()
+    assert {line.count("|") for line in lines} == {len(matrix.HEAD) + 1}
+    assert lines[2] == (
+        "| trixie | initramfs-tools | xfs | on | 6.12.1-1 | 2.12-9 | 21 | 91 | booted |"
+    )
+    assert lines[3] == "| forky | initramfs-tools | ext4 | off |  |  |  |  | failed: a/b |"
+    assert [result.booted for result in results] == [True, False]
+    assert results[0].row.name == "trixie-initramfs-tools-xfs-sb"
+
+
+def test_the_page_has_the_table_of_the_last_run(
+    results: list[matrix.Result], tmp_path: pathlib.Path
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(matrix.PAGE.read_text())
+    matrix.write_page(results[:1], page)
+    matrix.write_page(results[1:], page)
+    text = page.read_text()
+    assert text.startswith(matrix.PAGE.read_text().partition(matrix.BEGIN)[0])
+    assert text.count("| Debian | initramfs |") == 1
+    assert "| forky |" in text
+    assert "| trixie |" not in text
+    assert text.rstrip().endswith(matrix.END)

@@ -30,8 +30,9 @@ PACKAGES = (
     *("acl", "attr", "btrfs-progs", "bubblewrap", "bzip2", "cpio", "cryptsetup-bin"),
     *("dosfstools", "e2fsprogs", "xfsprogs"),
     *("fdisk", "grub-common", "grub-efi-amd64-bin", "lz4", "mmdebstrap", "mtools"),
-    *("openssh-client", "openssh-server", "openssl"),
-    *("ovmf", "qemu-system-common", "qemu-system-x86", "qemu-utils", "xz-utils", "zstd"),
+    *("openssh-client", "openssh-server", "openssl", "policycoreutils", "secilc"),
+    *("ovmf", "qemu-system-common", "qemu-system-x86", "qemu-utils", "sbsigntool", "xz-utils"),
+    *("qemu-efi-aarch64", "qemu-system-arm", "qemu-user-static", "zstd"),
 )
 
 nox.options.default_venv_backend = "none"
@@ -204,6 +205,13 @@ def boot(session: nox.Session) -> None:
     """Run the tests that boot images, and let them live: some 30 minutes without KVM."""
     env = tested(session)
     session.run("pytest", "-q", "tests/boot", *session.posargs, env=env)
+
+
+@nox.session
+def arm64(session: nox.Session) -> None:
+    """Build, prove and boot an image for arm64, emulated: not a part of `test`."""
+    env = tested(session)
+    session.run("pytest", "-q", "tests/arm64", *session.posargs, env=env)
 
 
 @nox.session

@@ -24,6 +24,8 @@ class Architecture:
     exit(0), *efi* the suffix of EFI programs (UEFI 3.5.1.1). *qemu_user* are names of the program that runs those
     of this architecture on another. *firmware* has pairs of code and variables, the preferred first; without
     Secure Boot and its keys. *flash_bytes* is the size that QEMU's machine wants of both, 0 for any.
+    *secure_boot_firmware* has those with Microsoft's keys enrolled and Secure Boot on, *secure_boot_options* what QEMU
+    needs so that the guest cannot write the variables past the firmware (OvmfPkg/README, "SMM support").
     """
 
     machine: str
@@ -40,6 +42,8 @@ class Architecture:
     flash_bytes: int
     firmware: t.Tuple[t.Tuple[str, str], ...]
     firmware_packages: str
+    secure_boot_firmware: t.Tuple[t.Tuple[str, str], ...]
+    secure_boot_options: t.Tuple[str, ...]
 
     @property
     def boot_file(self) -> str:
@@ -64,6 +68,9 @@ class Architecture:
             "qemu": self.qemu,
             "qemu_machine": self.qemu_machine,
             "firmware": self.firmware[0][0],
+            "secure_boot_firmware": self.secure_boot_firmware[0][0],
+            "secure_boot_variables": self.secure_boot_firmware[0][1],
+            "secure_boot_options": " ".join(self.secure_boot_options),
         }
 
 
@@ -97,6 +104,30 @@ X86_64 = Architecture(
         ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
     ),
     firmware_packages="ovmf (Debian), edk2-ovmf (Fedora, Arch) or qemu-ovmf-x86_64 (openSUSE)",
+    secure_boot_firmware=(
+        # Debian, Ubuntu
+        ("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"),
+        ("/usr/share/OVMF/OVMF_CODE.secboot.fd", "/usr/share/OVMF/OVMF_VARS.ms.fd"),
+        # Fedora, RHEL
+        (
+            "/usr/share/edk2/ovmf/OVMF_CODE_4M.secboot.qcow2",
+            "/usr/share/edk2/ovmf/OVMF_VARS_4M.secboot.qcow2",
+        ),
+        (
+            "/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd",
+            "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd",
+        ),
+        # openSUSE
+        (
+            "/usr/share/qemu/ovmf-x86_64-smm-ms-code.bin",
+            "/usr/share/qemu/ovmf-x86_64-smm-ms-vars.bin",
+        ),
+        # Arch has none with keys in it.
+    ),
+    secure_boot_options=(
+        *("-machine", "smm=on"),
+        *("-global", "driver=cfi.pflash01,property=secure,value=on"),
+    ),
 )
 AARCH64 = Architecture(
     machine="aarch64",
@@ -131,6 +162,11 @@ AARCH64 = Architecture(
         ("/usr/share/edk2/aarch64/QEMU_CODE.fd", "/usr/share/edk2/aarch64/QEMU_VARS.fd"),
     ),
     firmware_packages="qemu-efi-aarch64 (Debian), edk2-aarch64 (Fedora, Arch) or qemu-uefi-aarch64 (openSUSE)",
+    secure_boot_firmware=(
+        # Debian, Ubuntu
+        ("/usr/share/AAVMF/AAVMF_CODE.ms.fd", "/usr/share/AAVMF/AAVMF_VARS.ms.fd"),
+    ),
+    secure_boot_options=(),
 )
 ARCHITECTURES = {it.machine: it for it in (X86_64, AARCH64)}
 # Of programs that no image is made for yet, the name for an error.

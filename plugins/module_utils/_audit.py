@@ -16,11 +16,13 @@ import os
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _architectures,
     _audit_areas,
     _audit_checks,
     _audit_files,
     _audit_keys,
     _audit_mounts,
+    _audit_secure_boot,
     _disk_view,
     _esp,
     _gpt,
@@ -95,7 +97,7 @@ class _Audit:
         self.work, self.disk, self.handle, self.search = work, disk, handle, search
         self.ranges = _secret_search.extents(handle)
         self.config: t.Optional[str] = None
-        # Of each core image on the ESP with a configuration of its own.
+        # Of each GRUB on the ESP that reads the root.
         self.core_modules: t.List[t.FrozenSet[str]] = []
 
     def run(self, node: t.Mapping[str, t.Any], image_format: str) -> None:
@@ -154,14 +156,23 @@ class _Audit:
             name: _esp.read(self.runner, self.disk, esp.offset, name)
             for name in _esp.names(self.runner, self.disk, esp.offset)
         }
-        problems = _audit_checks.esp(
+        modules = [_grub.LUKS_MODULES[header.type], f"gcry_{header.hash}"]
+        problems: t.List[str] = []
+        wanted: t.Sequence[str] = [_architectures.X86_64.boot_file]
+        if self.subject.secure_boot:
+            needed = {*_audit_checks.CORE_MODULES, *_grub.REQUIRED, *_grub.SIGNED, *modules}
+            problems, wanted = _audit_secure_boot.chain(files, modules=needed)
+        problems += _audit_checks.esp(
             files,
-            wanted=self.subject.esp_files,
+            wanted=self.subject.esp_files or wanted,
             luks_uuid=header.uuid,
-            modules=[_grub.LUKS_MODULES[header.type], f"gcry_{header.hash}"],
+            modules=modules,
+            signed=self.subject.secure_boot,
         )
-        cores = [core for core in map(_grub_core.parse, files.values()) if core and core.config]
-        self.core_modules = [core.modules for core in cores]
+        # A signed one has its configuration beside it.
+        signed = self.subject.secure_boot
+        cores = [core for core in map(_grub_core.parse, files.values()) if core]
+        self.core_modules = [core.modules for core in cores if core.config or signed]
         for name, data in files.items():
             found = _secret_search.search_bytes(data, self.subject.secrets())
             problems += [f"{name} holds the {label}" for label in found]

@@ -162,7 +162,7 @@ def builder_traces(text: str, words: t.Iterable[str]) -> Problems:
 def grub_cfg(text: str, *, root_uuid: str, luks_uuid: str, words: t.Sequence[str]) -> Problems:
     """Every kernel gets its root by UUID, and nothing of the builder is named (TECH 6, row 8)."""
     problems = builder_traces(text, words)
-    kernels = re.findall(r"^\s*linux(?:efi|16)?\s+(\S+)(.*)$", text, re.MULTILINE)
+    kernels = kernel_lines(text)
     if not kernels:
         problems.append("grub.cfg boots no kernel: make it in the image with grub-mkconfig")
     for kernel, options in kernels:
@@ -177,6 +177,11 @@ def grub_cfg(text: str, *, root_uuid: str, luks_uuid: str, words: t.Sequence[str
     foreign = set(_UUID.findall(text.lower())) - known
     problems += [f"grub.cfg names {uuid}, which is not in the image" for uuid in sorted(foreign)]
     return problems
+
+
+def kernel_lines(text: str) -> t.List[t.Tuple[str, str]]:
+    """Return the kernels that a grub.cfg boots, each with its command line."""
+    return re.findall(r"^\s*linux(?:efi|16)?\s+(\S+)(.*)$", text, re.MULTILINE)
 
 
 def initrds(text: str) -> t.List[str]:
@@ -207,8 +212,12 @@ def esp(
     wanted: t.Sequence[str],
     luks_uuid: str,
     modules: t.Sequence[str],
+    signed: bool = False,
 ) -> Problems:
-    """The ESP has exactly the *wanted* files, and they unlock this disk."""
+    """The ESP has exactly the *wanted* files, and they unlock this disk.
+
+    The configuration inside a *signed* GRUB is not for this disk; what it reads from the ESP is.
+    """
     problems = []
     have, want = {name.upper() for name in files}, {name.upper() for name in wanted}
     if have - want:
@@ -221,7 +230,7 @@ def esp(
             text = data.decode("utf-8", "replace")
         else:
             core = _grub_core.parse(data)
-            if core is None or not core.config:
+            if core is None or signed or not core.config:
                 continue
             text = core.config
             lost = sorted({*CORE_MODULES, *modules} - core.modules)
@@ -246,6 +255,7 @@ __all__ = (
     "header",
     "image_format",
     "initrds",
+    "kernel_lines",
     "layout",
     "luks2_copies",
 )

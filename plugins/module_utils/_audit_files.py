@@ -16,6 +16,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_checks,
     _audit_mounts,
     _audit_root,
+    _audit_selinux,
     _btrfs_tree,
     _ext4_tree,
     _gpt,
@@ -89,6 +90,7 @@ def examine(
         report.add("grub_cfg", problems, f"every kernel gets root=UUID={uuid}")
     secrets = subject.secrets()
     boot_key = secrets.pop("boot key")
+    crypttab = _audit_mounts.table(tree.text("/etc/crypttab"))
     with report.guard("initramfs"):
         report.facts["kernels"] = _audit_root.kernels(tree)
         problems = _audit_root.initramfs(
@@ -96,10 +98,9 @@ def examine(
             tree,
             loaded=_audit_checks.initrds(config or ""),
             boot_key=boot_key,
-            others=secrets,
+            others={**secrets, **_audit_root.foreign_keys(tree, crypttab, boot_key)},
         )
         report.add("initramfs", problems, "root's alone, holding the boot key once and no other")
-    crypttab = _audit_mounts.table(tree.text("/etc/crypttab"))
     with report.guard("key_files"):
         problems = _audit_root.key_files(tree, crypttab, keys=subject.secrets())
         report.add("key_files", problems, "the key file is the boot key, and root's alone")
@@ -115,6 +116,9 @@ def examine(
         report.add("mounts", problems, "fstab and crypttab name only what is in the image")
     with report.guard("identity"):
         report.add("identity", _audit_root.identity(tree), "nothing that clones must not share")
+    with report.guard("selinux"):
+        problems, seen = _audit_selinux.examine(tree, config or "", wanted=subject.selinux)
+        report.add("selinux", problems, seen)
 
 
 __all__ = ("READERS", "examine", "open_tree")

@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils import _fstab
+
 Problems = t.List[str]
 
 
@@ -28,11 +30,19 @@ def mounts(
     *,
     known: t.Mapping[str, t.Container[str]],
 ) -> Problems:
-    """fstab and crypttab name only what is in the image; *known* has the values of each tag."""
+    """fstab and crypttab name only what is in the image; *known* has the values of each tag.
+
+    But for what a person asks for alone, which no boot waits for and nobody can slip in.
+    """
     problems = []
     mapped = {f"/dev/mapper/{row[0]}" for row in crypttab}
-    for name, rows, field in (("fstab", fstab, 0), ("crypttab", crypttab, 1)):
+    for name, rows, field, on_demand in (
+        ("fstab", fstab, 0, _fstab.is_on_demand),
+        ("crypttab", crypttab, 1, _fstab.is_opened_on_demand),
+    ):
         for row in rows:
+            if on_demand(row):
+                continue
             source = row[field] if len(row) > field else ""
             tag, equals, value = source.partition("=")
             by = re.fullmatch(r"/dev/disk/by-(uuid|label|partuuid|partlabel)/(.+)", source)
@@ -42,7 +52,9 @@ def mounts(
             if equals and tag in known:
                 if (value if "LABEL" in tag else value.lower()) not in known[tag]:
                     problems.append(f"{name} names {source}, which is not in the image")
-            elif source.startswith("/dev/") and source not in mapped:
+            elif (
+                source.startswith("/dev/") and source not in mapped and not _fstab.is_memory(source)
+            ):
                 problems.append(f"{name} names the device {source}: use a UUID")
     if not any(len(row) > 1 and row[1] == "/" for row in fstab):
         problems.append("fstab has no line for /")

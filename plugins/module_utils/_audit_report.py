@@ -22,6 +22,7 @@ SLOTS = {"boot": 0, "recovery": 1}
 CHECKS = (
     *("format", "layout", "header", "keys_open", "build_key_dead", "grub_opens", "esp"),
     *("filesystem", "grub_cfg", "initramfs", "key_files", "mounts", "identity"),
+    "selinux",
     *("clear_areas", "payload"),
 )
 
@@ -44,7 +45,9 @@ class Subject:
     slots: t.Mapping[int, int]
     digest_iterations: int
     esp_files: t.Tuple[str, ...]
+    secure_boot: bool
     grub_seconds: float
+    selinux: str
     work_dir: t.Optional[str]
 
     def secrets(self) -> t.Dict[str, bytes]:

@@ -33,6 +33,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._image_tree impor
     Volume,
 )
 
+# Where keys of other containers are, beside those that crypttab names.
+KEY_DIRECTORIES = (_fstab.KEY_DIRECTORY, "/etc/keys")
 # What a machine makes for itself at first boot: in an image, every clone would have the same.
 IDENTITY = (
     ("/etc/ssh", "ssh_host_*"),
@@ -47,6 +49,7 @@ IDENTITY = (
 )
 MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 _INITRAMFS = re.compile(r"(?:initrd|initramfs)[.-].+")
+_MOST_KEY = 8 << 20
 _KERNEL = re.compile(r"vmlinu[xz]-(.+)")
 _INSTALL_ITEMS = re.compile(
     r"^[ \t]*install_items(?P<more>\+?)=(?P<quote>[\"']?)(?P<items>[^\"'\n]*)(?P=quote)",
@@ -134,7 +137,7 @@ def _remove(path: str) -> None:
 def key_files(
     tree: Tree, crypttab: t.Sequence[t.Sequence[str]], *, keys: t.Mapping[str, bytes]
 ) -> Problems:
-    """The key file is root's alone and is the boot key, and stays so when the initramfs is rebuilt."""
+    """The root's key file is root's alone and is the boot key, and stays so when the initramfs is rebuilt."""
     problems = []
     directory = tree.find(_fstab.KEY_DIRECTORY)
     if directory and (directory.permissions, directory.uid) != ("0700", 0):
@@ -142,11 +145,8 @@ def key_files(
             f"{_fstab.KEY_DIRECTORY} has mode {directory.permissions}, not 0700 and root's"
         )
     paths = {f"{_fstab.KEY_DIRECTORY}/{name}" for name in tree.entries(_fstab.KEY_DIRECTORY)}
-    paths |= {
-        row[2]
-        for row in crypttab
-        if len(row) > 2 and row[2].startswith("/") and not row[2].startswith("/dev/")
-    }
+    paths |= {path for path in (_fstab.path_of(row[2]) for row in crypttab if len(row) > 2) if path}
+    paths -= other_keys(crypttab)
     if not paths:
         problems.append("there is no key file, so the initramfs cannot be rebuilt with one")
     for path in sorted(paths):
@@ -211,6 +211,35 @@ def installed(tree: Tree) -> t.List[str]:
     return found
 
 
+def other_keys(crypttab: t.Sequence[t.Sequence[str]]) -> t.Set[str]:
+    """Return the key files of what is not the root: containers in files, and disks that are opened on demand."""
+    entries = [
+        row
+        for row in crypttab
+        if _fstab.is_opened_on_demand(row) or _fstab.path_of("".join(row[1:2]))
+    ]
+    return {path for path in map(_fstab.key_of, entries) if path}
+
+
+def foreign_keys(
+    tree: Tree, crypttab: t.Sequence[t.Sequence[str]], boot_key: bytes
+) -> t.Dict[str, bytes]:
+    """Return the keys in the root that no initramfs may hold, by what they are."""
+    paths = {f"{top}/{name}" for top in KEY_DIRECTORIES for name in tree.entries(top)}
+    named = other_keys(crypttab)
+    found = {}
+    for path in sorted(paths | named):
+        node = tree.find(path)
+        # What others may read is a certificate. Chance would find fewer bytes; more are no key file (cryptsetup(8)).
+        if not (node and node.is_file and 8 <= node.size <= _MOST_KEY):
+            continue
+        if path in named or node.permissions.endswith("00"):
+            key = tree.read(node, most=_MOST_KEY)
+            if boot_key not in key and key not in boot_key:
+                found[f"key in {path}"] = key
+    return found
+
+
 def umask(tree: Tree) -> t.Optional[str]:
     """Return the last UMASK that initramfs-tools reads."""
     top = "/etc/initramfs-tools"
@@ -246,12 +275,15 @@ def _is_reset(tree: Tree, node: t.Optional[Node]) -> bool:
 
 __all__ = (
     "IDENTITY",
+    "KEY_DIRECTORIES",
     "filesystem",
+    "foreign_keys",
     "identity",
     "initramfs",
     "installed",
     "kernels",
     "key_files",
     "menu",
+    "other_keys",
     "umask",
 )

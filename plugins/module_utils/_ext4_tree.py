@@ -109,5 +109,19 @@ class Tree(_image_tree.Tree):
         self._ask(f"dump <{node.inode}> {path}")
         return path
 
+    def attribute(self, node: Node, name: str) -> t.Optional[bytes]:
+        path = os.path.join(self._work_dir, f"inode-{node.inode}.attribute")
+        try:
+            self._ask(f"ea_get -f {path} <{node.inode}> {name}")
+            with open(path, "rb") as handle:
+                return handle.read()
+        except CommandError as exc:
+            if "attribute key not found" in exc.result.stderr:
+                return None
+            raise
+        finally:
+            if os.path.exists(path):
+                os.unlink(path)
+
 
 __all__ = ("ROOT_INODE", "Tree", "parse_directory", "parse_superblock", "superblock_problems")

@@ -45,41 +45,41 @@ LIBRARIES = ("/usr/lib/grub", "/usr/share/grub2")
 # own crypttab, which cryptopts= would replace (TECH 4.1).
 OLD_DISKS = (
     *("root=", "rootflags=", "rootfstype=", "resume=", "resume_offset="),
-    *(
-        "cryptdevice=",
-        "cryptkey=",
-        "cryptopts=",
-        "luks.",
-        "rd.luks.",
-        "rd.lvm.",
-        "rd.md.",
-        "rd.dm.",
-    ),
+    *("cryptdevice=", "cryptkey=", "cryptopts=", "luks=", "luks.", "rd.luks=", "rd.luks."),
+    *("rd.lvm", "rd.md", "rd.dm", "rd.multipath"),
 )
+# What a signed GRUB has to have beyond these: Secure Boot lets it load none (TECH 1.8). The stub says "echo", "if" and
+# "[", and loads grub.cfg from the ESP.
+SIGNED = ("echo", "fat", "search", "test")
 # GRUB before 2.14 asks once and gives up; a volume that is open already is not asked for again.
 TRIES = 3
+
+
+def needed(*, luks_type: str, hash_name: str, filesystem: str) -> t.List[str]:
+    """Return the modules without which GRUB cannot read its own disk."""
+    if filesystem not in FILESYSTEM_MODULES:
+        known = ", ".join(FILESYSTEM_MODULES)
+        raise SealedRootError(f"GRUB's module for {filesystem} is not known; use one of {known}")
+    return [
+        *REQUIRED,
+        LUKS_MODULES[luks_type],
+        f"gcry_{hash_name}",
+        FILESYSTEM_MODULES[filesystem],
+    ]
 
 
 def modules(
     available: t.Container[str], *, luks_type: str, hash_name: str, filesystem: str
 ) -> t.List[str]:
     """Return the modules of the core image; a missing one that the boot needs is an error."""
-    if filesystem not in FILESYSTEM_MODULES:
-        known = ", ".join(FILESYSTEM_MODULES)
-        raise SealedRootError(f"GRUB's module for {filesystem} is not known; use one of {known}")
-    needed = [
-        *REQUIRED,
-        LUKS_MODULES[luks_type],
-        f"gcry_{hash_name}",
-        FILESYSTEM_MODULES[filesystem],
-    ]
-    missing = [name for name in needed if name not in available]
+    names = needed(luks_type=luks_type, hash_name=hash_name, filesystem=filesystem)
+    missing = [name for name in names if name not in available]
     if missing:
         raise SealedRootError(
             f"the image's GRUB has no {', '.join(missing)}: install a grub-efi package that has, or"
             " choose another LUKS type, hash or file system"
         )
-    return [*needed, *(name for name in WANTED if name in available)]
+    return [*names, *(name for name in WANTED if name in available)]
 
 
 def early_config(*, luks_uuid: str, directory: str) -> str:
@@ -92,6 +92,19 @@ def early_config(*, luks_uuid: str, directory: str) -> str:
     ask = [f"cryptomount -u {uuid}"] * TRIES
     return "\n".join(
         [*ask, f"set root=cryptouuid/{uuid}", f"set prefix={prefix(uuid, directory)}", ""]
+    )
+
+
+def stub(*, luks_uuid: str, directory: str) -> str:
+    """Return the grub.cfg that a signed GRUB reads from the ESP; like every file there, it is no secret.
+
+    It says what the kernel does not say when it is quiet: GRUB is locked down where Secure Boot is on, and nowhere
+    else (GRUB: kern/lockdown.c, kern/efi/init.c).
+    """
+    return (
+        'if [ "$lockdown" = y ]; then echo "Secure Boot is enabled."; fi\n'
+        f"{early_config(luks_uuid=luks_uuid, directory=directory)}"
+        "configfile $prefix/grub.cfg\n"
     )
 
 
@@ -140,5 +153,7 @@ __all__ = (
     "check_config",
     "early_config",
     "modules",
+    "needed",
     "prefix",
+    "stub",
 )

@@ -96,6 +96,10 @@ class Tree(abc.ABC):
     def dump(self, node: Node) -> str:
         """Copy a file's content into the work directory and return where it is."""
 
+    def attribute(self, node: Node, name: str) -> t.Optional[bytes]:
+        """Return an extended attribute, by its whole name; None when the file has none of that name."""
+        raise SealedRootError(f"the attribute {name} of inode {node.inode} cannot be read")
+
     def _list(self, inode: int) -> t.Dict[str, Node]:
         if inode not in self._directories:
             self._directories[inode] = self._read_directory(inode)

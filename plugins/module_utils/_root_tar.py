@@ -15,7 +15,13 @@ import re
 import struct
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils import _architectures, _generators
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _architectures,
+    _generators,
+    _grub_core,
+    _selinux,
+    _signed_chain,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 
 BLOCK = 4096
@@ -41,6 +47,9 @@ PROGRAMS = (
     *("usr/bin/dash", "bin/dash", "usr/bin/bash", "bin/bash", "usr/bin/busybox", "bin/busybox"),
     *("usr/bin/dpkg", "usr/lib/systemd/systemd", "lib/systemd/systemd", "usr/bin/ls", "bin/ls"),
 )
+# What the chain of Secure Boot is made of; the last is not needed to boot.
+SIGNED = ("shim", "grub", "mok_manager")
+SELINUX_CONFIGS = (_selinux.CONFIG.lstrip("/"),)
 OS_RELEASES = ("usr/lib/os-release", "etc/os-release")
 # What a root needs beside the generator of its initramfs.
 INITRAMFS_NEEDS = {
@@ -65,7 +74,8 @@ _END = re.compile(r"block \d+: \*\* (?P<what>Block of NULs|End of File) \*\*")
 class Member:
     """One entry: its name without a leading ``./`` or ``/`` and as the tar has it; sizes in bytes.
 
-    *stored* is what the tar holds of it, which is less than *size* for a sparse file.
+    *stored* is what the tar holds of it, which is less than *size* for a sparse file; *mode* is as ls(1) has it.
+    *target* is the member that a hard link is one to, as the tar has it.
     """
 
     type: str
@@ -73,6 +83,8 @@ class Member:
     size: int
     stored: int
     raw: str
+    mode: str = "rw-r--r--"
+    target: str = ""
 
 
 def compression(head: bytes) -> str:
@@ -109,13 +121,31 @@ def parse_listing(text: str) -> t.List[Member]:
 
 
 def _member(match: t.Match[str], stored: int) -> Member:
-    kind, name = match.group("type"), match.group("name")
+    kind, name, target = match.group("type"), match.group("name"), ""
     if kind == "l":
         name = name.partition(" -> ")[0]
     elif kind == "h":
-        name = name.partition(" link to ")[0]
+        name, _words, target = name.partition(" link to ")
     size = 0 if "," in match.group("size") else int(match.group("size"))
-    return Member(kind, re.sub(r"^(\./|/)+", "", name).rstrip("/"), size, stored, name)
+    plain_name = re.sub(r"^(\./|/)+", "", name).rstrip("/")
+    return Member(kind, plain_name, size, stored, name, match.group("mode"), target)
+
+
+_ESCAPE = re.compile(rb"\\([0-7]{3}|.)")
+_LETTERS = dict(zip(b"abfnrtv", b"\a\b\f\n\r\t\v"))
+
+
+def plain(name: str) -> str:
+    """Return a name without the escapes that tar(1) listed it with."""
+    if "\\" not in name:
+        return name
+
+    def byte(match: t.Match[bytes]) -> bytes:
+        word = match.group(1)
+        return bytes([int(word, 8) if len(word) == 3 else _LETTERS.get(word[0], word[0])])
+
+    decoded = _ESCAPE.sub(byte, name.encode("utf-8", "surrogateescape"))
+    return decoded.decode("utf-8", "surrogateescape")
 
 
 def unpacked_bytes(members: t.Iterable[Member]) -> int:
@@ -240,38 +270,72 @@ def abilities(members: t.Iterable[Member]) -> t.Dict[str, t.Any]:
     }
 
 
-def builtin_lists(versions: t.Iterable[str]) -> t.List[t.Tuple[str, ...]]:
-    """Return, for each kernel, where the list of what is built into it may be."""
-    return [
-        tuple(f"{top}lib/modules/{version}/modules.builtin" for top in ("usr/", ""))
-        for version in versions
-    ]
-
-
-def without_driver(
-    members: t.Iterable[Member],
-    versions: t.Iterable[str],
-    builtin: t.Mapping[str, str],
-    filesystem: str,
-) -> t.List[str]:
-    """Return the kernels that cannot mount *filesystem*; *builtin* has the text of each list by its name.
-
-    Of a kernel without a list nothing is known.
-    """
-    driver = f"kernel/fs/{filesystem}/{filesystem}.ko"
-    loadable = re.compile(rf"(?:usr/)?lib/modules/([^/]+)/{re.escape(driver)}(?:\.\w+)?")
-    modules = {match.group(1) for match in (loadable.fullmatch(it.name) for it in members) if match}
-    found = []
-    for version, names in zip(versions, builtin_lists(versions)):
-        lists = [builtin[name].split() for name in names if name in builtin]
-        if lists and version not in modules and driver not in lists[0]:
-            found.append(version)
-    return found
-
-
 def initramfs(members: t.Iterable[Member]) -> str:
     """Name what builds the initramfs: ``initramfs_tools``, ``dracut``, ``mkinitcpio``, or empty for none."""
     return _generators.active({member.name for member in members}.__contains__)
+
+
+def paths(family: t.Mapping[str, t.Any], name: str, words: t.Mapping[str, str]) -> t.List[str]:
+    """Return where *family* has its signed file *name*, one of SIGNED, the preferred path first.
+
+    The family says it with the architecture's *words* in braces.
+    """
+    candidates = (family.get("secure_boot") or {}).get(name, ())
+    return [path.format_map(words).lstrip("/") for path in candidates]
+
+
+def signed_grubs(families: t.Iterable[t.Mapping[str, t.Any]]) -> t.List[str]:
+    """Return where any family may have a signed GRUB: whose root it is, is known only after the reading."""
+    return [
+        path
+        for family_ in families
+        for arch in _architectures.ARCHITECTURES.values()
+        for path in paths(family_, "grub", arch.words())
+    ]
+
+
+def signed_chain(
+    members: t.Sequence[Member],
+    data: t.Mapping[str, bytes],
+    family_: t.Mapping[str, t.Any],
+    *,
+    words: t.Mapping[str, str],
+    header: t.Mapping[str, str],
+) -> t.Dict[str, t.Any]:
+    """Return where each signed file is, empty for nowhere, and what the signed GRUB lacks to read its disk.
+
+    *data* has the content of the signed GRUB, by its name; *header* the luks_type, hash and filesystem to read.
+    """
+    found = {name: pick(members, paths(family_, name, words)) for name in SIGNED}
+    grub = found["grub"]
+    core = _grub_core.parse(data[grub.name]) if grub else None
+    modules = core.modules if core else frozenset()
+    return {
+        **{name: f"/{member.name}" if member else "" for name, member in found.items()},
+        "missing_modules": _signed_chain.missing_modules(modules, **header) if grub else [],
+    }
+
+
+def selinux(members: t.Iterable[Member], config_text: str) -> t.Dict[str, t.Any]:
+    """Say which SELinux policy counts in the root, of which *config_text* is ``/etc/selinux/config``.
+
+    *policy* is empty when there is none of that type with its file contexts.
+    """
+    names = {member.name for member in members}
+    config = _selinux.parse_config(config_text)
+    top = config.directory.lstrip("/")
+    directory = f"{top}/policy/"
+    policy = _selinux.newest_policy(
+        name[len(directory) :] for name in names if name.startswith(directory)
+    )
+    if not config_text or f"{top}/contexts/files/file_contexts" not in names:
+        policy = ""
+    return {
+        "mode": config.mode,
+        "type": config.type,
+        "policy": f"{directory}{policy}" if policy else "",
+        "setfiles": bool({"usr/sbin/setfiles", "sbin/setfiles", "usr/bin/setfiles"} & names),
+    }
 
 
 def missing_packages(
@@ -282,12 +346,14 @@ def missing_packages(
     generator: str,
     packages: t.Mapping[str, str],
     words: t.Mapping[str, str],
+    unsigned: t.Sequence[str] = (),
 ) -> t.List[str]:
     """Name the packages that a root lacks to boot encrypted.
 
     *generator* is what builds its initramfs; for none, the family's own is named, the first in *packages*. These have
     the family's name for each need, with the architecture's *words* in braces; a need without a name is one that
     no root of the family lacks.
+    *unsigned* are those of shim and grub that Secure Boot needs and that are not there.
     """
     missing = []
     if not versions:
@@ -304,7 +370,8 @@ def missing_packages(
     # What checks, mends and grows it; of ext4, every root has that.
     if not has.get(filesystem, True):
         missing.append(filesystem)
-    return [packages[need].format_map(words) for need in missing]
+    missing += [f"signed_{name}" for name in unsigned]
+    return [packages.get(need, need.replace("_", " ")).format_map(words) for need in missing]
 
 
 __all__ = (
@@ -312,10 +379,11 @@ __all__ = (
     "MAGICS",
     "OS_RELEASES",
     "PROGRAMS",
+    "SELINUX_CONFIGS",
+    "SIGNED",
     "SUPPORTED",
     "Member",
     "abilities",
-    "builtin_lists",
     "compression",
     "family",
     "initramfs",
@@ -324,7 +392,11 @@ __all__ = (
     "missing_packages",
     "parse_listing",
     "parse_os_release",
+    "paths",
     "pick",
+    "plain",
+    "selinux",
+    "signed_chain",
+    "signed_grubs",
     "unpacked_bytes",
-    "without_driver",
 )

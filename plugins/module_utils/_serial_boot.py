@@ -22,13 +22,26 @@ import typing as t
 
 # What may be seen, in the order in which a tie is decided.
 EVENTS: t.Tuple[t.Tuple[str, str], ...] = (
-    # initramfs-tools; systemd-cryptsetup
-    ("second_prompt", r"Please unlock|Please enter passphrase|Enter passphrase for[^\r\n]*luks-"),
+    # initramfs-tools; systemd-cryptsetup, also for a recovery key or a PIN; dracut without systemd
+    (
+        "second_prompt",
+        r"Please unlock|Please enter [\w ]+ for disk|Enter passphrase for[^\r\n]*luks-|Password \(/dev/",
+    ),
     ("prompt", r"Enter passphrase for [^\r\n]*\([0-9a-fA-F-]{32,36}\)"),
     ("denied", r"access denied|Invalid passphrase"),
     ("shell", r"grub rescue>|grub>"),
-    ("stuck", r"Kernel panic|\(initramfs\)|emergency mode|Give root password"),
+    # initramfs-tools; systemd; dracut
+    (
+        "stuck",
+        r"Kernel panic|\(initramfs\)|emergency mode|Give root password|Cannot open access to console"
+        r"|Could not boot|dracut:/#",
+    ),
     ("login", r"\blogin:"),
+    # The stub on the ESP; the EFI stub of Linux; the kernel of Debian and Fedora, and of others.
+    ("secure_boot", r"Secure Boot is enabled|Secure boot enabled"),
+    # OVMF, and shim about what it starts.
+    ("violation", r"Access Denied|Security Violation"),
+    ("no_boot", r"No bootable option or device"),
     ("kernel", r"Linux version \d|Loading Linux|EFI stub:|Loading initial ramdisk"),
 )
 # GRUB reads keys from two devices that are one port here: sent at once, they would be mixed up.
@@ -36,6 +49,8 @@ KEYSTROKE_SECONDS = 0.01
 SETTLE_SECONDS = 0.3
 # From the last wrong key to GRUB's error, with the wait that some versions put before it.
 REFUSAL_SECONDS = 60
+# From the firmware's refusal to whatever else it may start; shim shows its own until someone presses a key.
+FIRMWARE_SECONDS = 20
 
 
 class Console(abc.ABC):
@@ -61,6 +76,8 @@ class Boot:
     prompts: int = 0
     second_prompts: int = 0
     denied: int = 0
+    violations: int = 0
+    secure_boot: bool = False
     seconds: t.Dict[str, float] = dataclasses.field(default_factory=dict)
     end: str = "timeout"
 
@@ -69,14 +86,18 @@ def watch(
     console: Console,
     key: str,
     *,
-    refused: bool,
+    expect: str,
     timeout: float,
     clock: t.Callable[[], float] = time.monotonic,
 ) -> Boot:
-    """Answer every prompt of GRUB with *key* until the boot has ended in some way."""
+    """Answer every prompt of GRUB with *key* until the boot has ended in some way.
+
+    *expect* is ``login``, ``refused`` (by GRUB, because of the key) or ``refused_by_firmware``.
+    """
     boot = Boot()
     began = clock()
-    deadline = began + timeout
+    last = deadline = began + timeout
+    endings = _ENDINGS[expect]
     patterns = [pattern for _name, pattern in EVENTS]
     while clock() < deadline:
         try:
@@ -90,20 +111,34 @@ def watch(
         boot.seconds.setdefault(name, round(clock() - began, 1))
         if name == "prompt":
             boot.prompts += 1
-            console.settle()
-            console.type(key)
-            if refused:
-                deadline = min(deadline, clock() + REFUSAL_SECONDS)
+            if name not in endings:
+                console.settle()
+                console.type(key)
+            deadline = min(last, clock() + REFUSAL_SECONDS) if expect == "refused" else last
+        elif name == "violation":
+            boot.violations += 1
+            if boot.prompts == 0:
+                deadline = min(last, clock() + FIRMWARE_SECONDS)
+        elif name == "secure_boot":
+            boot.secure_boot = True
         elif name == "denied":
             boot.denied += 1
         elif name == "second_prompt":
             boot.second_prompts += 1
-        if name in ("second_prompt", "shell", "stuck", "login") or (refused and name == "kernel"):
+        if name in endings:
             boot.end = name
             return boot
     return boot
 
 
+_ENDINGS = {
+    "login": ("second_prompt", "shell", "stuck", "login", "no_boot"),
+    "refused": ("second_prompt", "shell", "stuck", "login", "no_boot", "kernel"),
+    "refused_by_firmware": (
+        *("second_prompt", "shell", "stuck", "login", "no_boot", "kernel"),
+        "prompt",
+    ),
+}
 _ENDS = {
     "timeout": "it did not get further in time",
     "exit": "the machine stopped or restarted",
@@ -112,14 +147,28 @@ _ENDS = {
     "stuck": "the kernel or the initramfs cannot go on",
     "login": "it reached the login prompt",
     "kernel": "it started a kernel",
+    "no_boot": "the firmware found nothing to start",
+    "prompt": "GRUB asked for the passphrase",
 }
 
 
-def judge(boot: Boot, *, refused: bool) -> t.Tuple[bool, str]:
-    """Say whether the boot was as it must be, and in a sentence what it was."""
+def judge(boot: Boot, *, expect: str, secure_boot: bool = False) -> t.Tuple[bool, str]:
+    """Say whether the boot was as it must be, and in a sentence what it was.
+
+    With *secure_boot* a login counts only when the console said that Secure Boot is on.
+    """
+    if expect == "refused_by_firmware":
+        if boot.violations and boot.end in ("no_boot", "timeout", "exit"):
+            return True, "the firmware refused it and started nothing"
+        return False, f"the firmware did not refuse it: {_ENDS[boot.end]}"
+    if boot.prompts == 0 and boot.violations:
+        return False, (
+            "the firmware or shim refused what is on the disk, since it is not signed by a key that"
+            f" they know: {_ENDS[boot.end]}"
+        )
     if boot.prompts == 0:
         return False, f"GRUB never asked for the passphrase: {_ENDS[boot.end]}"
-    if refused:
+    if expect == "refused":
         good = boot.end in ("shell", "timeout", "exit") and boot.denied > 0
         if good:
             return True, "GRUB refused the wrong key and started nothing"
@@ -132,6 +181,11 @@ def judge(boot: Boot, *, refused: bool) -> t.Tuple[bool, str]:
         return False, _ENDS[boot.end]
     if boot.prompts != 1:
         return False, f"the passphrase was asked for {boot.prompts} times, not once"
+    if secure_boot and not boot.secure_boot:
+        return False, (
+            "it reached the login prompt, but nothing on the console said that Secure Boot is on: the"
+            " stub on the ESP or a kernel without 'quiet' does"
+        )
     return True, "asked once and reached the login prompt"
 
 

@@ -35,6 +35,7 @@ _PACKAGES = {
         *("qemu-efi-aarch64", "edk2-aarch64", "qemu-uefi-aarch64", "edk2-aarch64"),
     ),
     "firmware-x86_64": ("ovmf", "edk2-ovmf", "qemu-ovmf-x86_64", "edk2-ovmf"),
+    "firmware-x86_64 with Secure Boot": ("ovmf", "edk2-ovmf", "qemu-ovmf-x86_64", ""),
     "fstrim": ("util-linux", "util-linux-core", "util-linux", "util-linux"),
     "grub-fstest": ("grub-common", "grub2-tools-extra", "grub2", "grub"),
     "gzip": ("gzip", "gzip", "gzip", "gzip"),

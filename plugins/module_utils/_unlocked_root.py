@@ -69,6 +69,7 @@ def ensure(
         luks_uuid=params["luks_uuid"],
         key_file=path,
         options=options,
+        exists=tree.exists,
     )
     tree.write("/etc/crypttab", table)
     table, old_mounts = _fstab.fstab(
@@ -76,6 +77,8 @@ def ensure(
         root_uuid=params["root_uuid"],
         filesystem=params["filesystem"],
         esp_label=params["esp_label"],
+        exists=tree.exists,
+        mappings=[row[0] for row in _fstab.rows(table)],
     )
     tree.write("/etc/fstab", table)
     directory = tree.path(_fstab.KEY_DIRECTORY)

@@ -42,15 +42,21 @@ DISKS = {
 
 
 def find_firmware(
-    arch: Architecture, *, code: t.Optional[str] = None, variables: t.Optional[str] = None
+    arch: Architecture,
+    *,
+    code: t.Optional[str] = None,
+    variables: t.Optional[str] = None,
+    secure_boot: bool = False,
 ) -> Firmware:
     """Return the firmware asked for, or the first one that is installed."""
-    pairs = ((code, variables),) if code and variables else arch.firmware
+    known = arch.secure_boot_firmware if secure_boot else arch.firmware
+    pairs = ((code, variables),) if code and variables else known
     for pair in pairs:
         if all(os.path.isfile(path) for path in pair):
             return Firmware(*pair)
+    kind = "UEFI firmware with Secure Boot and Microsoft's keys" if secure_boot else "UEFI firmware"
     raise SealedRootError(
-        f"no UEFI firmware in {' or '.join(pair[0] for pair in pairs)}: install"
+        f"no {kind} in {' or '.join(' with '.join(pair) for pair in pairs)}: install"
         f" {arch.firmware_packages}, or set firmware"
     )
 
@@ -100,6 +106,7 @@ def argv(
     disk: t.Optional[str] = None,
     disk_format: str = "raw",
     disk_interface: str = "virtio-blk",
+    secure_boot: bool = False,
 ) -> t.List[str]:
     """Return the command of a machine with nothing but a serial console and, if given, a disk.
 
@@ -107,6 +114,7 @@ def argv(
     """
     command = [
         *bare(qemu, arch, accelerator=accelerator, cpus=cpus, memory=memory),
+        *(arch.secure_boot_options if secure_boot else ()),
         *("-nic", "none", "-serial", "stdio"),
         *("-drive", _flash(code, 0, read_only=True)),
         *("-drive", _flash(variables, 1, read_only=False)),

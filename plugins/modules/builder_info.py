@@ -34,6 +34,10 @@ options:
     description: Whether a UEFI firmware for virtual machines of that architecture is needed.
     type: bool
     default: false
+  secure_boot:
+    description: Whether that firmware is one with Secure Boot and Microsoft's keys.
+    type: bool
+    default: false
   filesystem:
     description: The type of the root file system, which the kernel must be able to mount.
     type: str
@@ -285,15 +289,16 @@ def look(
     tools = find_tools(runner, params["tools"])
     missing = [tool for tool, path in tools.items() if not path]
     try:
-        firmware = _virtual_machine.find_firmware(arch)
+        firmware = _virtual_machine.find_firmware(arch, secure_boot=params["secure_boot"])
     except SealedRootError:
         firmware = None
     planning = check_mode and os.geteuid() != 0
     wanted = {tool: tool for tool in missing}
     problems = []
     if params["firmware"] and not firmware:
-        wanted[f"firmware-{arch.machine}"] = (
-            f"a UEFI firmware for virtual machines of {arch.machine}"
+        kind = " with Secure Boot" if params["secure_boot"] else ""
+        wanted[f"firmware-{arch.machine}{kind}"] = (
+            f"a UEFI firmware{kind} for virtual machines of {arch.machine}"
         )
     if not (planning or _emulation.runs(runner, arch)):
         problem = _emulation.problem(runner, arch)
@@ -357,6 +362,7 @@ def main() -> t.NoReturn:
                 "default": "x86_64",
             },
             "firmware": {"type": "bool", "default": False},
+            "secure_boot": {"type": "bool", "default": False},
             "filesystem": {"type": "str", "default": "ext4"},
             "backend": {
                 "type": "str",

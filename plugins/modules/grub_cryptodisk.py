@@ -14,6 +14,8 @@ description:
     makes a core image that asks for the key of the LUKS container, which the EFI system partition is to get.
   - C(grub-install) is not used, since it finds the encryption through device-mapper only and says nothing
     when it does not. It works in the booted machine, for which C(/etc/default/grub) is prepared.
+  - With O(secure_boot) the boot files are the image's own signed shim and GRUB, and a stub that asks for the key. GRUB
+    under Secure Boot loads no module, so what the signed one lacks for this disk is an error.
   - Works with the names of Debian (C(grub-mkconfig), C(/boot/grub)) and of Fedora and SUSE
     (C(grub2-mkconfig), C(/boot/grub2)).
 author: The sealedroot.image authors (@sealedroot)
@@ -50,6 +52,22 @@ options:
     type: str
     choices: [x86_64-efi, arm64-efi]
     default: x86_64-efi
+  secure_boot:
+    description:
+      - Where the image has its signed boot files. When left out, an unsigned core image is made.
+    type: dict
+    suboptions:
+      shim:
+        description: The shim that Microsoft signed.
+        type: path
+        required: true
+      grub:
+        description: The GRUB that the distribution signed for installed systems.
+        type: path
+        required: true
+      mok_manager:
+        description: The program that enrols keys of the owner; left out or empty for none.
+        type: path
   output_dir:
     description: Where the tree of the EFI system partition is made.
     type: path
@@ -66,7 +84,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 core_image:
-  description: The core image in the image.
+  description: The core image in the image; with O(secure_boot) the signed GRUB.
   type: str
   returned: success
   sample: /run/sealedroot/esp/EFI/BOOT/BOOTX64.EFI
@@ -85,6 +103,7 @@ files:
 import filecmp
 import glob
 import os
+import re
 import shlex
 import shutil
 import typing as t
@@ -92,8 +111,10 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _architectures,
+    _esp_tree,
     _grub,
     _shell_defaults,
+    _signed_chain,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     ModuleRunner,
@@ -106,7 +127,10 @@ PLATFORMS = {it.grub_platform: it for it in _architectures.ARCHITECTURES.values(
 DEFAULTS = "/etc/default/grub"
 DROP_INS = "/etc/default/grub.d"
 OWN_DROP_IN = f"{DROP_INS}/zz-sealedroot.cfg"
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CMDLINES = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT")
+# Each loads its module and does no more. A signed GRUB without that says "prohibited by secure boot policy" and waits.
+LOADERS = {"/etc/grub.d/25_bli": "bli"}
 
 
 def settings(text: str, kernel_cmdline: str) -> t.Tuple[t.Dict[str, str], t.List[str]]:
@@ -130,14 +154,33 @@ def settings(text: str, kernel_cmdline: str) -> t.Tuple[t.Dict[str, str], t.List
     return wanted, dropped
 
 
-def drop_in(overridden: t.Container[str], wanted: t.Mapping[str, str], kernel_cmdline: str) -> str:
-    """Return the drop-in that has the last word about what others override; empty for none."""
+def drop_in(
+    overridden: t.Container[str],
+    wanted: t.Mapping[str, str],
+    kernel_cmdline: str,
+    old: t.Collection[str],
+) -> str:
+    """Return the drop-in that has the last word about what others override; empty for none.
+
+    *old* are words about disks of another machine that others put on the command lines.
+    """
     own = {name: value for name, value in wanted.items() if name in overridden}
     if "GRUB_FORCE_PARTUUID" in overridden:
         own["GRUB_FORCE_PARTUUID"] = ""  # another disk's partition
     lines = ""
     for name in sorted(own.keys() - set(CMDLINES)):
         lines = _shell_defaults.assign(lines, name, own[name])
+    for name in CMDLINES if old else ():
+        lines += f"""\
+kept=
+for word in ${name}; do
+    case "$word" in
+    {"|".join(shlex.quote(word) for word in sorted(old))}) ;;
+    *) kept="${{kept:+$kept }}$word" ;;
+    esac
+done
+{name}=$kept
+"""
     if "GRUB_CMDLINE_LINUX" in own and kernel_cmdline.split():
         # The words of the others stay.
         lines += f"""\
@@ -152,18 +195,26 @@ done
     return f"{comment}{lines}" if lines else ""
 
 
-def plan(tree: Tree, drop_ins: t.Sequence[str], kernel_cmdline: str) -> t.List[str]:
-    """Plan /etc/default/grub, and a drop-in where another one would have the last word."""
+def plan(
+    tree: Tree, drop_ins: t.Sequence[str], *, kernel_cmdline: str, root_uuid: str
+) -> t.List[str]:
+    """Plan /etc/default/grub, and a drop-in where another one would have the last word; return the old words."""
     text = tree.text(DEFAULTS)
     wanted, dropped = settings(text, kernel_cmdline)
     for name, value in wanted.items():
         text = _shell_defaults.assign(text, name, value)
+    # The names of menu entries have the UUID of the root in them.
+    default = _shell_defaults.values(text).get("GRUB_DEFAULT", "")
+    if _UUID.search(default):
+        text = _shell_defaults.assign(text, "GRUB_DEFAULT", _UUID.sub(root_uuid, default))
     tree.write(DEFAULTS, text)
-    overridden = {name for other in drop_ins for name in _shell_defaults.values(tree.text(other))}
-    own = drop_in(overridden, wanted, kernel_cmdline)
+    others = [_shell_defaults.values(tree.text(other)) for other in drop_ins]
+    words = [word for other in others for name in CMDLINES for word in other.get(name, "").split()]
+    old = {word for word in words if word.startswith(_grub.OLD_DISKS)} - {*kernel_cmdline.split()}
+    own = drop_in({name for other in others for name in other}, wanted, kernel_cmdline, old)
     if own:
         tree.write(OWN_DROP_IN, own)
-    return dropped
+    return [*dropped, *sorted(old - {*dropped})]
 
 
 def module_names(params: t.Mapping[str, t.Any], library: str) -> t.List[str]:
@@ -181,6 +232,28 @@ def module_names(params: t.Mapping[str, t.Any], library: str) -> t.List[str]:
         hash_name=params["hash"],
         filesystem=params["filesystem"],
     )
+
+
+def signed_chain(
+    tree: Tree, params: t.Mapping[str, t.Any], directory: str
+) -> t.Tuple[t.Dict[str, bytes], t.List[str]]:
+    """Return the files of the ESP for Secure Boot, and the scripts that grub-mkconfig is not to run then."""
+    paths = {name: path for name, path in params["secure_boot"].items() if path}
+    found = sorted(glob.glob(tree.path("/boot/vmlinuz-*")))
+    kernels = [f"/boot/{os.path.basename(path)}" for path in found]
+    files, modules = _signed_chain.make(
+        PLATFORMS[params["platform"]],
+        {name: (path, tree.read(path) or b"") for name, path in paths.items()},
+        kernels={name: tree.read(name) or b"" for name in kernels},
+        header={key: params[key] for key in ("luks_type", "hash", "filesystem")},
+        stub=_grub.stub(luks_uuid=params["luks_uuid"], directory=directory),
+    )
+    loud = [
+        script
+        for script, module in LOADERS.items()
+        if module not in modules and os.access(tree.path(script), os.X_OK)
+    ]
+    return files, loud
 
 
 def make_core(
@@ -258,33 +331,55 @@ def ensure(
     directory = "/boot/grub2" if os.path.basename(mkconfig).startswith("grub2") else "/boot/grub"
     libraries = [tree.path(f"{it}/{params['platform']}") for it in _grub.LIBRARIES]
     library = next(filter(os.path.isdir, libraries), libraries[0])
-    names = module_names(params, library)
+    arch = PLATFORMS[params["platform"]]
+    signed: t.Dict[str, bytes] = {}
+    loud: t.List[str] = []
+    if params["secure_boot"]:
+        signed, loud = signed_chain(tree, params, directory)
+        boot_file = _signed_chain.places(arch)["grub"]
+    else:
+        names = module_names(params, library)
+        boot_file = arch.boot_file
     others = sorted(set(glob.glob(tree.path(f"{DROP_INS}/*.cfg"))) - {tree.path(OWN_DROP_IN)})
     drop_ins = [f"{DROP_INS}/{os.path.basename(path)}" for path in others]
-    dropped = plan(tree, drop_ins, params["kernel_cmdline"])
-    core = os.path.join(params["output_dir"], PLATFORMS[params["platform"]].boot_file)
-    files, diff = tree.changed(), tree.diff()
+    dropped = plan(
+        tree,
+        drop_ins,
+        kernel_cmdline=params["kernel_cmdline"],
+        root_uuid=params["root_uuid"],
+    )
+    core = os.path.join(params["output_dir"], boot_file)
+    files, diff = [*tree.changed(), *loud], tree.diff()
     changed = bool(files)
     if not check_mode:
         check_readable(runner, params["root_uuid"])
         tree.apply()
-        early = tree.path(os.path.join(os.path.dirname(params["output_dir"]), "early.cfg"))
-        os.makedirs(os.path.dirname(tree.path(core)), exist_ok=True)
-        with open(early, "w", encoding="ascii") as file:
-            file.write(_grub.early_config(luks_uuid=params["luks_uuid"], directory=directory))
-        new_core = make_core(
-            runner,
-            core=tree.path(core),
-            platform=params["platform"],
-            library=library,
-            prefix=_grub.prefix(params["luks_uuid"], directory),
-            early=early,
-            names=names,
-        )
+        for script in loud:
+            os.chmod(tree.path(script), 0o644)
+        output_dir = tree.path(params["output_dir"])
+        if signed:
+            made = _esp_tree.write(output_dir, signed)
+        else:
+            early = os.path.join(os.path.dirname(output_dir), "early.cfg")
+            os.makedirs(os.path.dirname(tree.path(core)), exist_ok=True)
+            with open(early, "w", encoding="ascii") as file:
+                file.write(_grub.early_config(luks_uuid=params["luks_uuid"], directory=directory))
+            new_core = make_core(
+                runner,
+                core=tree.path(core),
+                platform=params["platform"],
+                library=library,
+                prefix=_grub.prefix(params["luks_uuid"], directory),
+                early=early,
+                names=names,
+            )
+            made = [boot_file] if new_core else []
+        _esp_tree.keep_only(output_dir, signed or {boot_file})
         copied = copy_modules(library, tree.path(f"{directory}/{params['platform']}"))
         config = f"{directory}/grub.cfg"
         configured = make_config(runner, Tree(root), params, config)
-        files = [*files, *([config] if configured else []), *([core] if new_core else [])]
+        made = [os.path.join(params["output_dir"], name) for name in made]
+        files = [*files, *([config] if configured else []), *made]
         changed = bool(files) or copied
     return {
         "changed": changed,
@@ -309,6 +404,14 @@ def main() -> t.NoReturn:
                 "type": "str",
                 "choices": ["x86_64-efi", "arm64-efi"],
                 "default": "x86_64-efi",
+            },
+            "secure_boot": {
+                "type": "dict",
+                "options": {
+                    "shim": {"type": "path", "required": True},
+                    "grub": {"type": "path", "required": True},
+                    "mok_manager": {"type": "path"},
+                },
             },
             "output_dir": {"type": "path", "default": "/run/sealedroot/esp"},
         },

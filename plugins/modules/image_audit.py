@@ -90,16 +90,33 @@ options:
         type: int
         default: 1000
       esp_files:
-        description: Every file on the EFI system partition.
+        description:
+          - Every file on the EFI system partition.
+          - The default is C(EFI/BOOT/BOOTX64.EFI) alone, and with O(expected.secure_boot) shim, GRUB, the two stubs,
+            and the program that enrols keys, if it is there.
         type: list
         elements: str
-        default: [EFI/BOOT/BOOTX64.EFI]
+      secure_boot:
+        description:
+          - Whether the boot files must be ones for Secure Boot. Each must be signed and be what was signed, both stubs
+            be the same, and the signed GRUB have every module that it needs. Whose signatures they are, only a boot
+            shows.
+        type: bool
+        default: false
       grub_seconds:
         description:
           - How long GRUB may take to open the disk and read a file, in seconds. The time that the iterations
             of O(expected.slots) take is added.
         type: float
         default: 2.0
+      selinux:
+        description:
+          - What was done about SELinux. With V(auto), a root with a policy that is switched on must be labelled and
+            must not relabel at boot, and its kernels must start SELinux; V(label) demands the labels always.
+          - With V(relabel_at_boot), the root must have C(/.autorelabel). With V(off), nothing is looked at.
+        type: str
+        choices: [auto, label, relabel_at_boot, "off"]
+        default: auto
   work_dir:
     description:
       - A directory on a tmpfs, for what has to be extracted. It is removed afterwards.
@@ -239,8 +256,10 @@ def subject(params: t.Mapping[str, t.Any]) -> _audit_report.Subject:
         root_uuid=expected["root_uuid"],
         slots=slots,
         digest_iterations=expected["digest_iterations"],
-        esp_files=tuple(expected["esp_files"]),
+        esp_files=tuple(expected["esp_files"] or ()),
+        secure_boot=expected["secure_boot"],
         grub_seconds=expected["grub_seconds"],
+        selinux=expected["selinux"],
         work_dir=params["work_dir"],
     )
 
@@ -280,12 +299,14 @@ def main() -> t.NoReturn:
                     "root_uuid": {"type": "str"},
                     "slots": {"type": "dict"},
                     "digest_iterations": {"type": "int", "default": 1000},
-                    "esp_files": {
-                        "type": "list",
-                        "elements": "str",
-                        "default": ["EFI/BOOT/BOOTX64.EFI"],
-                    },
+                    "esp_files": {"type": "list", "elements": "str"},
+                    "secure_boot": {"type": "bool", "default": False},
                     "grub_seconds": {"type": "float", "default": 2.0},
+                    "selinux": {
+                        "type": "str",
+                        "choices": ["auto", "label", "relabel_at_boot", "off"],
+                        "default": "auto",
+                    },
                 },
             },
             "work_dir": {"type": "path"},

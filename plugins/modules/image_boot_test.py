@@ -13,6 +13,8 @@ description:
   - Boots an image under QEMU with UEFI firmware and answers GRUB's prompt over the serial console.
   - With a right key the image must ask exactly once in the whole boot and reach a login prompt. With a wrong
     one GRUB must refuse it and start nothing.
+  - With O(secure_boot) the firmware knows Microsoft's keys and starts what they signed, no more. Then a login
+    counts only when the console says that Secure Boot is on.
   - The image is never written; what the booted system writes goes to a temporary overlay. The machine has no
     network.
   - The image must have a console on its first serial port, C(console=ttyS0) on x86_64 and C(console=ttyAMA0)
@@ -45,9 +47,12 @@ options:
           - When left out, a random key is made up.
         type: path
       expect:
-        description: How the boot must end.
+        description:
+          - How the boot must end.
+          - V(refused) is by GRUB, because of the key. V(refused_by_firmware) is for an image without a signed boot
+            loader, of which the firmware must start nothing; it needs O(secure_boot).
         type: str
-        choices: [login, refused]
+        choices: [login, refused, refused_by_firmware]
         default: login
   accelerator:
     description:
@@ -91,6 +96,10 @@ options:
         description: The template of its variables; every boot has a fresh copy.
         type: path
         required: true
+  secure_boot:
+    description: Whether the firmware has Secure Boot on, with Microsoft's keys.
+    type: bool
+    default: false
   log_dir:
     description:
       - A directory, which must exist, for the console log of each case, as C(<case>.log). Keys are not in it.
@@ -145,6 +154,9 @@ cases:
     second_prompts:
       description: How often the initramfs asked.
       type: int
+    secure_boot:
+      description: Whether the console said that Secure Boot is on.
+      type: bool
     seconds:
       description: When each thing was seen first, in seconds since the start.
       type: dict
@@ -175,7 +187,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 Params = t.Mapping[str, t.Any]
 
 
-def read_keys(cases: t.Sequence[Params]) -> t.List[str]:
+def read_keys(cases: t.Sequence[Params], *, secure_boot: bool) -> t.List[str]:
     """Return the key of each case."""
     names = [case["name"] for case in cases]
     if len(set(names)) != len(names) or any("/" in name or not name for name in names):
@@ -183,8 +195,12 @@ def read_keys(cases: t.Sequence[Params]) -> t.List[str]:
     keys = []
     for case in cases:
         path = case["key_file"]
+        if case["expect"] == "refused_by_firmware" and not secure_boot:
+            raise SealedRootError(
+                f"the case {case['name']} needs secure_boot: no other firmware refuses a boot loader"
+            )
         if path is None:
-            if case["expect"] != "refused":
+            if case["expect"] == "login":
                 raise SealedRootError(f"the case {case['name']} needs a key_file")
             keys.append(base64.b64encode(os.urandom(33)).decode("ascii"))
             continue
@@ -211,7 +227,10 @@ class Machine:
         self._memory = params["memory"]
         self._interface = params["disk_interface"]
         self._work = work
-        self.firmware = _virtual_machine.find_firmware(arch, **(params["firmware"] or {}))
+        self._secure_boot = params["secure_boot"]
+        self.firmware = _virtual_machine.find_firmware(
+            arch, secure_boot=self._secure_boot, **(params["firmware"] or {})
+        )
         self._code = self._flash(self.firmware.code, "code")
         self.cpus = 1
 
@@ -237,6 +256,7 @@ class Machine:
                 disk=disk,
                 disk_format=disk_format,
                 disk_interface=self._interface,
+                secure_boot=self._secure_boot,
             )
         )
 
@@ -245,16 +265,17 @@ def boot(
     machine: Machine, case: Params, key: str, *, params: Params, accelerator: str, disk_format: str
 ) -> t.Dict[str, t.Any]:
     """Make one boot and judge it."""
-    refused = case["expect"] == "refused"
     with machine.start(
         case["name"], accelerator, disk=params["path"], disk_format=disk_format
     ) as console:
-        seen = _serial_boot.watch(console, key, refused=refused, timeout=params["timeout"])
+        seen = _serial_boot.watch(console, key, expect=case["expect"], timeout=params["timeout"])
     log = _serial_boot.plain(console.text, key)
     if params["log_dir"]:
         with open(os.path.join(params["log_dir"], f"{case['name']}.log"), "w") as handle:
             handle.write(log)
-    good, detail = _serial_boot.judge(seen, refused=refused)
+    good, detail = _serial_boot.judge(
+        seen, expect=case["expect"], secure_boot=params["secure_boot"]
+    )
     if not good:
         detail += f". The console ends with: {_serial_boot.last_lines(log)}"
     return {
@@ -264,6 +285,7 @@ def boot(
         "detail": detail,
         "prompts": seen.prompts,
         "second_prompts": seen.second_prompts,
+        "secure_boot": seen.secure_boot,
         "seconds": seen.seconds,
     }
 
@@ -274,7 +296,7 @@ def test(runner: Runner, params: Params) -> t.Dict[str, t.Any]:
         raise SealedRootError(f"{params['path']} is not a file: give the image to boot")
     if params["log_dir"] and not os.path.isdir(params["log_dir"]):
         raise SealedRootError(f"log_dir {params['log_dir']} is not a directory: make it first")
-    keys = read_keys(params["cases"])
+    keys = read_keys(params["cases"], secure_boot=params["secure_boot"])
     disk_format = str(_disk_view.format_info(runner, params["path"])["format"])
     with tempfile.TemporaryDirectory(prefix="sealedroot-boot-") as work:
         machine = Machine(runner, params, work)
@@ -322,7 +344,11 @@ def main() -> t.NoReturn:
                 "options": {
                     "name": {"type": "str", "required": True},
                     "key_file": {"type": "path", "no_log": False},
-                    "expect": {"type": "str", "choices": ["login", "refused"], "default": "login"},
+                    "expect": {
+                        "type": "str",
+                        "choices": ["login", "refused", "refused_by_firmware"],
+                        "default": "login",
+                    },
                 },
             },
             "accelerator": {"type": "str", "choices": ["auto", "kvm", "tcg"], "default": "auto"},
@@ -346,6 +372,7 @@ def main() -> t.NoReturn:
                     "variables": {"type": "path", "required": True},
                 },
             },
+            "secure_boot": {"type": "bool", "default": False},
             "log_dir": {"type": "path"},
         },
         supports_check_mode=True,

@@ -54,6 +54,30 @@ options:
           - Names of the architecture can be in it in braces, such as C({debian}) for C(amd64).
         type: dict
         required: true
+      secure_boot:
+        description:
+          - Where the signed C(shim), C(grub) and C(mok_manager) are, a list of paths for each, the preferred first.
+          - Names of the architecture can be in them in braces, such as C({efi}) for C(x64).
+        type: dict
+        default: {}
+  secure_boot:
+    description:
+      - Look for the signed boot files as well, and into the signed GRUB, which cannot load modules under Secure Boot.
+    type: dict
+    suboptions:
+      luks_type:
+        description: The LUKS version that it has to read.
+        type: str
+        choices: [luks1, luks2]
+        default: luks1
+      hash:
+        description: The hash of the LUKS header that it has to read.
+        type: str
+        default: sha256
+      filesystem:
+        description: The type of the root file system that it has to read.
+        type: str
+        default: ext4
 """
 
 EXAMPLES = r"""
@@ -105,11 +129,11 @@ kernels:
   type: list
   elements: str
   returned: success
-kernels_without_filesystem:
-  description: Those of them that have no driver for O(filesystem).
-  type: list
-  elements: str
+kernel_disks:
+  description: For each of these kernels, the drivers of virtual machines' disks that it has.
+  type: dict
   returned: success
+  sample: {"6.1.0-50-cloud-amd64": ["virtio_blk", "nvme"]}
 has:
   description: Which of the programs that an encrypted boot needs are there.
   type: dict
@@ -129,6 +153,25 @@ has:
         V(systemd_cryptsetup), V(btrfs) and V(xfs) (programs for the file system), V(python3), V(openssh_server) and
         V(systemd).
       type: bool
+    grub_install_luks2:
+      description: GRUB's own installer sees a LUKS2 container, or it cannot be told.
+      type: bool
+    selinux:
+      description: The SELinux policy that C(/etc/selinux/config) names.
+      type: dict
+      contains:
+        mode:
+          description: V(enforcing), V(permissive) or V(disabled); empty when nothing says it.
+          type: str
+        type:
+          description: The name of the policy.
+          type: str
+        policy:
+          description: The policy file in the tar; empty when there is none.
+          type: str
+        setfiles:
+          description: The root can say how its files are to be labelled.
+          type: bool
 initramfs:
   description:
     - What builds the initramfs, V(initramfs_tools), V(dracut) or V(mkinitcpio); empty when there is none of them.
@@ -136,6 +179,46 @@ initramfs:
   type: str
   returned: success
   sample: initramfs_tools
+problems:
+  description: Why the root cannot become an image, each with what to change.
+  type: list
+  elements: str
+  returned: success
+notes:
+  description: What the person should know of the root; shown as warnings, too.
+  type: list
+  elements: str
+  returned: success
+left_out:
+  description: The files, and the lines of C(fstab) and C(crypttab), that an image does not get, each with the reason.
+  type: list
+  elements: str
+  returned: success
+  sample: ["fstab line '/dev/vg/data /data ext4 nofail 0 2': a disk of the old machine"]
+excluded:
+  description: The members that must not be unpacked for an image, by the names that the tar has.
+  type: list
+  elements: str
+  returned: success
+secure_boot:
+  description: The signed boot files.
+  type: dict
+  returned: when O(secure_boot) is given
+  contains:
+    shim:
+      description: The path of the shim in the root; empty when it is not there.
+      type: str
+      sample: /usr/lib/shim/shimx64.efi.signed
+    grub:
+      description: The path of the signed GRUB.
+      type: str
+    mok_manager:
+      description: The path of the program that enrols keys.
+      type: str
+    missing_modules:
+      description: What the signed GRUB would need to read the disk, and lacks.
+      type: list
+      elements: str
 missing_packages:
   description: What has to be installed in the root before it can boot encrypted, if the family is known.
   type: list
@@ -149,7 +232,12 @@ import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _architectures, _root_tar
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _architectures,
+    _fstab,
+    _root_findings,
+    _root_tar,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     ModuleRunner,
     Runner,
@@ -202,12 +290,12 @@ def listing(runner: Runner, path: str) -> t.List[_root_tar.Member]:
 
 
 def contents(
-    runner: Runner, path: str, members: t.Sequence[_root_tar.Member]
+    runner: Runner, path: str, members: t.Sequence[_root_tar.Member], more: t.Iterable[str]
 ) -> t.Dict[str, bytes]:
-    """Extract a program, os-release and what the kernels have built in; tar writes them in the order of the archive."""
-    wanted = [_root_tar.PROGRAMS, _root_tar.OS_RELEASES]
-    wanted += _root_tar.builtin_lists(_root_tar.kernels(members))
-    picked = [_root_tar.pick(members, names) for names in wanted]
+    """Extract what has to be read, *more* included, in one pass; tar writes it in the order of the archive."""
+    wanted = [_root_tar.PROGRAMS, _root_tar.OS_RELEASES, _root_tar.SELINUX_CONFIGS]
+    wanted += _root_findings.wanted(members)
+    picked = [_root_tar.pick(members, names) for names in [*wanted, *([name] for name in more)]]
     raws = {member.raw for member in picked if member}
     if not raws:
         return {}
@@ -231,24 +319,19 @@ def inspect(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]
             f"the root tar {path} does not exist on the builder: correct the path"
         )
     if digest is None and not params["get_checksum"]:
-        return {
-            "path": path,
-            **look(runner, path, params["families"], params["filesystem"]),
-            "sha256": "",
-        }
+        return {"path": path, **look(runner, params), "sha256": ""}
     # Hashing and tar run side by side; but a promised digest is checked before tar sees the file.
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         hashing = pool.submit(sha256, path)
         if digest is not None:
             check_digest(path, hashing.result(), digest)
-        found = look(runner, path, params["families"], params["filesystem"])
+        found = look(runner, params)
         return {"path": path, **found, "sha256": hashing.result()}
 
 
-def look(
-    runner: Runner, path: str, families: t.Sequence[t.Mapping[str, t.Any]], filesystem: str
-) -> t.Dict[str, t.Any]:
+def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     """Return what tar and the first bytes say of the file."""
+    path, families, filesystem = params["path"], params["families"], params["filesystem"]
     with open(path, "rb") as file:
         head = file.read(16)
     compression = _root_tar.compression(head)
@@ -261,47 +344,75 @@ def look(
     if compression != "none":
         runner.find(compression)
     members = listing(runner, path)
-    data = contents(runner, path, members)
+    asked = params["secure_boot"]
+    data = contents(runner, path, members, _root_tar.signed_grubs(families) if asked else ())
     program = next((data[name] for name in _root_tar.PROGRAMS if name in data), b"")
     release = next((data[name] for name in _root_tar.OS_RELEASES if name in data), b"")
     architecture = _root_tar.machine(program)
+    root = _root_findings.Root(members, data)
     if not architecture:
+        lost = "/usr" in map(_fstab.point_of, _fstab.rows(root.text(_root_findings.FSTAB)))
+        if lost and not root.holds("/usr"):
+            raise SealedRootError(f"{path} is not a whole root. {_root_findings.elsewhere('/usr')}")
         raise SealedRootError(
             f"{path} has no shell and no other program in usr/bin or bin: pack the root directory"
             " itself, so that its members are ./usr, ./etc and so on"
         )
     os_release = _root_tar.parse_os_release(release.decode("utf-8", "replace"))
     family = _root_tar.family(os_release, families)
-    has = _root_tar.abilities(members)
+    selinux = data.get(_root_tar.SELINUX_CONFIGS[0], b"").decode("utf-8", "replace")
+    try:
+        has = {**_root_tar.abilities(members), "selinux": _root_tar.selinux(members, selinux)}
+    except SealedRootError as exc:
+        raise SealedRootError(f"{path} cannot be used: {exc}, and pack the root again") from exc
     kernels = _root_tar.kernels(members)
     generator = _root_tar.initramfs(members)
+    found = _root_findings.judge(root, kernels, filesystem)
+    modules = _root_findings.drivers(root)
+    excluded = set(found.excluded)
     missing: t.List[str] = []
+    chain: t.Dict[str, t.Any] = {}
     # A root of another architecture is refused as it is.
     if family and architecture in _architectures.ARCHITECTURES:
         words = _architectures.find(architecture).words()
+        if asked:
+            chain = _root_tar.signed_chain(members, data, family, words=words, header=asked)
+        # Why there is none is said better already.
+        versions = kernels or (["explained"] if found.kernel_explained else [])
         missing = _root_tar.missing_packages(
             has,
-            kernels,
+            versions,
             filesystem=filesystem,
             generator=generator,
             packages=family["packages"],
             words=words,
+            unsigned=[
+                name
+                for name in ("shim", "grub")
+                if family.get("secure_boot") and chain and not chain[name]
+            ],
         )
-    builtin = {name: content.decode("utf-8", "replace") for name, content in data.items()}
     return {
+        **({"secure_boot": chain} if asked else {}),
         "compression": compression,
         "entries": len(members),
-        "unpacked_bytes": _root_tar.unpacked_bytes(members),
+        "unpacked_bytes": _root_tar.unpacked_bytes(
+            member for member in members if _root_tar.plain(member.raw) not in excluded
+        ),
         "architecture": architecture,
         "os_release": os_release,
         "family": family.get("name", ""),
         "kernels": kernels,
-        "kernels_without_filesystem": _root_tar.without_driver(
-            members, kernels, builtin, filesystem
-        ),
-        "has": has,
+        "kernel_disks": {
+            version: _root_findings.disks(modules.get(version, ())) for version in kernels
+        },
+        "has": {**has, "grub_install_luks2": _root_findings.grub_install_knows_luks2(root)},
         "initramfs": generator,
         "missing_packages": missing,
+        "problems": found.problems,
+        "notes": found.notes,
+        "left_out": found.left_out,
+        "excluded": found.excluded,
     }
 
 
@@ -321,6 +432,19 @@ def main() -> t.NoReturn:
                     "name": {"type": "str", "required": True},
                     "ids": {"type": "list", "elements": "str", "required": True},
                     "packages": {"type": "dict", "required": True},
+                    "secure_boot": {"type": "dict", "default": {}},
+                },
+            },
+            "secure_boot": {
+                "type": "dict",
+                "options": {
+                    "luks_type": {
+                        "type": "str",
+                        "choices": ["luks1", "luks2"],
+                        "default": "luks1",
+                    },
+                    "hash": {"type": "str", "default": "sha256"},
+                    "filesystem": {"type": "str", "default": "ext4"},
                 },
             },
         },
@@ -330,6 +454,8 @@ def main() -> t.NoReturn:
         info = inspect(ModuleRunner(module), module.params)
     except SealedRootError as exc:
         module.fail_json(msg=str(exc))
+    for note in info["notes"]:
+        module.warn(f"{info['path']}: {note}")
     module.exit_json(changed=False, **info)
 
 

@@ -19,11 +19,19 @@ from builds import PLAYBOOK, Place, playbook
 ELF = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00"
 X86_64, AARCH64 = b"\x3e\x00", b"\xb7\x00"
 KERNEL = ("boot/vmlinuz-6.1.0-1-amd64", "usr/lib/modules/6.1.0-1-amd64/modules.dep")
+BUILTIN = b"".join(
+    f"kernel/{name}.ko\n".encode() for name in ("dm-crypt", "virtio_blk", "virtio_pci")
+)
 MODULES = "usr/lib/grub/x86_64-efi"
 GRUB = (
     *("usr/bin/grub-mkimage", "usr/sbin/grub-mkconfig", f"{MODULES}/normal.mod"),
     *(f"{MODULES}/{name}.mod" for name in ("luks", "luks2", "gcry_sha256", "ext2", "xfs")),
 )
+SELINUX = (
+    "etc/selinux/default/policy/policy.33",
+    "etc/selinux/default/contexts/files/file_contexts",
+)
+SETFILES = "usr/sbin/setfiles"
 INITRAMFS = (
     "usr/sbin/update-initramfs",
     "usr/sbin/cryptsetup",
@@ -38,16 +46,28 @@ def small_root(
     machine: bytes = X86_64,
     mode: t.Any = "w",
     payload: int = 0,
+    contents: t.Mapping[str, str] | None = None,
+    selinux: str = "",
 ) -> pathlib.Path:
-    """Write a tar that has the names of a Debian root and hardly any content."""
+    """Write a tar that has the names of a Debian root and hardly any content.
+
+    *contents* are of files beside those; its kernels have all drivers built in.
+    """
     files = dict.fromkeys(names, b"x")
+    files.update({"usr/sbin/init": b"x", "usr/bin/sh": b"x"})
+    for name in [name for name in files if name.startswith("usr/lib/modules/")]:
+        files["/".join([*name.split("/")[:4], "modules.builtin"])] = BUILTIN
+    files.update({name: text.encode() for name, text in (contents or {}).items()})
     files["usr/bin/dash"] = ELF + machine + bytes(100)
     files["usr/lib/os-release"] = b'ID=debian\nPRETTY_NAME="Debian"\n'
     files["usr/share/payload"] = bytes(payload)
+    if selinux:
+        files["etc/selinux/config"] = f"SELINUX={selinux}\nSELINUXTYPE=default\n".encode()
     with tarfile.open(path, mode) as tar:
         for name, data in files.items():
             member = tarfile.TarInfo(f"./{name}")
             member.size = len(data)
+            member.mode = 0o755
             tar.addfile(member, io.BytesIO(data))
     return path
 
@@ -112,6 +132,140 @@ def test_the_digest_is_wrong(place: Place, good: pathlib.Path) -> None:
 )
 def test_the_root_lacks_packages(place: Place, names: tuple[str, ...], packages: str) -> None:
     refused(place, packages, image_source=tar(small_root(place.path / "root.tar", names)))
+
+
+WHOLE = (*KERNEL, *GRUB, *INITRAMFS)
+KERNEL_MODULES = "usr/lib/modules/6.1.0-1-amd64"
+
+
+@pytest.mark.parametrize(
+    ("names", "contents", "says"),
+    [
+        (
+            [
+                *WHOLE,
+                *("usr/sbin/mkinitramfs", "etc/kernel/postinst.d/initramfs-tools"),
+                *("usr/bin/dracut", "etc/kernel/postinst.d/dracut"),
+            ],
+            {},
+            ["Both initramfs-tools and dracut build an initramfs", "Remove the package of one"],
+        ),
+        (
+            WHOLE,
+            {f"{KERNEL_MODULES}/modules.builtin": "kernel/fs/ext4/ext4.ko\n"},
+            [
+                "Kernel 6.1.0-1-amd64 has no dm-crypt, neither as a module nor built in",
+                "Kernel 6.1.0-1-amd64 has no driver for a disk of a virtual machine (virtio_blk,",
+                # At once, with what others find.
+                "has the driver virtio_blk, which the boot test needs",
+            ],
+        ),
+        (
+            [*WHOLE, "boot/vmlinuz-7.0-mine"],
+            {},
+            ["Kernel 7.0-mine in /boot has no modules in /lib/modules/7.0-mine, but GRUB would"],
+        ),
+        (
+            [KERNEL[1], *GRUB, *INITRAMFS],
+            {"etc/fstab": "UUID=1 /boot ext4 defaults 0 2\n"},
+            [
+                "/boot was a file system of its own (etc/fstab), and no kernel is in the tar. Mount it"
+            ],
+        ),
+        (
+            WHOLE,
+            {"etc/fstab": "/dev/mapper/vg-var /var xfs defaults 0 2\n"},
+            ["/var was a file system of its own (etc/fstab), and nothing of it is in the tar."],
+        ),
+        (
+            WHOLE,
+            {"usr/sbin/grub-probe": "GRUB 2.06 CRYPT-LUKS1-"},
+            [
+                "its grub-install does not know it, so the first update of GRUB would leave a machine"
+            ],
+        ),
+    ],
+    ids=["two-generators", "drivers", "no-modules", "boot-elsewhere", "var-elsewhere", "old-grub"],
+)
+def test_the_root_is_a_wrong_mix(
+    place: Place, names: t.Iterable[str], contents: dict[str, str], says: list[str]
+) -> None:
+    path = small_root(place.path / "root.tar", names, contents=contents, mode="w")
+    refused(
+        place,
+        *says,
+        image_source=tar(path),
+        image_boot_test=True,
+        image_luks={"type": "luks2"},
+    )
+
+
+def test_the_usr_is_elsewhere(place: Place) -> None:
+    path = place.path / "root.tar"
+    with tarfile.open(path, "w") as archive:
+        member = tarfile.TarInfo("./etc/fstab")
+        text = b"UUID=1 / ext4 defaults 0 1\nUUID=2 /usr ext4 defaults 0 2\n"
+        member.size = len(text)
+        archive.addfile(member, io.BytesIO(text))
+    refused(
+        place,
+        "is not a whole root. /usr was a file system of its own (etc/fstab)",
+        image_source=tar(path),
+    )
+
+
+def test_the_root_is_that_of_a_container(place: Place) -> None:
+    """No kernel, no init: all that is missing is said at once."""
+    path = place.path / "root.tar"
+    with tarfile.open(path, "w") as archive:
+        for name, data in {
+            "usr/bin/dash": ELF + X86_64 + bytes(100),
+            "usr/lib/os-release": b"ID=debian\n",
+        }.items():
+            member = tarfile.TarInfo(f"./{name}")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    refused(
+        place,
+        "It has no init, as roots of containers. Install one (systemd-sysv on Debian",
+        "It has no shell (/bin/sh)",
+        "Install linux-image-amd64 grub-efi-amd64 initramfs-tools cryptsetup-initramfs in the root",
+        image_source=tar(path),
+    )
+
+
+def test_a_root_that_boots_elsewhere_than_in_the_boot_test(place: Place) -> None:
+    """It is refused for the boot test alone, and said else."""
+    builtin = {f"{KERNEL_MODULES}/modules.builtin": "kernel/dm-crypt.ko\nkernel/nvme.ko\n"}
+    path = small_root(place.path / "root.tar", WHOLE, contents=builtin)
+    says = "has no virtio_blk and no virtio_scsi, so it boots only from nvme"
+    refused(
+        place,
+        says,
+        "which the boot test needs. Install the kernel's other modules in the root and pack it again, or set",
+        image_source=tar(path),
+        image_boot_test=True,
+    )
+    variables = place.variables(image_source=tar(path), image_boot_test=False)
+    run = playbook(PLAYBOOK, variables, "--check")
+    assert run.rc == 0, run.output
+    assert run.said(says)
+
+
+def test_the_plan_says_what_is_left_out(place: Place) -> None:
+    contents = {
+        "etc/fstab": "/dev/vg/data /data ext4 defaults 0 2\n/swapfile none swap sw 0 0\n",
+        "swapfile": "memory",
+    }
+    path = small_root(place.path / "root.tar", WHOLE, contents=contents)
+    run = playbook(PLAYBOOK, place.variables(image_source=tar(path)), "--check")
+    assert run.rc == 0, run.output
+    for line in (
+        "left out:    /swapfile: 0 MiB of another machine's memory",
+        "left out:    fstab line '/dev/vg/data /data ext4 defaults 0 2': a disk of the old machine",
+    ):
+        assert run.said(line), run.output
+    assert run.said("/data is empty, since its file system is not in the tar.")
 
 
 @pytest.mark.parametrize(
@@ -281,3 +435,60 @@ def test_the_source_type_is_unknown(place: Place) -> None:
 
 def test_the_bootstrap_has_no_release(place: Place) -> None:
     refused(place, "is not a source", image_source={"type": "bootstrap", "distribution": "debian"})
+
+
+def test_selinux_that_cannot_be(place: Place) -> None:
+    names = (*KERNEL, *GRUB, *INITRAMFS)
+    path = small_root(place.path / "root.tar", names, selinux="enforcing")
+    says = "Install selinux-policy-default (Debian) or selinux-policy-targeted (Fedora) in the root"
+    refused(place, says, image_source=tar(path), image_selinux="label")
+    small_root(path, (*names, *SELINUX), selinux="enforcing")
+    says = (
+        "has an SELinux policy but no setfiles, so it cannot be labelled. Install policycoreutils"
+    )
+    refused(place, says, image_source=tar(path))
+    refused(
+        place,
+        "the boot test takes that for a defect. Set image_boot_test to false",
+        image_source=tar(path),
+        image_selinux="relabel_at_boot",
+        image_boot_test=True,
+    )
+    small_root(path, (*names, *SELINUX, SETFILES), selinux="disabled")
+    refused(
+        place,
+        "does not switch SELinux on, so no boot would relabel",
+        image_source=tar(path),
+        image_selinux="relabel_at_boot",
+    )
+    refused(
+        place, "value of image_selinux must be one of", image_source=tar(path), image_selinux="x"
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "wanted", "plan"),
+    [
+        ("enforcing", "auto", "labelled at build (policy default, enforcing)"),
+        ("disabled", "label", "labelled at build (policy default, disabled)"),
+        (
+            "permissive",
+            "relabel_at_boot",
+            "labels itself at its first boot (policy default, permissive)",
+        ),
+        ("disabled", "auto", None),
+        ("enforcing", "off", None),
+        # What YAML makes of a bare off.
+        ("enforcing", False, None),
+    ],
+)
+def test_what_is_planned_for_selinux(
+    place: Place, mode: str, wanted: t.Any, plan: str | None
+) -> None:
+    names = (*KERNEL, *GRUB, *INITRAMFS, *SELINUX, SETFILES)
+    path = small_root(place.path / "root.tar", names, selinux=mode)
+    variables = place.variables(image_source=tar(path), image_selinux=wanted)
+    run = playbook(PLAYBOOK, variables, "--check")
+    assert run.rc == 0, run.output[-3000:]
+    assert run.said("would build:")
+    assert run.said(f"selinux:     {plan}" if plan else "selinux:") == bool(plan)

@@ -84,7 +84,7 @@ def source_tar(source: t.Mapping[str, t.Any], **inputs: t.Any) -> pathlib.Path:
 
 
 def quick_initramfs(filesystem: str = "ext4") -> dict[str, str]:
-    """Return files of an initramfs that is quick to make and to read where every instruction is emulated."""
+    """Return files for an initramfs that is quick to make and to read where every instruction is emulated."""
     return {
         # Read after what the collection writes, conf.d/sealedroot.
         "etc/initramfs-tools/conf.d/zz-quick": "MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n",
@@ -92,7 +92,24 @@ def quick_initramfs(filesystem: str = "ext4") -> dict[str, str]:
     }
 
 
+def quick_dracut(filesystem: str = "ext4") -> dict[str, str]:
+    """Return the same for dracut."""
+    omitted = "btrfs dmraid fido2 i18n iscsi kernel-network-modules lvm mdraid memstrack multipath"
+    omitted += " network nfs nvdimm pcsc pkcs11 qemu qemu-net tpm2-tss virtiofs"
+    omitted = " ".join(name for name in omitted.split() if name != filesystem)
+    return {
+        # Read after what the collection writes, sealedroot.conf. What is omitted need not be there.
+        "etc/dracut.conf.d/zz-quick.conf": (
+            'compress="zstd -1 -T0"\n'
+            f'drivers="virtio_pci virtio_blk {filesystem} dm_crypt"\n'
+            'early_microcode="no"\n'
+            f'omit_dracutmodules+=" {omitted} "\n'
+        ),
+    }
+
+
 QUICK_INITRAMFS = quick_initramfs()
+QUICK_DRACUT = quick_dracut()
 
 
 def add_files(

@@ -264,6 +264,11 @@ MODULES = (
     *("part_gpt", "cryptodisk", "pbkdf2", "gcry_rijndael", "normal", "configfile", "linux"),
     *("luks", "luks2", "gcry_sha256", "ext2", "xfs", "loadenv", "echo"),
 )
+# Where Linux has what every image needs; distributions compress modules differently.
+DRIVERS = (
+    *("fs/ext4/ext4", "drivers/md/dm-crypt", "drivers/block/virtio_blk"),
+    "drivers/virtio/virtio_pci",
+)
 TOOLS = {
     "redhat": ("dracut", "cryptsetup", "grubby", "kernel-install", "rpm"),
     "suse": ("dracut", "cryptsetup", "update-bootloader", "rpm"),
@@ -315,7 +320,11 @@ def make(it: Distribution, root: pathlib.Path) -> pathlib.Path:
     put("usr/bin/bash", _elf(0x3E), 0o755)
     for program in ("systemd", "systemd-cryptsetup"):
         put(f"usr/lib/systemd/{program}", _elf(0x3E), 0o755)
-    (root / "lib").symlink_to("usr/lib")
+    for name in ("lib", "bin", "sbin"):
+        (root / name).symlink_to(f"usr/{name}")
+    (root / "usr/sbin").mkdir()
+    (root / "usr/sbin/init").symlink_to("../lib/systemd/systemd")
+    (root / "usr/bin/sh").symlink_to("bash")
     put("etc/default/grub", it.defaults)
     put("etc/fstab", f"UUID={OLD_ROOT} / xfs defaults 0 0\nUUID=6666 /boot xfs defaults 0 0\n")
     for name in MODULES + (("blscfg",) if it.family == "redhat" else ()):
@@ -328,6 +337,8 @@ def make(it: Distribution, root: pathlib.Path) -> pathlib.Path:
     for version in it.kernels:
         put(f"usr/lib/modules/{version}/vmlinuz", version)
         put(f"usr/lib/modules/{version}/modules.dep", "")
+        for driver in DRIVERS:
+            put(f"usr/lib/modules/{version}/kernel/{driver}.ko.xz", "")
         if it.family == "arch":
             put(f"usr/lib/modules/{version}/pkgbase", "linux\n")
             put("boot/vmlinuz-linux", version)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pathlib
 import re
@@ -57,10 +58,12 @@ class Guest:
         memory: int = 1536,
         port: int = 0,
         drives: t.Sequence[pathlib.Path] = (),
+        secure_boot: bool = False,
     ) -> None:
         self.disk, self.port = disk, port
         variables = disk.with_name(f"{disk.name}.vars")
-        shutil.copy(FIRMWARE / "OVMF_VARS_4M.fd", variables)
+        shutil.copy(FIRMWARE / f"OVMF_VARS_4M{'.ms' if secure_boot else ''}.fd", variables)
+        code = FIRMWARE / f"OVMF_CODE_4M{'.secboot' if secure_boot else ''}.fd"
         # restrict: the guest reaches nothing; only the way to its ssh is open.
         way = f"hostfwd=tcp:127.0.0.1:{port}-:22"
         network = f"user,model=virtio-net-pci,restrict=on,{way}" if port else "none"
@@ -68,22 +71,28 @@ class Guest:
             *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "Nehalem"),
             *("-smp", str(cpus), "-m", str(memory), "-display", "none", "-serial", "stdio"),
             *("-monitor", "none", "-nic", network, "-drive"),
-            f"if=pflash,format=raw,readonly=on,file={FIRMWARE / 'OVMF_CODE_4M.fd'}",
+            f"if=pflash,format=raw,readonly=on,file={code}",
             *("-drive", f"if=pflash,format=raw,file={variables}"),
             *("-drive", f"file={disk},format=qcow2,if=virtio"),
         ]
+        if secure_boot:
+            self.arguments += ["-machine", "smm=on"]
+            self.arguments += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
         for drive in drives:
             self.arguments += ["-drive", f"file={drive},format=raw,if=virtio,readonly=on"]
+        self.log = io.StringIO()
         self.console = self._start()
 
     def _start(self) -> pexpect.spawn[str]:
-        return pexpect.spawn(
+        console = pexpect.spawn(
             "qemu-system-x86_64",
             self.arguments,
             encoding="utf-8",
             codec_errors="replace",
             echo=False,
         )
+        console.logfile_read = self.log
+        return console
 
     def boot(self, key: str) -> tuple[float, float]:
         """From the firmware to the login prompt, with exactly one question.

@@ -18,9 +18,21 @@ import secrets
 import shutil
 import tempfile
 import threading
+import time
 import typing as t
 
-from builds import PLAYBOOK, ROOT, Place, add_files, held, playbook, quick_initramfs, source_tar
+from builds import (
+    DEBIAN,
+    PLAYBOOK,
+    ROOT,
+    Place,
+    add_files,
+    held,
+    playbook,
+    quick_dracut,
+    quick_initramfs,
+    source_tar,
+)
 from guests import Guest, hashed, overlay
 from survival import kernel_disk, reinstall_kernel
 
@@ -28,7 +40,7 @@ PAGE = ROOT / "docs" / "boot_matrix.md"
 BEGIN, END = "<!-- what ./run matrix measured -->", "<!-- end of it -->"
 HEAD = (
     *("Debian", "initramfs", "file system", "Secure Boot", "kernel", "GRUB"),
-    *("prompt, s", "login, s", "verdict"),
+    *("prompt, s", "login, s", "update, s", "verdict"),
 )
 # Emulated on a busy machine, udev needs longer than the 90 seconds that systemd waits for a console.
 CMDLINE = "console=tty0 console=ttyS0,115200 systemd.default_device_timeout_sec=900"
@@ -55,26 +67,27 @@ class Row:
 
 
 ROWS = (
-    Row("bookworm", "initramfs-tools", "ext4"),
-    Row("bookworm", "initramfs-tools", "xfs"),
+    Row("bookworm", "initramfs-tools", "ext4", secure_boot=True),
     Row("bookworm", "initramfs-tools", "btrfs"),
-    Row("trixie", "initramfs-tools", "ext4"),
+    Row("bookworm", "dracut", "xfs"),
     Row("trixie", "initramfs-tools", "xfs"),
-    Row("trixie", "initramfs-tools", "btrfs"),
-    Row("forky", "initramfs-tools", "ext4"),
-    Row("forky", "initramfs-tools", "xfs"),
-    Row("forky", "initramfs-tools", "btrfs"),
+    Row("trixie", "dracut", "ext4", secure_boot=True),
+    Row("trixie", "dracut", "btrfs"),
+    Row("forky", "initramfs-tools", "btrfs", secure_boot=True),
+    Row("forky", "dracut", "ext4"),
+    Row("forky", "dracut", "xfs"),
 )
 
 
 @dataclasses.dataclass
 class Result:
-    """What came of a row; seconds from power-on, of the first boot."""
+    """What came of a row; seconds of the first boot, from power-on, and of the update."""
 
     row: Row
     verdict: str = "not begun"
     prompt: float | None = None
     login: float | None = None
+    update: float | None = None
     kernel: str = ""
     grub: str = ""
 
@@ -85,7 +98,9 @@ class Result:
     def cells(self) -> list[str]:
         """The row of the table, below HEAD."""
         row = self.row
-        seconds = ["" if it is None else f"{it:.0f}" for it in (self.prompt, self.login)]
+        seconds = [
+            "" if it is None else f"{it:.0f}" for it in (self.prompt, self.login, self.update)
+        ]
         return [
             *(row.suite, row.initramfs, row.filesystem, "on" if row.secure_boot else "off"),
             *(self.kernel, self.grub, *seconds, self.verdict),
@@ -126,16 +141,20 @@ class Kernels:
 
 def build(row: Row, place: Place, password: str) -> pathlib.Path:
     """Build and audit the image of a row; return the root tar that it was made from."""
-    source = {"type": "bootstrap", "distribution": "debian", "release": row.suite}
+    source = {**DEBIAN, "release": row.suite}
+    if row.initramfs != "initramfs-tools":  # which is the default
+        source["initramfs"] = row.initramfs
     tar = place.path / "root.tar"
-    shutil.copy(source_tar(source, image_filesystem=row.filesystem), tar)
-    add_files(tar, quick_initramfs(row.filesystem))
+    inputs = {"image_filesystem": row.filesystem, "image_secure_boot": row.secure_boot}
+    shutil.copy(source_tar(source, **inputs), tar)
+    quick = {"dracut": quick_dracut, "initramfs-tools": quick_initramfs}[row.initramfs]
+    add_files(tar, quick(row.filesystem))
     variables = place.variables(
         image_name="image",
         image_source={"type": "tar", "path": str(tar)},
-        image_filesystem=row.filesystem,
         image_root_password_hash=hashed(password),
         image_kernel_cmdline=CMDLINE,
+        **inputs,
     )
     run = playbook(PLAYBOOK, variables, timeout=2400)
     (place.path / "build.log").write_text(run.output)
@@ -148,18 +167,22 @@ def live(row: Row, place: Place, result: Result, disk: pathlib.Path, password: s
     """Boot the image, let it update itself, and boot it again; each time with one question."""
     directory = place.out / "image"
     key = (directory / "boot.key").read_text()
-    guest = Guest(overlay(directory / "disk.qcow2", place.path / "overlay.qcow2"), drives=[disk])
+    copy = overlay(directory / "disk.qcow2", place.path / "overlay.qcow2")
+    guest = Guest(copy, drives=[disk], secure_boot=row.secure_boot)
     try:
         result.prompt, result.login = guest.boot(key)
         guest.log_in(password)
         assert row.filesystem in guest.run("findmnt -no FSTYPE /")
+        guest.run("mountpoint /boot/efi")
+        began = time.monotonic()
         reinstall_kernel(guest)
+        result.update = time.monotonic() - began
         guest.console.send("systemctl reboot\r")
         guest.boot(key)
         guest.log_in(password)
         guest.run("systemctl is-active local-fs.target")
     finally:
-        (place.path / "console.log").write_text(str(guest.console.before or "")[-20000:])
+        (place.path / "console.log").write_text(guest.log.getvalue())
         guest.end()
 
 

@@ -28,9 +28,9 @@ FEATURES = (
 
 
 @functools.cache
-def tar() -> pathlib.Path:
+def tar(**more: str) -> pathlib.Path:
     """Return the tar of the root, which the role ``source`` keeps in its cache."""
-    return source_tar(DEBIAN)
+    return source_tar({**DEBIAN, **more})
 
 
 def run(*argv: str | os.PathLike[str]) -> str:
@@ -110,12 +110,12 @@ class Image:
         (self.root / name).write_text(text)
 
 
-def fill(image: Image) -> None:
-    """Unpack the root and prepare what the image sees as /run."""
+def fill(image: Image, source: pathlib.Path | None = None, **more: str) -> None:
+    """Unpack the root, the tar *source* or the one that *more* says, and prepare what the image sees as /run."""
     image.root.mkdir(exist_ok=True)
     image.run_dir.mkdir()
     options = ("--preserve-permissions", "--numeric-owner", "--xattrs", "--xattrs-include=*")
-    run("tar", "--directory", image.root, "--extract", "--file", tar(), *options)
+    run("tar", "--directory", image.root, "--extract", "--file", source or tar(**more), *options)
     key = image.path / "boot.key"
     key.touch(mode=0o600)
     key.write_text(BOOT_KEY)
@@ -124,21 +124,24 @@ def fill(image: Image) -> None:
 
 
 @contextlib.contextmanager
-def in_memory(path: pathlib.Path) -> t.Iterator[Image]:
-    """Yield an image whose root is on a tmpfs: fast, and gone at once."""
+def in_memory(path: pathlib.Path, **more: str) -> t.Iterator[Image]:
+    """Yield an image whose root is on a tmpfs: fast, and gone at once; *more* is for its source."""
     image = Image(path)
     image.root.mkdir()
     run("mount", "-t", "tmpfs", "-o", "size=1g,mode=755", "tmpfs", image.root)
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, path)
         stack.callback(run, "umount", image.root)
-        fill(image)
+        fill(image, **more)
         yield image
 
 
 @contextlib.contextmanager
-def on_a_file_system(path: pathlib.Path) -> t.Iterator[Image]:
-    """Yield an image whose root is an ext4 of its own, mounted under the name that a build uses."""
+def on_a_file_system(path: pathlib.Path, source: pathlib.Path | None = None) -> t.Iterator[Image]:
+    """Yield an image whose root is an ext4 of its own, mounted under the name that a build uses.
+
+    *source* is another root tar than that of a minimal Debian 12.
+    """
     disk = path / "disk.raw"
     with disk.open("wb") as handle:
         handle.truncate(1536 << 20)
@@ -155,5 +158,5 @@ def on_a_file_system(path: pathlib.Path) -> t.Iterator[Image]:
         stack.callback(node.unlink)
         run("mount", "-t", "ext4", "-o", "nodev,noinit_itable", node, image.root)
         stack.callback(run, "umount", image.root)
-        fill(image)
+        fill(image, source)
         yield image

@@ -120,3 +120,49 @@ def test_the_image_that_is_there(base: pathlib.Path, real_module: Module) -> Non
     for text in ("", "[]", '{"files": []}', '{"files": {"x": 1}}', "\xff"):
         (output / "manifest.json").write_text(text, encoding="latin-1")
         assert look() == {"exists": True, "manifest": None, "files": {}, "intact": False}
+
+
+BINFMT = "/proc/sys/fs/binfmt_misc"
+# As QEMU's scripts/qemu-binfmt-conf.sh has them: what begins an ELF program of aarch64.
+AARCH64 = (
+    r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00",
+    r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff",
+)
+
+
+@pytest.mark.skipif(os.uname().machine == "aarch64", reason="this machine needs no emulation")
+@pytest.mark.parametrize(("flags", "works"), [(None, False), ("", False), ("F", True)])
+def test_what_the_kernel_runs_of_another_architecture(
+    base: pathlib.Path, flags: str | None, works: bool
+) -> None:
+    """In a user namespace, which since Linux 6.7 has a binfmt_misc of its own."""
+    qemu = shutil.which("qemu-aarch64-static")
+    assert qemu, "the package qemu-user-static is not installed"
+    prepare = f"mount -t binfmt_misc none {BINFMT} &&"
+    if flags is not None:
+        line = f":qemu-aarch64:M::{AARCH64[0]}:{AARCH64[1]}:{qemu}:{flags}"
+        prepare += f" printf %s '{line}' >{BINFMT}/register &&"
+    args = {"architecture": "aarch64", "tools": ["no-such-tool"], "work_dir": str(base / "work")}
+    done = subprocess.run(
+        [
+            *(
+                "unshare",
+                "--user",
+                "--map-root-user",
+                "--mount",
+                "sh",
+                "-c",
+                f'{prepare} exec "$@"',
+            ),
+            *("sh", "ansible", "localhost", "-m", "sealedroot.image.builder_info"),
+            *("-a", json.dumps(args)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    problems = json.loads(done.stdout[done.stdout.index("{") :])["problems"]
+    said = [it for it in problems if "starts no program of aarch64 in another root" in it]
+    assert len(said) == (0 if works else 1)

@@ -86,7 +86,7 @@ def test_a_good_image_passes(
     )
     assert details(outcome) == {}, outcome["msg"]
     assert not outcome["changed"]
-    assert len(outcome["checks"]) == 15
+    assert len(outcome["checks"]) == 16
     facts = outcome["facts"]
     assert facts["format"] == image_format
     assert facts["slots"] == {"0": 1000, "1": 1000}
@@ -447,3 +447,76 @@ def test_the_work_directory_is_left_empty(recipe: Recipe, audit: Module) -> None
         assert list(work.iterdir()) == []
     finally:
         work.rmdir()
+
+
+LABELS = {
+    "/": "root_t",
+    "/etc": "etc_t",
+    "/etc/fstab": "etc_t",
+    "/etc/shadow": "shadow_t",
+    "/boot": "boot_t",
+    "/boot/grub": "boot_t",
+    "/boot/grub/grub.cfg": "boot_t",
+    "/boot/vmlinuz-6": "boot_t",
+    "/boot/initrd.img-6": "boot_t",
+    "/etc/cryptsetup-keys.d": "etc_t",
+    f"/{sealed_image.KEY_PATH}": "etc_t",
+    "/usr/lib/systemd/systemd": "init_exec_t",
+}
+
+
+def with_selinux(recipe: Recipe, **labels: str) -> None:
+    """Give the image a policy that is switched on, and its labels; *labels* are others, by the last part."""
+    recipe.files["etc/selinux/config"] = (0o644, b"SELINUX=enforcing\nSELINUXTYPE=default\n")
+    recipe.files["etc/selinux/default/policy/policy.33"] = (0o644, b"policy")
+    recipe.files["etc/shadow"] = (0o640, b"root:*:1::::::\n")
+    recipe.files["usr/lib/systemd/systemd"] = (0o755, b"init")
+    recipe.files["boot/config-6"] = (0o644, b'CONFIG_LSM="yama,apparmor,selinux,bpf"\n')
+    recipe.links["sbin/init"] = "/usr/lib/systemd/systemd"
+    recipe.grub_cfg = recipe.grub_cfg.replace(" ro ", " ro security=selinux ")
+    kinds = {path: labels.get(path.rpartition("/")[2], usual) for path, usual in LABELS.items()}
+    set_label = 'ea_set {} security.selinux "system_u:object_r:{}:s0\\000"'
+    recipe.debugfs = (
+        "feature ext_attr",
+        *(set_label.format(path, kind) for path, kind in kinds.items() if kind),
+    )
+
+
+def test_an_image_with_selinux(recipe: Recipe, audit: Module) -> None:
+    with_selinux(recipe)
+    outcome = audit(recipe)
+    assert details(outcome) == {}
+    seen = {check["name"]: check["detail"] for check in outcome["checks"]}
+    assert seen["selinux"] == "labelled for the policy 'default', enforcing by its configuration"
+
+
+def test_defects_of_an_image_with_selinux(recipe: Recipe, audit: Module) -> None:
+    """Several at once: each is named."""
+    with_selinux(recipe, shadow="etc_t", systemd="unlabeled_t", **{"initrd.img-6": ""})
+    recipe.grub_cfg = recipe.grub_cfg.replace("security=selinux ", "")
+    recipe.files[".autorelabel"] = (0o644, b"")
+    path = recipe.make()
+    found = details(audit(recipe, path))
+    assert set(found) == {"selinux"}
+    for says in (
+        "/etc/shadow is labelled etc_t, not shadow_t",
+        "/boot/initrd.img-6, /sbin/init without an SELinux label",
+        "/.autorelabel is there",
+        "/boot/vmlinuz-6 starts apparmor",
+    ):
+        assert says in found["selinux"]
+    assert details(audit(recipe, path, expected={"selinux": "off"})) == {}
+
+
+def test_an_image_that_relabels_at_its_first_boot(recipe: Recipe, audit: Module) -> None:
+    with_selinux(recipe)
+    recipe.debugfs = ()
+    recipe.files[".autorelabel"] = (0o644, b"-F\n")
+    path = recipe.make()
+    assert details(audit(recipe, path, expected={"selinux": "relabel_at_boot"})) == {}
+    assert "/.autorelabel is there" in details(audit(recipe, path))["selinux"]
+
+
+def test_labels_that_are_demanded(recipe: Recipe, audit: Module) -> None:
+    found = details(audit(recipe, expected={"selinux": "label"}))
+    assert found == {"selinux": "there is no SELinux policy in /etc/selinux/targeted/policy"}

@@ -154,6 +154,27 @@ def test_a_disk_that_asks_for_nothing(boot: Module, tmp_path: pathlib.Path) -> N
     assert "never asked" in outcome["msg"]
 
 
+def test_secure_boot_refuses_what_nobody_signed(
+    recipe: Recipe, boot: Module, tmp_path: pathlib.Path
+) -> None:
+    keys = recipe.keys()
+    path = recipe.make()
+    outcome = boot(
+        path,
+        cases=[
+            {"name": "unsigned", "expect": "refused_by_firmware"},
+            {"name": "boot", "key_file": keys["boot"]},
+        ],
+        secure_boot=True,
+    )
+    cases = by_name(outcome)
+    assert cases["unsigned"]["verdict"] == "ok"
+    assert "Access Denied" in (tmp_path / "logs" / "unsigned.log").read_text()
+    assert outcome["failed"]
+    assert cases["boot"]["detail"].startswith("the firmware or shim refused what is on the disk")
+    assert "secboot" in outcome["firmware"]
+
+
 def test_auto_takes_what_works(recipe: Recipe, boot: Module) -> None:
     keys = recipe.keys()
     outcome = boot(

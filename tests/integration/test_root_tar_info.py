@@ -241,3 +241,102 @@ def test_hostile_names_are_only_read(tmp_path: pathlib.Path, real_module: Module
     assert info["entries"] == 4
     assert info["family"] == ""
     assert info["missing_packages"] == []
+
+
+def odd_root(root: pathlib.Path) -> None:
+    """Make the small root one with two kernels, and with what belongs to another machine."""
+    (root / "usr/sbin/init").symlink_to("../lib/systemd/systemd")
+    for version, builtin in (
+        ("6.1.0-10-amd64", ""),
+        ("6.9.1-mine", "kernel/drivers/md/dm-crypt.ko"),
+    ):
+        top = root / "usr/lib/modules" / version
+        (top / "kernel").mkdir(parents=True, exist_ok=True)
+        names = ["virtio_blk.ko.xz", "virtio_pci.ko", *([] if builtin else ["dm-crypt.ko.zst"])]
+        for name in names:
+            (top / "kernel" / name).write_bytes(b"x")
+        (top / "modules.builtin").write_text(f"{builtin}\nkernel/drivers/nvme/host/nvme.ko\n")
+        (root / f"boot/vmlinuz-{version}").write_bytes(b"MZ")
+        (root / f"boot/initrd.img-{version}").write_bytes(b"x")
+    os.link(root / "boot/initrd.img-6.9.1-mine", root / "boot/initrd.img-6.9.1-mine.bak")
+    for folder in ("etc/cryptsetup-keys.d", "etc/keys", "srv", "home/me"):
+        (root / folder).mkdir(parents=True)
+    for name in ("etc/cryptsetup-keys.d/old.key", "etc/keys/vault.key", "srv/vault.img"):
+        (root / name).write_bytes(b"a key or the like")
+        (root / name).chmod(0o400)
+    (root / "home/me/.profile").write_text("x")
+    (root / "swäp file").write_bytes(bytes(1 << 20))
+    os.link(root / "swäp file", root / "srv/too")
+    (root / "etc/fstab").write_text(
+        "/dev/vg/root / xfs defaults 0 1\n/dev/vg/home /home xfs defaults 0 2\n"
+        "/dev/zram0 none swap sw 0 0\n/swäp\\040file none swap sw 0 0\n/dev/mapper/vault /vault xfs\n"
+    )
+    (root / "etc/crypttab").write_text(
+        "old UUID=1 none luks\nvault /srv/vault.img /etc/keys/vault.key luks\n"
+    )
+
+
+def test_what_belongs_to_another_machine_is_not_unpacked(
+    root: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    """The options of tar are those of the role rootfs."""
+    odd_root(root)
+    for suffix in ("tar", "tar.zst"):
+        path = pack(root, tmp_path / f"odd.{suffix}")
+        info = real_module("root_tar_info", path=path, families=FAMILIES)
+        assert not info.get("failed"), info["msg"]
+        assert info["kernels"] == ["6.1.0-10-amd64", "6.9.1-mine"]
+        assert info["kernel_disks"] == {
+            version: ["virtio_blk", "nvme"] for version in info["kernels"]
+        }
+        assert info["notes"] == []
+        assert info["missing_packages"] == []
+        assert info["problems"] == []
+        target = tmp_path / suffix
+        target.mkdir()
+        options = ("--anchored", "--no-wildcards", *(f"--exclude={it}" for it in info["excluded"]))
+        command = ["tar", "--directory", str(target), "--extract", "--file", path, *options]
+        subprocess.run(command, check=True, timeout=60)
+        gone = {it.relative_to(root) for it in root.rglob("*")}
+        gone -= {it.relative_to(target) for it in target.rglob("*")}
+        assert {str(it) for it in gone} == {
+            *("swäp file", "srv/too", "etc/cryptsetup-keys.d/old.key"),
+            *("boot/initrd.img-6.1.0-10-amd64", "boot/initrd.img-6.9.1-mine"),
+            "boot/initrd.img-6.9.1-mine.bak",
+        }
+        assert len(info["left_out"]) == 7, info["left_out"]
+
+
+def test_each_oddity_is_named(
+    root: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    """As the root of the other tests is, and with two generators: all at once."""
+    hooks = root / "etc/kernel/postinst.d"
+    hooks.mkdir(parents=True)
+    for name in ("initramfs-tools", "dracut"):
+        (hooks / name).write_text("#!/bin/sh\n")
+        (hooks / name).chmod(0o755)
+    for name in ("mkinitramfs", "dracut"):
+        (root / "usr/sbin" / name).touch()
+    (root / "boot/vmlinuz-7").touch()
+    (root / "etc/fstab").write_text("UUID=2 /var ext4 defaults 0 2\n")
+    info = real_module("root_tar_info", path=pack(root, tmp_path / "r.tar"), families=FAMILIES)
+    said = [it[:24] for it in info["problems"]]
+    assert said == [
+        "/var was a file system o",
+        "Both initramfs-tools and",
+        "It has no init, as roots",
+        "Kernel 6.1.0-10-amd64 ha",
+        "Kernel 6.1.0-10-amd64 ha",
+        "Kernel 7 in /boot has no",
+    ]
+
+
+def test_a_usr_that_is_elsewhere(tmp_path: pathlib.Path, real_module: Module) -> None:
+    root = tmp_path / "root"
+    for folder in ("etc", "usr"):
+        (root / folder).mkdir(parents=True)
+    (root / "bin").symlink_to("usr/bin")
+    (root / "etc/fstab").write_text("LABEL=usr /usr ext4 defaults 0 2\n")
+    result = real_module("root_tar_info", path=pack(root, tmp_path / "r.tar"))
+    assert "is not a whole root. /usr was a file system of its own (etc/fstab)" in result["msg"]

@@ -16,7 +16,7 @@ def results() -> list[matrix.Result]:
     one = matrix.Row("trixie", "initramfs-tools", "xfs", secure_boot=True)
     other = matrix.Row("forky", "initramfs-tools", "ext4")
     return [
-        matrix.Result(one, matrix.BOOTED, 21.4, 90.6, "6.12.1-1", "2.12-9"),
+        matrix.Result(one, matrix.BOOTED, 21.4, 90.6, 300.2, "6.12.1-1", "2.12-9"),
         matrix.Result(other, "failed: a|b"),
     ]
 
@@ -30,21 +30,24 @@ def test_rows_are_found_by_their_names() -> None:
         matrix.select([first.name, "buster-xfs"])
 
 
-def test_every_release_has_every_file_system() -> None:
+def test_every_release_has_every_file_system_and_both_generators() -> None:
     suites = {row.suite for row in matrix.ROWS}
     assert suites == {"bookworm", "trixie", "forky"}
     for suite in suites:
         found = {row.filesystem for row in matrix.ROWS if row.suite == suite}
         assert found == {"btrfs", "ext4", "xfs"}
+        found = {row.initramfs for row in matrix.ROWS if row.suite == suite}
+        assert found == {"dracut", "initramfs-tools"}
+        assert any(row.secure_boot for row in matrix.ROWS if row.suite == suite)
 
 
 def test_the_table(results: list[matrix.Result]) -> None:
     lines = matrix.table(results).splitlines()
     assert {line.count("|") for line in lines} == {len(matrix.HEAD) + 1}
     assert lines[2] == (
-        "| trixie | initramfs-tools | xfs | on | 6.12.1-1 | 2.12-9 | 21 | 91 | booted |"
+        "| trixie | initramfs-tools | xfs | on | 6.12.1-1 | 2.12-9 | 21 | 91 | 300 | booted |"
     )
-    assert lines[3] == "| forky | initramfs-tools | ext4 | off |  |  |  |  | failed: a/b |"
+    assert lines[3] == "| forky | initramfs-tools | ext4 | off |  |  |  |  |  | failed: a/b |"
     assert [result.booted for result in results] == [True, False]
     assert results[0].row.name == "trixie-initramfs-tools-xfs-sb"
 

@@ -18,7 +18,7 @@ FAMILIES = LookupModule().run([])
 NAMES = [family["name"] for family in FAMILIES]
 # What the role source may ask of a family (module_utils/_root_tar.py).
 NEEDS = {
-    *("kernel", "grub", "grub_modules", "btrfs", "xfs"),
+    *("kernel", "grub", "grub_modules", "btrfs", "xfs", "signed_shim", "signed_grub"),
     *_root_tar.INITRAMFS_NEEDS,
     *(need for needs in _root_tar.INITRAMFS_NEEDS.values() for need in needs),
 }

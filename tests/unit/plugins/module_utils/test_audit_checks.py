@@ -216,5 +216,10 @@ def test_a_stub_beside_a_signed_grub(monkeypatch: pytest.MonkeyPatch) -> None:
     files = {"EFI/BOOT/grub.cfg": f"cryptomount -u {PLAIN}\n".encode(), "EFI/BOOT/BOOTX64.EFI": b""}
     want = list(files)
     assert _audit_checks.esp(files, wanted=want, luks_uuid=LUKS, modules=[]) == []
+    # What is in a signed GRUB is not for this disk.
+    monkeypatch.setattr(
+        _grub_core, "parse", lambda _data: _grub_core.Core("normal", "", frozenset())
+    )
+    assert _audit_checks.esp(files, wanted=want, luks_uuid=LUKS, modules=[], signed=True) == []
     files["EFI/BOOT/grub.cfg"] = b"cryptomount -a\n"
     assert _audit_checks.esp(files, wanted=want, luks_uuid=LUKS, modules=[])

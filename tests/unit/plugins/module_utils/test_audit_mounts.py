@@ -37,6 +37,7 @@ def test_table() -> None:
         "/dev/mapper/cr_root",
         "tmpfs",
         "/swapfile",
+        "/dev/zram0",
     ],
 )
 def test_what_is_in_the_image(source: str) -> None:
@@ -68,3 +69,22 @@ def test_fat_names() -> None:
     fat16[39:43] = bytes.fromhex("cdab3412")
     fat16[43:54] = b"NO NAME    "
     assert _audit_mounts.fat_names(bytes(fat16)) == ("NO NAME", "1234-abcd")
+
+
+@pytest.mark.parametrize(
+    ("options", "accepted"),
+    [
+        ("noauto", True),
+        ("ro,noauto", True),
+        ("nofail", False),
+        ("noauto,x-systemd.automount", False),
+    ],
+)
+def test_what_a_person_asks_for_alone_may_be_elsewhere(options: str, accepted: bool) -> None:
+    fstab = [ROOT, ["UUID=cccc", "/backup", "ext4", options]]
+    assert (_audit_mounts.mounts(fstab, CRYPT, known=KNOWN) == []) is accepted
+    crypttab = [
+        *CRYPT,
+        ["backup", "UUID=cccc", "none", options.replace("x-systemd.automount", "initramfs")],
+    ]
+    assert (_audit_mounts.mounts([ROOT], crypttab, known=KNOWN) == []) is accepted

@@ -59,7 +59,9 @@ def test_secrets_have_names_and_are_not_shown() -> None:
         slots={0: 1000},
         digest_iterations=1000,
         esp_files=(),
+        secure_boot=False,
         grub_seconds=1.0,
+        selinux="auto",
         work_dir=None,
     )
     assert subject.secrets() == {"boot key": b"boot-secret", "dead key build.key": b"dead-secret"}

@@ -36,7 +36,8 @@ class FakeTree:
         inside = (name for name in self.nodes if name.rpartition("/")[0] == path)
         return {name.rpartition("/")[2]: self.nodes[name] for name in inside}
 
-    def read(self, node: Node) -> bytes:
+    def read(self, node: Node, *, most: int = 1 << 20) -> bytes:
+        assert node.size <= most
         return self.contents[node.inode]
 
     def text(self, path: str) -> str | None:
@@ -251,3 +252,46 @@ def test_entries_are_part_of_the_menu(tree: t.Any) -> None:
     assert _audit_root.menu(tree(files), "source ...\n") == (
         "insmod blscfg\nblscfg\n\nlinux /boot/vmlinuz-1 root=UUID=1 ro\ninitrd /boot/initramfs-1.img\n"
     )
+
+
+VAULT = ["vault", "/srv/vault.img", "/etc/keys/vault.key", "luks"]
+BACKUP = ["backup", "UUID=1", "none", "noauto"]
+
+
+def test_keys_of_what_is_kept_are_not_taken_for_the_roots(tree: t.Any) -> None:
+    top = "/etc/cryptsetup-keys.d"
+    files = {
+        top: (0o700,),
+        f"{top}/luks-1.key": (0o400, BOOT),
+        f"{top}/backup.key": (0o400, b"a key of its own"),
+        "/etc/keys/vault.key": (0o400, b"another key"),
+    }
+    root = ["cr_root", "UUID=2", f"{top}/luks-1.key", "luks"]
+    keys = {"boot key": BOOT}
+    assert _audit_root.key_files(tree(files), [root, VAULT, BACKUP], keys=keys) == []
+    # Nothing is left that uses it.
+    assert _audit_root.key_files(tree(files), [root, VAULT], keys=keys) == [
+        f"{top}/backup.key is not the boot key (a newline at its end counts)"
+    ]
+
+
+def test_keys_that_no_initramfs_may_hold(tree: t.Any) -> None:
+    found = _audit_root.foreign_keys(
+        tree(
+            {
+                "/etc/cryptsetup-keys.d/luks-1.key": (0o400, BOOT),
+                "/etc/cryptsetup-keys.d/backup.key": (0o400, b"backup's key"),
+                "/etc/keys/x509_ima.der": (0o644, b"a certificate"),
+                "/etc/keys/old.key": (0o600, b"another machine's"),
+                "/etc/keys/short.key": (0o600, b"2 short"),
+                "/srv/vault.key": (0o644, b"the vault's key"),
+            }
+        ),
+        [[*VAULT[:2], "/srv/vault.key"], BACKUP, ["x", "/srv/x.img", "/gone.key"]],
+        BOOT,
+    )
+    assert found == {
+        "key in /etc/cryptsetup-keys.d/backup.key": b"backup's key",
+        "key in /etc/keys/old.key": b"another machine's",
+        "key in /srv/vault.key": b"the vault's key",
+    }

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _fstab
 from ansible_collections.sealedroot.image.plugins.module_utils._fstab import crypttab, fstab
 
 ROOT = "0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10"
@@ -20,8 +21,8 @@ server:/home /home nfs ro 0 0
 """
 
 
-def make(text: str):
-    return fstab(text, root_uuid=ROOT, filesystem="ext4", esp_label="ESP")
+def make(text: str, **more):
+    return fstab(text, root_uuid=ROOT, filesystem="ext4", esp_label="ESP", **more)
 
 
 def test_an_empty_table_gets_root_and_esp():
@@ -35,10 +36,15 @@ def test_an_empty_table_gets_root_and_esp():
 
 def test_the_old_machines_disks_go_and_the_rest_stays():
     table, dropped = make(OLD)
-    assert [line.split()[1] for line in dropped] == ["/", "/boot", "/boot/efi", "none", "/data"]
+    # What the image has in place of the old lines is not lost.
+    assert dropped == [
+        "fstab line '/dev/sda3 none swap sw 0 0': a disk of the old machine",
+        "fstab line 'PARTUUID=33 /data ext4 defaults 0 2': a disk of the old machine",
+    ]
     for kept in ("# the old machine", "tmpfs /tmp", "server:/home", "/srv/a /srv/b"):
         assert kept in table
-    assert "sda3" not in table
+    for gone in ("sda3", "UUID=2222", "LABEL=EFI"):
+        assert gone not in table
 
 
 def test_a_second_run_changes_nothing():
@@ -48,14 +54,16 @@ def test_a_second_run_changes_nothing():
     assert dropped == []
 
 
-def entry(text: str):
-    return crypttab(text, name="cr_root", luks_uuid="u", key_file="/k", options="luks,initramfs")
+def entry(text: str, **more):
+    return crypttab(
+        text, name="cr_root", luks_uuid="u", key_file="/k", options="luks,initramfs", **more
+    )
 
 
 def test_crypttab_has_the_root_alone():
     table, dropped = entry("# <target name>\nold UUID=9 none luks\n")
     assert table == "# <target name>\ncr_root UUID=u /k luks,initramfs\n"
-    assert dropped == ["old UUID=9 none luks"]
+    assert dropped == ["crypttab line 'old UUID=9 none luks': a disk of the old machine"]
     assert entry(table) == (table, [])
 
 
@@ -63,3 +71,100 @@ def test_crypttab_has_the_root_alone():
 def test_what_checks_itself_is_not_checked_at_boot(filesystem: str) -> None:
     table, _dropped = fstab("", root_uuid=ROOT, filesystem=filesystem, esp_label="ESP")
     assert table.splitlines()[0] == f"UUID={ROOT} / {filesystem} defaults 0 0"
+
+
+def nothing(_path: str) -> bool:
+    return False
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        # LVM, in both of its spellings; with nofail nothing waits, but the host could bring a disk of that name.
+        ("/dev/mapper/vg-home /home ext4 defaults 0 2", _fstab.OLD_DISK),
+        ("/dev/vg/data /data ext4 nofail 0 2", _fstab.OLD_DISK),
+        ("/dev/mapper/cswap none swap sw 0 0", _fstab.OLD_DISK),
+        ("/dev/disk/by-label/x /x ext4 defaults 0 2", _fstab.OLD_DISK),
+        ("/dev/fd0 /floppy auto defaults 0 0", _fstab.OLD_DISK),
+        ("tank/home /home zfs defaults 0 0", _fstab.OLD_DISK),
+        # Mounted as soon as somebody looks.
+        ("UUID=1 /backup ext4 noauto,x-systemd.automount 0 0", _fstab.OLD_DISK),
+        # systemd's emergency mode is where a missing file ends.
+        ("/swapfile none swap sw 0 0", _fstab.NO_FILE),
+        ("/swapfile none swap noauto 0 0", _fstab.NO_FILE),
+        ("/srv/cd.iso /cd iso9660 loop,ro 0 0", _fstab.NO_FILE),
+        # Kept: on demand alone,
+        ("UUID=1 /backup ext4 noauto 0 0", None),
+        ("/dev/sr0 /media/cdrom0 udf,iso9660 user,noauto 0 0", None),
+        ("/dev/fd0 /media/floppy0 auto rw,user,noauto 0 0", None),
+        # of memory,
+        ("/dev/zram0 none swap defaults,pri=10 0 0", None),
+        ("tmpfs /tmp tmpfs size=1g 0 0", None),
+        ("/dev/shm /x none bind 0 0", None),
+        # of others, and directories, which systemd makes.
+        ("server:/home /home nfs ro 0 0", None),
+        ("//server/share /mnt cifs guest 0 0", None),
+        ("/srv/a /srv/b none bind 0 0", None),
+        ("/srv/a /srv/b ext4 rbind 0 0", None),
+        ("/a:/b /pool fuse.mergerfs defaults 0 0", None),
+        ("/dev/mapper/vault /vault ext4 defaults 0 0", None),
+    ],
+)
+def test_what_becomes_of_a_line(line: str, reason):
+    table, dropped = make(f"{line}\n", exists=nothing, mappings=["vault"])
+    assert dropped == ([f"fstab line '{line}': {reason}"] if reason else [])
+    assert (line in table.splitlines()) == (reason is None)
+
+
+def test_files_that_are_there_stay():
+    text = "/swapfile none swap sw 0 0\n/srv/cd.iso /cd iso9660 loop 0 0\n"
+    assert make(text)[1] == []
+    escaped = "/a\\040b none swap sw 0 0\n"
+    assert make(escaped, exists="/a b".__eq__)[1] == []
+    assert make(escaped, exists="/a".__eq__)[1] != []
+
+
+@pytest.mark.parametrize("line", ["/dev/vg/usr /usr/ ext4 defaults 0 2", "LABEL=b /boot ext4"])
+def test_what_is_part_of_the_images_root_is_replaced(line: str):
+    table, dropped = make(f"{line}\n")
+    assert line not in table
+    assert dropped == []
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("data UUID=2 /etc/keys/data.key luks", _fstab.OLD_DISK),
+        ("cswap /dev/sda3 /dev/urandom swap", _fstab.OLD_DISK),
+        ("short UUID=3", _fstab.OLD_DISK),
+        ("early UUID=3 none luks,noauto,initramfs", _fstab.OLD_DISK),
+        ("gone /srv/gone.img none luks", _fstab.NO_FILE),
+        ("cr_root /srv/vault.img none luks", "its name is that of the root"),
+        (
+            "vault /srv/vault.img none luks,initramfs",
+            "a file of the root cannot be opened before the root",
+        ),
+        ("vault /srv/vault.img /etc/keys/vault.key luks", None),
+        ("backup UUID=4 none luks,noauto", None),
+    ],
+)
+def test_what_becomes_of_an_entry(line: str, reason):
+    table, dropped = entry(f"{line}\n", exists="/srv/vault.img".__eq__)
+    assert dropped == ([f"crypttab line '{line}': {reason}"] if reason else [])
+    assert table.splitlines() == ([line] if reason is None else []) + [
+        "cr_root UUID=u /k luks,initramfs"
+    ]
+    assert entry(table) == (table, [])
+
+
+def test_where_an_entry_has_its_key():
+    assert _fstab.key_of(["a", "UUID=1", "/etc/keys/a.key"]) == "/etc/keys/a.key"
+    for none in (["a", "UUID=1"], ["a", "UUID=1", "none"], ["a", "UUID=1", "-", "luks"]):
+        assert _fstab.key_of(none) == "/etc/cryptsetup-keys.d/a.key"
+    assert _fstab.key_of(["a", "/dev/sda", "/dev/urandom", "swap"]) == ""
+
+
+def test_swap_files():
+    assert _fstab.swap_files(
+        "/swap.img none swap sw 0 0\n/dev/sda1 none swap\n# /x none swap\n"
+    ) == ["/swap.img"]

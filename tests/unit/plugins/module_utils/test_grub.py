@@ -22,6 +22,14 @@ def test_the_early_configuration_has_no_dashes_and_no_key():
     assert "-p" not in text.replace("prefix", "").split()
 
 
+def test_the_stub_asks_and_goes_on_in_the_disk():
+    stub = _grub.stub(luks_uuid=UUID, directory="/boot/grub")
+    first, *middle, last = stub.splitlines()
+    assert first == 'if [ "$lockdown" = y ]; then echo "Secure Boot is enabled."; fi'
+    assert "\n".join([*middle, ""]) == _grub.early_config(luks_uuid=UUID, directory="/boot/grub")
+    assert last == "configfile $prefix/grub.cfg"
+
+
 def test_a_wrong_key_may_be_typed_again():
     text = _grub.early_config(luks_uuid=UUID, directory="/boot/grub")
     assert text.count("cryptomount") == _grub.TRIES == 3

@@ -60,6 +60,21 @@ def test_directories_are_read_once(script: t.Any, tree: _ext4_tree.Tree) -> None
     assert tree.entries("/nothing") == {}
 
 
+def test_attributes(script: t.Any, tree: _ext4_tree.Tree, tmp_path: pathlib.Path) -> None:
+    node = _image_tree.Node(20, 0o100644, 0, 5)
+    path = tmp_path / "inode-20.attribute"
+    request = ask(f"ea_get -f {path} <20> security.selinux")
+    script.expect(request, stderr=VERSION, effect=lambda: path.write_bytes(b"u:r:t\0"))
+    assert tree.attribute(node, "security.selinux") == b"u:r:t\0"
+    said = "ea_get: Extended attribute key not found while getting extended attribute\n"
+    script.expect(request, stderr=VERSION + said)
+    assert tree.attribute(node, "security.selinux") is None
+    script.expect(request, stderr=f"{VERSION}ea_get: Input/output error\n")
+    with pytest.raises(CommandError, match="Input/output error"):
+        tree.attribute(node, "security.selinux")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_links_lead_into_the_image(script: t.Any, tree: _ext4_tree.Tree) -> None:
     script.expect(ask("ls -p <2>"), stdout=ROOT, stderr=VERSION)
     script.expect(ask("ls -p <12>"), stdout=ETC, stderr=VERSION)

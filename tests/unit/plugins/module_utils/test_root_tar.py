@@ -43,6 +43,8 @@ def test_parse() -> None:
         ("-", "a/new\\nline", 1, 512),
     ]
     assert members[3].raw == "./a/sp"
+    assert (members[4].raw, members[4].target) == ("./a/hl", "./a/sp")
+    assert members[8].mode == "rwsr-xr-T"
     # Two directories and the root, 5000 bytes, 2048 stored ones, 1 byte; 8 inodes.
     assert _root_tar.unpacked_bytes(members) == (3 + 2 + 1 + 1) * 4096 + 8 * 256
 
@@ -123,26 +125,6 @@ def test_a_kernel_needs_its_modules() -> None:
     assert _root_tar.kernels(map(member, names)) == ["2"]
 
 
-@pytest.mark.parametrize(
-    ("names", "builtin", "lost"),
-    [
-        (["usr/lib/modules/6.1/kernel/fs/xfs/xfs.ko.xz"], "", []),
-        (["lib/modules/6.1/kernel/fs/xfs/xfs.ko"], "", []),
-        ([], "kernel/fs/ext4/ext4.ko\nkernel/fs/xfs/xfs.ko\n", []),
-        ([], "kernel/fs/ext4/ext4.ko\n", ["6.1"]),
-        # Of another kernel, and of another file system.
-        (["lib/modules/6.2/kernel/fs/xfs/xfs.ko"], "kernel/fs/xfs/xfs.ko.x\n", ["6.1"]),
-        # What is built in is not known.
-        ([], None, []),
-    ],
-)
-def test_a_kernel_needs_a_driver_for_the_root(
-    names: list[str], builtin: str | None, lost: list[str]
-) -> None:
-    lists = {} if builtin is None else {"lib/modules/6.1/modules.builtin": builtin}
-    assert _root_tar.without_driver(map(member, names), ["6.1"], lists, "xfs") == lost
-
-
 def missing(
     has: t.Mapping[str, t.Any],
     kernels: list[str],
@@ -150,6 +132,7 @@ def missing(
     *,
     filesystem: str = "ext4",
     generator: str = "initramfs_tools",
+    unsigned: t.Sequence[str] = (),
 ) -> list[str]:
     return _root_tar.missing_packages(
         has,
@@ -158,6 +141,7 @@ def missing(
         generator=generator,
         packages=DEBIAN["packages"],
         words=_architectures.find(machine).words(),
+        unsigned=unsigned,
     )
 
 
@@ -201,6 +185,18 @@ def test_missing_packages() -> None:
     assert has["grub_modules"] == {"i386-pc": ["gcry_sha256", "luks"]}
     assert missing(has, ["6"], "x86_64") == ["grub-efi-amd64-bin"]
     assert missing(has, ["6"], "aarch64") == ["grub-efi-arm64-bin"]
+    assert missing(has, ["6"], "aarch64", unsigned=["shim", "grub"]) == [
+        *("grub-efi-arm64-bin", "shim-signed", "grub-efi-arm64-signed"),
+    ]
+
+
+def test_where_signed_files_are() -> None:
+    words = _architectures.X86_64.words()
+    assert _root_tar.paths(DEBIAN, "grub", words) == [
+        "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"
+    ]
+    assert _root_tar.paths(DEBIAN, "shim", words)[0] == "usr/lib/shim/shimx64.efi.signed.latest"
+    assert _root_tar.paths({"name": "none"}, "shim", words) == []
 
 
 def test_missing_packages_of_dracut() -> None:
@@ -223,6 +219,33 @@ def test_a_need_without_a_name_is_no_package() -> None:
     assert found == ["grub2", "dracut", "cryptsetup"]
 
 
+POLICY = ("etc/selinux/default/policy/policy.33", "etc/selinux/default/policy/policy.9")
+CONTEXTS = "etc/selinux/default/contexts/files/file_contexts"
+ENFORCING = "SELINUX=enforcing\nSELINUXTYPE=default\n"
+
+
+def test_the_selinux_policy_that_counts() -> None:
+    found = _root_tar.selinux(map(member, [*POLICY, CONTEXTS, "usr/sbin/setfiles"]), ENFORCING)
+    assert found == {
+        "mode": "enforcing",
+        "type": "default",
+        "policy": "etc/selinux/default/policy/policy.33",
+        "setfiles": True,
+    }
+
+
+def test_roots_without_an_selinux_policy() -> None:
+    nothing = {"mode": "", "type": "targeted", "policy": "", "setfiles": False}
+    assert _root_tar.selinux([], "") == nothing
+    for names, text in (
+        ([*POLICY], ENFORCING),  # no labels
+        ([CONTEXTS], ENFORCING),  # no policy
+        ([*POLICY, CONTEXTS], ENFORCING.replace("default", "mls")),  # another one counts
+        ([name.replace("default", "targeted") for name in (*POLICY, CONTEXTS)], ""),  # none counts
+    ):
+        assert _root_tar.selinux(map(member, names), text)["policy"] == ""
+
+
 def test_pick_takes_files_with_content_in_the_order_of_the_names() -> None:
     members = [
         member("bin/bash"),
@@ -232,3 +255,19 @@ def test_pick_takes_files_with_content_in_the_order_of_the_names() -> None:
     picked = _root_tar.pick(members, ["usr/bin/dash", "bin/dash", "bin/bash"])
     assert picked == members[0]
     assert _root_tar.pick(members, ["x"]) is None
+
+
+@pytest.mark.parametrize(
+    ("listed", "name"),
+    [
+        ("a b", "a b"),
+        (r"new\nline\t", "new\nline\t"),
+        (r"back\\slash", "back\\slash"),
+        (r"sw\303\244p", "swäp"),
+        (r"latin\351", "latin\udce9"),
+        ("swäp\\\\", "swäp\\"),
+    ],
+    ids=["plain", "letters", "backslash", "utf-8", "latin-1", "not-escaped"],
+)
+def test_names_without_the_escapes_of_a_listing(listed: str, name: str) -> None:
+    assert _root_tar.plain(listed) == name

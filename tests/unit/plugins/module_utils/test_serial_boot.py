@@ -56,14 +56,15 @@ class Console(_serial_boot.Console):
         self.text = ""
 
 
-def watch(console: Console, *, refused: bool = False) -> _serial_boot.Boot:
-    return _serial_boot.watch(
-        console, "the key", refused=refused, timeout=HOUR, clock=console.clock
-    )
+def watch(console: Console, *, expect: str = "login") -> _serial_boot.Boot:
+    return _serial_boot.watch(console, "the key", expect=expect, timeout=HOUR, clock=console.clock)
 
 
-def verdict(console: Console, *, refused: bool = False) -> tuple[bool, str]:
-    return _serial_boot.judge(watch(console, refused=refused), refused=refused)
+def verdict(
+    console: Console, *, expect: str = "login", secure_boot: bool = False
+) -> tuple[bool, str]:
+    seen = watch(console, expect=expect)
+    return _serial_boot.judge(seen, expect=expect, secure_boot=secure_boot)
 
 
 def test_a_good_boot() -> None:
@@ -72,7 +73,7 @@ def test_a_good_boot() -> None:
     assert (boot.prompts, boot.second_prompts, boot.end) == (1, 0, "login")
     assert boot.seconds == {"prompt": 1.0, "kernel": 2.0, "login": 3.0}
     assert console.typed == ["the key"]
-    assert _serial_boot.judge(boot, refused=False)[0]
+    assert _serial_boot.judge(boot, expect="login")[0]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_a_machine_that_restarts() -> None:
 )
 def test_a_wrong_key_is_refused(screens: list[str]) -> None:
     console = Console(*screens)
-    good, _detail = verdict(console, refused=True)
+    good, _detail = verdict(console, expect="refused")
     assert good
     assert console.now < HOUR
 
@@ -131,9 +132,72 @@ def test_a_wrong_key_is_refused(screens: list[str]) -> None:
     ],
 )
 def test_a_wrong_key_is_not_refused(screens: list[str], says: str) -> None:
-    good, detail = verdict(Console(*screens), refused=True)
+    good, detail = verdict(Console(*screens), expect="refused")
     assert not good
     assert says in detail
+
+
+# As OVMF of Debian 12, shim 15.8 and Linux 6.1 say it.
+VIOLATION = 'BdsDxe: failed to load Boot0001 "UEFI Misc Device" from PciRoot(0x0)/Pci(0x1,0x0): Access Denied\r\n'
+NO_BOOT = "BdsDxe: No bootable option or device was found.\r\n"
+SHIM = "Verification failed: (0x1A) Security Violation\r\n"
+SECURE = "[    0.000000] secureboot: Secure boot enabled\r\n"
+STUB = "Secure Boot is enabled.\r\n"
+
+
+@pytest.mark.parametrize(
+    "screens",
+    [
+        [STUB + PROMPT, KERNEL + LOGIN],
+        [PROMPT, KERNEL + SECURE + LOGIN],
+        [PROMPT, "EFI stub: UEFI Secure Boot is enabled.\r\n" + LOGIN],
+    ],
+)
+def test_secure_boot_is_seen(screens: list[str]) -> None:
+    assert watch(Console(*screens)).secure_boot
+    assert verdict(Console(*screens), secure_boot=True)[0]
+
+
+def test_a_login_without_secure_boot_does_not_count_for_it() -> None:
+    for line in ("", "secureboot: Secure boot disabled\r\n", "Secure boot could not be determined"):
+        good, detail = verdict(Console(PROMPT, KERNEL + line + LOGIN), secure_boot=True)
+        assert not good
+        assert "nothing on the console said that Secure Boot is on" in detail
+
+
+@pytest.mark.parametrize("screen", [VIOLATION + NO_BOOT, VIOLATION, SHIM])
+def test_the_firmware_refuses(screen: str) -> None:
+    console = Console(screen)
+    assert verdict(console, expect="refused_by_firmware") == (
+        True,
+        "the firmware refused it and started nothing",
+    )
+    assert console.now < HOUR
+    assert console.typed == []
+    good, detail = verdict(Console(screen))
+    assert not good
+    assert detail.startswith("the firmware or shim refused what is on the disk")
+
+
+@pytest.mark.parametrize(
+    ("screen", "says"),
+    [
+        (PROMPT, "GRUB asked for the passphrase"),
+        (VIOLATION + PROMPT, "GRUB asked for the passphrase"),
+        (VIOLATION + KERNEL, "it started a kernel"),
+        (VIOLATION + "grub> ", "GRUB cannot go on"),
+        (NO_BOOT, "the firmware found nothing to start"),
+        ("", "in time"),
+    ],
+)
+def test_the_firmware_does_not_refuse(screen: str, says: str) -> None:
+    good, detail = verdict(Console(screen), expect="refused_by_firmware")
+    assert not good
+    assert says in detail
+
+
+def test_a_boot_goes_on_after_another_boot_option_was_refused() -> None:
+    assert verdict(Console(VIOLATION + PROMPT, KERNEL + LOGIN))[0]
 
 
 def test_a_boot_has_a_deadline_whatever_is_written() -> None:

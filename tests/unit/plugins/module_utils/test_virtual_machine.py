@@ -97,6 +97,21 @@ def test_the_first_complete_pair_is_taken(monkeypatch: pytest.MonkeyPatch) -> No
     assert (found.code, found.variables) == (code, variables)
 
 
+def test_secure_boot(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = argv(secure_boot=True)
+    assert command[command.index("smm=on") - 1] == "-machine"
+    assert command[command.index("driver=cfi.pflash01,property=secure,value=on") - 1] == "-global"
+    there = {*X86.firmware[0], *X86.secure_boot_firmware[1]}
+    monkeypatch.setattr(os.path, "isfile", lambda path: path in there)
+    found = _virtual_machine.find_firmware(X86, secure_boot=True)
+    assert (found.code, found.variables) == X86.secure_boot_firmware[1]
+    monkeypatch.setattr(os.path, "isfile", lambda path: path in X86.firmware[0])
+    with pytest.raises(
+        SealedRootError, match=r"with Secure Boot and Microsoft's keys in .*secboot"
+    ):
+        _virtual_machine.find_firmware(X86, secure_boot=True)
+
+
 def test_no_firmware(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os.path, "isfile", lambda _path: False)
     with pytest.raises(SealedRootError, match="install ovmf"):

@@ -45,7 +45,7 @@ class Builder:
             raise SealedRootError(self.backend_error)
         return _backend.Userspace(), "userspace works here"
 
-    def find_firmware(self, _architecture: t.Any) -> t.NoReturn:
+    def find_firmware(self, _architecture: t.Any, **_more: t.Any) -> t.NoReturn:
         raise SealedRootError("none")
 
 

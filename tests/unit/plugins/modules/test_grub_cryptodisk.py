@@ -8,6 +8,7 @@ from __future__ import annotations
 import pathlib
 import subprocess
 
+import efi
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import _grub, _shell_defaults
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
@@ -76,6 +77,7 @@ def ensure(root, runner, script, *, tools="", directory="grub", check_mode=False
         "filesystem": "ext4",
         "kernel_cmdline": "console=tty0 console=ttyS0",
         "platform": "x86_64-efi",
+        "secure_boot": None,
         "output_dir": "/run/sealedroot/esp",
         **params,
     }
@@ -199,6 +201,29 @@ def test_settings_of_a_drop_in_do_not_win(root, runner, script):
     assert "GRUB_CMDLINE_LINUX" not in own
 
 
+def test_disks_of_an_old_machine_in_a_drop_in_leave_the_command_lines(root, runner, script):
+    text = (
+        'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX rd.lvm.lv=vg/root quiet"\n'
+        'GRUB_CMDLINE_LINUX_DEFAULT="resume=UUID=1 splash"\n'
+    )
+    drop_in(root, "50-cloud.cfg", text)
+    outcome = ensure(root, runner, script, tools="yes")
+    assert outcome["dropped"] == ["rd.lvm.lv=vg/root", "resume=UUID=1"]
+    words = effective(root, "GRUB_CMDLINE_LINUX").split()
+    assert sorted(words) == ["console=tty0", "console=ttyS0", "quiet"]
+    assert effective(root, "GRUB_CMDLINE_LINUX_DEFAULT") == "splash"
+    assert not ensure(root, runner, script, tools="yes")["changed"]
+
+
+def test_the_default_entry_is_one_of_the_new_root(root, runner, script):
+    old = "11111111-2222-3333-4444-555555555555"
+    entry = "gnulinux-advanced-{0}>gnulinux-6.1.0-9-amd64-advanced-{0}"
+    (root / "etc/default/grub").write_text(f"GRUB_DEFAULT='{entry.format(old)}'\n")
+    ensure(root, runner, script, tools="yes")
+    assert defaults(root)["GRUB_DEFAULT"] == entry.format(ROOT)
+    assert not ensure(root, runner, script, tools="yes")["changed"]
+
+
 def test_a_drop_in_about_other_things_needs_no_answer(root, runner, script):
     drop_in(root, "init-select.cfg", "# nothing\nGRUB_TIMEOUT=0\n")
     ensure(root, runner, script, tools="yes")
@@ -249,6 +274,63 @@ def test_a_root_that_its_grub_cannot_read_is_refused(root, runner, script, answe
     with pytest.raises(SealedRootError, match=words):
         ensure(root, runner, script)
     assert (root / "etc/default/grub").read_text() == DEFAULTS
+
+
+SIGNED = {"shim": "/shim", "grub": "/grub", "mok_manager": ""}
+
+
+@pytest.fixture
+def signed_root(root, script):
+    """A root with signed boot files; grub-mkimage is not called for it."""
+    modules = {*_grub.REQUIRED, *_grub.SIGNED, "luks", "gcry_sha256", "ext2"}
+    (root / "shim").write_bytes(efi.signed(efi.program(b"shim")))
+    (root / "grub").write_bytes(efi.signed(efi.program(efi.grub(modules))))
+    (root / "boot").mkdir()
+    (root / "boot/vmlinuz-6").write_bytes(efi.signed(efi.program(b"Linux")))
+    script_d = root / "etc/grub.d/25_bli"
+    script_d.parent.mkdir()
+    script_d.write_text("#!/bin/sh\n")
+    script_d.chmod(0o755)
+    return root
+
+
+def signed(root, runner, script, *, check_mode=False):
+    if not check_mode:
+        cfg = root / "boot/grub/grub.cfg"
+        script.expect(["grub-probe", "--target=fs_uuid", "/"], stdout=f"{ROOT}\n")
+        script.expect(
+            ["grub-mkconfig", "--output", str(cfg)], effect=lambda: cfg.write_text(config(root))
+        )
+    return ensure(root, runner, script, check_mode=check_mode, secure_boot=SIGNED)
+
+
+def test_secure_boot(signed_root, runner, script):
+    esp = signed_root / "run/sealedroot/esp"
+    (esp / "EFI/BOOT").mkdir(parents=True)
+    (esp / "EFI/BOOT/OLD.EFI").touch()
+    assert signed(signed_root, runner, script, check_mode=True)["changed"]
+    outcome = signed(signed_root, runner, script)
+    assert outcome["core_image"] == "/run/sealedroot/esp/EFI/BOOT/grubx64.efi"
+    found = {str(path.relative_to(esp)) for path in esp.rglob("*") if path.is_file()}
+    assert found == {
+        *("EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/grubx64.efi"),
+        *("EFI/BOOT/grub.cfg", "EFI/debian/grub.cfg"),
+    }
+    assert {f"/run/sealedroot/esp/{name}" for name in found} < set(outcome["files"])
+    stub = _grub.stub(luks_uuid=LUKS, directory="/boot/grub")
+    assert (esp / "EFI/debian/grub.cfg").read_text() == stub
+    # Its only line would be an error under Secure Boot.
+    assert "/etc/grub.d/25_bli" in outcome["files"]
+    assert (signed_root / "etc/grub.d/25_bli").stat().st_mode & 0o777 == 0o644
+    assert not signed(signed_root, runner, script)["changed"]
+
+
+def test_an_unsigned_kernel_is_refused_before_anything_is_touched(signed_root, runner, script):
+    (signed_root / "boot/vmlinuz-7").write_bytes(efi.program(b"Linux"))
+    with pytest.raises(SealedRootError, match="/boot/vmlinuz-7 is not signed"):
+        signed(signed_root, runner, script, check_mode=True)
+    assert (signed_root / "etc/default/grub").read_text() == DEFAULTS
+    assert (signed_root / "etc/grub.d/25_bli").stat().st_mode & 0o777 == 0o755
 
 
 def test_a_configuration_that_would_not_boot_is_refused(root, runner, script):

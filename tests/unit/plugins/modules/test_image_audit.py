@@ -55,7 +55,7 @@ def test_defaults(
     assert all(it["verdict"] == "ok" for it in outcome["checks"])
     (subject,) = examined
     assert subject.slots == {0: 1000, 1: 1000}
-    assert subject.esp_files == ("EFI/BOOT/BOOTX64.EFI",)
+    assert (subject.esp_files, subject.secure_boot) == ((), False)
     assert subject.keys == {"boot": KEY, "recovery": KEY + b"2"}
     assert KEY.decode() not in json.dumps(outcome.result)
 

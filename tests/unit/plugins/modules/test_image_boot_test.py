@@ -23,6 +23,8 @@ PLAYS = {
     "login": ["prompt", "kernel", "login"],
     "refused": ["prompt", "denied", "shell"],
     "twice": ["prompt", "kernel", "second_prompt"],
+    "secure": ["secure_boot", "prompt", "kernel", "login"],
+    "unsigned": ["violation", "no_boot"],
 }
 
 
@@ -41,7 +43,7 @@ class FakeConsole:
             "KVM internal error. Suberror: 1\n" if self.is_probe else "the log of secret-key"
         )
         FakeConsole.started.append(argv)
-        files = [word.partition("file=")[2] for word in argv if "pflash" in word]
+        files = [word.partition("file=")[2] for word in argv if "if=pflash" in word]
         if not all(os.path.isfile(file) for file in files):
             pytest.fail(f"no firmware in {files}")
 
@@ -124,6 +126,32 @@ def test_a_second_prompt(
     assert "The console ends with: the log of <key>" in outcome["msg"]
     assert outcome["cases"][0]["second_prompts"] == 1
     assert FakeConsole.ended == 1
+
+
+@pytest.mark.parametrize(
+    ("play", "good", "seen"), [("secure", True, True), ("login", False, False)]
+)
+def test_secure_boot(
+    run_module: RunModule,
+    args: dict[str, t.Any],
+    monkeypatch: pytest.MonkeyPatch,
+    play: str,
+    good: bool,
+    seen: bool,
+) -> None:
+    monkeypatch.setattr(FakeConsole, "play", play)
+    outcome = run_module("image_boot_test", secure_boot=True, **args)
+    assert (not outcome.failed, outcome["cases"][0]["secure_boot"]) == (good, seen)
+    assert "smm=on" in FakeConsole.started[0]
+
+
+def test_an_unsigned_image(
+    run_module: RunModule, args: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeConsole, "play", "unsigned")
+    args["cases"] = [{"name": "unsigned", "expect": "refused_by_firmware"}]
+    outcome = run_module("image_boot_test", secure_boot=True, **args)
+    assert outcome["cases"][0]["verdict"] == "ok"
 
 
 def test_processors_are_shared(
@@ -212,6 +240,7 @@ def test_kvm_of_another_architecture(
         ({"cases": [{"name": "a/b", "expect": "refused"}]}, "without a slash"),
         ({"cases": [{"name": "a", "expect": "refused"}] * 2}, "names of their own"),
         ({"cases": [{"name": "a"}]}, "needs a key_file"),
+        ({"cases": [{"name": "a", "expect": "refused_by_firmware"}]}, "a needs secure_boot"),
         ({"cases": [{"name": "a", "key_file": "/nonexistent"}]}, "cannot be read"),
     ],
 )

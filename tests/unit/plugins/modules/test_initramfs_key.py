@@ -56,7 +56,8 @@ class Machine:
         self.script.expect([*argv, str(self.key_file), str(self.device)], rc=rc, stdout=said)
 
     def tool(self, effect: t.Callable[[], t.Any], **more: t.Any) -> None:
-        self.script.expect(["update-initramfs", "-u", "-k", "all"], effect=effect, **more)
+        command = ["env", "--chdir=/", "update-initramfs", "-u", "-k", "all"]
+        self.script.expect(command, effect=effect, **more)
 
     def check_left(self) -> None:
         """Nothing that was unpacked is left."""

@@ -53,7 +53,7 @@ def test_the_key_is_roots_alone(root):
 
 def test_later_updates_find_everything(root):
     outcome = ensure(root)
-    assert outcome["dropped"] == ["old UUID=1 none luks", "UUID=old / ext4 defaults 0 1"]
+    assert outcome["dropped"] == ["crypttab line 'old UUID=1 none luks': a disk of the old machine"]
     assert (root / "etc/crypttab").read_text() == (
         f"cr_root UUID={UUID} /etc/cryptsetup-keys.d/luks-{UUID}.key luks,initramfs,discard\n"
     )
@@ -121,3 +121,17 @@ def test_a_missing_key_is_said(root):
     (root / "run/sealedroot/boot.key").unlink()
     with pytest.raises(SealedRootError, match="does not exist in the image"):
         ensure(root)
+
+
+def test_a_container_in_a_file_and_what_is_on_it_stay(root):
+    (root / "srv").mkdir()
+    (root / "srv/vault.img").touch()
+    (root / "etc/crypttab").write_text("vault /srv/vault.img none luks\nx /srv/x.img none luks\n")
+    (root / "etc/fstab").write_text("/dev/mapper/vault /vault ext4\n/dev/mapper/x /x ext4\n")
+    assert ensure(root)["dropped"] == [
+        "crypttab line 'x /srv/x.img none luks': the root has no such file",
+        "fstab line '/dev/mapper/x /x ext4': a disk of the old machine",
+    ]
+    assert "vault /srv/vault.img none luks" in (root / "etc/crypttab").read_text()
+    assert "/dev/mapper/vault /vault ext4" in (root / "etc/fstab").read_text()
+    assert not ensure(root)["changed"]

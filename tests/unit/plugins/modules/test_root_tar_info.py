@@ -105,3 +105,47 @@ def test_a_wrong_digest_stops_before_anything_is_parsed(
     assert outcome.failed
     assert "a" * 64 in outcome["msg"]
     assert hashlib.sha256(b"tar").hexdigest() in outcome["msg"]
+
+
+def test_the_selinux_policy_of_the_root(
+    tar: pathlib.Path, script: t.Any, run_module: t.Any
+) -> None:
+    config = "SELINUX=permissive\nSELINUXTYPE=default\n"
+    rows = [
+        (len(config), "./etc/selinux/config"),
+        (9, "./etc/selinux/default/policy/policy.33"),
+        (9, "./etc/selinux/default/contexts/files/file_contexts"),
+    ]
+    more = "".join(
+        f"block 5: -rw-r--r-- 0/0 {size} 2026-11-24 01:41 {name}\n" for size, name in rows
+    )
+    script.expect([*LIST, str(tar)], stdout=LISTING.replace("block 5", f"{more}block 11"))
+    names = ("./etc/selinux/config", "./usr/bin/dash", "./usr/lib/os-release")
+    script.expect(
+        ["tar", "--extract", "--to-stdout", "--file", str(tar), *names],
+        stdout="ID=devuan1\n" + ELF + config,
+    )
+    outcome = run_module("root_tar_info", path=str(tar))
+    assert not outcome.failed, outcome["msg"]
+    assert outcome["has"]["selinux"] == {
+        "mode": "permissive",
+        "type": "default",
+        "policy": "etc/selinux/default/policy/policy.33",
+        "setfiles": False,
+    }
+
+
+def test_an_selinux_type_that_leads_elsewhere(
+    tar: pathlib.Path, script: t.Any, run_module: t.Any
+) -> None:
+    config = "SELINUXTYPE=../../x\n"
+    row = f"block 5: -rw-r--r-- 0/0 {len(config)} 2026-11-24 01:41 ./etc/selinux/config\nblock 7"
+    script.expect([*LIST, str(tar)], stdout=LISTING.replace("block 5", row))
+    names = ("./etc/selinux/config", "./usr/bin/dash", "./usr/lib/os-release")
+    script.expect(
+        ["tar", "--extract", "--to-stdout", "--file", str(tar), *names],
+        stdout="ID=devuan1\n" + ELF + config,
+    )
+    outcome = run_module("root_tar_info", path=str(tar))
+    assert outcome.failed
+    assert "correct it, and pack the root again" in outcome["msg"]

@@ -101,6 +101,7 @@ class Build:
             "kernel_cmdline": self.words,
             "platform": "x86_64-efi",
             "output_dir": "/run/sealedroot/esp",
+            "secure_boot": None,
         }
         return grub_cryptodisk.ensure(self.tools, params, root=str(self.root), check_mode=False)
 

@@ -34,6 +34,46 @@ _DEFAULT = re.compile(
 )
 
 
+# In dump-tree: what a directory or a file has, by its inode. Names and data may hold anything, so their lengths count.
+_ITEM = re.compile(
+    rb"\titem \d+ key \((\d+) (DIR_INDEX|XATTR_ITEM) \d+\) itemoff \d+ itemsize \d+\n"
+    rb"\t\tlocation key \((\d+) \S+ \d+\) type \S+\n"
+    rb"\t\ttransid \d+ data_len (\d+) name_len (\d+)\n\t\tname: "
+)
+_DATA = b"\n\t\tdata "
+TOP = 256
+
+
+def parse_items(
+    text: bytes,
+) -> t.Tuple[t.Dict[t.Tuple[int, bytes], int], t.Dict[t.Tuple[int, bytes], bytes]]:
+    """Parse ``dump-tree``: the inode of each name in a directory, and the value of each attribute of an inode.
+
+    A value is known up to its first zero byte.
+    """
+    names: t.Dict[t.Tuple[int, bytes], int] = {}
+    attributes: t.Dict[t.Tuple[int, bytes], bytes] = {}
+    match = _ITEM.search(text)
+    while match:
+        inode, kind, location, data, name = match.groups()
+        end = match.end() + int(name)
+        key = (int(inode), text[match.end() : end])
+        if kind == b"DIR_INDEX":
+            names[key] = int(location)
+        elif int(data) == 0:  # then it has no line
+            attributes[key] = b""
+        else:
+            # What is printed ends at the first zero byte, and a line with it.
+            start = end + len(_DATA)
+            end = start + int(data)
+            if text[end : end + 1] != b"\n":
+                at_the_end = text[end - 1 : end] == b"\n"
+                end = end - 1 if at_the_end else text.find(b"\n", start)
+            attributes[key] = text[start:end]
+        match = _ITEM.search(text, end)
+    return names, attributes
+
+
 def path_regex(names: t.Sequence[str]) -> str:
     """Return the expression (regex(7)) for a directory, what leads to it, and its entries but not theirs.
 
@@ -62,6 +102,7 @@ class Tree(_image_tree.Tree):
         self._paths: t.List[t.Tuple[str, ...]] = [()]
         # Where the parent of each was restored to.
         self._places: t.List[str] = [""]
+        self._items: t.Optional[t.Tuple[t.Dict[t.Any, int], t.Dict[t.Any, bytes]]] = None
 
     def _run(self, *command: str, output: t.Optional[str] = None) -> str:
         argv = _confined.argv(self._runner, self._device, command, output=output)
@@ -149,6 +190,17 @@ class Tree(_image_tree.Tree):
             return os.readlink(name, dir_fd=directory)
         finally:
             os.close(directory)
+
+    def attribute(self, node: Node, name: str) -> t.Optional[bytes]:
+        # btrfs restore could set what it reads, but only with the capability to administer this machine.
+        if self._items is None:
+            said = self._run("btrfs", "inspect-internal", "dump-tree", "-t", "5", _confined.DEVICE)
+            self._items = parse_items(said.encode("utf-8", "surrogateescape"))
+        names, attributes = self._items
+        inode = TOP
+        for part in self._paths[node.inode]:
+            inode = names.get((inode, part.encode("utf-8", "surrogateescape")), -1)
+        return attributes.get((inode, name.encode()))
 
     def dump(self, node: Node) -> str:
         if not stat.S_ISREG(node.mode):

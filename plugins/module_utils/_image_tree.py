@@ -69,7 +69,7 @@ class Volume:
 class Tree(abc.ABC):
     """Reads files of the file system in *device*; copies go to *work_dir*, which must be private.
 
-    *root* is the number of the root directory. The types differ in the four methods that are abstract.
+    *root* is the number of the root directory. The types differ in the methods that are abstract.
     """
 
     root: int
@@ -96,9 +96,9 @@ class Tree(abc.ABC):
     def dump(self, node: Node) -> str:
         """Copy a file's content into the work directory and return where it is."""
 
+    @abc.abstractmethod
     def attribute(self, node: Node, name: str) -> t.Optional[bytes]:
         """Return an extended attribute, by its whole name; None when the file has none of that name."""
-        raise SealedRootError(f"the attribute {name} of inode {node.inode} cannot be read")
 
     def _list(self, inode: int) -> t.Dict[str, Node]:
         if inode not in self._directories:

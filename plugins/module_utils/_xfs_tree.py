@@ -36,10 +36,17 @@ _INODE = re.compile(
     r"core\.mode = 0([0-7]+)\ncore\.uid = (\d+)\ncore\.size = (\d+)\ncore\.format = \d \((\w+)\)\n"
 )
 _EXTENT = re.compile(r"data offset (\d+) startblock \d+ \((\d+)/(\d+)\) count (\d+) flag ([01])\n")
+_ATTR_EXTENT = re.compile(_EXTENT.pattern.replace("data", "attr"))
 # Of the on-disk format, version 5 (the only one that mkfs.xfs makes): where an inode has its data fork, and the
 # header of a block of a symbolic link (xfs_dinode, xfs_dsymlink_hdr in the kernel's xfs_format.h).
 _INODE_MAGIC, _FORK, _NUMBER = b"IN", 176, 152
 _LINK_MAGIC, _LINK_HEADER = b"XSLM", 56
+# And its extended attributes: in the inode behind the data fork, or in a block (xfs_attr_sf_hdr,
+# xfs_attr3_leaf_hdr), with a flag for each name space.
+_ATTR_FORK, _ATTR_FORMAT, _LOCAL, _EXTENTS = 82, 83, 1, 2
+_LEAF_MAGIC, _LEAF_HEADER = b"\x3b\xee", 80
+_SPACES = {"user": 0, "trusted": 2, "security": 4}
+_SPACE_FLAGS, _IN_LEAF = 6, 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +81,37 @@ def parse_directory(listing: bytes) -> t.Dict[str, int]:
         if name not in (".", ".."):
             found[name] = int(match.group(1))
         position = end + len(_GOOD)
+    return found
+
+
+Attributes = t.Dict[t.Tuple[int, bytes], bytes]
+
+
+def parse_local_attributes(fork: bytes) -> Attributes:
+    """Parse the attributes that an inode holds itself, by flag of the name space and name."""
+    found = {}
+    position = 4
+    for _number in range(fork[2]):
+        name, value, flags = fork[position : position + 3]
+        start = position + 3
+        position = start + name + value
+        found[flags & _SPACE_FLAGS, fork[start : start + name]] = fork[start + name : position]
+    return found
+
+
+def parse_leaf_attributes(block: bytes) -> Attributes:
+    """Parse the attributes in the only block of them; a value in a block of its own is left out."""
+    if block[8:10] != _LEAF_MAGIC:
+        raise SealedRootError("the image has a file with more attributes than can be read")
+    found = {}
+    count = int.from_bytes(block[56:58], "big")
+    for entry in range(_LEAF_HEADER, _LEAF_HEADER + 8 * count, 8):
+        start, flags = int.from_bytes(block[entry + 4 : entry + 6], "big"), block[entry + 6]
+        if flags & _IN_LEAF:
+            value, name = int.from_bytes(block[start : start + 2], "big"), block[start + 2]
+            text = block[start + 3 : start + 3 + name]
+            content = block[start + 3 + name : start + 3 + name + value]
+            found[flags & _SPACE_FLAGS, text] = content
     return found
 
 
@@ -169,21 +207,39 @@ class Tree(_image_tree.Tree):
             if not unwritten and size > 0:
                 yield start, (group * geometry.group + block) * geometry.block, size
 
+    def _inode(self, device: int, number: int) -> bytes:
+        """Return an inode as it is on the device."""
+        geometry = self._geometry
+        inode = os.pread(device, geometry.inode, geometry.inode_offset(number))
+        if inode[:2] != _INODE_MAGIC or int.from_bytes(inode[_NUMBER:_FORK][:8], "big") != number:
+            raise SealedRootError("an inode of the root file system is damaged")
+        return inode
+
     def link_target(self, node: Node) -> str:
         with open(self._device, "rb") as device:
             if self._formats.get(node.inode) == "local":
-                inode = os.pread(
-                    device.fileno(),
-                    self._geometry.inode,
-                    self._geometry.inode_offset(node.inode),
-                )
-                number = int.from_bytes(inode[_NUMBER : _NUMBER + 8], "big")
-                if inode[:2] != _INODE_MAGIC or number != node.inode:
-                    raise SealedRootError("an inode of the root file system is damaged")
-                target = inode[_FORK : _FORK + node.size]
+                target = self._inode(device.fileno(), node.inode)[_FORK : _FORK + node.size]
             else:
                 target = self._long_target(device.fileno(), node)
         return target.decode("utf-8", "surrogateescape")
+
+    def attribute(self, node: Node, name: str) -> t.Optional[bytes]:
+        space, _dot, rest = name.partition(".")
+        with open(self._device, "rb") as device:
+            inode = self._inode(device.fileno(), node.inode)
+            fork = inode[_FORK + 8 * inode[_ATTR_FORK] :]
+            found: Attributes = {}
+            if inode[_ATTR_FORK] and inode[_ATTR_FORMAT] == _LOCAL:
+                found = parse_local_attributes(fork)
+            elif inode[_ATTR_FORK] and inode[_ATTR_FORMAT] == _EXTENTS:
+                match = _ATTR_EXTENT.search(self._ask(f"inode {node.inode}", "bmap -a"))
+                if match:
+                    group, block = int(match.group(2)), int(match.group(3))
+                    place = (group * self._geometry.group + block) * self._geometry.block
+                    found = parse_leaf_attributes(
+                        os.pread(device.fileno(), self._geometry.block, place)
+                    )
+        return found.get((_SPACES[space], rest.encode()))
 
     def _long_target(self, device: int, node: Node) -> bytes:
         target = b""

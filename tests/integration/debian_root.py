@@ -110,7 +110,7 @@ class Image:
         (self.root / name).write_text(text)
 
 
-def fill(image: Image, source: pathlib.Path | None = None, **more: str) -> None:
+def fill(image: Image, source: pathlib.Path | None = None, **more: t.Any) -> None:
     """Unpack the root, the tar *source* or the one that *more* says, and prepare what the image sees as /run."""
     image.root.mkdir(exist_ok=True)
     image.run_dir.mkdir()
@@ -124,7 +124,7 @@ def fill(image: Image, source: pathlib.Path | None = None, **more: str) -> None:
 
 
 @contextlib.contextmanager
-def in_memory(path: pathlib.Path, **more: str) -> t.Iterator[Image]:
+def in_memory(path: pathlib.Path, **more: t.Any) -> t.Iterator[Image]:
     """Yield an image whose root is on a tmpfs: fast, and gone at once; *more* is for its source."""
     image = Image(path)
     image.root.mkdir()
@@ -132,7 +132,7 @@ def in_memory(path: pathlib.Path, **more: str) -> t.Iterator[Image]:
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, path)
         stack.callback(run, "umount", image.root)
-        fill(image, **more)
+        fill(image, None, **more)
         yield image
 
 

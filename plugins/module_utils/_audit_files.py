@@ -83,6 +83,7 @@ def examine(
     with report.guard("grub_cfg"):
         if config is None:
             raise SealedRootError("GRUB could not read its configuration, see grub_opens")
+        config = _audit_root.menu(tree, config)
         problems = _audit_checks.grub_cfg(
             config, root_uuid=uuid, luks_uuid=luks_uuid, words=subject.builder_words
         )

@@ -17,9 +17,11 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_checks,
+    _boot_entries,
     _fstab,
     _generators,
     _initrd_keys,
+    _mkinitcpio,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
@@ -63,6 +65,21 @@ def filesystem(volume: Volume, *, root_uuid: t.Optional[str], words: t.Sequence[
     if root_uuid and volume.uuid != root_uuid:
         problems.append(f"the root file system has the UUID {volume.uuid}, not {root_uuid}")
     return [*problems, *volume.problems, *_audit_checks.builder_traces(volume.label, words)]
+
+
+def menu(tree: Tree, config: str) -> str:
+    """Return what GRUB makes its menu of: that of /boot/grub2, where the one in /boot/grub leads there.
+
+    What boot loader entries add to it is written out in it.
+    """
+    config = tree.text("/boot/grub2/grub.cfg") or config
+    directory = _boot_entries.DIRECTORY
+    names = [name for name in tree.entries(directory) if name.endswith(".conf")]
+    entries = {name: tree.text(f"{directory}/{name}") or "" for name in names}
+    blocks = [tree.find(f"{grub}/grubenv") for grub in ("/boot/grub2", "/boot/grub")]
+    block = next((node for node in blocks if node and node.is_file), None)
+    env = _boot_entries.parse_env(tree.read(block)) if block else {}
+    return _boot_entries.rendered(config, entries, env)
 
 
 def kernels(tree: Tree) -> t.List[str]:
@@ -162,6 +179,19 @@ def _rebuilt(tree: Tree, paths: t.Sequence[str]) -> Problems:
             for path in paths
             if not any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
         ]
+    if generator == "mkinitcpio":
+        have = _mkinitcpio.NOTHING
+        drop_ins = sorted(
+            name for name in tree.entries(_mkinitcpio.DROP_INS) if name.endswith(".conf")
+        )
+        for path in [_mkinitcpio.CONF, *(f"{_mkinitcpio.DROP_INS}/{name}" for name in drop_ins)]:
+            have = _mkinitcpio.arrays(tree.text(path) or "", have)
+        # Its umask is always 077, as dracut's.
+        lost = [path for path in paths if path not in have["FILES"]]
+        return [
+            f"FILES in {_mkinitcpio.CONF} does not have {it}: a rebuild loses the key"
+            for it in lost
+        ]
     return []
 
 
@@ -253,6 +283,7 @@ __all__ = (
     "installed",
     "kernels",
     "key_files",
+    "menu",
     "other_keys",
     "umask",
 )

@@ -13,9 +13,12 @@ from __future__ import annotations
 import re
 import typing as t
 
-_KERNEL = re.compile(r"vmlinu[xz]-(.+)")
+# SUSE keeps vmlinux-VERSION.gz beside the kernel that boots, for crash(8).
+_KERNEL = re.compile(r"vmlinu[xz]-(.+)(?<!\.[gx]z)")
 DEBIAN, FEDORA, SUSE = "initrd.img-{}", "initramfs-{}.img", "initrd-{}"
-FORMS = (DEBIAN, FEDORA, SUSE)
+# Arch's first one is called as Fedora's.
+ARCH_FALLBACK = "initramfs-{}-fallback.img"
+FORMS = (DEBIAN, FEDORA, SUSE, ARCH_FALLBACK)
 
 
 def kernels(names: t.Iterable[str]) -> t.List[str]:
@@ -28,4 +31,4 @@ def initramfs(names: t.Container[str], version: str) -> t.List[str]:
     return [form.format(version) for form in FORMS if form.format(version) in names]
 
 
-__all__ = ("DEBIAN", "FEDORA", "FORMS", "SUSE", "initramfs", "kernels")
+__all__ = ("ARCH_FALLBACK", "DEBIAN", "FEDORA", "FORMS", "SUSE", "initramfs", "kernels")

@@ -29,6 +29,8 @@ class Tree:
         self._removals: t.List[str] = []
         # What to show for a file whose content is a secret.
         self._secret: t.Set[str] = set()
+        # Symbolic links that give way to files.
+        self._links: t.Set[str] = set()
 
     def path(self, name: str) -> str:
         """Return where the file *name* (absolute in the image) is."""
@@ -59,8 +61,12 @@ class Tree:
         *,
         mode: t.Optional[int] = None,
         secret: bool = False,
+        replace: bool = False,
     ) -> None:
-        """Plan a file; *mode* None keeps that of the existing file (0644 for a new one)."""
+        """Plan a file; *mode* None keeps that of the existing file (0644 for a new one).
+
+        With *replace*, a symbolic link gives way to it; else what the link leads to is written.
+        """
         data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
         try:
             info: t.Optional[os.stat_result] = os.stat(self.path(name))
@@ -68,9 +74,12 @@ class Tree:
             info = None
         have = stat.S_IMODE(info.st_mode) if info else None
         want = mode if mode is not None else have if have is not None else 0o644
-        if self.read(name) == data and have == want:
+        link = replace and os.path.islink(self.path(name))
+        if self.read(name) == data and have == want and not link:
             return
         self._writes[name] = (data, want)
+        if link:
+            self._links.add(name)
         if secret:
             self._secret.add(name)
 
@@ -115,7 +124,10 @@ class Tree:
     def apply(self) -> None:
         """Write and remove."""
         for name, (data, mode) in self._writes.items():
-            self._write_atomically(self.path(name), data, mode)
+            path = self.path(name)
+            self._write_atomically(
+                path if name in self._links else os.path.realpath(path), data, mode
+            )
         for name in self._removals:
             path = self.path(name)
             if os.path.isdir(path) and not os.path.islink(path):
@@ -124,9 +136,8 @@ class Tree:
                 os.unlink(path)
 
     @staticmethod
-    def _write_atomically(path: str, data: bytes, mode: int) -> None:
-        """Replace the file that *path* leads to, owner kept, in one rename."""
-        real = os.path.realpath(path)
+    def _write_atomically(real: str, data: bytes, mode: int) -> None:
+        """Replace the file *real*, owner kept, in one rename."""
         directory = os.path.dirname(real)
         os.makedirs(directory, exist_ok=True)
         owner = os.stat(real) if os.path.exists(real) else None

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils import _boot_entries
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 
 # The module that reads each root file system, and the ciphers and hashes of the LUKS header. Before the
@@ -35,7 +36,11 @@ WANTED = (
         "minicmd",
     ),
     *("reboot", "search", "search_fs_uuid", "sleep", "terminal", "test"),
+    # The menu of Fedora and its relatives; the second name is GRUB 2.14's.
+    *("blscfg", "blsuki"),
 )
+# Where distributions keep the modules of every platform; the second is SUSE's.
+LIBRARIES = ("/usr/lib/grub", "/usr/share/grub2")
 # The disks of the machine that the root is from. grub-mkconfig writes root= itself, and the initramfs has its
 # own crypttab, which cryptopts= would replace (TECH 4.1).
 OLD_DISKS = (
@@ -109,12 +114,19 @@ def prefix(luks_uuid: str, directory: str) -> str:
 
 
 def check_config(text: str, *, root_uuid: str, words: t.Sequence[str]) -> t.List[str]:
-    """Say what is wrong with a grub.cfg: it must boot by UUID and know nothing of the builder."""
+    """Say what is wrong with a grub.cfg: it must boot by UUID and know nothing of the builder.
+
+    Where the menu is made of boot loader entries, grub.cfg has but the words for those that name none; the
+    entries themselves are judged by who writes them (module boot_entries).
+    """
     problems = []
     # Of what GRUB starts this way, a memory test alone (memtest86+x64.efi) is no kernel.
     starts = re.findall(r"^\s*linux(?:efi)?\s+(\S+)(.*)$", text, re.MULTILINE)
     kernels = [start for start in starts if "/memtest" not in start[0]]
-    if not kernels:
+    if _boot_entries.used(text):
+        fallback = _boot_entries.fallback(text)
+        kernels += [("kernelopts", fallback)] if fallback is not None else []
+    elif not kernels:
         problems.append("it boots no kernel")
     for kernel, options in kernels:
         given = options.split()
@@ -134,6 +146,7 @@ def check_config(text: str, *, root_uuid: str, words: t.Sequence[str]) -> t.List
 
 __all__ = (
     "FILESYSTEM_MODULES",
+    "LIBRARIES",
     "LUKS_MODULES",
     "OLD_DISKS",
     "TRIES",

@@ -210,14 +210,26 @@ def family(
 
 
 def kernels(members: t.Iterable[Member]) -> t.List[str]:
-    """Return the versions that have both a kernel and its modules."""
+    """Return the versions that have both a kernel in /boot and its modules.
+
+    Arch names the one in /boot after its package, which ``pkgbase`` beside the modules says (mkinitcpio(8)).
+    """
     names = {member.name for member in members}
     modules = {
         match.group(1)
         for match in (re.match(r"(?:usr/)?lib/modules/([^/]+)(?:/|$)", name) for name in names)
         if match
     }
-    return sorted(version for version in modules if f"boot/vmlinuz-{version}" in names)
+    named_by_package = {
+        version for version in modules if f"usr/lib/modules/{version}/pkgbase" in names
+    }
+    if not any(re.match(r"boot/vmlinuz-", name) for name in names):
+        named_by_package = set()
+    return sorted(
+        version
+        for version in modules
+        if version in named_by_package or f"boot/vmlinuz-{version}" in names
+    )
 
 
 def abilities(members: t.Iterable[Member]) -> t.Dict[str, t.Any]:

@@ -22,10 +22,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 
 # The program that only the generator has, and what rebuilds every initramfs by it; the first that the machine has.
 # update-initramfs replaces an initramfs by one rename. dracut writes over it, and a machine that stops meanwhile does
-# not boot again: so it is given another file, and the rename is made here.
+# not boot again: so it is given another file, and the rename is made here. mkinitcpio writes where its presets say.
 TOOLS: t.Dict[str, t.Tuple[str, ...]] = {
     "mkinitramfs": ("update-initramfs", "-u", "-k", "all"),
     "dracut": ("dracut", "--force"),
+    "mkinitcpio": ("mkinitcpio", "--allpresets"),
 }
 PARTIAL = "{}.new"
 

@@ -221,8 +221,9 @@ def module_names(params: t.Mapping[str, t.Any], library: str) -> t.List[str]:
     """Return what the core image is made of; what the image's GRUB lacks is an error."""
     if not os.path.isdir(library):
         raise SealedRootError(
-            f"the root lacks GRUB's modules in /usr/lib/grub/{params['platform']}: install grub-efi"
-            f" (Debian) or grub2-efi-{PLATFORMS[params['platform']].efi}-modules (Fedora) in it"
+            f"the root lacks GRUB's modules for {params['platform']}: install grub-efi (Debian),"
+            f" grub2-efi-{PLATFORMS[params['platform']].efi}-modules (Fedora), grub2-{params['platform']} (SUSE)"
+            " or grub (Arch) in it"
         )
     available = {os.path.basename(path)[: -len(".mod")] for path in glob.glob(f"{library}/*.mod")}
     return _grub.modules(
@@ -328,7 +329,8 @@ def ensure(
     tree = Tree(root)
     mkconfig = runner.find("grub-mkconfig", "grub2-mkconfig")
     directory = "/boot/grub2" if os.path.basename(mkconfig).startswith("grub2") else "/boot/grub"
-    library = tree.path(f"/usr/lib/grub/{params['platform']}")
+    libraries = [tree.path(f"{it}/{params['platform']}") for it in _grub.LIBRARIES]
+    library = next(filter(os.path.isdir, libraries), libraries[0])
     arch = PLATFORMS[params["platform"]]
     signed: t.Dict[str, bytes] = {}
     loud: t.List[str] = []

@@ -229,6 +229,31 @@ def test_identity(tree: t.Any, files: dict[str, t.Any], says: str | None) -> Non
     assert bool(found) is bool(says)
 
 
+def test_a_menu_without_entries_is_what_grub_read(tree: t.Any) -> None:
+    assert _audit_root.menu(tree({}), "linux /boot/vmlinuz-1 root=UUID=1\n") == (
+        "linux /boot/vmlinuz-1 root=UUID=1\n"
+    )
+
+
+def test_entries_are_part_of_the_menu(tree: t.Any) -> None:
+    files = {
+        "/boot/grub2/grub.cfg": (0o600, b"insmod blscfg\nblscfg\n"),
+        "/boot/grub2/grubenv": (
+            0o600,
+            b"# GRUB Environment Block\nkernelopts=root=UUID=1 ro\n####",
+        ),
+        "/boot/loader/entries": (0o755,),
+        "/boot/loader/entries/a.conf": (
+            0o644,
+            b"linux /boot/vmlinuz-1\ninitrd /boot/initramfs-1.img $tuned_initrd\noptions $kernelopts\n",
+        ),
+        "/boot/loader/entries/a.conf.bak": (0o644, b"linux /boot/vmlinuz-2\n"),
+    }
+    assert _audit_root.menu(tree(files), "source ...\n") == (
+        "insmod blscfg\nblscfg\n\nlinux /boot/vmlinuz-1 root=UUID=1 ro\ninitrd /boot/initramfs-1.img\n"
+    )
+
+
 VAULT = ["vault", "/srv/vault.img", "/etc/keys/vault.key", "luks"]
 BACKUP = ["backup", "UUID=1", "none", "noauto"]
 

@@ -144,7 +144,9 @@ def test_the_tool_that_the_machine_has(runner: t.Any, boot: pathlib.Path) -> Non
         (["dracut", "--force", f"{paths[1]}.new", "6.9"], paths[1]),
     ]
     runner.missing.add("dracut")
-    with pytest.raises(MissingToolError, match="mkinitramfs or dracut is not installed"):
+    assert rebuilds(runner, boot) == [(["mkinitcpio", "--allpresets"], "")]
+    runner.missing.add("mkinitcpio")
+    with pytest.raises(MissingToolError, match="dracut or mkinitcpio is not installed"):
         rebuilds(runner, boot)
 
 

@@ -1,0 +1,326 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: boot_entries
+short_description: Let every boot loader entry, today's and later ones, boot the encrypted root
+version_added: 1.0.0
+description:
+  - Runs in the image, after M(sealedroot.image.grub_cryptodisk), whose C(/etc/default/grub) says what words
+    each kernel gets.
+  - Where C(grub.cfg) makes its menu of C(/boot/loader/entries) (Fedora, RHEL 8 and later), these are brought in
+    order. Paths lead to C(/boot) inside the root, C(root=) is the UUID of the file system, and the words of an
+    old machine's disks leave. An entry is named by no machine, since the image's machine ID is made at its
+    first boot. Entries of kernels that are gone leave, and so do the rescue kernel and the kdump initramfs of
+    the old machine, which hold no key. A kernel without an entry gets one.
+  - Writes what the entries of later kernels are made of, C(/etc/kernel/cmdline), the name for them in
+    C(/etc/machine-info), C(UPDATEDEFAULT) in C(/etc/sysconfig/kernel), and C(saved_entry) and C(kernelopts) in
+    GRUB's environment block, which becomes a file of the root where it was a link to the EFI system partition
+    (RHEL 8).
+  - On SUSE, C(LOADER_TYPE) in C(/etc/sysconfig/bootloader) becomes V(grub2-efi), so that kernel updates
+    renew C(grub.cfg).
+  - Where GRUB's directory is C(/boot/grub2), C(/boot/grub/grub.cfg) leads there. Firmware with a GRUB of its
+    own (AmdSev OVMF) looks for that.
+  - Writes the files itself. C(grubby) changes neither paths nor names, and C(grub2-mkconfig
+    --update-bls-cmdline) takes root= from the devices of the machine that it runs on.
+author: The sealedroot.image authors (@sealedroot)
+extends_documentation_fragment:
+  - sealedroot.image._attributes
+options:
+  root_uuid:
+    description: The UUID of the root file system.
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Let every entry boot the root by its UUID
+  sealedroot.image.boot_entries:
+    root_uuid: 0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10
+"""
+
+RETURN = r"""
+files:
+  description: The files that were changed or removed.
+  type: list
+  elements: str
+  returned: success
+dropped:
+  description: Entries that left, and rescue kernels.
+  type: list
+  elements: str
+  returned: success
+"""
+
+import glob
+import os
+import re
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _boot_entries,
+    _grub,
+    _root_tar,
+    _shell_defaults,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    ModuleRunner,
+    Runner,
+    SealedRootError,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+
+DEFAULTS = "/etc/default/grub"
+CMDLINE = "/etc/kernel/cmdline"
+MACHINE_INFO = "/etc/machine-info"
+KERNEL = "/etc/sysconfig/kernel"
+SUSE = "/etc/sysconfig/bootloader"
+FORWARDER = "/boot/grub/grub.cfg"
+FORWARDER_TEXT = """\
+# For firmware that has a GRUB of its own, which looks here and keeps its modules elsewhere.
+set prefix=($root)/boot/grub2
+insmod boot
+insmod loadenv
+source $prefix/grub.cfg
+"""
+# Made for one machine, and without the boot key: the rescue kernel (51-dracut-rescue.install), and what kdump loads,
+# which its service makes anew where it is missing (mkdumprd(8); SUSE's name is the last).
+ONE_MACHINES = (
+    *("vmlinuz-0-rescue-*", "initramfs-0-rescue-*.img"),
+    *("initramfs-*kdump.img", "initrd-*-kdump"),
+)
+# One-time choices of the old machine.
+PASSING = ("next_entry", "prev_saved_entry")
+
+
+def directory(runner: Runner) -> str:
+    """Return GRUB's directory, which is named as its tools are."""
+    name = os.path.basename(runner.find("grub-mkconfig", "grub2-mkconfig"))
+    return "/boot/grub2" if name.startswith("grub2") else "/boot/grub"
+
+
+def wanted_words(tree: Tree) -> str:
+    """Return what /etc/default/grub says that every kernel gets."""
+    values = _shell_defaults.values(tree.text(DEFAULTS))
+    names = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT")
+    return " ".join(values[name] for name in names if values.get(name))
+
+
+def in_boot(tree: Tree, path: str) -> str:
+    """Return where *path* of an entry is now that /boot is a directory of the root and the root no subvolume."""
+    if not path.startswith("/"):  # a variable such as $tuned_initrd
+        return path
+    inside = path if path.startswith("/boot/") else f"/boot{path}"
+    flat = f"/boot/{os.path.basename(path)}"
+    return flat if tree.exists(flat) and not tree.exists(inside) else inside
+
+
+class Plan:
+    """The changes to entries and environment block of a tree; nothing is touched before its apply()."""
+
+    def __init__(self, tree: Tree, runner: Runner, root_uuid: str, grub: str) -> None:
+        self.tree, self.runner, self.root_uuid = tree, runner, root_uuid
+        self.env_path = f"{grub}/grubenv"
+        self.words = wanted_words(tree)
+        self.dropped: t.List[str] = []
+        self.entries: t.Dict[str, str] = {}
+        self.names: t.Dict[str, str] = {}
+        self.env = _boot_entries.parse_env(tree.read(self.env_path) or b"")
+        pattern = tree.path(f"{_boot_entries.DIRECTORY}/*.conf")
+        # That of today before one of another machine that would have its name.
+        found = sorted(os.path.basename(path) for path in glob.glob(pattern))
+        self.found = sorted(found, key=lambda name: name != _boot_entries.own_name(name))
+
+    def make(self) -> None:
+        """Plan everything."""
+        for name in self.found:
+            self.entry(name)
+        for version in self.kernels():
+            self.missing(version)
+        if not self.entries:
+            raise SealedRootError(
+                "there is no kernel in /boot for which an entry could be made: install one in the root"
+            )
+        for name, text in self.entries.items():
+            self.tree.write(f"{_boot_entries.DIRECTORY}/{name}", text)
+        for name in self.found:
+            if name not in self.entries:
+                self.tree.remove(f"{_boot_entries.DIRECTORY}/{name}")
+        self.environment()
+        self.updates()
+
+    def entry(self, name: str) -> None:
+        """Plan what becomes of an entry."""
+        text = self.tree.text(f"{_boot_entries.DIRECTORY}/{name}")
+        kernel = in_boot(self.tree, _boot_entries.get(text, "linux"))
+        new = _boot_entries.own_name(name)
+        gone = not self.tree.exists(kernel)
+        if gone or _boot_entries.is_rescue(name) or new in self.entries:
+            self.dropped.append(name)
+            return
+        images = [in_boot(self.tree, it) for it in _boot_entries.get(text, "initrd").split()]
+        options = _boot_entries.options_for(
+            _boot_entries.get(text, "options"),
+            root_uuid=self.root_uuid,
+            wanted=self.words,
+            old_disks=_grub.OLD_DISKS,
+        )
+        for key, value in (("linux", kernel), ("initrd", " ".join(images)), ("options", options)):
+            text = _boot_entries.put(text, key, value)
+        self.entries[new] = text
+        self.names[name] = new
+
+    def kernels(self) -> t.List[str]:
+        """Return the versions of the kernels in /boot that have modules."""
+        found = glob.glob(self.tree.path("/boot/vmlinuz-*"))
+        versions = sorted(os.path.basename(path)[len("vmlinuz-") :] for path in found)
+        return [it for it in versions if self.tree.exists(f"/usr/lib/modules/{it}")]
+
+    def missing(self, version: str) -> None:
+        """Plan the entry of a kernel that was installed where kernel-install could name none."""
+        kernel = f"/boot/vmlinuz-{version}"
+        if any(_boot_entries.get(text, "linux") == kernel for text in self.entries.values()):
+            return
+        release = _root_tar.parse_os_release(self.tree.text("/etc/os-release"))
+        options = _boot_entries.words_for(
+            "", root_uuid=self.root_uuid, wanted=self.words, old_disks=()
+        )
+        fields = {
+            "title": f"{release.get('NAME', 'Linux')} ({version}) {release.get('VERSION', '')}".strip(),
+            "version": version,
+            "linux": kernel,
+            "initrd": f"/boot/initramfs-{version}.img",
+            "options": options,
+            "grub_users": "$grub_users",
+            "grub_arg": "--unrestricted",
+            "grub_class": release.get("ID", "linux"),
+        }
+        text = "".join(f"{key} {value}\n" for key, value in fields.items())
+        self.entries[f"{_boot_entries.TOKEN}-{version}.conf"] = text
+
+    def environment(self) -> None:
+        """Plan GRUB's environment block."""
+        env = {name: value for name, value in self.env.items() if name not in PASSING}
+        saved = env.get("saved_entry", "")
+        ids = {name[: -len(".conf")]: new[: -len(".conf")] for name, new in self.names.items()}
+        titles = {_boot_entries.get(text, "title") for text in self.entries.values()}
+        if saved in ids:
+            env["saved_entry"] = ids[saved]
+        elif saved and saved not in titles and not saved.isdigit():
+            # GRUB takes the newest then.
+            del env["saved_entry"]
+        uses = any("$kernelopts" in text for text in self.entries.values())
+        if uses or "kernelopts" in env:
+            env["kernelopts"] = _boot_entries.words_for(
+                env.get("kernelopts", ""),
+                root_uuid=self.root_uuid,
+                wanted=self.words,
+                old_disks=_grub.OLD_DISKS,
+            )
+        if "blsdir" in env:
+            argv = [self.runner.find("grub2-mkrelpath", "grub-mkrelpath"), _boot_entries.DIRECTORY]
+            if self.runner.run(argv, timeout=60).stdout.strip() != env["blsdir"]:
+                del env["blsdir"]
+        if env != self.env or os.path.islink(self.tree.path(self.env_path)):
+            # GRUB cannot follow a link to another file system, and would find neither words nor choice.
+            self.tree.write(self.env_path, _boot_entries.format_env(env), mode=0o600, replace=True)
+
+    def updates(self) -> None:
+        """Plan what a later kernel's entry is made of."""
+        old = self.tree.text(CMDLINE)
+        words = _boot_entries.words_for(
+            old, root_uuid=self.root_uuid, wanted=self.words, old_disks=_grub.OLD_DISKS
+        )
+        self.tree.write(CMDLINE, f"{words}\n")
+        # So entries of all kernels are sorted by version, and a removed kernel's is found (kernel-install(8)).
+        info = _shell_defaults.assign(
+            self.tree.text(MACHINE_INFO), "KERNEL_INSTALL_MACHINE_ID", _boot_entries.TOKEN
+        )
+        self.tree.write(MACHINE_INFO, info)
+        # systemd 239 of RHEL 8 does not read that: there a new kernel must become the default by its name.
+        text = self.tree.text(KERNEL)
+        if "UPDATEDEFAULT" not in _shell_defaults.values(text):
+            self.tree.write(KERNEL, _shell_defaults.assign(text, "UPDATEDEFAULT", "yes"))
+
+
+def check(tree: Tree, plan: Plan, config: str, root_uuid: str) -> None:
+    """Refuse what would not boot, as GRUB will read it."""
+    env = _boot_entries.parse_env(tree.read(plan.env_path) or b"")
+    text = _boot_entries.rendered(config, plan.entries, env)
+    menu = text[len(config) :]
+    problems = _grub.check_config(menu, root_uuid=root_uuid, words=plan.words.split())
+    for line in re.findall(r"^initrd (.*)$", menu, re.MULTILINE):
+        problems += [f"{name} is not there" for name in line.split() if not tree.exists(name)]
+    if problems:
+        raise SealedRootError(
+            f"the entries in {_boot_entries.DIRECTORY} would not boot: {'; '.join(problems)}"
+        )
+
+
+def ensure(
+    runner: Runner, params: t.Mapping[str, t.Any], *, root: str, check_mode: bool
+) -> t.Dict[str, t.Any]:
+    """Bring the entries of the tree at *root* in order."""
+    tree = Tree(root)
+    grub = directory(runner)
+    config = tree.text(f"{grub}/grub.cfg")
+    dropped: t.List[str] = []
+    if _boot_entries.used(config):
+        plan = Plan(tree, runner, params["root_uuid"], grub)
+        plan.make()
+        check(tree, plan, config, params["root_uuid"])
+        dropped = plan.dropped
+    for pattern in ONE_MACHINES:
+        for path in sorted(glob.glob(tree.path(f"/boot/{pattern}"))):
+            dropped.append(f"/boot/{os.path.basename(path)}")
+            tree.remove(dropped[-1])
+    if tree.exists(SUSE):
+        text = _shell_defaults.assign(tree.text(SUSE), "LOADER_TYPE", "grub2-efi")
+        tree.write(SUSE, text)
+    if grub == "/boot/grub2" and not os.path.islink(tree.path(os.path.dirname(FORWARDER))):
+        tree.write(FORWARDER, FORWARDER_TEXT)
+    files, diff = tree.changed(), tree.diff()
+    # An older one would let kernel-install run grub2-mkconfig (20-grub.install).
+    stale = CMDLINE not in files and older(tree, CMDLINE, DEFAULTS)
+    if not check_mode:
+        tree.apply()
+        if stale:
+            os.utime(tree.path(CMDLINE))
+    return {
+        "changed": bool(files) or stale,
+        "files": [*files, *([CMDLINE] if stale else [])],
+        "dropped": dropped,
+        "diff": diff,
+    }
+
+
+def older(tree: Tree, name: str, other: str) -> bool:
+    """Say whether the file *name* is there and was written before *other*."""
+    if not (tree.exists(name) and tree.exists(other)):
+        return False
+    return os.stat(tree.path(name)).st_mtime_ns < os.stat(tree.path(other)).st_mtime_ns
+
+
+def main() -> t.NoReturn:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={"root_uuid": {"type": "str", "required": True}},
+        supports_check_mode=True,
+    )
+    try:
+        outcome = ensure(
+            ModuleRunner(module), module.params, root="/", check_mode=module.check_mode
+        )
+    except SealedRootError as exc:
+        module.fail_json(msg=str(exc))
+    module.exit_json(**outcome)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Stand-ins for a distribution's tools: they record argv, and leave what the real ones are documented to leave."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils import _shell_defaults
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    CommandError,
+    MissingToolError,
+    Result,
+    Runner,
+)
+from distribution_trees import Distribution, grubenv
+
+
+class Here(Runner):
+    """The tools of this machine."""
+
+    def find(self, *names: str) -> str:
+        return names[0]
+
+    def run(self, argv: t.Sequence[str], **how: t.Any) -> Result:
+        done = subprocess.run(list(argv), capture_output=True, text=True, check=False)
+        result = Result(done.returncode, done.stdout, done.stderr)
+        if how.get("check", True) and result.rc:
+            raise CommandError(argv, result)
+        return result
+
+
+class Tools(Runner):
+    """The tools that are in a root."""
+
+    def __init__(self, it: Distribution, root: pathlib.Path, root_uuid: str) -> None:
+        self.it, self.root, self.root_uuid = it, root, root_uuid
+        self.argv: list[list[str]] = []
+
+    def find(self, *names: str) -> str:
+        for name in names:
+            if (self.root / "usr/bin" / name).exists():
+                return f"/usr/bin/{name}"
+        raise MissingToolError(f"{' or '.join(names)} is not installed on this machine")
+
+    def run(self, argv: t.Sequence[str], **how: t.Any) -> Result:
+        self.argv.append(list(argv))
+        name = os.path.basename(argv[0]).replace("grub2-", "grub-")
+        answers: dict[str, t.Callable[[list[str]], str]] = {
+            "grub-probe": lambda _argv: f"{self.root_uuid}\n",
+            "grub-mkimage": self.mkimage,
+            "grub-mkconfig": lambda argv: self.mkconfig(pathlib.Path(argv[-1])),
+            "grub-mkrelpath": lambda argv: f"{argv[-1]}\n",
+        }
+        return Result(0, answers[name](list(argv)), "")
+
+    @staticmethod
+    def mkimage(argv: list[str]) -> str:
+        """Leave the early configuration in the core image, which is all that is asked of it here."""
+        early, core = (argv[argv.index(option) + 1] for option in ("--config", "--output"))
+        pathlib.Path(core).write_bytes(pathlib.Path(early).read_bytes())
+        return ""
+
+    def words(self) -> str:
+        """What /etc/default/grub gives to every kernel, the device found by its UUID (10_linux)."""
+        have = _shell_defaults.values((self.root / "etc/default/grub").read_text())
+        words = [have.get("GRUB_CMDLINE_LINUX", ""), have.get("GRUB_CMDLINE_LINUX_DEFAULT", "")]
+        state = "rw" if self.it.family == "arch" else "ro"
+        return " ".join([f"root=UUID={self.root_uuid}", state, *words])
+
+    def mkconfig(self, path: pathlib.Path) -> str:
+        """Write the menu: of entries, as 10_linux of Fedora and RHEL does, or of the kernels in /boot."""
+        if self.it.entries:
+            text = (
+                f'if [ -z "${{kernelopts}}" ]; then\n  set kernelopts="{self.words()}"\nfi\n\n'
+                "insmod blscfg\nblscfg\n"
+            )
+            if (
+                self.it.name == "fedora"
+            ):  # update_bls_cmdline, which RHEL 9.3 and 10 do only when asked to
+                for entry in (self.root / "boot/loader/entries").glob("*.conf"):
+                    lines = entry.read_text().splitlines()
+                    lines = [
+                        f"options {self.words()}" if it.startswith("options") else it
+                        for it in lines
+                    ]
+                    entry.write_text("\n".join(lines) + "\n")
+        else:
+            text = ""
+            for kernel in sorted((self.root / "boot").glob("vmlinuz-*")):
+                version = kernel.name[len("vmlinuz-") :]
+                forms = (f"initrd-{version}", f"initramfs-{version}.img")
+                initrd = next(it for it in forms if (self.root / "boot" / it).exists())
+                text += f"menuentry '{version}' {{\n\tlinux\t/boot/{kernel.name} {self.words()}\n"
+                text += f"\tinitrd\t/boot/{initrd}\n}}\n"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return ""
+
+
+def first_boot(root: pathlib.Path) -> None:
+    """What the identity stage and then systemd do to the machine ID."""
+    (root / "etc/machine-id").write_text("fedcba9876543210fedcba9876543210\n")
+
+
+def kernel_install_add(it: Distribution, root: pathlib.Path, version: str) -> str:
+    """Add a kernel as kernel-install with 20-grub.install and 50-dracut.install does; return its entry's name."""
+    token = (root / "etc/machine-id").read_text().strip()
+    if it.name != "rhel8":  # systemd 239 has no /etc/machine-info (kernel-install(8))
+        info = _shell_defaults.values((root / "etc/machine-info").read_text())
+        token = info.get("KERNEL_INSTALL_MACHINE_ID", token)
+    (root / f"usr/lib/modules/{version}").mkdir(parents=True)
+    (root / f"boot/vmlinuz-{version}").write_text(version)
+    (root / f"boot/initramfs-{version}.img").write_text("")
+    cmdline, defaults = root / "etc/kernel/cmdline", root / "etc/default/grub"
+    assert cmdline.stat().st_mtime_ns >= defaults.stat().st_mtime_ns, "grub2-mkconfig would be run"
+    options = "$kernelopts" if it.entries == "kernelopts" else cmdline.read_text().strip()
+    entry = root / f"boot/loader/entries/{token}-{version}.conf"
+    # /boot is a directory of the root, so grub2-mkrelpath says /boot/...
+    entry.write_text(
+        f"title {version}\nversion {version}\nlinux /boot/vmlinuz-{version}\n"
+        f"initrd /boot/initramfs-{version}.img\noptions {options}\n"
+    )
+    kernel = _shell_defaults.values((root / "etc/sysconfig/kernel").read_text())
+    if kernel.get("UPDATEDEFAULT") == "yes":
+        env = root / "boot/grub2/grubenv"
+        lines = env.read_text().rstrip("#").splitlines()[1:]
+        variables = dict(line.split("=", 1) for line in lines)
+        env.write_bytes(grubenv(**{**variables, "saved_entry": entry.stem}))
+    return entry.name

@@ -1,0 +1,77 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every family is one directory, and they can be exchanged for each other."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import typing as t
+
+import pytest
+import yaml
+from ansible_collections.sealedroot.image.plugins.lookup.families import ROLES, LookupModule
+from ansible_collections.sealedroot.image.plugins.module_utils import _architectures, _root_tar
+
+FAMILIES = LookupModule().run([])
+NAMES = [family["name"] for family in FAMILIES]
+# What the role source may ask of a family (module_utils/_root_tar.py).
+NEEDS = {
+    *("kernel", "grub", "grub_modules", "btrfs", "xfs", "signed_shim", "signed_grub"),
+    *_root_tar.INITRAMFS_NEEDS,
+    *(need for needs in _root_tar.INITRAMFS_NEEDS.values() for need in needs),
+}
+
+
+def load(name: str, path: str) -> t.Any:
+    text = (pathlib.Path(ROLES) / f"family_{name}" / path).read_text()
+    return yaml.safe_load(text.replace(f"family_{name}_", "family_"))
+
+
+def contract(name: str) -> t.Any:
+    """The arguments of a family, without the words that are about it alone."""
+    found = {}
+    for entry_point, spec in load(name, "meta/argument_specs.yml")["argument_specs"].items():
+        options = {option: dict(what) for option, what in spec["options"].items()}
+        # Which of the mechanisms a family can be composed of is its own.
+        options["family_initramfs"].pop("choices")
+        found[entry_point] = options
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_takes_the_same_arguments(name):
+    assert contract(name) == contract("debian")
+    assert set(load(name, "defaults/main.yml")) == set(contract(name)["main"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_is_composed_of_mechanisms_that_are_there(name):
+    spec = load(name, "meta/argument_specs.yml")["argument_specs"]["main"]
+    for mechanism in spec["options"]["family_initramfs"]["choices"]:
+        assert (pathlib.Path(ROLES) / mechanism / "tasks/start.yml").exists()
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=NAMES)
+def test_each_has_a_name_for_what_a_root_may_lack(family):
+    packages = family["packages"]
+    assert set(packages) <= NEEDS
+    assert {"kernel", "grub", "grub_modules", "btrfs", "xfs"} <= set(packages)
+    for architecture in _architectures.ARCHITECTURES.values():
+        for name in packages.values():
+            assert re.fullmatch(
+                r"[a-z0-9][a-z0-9+._-]*", name.format_map(architecture.words()), re.I
+            )
+
+
+def test_no_distribution_is_of_two_families():
+    ids = [name for family in FAMILIES for name in family["ids"]]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_table_of_readme_names_every_family(name):
+    root = pathlib.Path(ROLES).parent
+    for page in ("README.md", "docs/families.md"):
+        assert f"family_{name}" in (root / page).read_text()

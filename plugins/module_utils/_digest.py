@@ -11,6 +11,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 
 
 def sha256(path: str) -> str:
@@ -26,4 +30,21 @@ def sha256(path: str) -> str:
     return digest.hexdigest()
 
 
-__all__ = ("sha256",)
+def check_digest(path: str, found: str, wanted: t.Optional[str]) -> None:
+    """Refuse a file with another digest than the one that was promised."""
+    if wanted is None:
+        return
+    expected = wanted.lower()
+    if expected.startswith("sha256:"):
+        expected = expected[len("sha256:") :]
+    if not re.fullmatch(r"[0-9a-f]{64}", expected):
+        raise SealedRootError(
+            f"digest '{wanted}' is not a SHA-256: write 64 hexadecimal digits, with or without sha256:"
+        )
+    if expected != found:
+        raise SealedRootError(
+            f"{path} has the SHA-256 {found}, not {expected}: get the file again, or correct the digest"
+        )
+
+
+__all__ = ("check_digest", "sha256")

@@ -228,7 +228,6 @@ missing_packages:
 
 import concurrent.futures
 import os
-import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -236,79 +235,16 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _architectures,
     _fstab,
     _root_findings,
+    _root_needs,
     _root_tar,
+    _tar,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     ModuleRunner,
     Runner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._digest import sha256
-
-TAR_SECONDS = 1800
-_TRUNCATED = re.compile(
-    r"unexpected (eof|end)|truncated|premature end|unexpected end of (file|input)", re.IGNORECASE
-)
-
-
-def check_digest(path: str, found: str, wanted: t.Optional[str]) -> None:
-    """Refuse a file with another digest than the one that was promised."""
-    if wanted is None:
-        return
-    expected = wanted.lower()
-    if expected.startswith("sha256:"):
-        expected = expected[len("sha256:") :]
-    if not re.fullmatch(r"[0-9a-f]{64}", expected):
-        raise SealedRootError(
-            f"digest '{wanted}' is not a SHA-256: write 64 hexadecimal digits, with or without sha256:"
-        )
-    if expected != found:
-        raise SealedRootError(
-            f"{path} has the SHA-256 {found}, not {expected}: get the file again, or correct the digest"
-        )
-
-
-def listing(runner: Runner, path: str) -> t.List[_root_tar.Member]:
-    """List the tar; tar's own exit status tells a truncated or foreign file."""
-    argv = [runner.find("tar"), "--list", "--verbose", "--block-number", "--numeric-owner"]
-    argv += ["--quoting-style=escape", "--file", path]
-    result = runner.run(argv, check=False, timeout=TAR_SECONDS)
-    if _TRUNCATED.search(result.stderr):
-        raise SealedRootError(f"{path} is truncated: get the file again")
-    if result.rc != 0:
-        said = (result.stderr.strip() or "no reason given").splitlines()[0]
-        raise SealedRootError(
-            f"{path} is not a tar that tar(1) on the builder can read ({said}): pack it again"
-        )
-    try:
-        members = _root_tar.parse_listing(result.stdout)
-    except SealedRootError as exc:
-        raise SealedRootError(f"{path} cannot be used: {exc}. Get the file again") from exc
-    if not members:
-        raise SealedRootError(f"{path} is a tar with nothing in it: pack it again")
-    return members
-
-
-def contents(
-    runner: Runner, path: str, members: t.Sequence[_root_tar.Member], more: t.Iterable[str]
-) -> t.Dict[str, bytes]:
-    """Extract what has to be read, *more* included, in one pass; tar writes it in the order of the archive."""
-    wanted = [_root_tar.PROGRAMS, _root_tar.OS_RELEASES, _root_tar.SELINUX_CONFIGS]
-    wanted += _root_findings.wanted(members)
-    picked = [_root_tar.pick(members, names) for names in [*wanted, *([name] for name in more)]]
-    raws = {member.raw for member in picked if member}
-    if not raws:
-        return {}
-    argv = [runner.find("tar"), "--extract", "--to-stdout", "--file", path, *sorted(raws)]
-    result = runner.run(argv, timeout=TAR_SECONDS)
-    data = result.stdout.encode("utf-8", "surrogateescape")
-    found, start = {}, 0
-    # A member can be there twice: the last one counts, as it does for who unpacks it.
-    for member in members:
-        if member.type == "-" and member.raw in raws:
-            found[member.name] = data[start : start + member.size]
-            start += member.size
-    return found
+from ansible_collections.sealedroot.image.plugins.module_utils._digest import check_digest, sha256
 
 
 def inspect(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
@@ -343,9 +279,12 @@ def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
         )
     if compression != "none":
         runner.find(compression)
-    members = listing(runner, path)
+    members = _tar.listing(runner, path)
     asked = params["secure_boot"]
-    data = contents(runner, path, members, _root_tar.signed_grubs(families) if asked else ())
+    wanted = [_root_tar.PROGRAMS, _root_tar.OS_RELEASES, _root_needs.SELINUX_CONFIGS]
+    wanted += _root_findings.wanted(members)
+    wanted += [(name,) for name in _root_needs.signed_grubs(families)] if asked else []
+    data = _tar.contents(runner, path, members, wanted)
     program = next((data[name] for name in _root_tar.PROGRAMS if name in data), b"")
     release = next((data[name] for name in _root_tar.OS_RELEASES if name in data), b"")
     architecture = _root_tar.machine(program)
@@ -360,9 +299,9 @@ def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
         )
     os_release = _root_tar.parse_os_release(release.decode("utf-8", "replace"))
     family = _root_tar.family(os_release, families)
-    selinux = data.get(_root_tar.SELINUX_CONFIGS[0], b"").decode("utf-8", "replace")
+    selinux = data.get(_root_needs.SELINUX_CONFIGS[0], b"").decode("utf-8", "replace")
     try:
-        has = {**_root_tar.abilities(members), "selinux": _root_tar.selinux(members, selinux)}
+        has = {**_root_tar.abilities(members), "selinux": _root_needs.selinux(members, selinux)}
     except SealedRootError as exc:
         raise SealedRootError(f"{path} cannot be used: {exc}, and pack the root again") from exc
     kernels = _root_tar.kernels(members)
@@ -376,10 +315,10 @@ def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     if family and architecture in _architectures.ARCHITECTURES:
         words = _architectures.find(architecture).words()
         if asked:
-            chain = _root_tar.signed_chain(members, data, family, words=words, header=asked)
+            chain = _root_needs.signed_chain(members, data, family, words=words, header=asked)
         # Why there is none is said better already.
         versions = kernels or (["explained"] if found.kernel_explained else [])
-        missing = _root_tar.missing_packages(
+        missing = _root_needs.missing_packages(
             has,
             versions,
             filesystem=filesystem,
@@ -403,9 +342,7 @@ def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
         "os_release": os_release,
         "family": family.get("name", ""),
         "kernels": kernels,
-        "kernel_disks": {
-            version: _root_findings.disks(modules.get(version, ())) for version in kernels
-        },
+        "kernel_disks": {it: _root_findings.disks(modules.get(it, ())) for it in kernels},
         "has": {**has, "grub_install_luks2": _root_findings.grub_install_knows_luks2(root)},
         "initramfs": generator,
         "missing_packages": missing,

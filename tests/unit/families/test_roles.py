@@ -12,15 +12,15 @@ import typing as t
 import pytest
 import yaml
 from ansible_collections.sealedroot.image.plugins.lookup.families import ROLES, LookupModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _architectures, _root_tar
+from ansible_collections.sealedroot.image.plugins.module_utils import _architectures, _root_needs
 
 FAMILIES = LookupModule().run([])
 NAMES = [family["name"] for family in FAMILIES]
-# What the role source may ask of a family (module_utils/_root_tar.py).
+# What the role source may ask of a family (module_utils/_root_needs.py).
 NEEDS = {
     *("kernel", "grub", "grub_modules", "btrfs", "xfs", "signed_shim", "signed_grub"),
-    *_root_tar.INITRAMFS_NEEDS,
-    *(need for needs in _root_tar.INITRAMFS_NEEDS.values() for need in needs),
+    *_root_needs.INITRAMFS_NEEDS,
+    *(need for needs in _root_needs.INITRAMFS_NEEDS.values() for need in needs),
 }
 
 

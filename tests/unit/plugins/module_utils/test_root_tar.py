@@ -10,7 +10,11 @@ import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.lookup.families import LookupModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _architectures, _root_tar
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _architectures,
+    _root_needs,
+    _root_tar,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 
 (DEBIAN,) = LookupModule().run(["debian"])
@@ -134,7 +138,7 @@ def missing(
     generator: str = "initramfs_tools",
     unsigned: t.Sequence[str] = (),
 ) -> list[str]:
-    return _root_tar.missing_packages(
+    return _root_needs.missing_packages(
         has,
         kernels,
         filesystem=filesystem,
@@ -192,11 +196,11 @@ def test_missing_packages() -> None:
 
 def test_where_signed_files_are() -> None:
     words = _architectures.X86_64.words()
-    assert _root_tar.paths(DEBIAN, "grub", words) == [
+    assert _root_needs.paths(DEBIAN, "grub", words) == [
         "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"
     ]
-    assert _root_tar.paths(DEBIAN, "shim", words)[0] == "usr/lib/shim/shimx64.efi.signed.latest"
-    assert _root_tar.paths({"name": "none"}, "shim", words) == []
+    assert _root_needs.paths(DEBIAN, "shim", words)[0] == "usr/lib/shim/shimx64.efi.signed.latest"
+    assert _root_needs.paths({"name": "none"}, "shim", words) == []
 
 
 def test_missing_packages_of_dracut() -> None:
@@ -213,7 +217,7 @@ def test_missing_packages_of_dracut() -> None:
 def test_a_need_without_a_name_is_no_package() -> None:
     words = _architectures.find("x86_64").words()
     packages = {"kernel": "kernel", "grub": "grub2", "dracut": "dracut", "cryptsetup": "cryptsetup"}
-    found = _root_tar.missing_packages(
+    found = _root_needs.missing_packages(
         _root_tar.abilities([]), ["6"], generator="", packages=packages, words=words
     )
     assert found == ["grub2", "dracut", "cryptsetup"]
@@ -225,7 +229,7 @@ ENFORCING = "SELINUX=enforcing\nSELINUXTYPE=default\n"
 
 
 def test_the_selinux_policy_that_counts() -> None:
-    found = _root_tar.selinux(map(member, [*POLICY, CONTEXTS, "usr/sbin/setfiles"]), ENFORCING)
+    found = _root_needs.selinux(map(member, [*POLICY, CONTEXTS, "usr/sbin/setfiles"]), ENFORCING)
     assert found == {
         "mode": "enforcing",
         "type": "default",
@@ -236,14 +240,14 @@ def test_the_selinux_policy_that_counts() -> None:
 
 def test_roots_without_an_selinux_policy() -> None:
     nothing = {"mode": "", "type": "targeted", "policy": "", "setfiles": False}
-    assert _root_tar.selinux([], "") == nothing
+    assert _root_needs.selinux([], "") == nothing
     for names, text in (
         ([*POLICY], ENFORCING),  # no labels
         ([CONTEXTS], ENFORCING),  # no policy
         ([*POLICY, CONTEXTS], ENFORCING.replace("default", "mls")),  # another one counts
         ([name.replace("default", "targeted") for name in (*POLICY, CONTEXTS)], ""),  # none counts
     ):
-        assert _root_tar.selinux(map(member, names), text)["policy"] == ""
+        assert _root_needs.selinux(map(member, names), text)["policy"] == ""
 
 
 def test_pick_takes_files_with_content_in_the_order_of_the_names() -> None:

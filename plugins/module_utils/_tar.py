@@ -1,0 +1,75 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Asks tar(1) what is in a tar of a root."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils import _root_tar
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    Runner,
+    SealedRootError,
+)
+
+TAR_SECONDS = 1800
+_TRUNCATED = re.compile(
+    r"unexpected (eof|end)|truncated|premature end|unexpected end of (file|input)", re.IGNORECASE
+)
+
+
+def listing(runner: Runner, path: str) -> t.List[_root_tar.Member]:
+    """List the tar; tar's own exit status tells a truncated or foreign file."""
+    argv = [runner.find("tar"), "--list", "--verbose", "--block-number", "--numeric-owner"]
+    argv += ["--quoting-style=escape", "--file", path]
+    result = runner.run(argv, check=False, timeout=TAR_SECONDS)
+    if _TRUNCATED.search(result.stderr):
+        raise SealedRootError(f"{path} is truncated: get the file again")
+    if result.rc != 0:
+        said = (result.stderr.strip() or "no reason given").splitlines()[0]
+        raise SealedRootError(
+            f"{path} is not a tar that tar(1) on the builder can read ({said}): pack it again"
+        )
+    try:
+        members = _root_tar.parse_listing(result.stdout)
+    except SealedRootError as exc:
+        raise SealedRootError(f"{path} cannot be used: {exc}. Get the file again") from exc
+    if not members:
+        raise SealedRootError(f"{path} is a tar with nothing in it: pack it again")
+    return members
+
+
+def contents(
+    runner: Runner,
+    path: str,
+    members: t.Sequence[_root_tar.Member],
+    wanted: t.Iterable[t.Sequence[str]],
+) -> t.Dict[str, bytes]:
+    """Extract files in one pass: of each of *wanted* the first name that is there.
+
+    tar writes them in the order of the archive.
+    """
+    picked = [_root_tar.pick(members, names) for names in wanted]
+    raws = {member.raw for member in picked if member}
+    if not raws:
+        return {}
+    argv = [runner.find("tar"), "--extract", "--to-stdout", "--file", path, *sorted(raws)]
+    result = runner.run(argv, timeout=TAR_SECONDS)
+    data = result.stdout.encode("utf-8", "surrogateescape")
+    found, start = {}, 0
+    # A member can be there twice: the last one counts, as it does for who unpacks it.
+    for member in members:
+        if member.type == "-" and member.raw in raws:
+            found[member.name] = data[start : start + member.size]
+            start += member.size
+    return found
+
+
+__all__ = ("contents", "listing")

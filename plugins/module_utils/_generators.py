@@ -28,6 +28,12 @@ HOOKS: t.Tuple[t.Tuple[str, str], ...] = (
     ("usr/share/kernel/postinst.d/initramfs-tools", "initramfs_tools"),
     ("etc/kernel/postinst.d/dracut", "dracut"),
     ("usr/share/kernel/postinst.d/dracut", "dracut"),
+    # Arch: pacman's hooks of the packages, and of a person.
+    *(
+        (f"{folder}/90-{name}-install.hook", name)
+        for folder in ("usr/share/libalpm/hooks", "etc/pacman.d/hooks")
+        for name in ("mkinitcpio", "dracut")
+    ),
 )
 
 Exists = t.Callable[[str], bool]

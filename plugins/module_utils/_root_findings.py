@@ -14,14 +14,13 @@ import dataclasses
 import re
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils import _fstab
+from ansible_collections.sealedroot.image.plugins.module_utils import _fstab, _generators
 from ansible_collections.sealedroot.image.plugins.module_utils._root_tar import Member, plain
 
 FSTAB, CRYPTTAB = "etc/fstab", "etc/crypttab"
 GRUB_PROBES = ("usr/sbin/grub-probe", "usr/sbin/grub2-probe", "usr/bin/grub-probe")
 SHELLS = ("bin/sh", "usr/bin/sh")
 INITS = ("sbin/init", "usr/sbin/init", "usr/bin/init", "bin/init", "init")
-_PROGRAM_FOLDERS = ("usr/bin", "usr/sbin", "bin", "sbin")
 _BUILTIN = re.compile(r"(?:usr/)?lib/modules/([^/]+)/modules\.builtin")
 _MODULE = re.compile(r"(?:usr/)?lib/modules/([^/]+)/(?:.+/)?([^/]+)\.ko(?:\.(?:gz|xz|zst|bz2))?")
 # A version begins with a digit; Arch names kernels after their packages.
@@ -38,20 +37,6 @@ DISKS = {
     "xen_blkfront": ("xen_blkfront",),
     "vmw_pvscsi": ("vmw_pvscsi", "sd_mod"),
     "ahci": ("ahci", "sd_mod"),
-}
-# What renews the initramfs at a kernel update: the program, and the hook that calls it. Debian's dracut and
-# initramfs-tools conflict, but a hook stays where a package was removed and not purged, and dracut-core has none.
-_GENERATORS = {
-    "initramfs-tools": ("mkinitramfs", r"(?:etc|usr/share)/kernel/postinst\.d/initramfs-tools"),
-    "dracut": (
-        "dracut",
-        r"(?:etc|usr/share)/kernel/postinst\.d/dracut"
-        r"|(?:etc/pacman\.d|usr/share/libalpm)/hooks/[^/]*dracut[^/]*\.hook",
-    ),
-    "mkinitcpio": (
-        "mkinitcpio",
-        r"(?:etc/pacman\.d|usr/share/libalpm)/hooks/[^/]*mkinitcpio[^/]*\.hook",
-    ),
 }
 # What no machine runs without; what else was on a file system of its own may have been data alone.
 _ESSENTIAL = ("/usr", "/var", "/var/lib")
@@ -201,16 +186,17 @@ def elsewhere(point: str) -> str:
 def _initramfs(root: Root, found: Findings) -> None:
     """Refuse two builders of the initramfs, and leave those out that no kernel has."""
 
-    def in_effect(program: str, hook: str) -> bool:
+    def runs(hook: str) -> bool:
         # run-parts(8) takes what can be executed alone; pacman reads its hooks.
-        return any(f"{folder}/{program}" in root.members for folder in _PROGRAM_FOLDERS) and any(
-            re.fullmatch(hook, name)
-            and member.type != "d"
-            and ("/kernel/" not in name or "x" in member.mode)
-            for name, member in root.members.items()
-        )
+        member = root.members.get(hook)
+        return member is not None and ("/kernel/" not in hook or "x" in member.mode)
 
-    both = [name for name, (program, hook) in _GENERATORS.items() if in_effect(program, hook)]
+    hooked = {name for hook, name in _generators.HOOKS if runs(hook)}
+    both = [
+        name.replace("_", "-")
+        for name in _generators.PROGRAMS
+        if name in hooked and _generators.has(root.members.__contains__, name)
+    ]
     if len(both) > 1:
         found.problems.append(
             f"Both {' and '.join(both)} build an initramfs at every kernel update, so it would be left to chance which"

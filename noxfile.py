@@ -204,7 +204,10 @@ def molecule(session: nox.Session) -> None:
 def boot(session: nox.Session) -> None:
     """Run the tests that boot images, and let them live: some 30 minutes without KVM."""
     env = tested(session)
-    session.run("pytest", "-q", "tests/boot", *session.posargs, env=env)
+    # A guest that is emulated keeps one processor busy. What is in one file shares its images.
+    session.run(
+        "pytest", "-q", "-n", "2", "--dist", "loadfile", "tests/boot", *session.posargs, env=env
+    )
 
 
 @nox.session

@@ -20,11 +20,14 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     SealedRootError,
 )
 
-# What has to be rebuilt when the key changes, and by what: the first that the machine has.
-TOOLS: t.Tuple[t.Tuple[str, ...], ...] = (
-    ("update-initramfs", "-u", "-k", "all"),
-    ("dracut", "--force", "--regenerate-all"),
-)
+# The program that only the generator has, and what rebuilds every initramfs by it; the first that the machine has.
+# update-initramfs replaces an initramfs by one rename. dracut writes over it, and a machine that stops meanwhile does
+# not boot again: so it is given another file, and the rename is made here.
+TOOLS: t.Dict[str, t.Tuple[str, ...]] = {
+    "mkinitramfs": ("update-initramfs", "-u", "-k", "all"),
+    "dracut": ("dracut", "--force"),
+}
+PARTIAL = "{}.new"
 
 
 class Container(t.NamedTuple):
@@ -101,6 +104,10 @@ def key_file(crypttab: str, mapping: str) -> str:
 
 def initramfs(boot: str) -> t.List[str]:
     """Return the initramfs of each kernel in the directory *boot*; every kernel must have one."""
+    return [path for _version, path in _initramfs(boot)]
+
+
+def _initramfs(boot: str) -> t.List[t.Tuple[str, str]]:
     names = set(os.listdir(boot))
     found = []
     for version in _boot_files.kernels(names):
@@ -110,7 +117,7 @@ def initramfs(boot: str) -> t.List[str]:
                 f"{boot}/vmlinuz-{version} has no initramfs beside it, so it cannot boot: build one, or"
                 " remove that kernel"
             )
-        found += [os.path.join(boot, name) for name in mine]
+        found += [(version, os.path.join(boot, name)) for name in mine]
     if not found:
         raise SealedRootError(
             f"there is no kernel in {boot}: mount what the machine boots from there"
@@ -118,11 +125,52 @@ def initramfs(boot: str) -> t.List[str]:
     return found
 
 
-def tool(runner: Runner) -> t.List[str]:
-    """Return the command that rebuilds every initramfs of this machine."""
-    program = runner.find(*(command[0] for command in TOOLS))
-    arguments = next(it[1:] for it in TOOLS if it[0] == os.path.basename(program))
-    return [program, *arguments]
+class Rebuild(t.NamedTuple):
+    """A command that makes initramfs, and the file that it takes the place of, when it writes another."""
+
+    argv: t.List[str]
+    path: str = ""
+
+    def run(self, runner: Runner, timeout: int) -> None:
+        """Make them; what was there stays until what takes its place is on the disk."""
+        if not self.path:
+            runner.run(self.argv, timeout=timeout)
+            return
+        partial = PARTIAL.format(self.path)
+        try:
+            runner.run(self.argv, timeout=timeout)
+            with open(partial, "rb") as file:
+                os.fsync(file.fileno())
+            os.rename(partial, self.path)
+        finally:
+            if os.path.exists(partial):
+                os.unlink(partial)
 
 
-__all__ = ("TOOLS", "Container", "container", "find_container", "initramfs", "key_file", "tool")
+def rebuilds(runner: Runner, boot: str, modules: str) -> t.List[Rebuild]:
+    """Return what renews every initramfs in *boot*; *modules* is the directory with those of each kernel."""
+    generator = runner.find(*TOOLS)
+    name, *arguments = TOOLS[os.path.basename(generator)]
+    if name != "dracut":
+        return [Rebuild([runner.find(name), *arguments])]
+    found = []
+    for version, path in _initramfs(boot):
+        if not os.path.isdir(os.path.join(modules, version)):
+            raise SealedRootError(
+                f"the kernel of {path} has no modules in {modules}, so dracut cannot rebuild it, and it would keep"
+                " the old key: remove that kernel (a rescue image, perhaps) and its initramfs"
+            )
+        found.append(Rebuild([generator, *arguments, PARTIAL.format(path), version], path))
+    return found
+
+
+__all__ = (
+    "TOOLS",
+    "Container",
+    "Rebuild",
+    "container",
+    "find_container",
+    "initramfs",
+    "key_file",
+    "rebuilds",
+)

@@ -22,12 +22,20 @@ import typing as t
 
 # What may be seen, in the order in which a tie is decided.
 EVENTS: t.Tuple[t.Tuple[str, str], ...] = (
-    # initramfs-tools; systemd-cryptsetup
-    ("second_prompt", r"Please unlock|Please enter passphrase|Enter passphrase for[^\r\n]*luks-"),
+    # initramfs-tools; systemd-cryptsetup, also for a recovery key or a PIN; dracut without systemd
+    (
+        "second_prompt",
+        r"Please unlock|Please enter [\w ]+ for disk|Enter passphrase for[^\r\n]*luks-|Password \(/dev/",
+    ),
     ("prompt", r"Enter passphrase for [^\r\n]*\([0-9a-fA-F-]{32,36}\)"),
     ("denied", r"access denied|Invalid passphrase"),
     ("shell", r"grub rescue>|grub>"),
-    ("stuck", r"Kernel panic|\(initramfs\)|emergency mode|Give root password"),
+    # initramfs-tools; systemd; dracut
+    (
+        "stuck",
+        r"Kernel panic|\(initramfs\)|emergency mode|Give root password|Cannot open access to console"
+        r"|Could not boot|dracut:/#",
+    ),
     ("login", r"\blogin:"),
     ("kernel", r"Linux version \d|Loading Linux|EFI stub:|Loading initial ramdisk"),
 )

@@ -112,9 +112,9 @@ def ensure(
     device, key_file, dest = (params[name] for name in ("device", "key_file", "dest"))
     _luks_container.check(device, 0, 0)
     _luks_container.check_key_file(key_file)
-    command = _running_root.tool(runner)
     tree = Tree(ROOT)
     boot = tree.path("/boot")
+    rebuilds = _running_root.rebuilds(runner, boot, tree.path("/lib/modules"))
     work = os.path.dirname(key_file)
     with open(key_file, "rb") as file:
         key = file.read()
@@ -134,7 +134,8 @@ def ensure(
         outcome = {"changed": bool(changed), "files": changed, "diff": tree.diff()}
         if changed and not check_mode:
             tree.apply()
-            runner.run(command, timeout=params["timeout"])
+            for rebuild in rebuilds:
+                rebuild.run(runner, params["timeout"])
             images = _running_root.initramfs(boot)
             prove({it: problems(runner, it, key=key, old=old, work=work) for it in images})
         if not check_mode:

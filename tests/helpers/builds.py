@@ -81,6 +81,18 @@ QUICK_INITRAMFS = {
     "etc/initramfs-tools/modules": "virtio_pci\nvirtio_blk\next4\ndm_crypt\n",
 }
 
+QUICK_DRACUT = {
+    # Read after what the collection writes, sealedroot.conf. What is omitted need not be there.
+    "etc/dracut.conf.d/zz-quick.conf": (
+        'compress="zstd -1 -T0"\n'
+        'drivers="virtio_pci virtio_blk ext4 dm_crypt"\n'
+        'early_microcode="no"\n'
+        'omit_dracutmodules+=" btrfs dmraid fido2 i18n iscsi kernel-network-modules lvm mdraid'
+        " memstrack multipath network nfs nvdimm pcsc pkcs11 qemu qemu-net tpm2-tss"
+        ' virtiofs "\n'
+    ),
+}
+
 
 def add_files(
     tar: pathlib.Path, files: t.Mapping[str, str], links: t.Mapping[str, str] | None = None

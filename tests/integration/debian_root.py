@@ -28,9 +28,9 @@ FEATURES = (
 
 
 @functools.cache
-def tar() -> pathlib.Path:
+def tar(**more: str) -> pathlib.Path:
     """Return the tar of the root, which the role ``source`` keeps in its cache."""
-    return source_tar(DEBIAN)
+    return source_tar({**DEBIAN, **more})
 
 
 def run(*argv: str | os.PathLike[str]) -> str:
@@ -110,12 +110,12 @@ class Image:
         (self.root / name).write_text(text)
 
 
-def fill(image: Image) -> None:
-    """Unpack the root and prepare what the image sees as /run."""
+def fill(image: Image, **more: str) -> None:
+    """Unpack the root, which *more* says of the source, and prepare what the image sees as /run."""
     image.root.mkdir(exist_ok=True)
     image.run_dir.mkdir()
     options = ("--preserve-permissions", "--numeric-owner", "--xattrs", "--xattrs-include=*")
-    run("tar", "--directory", image.root, "--extract", "--file", tar(), *options)
+    run("tar", "--directory", image.root, "--extract", "--file", tar(**more), *options)
     key = image.path / "boot.key"
     key.touch(mode=0o600)
     key.write_text(BOOT_KEY)
@@ -124,15 +124,15 @@ def fill(image: Image) -> None:
 
 
 @contextlib.contextmanager
-def in_memory(path: pathlib.Path) -> t.Iterator[Image]:
-    """Yield an image whose root is on a tmpfs: fast, and gone at once."""
+def in_memory(path: pathlib.Path, **more: str) -> t.Iterator[Image]:
+    """Yield an image whose root is on a tmpfs: fast, and gone at once; *more* is for its source."""
     image = Image(path)
     image.root.mkdir()
     run("mount", "-t", "tmpfs", "-o", "size=1g,mode=755", "tmpfs", image.root)
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, path)
         stack.callback(run, "umount", image.root)
-        fill(image)
+        fill(image, **more)
         yield image
 
 

@@ -119,10 +119,58 @@ def test_no_kernel_at_all(tmp_path: pathlib.Path) -> None:
         _running_root.initramfs(str(tmp_path))
 
 
-def test_the_tool_that_the_machine_has(runner: t.Any) -> None:
-    assert _running_root.tool(runner) == ["update-initramfs", "-u", "-k", "all"]
-    runner.missing.add("update-initramfs")
-    assert _running_root.tool(runner) == ["dracut", "--force", "--regenerate-all"]
+@pytest.fixture
+def boot(tmp_path: pathlib.Path) -> pathlib.Path:
+    boot = tmp_path / "boot"
+    for version in ("6.1", "6.9"):
+        (tmp_path / "modules" / version).mkdir(parents=True)
+        boot.mkdir(exist_ok=True)
+        (boot / f"vmlinuz-{version}").touch()
+        (boot / f"initramfs-{version}.img").write_bytes(b"old")
+    return boot
+
+
+def rebuilds(runner: t.Any, boot: pathlib.Path) -> list[_running_root.Rebuild]:
+    return _running_root.rebuilds(runner, str(boot), str(boot.parent / "modules"))
+
+
+def test_the_tool_that_the_machine_has(runner: t.Any, boot: pathlib.Path) -> None:
+    assert rebuilds(runner, boot) == [(["update-initramfs", "-u", "-k", "all"], "")]
+    # The one of dracut 112 in Debian is dracut.
+    runner.missing.add("mkinitramfs")
+    paths = [str(boot / f"initramfs-{version}.img") for version in ("6.1", "6.9")]
+    assert rebuilds(runner, boot) == [
+        (["dracut", "--force", f"{paths[0]}.new", "6.1"], paths[0]),
+        (["dracut", "--force", f"{paths[1]}.new", "6.9"], paths[1]),
+    ]
     runner.missing.add("dracut")
-    with pytest.raises(MissingToolError, match="update-initramfs or dracut is not installed"):
-        _running_root.tool(runner)
+    with pytest.raises(MissingToolError, match="mkinitramfs or dracut is not installed"):
+        rebuilds(runner, boot)
+
+
+def test_an_initramfs_that_dracut_cannot_rebuild(runner: t.Any, boot: pathlib.Path) -> None:
+    runner.missing.add("mkinitramfs")
+    (boot / "vmlinuz-0-rescue-1").touch()
+    (boot / "initramfs-0-rescue-1.img").touch()
+    with pytest.raises(SealedRootError, match=r"initramfs-0-rescue-1.img has no modules in"):
+        rebuilds(runner, boot)
+
+
+def test_dracut_never_leaves_half_an_initramfs(
+    script: t.Any, runner: t.Any, boot: pathlib.Path
+) -> None:
+    runner.missing.add("mkinitramfs")
+    rebuild = rebuilds(runner, boot)[0]
+    path, partial = pathlib.Path(rebuild.path), pathlib.Path(f"{rebuild.path}.new")
+
+    def write() -> None:
+        assert path.read_bytes() == b"old"
+        partial.write_bytes(b"new")
+
+    script.expect(rebuild.argv, effect=write, rc=1, stderr="no space")
+    with pytest.raises(SealedRootError, match="no space"):
+        rebuild.run(runner, 60)
+    assert (path.read_bytes(), partial.exists()) == (b"old", False)
+    script.expect(rebuild.argv, effect=write)
+    rebuild.run(runner, 60)
+    assert (path.read_bytes(), partial.exists()) == (b"new", False)

@@ -1,0 +1,119 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The key in real Debian roots with dracut 059 and dracut-ng, and the initramfs that their own dracut makes then."""
+
+from __future__ import annotations
+
+import typing as t
+
+import debian_root
+import pytest
+from debian_root import BOOT_KEY, Image
+
+UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
+ROOT_UUID = "0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10"
+UUIDS = {"luks_uuid": UUID, "root_uuid": ROOT_UUID}
+KEY = f"/etc/cryptsetup-keys.d/luks-{UUID}.key"
+ENTRY = f"luks-{UUID} UUID={UUID} {KEY} luks,discard,x-initrd.attach"
+OLD_SETTINGS = {
+    "etc/fstab": "UUID=1111 / xfs defaults 0 1\n",
+    "etc/crypttab": "# <target name>\nswap_crypt UUID=1111-22 none luks,swap\n",
+    # Of a machine whose initramfs was for itself alone.
+    "etc/dracut.conf.d/99-local.conf": 'hostonly="yes"\nhostonly_cmdline="yes"\n',
+}
+
+
+@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+def image(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> t.Iterator[Image]:
+    path = tmp_path_factory.mktemp("dracut")
+    with debian_root.in_memory(path, release=request.param, initramfs="dracut") as image:
+        for name, text in OLD_SETTINGS.items():
+            image.write(name, text)
+        yield image
+
+
+@pytest.fixture(scope="module")
+def done(image: Image) -> dict[str, t.Any]:
+    return image.four_calls("dracut_key", **UUIDS)
+
+
+def unpacked(image: Image, path: str, name: str) -> dict[str, t.Any]:
+    """Return what a file has that dracut's own tool unpacks, by path."""
+    target = image.run_dir / name
+    target.mkdir()
+    image.shell(f"cd /run/{name} && lsinitrd --unpack {path} >/dev/null")
+    return {f"/{it.relative_to(target)}": it for it in target.rglob("*")}
+
+
+def check(files: dict[str, t.Any]) -> None:
+    """An initramfs that opens the root without asking, and knows nothing of the builder."""
+    held = [
+        name
+        for name, path in files.items()
+        if path.is_file() and not path.is_symlink() and BOOT_KEY.encode() in path.read_bytes()
+    ]
+    assert held == [KEY]
+    assert files[KEY].stat().st_mode & 0o777 == 0o400
+    (entry,) = (line for line in files["/etc/crypttab"].read_text().splitlines() if line[:1] != "#")
+    assert entry.replace("/dev/disk/by-uuid/", "UUID=") == ENTRY
+    # root=, or a disk that was found where this was built.
+    assert [name for name in files if name.startswith("/etc/cmdline.d/")] == []
+    assert any(name.endswith("/systemd-cryptsetup") for name in files)
+    assert any("/dm-crypt.ko" in name for name in files)
+
+
+@pytest.fixture(scope="module")
+def initramfs(image: Image, done: dict[str, t.Any]) -> str:
+    """The path of an initramfs made afterwards, as a build makes it."""
+    (it,) = done["initramfs"]
+    (image.root / it["path"].lstrip("/")).unlink()
+    arguments = "--force --no-hostonly --no-hostonly-cmdline --tmpdir /tmp"
+    image.shell(f"dracut {arguments} {it['path']} {it['version']} 2>&1")
+    return str(it["path"])
+
+
+def test_what_it_says(image: Image, done: dict[str, t.Any]) -> None:
+    version = image.shell("ls /lib/modules")
+    assert done["initramfs"] == [{"version": version, "path": f"/boot/initrd.img-{version}"}]
+    assert done["dropped"] == [
+        "swap_crypt UUID=1111-22 none luks,swap",
+        *OLD_SETTINGS["etc/fstab"].splitlines(),
+    ]
+    conf = "/etc/dracut.conf.d/sealedroot.conf"
+    assert done["files"] == sorted([KEY, "/etc/crypttab", "/etc/fstab", conf])
+    assert BOOT_KEY not in str(done)
+
+
+def test_the_initramfs_unlocks_the_root_without_asking(image: Image, initramfs: str) -> None:
+    files = unpacked(image, initramfs, "built")
+    check(files)
+    for module in ("virtio_blk", "virtio_scsi", "nvme"):
+        assert any(f"/{module}.ko" in name for name in files)
+    assert image.mode(initramfs.lstrip("/")) == 0o600
+
+
+def test_what_a_new_kernel_runs_keeps_it(image: Image, initramfs: str) -> None:
+    version = initramfs.partition("-")[2]
+    (image.root / initramfs.lstrip("/")).unlink()
+    image.shell(f"/etc/kernel/postinst.d/dracut {version} 2>&1")
+    check(unpacked(image, initramfs, "renewed"))
+    assert image.mode(initramfs.lstrip("/")) == 0o600
+
+
+def test_one_for_a_single_machine_keeps_it_too(image: Image, initramfs: str) -> None:
+    image.shell(f"dracut --force --hostonly /run/small.img {initramfs.partition('-')[2]} 2>&1")
+    check(unpacked(image, "/run/small.img", "small"))
+
+
+def test_packages_that_are_missing_are_named(image: Image, done: dict[str, t.Any]) -> None:
+    program = image.root / "usr/lib/systemd/systemd-cryptsetup"
+    hidden = program.with_name("hidden")
+    program.rename(hidden)
+    try:
+        refused = image.task("dracut_key", **UUIDS)
+    finally:
+        hidden.rename(program)
+    assert refused["msg"] == ("the root lacks systemd-cryptsetup: install systemd-cryptsetup in it")

@@ -15,6 +15,11 @@ PROMPT = "Enter passphrase for hd0,gpt2 (58ad4687b9454a1a9fa2f4e9435f590d): "
 DENIED = "error: access denied.\r\n"
 KERNEL = "Linux version 6.1.0\r\n"
 LOGIN = "\r\nhost login: "
+# With what it tells the terminal.
+SYSTEMD_ASKS = (
+    "\r\x1b[K\x1b[0;1;39m\U0001f510 Please enter passphrase or recovery key for disk luks-1 (luks-1):"
+    "\x1b[0m \x1b[0;38;5;245m(press TAB for no echo)\x1b[0m "
+)
 HOUR = 3600.0
 
 
@@ -86,6 +91,10 @@ def test_a_good_boot() -> None:
         ([PROMPT, DENIED + "grub> "], "refused the key (1 times): GRUB cannot go on"),
         ([PROMPT, KERNEL + "Please unlock disk cr_root: "], "asks for the passphrase again"),
         ([PROMPT, KERNEL + "Please enter passphrase for disk"], "asks for the passphrase again"),
+        ([PROMPT, KERNEL + SYSTEMD_ASKS], "asks for the passphrase again"),
+        ([PROMPT, KERNEL + "Password (/dev/vda2): "], "asks for the passphrase again"),
+        ([PROMPT, KERNEL + "Cannot open access to console, the root"], "cannot go on"),
+        ([PROMPT, KERNEL + "dracut Warning: Could not boot."], "cannot go on"),
         ([PROMPT, "Enter passphrase for /dev/luks-1: "], "asks for the passphrase again"),
         ([PROMPT, KERNEL + "(initramfs) "], "cannot go on"),
         ([PROMPT, KERNEL + "Kernel panic - not syncing"], "cannot go on"),

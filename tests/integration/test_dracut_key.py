@@ -108,6 +108,28 @@ def test_one_for_a_single_machine_keeps_it_too(image: Image, initramfs: str) -> 
     check(unpacked(image, "/run/small.img", "small"))
 
 
+def test_systemd_opens_the_root_with_the_key_and_nothing_else(
+    image: Image, done: dict[str, t.Any]
+) -> None:
+    """As in the initramfs, told by its environment; a disk that was added later would ask."""
+    table = image.root / "etc/crypttab"
+    before = table.read_text()
+    table.write_text(f"{before}data UUID=1111-22 none luks\n")
+    where = "SYSTEMD_IN_INITRD=1 SYSTEMD_PROC_CMDLINE=rd.luks.uuid=luks-" + UUID
+    try:
+        image.shell(
+            "mkdir /run/units && cd /run/units && env "
+            f"{where} /usr/lib/systemd/system-generators/systemd-cryptsetup-generator . . . 2>&1"
+        )
+    finally:
+        table.write_text(before)
+    (unit,) = (image.run_dir / "units").glob("systemd-cryptsetup@*.service")
+    attach = [line for line in unit.read_text().splitlines() if line.startswith("ExecStart=")]
+    words = attach[0].replace("'", "").split()[1:]
+    device = f"/dev/disk/by-uuid/{UUID}"
+    assert words == ["attach", f"luks-{UUID}", device, KEY, "luks,discard,x-initrd.attach"]
+
+
 def test_packages_that_are_missing_are_named(image: Image, done: dict[str, t.Any]) -> None:
     program = image.root / "usr/lib/systemd/systemd-cryptsetup"
     hidden = program.with_name("hidden")

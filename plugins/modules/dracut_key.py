@@ -124,7 +124,8 @@ def images(tree: Tree) -> t.List[t.Dict[str, str]]:
     """Return the initramfs of each kernel that has its modules; there must be one."""
     names = os.listdir(tree.path("/boot")) if tree.exists("/boot") else []
     release = _root_tar.parse_os_release(tree.text("/etc/os-release"))
-    if any(tree.exists(f"/{hook}") for hook, name in _generators.HOOKS if name == "dracut"):
+    # The hook of Debian's package.
+    if any(tree.exists(f"/{top}/kernel/postinst.d/dracut") for top in ("etc", "usr/share")):
         form = _boot_files.DEBIAN
     elif "suse" in [release.get("ID", ""), *release.get("ID_LIKE", "").split()]:
         form = _boot_files.SUSE

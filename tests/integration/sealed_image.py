@@ -145,6 +145,8 @@ class Recipe:
             "etc/fstab": (0o644, f"UUID={ROOT_UUID} / {self.filesystem} defaults 0 0\n".encode()),
             "etc/crypttab": (0o644, f"cr_root UUID={LUKS_UUID} {key} luks,initramfs\n".encode()),
             KEY_PATH: (0o400, BOOT_KEY),
+            "usr/sbin/mkinitramfs": (0o755, b"#!/bin/sh\n"),
+            "usr/sbin/update-initramfs": (0o755, b"#!/bin/sh\n"),
             "etc/initramfs-tools/initramfs.conf": (0o644, b"MODULES=most\n"),
             "etc/initramfs-tools/conf.d/umask": (0o644, b"UMASK=0077\n"),
             "etc/machine-id": (0o644, b"uninitialized\n"),

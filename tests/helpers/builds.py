@@ -94,7 +94,7 @@ def quick_initramfs(filesystem: str = "ext4") -> dict[str, str]:
 
 def quick_dracut(filesystem: str = "ext4") -> dict[str, str]:
     """Return the same for dracut."""
-    # Not what systemd-cryptsetup depends on since dracut-ng 103: fido2, pkcs11, tpm2-tss.
+    # Not fido2, pkcs11 and tpm2-tss: where their programs are, dracut-ng's systemd-cryptsetup is not made without them.
     omitted = "btrfs dmraid i18n iscsi kernel-network-modules lvm mdraid memstrack multipath"
     omitted += " network nfs nvdimm qemu qemu-net virtiofs"
     omitted = " ".join(name for name in omitted.split() if name != filesystem)

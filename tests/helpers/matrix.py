@@ -203,8 +203,8 @@ def play(row: Row, folder: pathlib.Path, kernels: Kernels, keep: pathlib.Path) -
         live(row, place, result, disk, password)
         result.verdict = BOOTED
     except Exception as exc:  # any other row goes on
-        words = f"{type(exc).__name__}: {exc}".splitlines() or ["failed"]
-        result.verdict = f"failed: {words[0][:300]}"
+        words = str(exc).strip().splitlines() or ["for no reason"]
+        result.verdict = f"failed: {type(exc).__name__}: {words[0][:300]}"
         keep.mkdir(parents=True, exist_ok=True)
         for log in place.path.glob("*.log"):
             shutil.copy(log, keep / f"{row.name}-{log.name}")

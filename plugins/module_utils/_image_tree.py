@@ -66,10 +66,18 @@ class Volume:
     problems: t.Tuple[str, ...] = ()
 
 
+def read_at(device: int, size: int, place: int) -> bytes:
+    """Return bytes of a device; that it ends before them, or that no device is so large, is an error."""
+    data = os.pread(device, size, place) if place + size < 1 << 63 else b""
+    if len(data) != size:
+        raise SealedRootError("the root file system is damaged: it goes on behind its device")
+    return data
+
+
 class Tree(abc.ABC):
     """Reads files of the file system in *device*; copies go to *work_dir*, which must be private.
 
-    *root* is the number of the root directory. The types differ in the four methods that are abstract.
+    *root* is the number of the root directory. The types differ in the methods that are abstract.
     """
 
     root: int
@@ -96,9 +104,9 @@ class Tree(abc.ABC):
     def dump(self, node: Node) -> str:
         """Copy a file's content into the work directory and return where it is."""
 
+    @abc.abstractmethod
     def attribute(self, node: Node, name: str) -> t.Optional[bytes]:
         """Return an extended attribute, by its whole name; None when the file has none of that name."""
-        raise SealedRootError(f"the attribute {name} of inode {node.inode} cannot be read")
 
     def _list(self, inode: int) -> t.Dict[str, Node]:
         if inode not in self._directories:
@@ -156,4 +164,4 @@ class Tree(abc.ABC):
         return self.read(node).decode("utf-8", "surrogateescape")
 
 
-__all__ = ("Node", "Tree", "Volume")
+__all__ = ("Node", "Tree", "Volume", "read_at")

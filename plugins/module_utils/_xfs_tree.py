@@ -8,8 +8,8 @@
 
 """The files of an XFS file system that is not mounted, through xfs_db(8).
 
-xfs_db says what a directory holds and where a file lies; the bytes are then read from the device. No name of the
-image is ever part of a command.
+xfs_db says what a directory holds and where a file and its attributes lie; the bytes are then read from the device. No
+name of the image is ever part of a command.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ import re
 import stat
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils import _confined, _image_tree
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _confined,
+    _image_tree,
+    _xfs_attributes,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     CommandError,
     SealedRootError,
@@ -35,10 +39,16 @@ _GOOD = b" (good)\n"
 _INODE = re.compile(
     r"core\.mode = 0([0-7]+)\ncore\.uid = (\d+)\ncore\.size = (\d+)\ncore\.format = \d \((\w+)\)\n"
 )
-_EXTENT = re.compile(r"data offset (\d+) startblock \d+ \((\d+)/(\d+)\) count (\d+) flag ([01])\n")
-# Of the on-disk format, version 5 (the only one that mkfs.xfs makes): where an inode has its data fork, and the
-# header of a block of a symbolic link (xfs_dinode, xfs_dsymlink_hdr in the kernel's xfs_format.h).
+_EXTENT = re.compile(
+    r"(?:data|attr) offset (\d+) startblock \d+ \((\d+)/(\d+)\) count (\d+) flag ([01])\n"
+)
+# What a file's attributes may need in blocks of their own; each of them has 64 KiB at the most.
+_MOST_ATTRIBUTES = 16 << 20
+# Of the on-disk format, version 5 (the only one that mkfs.xfs makes): where an inode has its data fork, how far behind
+# it the attribute fork is, in units of 8 bytes, and whether the attributes are in there; and the header of a block of a
+# symbolic link (xfs_dinode, xfs_dsymlink_hdr in the kernel's xfs_format.h).
 _INODE_MAGIC, _FORK, _NUMBER = b"IN", 176, 152
+_ATTRIBUTE_FORK, _ATTRIBUTE_FORMAT, _IN_FORK = 82, 83, 1
 _LINK_MAGIC, _LINK_HEADER = b"XSLM", 56
 
 
@@ -159,28 +169,33 @@ class Tree(_image_tree.Tree):
                 self._formats[number] = layout
         return nodes
 
+    def _extents(self, inode: int, fork: str) -> t.Iterator[t.Tuple[int, int, int, bool]]:
+        """Give the parts of a fork: offsets in it and on the device, sizes, in bytes, and whether each was written."""
+        geometry = self._geometry
+        for match in _EXTENT.finditer(self._ask(f"inode {inode}", f"bmap {fork}")):
+            offset, group, block, count, unwritten = map(int, match.groups())
+            place = (group * geometry.group + block) * geometry.block
+            yield offset * geometry.block, place, count * geometry.block, not unwritten
+
     def _pieces(self, node: Node) -> t.Iterator[t.Tuple[int, int, int]]:
         """Give the written parts of a file: offsets in the file and on the device, and their sizes, in bytes."""
-        geometry = self._geometry
-        for match in _EXTENT.finditer(self._ask(f"inode {node.inode}", "bmap")):
-            offset, group, block, count, unwritten = map(int, match.groups())
-            start = offset * geometry.block
-            size = min(count * geometry.block, node.size - start)
-            if not unwritten and size > 0:
-                yield start, (group * geometry.group + block) * geometry.block, size
+        for start, place, size, written in self._extents(node.inode, "-d"):
+            size = min(size, node.size - start)
+            if written and size > 0:
+                yield start, place, size
+
+    def _inode(self, device: int, number: int) -> bytes:
+        inode = _image_tree.read_at(
+            device, self._geometry.inode, self._geometry.inode_offset(number)
+        )
+        if inode[:2] != _INODE_MAGIC or inode[_NUMBER : _NUMBER + 8] != number.to_bytes(8, "big"):
+            raise SealedRootError("an inode of the root file system is damaged")
+        return inode
 
     def link_target(self, node: Node) -> str:
         with open(self._device, "rb") as device:
             if self._formats.get(node.inode) == "local":
-                inode = os.pread(
-                    device.fileno(),
-                    self._geometry.inode,
-                    self._geometry.inode_offset(node.inode),
-                )
-                number = int.from_bytes(inode[_NUMBER : _NUMBER + 8], "big")
-                if inode[:2] != _INODE_MAGIC or number != node.inode:
-                    raise SealedRootError("an inode of the root file system is damaged")
-                target = inode[_FORK : _FORK + node.size]
+                target = self._inode(device.fileno(), node.inode)[_FORK : _FORK + node.size]
             else:
                 target = self._long_target(device.fileno(), node)
         return target.decode("utf-8", "surrogateescape")
@@ -191,7 +206,7 @@ class Tree(_image_tree.Tree):
         blocks = dataclasses.replace(node, size=node.size + 8 * self._geometry.block)
         for _start, place, size in self._pieces(blocks):
             for position in range(place, place + size, self._geometry.block):
-                block = os.pread(device, self._geometry.block, position)
+                block = _image_tree.read_at(device, self._geometry.block, position)
                 if block[:4] != _LINK_MAGIC:
                     raise SealedRootError("a symbolic link of the image is damaged")
                 target += block[_LINK_HEADER:]
@@ -205,9 +220,29 @@ class Tree(_image_tree.Tree):
             copy.truncate(node.size)
             for start, place, size in self._pieces(node):
                 for step in range(0, size, CHUNK):
-                    data = os.pread(device.fileno(), min(CHUNK, size - step), place + step)
+                    data = _image_tree.read_at(
+                        device.fileno(), min(CHUNK, size - step), place + step
+                    )
                     os.pwrite(copy.fileno(), data, start + step)
         return path
+
+    def attribute(self, node: Node, name: str) -> t.Optional[bytes]:
+        with open(self._device, "rb") as device:
+            return _xfs_attributes.find(self._attributes(device.fileno(), node.inode), name)
+
+    def _attributes(self, device: int, number: int) -> _xfs_attributes.Entries:
+        inode = self._inode(device, number)
+        fork = 8 * inode[_ATTRIBUTE_FORK]
+        if fork and inode[_ATTRIBUTE_FORMAT] == _IN_FORK:
+            yield from _xfs_attributes.short_form(inode[_FORK + fork :])
+        elif fork:
+            extents = list(self._extents(number, "-a"))
+            if sum(size for _start, _place, size, _written in extents) > _MOST_ATTRIBUTES:
+                raise SealedRootError(f"inode {number} has too many attributes to be read")
+            for _start, place, size, _written in extents:
+                for position in range(place, place + size, self._geometry.block):
+                    block = _image_tree.read_at(device, self._geometry.block, position)
+                    yield from _xfs_attributes.block(block, number)
 
 
 __all__ = ("Geometry", "Tree", "label", "parse_directory", "parse_fields")

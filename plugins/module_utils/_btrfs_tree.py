@@ -11,6 +11,10 @@
 A directory is restored with its files when it is first looked into, each into a place of its own. btrfs-restore
 writes by the names that the image has, so it is confined to that place; what it wrote is then read without following a
 link.
+
+Extended attributes are not restored: that needs a capability over all of this machine, and its own SELinux would have a
+say in labels. Nor are they taken from a listing of the trees, in which a name can pass itself off as an item. They are
+read from the device, where btrfs says that the trees are.
 """
 
 from __future__ import annotations
@@ -21,7 +25,11 @@ import shutil
 import stat
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils import _confined, _image_tree
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _btrfs_blocks,
+    _confined,
+    _image_tree,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     CommandError,
     SealedRootError,
@@ -32,46 +40,6 @@ ROOT = 0
 _DEFAULT = re.compile(
     r"location key \((\w+) ROOT_ITEM \d+\) type DIR\n[^\n]*\n\s*name: default\n", re.ASCII
 )
-
-
-# In dump-tree: what a directory or a file has, by its inode. Names and data may hold anything, so their lengths count.
-_ITEM = re.compile(
-    rb"\titem \d+ key \((\d+) (DIR_INDEX|XATTR_ITEM) \d+\) itemoff \d+ itemsize \d+\n"
-    rb"\t\tlocation key \((\d+) \S+ \d+\) type \S+\n"
-    rb"\t\ttransid \d+ data_len (\d+) name_len (\d+)\n\t\tname: "
-)
-_DATA = b"\n\t\tdata "
-TOP = 256
-
-
-def parse_items(
-    text: bytes,
-) -> t.Tuple[t.Dict[t.Tuple[int, bytes], int], t.Dict[t.Tuple[int, bytes], bytes]]:
-    """Parse ``dump-tree``: the inode of each name in a directory, and the value of each attribute of an inode.
-
-    A value is known up to its first zero byte.
-    """
-    names: t.Dict[t.Tuple[int, bytes], int] = {}
-    attributes: t.Dict[t.Tuple[int, bytes], bytes] = {}
-    match = _ITEM.search(text)
-    while match:
-        inode, kind, location, data, name = match.groups()
-        end = match.end() + int(name)
-        key = (int(inode), text[match.end() : end])
-        if kind == b"DIR_INDEX":
-            names[key] = int(location)
-        elif int(data) == 0:  # then it has no line
-            attributes[key] = b""
-        else:
-            # What is printed ends at the first zero byte, and a line with it.
-            start = end + len(_DATA)
-            end = start + int(data)
-            if text[end : end + 1] != b"\n":
-                at_the_end = text[end - 1 : end] == b"\n"
-                end = end - 1 if at_the_end else text.find(b"\n", start)
-            attributes[key] = text[start:end]
-        match = _ITEM.search(text, end)
-    return names, attributes
 
 
 def path_regex(names: t.Sequence[str]) -> str:
@@ -102,7 +70,7 @@ class Tree(_image_tree.Tree):
         self._paths: t.List[t.Tuple[str, ...]] = [()]
         # Where the parent of each was restored to.
         self._places: t.List[str] = [""]
-        self._items: t.Optional[t.Tuple[t.Dict[t.Any, int], t.Dict[t.Any, bytes]]] = None
+        self._forest: t.Optional[_btrfs_blocks.Forest] = None
 
     def _run(self, *command: str, output: t.Optional[str] = None) -> str:
         argv = _confined.argv(self._runner, self._device, command, output=output)
@@ -112,19 +80,18 @@ class Tree(_image_tree.Tree):
             raise CommandError(argv, result)
         return result.stdout
 
+    def _inspect(self, what: str, *words: str) -> str:
+        return self._run("btrfs", "inspect-internal", what, *words, _confined.DEVICE)
+
     def volume(self) -> Volume:
-        fields = parse_fields(
-            self._run("btrfs", "inspect-internal", "dump-super", _confined.DEVICE)
-        )
+        fields = parse_fields(self._inspect("dump-super"))
         problems = []
         if fields.get("log_root") != "0":
             problems.append("its log was not replayed, which GRUB cannot do: unmount it first")
         if fields.get("num_devices") != "1":
             problems.append("it is spread over several devices, and the image has one")
         # What is examined here, and what GRUB reads, is the top level.
-        default = _DEFAULT.search(
-            self._run("btrfs", "inspect-internal", "dump-tree", "-t", "root", _confined.DEVICE)
-        )
+        default = _DEFAULT.search(self._inspect("dump-tree", "-t", "root"))
         if not default or default.group(1) not in ("FS_TREE", "5"):
             problems.append(
                 "its default subvolume is not the top level: run 'btrfs subvolume set-default 5' on it"
@@ -191,17 +158,6 @@ class Tree(_image_tree.Tree):
         finally:
             os.close(directory)
 
-    def attribute(self, node: Node, name: str) -> t.Optional[bytes]:
-        # btrfs restore could set what it reads, but only with the capability to administer this machine.
-        if self._items is None:
-            said = self._run("btrfs", "inspect-internal", "dump-tree", "-t", "5", _confined.DEVICE)
-            self._items = parse_items(said.encode("utf-8", "surrogateescape"))
-        names, attributes = self._items
-        inode = TOP
-        for part in self._paths[node.inode]:
-            inode = names.get((inode, part.encode("utf-8", "surrogateescape")), -1)
-        return attributes.get((inode, name.encode()))
-
     def dump(self, node: Node) -> str:
         if not stat.S_ISREG(node.mode):
             raise SealedRootError(f"/{'/'.join(self._paths[node.inode])} is not a file")
@@ -215,6 +171,27 @@ class Tree(_image_tree.Tree):
         finally:
             os.close(directory)
         return path
+
+    def attribute(self, node: Node, name: str) -> t.Optional[bytes]:
+        if self._forest is None:
+            self._forest = self._open_forest()
+        path = [os.fsencode(part) for part in self._paths[node.inode]]
+        return self._forest.attribute(path, name.encode())
+
+    def _open_forest(self) -> _btrfs_blocks.Forest:
+        fields = parse_fields(self._inspect("dump-super"))
+        try:
+            root, size = int(fields["root"]), int(fields["nodesize"])
+        except (KeyError, ValueError):
+            raise _btrfs_blocks.damaged("the superblock") from None
+        chunks = _btrfs_blocks.parse_chunks(self._inspect("dump-tree", "-t", "chunk"))
+
+        def read(address: int) -> bytes:
+            place = _btrfs_blocks.place_of(chunks, address, size)
+            with open(self._device, "rb") as device:
+                return _image_tree.read_at(device.fileno(), size, place)
+
+        return _btrfs_blocks.Forest(read, root)
 
 
 __all__ = ("ROOT", "Tree", "parse_fields", "path_regex")

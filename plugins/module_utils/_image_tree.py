@@ -66,6 +66,14 @@ class Volume:
     problems: t.Tuple[str, ...] = ()
 
 
+def read_at(device: int, size: int, place: int) -> bytes:
+    """Return bytes of a device; that it ends before them, or that no device is so large, is an error."""
+    data = os.pread(device, size, place) if place + size < 1 << 63 else b""
+    if len(data) != size:
+        raise SealedRootError("the root file system is damaged: it goes on behind its device")
+    return data
+
+
 class Tree(abc.ABC):
     """Reads files of the file system in *device*; copies go to *work_dir*, which must be private.
 
@@ -156,4 +164,4 @@ class Tree(abc.ABC):
         return self.read(node).decode("utf-8", "surrogateescape")
 
 
-__all__ = ("Node", "Tree", "Volume")
+__all__ = ("Node", "Tree", "Volume", "read_at")

@@ -8,8 +8,8 @@
 
 """The files of an XFS file system that is not mounted, through xfs_db(8).
 
-xfs_db says what a directory holds and where a file lies; the bytes are then read from the device. No name of the
-image is ever part of a command.
+xfs_db says what a directory holds and where a file and its attributes lie; the bytes are then read from the device. No
+name of the image is ever part of a command.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ import re
 import stat
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils import _confined, _image_tree
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _confined,
+    _image_tree,
+    _xfs_attributes,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     CommandError,
     SealedRootError,
@@ -35,18 +39,17 @@ _GOOD = b" (good)\n"
 _INODE = re.compile(
     r"core\.mode = 0([0-7]+)\ncore\.uid = (\d+)\ncore\.size = (\d+)\ncore\.format = \d \((\w+)\)\n"
 )
-_EXTENT = re.compile(r"data offset (\d+) startblock \d+ \((\d+)/(\d+)\) count (\d+) flag ([01])\n")
-_ATTR_EXTENT = re.compile(_EXTENT.pattern.replace("data", "attr"))
-# Of the on-disk format, version 5 (the only one that mkfs.xfs makes): where an inode has its data fork, and the
-# header of a block of a symbolic link (xfs_dinode, xfs_dsymlink_hdr in the kernel's xfs_format.h).
+_EXTENT = re.compile(
+    r"(?:data|attr) offset (\d+) startblock \d+ \((\d+)/(\d+)\) count (\d+) flag ([01])\n"
+)
+# What a file's attributes may need in blocks of their own; each of them has 64 KiB at the most.
+_MOST_ATTRIBUTES = 16 << 20
+# Of the on-disk format, version 5 (the only one that mkfs.xfs makes): where an inode has its data fork, how far behind
+# it the attribute fork is, in units of 8 bytes, and whether the attributes are in there; and the header of a block of a
+# symbolic link (xfs_dinode, xfs_dsymlink_hdr in the kernel's xfs_format.h).
 _INODE_MAGIC, _FORK, _NUMBER = b"IN", 176, 152
+_ATTRIBUTE_FORK, _ATTRIBUTE_FORMAT, _IN_FORK = 82, 83, 1
 _LINK_MAGIC, _LINK_HEADER = b"XSLM", 56
-# And its extended attributes: in the inode behind the data fork, or in a block (xfs_attr_sf_hdr,
-# xfs_attr3_leaf_hdr), with a flag for each name space.
-_ATTR_FORK, _ATTR_FORMAT, _LOCAL, _EXTENTS = 82, 83, 1, 2
-_LEAF_MAGIC, _LEAF_HEADER = b"\x3b\xee", 80
-_SPACES = {"user": 0, "trusted": 2, "security": 4}
-_SPACE_FLAGS, _IN_LEAF = 6, 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,37 +84,6 @@ def parse_directory(listing: bytes) -> t.Dict[str, int]:
         if name not in (".", ".."):
             found[name] = int(match.group(1))
         position = end + len(_GOOD)
-    return found
-
-
-Attributes = t.Dict[t.Tuple[int, bytes], bytes]
-
-
-def parse_local_attributes(fork: bytes) -> Attributes:
-    """Parse the attributes that an inode holds itself, by flag of the name space and name."""
-    found = {}
-    position = 4
-    for _number in range(fork[2]):
-        name, value, flags = fork[position : position + 3]
-        start = position + 3
-        position = start + name + value
-        found[flags & _SPACE_FLAGS, fork[start : start + name]] = fork[start + name : position]
-    return found
-
-
-def parse_leaf_attributes(block: bytes) -> Attributes:
-    """Parse the attributes in the only block of them; a value in a block of its own is left out."""
-    if block[8:10] != _LEAF_MAGIC:
-        raise SealedRootError("the image has a file with more attributes than can be read")
-    found = {}
-    count = int.from_bytes(block[56:58], "big")
-    for entry in range(_LEAF_HEADER, _LEAF_HEADER + 8 * count, 8):
-        start, flags = int.from_bytes(block[entry + 4 : entry + 6], "big"), block[entry + 6]
-        if flags & _IN_LEAF:
-            value, name = int.from_bytes(block[start : start + 2], "big"), block[start + 2]
-            text = block[start + 3 : start + 3 + name]
-            content = block[start + 3 + name : start + 3 + name + value]
-            found[flags & _SPACE_FLAGS, text] = content
     return found
 
 
@@ -197,21 +169,26 @@ class Tree(_image_tree.Tree):
                 self._formats[number] = layout
         return nodes
 
+    def _extents(self, inode: int, fork: str) -> t.Iterator[t.Tuple[int, int, int, bool]]:
+        """Give the parts of a fork: offsets in it and on the device, sizes, in bytes, and whether each was written."""
+        geometry = self._geometry
+        for match in _EXTENT.finditer(self._ask(f"inode {inode}", f"bmap {fork}")):
+            offset, group, block, count, unwritten = map(int, match.groups())
+            place = (group * geometry.group + block) * geometry.block
+            yield offset * geometry.block, place, count * geometry.block, not unwritten
+
     def _pieces(self, node: Node) -> t.Iterator[t.Tuple[int, int, int]]:
         """Give the written parts of a file: offsets in the file and on the device, and their sizes, in bytes."""
-        geometry = self._geometry
-        for match in _EXTENT.finditer(self._ask(f"inode {node.inode}", "bmap")):
-            offset, group, block, count, unwritten = map(int, match.groups())
-            start = offset * geometry.block
-            size = min(count * geometry.block, node.size - start)
-            if not unwritten and size > 0:
-                yield start, (group * geometry.group + block) * geometry.block, size
+        for start, place, size, written in self._extents(node.inode, "-d"):
+            size = min(size, node.size - start)
+            if written and size > 0:
+                yield start, place, size
 
     def _inode(self, device: int, number: int) -> bytes:
-        """Return an inode as it is on the device."""
-        geometry = self._geometry
-        inode = os.pread(device, geometry.inode, geometry.inode_offset(number))
-        if inode[:2] != _INODE_MAGIC or int.from_bytes(inode[_NUMBER:_FORK][:8], "big") != number:
+        inode = _image_tree.read_at(
+            device, self._geometry.inode, self._geometry.inode_offset(number)
+        )
+        if inode[:2] != _INODE_MAGIC or inode[_NUMBER : _NUMBER + 8] != number.to_bytes(8, "big"):
             raise SealedRootError("an inode of the root file system is damaged")
         return inode
 
@@ -223,31 +200,13 @@ class Tree(_image_tree.Tree):
                 target = self._long_target(device.fileno(), node)
         return target.decode("utf-8", "surrogateescape")
 
-    def attribute(self, node: Node, name: str) -> t.Optional[bytes]:
-        space, _dot, rest = name.partition(".")
-        with open(self._device, "rb") as device:
-            inode = self._inode(device.fileno(), node.inode)
-            fork = inode[_FORK + 8 * inode[_ATTR_FORK] :]
-            found: Attributes = {}
-            if inode[_ATTR_FORK] and inode[_ATTR_FORMAT] == _LOCAL:
-                found = parse_local_attributes(fork)
-            elif inode[_ATTR_FORK] and inode[_ATTR_FORMAT] == _EXTENTS:
-                match = _ATTR_EXTENT.search(self._ask(f"inode {node.inode}", "bmap -a"))
-                if match:
-                    group, block = int(match.group(2)), int(match.group(3))
-                    place = (group * self._geometry.group + block) * self._geometry.block
-                    found = parse_leaf_attributes(
-                        os.pread(device.fileno(), self._geometry.block, place)
-                    )
-        return found.get((_SPACES[space], rest.encode()))
-
     def _long_target(self, device: int, node: Node) -> bytes:
         target = b""
         # Of a link, a block has a header of its own, so the size of the link is less than its blocks hold.
         blocks = dataclasses.replace(node, size=node.size + 8 * self._geometry.block)
         for _start, place, size in self._pieces(blocks):
             for position in range(place, place + size, self._geometry.block):
-                block = os.pread(device, self._geometry.block, position)
+                block = _image_tree.read_at(device, self._geometry.block, position)
                 if block[:4] != _LINK_MAGIC:
                     raise SealedRootError("a symbolic link of the image is damaged")
                 target += block[_LINK_HEADER:]
@@ -261,9 +220,29 @@ class Tree(_image_tree.Tree):
             copy.truncate(node.size)
             for start, place, size in self._pieces(node):
                 for step in range(0, size, CHUNK):
-                    data = os.pread(device.fileno(), min(CHUNK, size - step), place + step)
+                    data = _image_tree.read_at(
+                        device.fileno(), min(CHUNK, size - step), place + step
+                    )
                     os.pwrite(copy.fileno(), data, start + step)
         return path
+
+    def attribute(self, node: Node, name: str) -> t.Optional[bytes]:
+        with open(self._device, "rb") as device:
+            return _xfs_attributes.find(self._attributes(device.fileno(), node.inode), name)
+
+    def _attributes(self, device: int, number: int) -> _xfs_attributes.Entries:
+        inode = self._inode(device, number)
+        fork = 8 * inode[_ATTRIBUTE_FORK]
+        if fork and inode[_ATTRIBUTE_FORMAT] == _IN_FORK:
+            yield from _xfs_attributes.short_form(inode[_FORK + fork :])
+        elif fork:
+            extents = list(self._extents(number, "-a"))
+            if sum(size for _start, _place, size, _written in extents) > _MOST_ATTRIBUTES:
+                raise SealedRootError(f"inode {number} has too many attributes to be read")
+            for _start, place, size, _written in extents:
+                for position in range(place, place + size, self._geometry.block):
+                    block = _image_tree.read_at(device, self._geometry.block, position)
+                    yield from _xfs_attributes.block(block, number)
 
 
 __all__ = ("Geometry", "Tree", "label", "parse_directory", "parse_fields")

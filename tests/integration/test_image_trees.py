@@ -19,6 +19,7 @@ import uuid
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_files,
+    _btrfs_blocks,
     _confined,
     _image_tree,
 )
@@ -45,6 +46,22 @@ ODD_NAMES = (
 )
 ODD_LINKS = (b'a"b\\c\td\xff e', b"x" * 59, b"x" * 60, b"y" * 336, b"y" * 337, b"z" * 1000)
 OUTSIDE = "/etc/hostname"
+LABEL = "security.selinux"
+# What is labelled, a link itself rather than what it leads to, and with what: the crowded file has more attributes than
+# its inode takes, and the length of the damaged one's label is its own.
+LABELS = {
+    "/": b"u:r:root_t\0",
+    "/etc": b"u:r:etc_t\0",
+    "/etc/key": b"u:r:key_t\0",
+    "/etc/crowded": b"u:r:crowded_t\0",
+    "/etc/empty-label": b"",
+    "/etc/no-zero": b"u:r:no_zero_t",
+    "/etc/outside": b"u:r:link_t\0",
+    "/boot/torn": b"u:r:boot_t\0",
+    "/many/699": b"u:r:many_t\0",
+    "/etc/damaged": b"u:r:damaged_t:" + b"c" * 21 + b"\0",
+}
+CROWD = 400
 
 
 def sh(*argv: str | os.PathLike[str]) -> None:
@@ -108,6 +125,16 @@ def fill(root: bytes) -> None:
     os.symlink("self", path("etc/self"))
     os.symlink(OUTSIDE, path("etc/outside"))
     os.symlink("/", path("etc/root"))
+    for name in ("crowded", "damaged", "empty-label", "no-zero", "other-space"):
+        with open(path(f"etc/{name}"), "wb"):
+            pass
+    for name, label in LABELS.items():
+        os.setxattr(path(name[1:]), LABEL, label, follow_symlinks=False)
+    os.setxattr(path("etc/other-space"), "user.selinux", b"u:r:wrong_t\0")
+    os.setxattr(path("etc/other-space"), "trusted.selinux", b"u:r:trusted_t\0")
+    with contextlib.suppress(OSError):  # ext4 has one block for them
+        for number in range(CROWD):
+            os.setxattr(path("etc/crowded"), f"user.{number}", str(number).encode() * 40)
 
 
 @pytest.fixture(scope="module", params=sorted(MKFS))
@@ -240,6 +267,105 @@ def test_links_stay_in_the_image(tree: _image_tree.Tree) -> None:
     assert tree.text("/etc/fifo") is None
 
 
+def test_attributes(image: tuple[str, pathlib.Path, t.Any], tree: _image_tree.Tree) -> None:
+    found = {}
+    for path in LABELS:
+        node = tree.find(path, follow=False)
+        assert node is not None
+        found[path] = tree.attribute(node, LABEL)
+    assert found == LABELS
+    for path in ("/etc/other-space", "/etc/closed", "/boot", "/etc/empty", "/odd", "/way"):
+        node = tree.find(path, follow=False)
+        assert node is not None
+        assert tree.attribute(node, LABEL) is None, path
+    node = tree.find("/etc/other-space")
+    assert node is not None
+    assert tree.attribute(node, "user.selinux") == b"u:r:wrong_t\0"
+    assert tree.attribute(node, "trusted.selinux") == b"u:r:trusted_t\0"
+    node = tree.find("/etc/crowded")
+    assert node is not None
+    for number in range(10) if image[0] == "ext4" else range(0, CROWD, 57):
+        assert tree.attribute(node, f"user.{number}") == str(number).encode() * 40
+    assert tree.attribute(node, f"user.{CROWD}") is None
+
+
+def damage(name: str, image: pathlib.Path) -> None:
+    """Say of the damaged file's attribute that its value is where nothing is."""
+    label, data = LABELS["/etc/damaged"], image.read_bytes()
+    size = bytes([len(label)])
+    if name == "btrfs":
+        # btrfs_dir_item ends with the lengths of value and name, and its type.
+        rest = b"\x10\0\x08security.selinux" + label
+        rewrite(image, size + b"\0" + rest, b"\xff\x7f" + rest)
+        return
+    pattern, head = {
+        # ext4_xattr_entry: the length of the name, its space, where the value is, and its size.
+        "ext4": (rb"\x07\x06..\0{4}%s\0{3}....selinux" % re.escape(size), b"\x07\x06\xff\x7f"),
+        # xfs_attr_sf_entry: the lengths of name and value, and the space.
+        "xfs": (rb"\x07%s\x04selinux%s" % (re.escape(size), re.escape(label)), b"\x07\xff"),
+    }[name]
+    places = [it.start() for it in re.finditer(pattern, data, re.DOTALL)]
+    assert places
+    with image.open("r+b") as file:
+        for place in places:
+            file.seek(place)
+            file.write(head)
+
+
+def test_a_damaged_attribute(
+    image: tuple[str, pathlib.Path, t.Any], runner: Runner, work: str
+) -> None:
+    name, path, _digests = image
+    copy = path.with_name("damaged")
+    sh("cp", "--sparse=always", path, copy)
+    try:
+        damage(name, copy)
+        tree = _audit_files.open_tree(runner, str(copy), work)
+        if name == "ext4":
+            # An inode has a checksum, and debugfs does not even list it.
+            with pytest.raises(SealedRootError, match="checksum"):
+                tree.find("/etc/damaged")
+            return
+        node = tree.find("/etc/damaged")
+        assert node is not None
+        with pytest.raises(SealedRootError, match="damaged"):
+            tree.attribute(node, LABEL)
+    finally:
+        copy.unlink()
+
+
+@pytest.mark.parametrize("size", [1024, 4096])
+def test_large_attributes_of_xfs(
+    runner: Runner, work: str, tmp_path: pathlib.Path, size: int
+) -> None:
+    path, root = tmp_path / "image", tmp_path / "root"
+    root.mkdir()
+    with path.open("wb") as file:
+        file.truncate(400 << 20)
+    sh(*MKFS["xfs"], "-b", f"size={size}", path)
+    sh("mount", "-o", "loop", path, root)
+    try:
+        for name in ("some", "most"):
+            (root / name).touch()
+            os.setxattr(root / name, LABEL, b"l" * 700)
+            os.setxattr(root / name, "security.large", b"x" * 65536)
+            for number in range(10 if name == "some" else 300):
+                os.setxattr(root / name, f"user.{number}", b"y" * 65000)
+    finally:
+        sh("umount", root)
+    tree = _audit_files.open_tree(runner, str(path), work)
+    node = tree.find("/some")
+    assert node is not None
+    assert tree.attribute(node, LABEL) == b"l" * 700
+    assert tree.attribute(node, "security.none") is None
+    with pytest.raises(SealedRootError, match=r"security\.large .* is too large"):
+        tree.attribute(node, "security.large")
+    node = tree.find("/most")
+    assert node is not None
+    with pytest.raises(SealedRootError, match="too many attributes"):
+        tree.attribute(node, LABEL)
+
+
 def metadata(name: str, data: bytes) -> list[int]:
     """Return where metadata is: descriptors of ext4's groups, a header of XFS's free space, nodes of Btrfs's files."""
     if name != "btrfs":
@@ -310,27 +436,43 @@ def test_a_btrfs_whose_root_is_another_subvolume(
     assert "not the top level" in problems[0]
 
 
-def crc32c(data: bytes) -> int:
-    """Return the checksum of Btrfs (RFC 3720, appendix B.4)."""
-    table = []
-    for byte in range(256):
-        for _bit in range(8):
-            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
-        table.append(byte)
-    crc = 0xFFFFFFFF
-    for each in data:
-        crc = crc >> 8 ^ table[(crc ^ each) & 0xFF]
-    return crc ^ 0xFFFFFFFF
+def test_attributes_in_a_subvolume_of_btrfs(
+    runner: Runner, work: str, tmp_path: pathlib.Path
+) -> None:
+    path, root = tmp_path / "image", tmp_path / "root"
+    root.mkdir()
+    with path.open("wb") as file:
+        file.truncate(400 << 20)
+    sh(*MKFS["btrfs"], path)
+    sh("mount", "-o", "loop", path, root)
+    try:
+        (root / "var").mkdir()
+        sh("btrfs", "subvolume", "create", root / "var" / "lib")
+        for place in (root / "file", root / "var" / "lib" / "file", root / "var" / "lib"):
+            if place.name == "file":
+                place.touch()
+            os.setxattr(place, LABEL, place.parent.name.encode())
+    finally:
+        sh("umount", root)
+    tree = _audit_files.open_tree(runner, str(path), work)
+    for name, label in (("/file", b"root"), ("/var/lib", b"var"), ("/var/lib/file", b"lib")):
+        node = tree.find(name)
+        assert node is not None
+        assert tree.attribute(node, LABEL) == label
 
 
-def rename(image: pathlib.Path, old: bytes, new: bytes) -> None:
-    """Give a file a name that no kernel would give it."""
-    data, size = bytearray(image.read_bytes()), 16384
+def rewrite(image: pathlib.Path, old: bytes, new: bytes) -> None:
+    """Give the files of a Btrfs something that no kernel would give them, with checksums that are right."""
+    data, size, done = bytearray(image.read_bytes()), 16384, 0
     assert len(old) == len(new)
     for place in metadata("btrfs", bytes(data)):
-        node = data[place : place + size].replace(old, new)
-        node[:4] = crc32c(bytes(node[32:])).to_bytes(4, "little")
+        node = data[place : place + size]
+        done += node.count(old)
+        node = node.replace(old, new)
+        crc = _btrfs_blocks.crc32c(bytes(node[32:]), 0xFFFFFFFF) ^ 0xFFFFFFFF
+        node[:4] = crc.to_bytes(4, "little")
         data[place : place + size] = node
+    assert done
     image.write_bytes(data)
 
 
@@ -347,7 +489,7 @@ def test_a_name_that_leads_out_of_the_directory(
         (root / "..+escaped").write_text("out of the image")
     finally:
         sh("umount", root)
-    rename(path, b"..+escaped", b"../escaped")
+    rewrite(path, b"..+escaped", b"../escaped")
     # What the tool does when nothing holds it: if it does not any more, this test shows nothing.
     out = tmp_path / "out"
     out.mkdir()

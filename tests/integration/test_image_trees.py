@@ -109,16 +109,6 @@ def fill(root: bytes) -> None:
     os.mkdir(path("etc/closed"), 0o700)
     os.chown(path("etc/closed"), 33, 0)
     os.mkfifo(path("etc/fifo"))
-    for name in ("", "etc", "etc/key", "odd/\xff\x01", "odd/new\nline.d/inside"):
-        target = path(name.encode("latin-1"))
-        os.setxattr(target, "security.selinux", b"label of " + name.encode("latin-1") + b"\0")
-    os.setxattr(path("etc/key"), "user.note", b"")
-    os.setxattr(path("etc/key"), "trusted.note", b"trusted")
-    # More than an inode has room for.
-    for number in range(8):
-        os.setxattr(path("boot/sparse"), f"user.long{number}", b"x" * 40)
-    os.setxattr(path("boot/sparse"), "security.selinux", b"moved out")
-    os.setxattr(path("boot/torn"), "user.selinux", b"in another name space")
     os.symlink("../../../../etc/key", path("etc/up"))
     os.symlink("/etc/key", path("etc/absolute"))
     os.symlink("/etc", path("way"))
@@ -215,29 +205,6 @@ def test_owners_and_modes(tree: _image_tree.Tree) -> None:
     assert (key.permissions, key.uid, key.size, key.is_file) == ("0400", 1000, 6, True)
     assert (closed.permissions, closed.uid, closed.is_directory) == ("0700", 33, True)
     assert tree.entries("/etc/empty") == {}
-
-
-def test_attributes(image: tuple[str, pathlib.Path, t.Any], tree: _image_tree.Tree) -> None:
-    def attribute(path: str, name: str = "security.selinux") -> bytes | None:
-        node = tree.find(path)
-        assert node is not None
-        value = tree.attribute(node, name)
-        # As a label is read; what Btrfs's tool prints ends there anyway.
-        return value and value.rstrip(b"\0")
-
-    assert attribute("/") == b"label of "
-    assert attribute("/etc/key") == b"label of etc/key"
-    assert attribute("/etc") == b"label of etc"
-    assert attribute("/etc/key", "user.note") == b""
-    assert attribute("/etc/key", "trusted.note") == b"trusted"
-    assert attribute("/etc/key", "user.none") is None
-    assert attribute("/boot") is None
-    assert attribute("/boot/torn") is None
-    assert attribute("/boot/sparse") == b"moved out"
-    assert attribute("/boot/sparse", "user.long7") == b"x" * 40
-    if image[0] != "ext4":
-        assert attribute("/odd/\udcff\x01") == b"label of odd/\xff\x01"
-        assert attribute("/odd/new\nline.d/inside") == b"label of odd/new\nline.d/inside"
 
 
 def test_odd_names(image: tuple[str, pathlib.Path, t.Any], tree: _image_tree.Tree) -> None:

@@ -64,7 +64,7 @@ def short_form(fork: bytes) -> Entries:
     """Give the attributes in the fork of an inode that has room for them."""
     total, count = _unpack(_SHORT_HEADER, fork, 0)
     fork, position = _cut(fork, 0, total), _SHORT_HEADER.size
-    for _ in range(count):
+    for _number in range(count):
         name, value, flags = _unpack(_SHORT_ENTRY, fork, position)
         position += _SHORT_ENTRY.size
         yield Entry(flags, _cut(fork, position, name), _cut(fork, position + name, value))

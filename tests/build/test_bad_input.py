@@ -35,6 +35,7 @@ SELINUX = (
 )
 SETFILES = "usr/sbin/setfiles"
 INITRAMFS = (
+    "usr/sbin/mkinitramfs",
     "usr/sbin/update-initramfs",
     "usr/sbin/cryptsetup",
     "usr/share/initramfs-tools/hooks/cryptroot",
@@ -147,7 +148,7 @@ KERNEL_MODULES = "usr/lib/modules/6.1.0-1-amd64"
         (
             [
                 *WHOLE,
-                *("usr/sbin/mkinitramfs", "etc/kernel/postinst.d/initramfs-tools"),
+                "etc/kernel/postinst.d/initramfs-tools",
                 *("usr/bin/dracut", "etc/kernel/postinst.d/dracut"),
             ],
             {},
@@ -239,7 +240,9 @@ def test_the_root_is_that_of_a_container(place: Place) -> None:
 
 def test_a_root_that_boots_elsewhere_than_in_the_boot_test(place: Place) -> None:
     """It is refused for the boot test alone, and said else."""
-    builtin = {f"{KERNEL_MODULES}/modules.builtin": "kernel/dm-crypt.ko\nkernel/nvme.ko\n"}
+    builtin = {
+        f"{KERNEL_MODULES}/modules.builtin": "kernel/dm-crypt.ko\nkernel/ext4.ko\nkernel/nvme.ko\n"
+    }
     path = small_root(place.path / "root.tar", WHOLE, contents=builtin)
     says = "has no virtio_blk and no virtio_scsi, so it boots only from nvme"
     refused(

@@ -15,7 +15,7 @@ import typing as t
 
 import pytest
 from builds import DEBIAN, PLAYBOOK, QUICK_INITRAMFS, Place, add_files, playbook, source_tar
-from guests import Guest, hashed, overlay
+from guests import PROMPT, Guest, hashed, overlay
 
 Module = t.Callable[..., "dict[str, t.Any]"]
 PROHIBITED = "prohibited by secure boot policy"
@@ -125,13 +125,17 @@ def test_its_own_updates_leave_a_chain_that_boots(image: Image, tmp_path: pathli
         for package in ("shim-signed", "grub-efi-amd64"):
             guest.run(f"DEBIAN_FRONTEND=noninteractive dpkg-reconfigure {package}", timeout=600)
         files = guest.run("cd /boot/efi && find . -type f")
+        assert "debian/shimx64.efi" in files
         assert not re.search(r"BOOT/fb", files, re.IGNORECASE), files
-        stub = guest.run("cat /boot/efi/EFI/BOOT/grub.cfg")
-        assert "cryptomount -u" in stub
+        for name in ("BOOT", "debian"):
+            assert "cryptomount -u" in guest.run(f"cat /boot/efi/EFI/{name}/grub.cfg")
+        guest.run("test ! -x /etc/grub.d/25_bli && ! grep bli /boot/grub/grub.cfg")
         guest.run("sync")
         guest.console.send("systemctl reboot\r")
-        guest.boot(image.key.read_text())
-        guest.log_in(image.password)
+        guest.console.expect(f"{PROMPT}[^:]*: ", timeout=300)
+        guest.console.send(f"{image.key.read_text()}\r")
+        # From here on nothing of the boot is new.
+        guest.console.expect("cr_root: set up successfully", timeout=600)
         assert PROHIBITED not in guest.log.getvalue()
     finally:
         guest.end()

@@ -84,7 +84,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import S
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
 
 # discard: as for initramfs-tools. x-initrd.attach: the disk is detached after everything else at shutdown.
-OPTIONS = "luks,discard,x-initrd.attach"
+# x-systemd.device-timeout: a confidential machine can start slowly, and after systemd's 90 seconds nothing would unlock
+# the disk any more. dracut means to wait for ever (rd.timeout), but dracut-ng 106 says so when systemd waits already.
+OPTIONS = "luks,discard,x-initrd.attach,x-systemd.device-timeout=0"
 # Read after what distributions and most people name theirs, which begin with a digit (dracut.conf(5)).
 CONF = "/etc/dracut.conf.d/sealedroot.conf"
 MODULES = "/usr/lib/dracut/modules.d"

@@ -15,7 +15,7 @@ UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
 ROOT_UUID = "0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10"
 UUIDS = {"luks_uuid": UUID, "root_uuid": ROOT_UUID}
 KEY = f"/etc/cryptsetup-keys.d/luks-{UUID}.key"
-ENTRY = f"luks-{UUID} UUID={UUID} {KEY} luks,discard,x-initrd.attach"
+ENTRY = f"luks-{UUID} UUID={UUID} {KEY} luks,discard,x-initrd.attach,x-systemd.device-timeout=0"
 OLD_SETTINGS = {
     "etc/fstab": "UUID=1111 / xfs defaults 0 1\n",
     "etc/crypttab": "# <target name>\nswap_crypt UUID=1111-22 none luks,swap\n",
@@ -136,6 +136,9 @@ def test_systemd_opens_the_root_with_the_key_and_nothing_else(
     words = attach[0].replace("'", "").split()[1:]
     device = f"/dev/disk/by-uuid/{UUID}"
     assert words == ["attach", f"luks-{UUID}", device, KEY, "luks,discard,x-initrd.attach"]
+    # However slowly the machine starts.
+    (timeout,) = (image.run_dir / "units").glob("dev-disk-by*.device.d/*-device-timeout.conf")
+    assert "JobRunningTimeoutSec=0" in timeout.read_text()
 
 
 def test_packages_that_are_missing_are_named(image: Image, done: dict[str, t.Any]) -> None:

@@ -74,7 +74,7 @@ def test_later_updates_find_everything(root: pathlib.Path) -> None:
     outcome = ensure(root)
     assert outcome["dropped"] == ["crypttab line 'old UUID=1 none luks': a disk of the old machine"]
     assert (root / "etc/crypttab").read_text() == (
-        f"# old\nluks-{UUID} UUID={UUID} {KEY_FILE} luks,discard,x-initrd.attach\n"
+        f"# old\nluks-{UUID} UUID={UUID} {KEY_FILE} luks,discard,x-initrd.attach,x-systemd.device-timeout=0\n"
     )
     # What others asked for stays.
     assert read(root, BEFORE) == {

@@ -65,7 +65,12 @@ def image(
     shutil.copy(source_tar(generator.source), tar)
     add_files(tar, generator.quick)
     source = {"type": "tar", "path": str(tar)}
-    variables = place.variables(image_source=source, image_root_password_hash=shadow)
+    variables = place.variables(
+        image_source=source,
+        image_root_password_hash=shadow,
+        # Emulated on a busy machine, udev needs longer than the 90 seconds that systemd waits for a console.
+        image_kernel_cmdline="console=tty0 console=ttyS0,115200 systemd.default_device_timeout_sec=900",
+    )
     run = playbook(PLAYBOOK, variables, timeout=1800)
     assert run.rc == 0, run.output[-6000:]
     assert shadow not in run.output

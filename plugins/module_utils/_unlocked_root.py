@@ -30,6 +30,12 @@ ARGUMENTS: t.Dict[str, t.Dict[str, t.Any]] = {
     "key_file": {"type": "path", "default": "/run/sealedroot/boot.key", "no_log": False},
 }
 
+# The root's line in crypttab(5) where systemd opens it. discard: as for initramfs-tools. x-initrd.attach: the disk is
+# detached after everything else at shutdown. x-systemd.device-timeout: a confidential machine can start slowly, and
+# after systemd's 90 seconds nothing would unlock the disk any more; dracut means to wait for ever (rd.timeout), but
+# dracut-ng 106 says so when systemd waits already.
+SYSTEMD_OPTIONS = "luks,discard,x-initrd.attach,x-systemd.device-timeout=0"
+
 Params = t.Mapping[str, t.Any]
 # Plans what a generator needs beside, and says which packages it misses.
 Plan = t.Callable[[Tree, Params], t.List[str]]
@@ -97,4 +103,4 @@ def ensure(
     return outcome
 
 
-__all__ = ("ARGUMENTS", "ensure", "key_path", "volume")
+__all__ = ("ARGUMENTS", "SYSTEMD_OPTIONS", "ensure", "key_path", "volume")

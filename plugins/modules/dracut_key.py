@@ -83,10 +83,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
 
-# discard: as for initramfs-tools. x-initrd.attach: the disk is detached after everything else at shutdown.
-# x-systemd.device-timeout: a confidential machine can start slowly, and after systemd's 90 seconds nothing would unlock
-# the disk any more. dracut means to wait for ever (rd.timeout), but dracut-ng 106 says so when systemd waits already.
-OPTIONS = "luks,discard,x-initrd.attach,x-systemd.device-timeout=0"
 # Read after what distributions and most people name theirs, which begin with a digit (dracut.conf(5)).
 CONF = "/etc/dracut.conf.d/sealedroot.conf"
 MODULES = "/usr/lib/dracut/modules.d"
@@ -154,7 +150,7 @@ def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.D
     outcome = _unlocked_root.ensure(
         params,
         mapping=params["mapping"] or _unlocked_root.volume(params["luks_uuid"]),
-        options=OPTIONS,
+        options=_unlocked_root.SYSTEMD_OPTIONS,
         plan=plan,
         root=root,
         check_mode=check_mode,

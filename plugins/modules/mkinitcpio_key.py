@@ -67,7 +67,6 @@ OWN_DROP_IN = f"{_mkinitcpio.DROP_INS}/zz-sealedroot.conf"
 # What the hook sd-encrypt takes as the crypttab of the initramfs (mkinitcpio -H sd-encrypt).
 INITRAMFS_TABLE = "/etc/crypttab.initramfs"
 HOOKS = ("/usr/lib/initcpio/install", "/etc/initcpio/install")
-OPTIONS = "luks,discard"
 
 
 def configure(tree: Tree, key: str) -> t.List[str]:
@@ -97,7 +96,11 @@ def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.D
         path = _unlocked_root.key_path(params["luks_uuid"])
         hooks = configure(tree, path)
         table, _old = _fstab.crypttab(
-            "", name=mapping, luks_uuid=params["luks_uuid"], key_file=path, options=OPTIONS
+            "",
+            name=mapping,
+            luks_uuid=params["luks_uuid"],
+            key_file=path,
+            options=_unlocked_root.SYSTEMD_OPTIONS,
         )
         tree.write(INITRAMFS_TABLE, table)
         if not _generators.has(lambda name: tree.exists(f"/{name}"), "mkinitcpio"):
@@ -109,8 +112,7 @@ def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.D
     return _unlocked_root.ensure(
         params,
         mapping=mapping,
-        # It is open when the system starts, and stays so until its end (crypttab(5)).
-        options=f"{OPTIONS},x-initrd.attach",
+        options=_unlocked_root.SYSTEMD_OPTIONS,
         plan=plan,
         root=root,
         check_mode=check_mode,

@@ -34,7 +34,7 @@ from builds import (
     source_tar,
 )
 from guests import Guest, hashed, overlay
-from survival import kernel_disk, reinstall_kernel
+from survival import kernel_disk, reinstall_kernel, renew_signed_chain
 
 PAGE = ROOT / "docs" / "boot_matrix.md"
 BEGIN, END = "<!-- what ./run matrix measured -->", "<!-- end of it -->"
@@ -176,6 +176,8 @@ def live(row: Row, place: Place, result: Result, disk: pathlib.Path, password: s
         guest.run("mountpoint /boot/efi")
         began = time.monotonic()
         reinstall_kernel(guest)
+        if row.secure_boot:
+            renew_signed_chain(guest)
         result.update = time.monotonic() - began
         guest.console.send("systemctl reboot\r")
         guest.boot(key)

@@ -60,3 +60,14 @@ def reinstall_kernel(guest: Guest) -> None:
     modes = guest.run("stat -c MODE=%a:%u /boot/initrd.img-*")
     assert set(re.findall(r"MODE=(\d+:\d+)", modes)) == {"600:0"}, modes
     guest.run("sync", timeout=120)
+
+
+def renew_signed_chain(guest: Guest) -> None:
+    """Run what an upgrade of the signed packages runs: GRUB's own installer writes the ESP."""
+    for package in ("shim-signed", "grub-efi-amd64"):
+        guest.run(f"DEBIAN_FRONTEND=noninteractive dpkg-reconfigure {package}", timeout=600)
+    # shim would start this instead of GRUB, and it restarts a machine that has a TPM.
+    guest.run("test -z \"$(find /boot/efi/EFI/BOOT -iname 'fb*')\"")
+    for name in ("BOOT", "debian"):
+        guest.run(f"grep 'cryptomount -u' /boot/efi/EFI/{name}/grub.cfg")
+    guest.run("sync", timeout=120)

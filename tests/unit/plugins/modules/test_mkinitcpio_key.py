@@ -9,6 +9,7 @@ import subprocess
 
 import distribution_trees as trees
 import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _unlocked_root
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.modules import mkinitcpio_key
 
@@ -69,8 +70,10 @@ def test_systemds_hook_finds_the_root_in_a_table_of_the_initramfs(root):
     assert effective(root, "FILES") == [PATH]
     assert (
         root / "etc/crypttab.initramfs"
-    ).read_text() == f"luks-{UUID} UUID={UUID} {PATH} luks,discard\n"
-    assert (root / "etc/crypttab").read_text().endswith(f" {PATH} luks,discard,x-initrd.attach\n")
+    ).read_text() == f"luks-{UUID} UUID={UUID} {PATH} {_unlocked_root.SYSTEMD_OPTIONS}\n"
+    assert (
+        (root / "etc/crypttab").read_text().endswith(f" {PATH} {_unlocked_root.SYSTEMD_OPTIONS}\n")
+    )
 
 
 def test_busyboxs_hook_finds_it_on_the_command_line(root):

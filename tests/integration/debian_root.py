@@ -159,4 +159,8 @@ def on_a_file_system(path: pathlib.Path, source: pathlib.Path | None = None) -> 
         run("mount", "-t", "ext4", "-o", "nodev,noinit_itable", node, image.root)
         stack.callback(run, "umount", image.root)
         fill(image, source)
+        # A bootstrap makes no initramfs; the role initramfs_tools puts an empty one there while it makes it,
+        # and without one grub-mkconfig names the device and not its UUID.
+        for kernel in (image.root / "boot").glob("vmlinuz-*"):
+            kernel.with_name(kernel.name.replace("vmlinuz", "initrd.img", 1)).touch()
         yield image

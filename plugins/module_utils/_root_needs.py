@@ -94,6 +94,12 @@ def selinux(members: t.Iterable[Member], config_text: str) -> t.Dict[str, t.Any]
     }
 
 
+def unsigned(chain: t.Mapping[str, t.Any], family: t.Mapping[str, t.Any]) -> t.List[str]:
+    """Name those of shim and grub that Secure Boot needs and a root lacks, where the family has any."""
+    known = chain if family.get("secure_boot") else {}
+    return [name for name in ("shim", "grub") if name in known and not known[name]]
+
+
 def missing_packages(
     has: t.Mapping[str, t.Any],
     versions: t.Sequence[str],
@@ -102,14 +108,14 @@ def missing_packages(
     generator: str,
     packages: t.Mapping[str, str],
     words: t.Mapping[str, str],
-    unsigned: t.Sequence[str] = (),
+    without: t.Sequence[str] = (),
 ) -> t.List[str]:
     """Name the packages that a root lacks to boot encrypted.
 
     *generator* is what builds its initramfs; for none, the family's own is named, the first in *packages*. These have
     the family's name for each need, with the architecture's *words* in braces; a need without a name is one that
     no root of the family lacks.
-    *unsigned* are those of shim and grub that Secure Boot needs and that are not there.
+    *without* are those of shim and grub that Secure Boot needs and that are not there.
     """
     missing = []
     if not versions:
@@ -126,8 +132,19 @@ def missing_packages(
     # What checks, mends and grows it; of ext4, every root has that.
     if not has.get(filesystem, True):
         missing.append(filesystem)
-    missing += [f"signed_{name}" for name in unsigned]
+    missing += [f"signed_{name}" for name in without]
     return [packages.get(need, need.replace("_", " ")).format_map(words) for need in missing]
+
+
+def unknown_generator(generator: str, family: t.Mapping[str, t.Any]) -> t.List[str]:
+    """Say that a family has no role for what builds the initramfs of a root, if that is so."""
+    known = [name for name in INITRAMFS_NEEDS if name in family["packages"]]
+    if not generator or generator in known:
+        return []
+    return [
+        f"Its initramfs is built by {generator}, and for the family {family['name']} only"
+        f" {' and '.join(known)} can be used. Install {family['packages'][known[0]]} in the root instead."
+    ]
 
 
 __all__ = (
@@ -139,4 +156,6 @@ __all__ = (
     "selinux",
     "signed_chain",
     "signed_grubs",
+    "unknown_generator",
+    "unsigned",
 )

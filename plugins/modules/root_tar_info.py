@@ -325,12 +325,9 @@ def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
             generator=generator,
             packages=family["packages"],
             words=words,
-            unsigned=[
-                name
-                for name in ("shim", "grub")
-                if family.get("secure_boot") and chain and not chain[name]
-            ],
+            without=_root_needs.unsigned(chain, family),
         )
+        found.problems += _root_needs.unknown_generator(generator, family)
     return {
         **({"secure_boot": chain} if asked else {}),
         "compression": compression,

@@ -164,6 +164,16 @@ def test_what_is_missing_has_the_distributions_name(it, root):
 
 
 @each
+def test_a_generator_that_the_family_has_no_role_for_is_refused(it, root):
+    """Arch's dracut and a mkinitcpio elsewhere: what would be set up, no kernel update would ever run."""
+    other = "dracut" if it.initramfs == "mkinitcpio" else "mkinitcpio"
+    (root / "usr/bin" / it.initramfs).rename(root / "usr/bin" / other)
+    problems = look(root)["problems"]
+    assert [it for it in problems if f"built by {other}, and for the family" in it], problems
+    assert f"Install {it.initramfs} in the root instead." in problems[-1]
+
+
+@each
 def test_missing_modules_of_grub_are_a_package(it, root):
     for path in root.glob(f"{it.modules}/*.mod"):
         path.unlink()

@@ -145,7 +145,7 @@ def missing(
         generator=generator,
         packages=DEBIAN["packages"],
         words=_architectures.find(machine).words(),
-        unsigned=unsigned,
+        without=unsigned,
     )
 
 

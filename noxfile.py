@@ -35,6 +35,9 @@ PACKAGES = (
     *("qemu-efi-aarch64", "qemu-system-arm", "qemu-user-static", "zstd"),
 )
 
+# Two files at a time: what is in one file shares its images, and takes one processor most of the time.
+TWO_FILES = ("-n", "2", "--dist", "loadfile")
+
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["check"]
 
@@ -93,6 +96,15 @@ def tested(session: nox.Session) -> dict[str, str]:
             session.run(*apt, "update", env=env)
             session.run(*apt, "install", "--no-install-recommends", *missing, env=env)
     return install_collection(session)
+
+
+def run_tests(
+    session: nox.Session, folder: str, *options: str, env: dict[str, str] | None = None
+) -> None:
+    """Run the tests of a folder, or those of them that the command line names."""
+    named = any(word.startswith("tests/") for word in session.posargs)
+    where = [] if named else [folder]
+    session.run("pytest", "-q", *options, *where, *session.posargs, env=env)
 
 
 @contextlib.contextmanager
@@ -158,7 +170,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def unit(session: nox.Session) -> None:
     """Run the unit tests."""
-    session.run("pytest", "-q", "-n", "2", "tests/unit", *session.posargs)
+    run_tests(session, "tests/unit", "-n", "2")
 
 
 @nox.session
@@ -183,14 +195,14 @@ def sanity(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Run the tests with real tools on real files."""
     env = tested(session)
-    session.run("pytest", "-q", "tests/integration", *session.posargs, env=env)
+    run_tests(session, "tests/integration", *TWO_FILES, env=env)
 
 
 @nox.session
 def build(session: nox.Session) -> None:
     """Run the tests that build images."""
     env = tested(session)
-    session.run("pytest", "-q", "tests/build", *session.posargs, env=env)
+    run_tests(session, "tests/build", *TWO_FILES, env=env)
 
 
 @nox.session
@@ -204,24 +216,21 @@ def molecule(session: nox.Session) -> None:
 def boot(session: nox.Session) -> None:
     """Run the tests that boot images, and let them live: some 30 minutes without KVM."""
     env = tested(session)
-    # A guest that is emulated keeps one processor busy. What is in one file shares its images.
-    session.run(
-        "pytest", "-q", "-n", "2", "--dist", "loadfile", "tests/boot", *session.posargs, env=env
-    )
+    run_tests(session, "tests/boot", *TWO_FILES, env=env)
 
 
 @nox.session
 def arm64(session: nox.Session) -> None:
     """Build, prove and boot an image for arm64, emulated: not a part of `test`."""
     env = tested(session)
-    session.run("pytest", "-q", "tests/arm64", *session.posargs, env=env)
+    run_tests(session, "tests/arm64", env=env)
 
 
 @nox.session
 def vm(session: nox.Session) -> None:
     """Run the tests that need a builder with a stock kernel, a virtual machine."""
     env = tested(session)
-    session.run("pytest", "-q", "tests/vm", *session.posargs, env=env)
+    run_tests(session, "tests/vm", env=env)
 
 
 @nox.session

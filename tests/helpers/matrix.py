@@ -239,7 +239,7 @@ def table(rows: t.Iterable[t.Sequence[str]]) -> str:
 
 
 def merged(text: str, results: t.Iterable[Result]) -> list[list[str]]:
-    """Return the cells of every row that was ever played: those of *results* now, others as the table *text* has them."""
+    """Return the cells of every row that was ever played: of *results*, and of others as the table *text* has them."""
     lines = [
         [cell.strip() for cell in line.strip("| ").split(" | ")]
         for line in text.splitlines()

@@ -270,7 +270,7 @@ def fanout(session: nox.Session) -> None:
 
 @nox.session
 def matrix(session: nox.Session) -> None:
-    """Build, boot, update and boot again what works where: an hour and a half without KVM."""
+    """Build, boot, update and boot again what works where: some 35 minutes without KVM."""
     env = tested(session)
     session.run("python", "tests/matrix.py", *session.posargs, env=env)
 

@@ -31,7 +31,8 @@ PACKAGES = (
     *("dosfstools", "e2fsprogs", "xfsprogs"),
     *("fdisk", "grub-common", "grub-efi-amd64-bin", "lz4", "mmdebstrap", "mtools"),
     *("openssh-client", "openssh-server", "openssl", "policycoreutils", "secilc"),
-    *("ovmf", "qemu-system-common", "qemu-system-x86", "qemu-utils", "sbsigntool", "xz-utils"),
+    *("ovmf", "qemu-system-common", "qemu-system-x86", "qemu-utils", "sbsigntool", "skopeo"),
+    *("umoci", "xz-utils"),
     *("qemu-efi-aarch64", "qemu-system-arm", "qemu-user-static", "zstd"),
 )
 

@@ -469,7 +469,11 @@ def test_the_output_exists_and_differs(place: Place, good: pathlib.Path) -> None
 
 
 def test_the_source_type_is_unknown(place: Place) -> None:
-    refused(place, "value of type must be one of: bootstrap, tar", image_source={"type": "floppy"})
+    refused(
+        place,
+        "value of type must be one of: bootstrap, directory, oci, tar",
+        image_source={"type": "floppy"},
+    )
 
 
 def test_the_bootstrap_has_no_release(place: Place) -> None:

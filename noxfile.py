@@ -257,6 +257,13 @@ def bench_vm(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_unpack(session: nox.Session) -> None:
+    """Compare the unpacking of a large root through encryption with that without."""
+    env = tested(session)
+    session.run("python", "tests/benchmark/unpack.py", *session.posargs, env=env)
+
+
+@nox.session
 def bench_control_node(session: nox.Session) -> None:
     """Measure what 1, 10 and 100 images cost the control node."""
     env = tested(session)

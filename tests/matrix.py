@@ -5,7 +5,8 @@
 
 usage: ./run matrix [-- ROW...]
 
-Ends with a line like «matrix: 9 booted, 0 failed», and with 1 when a row failed. A full run writes docs/boot_matrix.md.
+Ends with a line like «matrix: 9 booted, 0 failed», and with 1 when a row failed. What was played is written to
+docs/boot_matrix.md.
 """
 
 from __future__ import annotations
@@ -42,12 +43,11 @@ def main(names: list[str]) -> int:
             seconds = time.monotonic() - began
             print(f"{seconds:5.0f} s  {result.row.name}: {result.verdict}", flush=True)
         results = [future.result() for future in futures]
-    print(boot_matrix.table(results))
+    print(boot_matrix.table(result.cells() for result in results))
     failed = [result for result in results if not result.booted]
     if failed:
         print(f"the logs of what failed are in {LOGS}")
-    if not names:
-        boot_matrix.write_page(results)
+    boot_matrix.write_page(results)
     print(f"matrix: {len(results) - len(failed)} booted, {len(failed)} failed")
     return 1 if failed else 0
 

@@ -40,8 +40,10 @@ PAGE = ROOT / "docs" / "boot_matrix.md"
 BEGIN, END = "<!-- what ./run matrix measured -->", "<!-- end of it -->"
 HEAD = (
     *("Debian", "initramfs", "file system", "Secure Boot", "kernel", "GRUB"),
-    *("prompt, s", "login, s", "update, s", "verdict"),
+    *("prompt, s", "login, s", "update, s", "measured on", "verdict"),
 )
+# How many of the columns say which row it is.
+NAMED = 4
 # Emulated on a busy machine, udev needs longer than the 90 seconds that systemd waits for a console.
 CMDLINE = "console=tty0 console=ttyS0,115200 systemd.default_device_timeout_sec=900"
 # As dpkg-query lists the packages of an image.
@@ -64,6 +66,15 @@ class Row:
         """What the row is called on the command line."""
         words = [self.suite, self.initramfs, self.filesystem]
         return "-".join([*words, "sb"] if self.secure_boot else words)
+
+    def cells(self) -> list[str]:
+        """The columns of the table that say which row it is."""
+        return [
+            self.suite,
+            self.initramfs,
+            self.filesystem,
+            "on" if self.secure_boot else "off",
+        ]
 
 
 ROWS = (
@@ -90,6 +101,9 @@ class Result:
     update: float | None = None
     kernel: str = ""
     grub: str = ""
+    measured: str = dataclasses.field(
+        default_factory=lambda: datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    )
 
     @property
     def booted(self) -> bool:
@@ -102,8 +116,8 @@ class Result:
             "" if it is None else f"{it:.0f}" for it in (self.prompt, self.login, self.update)
         ]
         return [
-            *(row.suite, row.initramfs, row.filesystem, "on" if row.secure_boot else "off"),
-            *(self.kernel, self.grub, *seconds, self.verdict),
+            *row.cells(),
+            *(self.kernel, self.grub, *seconds, self.measured, self.verdict),
         ]
 
 
@@ -218,10 +232,23 @@ def play(row: Row, folder: pathlib.Path, kernels: Kernels, keep: pathlib.Path) -
     return result
 
 
-def table(results: t.Sequence[Result]) -> str:
-    """Return the results as a table of Markdown."""
-    lines = [HEAD, ["---"] * len(HEAD), *(result.cells() for result in results)]
+def table(rows: t.Iterable[t.Sequence[str]]) -> str:
+    """Return the cells of results as a table of Markdown."""
+    lines = [HEAD, ["---"] * len(HEAD), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def merged(text: str, results: t.Iterable[Result]) -> list[list[str]]:
+    """Return the cells of every row that was ever played: of *results*, and of others as the table *text* has them."""
+    lines = [
+        [cell.strip() for cell in line.strip("| ").split(" | ")]
+        for line in text.splitlines()
+        if line.startswith("| ")
+    ]
+    known = {tuple(line[:NAMED]): line for line in lines if len(line) == len(HEAD)}
+    known.update((tuple(result.row.cells()), result.cells()) for result in results)
+    names = [tuple(row.cells()) for row in ROWS]
+    return [known[name] for name in names if name in known]
 
 
 def cpu() -> str:
@@ -232,11 +259,10 @@ def cpu() -> str:
 
 
 def write_page(results: t.Sequence[Result], page: pathlib.Path = PAGE) -> None:
-    """Put the table of a full run into the page."""
+    """Put the rows that were played into the table of the page."""
     text = page.read_text()
     before, _begin, rest = text.partition(BEGIN)
-    _old, end, after = rest.partition(END)
+    old, end, after = rest.partition(END)
     assert end, f"{page} has no place for the table"
-    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    measured = f"Measured on {today}, emulated by QEMU (TCG) on {cpu()}, two rows at a time."
-    page.write_text(f"{before}{BEGIN}\n\n{measured}\n\n{table(results)}\n\n{END}{after}")
+    how = f"Emulated by QEMU (TCG) on {cpu()}, two rows at a time."
+    page.write_text(f"{before}{BEGIN}\n\n{how}\n\n{table(merged(old, results))}\n\n{END}{after}")

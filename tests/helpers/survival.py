@@ -13,16 +13,25 @@ import subprocess
 from guests import Guest
 
 
+def _valid_until() -> str:
+    """Return the option of apt for which this machine has a setting, if it has one."""
+    name = "Acquire::Check-Valid-Until"
+    asked = ["apt-config", "shell", "value", f"{name}/b"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    return f"-o {name}=false" if "'false'" in said else ""
+
+
 def kernel_disk(tar: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     """Make a disk with the package of the kernel of a root tar."""
     root, packages = folder / "root", folder / "packages"
     root.mkdir()
     packages.mkdir()
     subprocess.run(["tar", "-C", root, "-xpf", tar], check=True)
-    # In the source's own root, with its own apt, whatever distribution this machine is.
+    # In the source's own root, with its own apt, whatever distribution this machine is. As in a bootstrap, if this
+    # machine takes a mirror that is not kept up to date, so does that.
+    apt = f"apt-get -qq -o APT::Sandbox::User=root {_valid_until()}"
     command = (
-        "apt-get -qq -o APT::Sandbox::User=root update && cd /mnt &&"
-        " apt-get -qq -o APT::Sandbox::User=root download"
+        f"{apt} update && cd /mnt && {apt} download"
         " $(dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' 'linux-image-[0-9]*' | sed -n 's/^ii //p')"
     )
     bwrap = [

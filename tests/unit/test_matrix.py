@@ -13,11 +13,12 @@ import pytest
 
 @pytest.fixture
 def results() -> list[matrix.Result]:
-    one = matrix.Row("trixie", "initramfs-tools", "xfs", secure_boot=True)
-    other = matrix.Row("forky", "initramfs-tools", "ext4")
+    one = matrix.Row("trixie", "dracut", "ext4", secure_boot=True)
+    other = matrix.Row("forky", "dracut", "ext4")
+    day = "2026-11-25"
     return [
-        matrix.Result(one, matrix.BOOTED, 21.4, 90.6, 300.2, "6.12.1-1", "2.12-9"),
-        matrix.Result(other, "failed: a|b"),
+        matrix.Result(one, matrix.BOOTED, 21.4, 90.6, 300.2, "6.12.1-1", "2.12-9", day),
+        matrix.Result(other, "failed: a|b", measured=day),
     ]
 
 
@@ -42,26 +43,34 @@ def test_every_release_has_every_file_system_and_both_generators() -> None:
 
 
 def test_the_table(results: list[matrix.Result]) -> None:
-    lines = matrix.table(results).splitlines()
+    lines = matrix.table(result.cells() for result in results).splitlines()
     assert {line.count("|") for line in lines} == {len(matrix.HEAD) + 1}
     assert lines[2] == (
-        "| trixie | initramfs-tools | xfs | on | 6.12.1-1 | 2.12-9 | 21 | 91 | 300 | booted |"
+        "| trixie | dracut | ext4 | on | 6.12.1-1 | 2.12-9 | 21 | 91 | 300 | 2026-11-25 | booted |"
     )
-    assert lines[3] == "| forky | initramfs-tools | ext4 | off |  |  |  |  |  | failed: a/b |"
+    assert lines[3] == "| forky | dracut | ext4 | off |  |  |  |  |  | 2026-11-25 | failed: a/b |"
     assert [result.booted for result in results] == [True, False]
-    assert results[0].row.name == "trixie-initramfs-tools-xfs-sb"
+    assert results[0].row.name == "trixie-dracut-ext4-sb"
 
 
-def test_the_page_has_the_table_of_the_last_run(
+def test_the_page_has_the_last_result_of_each_row(
     results: list[matrix.Result], tmp_path: pathlib.Path
 ) -> None:
     page = tmp_path / "page.md"
-    page.write_text(matrix.PAGE.read_text())
-    matrix.write_page(results[:1], page)
+    before, _begin, _rest = matrix.PAGE.read_text().partition(matrix.BEGIN)
+    page.write_text(f"{before}{matrix.BEGIN}\nNothing was measured yet.\n{matrix.END}\n")
     matrix.write_page(results[1:], page)
+    matrix.write_page(results[:1], page)
+    results[1].verdict = matrix.BOOTED
+    gone = matrix.Result(matrix.Row("buster", "dracut", "ext4"))
+    matrix.write_page([results[1], gone], page)
     text = page.read_text()
-    assert text.startswith(matrix.PAGE.read_text().partition(matrix.BEGIN)[0])
-    assert text.count("| Debian | initramfs |") == 1
-    assert "| forky |" in text
-    assert "| trixie |" not in text
+    assert text.startswith(before)
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    assert [line.split(" | ")[0] for line in lines] == [
+        *("| Debian", "| ---", "| trixie", "| forky"),
+    ]
+    assert lines[2] == matrix.table([results[0].cells()]).splitlines()[-1]
+    assert lines[3].endswith("| booted |")
+    assert "Nothing was measured" not in text
     assert text.rstrip().endswith(matrix.END)

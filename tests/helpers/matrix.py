@@ -48,7 +48,7 @@ NAMED = 4
 CMDLINE = "console=tty0 console=ttyS0,115200 systemd.default_device_timeout_sec=900"
 # As dpkg-query lists the packages of an image.
 KERNEL = re.compile(r"^linux-image-\d\S* (\S+)", re.MULTILINE)
-GRUB = re.compile(r"^grub-common (\S+)", re.MULTILINE)
+GRUB = re.compile(r"^grub2-common (\S+)", re.MULTILINE)
 BOOTED = "booted"
 
 

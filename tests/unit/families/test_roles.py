@@ -54,6 +54,14 @@ def test_each_is_composed_of_mechanisms_that_are_there(name):
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=NAMES)
+def test_each_generator_that_a_family_names_is_one_of_its_mechanisms(family):
+    """A root with another one is refused, so none may be forgotten."""
+    spec = load(family["name"], "meta/argument_specs.yml")["argument_specs"]["main"]
+    mechanisms = spec["options"]["family_initramfs"]["choices"]
+    assert sorted(set(family["packages"]) & set(_root_needs.INITRAMFS_NEEDS)) == sorted(mechanisms)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=NAMES)
 def test_each_has_a_name_for_what_a_root_may_lack(family):
     packages = family["packages"]
     assert set(packages) <= NEEDS

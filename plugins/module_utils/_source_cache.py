@@ -21,13 +21,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import S
 
 
 @contextlib.contextmanager
-def claimed(directory: str, name: str, seconds: float = 1800) -> t.Iterator[str]:
-    """Let other processes that make *name* wait; yield a scratch directory of its own, gone afterwards.
-
-    What an interrupted process left in it goes first.
-    """
+def locked(directory: str, name: str, seconds: float = 1800) -> t.Iterator[None]:
+    """Let other processes that make *name* wait."""
     os.makedirs(directory, exist_ok=True)
-    scratch = os.path.join(directory, f"{name}.scratch")
     with open(os.path.join(directory, f"{name}.lock"), "w", encoding="ascii") as lock:
         deadline = time.monotonic() + seconds
         while not _locks(lock):
@@ -37,6 +33,17 @@ def claimed(directory: str, name: str, seconds: float = 1800) -> t.Iterator[str]
                     " try again when it is done"
                 )
             time.sleep(0.2)
+        yield
+
+
+@contextlib.contextmanager
+def claimed(directory: str, name: str, seconds: float = 1800) -> t.Iterator[str]:
+    """Let other processes that make *name* wait; yield a scratch directory of its own, gone afterwards.
+
+    What an interrupted process left in it goes first.
+    """
+    scratch = os.path.join(directory, f"{name}.scratch")
+    with locked(directory, name, seconds):
         shutil.rmtree(scratch, ignore_errors=True)
         os.mkdir(scratch, 0o700)
         try:
@@ -69,4 +76,4 @@ def forget(directory: str, prefix: str, *, but: str, seconds: float = 86400) -> 
             os.unlink(path)
 
 
-__all__ = ("claimed", "forget", "keep")
+__all__ = ("claimed", "forget", "keep", "locked")

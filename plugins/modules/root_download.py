@@ -34,9 +34,9 @@ options:
     description: The public keys of whom may have signed it, a file that gpgv(1) reads; needed with O(signature).
     type: path
   type:
-    description: What it is; by default, what its members say.
+    description: What it is; by default, what its first bytes or its members say.
     type: str
-    choices: [oci, tar]
+    choices: [disk, oci, tar]
   cache_dir:
     description: Where it is kept.
     type: path
@@ -61,7 +61,7 @@ path:
   type: str
   returned: success
 type:
-  description: What it is, V(oci) or V(tar).
+  description: What it is, V(disk), V(oci) or V(tar).
   type: str
   returned: success
 """
@@ -73,7 +73,11 @@ import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _download, _source_cache
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _download,
+    _mounted_disk,
+    _source_cache,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     ModuleRunner,
     Runner,
@@ -81,7 +85,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._digest import digest_of
 
-TYPES = ("oci", "tar")
+TYPES = ("disk", "oci", "tar")
 LENGTHS = {"sha256": 64, "sha512": 128}
 SIGNATURE_BYTES = 1 << 20
 LIST_SECONDS = 1800
@@ -120,11 +124,15 @@ def cached(cache_dir: str, name: str) -> t.Tuple[str, str]:
 
 
 def kind_of(runner: Runner, path: str) -> str:
-    """Say what a file is: an archive of a container image has one of two names in it."""
+    """Say what a file is: an archive of a container image has one of two names in it, and a disk image is no tar."""
     argv = [runner.find("tar"), "--list", "--file", path]
     listed = runner.run(argv, check=False, timeout=LIST_SECONDS)
     if listed.rc:
-        raise SealedRootError("what came is no tar: correct the url, or set as in image_source")
+        if _mounted_disk.is_disk(path):
+            return "disk"
+        raise SealedRootError(
+            "what came is no tar and no disk image: correct the url, or set as in image_source"
+        )
     names = {name[2:] if name.startswith("./") else name for name in listed.stdout.splitlines()}
     return "oci" if {"oci-layout", "manifest.json"} & names else "tar"
 

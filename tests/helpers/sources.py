@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import fnmatch
 import hashlib
+import json
 import os
 import pathlib
 import secrets
@@ -111,6 +112,33 @@ def directory(root: Root, _place: pathlib.Path) -> t.Iterator[Source]:
 
 
 @contextlib.contextmanager
+def disk(root: Root, place: pathlib.Path) -> t.Iterator[Source]:
+    """A qcow2 with a GPT, an EFI system partition and the root on ext4, as other tools make them."""
+    raw, image, point = place / "disk.raw", place / "disk.qcow2", place / "point"
+    point.mkdir()
+    run("truncate", "-s", "1536M", raw)
+    table = "label: gpt\nsize=64M, type=uefi\ntype=linux\n"
+    subprocess.run(["sfdisk", "-q", raw], input=table, text=True, check=True, timeout=60)
+    listed = json.loads(run("sfdisk", "--json", raw))["partitiontable"]["partitions"][1]
+    region = (f"{listed['start'] * 512}", "--sizelimit", f"{listed['size'] * 512}")
+    loop = run("losetup", "--find", "--show", "--offset", *region, raw).strip()
+    try:
+        run("mkfs.ext4", "-q", loop)
+        run("mount", loop, point)
+        try:
+            run("rsync", "-aHAX", "--numeric-ids", f"{root.path}/", f"{point}/")
+        finally:
+            run("umount", point)
+    finally:
+        run("losetup", "--detach", loop)
+    run("qemu-img", "convert", "-O", "qcow2", raw, image)
+    raw.unlink()
+    before = run("sha256sum", image)
+    yield {"type": "disk", "path": str(image)}
+    assert run("sha256sum", image) == before, "the source was written to"
+
+
+@contextlib.contextmanager
 def oci_layout(root: Root, place: pathlib.Path) -> t.Iterator[Source]:
     image = oci.layout(place / "image", oci.Image(root.layers(), "web", compression="none"))
     yield {"type": "oci", "path": str(image)}
@@ -142,6 +170,7 @@ class Row:
 ROWS = (
     Row("tar", tar),
     Row("directory", directory),
+    Row("disk", disk),
     Row("oci-layout", oci_layout),
     Row("docker-archive", docker_archive),
     Row("url", url),

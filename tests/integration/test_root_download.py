@@ -144,6 +144,33 @@ def test_a_file_url_and_a_container_image(
     assert path.read_bytes() == pathlib.Path(got["path"]).read_bytes()
 
 
+@pytest.mark.parametrize("disk_format", ["raw", "qcow2", "vpc"])
+def test_a_disk_image_is_known_by_its_bytes(
+    disk_format: str, tmp_path: pathlib.Path, cache: pathlib.Path, real_module: Module
+) -> None:
+    raw, image = tmp_path / "disk.raw", tmp_path / "image"
+    raw.write_bytes(bytes(8 << 20))
+    subprocess.run(["sfdisk", "-q", raw], input="label: gpt\n,\n", text=True, check=True)
+    subprocess.run(["qemu-img", "convert", "-O", disk_format, raw, image], check=True)
+    checksum = f"sha256:{hashlib.sha256(image.read_bytes()).hexdigest()}"
+    got = real_module(
+        "root_download", url=f"file://{image}", checksum=checksum, cache_dir=str(cache)
+    )
+    assert (got.get("msg"), got["type"]) == (None, "disk")
+
+
+def test_what_is_nothing_of_all_that_is_refused(
+    tmp_path: pathlib.Path, cache: pathlib.Path, real_module: Module
+) -> None:
+    (tmp_path / "text").write_text("no tar at all\n" * 1000)
+    checksum = f"sha256:{hashlib.sha256((tmp_path / 'text').read_bytes()).hexdigest()}"
+    args = {"url": f"file://{tmp_path}/text", "checksum": checksum, "cache_dir": str(cache)}
+    assert "is no tar and no disk image" in real_module("root_download", **args)["msg"]
+    # Whoever knows what it is does not fetch it again.
+    (tmp_path / "text").unlink()
+    assert real_module("root_download", type="disk", **args)["type"] == "disk"
+
+
 def test_a_deadline(site: web.Site, cache: pathlib.Path, real_module: Module) -> None:
     site.status = 503
     outcome = real_module(

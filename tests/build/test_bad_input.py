@@ -416,7 +416,7 @@ def test_the_output_exists_and_differs(place: Place, good: pathlib.Path) -> None
 def test_the_source_type_is_unknown(place: Place) -> None:
     refused(
         place,
-        "value of type must be one of: bootstrap, directory, oci, tar, url",
+        "value of type must be one of: bootstrap, directory, disk, oci, tar, url",
         image_source={"type": "floppy"},
     )
 

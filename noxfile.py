@@ -28,10 +28,19 @@ SHELL_SCRIPTS = (
 # What the tests call themselves. A build brings its own tools: roles/preflight.
 PACKAGES = (
     *("acl", "attr", "btrfs-progs", "bubblewrap", "bzip2", "cpio", "cryptsetup-bin"),
-    *("dosfstools", "e2fsprogs", "xfsprogs"),
+    *("curl", "dosfstools", "e2fsprogs", "gnupg", "gpgv", "xfsprogs"),
     *("fdisk", "grub-common", "grub-efi-amd64-bin", "lz4", "mmdebstrap", "mtools"),
     *("openssh-client", "openssh-server", "openssl", "policycoreutils", "secilc"),
-    *("ovmf", "qemu-system-common", "qemu-system-x86", "qemu-utils", "sbsigntool", "xz-utils"),
+    *(
+        "ovmf",
+        "qemu-system-common",
+        "qemu-system-x86",
+        "qemu-utils",
+        "rsync",
+        "sbsigntool",
+        "skopeo",
+    ),
+    *("umoci", "xz-utils"),
     *("qemu-efi-aarch64", "qemu-system-arm", "qemu-user-static", "zstd"),
 )
 
@@ -273,6 +282,13 @@ def matrix(session: nox.Session) -> None:
     """Build, boot, update and boot again what works where: some 35 minutes without KVM."""
     env = tested(session)
     session.run("python", "tests/matrix.py", *session.posargs, env=env)
+
+
+@nox.session
+def sources(session: nox.Session) -> None:
+    """Build from every type of source, compare the trees and boot each: half an hour without KVM."""
+    env = tested(session)
+    session.run("python", "tests/sources.py", *session.posargs, env=env)
 
 
 @nox.session

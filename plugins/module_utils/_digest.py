@@ -19,7 +19,12 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import S
 
 def sha256(path: str) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
-    digest = hashlib.sha256()
+    return digest_of(path)
+
+
+def digest_of(path: str, algorithm: str = "sha256") -> str:
+    """Return a digest of a file in hexadecimal."""
+    digest = hashlib.new(algorithm)
     buffer = bytearray(1 << 20)
     view = memoryview(buffer)
     with open(path, "rb", buffering=0) as file:
@@ -47,4 +52,4 @@ def check_digest(path: str, found: str, wanted: t.Optional[str]) -> None:
         )
 
 
-__all__ = ("check_digest", "sha256")
+__all__ = ("check_digest", "digest_of", "sha256")

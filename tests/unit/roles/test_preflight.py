@@ -25,7 +25,9 @@ def tools() -> set[str]:
     """The tools of builds, with any root file system, by the first of their names."""
     variables = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
     names = variables["__preflight_tools"]
-    names += [it for tools in variables["__preflight_filesystem_tools"].values() for it in tools]
+    for table in ("__preflight_filesystem_tools", "__preflight_source_tools"):
+        names += [it for tools in variables[table].values() for it in tools]
+    names.append("gpgv")
     return {name.split("|")[0] for name in names}
 
 
@@ -37,6 +39,22 @@ def test_a_fresh_builder_can_unpack_every_source_and_every_initramfs_of_debian(
 
 def test_debian_has_a_package_for_each_tool(tools: set[str]) -> None:
     assert [name for name in sorted(tools) if not _tools.package("debian", name)] == []
+
+
+def test_every_type_of_source_is_known_wherever_they_are_told_apart() -> None:
+    def variables(role: str, path: str) -> dict[str, t.Any]:
+        found: dict[str, t.Any] = yaml.safe_load((ROLE.parent / role / path).read_text())
+        return found
+
+    options = variables("preflight", "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    choices = set(options["image_source"]["options"]["type"]["choices"])
+    preflight = variables("preflight", "vars/main.yml")
+    assert set(preflight["__preflight_source_tools"]) == choices
+    assert set(preflight["__preflight_source_words"]) == choices - {"tar"}
+    # Behind a URL is one of the others.
+    assert set(variables("source", "vars/main.yml")["__source_tars"]) == choices - {"url"}
+    tasks = {path.stem for path in (ROLE.parent / "source" / "tasks").glob("*.yml")}
+    assert choices - {"tar"} == tasks - {"main", "checksum"}
 
 
 def test_every_file_system_has_its_tools_its_packages_and_its_mkfs() -> None:

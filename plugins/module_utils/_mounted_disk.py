@@ -1,0 +1,223 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""A disk image of unknown origin, mounted: the root in it and what belongs to that."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _backend_userspace,
+    _disk_source,
+    _loop,
+    _nofollow,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    CommandError,
+    Runner,
+    SealedRootError,
+)
+
+MOUNT_SECONDS = 300
+
+
+def _ends(path: str) -> t.Tuple[bytes, bytes]:
+    if not os.path.isfile(path):
+        raise SealedRootError(f"{path} is not a file on the builder: correct the path")
+    with open(path, "rb") as file:
+        head = file.read(_disk_source.HEAD_BYTES)
+        file.seek(max(0, os.path.getsize(path) - _disk_source.TAIL_BYTES))
+        return head, file.read()
+
+
+def image_format(path: str) -> str:
+    """Look at the file's own bytes for its format; refuse an image that needs another file."""
+    return _disk_source.image_format(path, *_ends(path))
+
+
+def is_disk(path: str) -> bool:
+    """Say whether a file is a disk image: in a format of its own, or raw with a partition table."""
+    head, tail = _ends(path)
+    try:
+        return _disk_source.image_format(path, head, tail) != "raw" or head[510:512] == b"\x55\xaa"
+    except SealedRootError:  # one that cannot be used
+        return True
+
+
+class Root(t.NamedTuple):
+    """Where a root was found, and what its fstab says."""
+
+    volume: _disk_source.Volume
+    subvolume: str
+    fstab: str
+
+    @property
+    def name(self) -> str:
+        """How it is called in a message."""
+        return self.volume.name + (f", subvolume {self.subvolume}" if self.subvolume else "")
+
+
+class Disk:
+    """The disk with a writable layer over it, as a file, and what is mounted of it; all below *scratch*."""
+
+    def __init__(self, runner: Runner, scratch: str) -> None:
+        self.runner = runner
+        self.scratch = scratch
+        self.export = os.path.join(scratch, "disk")
+        self.probe = os.path.join(scratch, "probe")
+        self.root = os.path.join(scratch, "root")
+        self.devices: t.Dict[int, str] = {}
+
+    def open(self, path: str, driver: str) -> None:
+        """Export the disk; what the kernel writes on mounting goes to the layer."""
+        layer = os.path.join(self.scratch, "layer.qcow2")
+        qemu_img = self.runner.find("qemu-img")
+        argv = [qemu_img, "info", "--output=json", "-f", driver, path]
+        size = json.loads(self.runner.run(argv, timeout=60).stdout)["virtual-size"]
+        argv = [qemu_img, "create", "-q", "-f", "qcow2", layer, str(size)]
+        self.runner.run(argv, timeout=60)
+        for place in (self.probe, self.root):
+            os.mkdir(place, 0o700)
+        os.close(os.open(self.export, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        self.runner.run(self._daemon_argv(path, driver, layer), timeout=60)
+
+    def _daemon_argv(self, path: str, driver: str, layer: str) -> t.List[str]:
+        source = {
+            "node-name": "source",
+            "driver": driver,
+            "read-only": True,
+            "file": {"driver": "file", "filename": path, "read-only": True},
+        }
+        if driver in ("qcow2", "vmdk"):
+            # Whatever the header says, there is nothing below.
+            source["backing"] = None
+        view = {
+            "node-name": "view",
+            "driver": "qcow2",
+            "file": {"driver": "file", "filename": layer},
+            "backing": "source",
+        }
+        mountpoint = self.export.replace(",", ",,")
+        return [
+            self.runner.find(_backend_userspace.DAEMON),
+            *("--blockdev", json.dumps(source), "--blockdev", json.dumps(view)),
+            "--export",
+            f"type=fuse,id=export,node-name=view,mountpoint={mountpoint},writable=on,growable=off"
+            ",allow-other=off",
+            "--daemonize",
+        ]
+
+    def volumes(self) -> t.List[_disk_source.Volume]:
+        """Return the regions of the disk with the type of what is in them."""
+        argv = [self.runner.find("sfdisk"), "--json", self.export]
+        table = self.runner.run(argv, check=False, timeout=60)
+        whole = _disk_source.Volume(0, 0, os.path.getsize(self.export))
+        found = [self._probed(whole)]
+        # A file system without a partition table can have a boot sector that looks like one.
+        if table.rc == 0 and found[0].type not in _disk_source.FILE_SYSTEMS:
+            found = [self._probed(it) for it in _disk_source.partitions(table.stdout)]
+        return found
+
+    def _probed(self, volume: _disk_source.Volume) -> _disk_source.Volume:
+        argv = [self.runner.find("blkid"), "--probe", "--output", "export"]
+        argv += ["--offset", str(volume.offset), "--size", str(volume.size), self.export]
+        return _disk_source.probed(volume, self.runner.run(argv, check=False, timeout=60).stdout)
+
+    def mount(self, volume: _disk_source.Volume, point: str, option: str = "") -> None:
+        """Mount read-only; only the device can be written to, for the journal."""
+        if volume.number not in self.devices:
+            self.devices[volume.number] = _loop.attach(
+                self.runner, path=self.export, offset=volume.offset, size=volume.size
+            )
+        options = ["ro", "nosuid", "nodev", "noexec", *(["nouuid"] if volume.type == "xfs" else [])]
+        argv = [self.runner.find("mount"), "--types", volume.type]
+        argv += ["--options", ",".join([*options, *([option] if option else [])])]
+        argv += [self.devices[volume.number], point]
+        try:
+            self.runner.run(argv, timeout=MOUNT_SECONDS)
+        except CommandError as exc:
+            said = exc.result.stderr.strip().splitlines()[:1]
+            raise SealedRootError(
+                f"{volume.name} ({volume.type}) cannot be mounted on this builder ({''.join(said)}):"
+                " repair the file system, or build where the kernel can mount it"
+            ) from exc
+
+    @contextlib.contextmanager
+    def mounted(self, volume: _disk_source.Volume, option: str = "") -> t.Iterator[str]:
+        """Mount for a look."""
+        self.mount(volume, self.probe, option)
+        yield self.probe
+        self.runner.run([self.runner.find("umount"), self.probe], timeout=MOUNT_SECONDS)
+
+    def roots(self, volume: _disk_source.Volume) -> t.List[Root]:
+        """Return the roots on one file system."""
+        with self.mounted(volume) as top:
+            default = [Root(volume, "", read_fstab(top))] if has_root(top) else []
+        if default or volume.type != "btrfs":
+            return default
+        with self.mounted(volume, "subvolid=5") as top:
+            argv = [self.runner.find("btrfs"), "subvolume", "list", top]
+            names = _disk_source.subvolumes(self.runner.run(argv, timeout=60).stdout)
+            found = [
+                Root(volume, name, read_fstab(os.path.join(top, name)))
+                for name in names
+                if is_directory(top, name) and has_root(os.path.join(top, name))
+            ]
+        # Snapshots are roots as well: the one that says of itself that it is mounted is the root.
+        own = [it for it in found if _disk_source.root_subvolume(it.fstab) == it.subvolume]
+        return own if len(own) == 1 else found
+
+    def assemble(self, root: Root, volumes: t.Sequence[_disk_source.Volume]) -> None:
+        """Mount the root and in it what its fstab mounts from this disk."""
+        self.mount(root.volume, self.root, f"subvol=/{root.subvolume}" if root.subvolume else "")
+        for part in _disk_source.parts(root.fstab, volumes):
+            # Mounted read-only, so it stays what it is here: no link leads out of the root.
+            if not is_directory(self.root, part.point):
+                raise SealedRootError(
+                    f"the fstab of the root ({root.name}) mounts {part.volume.name} on /{part.point},"
+                    " which is no directory there: correct the fstab in the disk"
+                )
+            option = f"subvol=/{part.subvolume}" if part.subvolume else ""
+            self.mount(part.volume, os.path.join(self.root, part.point), option)
+
+
+def is_directory(top: str, name: str) -> bool:
+    """Say whether each component of a name below *top* is a directory and none a symbolic link."""
+    path = top
+    for component in name.split("/"):
+        path = os.path.join(path, component)
+        try:
+            if not stat.S_ISDIR(os.lstat(path).st_mode):
+                return False
+        except FileNotFoundError:
+            return False
+    return True
+
+
+def has_root(top: str) -> bool:
+    """Say whether there is an os-release (os-release(5)); /usr, to which it can be a link, may be elsewhere."""
+    return any(
+        is_directory(top, place) and os.path.lexists(os.path.join(top, place, "os-release"))
+        for place in ("etc", "usr/lib")
+    )
+
+
+def read_fstab(top: str) -> str:
+    """Read the fstab of a root that is not trusted; empty when there is none."""
+    path = os.path.join(top, "etc/fstab")
+    if not is_directory(top, "etc") or not os.path.lexists(path):
+        return ""
+    return _nofollow.read_file(path).decode("utf-8", "surrogateescape")
+
+
+__all__ = ("Disk", "Root", "has_root", "image_format", "is_directory", "is_disk", "read_fstab")

@@ -1,0 +1,162 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: directory_root_tar
+short_description: The root in a directory as a tar
+description:
+  - Packs a directory that holds a root, with extended attributes, ACLs, capabilities, hard links, holes, device nodes
+    and numeric owners. The directory is only read, and no symbolic link is followed.
+  - The content of C(/dev), C(/proc), C(/run) and C(/sys) is left out, and so are sockets.
+  - The tar is kept, named by a digest of what lstat(2) says of every file, the time of change included. So it is
+    packed again after any change, and the same tree gives the same tar. A tar that the directory gave before is
+    removed when no build has used it for a day.
+  - The running root is refused, since it changes while it is read.
+author: The sealedroot.image authors (@sealedroot)
+extends_documentation_fragment:
+  - sealedroot.image._attributes
+options:
+  path:
+    description: The directory, in which C(usr), C(etc) and so on are.
+    type: path
+    required: true
+  cache_dir:
+    description: Where the tar is kept; not in the directory itself.
+    type: path
+    required: true
+  submounts:
+    description:
+      - What is done about file systems that are mounted in the directory, bind mounts included.
+      - V(include) packs what is in them, V(leave_out) only the directories on which they are mounted.
+      - When there are some, one of the two has to be chosen.
+    type: str
+    choices: [include, leave_out]
+"""
+
+EXAMPLES = r"""
+- name: Pack the root in a directory
+  sealedroot.image.directory_root_tar:
+    path: /srv/roots/web
+    cache_dir: /var/cache/sealedroot
+"""
+
+RETURN = r"""
+path:
+  description: The tar; in check mode, what it would be.
+  type: str
+  returned: success
+  sample: /var/cache/sealedroot/directory-0f1e2d3c4b5a6978-8796a5b4c3d2e1f0.tar
+"""
+
+import hashlib
+import os
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils import _source_cache, _tree_tar
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    ModuleRunner,
+    Runner,
+    SealedRootError,
+)
+
+# Two changes within one tick of the kernel's clock have the same time.
+TICK = 0.1
+
+
+def check(path: str, cache_dir: str) -> str:
+    """Refuse what cannot be packed; return the real path of the directory."""
+    real = os.path.realpath(path)
+    if not os.path.isdir(real):
+        raise SealedRootError(f"{path} is not a directory on the builder: correct the path")
+    if os.path.samefile(real, "/"):
+        raise SealedRootError(
+            f"{path} is the root that the builder runs from. It changes while it is read, and holds this"
+            " machine's state: make a snapshot (btrfs, LVM) and give the directory where that is mounted"
+        )
+    cache = os.path.realpath(cache_dir)
+    if os.path.commonpath([real, cache]) == real:
+        raise SealedRootError(
+            f"the cache {cache_dir} is in {path}, so the tar would be packed into itself: choose another"
+            " image_cache_dir"
+        )
+    return real
+
+
+def left_out(real: str, mountinfo: str, submounts: t.Optional[str]) -> t.List[str]:
+    """Return the mount points whose content is not packed."""
+    found = _tree_tar.mounts_below(real, mountinfo)
+    if found and submounts is None:
+        raise SealedRootError(
+            f"in {real} other file systems are mounted ({', '.join(found)}): set submounts of image_source"
+            " to include, which packs what is in them, or to leave_out"
+        )
+    return found if submounts == "leave_out" else []
+
+
+def steady(real: str, skipped: t.Sequence[str]) -> _tree_tar.Scan:
+    """Scan when the last change is old enough to be told from a later one."""
+    found = _tree_tar.scan(real, skipped)
+    if abs(time.time() - found.newest) < TICK:
+        time.sleep(TICK)
+        found = _tree_tar.scan(real, skipped)
+    return found
+
+
+def ensure(
+    runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
+) -> t.Dict[str, t.Any]:
+    """Return the tar, packed if it is not there."""
+    cache_dir = params["cache_dir"]
+    real = check(params["path"], cache_dir)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        skipped = left_out(real, file.read(), params["submounts"])
+    found = steady(real, skipped)
+    # What is left out is not seen in the digest when it is empty.
+    place = hashlib.sha256(repr((real, skipped)).encode("utf-8", "surrogateescape"))
+    prefix = f"directory-{place.hexdigest()[:16]}-"
+    name = f"{prefix}{found.digest[:16]}"
+    path = os.path.join(cache_dir, f"{name}.tar")
+    if not os.path.exists(path):
+        if check_mode:
+            return {"changed": True, "path": path}
+        with _source_cache.claimed(cache_dir, name) as scratch:
+            if not os.path.exists(path):
+                partial = os.path.join(scratch, "root.tar")
+                _tree_tar.pack(runner, real, found.names, partial)
+                if _tree_tar.scan(real, skipped).digest != found.digest:
+                    raise _tree_tar.changed(real)
+                _source_cache.keep(partial, path)
+                _source_cache.forget(cache_dir, prefix, but=path)
+                return {"changed": True, "path": path}
+    if not check_mode:
+        # It is in use again.
+        os.utime(path)
+    return {"changed": False, "path": path}
+
+
+def main() -> t.NoReturn:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "cache_dir": {"type": "path", "required": True},
+            "submounts": {"type": "str", "choices": ["include", "leave_out"]},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        outcome = ensure(ModuleRunner(module), module.params, check_mode=module.check_mode)
+    except SealedRootError as exc:
+        module.fail_json(msg=str(exc))
+    module.exit_json(**outcome)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: oci_root_tar
+short_description: The root in a container image as a tar
+description:
+  - Takes an OCI image layout in a directory, or an archive of one (C(podman save --format oci-archive),
+    C(skopeo copy ... oci-archive:), C(docker save)), applies its layers in order, whiteouts included, and packs the
+    result with extended attributes, ACLs, capabilities, hard links, device nodes and numeric owners.
+  - umoci(1) applies the layers, and checks their digests. What it does not read (docker archives, zstd) is converted
+    by skopeo(1) first.
+  - The tar is kept, named by the digest of the image's manifest, so the layers are applied once.
+  - The image is only read, and the network is not used.
+author: The sealedroot.image authors (@sealedroot)
+extends_documentation_fragment:
+  - sealedroot.image._attributes
+options:
+  path:
+    description: The directory or the archive.
+    type: path
+    required: true
+  cache_dir:
+    description: Where the tar is kept, and where the layers are applied; its path has no colon.
+    type: path
+    required: true
+  reference:
+    description:
+      - The name of the image where there are several; the whole one (V(docker.io/library/web:1)) or the end of it
+        after a colon or slash (V(1), V(web:1)).
+    type: str
+  digest:
+    description:
+      - The digest of the manifest that the image must have, C(sha256:) and hexadecimal digits. In an archive that
+        C(docker save) wrote before Docker 25, of the configuration, which C(docker images --no-trunc) calls the ID.
+    type: str
+  architecture:
+    description: The architecture of the image, in the words of uname(1); of several platforms, this one is taken.
+    type: str
+    choices: [aarch64, x86_64]
+    default: x86_64
+"""
+
+EXAMPLES = r"""
+- name: Make a tar of what docker save wrote
+  sealedroot.image.oci_root_tar:
+    path: /srv/roots/web.tar
+    reference: web:1
+    cache_dir: /var/cache/sealedroot
+"""
+
+RETURN = r"""
+path:
+  description: The tar; in check mode, what it would be.
+  type: str
+  returned: success
+digest:
+  description: The digest that names the image; see O(digest).
+  type: str
+  returned: success
+  sample: sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824
+"""
+
+import json
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _architectures,
+    _oci,
+    _oci_store,
+    _source_cache,
+    _tree_tar,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    CommandError,
+    ModuleRunner,
+    Runner,
+    SealedRootError,
+)
+
+COPY_SECONDS = 1800
+NAME = "root"
+
+
+def copy(runner: Runner, scratch: str, source: str, target: str, *options: str) -> None:
+    """Convert an image. The policy is about signatures of registries; digests are checked all the same."""
+    argv = [runner.find("skopeo"), "--insecure-policy", "copy", "--quiet", *options, source, target]
+    # It would take /var/tmp.
+    runner.run(argv, timeout=COPY_SECONDS, env={"TMPDIR": scratch})
+
+
+def layout_of_docker_archive(runner: Runner, path: str, number: int, scratch: str) -> str:
+    """Convert an image of a docker archive to a layout."""
+    # The path itself could have a colon, which would end it.
+    link, target = os.path.join(scratch, "archive"), os.path.join(scratch, "layout")
+    os.symlink(os.path.abspath(path), link)
+    # Compressed, but hardly: skopeo 1.9 calls the layers of an archive gzip even where it leaves them as they are.
+    options = ("--dest-compress-level", "1", "--format", "oci")
+    source = f"docker-archive:{link}:@{number}"
+    copy(runner, scratch, source, f"oci:{target}:{NAME}", *options)
+    return target
+
+
+def plain_layout(layout: str, chosen: _oci.Candidate, scratch: str) -> str:
+    """Return a layout with the blobs of another and an index that names one image, as umoci wants it."""
+    target = os.path.join(scratch, "layout")
+    os.mkdir(target)
+    os.symlink(os.path.abspath(os.path.join(layout, "blobs")), os.path.join(target, "blobs"))
+    size = os.path.getsize(os.path.join(layout, _oci.blob(chosen.digest)))
+    for name, content in (
+        ("oci-layout", {"imageLayoutVersion": "1.0.0"}),
+        ("index.json", _oci.index(chosen.digest, size, NAME)),
+    ):
+        with open(os.path.join(target, name), "w", encoding="ascii") as file:
+            json.dump(content, file)
+    return target
+
+
+def converted_layout(
+    runner: Runner, layout: str, chosen: _oci.Candidate, found: _oci.Manifest, scratch: str
+) -> str:
+    """Convert an image of a layout to one with OCI's media types and layers that are not compressed.
+
+    By way of the transport ``dir``, whose files are named by the bare digests: it alone decompresses, and it can
+    be laid for one image of any layout.
+    """
+    first, second, target = (os.path.join(scratch, name) for name in ("first", "second", "layout"))
+    os.mkdir(first)
+    named = {digest: _oci.blob(digest) for digest in (found.config, *found.layers)}
+    files = {os.path.basename(name): name for name in named.values()}
+    for name, place in {**files, "manifest.json": _oci.blob(chosen.digest)}.items():
+        os.symlink(os.path.abspath(os.path.join(layout, place)), os.path.join(first, name))
+    with open(os.path.join(first, "version"), "w", encoding="ascii") as file:
+        file.write("Directory Transport Version: 1.1\n")
+    copy(runner, scratch, f"dir:{first}", f"dir:{second}", "--dest-decompress")
+    options = ("--dest-oci-accept-uncompressed-layers", "--format", "oci")
+    copy(runner, scratch, f"dir:{second}", f"oci:{target}:{NAME}", *options)
+    return target
+
+
+def unpack(runner: Runner, layout: str, scratch: str) -> str:
+    """Apply the layers; return the directory."""
+    root = os.path.join(scratch, "rootfs")
+    os.mkdir(root, 0o755)
+    # If no layer has the root directory itself, its time is to be the same each time.
+    os.utime(root, (0, 0))
+    # Without --keep-dirlinks: like container engines, a directory takes the place of a link of that name.
+    argv = [runner.find("umoci"), "raw", "unpack", "--image", f"{layout}:{NAME}", root]
+    runner.run(argv, timeout=COPY_SECONDS)
+    return root
+
+
+def make(
+    runner: Runner,
+    store: _oci_store.Store,
+    chosen: _oci.Candidate,
+    params: t.Mapping[str, t.Any],
+    scratch: str,
+) -> str:
+    """Make the tar in the scratch directory."""
+    if store.docker:
+        layout = layout_of_docker_archive(runner, params["path"], chosen.number, scratch)
+    else:
+        architecture = _architectures.find(params["architecture"]).debian
+        found = _oci.manifest(store.read, chosen, architecture)
+        blobs = [_oci.blob(it) for it in (chosen.digest, found.config, *found.layers)]
+        whole = store.layout(blobs, scratch)
+        if found.plain:
+            layout = plain_layout(whole, chosen, scratch)
+        else:
+            layout = converted_layout(runner, whole, chosen, found, scratch)
+    root = unpack(runner, layout, scratch)
+    partial = os.path.join(scratch, "root.tar")
+    _tree_tar.pack(runner, root, _tree_tar.scan(root).names, partial)
+    return partial
+
+
+def ensure(
+    runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
+) -> t.Dict[str, t.Any]:
+    """Return the tar, made if it is not there."""
+    cache_dir = os.path.realpath(params["cache_dir"])
+    if ":" in cache_dir:
+        raise SealedRootError(
+            "image_cache_dir has a colon in it, which ends a path for skopeo and umoci"
+        )
+    store = _oci_store.find(runner, params["path"])
+    found = (_oci.docker_candidates if store.docker else _oci.candidates)(store.read)
+    # OCI's words for architectures are Go's, and those are Debian's for these.
+    architecture = _architectures.find(params["architecture"]).debian
+    chosen = _oci.choose(found, architecture, params["reference"], params["digest"])
+    name = f"oci-{chosen.digest.partition(':')[2][:32]}"
+    path = os.path.join(cache_dir, f"{name}.tar")
+    outcome = {"changed": not os.path.exists(path), "path": path, "digest": chosen.digest}
+    if outcome["changed"] and not check_mode:
+        with _source_cache.claimed(cache_dir, name) as scratch:
+            if not os.path.exists(path):
+                _source_cache.keep(make(runner, store, chosen, params, scratch), path)
+    return outcome
+
+
+def main() -> t.NoReturn:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "cache_dir": {"type": "path", "required": True},
+            "reference": {"type": "str"},
+            "digest": {"type": "str"},
+            "architecture": {
+                "type": "str",
+                "choices": sorted(_architectures.ARCHITECTURES),
+                "default": "x86_64",
+            },
+        },
+        supports_check_mode=True,
+    )
+    path = module.params["path"]
+    try:
+        outcome = ensure(ModuleRunner(module), module.params, check_mode=module.check_mode)
+    except CommandError as exc:
+        said = exc.result.stderr.strip().splitlines() or ["no reason given"]
+        tool = os.path.basename(exc.argv[0])
+        module.fail_json(
+            msg=f"the container image {path} cannot be unpacked: {tool} says: {said[-1].strip()}"
+        )
+    except SealedRootError as exc:
+        module.fail_json(msg=f"the container image {path} cannot be used: {exc}")
+    module.exit_json(**outcome)
+
+
+if __name__ == "__main__":
+    main()

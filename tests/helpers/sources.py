@@ -1,0 +1,242 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The types of sources that the role source knows, each made of the same root.
+
+A row says how its source is made. The image is built as an operator would build it; then rsync, which takes no part
+in any build, compares its tree with that of the root, and the image is booted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fnmatch
+import hashlib
+import json
+import os
+import pathlib
+import secrets
+import shutil
+import stat
+import subprocess
+import tempfile
+import typing as t
+
+import oci
+import web
+from builds import (
+    DEBIAN,
+    PLAYBOOK,
+    QUICK_INITRAMFS,
+    Place,
+    add_files,
+    held,
+    playbook,
+    source_tar,
+)
+from guests import Guest, hashed, overlay
+from image_view import mounted
+
+BUILT = "built"
+CMDLINE = "console=tty0 console=ttyS0,115200 systemd.default_device_timeout_sec=900"
+# What a build writes, by the names in the root.
+WRITTEN = (
+    *("boot/*", "etc/crypttab", "etc/default/grub*", "etc/fstab", "etc/hostname", "etc/hosts"),
+    *("etc/initramfs-tools/*", "etc/cryptsetup-initramfs/*", "etc/machine-id", "etc/shadow*"),
+    *("etc/kernel/*", "etc/cryptsetup-keys.d*", "etc/resolv.conf", "var/lib/dbus/machine-id"),
+    *("root/.ssh*", "var/lib/initramfs-tools/*", "var/cache/debconf/*", "var/lib/ucf/*"),
+)
+# Never a part of a root.
+LEFT_OUT = ("dev/*", "proc/*", "run/*", "sys/*", "lost+found")
+
+
+def run(*argv: str | pathlib.Path, timeout: int = 600) -> str:
+    return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=timeout).stdout
+
+
+class Root:
+    """The root that every source is made of: in a directory, with all that a source has to keep."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path = path
+        self.tar = path.with_name("root.tar")
+        shutil.copy(source_tar(DEBIAN), self.tar)
+        add_files(self.tar, QUICK_INITRAMFS)
+        path.mkdir()
+        unpack = ("tar", "-C", path, "-xpf", self.tar, "--acls", "--xattrs", "--xattrs-include=*")
+        run(*unpack)
+        odd = path / "srv/odd"
+        odd.mkdir()
+        (odd / "capable").write_bytes(b"\x7fELF")
+        run("setcap", "cap_net_raw+ep", odd / "capable")
+        os.link(odd / "capable", odd / "linked")
+        (odd / "noted").write_text("x")
+        os.setxattr(odd / "noted", "user.why", b"because")
+        run("setfacl", "-m", "u:1234:rw", odd / "noted")
+        os.mknod(odd / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        os.mkfifo(odd / "fifo")
+        os.chown(odd / "noted", 1234, 77)
+        self._pack(self.tar)
+
+    def _pack(self, tar: pathlib.Path) -> None:
+        argv = ("tar", "-C", self.path, "-cf", tar, "--acls", "--xattrs", "--xattrs-include=*")
+        run(*argv, "--numeric-owner", ".")
+
+    def layers(self) -> list[bytes]:
+        """Return two layers that give this root: the lower one has what the upper one takes away."""
+        upper = oci.layer(oci.member("srv/odd/.wh.gone"))
+        with tempfile.TemporaryDirectory(dir=self.path.parent) as folder:
+            lower = pathlib.Path(folder, "lower.tar")
+            gone = self.path / "srv/odd/gone"
+            gone.touch()
+            # Attributes as container engines store them.
+            argv = ("tar", "-C", self.path, "-cf", lower, "--format=posix", "--xattrs")
+            run(*argv, "--xattrs-include=*", "--numeric-owner", ".")
+            gone.unlink()
+            return [lower.read_bytes(), upper]
+
+
+Source = t.Mapping[str, t.Any]
+Maker = t.Callable[[Root, pathlib.Path], t.ContextManager[Source]]
+
+
+@contextlib.contextmanager
+def tar(root: Root, _place: pathlib.Path) -> t.Iterator[Source]:
+    yield {"type": "tar", "path": str(root.tar)}
+
+
+@contextlib.contextmanager
+def directory(root: Root, _place: pathlib.Path) -> t.Iterator[Source]:
+    yield {"type": "directory", "path": str(root.path)}
+
+
+@contextlib.contextmanager
+def disk(root: Root, place: pathlib.Path) -> t.Iterator[Source]:
+    """A qcow2 with a GPT, an EFI system partition and the root on ext4, as other tools make them."""
+    raw, image, point = place / "disk.raw", place / "disk.qcow2", place / "point"
+    point.mkdir()
+    run("truncate", "-s", "1536M", raw)
+    table = "label: gpt\nsize=64M, type=uefi\ntype=linux\n"
+    subprocess.run(["sfdisk", "-q", raw], input=table, text=True, check=True, timeout=60)
+    listed = json.loads(run("sfdisk", "--json", raw))["partitiontable"]["partitions"][1]
+    region = (f"{listed['start'] * 512}", "--sizelimit", f"{listed['size'] * 512}")
+    loop = run("losetup", "--find", "--show", "--offset", *region, raw).strip()
+    try:
+        run("mkfs.ext4", "-q", loop)
+        run("mount", loop, point)
+        try:
+            run("rsync", "-aHAX", "--numeric-ids", f"{root.path}/", f"{point}/")
+        finally:
+            run("umount", point)
+    finally:
+        run("losetup", "--detach", loop)
+    run("qemu-img", "convert", "-O", "qcow2", raw, image)
+    raw.unlink()
+    before = run("sha256sum", image)
+    yield {"type": "disk", "path": str(image)}
+    assert run("sha256sum", image) == before, "the source was written to"
+
+
+@contextlib.contextmanager
+def oci_layout(root: Root, place: pathlib.Path) -> t.Iterator[Source]:
+    image = oci.layout(place / "image", oci.Image(root.layers(), "web", compression="none"))
+    yield {"type": "oci", "path": str(image)}
+
+
+@contextlib.contextmanager
+def docker_archive(root: Root, place: pathlib.Path) -> t.Iterator[Source]:
+    image = oci.docker_archive(place / "image.tar", oci.Image(root.layers(), "web:1"))
+    yield {"type": "oci", "path": str(image), "reference": "web:1"}
+
+
+@contextlib.contextmanager
+def url(root: Root, _place: pathlib.Path) -> t.Iterator[Source]:
+    data = root.tar.read_bytes()
+    checksum = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    with web.serve(web.Site({"/root.tar": data})) as site:
+        site.breaks = [len(data) // 2]
+        yield {"type": "url", "url": site.url("/root.tar"), "checksum": checksum}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A source: its name, and what makes it of the root."""
+
+    name: str
+    make: Maker
+
+
+ROWS = (
+    Row("tar", tar),
+    Row("directory", directory),
+    Row("disk", disk),
+    Row("oci-layout", oci_layout),
+    Row("docker-archive", docker_archive),
+    Row("url", url),
+)
+
+
+def select(names: t.Sequence[str]) -> list[Row]:
+    """Return the rows of that names, all of them for none; an unknown name is an error."""
+    known = [row.name for row in ROWS]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise SystemExit(f"no row is called {', '.join(unknown)}; there are {', '.join(known)}")
+    return [row for row in ROWS if not names or row.name in names]
+
+
+def differences(root: pathlib.Path, image: pathlib.Path) -> list[str]:
+    """Return what rsync would change to make the image's tree that of the root, but for what builds write."""
+    argv = ["rsync", "--dry-run", "--itemize-changes", "--archive", "--acls", "--xattrs"]
+    argv += ["--hard-links", "--checksum", "--numeric-ids", "--delete", "--omit-dir-times"]
+    argv += [f"--exclude=/{name}" for name in LEFT_OUT]
+    said = run(*argv, f"{root}/", f"{image}/", timeout=1200)
+    found = []
+    for line in said.splitlines():
+        name = line[12:].split(" -> ")[0].split(" => ")[0]
+        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in WRITTEN):
+            found.append(line)
+    return found
+
+
+def boot(place: Place, password: str) -> None:
+    """Boot the image, and look for what the root had."""
+    image = place.out / "image"
+    guest = Guest(overlay(image / "disk.qcow2", place.path / "overlay.qcow2"))
+    try:
+        guest.boot((image / "boot.key").read_text())
+        guest.log_in(password)
+        guest.run("test -e /srv/odd/linked && test ! -e /srv/odd/gone")
+        guest.run("systemctl is-active local-fs.target")
+    finally:
+        guest.end()
+
+
+def play(row: Row, root: Root, folder: pathlib.Path) -> str:
+    """Build from a source, compare and boot; whatever goes wrong is the verdict."""
+    password = secrets.token_hex(8)
+    place = Place(pathlib.Path(tempfile.mkdtemp(prefix=f"{row.name}-", dir=folder)))
+    verdict = BUILT
+    try:
+        with row.make(root, place.path) as source:
+            variables = place.variables(
+                image_name="image",
+                image_source=source,
+                image_cache_dir=str(place.path / "cache"),
+                image_root_password_hash=hashed(password),
+                image_kernel_cmdline=CMDLINE,
+            )
+            done = playbook(PLAYBOOK, variables, timeout=2400)
+        assert done.rc == 0, f"the build failed: {done.output[-3000:]}"
+        with mounted(place.out / "image") as image:
+            found = differences(root.path, image)
+        assert not found, f"the image is not the root: {'; '.join(found[:20])}"
+        boot(place, password)
+    except Exception as exc:  # any other row goes on
+        verdict = f"failed: {type(exc).__name__}: {str(exc).strip() or 'for no reason'}"
+    left = held(place.path)
+    if left:
+        return f"failed: left on the builder: {', '.join(left)}"
+    shutil.rmtree(place.path, ignore_errors=True)
+    return verdict

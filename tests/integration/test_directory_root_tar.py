@@ -1,0 +1,184 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""directory_root_tar with real trees: what comes out of its tar is compared with what went in."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+import socket
+import stat
+import subprocess
+import typing as t
+
+import pytest
+from image_view import describe_tree
+
+Module = t.Callable[..., dict[str, t.Any]]
+
+
+def run(*argv: str | pathlib.Path) -> str:
+    return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def fill(root: pathlib.Path) -> pathlib.Path:
+    """Make a tree with all that a tar of a root has to keep."""
+    for name in ("etc", "usr/bin", "var/lib", "dev", "proc", "run", "sys", "home/me"):
+        (root / name).mkdir(parents=True)
+    for name in ("dev", "proc", "run", "sys"):
+        (root / name / "of-this-machine").write_text("secret")
+    (root / "etc/shadow").write_text("root:!:1::::::\n")
+    (root / "etc/shadow").chmod(0o640)
+    os.chown(root / "etc/shadow", 0, 42)
+    (root / "usr/bin/ping").write_bytes(b"\x7fELF")
+    run("setcap", "cap_net_raw+ep", root / "usr/bin/ping")
+    os.link(root / "usr/bin/ping", root / "usr/bin/ping6")
+    (root / "usr/bin/su").touch(0o755)
+    (root / "usr/bin/su").chmod(0o4755)
+    (root / "etc/note").write_text("x")
+    os.setxattr(root / "etc/note", "user.why", b"because")
+    os.setxattr(root / "etc/note", "trusted.t", b"\x00\xff")
+    run("setfacl", "-m", "u:1234:rw", root / "etc/note")
+    run("setfacl", "-d", "-m", "g:77:rx", root / "home/me")
+    os.mknod(root / "var/lib/null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    os.mkfifo(root / "var/lib/fifo")
+    (root / "etc/out").symlink_to("/etc/hostname")
+    (root / "etc/-odd\nname*").write_text("odd")
+    (root / os.fsdecode(b"etc/latin-\xe9")).write_text("bytes")
+    with (root / "var/lib/sparse").open("wb") as file:
+        file.truncate(3 << 30)
+        file.seek(1 << 30)
+        file.write(b"middle")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(root / "var/lib/socket"))
+    return root
+
+
+@pytest.fixture
+def root(tmp_path: pathlib.Path) -> pathlib.Path:
+    return fill(tmp_path / "root")
+
+
+def unpacked(tar: str, place: pathlib.Path) -> pathlib.Path:
+    place.mkdir()
+    run(*("tar", "-C", place, "-xpf", tar, "--acls", "--xattrs", "--xattrs-include=*"))
+    return place
+
+
+def test_everything_survives_but_what_belongs_to_the_machine(
+    root: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    args = {"path": str(root), "cache_dir": str(tmp_path / "cache")}
+    planned = real_module("directory_root_tar", _check=True, **args)
+    assert planned["changed"]
+    assert not (tmp_path / "cache").exists()
+    first = real_module("directory_root_tar", **args)
+    assert (first.get("msg"), first["changed"], first["path"]) == (None, True, planned["path"])
+    assert stat.S_IMODE(os.stat(first["path"]).st_mode) == 0o600
+    other = unpacked(first["path"], tmp_path / "other")
+    # 3 GiB of holes need not be read.
+    holes = {it: it.joinpath("var/lib/sparse") for it in (root, other)}
+    assert [path.stat().st_size for path in holes.values()] == [3 << 30] * 2
+    assert all(path.stat().st_blocks < 1000 for path in holes.values())
+    run("cmp", f"--ignore-initial={(1 << 30) - 9}", "--bytes=99", *holes.values())
+    for path in holes.values():
+        path.unlink()
+    want = describe_tree(root)
+    for name in ("dev", "proc", "run", "sys"):
+        del want[f"{name}/of-this-machine"]
+    del want["var/lib/socket"]
+    assert describe_tree(other) == want
+    assert any(key == "security.capability" for key, _value in want["usr/bin/ping"].xattrs)
+    assert os.stat(other / "usr/bin/ping").st_ino == os.stat(other / "usr/bin/ping6").st_ino
+    assert os.stat(other / "var/lib/null").st_rdev == os.makedev(1, 3)
+    assert not list((tmp_path / "cache").glob("*.scratch"))
+
+
+def test_it_is_packed_again_only_after_a_change_and_then_the_same_way(
+    root: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    (root / "var/lib/sparse").unlink()
+    args = {"path": str(root), "cache_dir": str(tmp_path / "cache")}
+    first = real_module("directory_root_tar", **args)
+    again = real_module("directory_root_tar", **args)
+    assert (again["changed"], again["path"]) == (False, first["path"])
+    digest = hashlib.sha256(pathlib.Path(first["path"]).read_bytes()).hexdigest()
+    os.unlink(first["path"])
+    assert real_module("directory_root_tar", **args)["path"] == first["path"]
+    assert hashlib.sha256(pathlib.Path(first["path"]).read_bytes()).hexdigest() == digest
+    # The same size and the same time: only the time of change tells it.
+    times = (root / "etc/note").stat()
+    (root / "etc/note").write_text("y")
+    os.utime(root / "etc/note", ns=(times.st_atime_ns, times.st_mtime_ns))
+    os.utime(first["path"], (1, 1))
+    changed = real_module("directory_root_tar", **args)
+    assert changed["changed"]
+    assert changed["path"] != first["path"]
+    assert not os.path.exists(first["path"])
+
+
+def test_a_mounted_file_system_is_packed_or_not_as_it_is_said(
+    root: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    point = root / "a boot"
+    point.mkdir()
+    run("mount", "-t", "tmpfs", "none", point)
+    try:
+        (point / "vmlinuz").write_text("kernel")
+        args = {"path": str(root), "cache_dir": str(tmp_path / "cache")}
+        refused = real_module("directory_root_tar", **args)
+        assert "other file systems are mounted (a boot): set submounts" in refused["msg"]
+        assert not (tmp_path / "cache").exists()
+        tars = {
+            how: real_module("directory_root_tar", submounts=how, **args)["path"]
+            for how in ("include", "leave_out")
+        }
+    finally:
+        run("umount", point)
+    assert "./a boot/vmlinuz" in run("tar", "-tf", tars["include"])
+    assert "./a boot/vmlinuz" not in run("tar", "-tf", tars["leave_out"])
+    assert "./a boot/\n" in run("tar", "-tf", tars["leave_out"])
+
+
+@pytest.mark.parametrize(
+    ("path", "cache", "says"),
+    [
+        ("/", "cache", "is the root that the builder runs from"),
+        ("gone", "cache", "is not a directory on the builder"),
+        ("root", "root/cache", "the tar would be packed into itself"),
+    ],
+    ids=["running", "gone", "inside"],
+)
+def test_what_is_refused(
+    path: str,
+    cache: str,
+    says: str,
+    root: pathlib.Path,
+    tmp_path: pathlib.Path,
+    real_module: Module,
+) -> None:
+    place, where = str(tmp_path / path), tmp_path / cache
+    outcome = real_module("directory_root_tar", path=place, cache_dir=str(where))
+    assert outcome["failed"]
+    assert says in outcome["msg"]
+    assert not where.exists()
+    assert root.exists()
+
+
+def test_a_directory_that_changes_meanwhile_gives_no_tar(
+    root: pathlib.Path, tmp_path: pathlib.Path, real_module: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ansible_collections.sealedroot.image.plugins.module_utils import _tree_tar
+
+    pack = _tree_tar.pack
+
+    def slow(*args: t.Any) -> None:
+        pack(*args)
+        (root / "etc/note").write_text("z")
+
+    monkeypatch.setattr(_tree_tar, "pack", slow)
+    outcome = real_module("directory_root_tar", path=str(root), cache_dir=str(tmp_path / "cache"))
+    assert "changed while it was read" in outcome["msg"]
+    assert [it.suffix for it in (tmp_path / "cache").iterdir()] == [".lock"]

@@ -1,0 +1,106 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a disk image is and holds, from its bytes and what the tools say."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _disk_source
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+
+ROOT = _disk_source.Volume(2, 1 << 20, 1 << 20, "btrfs", "aa-BB", "ROOT", "cc", "system")
+
+
+def qcow2(version: int = 3, backing: int = 0, crypt: int = 0, features: int = 0) -> bytes:
+    head = struct.pack(">4sIQIIQI", b"QFI\xfb", version, backing, 0, 16, 1 << 20, crypt)
+    return head.ljust(72, b"\0") + struct.pack(">Q", features) + bytes(512)
+
+
+def vmdk(capacity: int = 2048, descriptor: bytes = b"") -> bytes:
+    return (struct.pack("<4sIIQ", b"KDMV", 3, 0, capacity)).ljust(512, b"\0") + descriptor
+
+
+def vhd(kind: int) -> bytes:
+    return b"conectix".ljust(60, b"\0") + struct.pack(">I", kind) + bytes(448)
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "expected"),
+    [
+        (qcow2(), b"", "qcow2"),
+        (vmdk(), b"", "vmdk"),
+        (bytes(0x40) + b"\x7f\x10\xda\xbe", b"", "vdi"),
+        (b"vhdxfile", b"", "vhdx"),
+        (vhd(3), b"", "vpc"),
+        (bytes(512), vhd(2), "vpc"),
+        (bytes(512), bytes(512), "raw"),
+    ],
+)
+def test_tells_the_format(head: bytes, tail: bytes, expected: str) -> None:
+    assert _disk_source.image_format("/d", head, tail) == expected
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (qcow2(backing=512), "backing file"),
+        (qcow2(features=4), "external data file"),
+        (qcow2(crypt=2), "encrypted"),
+        (qcow2(version=1), "version 1"),
+        (b"QFI\xfb", "cut off"),
+        (vmdk(capacity=0), "in other files"),
+        (vmdk(descriptor=b'parentFileNameHint="/etc/shadow"'), "its parent"),
+        (b"# Disk DescriptorFile\nRW 1 FLAT /etc/shadow", "in other files"),
+        (vhd(4), "differencing"),
+    ],
+)
+def test_refuses_what_needs_another_file(head: bytes, said: str) -> None:
+    with pytest.raises(SealedRootError, match=said):
+        _disk_source.image_format("/d", head, b"")
+
+
+@pytest.mark.parametrize(
+    ("source", "there"),
+    [
+        ("UUID=AA-bb", True),
+        ("LABEL=ROOT", True),
+        ("PARTUUID=CC", True),
+        ("PARTLABEL=system", True),
+        ("/dev/disk/by-uuid/aa-bb", True),
+        ("/dev/sda2", True),
+        ("/dev/nvme0n1p2", True),
+        ("/dev/sda1", False),
+        ("LABEL=", False),
+        ("tmpfs", False),
+    ],
+)
+def test_finds_the_volume_that_fstab_names(source: str, there: bool) -> None:
+    assert (_disk_source.named(source, [ROOT]) == ROOT) is there
+
+
+def test_parts_follow_what_they_are_mounted_in() -> None:
+    fstab = (
+        "UUID=aa-bb /var/log btrfs subvol=@log\nUUID=aa-bb /var btrfs subvol=/@var\n"
+        "UUID=aa-bb / btrfs subvol=@\nUUID=aa-bb /x btrfs noauto\nUUID=aa-bb /../y btrfs defaults\n"
+    )
+    found = [(it.point, it.subvolume) for it in _disk_source.parts(fstab, [ROOT])]
+    assert found == [("var", "@var"), ("var/log", "@log")]
+    assert _disk_source.root_subvolume(fstab) == "@"
+
+
+def test_partitions_of_an_mbr_are_without_the_extended_one() -> None:
+    text = (
+        '{"partitiontable": {"label": "dos", "id": "0xabc", "partitions": ['
+        '{"node": "d1", "start": 2048, "size": 8, "type": "5"},'
+        '{"node": "d5", "start": 4096, "size": 8, "type": "83"}]}}'
+    )
+    (only,) = _disk_source.partitions(text)
+    assert (only.number, only.offset, only.partuuid) == (5, 4096 * 512, "00000abc-05")
+
+
+def test_says_why_lvm_has_no_root() -> None:
+    error = _disk_source.no_root("/d", [_disk_source.Volume(1, 0, 0, "LVM2_member")])
+    assert "LVM is not read" in str(error)

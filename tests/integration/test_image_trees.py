@@ -279,6 +279,12 @@ def damage(name: str, image: pathlib.Path) -> None:
             file.write(head)
 
 
+def label_of(tree: t.Any, path: str) -> bytes | None:
+    node = tree.find(path)
+    assert node is not None
+    return tree.attribute(node, LABEL)
+
+
 def test_a_damaged_attribute(
     image: tuple[str, pathlib.Path, t.Any], runner: Runner, work: str
 ) -> None:
@@ -293,10 +299,9 @@ def test_a_damaged_attribute(
             with pytest.raises(SealedRootError, match="checksum"):
                 tree.find("/etc/damaged")
             return
-        node = tree.find("/etc/damaged")
-        assert node is not None
-        with pytest.raises(SealedRootError, match="damaged"):
-            tree.attribute(node, LABEL)
+        # The tools of Btrfs look at a whole leaf first, in version 6.2 (Debian 12) not yet.
+        with pytest.raises(SealedRootError, match=r"damaged|corrupt leaf"):
+            label_of(tree, "/etc/damaged")
     finally:
         copy.unlink()
 

@@ -1,17 +1,19 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The entries of boot_entries, read by a real GRUB from a LUKS volume: that of Debian 14 has blscfg (module blsuki)."""
+"""What boot_entries writes, read by GRUB: its own editor; and Debian 14's GRUB (blscfg), from a LUKS volume."""
 
 from __future__ import annotations
 
 import pathlib
 import re
+import subprocess
 import typing as t
 
 import distribution_trees as trees
 import pytest
 import sealed_image
+from ansible_collections.sealedroot.image.plugins.module_utils import _boot_entries
 from ansible_collections.sealedroot.image.plugins.modules import boot_entries
 from builds import DEBIAN, source_tar
 from distribution_tools import Tools
@@ -84,3 +86,15 @@ def test_grub_boots_the_saved_entry(
     assert f"/boot/vmlinuz-{saved} " in line
     assert f" root=UUID={ROOT_UUID} ro " in line
     assert line.rstrip().endswith(WORDS)
+
+
+def test_grubs_own_tool_reads_and_writes_the_same(tmp_path: pathlib.Path):
+    path = tmp_path / "grubenv"
+    variables = {"saved_entry": "ab-1", "kernelopts": r"root=UUID=1 ro a\b c=d", "empty": ""}
+    path.write_bytes(_boot_entries.format_env(variables))
+    command = ["grub-editenv", str(path)]
+    listed = subprocess.run([*command, "list"], capture_output=True, text=True, check=True).stdout
+    assert listed == "".join(f"{name}={value}\n" for name, value in variables.items())
+    subprocess.run([*command, "set", r"more=x\y"], check=True)
+    assert _boot_entries.parse_env(path.read_bytes()) == {**variables, "more": r"x\y"}
+    assert len(path.read_bytes()) == _boot_entries.ENV_BYTES

@@ -5,15 +5,10 @@
 
 from __future__ import annotations
 
-import pathlib
-import shutil
-import subprocess
-
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import _boot_entries, _grub
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 
-EDITENV = shutil.which("grub-editenv")
 ENTRY = """\
 title A Linux (1)
 # a comment
@@ -101,19 +96,6 @@ def test_names(name, own, rescue):
 def test_a_block_that_is_too_large():
     with pytest.raises(SealedRootError, match="room for 1024 bytes, and 2"):
         _boot_entries.format_env({"kernelopts": "x" * 2000})
-
-
-@pytest.mark.skipif(EDITENV is None, reason="grub-editenv is not installed")
-def test_grubs_own_tool_reads_and_writes_the_same(tmp_path: pathlib.Path):
-    path = tmp_path / "grubenv"
-    variables = {"saved_entry": "ab-1", "kernelopts": r"root=UUID=1 ro a\b c=d", "empty": ""}
-    path.write_bytes(_boot_entries.format_env(variables))
-    command = ["grub-editenv", str(path)]
-    listed = subprocess.run([*command, "list"], capture_output=True, text=True, check=True).stdout
-    assert listed == "".join(f"{name}={value}\n" for name, value in variables.items())
-    subprocess.run([*command, "set", r"more=x\y"], check=True)
-    assert _boot_entries.parse_env(path.read_bytes()) == {**variables, "more": r"x\y"}
-    assert len(path.read_bytes()) == _boot_entries.ENV_BYTES
 
 
 def test_a_menu_is_written_out():

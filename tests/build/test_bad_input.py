@@ -480,3 +480,21 @@ def test_what_is_planned_for_selinux(
     assert run.rc == 0, run.output[-3000:]
     assert run.said("would build:")
     assert run.said(f"selinux:     {plan}" if plan else "selinux:") == bool(plan)
+
+
+def test_formats_that_are_none(place: Place, good: pathlib.Path) -> None:
+    refused(
+        place,
+        "names a format twice: name each that you want once",
+        "image_publish_tasks /gone/upload.yml is no file on the control node: correct the path",
+        image_source=tar(good),
+        image_formats=["qcow2", "vhd", "qcow2"],
+        image_publish_tasks="/gone/upload.yml",
+    )
+    refused(place, "names no format", image_source=tar(good), image_formats=[])
+    refused(
+        place,
+        "value of image_formats must be one or more of: qcow2, raw, vhd, vhdx, vmdk",
+        image_source=tar(good),
+        image_formats=["vdi"],
+    )

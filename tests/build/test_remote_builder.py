@@ -58,7 +58,7 @@ def test_image_and_keys_are_on_the_control_node(built: tuple[Place, Run]) -> Non
     place, _run = built
     image = place.out / "web-1"
     assert {path.name for path in image.iterdir()} == {
-        *("boot.key", "recovery.key", "disk.qcow2", "manifest.json")
+        *("bom.json", "boot.key", "recovery.key", "disk.qcow2", "manifest.json")
     }
     assert stat.S_IMODE(image.stat().st_mode) == 0o700
     for name in ("boot.key", "recovery.key"):

@@ -25,7 +25,7 @@ FORMATS = {
     "vmdk": ("vmdk", b"KDMV"),
 }
 # A size that cylinders, heads and sectors would not give.
-MIB = 2047
+MIB = 1023
 
 
 @dataclasses.dataclass

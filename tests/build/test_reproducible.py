@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import pathlib
 import secrets
 import shutil
@@ -31,14 +32,26 @@ class Pair(t.NamedTuple):
     directories: list[pathlib.Path]
     facts: list[Facts]
     times: list[dict[str, int]]
+    made: list[list[str]]
     disks: list[pathlib.Path]
     key: bytes
     output: str
 
 
-def seen(directory: pathlib.Path) -> dict[str, int]:
+def seen(directory: pathlib.Path) -> tuple[dict[str, int], list[str]]:
+    """Return the time of every file, and what of the superblock is random or the clock's else."""
+    command = ("findmnt", "--noheadings", "--output", "SOURCE")
     with mounted(directory) as root:
-        return times(root)
+        device = subprocess.run([*command, root], check=True, capture_output=True, text=True).stdout
+        dump = subprocess.run(
+            ["dumpe2fs", "-h", device.strip()],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "TZ": "UTC", "LC_ALL": "C.UTF-8"},
+        ).stdout
+        names = ("Filesystem UUID", "Filesystem created", "Directory Hash Seed")
+        return times(root), [line for line in dump.splitlines() if line.startswith(names)]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +85,11 @@ def pair(tmp_path_factory: pytest.TempPathFactory, root_tar: pathlib.Path) -> t.
         convert = ("qemu-img", "convert", "-O", "raw")
         subprocess.run([*convert, directory / "disk.qcow2", disks[-1]], check=True)
     facts = [read(directory) for directory in directories]
-    yield Pair(directories, facts, [seen(it) for it in directories], disks, key, output)
+    looks = [seen(it) for it in directories]
+    yield Pair(
+        *(directories, facts, [it[0] for it in looks], [it[1] for it in looks]),
+        *(disks, key, output),
+    )
     for place in places:
         place.leaves_nothing()
         shutil.rmtree(place.path)
@@ -102,6 +119,9 @@ def test_the_file_system_is_made_the_same(pair: Pair) -> None:
     one, two = pair.facts
     assert undeclared(one.superblock, two.superblock) == {}
     assert undeclared(one.header, two.header) == {}
+    assert pair.made[0] == pair.made[1]
+    assert len(pair.made[0]) == 3
+    assert any("Tue Nov 14 22:13:20 2023" in line for line in pair.made[0])
 
 
 def test_the_disk_is_the_same_outside_of_the_encryption(pair: Pair) -> None:

@@ -105,7 +105,7 @@ def check_container(runner: Runner, path: str, image_format: str) -> t.Tuple[t.L
 def is_fixed_vhd(path: str, info: t.Mapping[str, t.Any]) -> bool:
     """Say whether the image is a disk that has nothing but the footer of a vhd behind it (``qemu-img info``)."""
     size = os.path.getsize(path) - _disk_source.TAIL_BYTES
-    return info["format"] == "vpc" and info["virtual-size"] == size
+    return info["format"] == "vpc" and int(info["virtual-size"]) == size
 
 
 def disk_node(path: str, image_format: str, *, size: t.Optional[int] = None) -> t.Dict[str, t.Any]:

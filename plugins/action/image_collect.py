@@ -35,6 +35,7 @@ class ActionModule(ActionBase):
                         "src": {"type": "path", "required": True},
                         "mode": {"type": "str", "default": "0600"},
                         "sha256": {"type": "str"},
+                        "sparse": {"type": "bool", "default": False},
                     },
                 },
                 "dest": {"type": "path", "required": True},
@@ -70,7 +71,10 @@ class ActionModule(ActionBase):
         path = os.path.join(dest, os.path.basename(entry["src"]))
         mode = int(entry["mode"], 8)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
-        if self._builder.become is None:
+        if entry["sparse"]:
+            with open(path, "wb") as file:
+                _transfer.fetch_sparse(self._run, entry["src"], file)
+        elif self._builder.become is None:
             # The connection's own way (sftp) is quicker, but it is the way of the user who is logged in.
             self._connection.fetch_file(entry["src"], path)
         else:

@@ -54,7 +54,10 @@ def examine(runner: Runner, subject: Subject, report: Report) -> None:
         problems += found
     if not report.add("format", problems, f"one {image_format} file, with nothing outside it"):
         return
-    node = _disk_view.disk_node(subject.path, image_format)
+    fixed = _disk_view.is_fixed_vhd(subject.path, info)
+    node = _disk_view.disk_node(
+        subject.path, image_format, size=int(info["virtual-size"]) if fixed else None
+    )
     with _disk_view.private_directory(subject.work_dir) as private, contextlib.ExitStack() as stack:
         disk = subject.path
         if not contiguous:
@@ -63,7 +66,7 @@ def examine(runner: Runner, subject: Subject, report: Report) -> None:
         handle = os.open(disk, os.O_RDONLY)
         stack.callback(os.close, handle)
         # What is searched for keys is the file itself; only a format that packs data needs the view.
-        packed = compressed or image_format not in ("raw", "qcow2")
+        packed = not fixed and (compressed or image_format not in ("raw", "qcow2"))
         everywhere = subject.secrets()
         everywhere.update((f"marker {text}", text.encode()) for text in subject.markers)
         # Meanwhile the other checks wait for programs. The pool ends before the view does.
@@ -72,7 +75,7 @@ def examine(runner: Runner, subject: Subject, report: Report) -> None:
             _audit_areas.anywhere,
             disk if packed else subject.path,
             everywhere,
-            cluster=0 if packed or contiguous else int(info["cluster-size"]),
+            cluster=0 if packed or contiguous or fixed else int(info["cluster-size"]),
         )
         try:
             _Audit(runner, subject, report, private, disk, handle, search).run(node, image_format)

@@ -27,7 +27,9 @@ MAPPER_DIR = "/dev/mapper"
 
 # Programs that a build starts, when their arguments name a path in the build's directory.
 DAEMONS = ("qemu-storage-daemon",)
-HELPERS = re.compile(r"bwrap|tar|mke2fs|mkfs\..*|qemu-img|qemu-system-.*|grub2?-fstest|fstrim|sync")
+HELPERS = re.compile(
+    r"bwrap|tar|mke2fs|mkfs\..*|qemu-img|qemu-system-.*|grub2?-fstest|fstrim|sha256sum|sync"
+)
 
 
 @dataclasses.dataclass(frozen=True)

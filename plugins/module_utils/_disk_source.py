@@ -26,6 +26,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import S
 HEAD_BYTES = 64 << 10
 TAIL_BYTES = 512
 SECTOR = 512
+VHD_COOKIE = b"conectix"
 # What the builder's kernel can mount and a root can be on.
 FILE_SYSTEMS = ("btrfs", "ext2", "ext3", "ext4", "xfs")
 _EXTENDED = ("5", "f", "85")
@@ -67,7 +68,7 @@ def image_format(path: str, head: bytes, tail: bytes) -> str:
     if head[:8] == b"vhdxfile":
         return "vhdx"
     for footer in (head, tail):
-        if footer[:8] == b"conectix" and len(footer) >= 64:
+        if footer[:8] == VHD_COOKIE and len(footer) >= 64:
             if struct.unpack_from(">I", footer, 60)[0] == _VHD_DIFFERENCING:
                 raise _alone(path, "a differencing disk, which is read on top of its parent")
             return "vpc"
@@ -226,6 +227,7 @@ __all__ = (
     "FILE_SYSTEMS",
     "HEAD_BYTES",
     "TAIL_BYTES",
+    "VHD_COOKIE",
     "Part",
     "Volume",
     "image_format",

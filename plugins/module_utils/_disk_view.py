@@ -23,6 +23,7 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _backend_userspace,
+    _disk_source,
     _luks1_view,
     _luks_metadata,
 )
@@ -66,9 +67,21 @@ def private_directory(wanted: t.Optional[str]) -> t.Iterator[str]:
         shutil.rmtree(path)
 
 
+def has_vhd_footer(path: str) -> bool:
+    """Say whether a file ends with the footer of a vhd; one that cannot be read has none."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _disk_source.TAIL_BYTES))
+            return file.read().startswith(_disk_source.VHD_COOKIE)
+    except OSError:
+        return False
+
+
 def format_info(runner: Runner, path: str) -> t.Dict[str, t.Any]:
     """Return what ``qemu-img info`` says of the image."""
-    argv = [runner.find("qemu-img"), "info", "--output=json", path]
+    # A vhd of fixed size is the raw disk with a footer, which nothing but the footer tells.
+    known = ["-f", "vpc"] if has_vhd_footer(path) else []
+    argv = [runner.find("qemu-img"), "info", "--output=json", *known, path]
     result = runner.run(argv, check=False, timeout=60)
     if result.rc != 0:
         raise SealedRootError(f"{path} is not a disk image: {result.stderr.strip()}")
@@ -89,14 +102,26 @@ def check_container(runner: Runner, path: str, image_format: str) -> t.Tuple[t.L
     return [], bool(json.loads(result.stdout).get("compressed-clusters"))
 
 
-def disk_node(path: str, image_format: str) -> t.Dict[str, t.Any]:
-    """Return QEMU's description of the disk in *path*, read-only and without any backing file."""
+def is_fixed_vhd(path: str, info: t.Mapping[str, t.Any]) -> bool:
+    """Say whether the image is a disk that has nothing but the footer of a vhd behind it (``qemu-img info``)."""
+    size = os.path.getsize(path) - _disk_source.TAIL_BYTES
+    return info["format"] == "vpc" and int(info["virtual-size"]) == size
+
+
+def disk_node(path: str, image_format: str, *, size: t.Optional[int] = None) -> t.Dict[str, t.Any]:
+    """Return QEMU's description of the disk in *path*, read-only and without any backing file.
+
+    With *size*, the disk is the first bytes of the file as they are.
+    """
     # Other programs may have it open for reading; a writer is refused by QEMU's lock.
     node: t.Dict[str, t.Any] = {
         "driver": image_format,
         "read-only": True,
         "file": {"driver": "file", "filename": path, "read-only": True},
     }
+    if size is not None:
+        # QEMU's driver for vhd does not tell where the holes are.
+        node.update(driver="raw", size=size)
     if image_format in ("qcow2", "qed", "qcow", "vmdk"):
         node["backing"] = None
     return node
@@ -185,6 +210,8 @@ __all__ = (
     "disk_node",
     "filesystem_type",
     "format_info",
+    "has_vhd_footer",
+    "is_fixed_vhd",
     "luks2_node",
     "payload_node",
     "private_directory",

@@ -41,6 +41,10 @@ options:
       sha256:
         description: The SHA-256 that it must have when it has arrived.
         type: str
+      sparse:
+        description: Whether long runs of zeros are left out on the way and become holes, as suits a raw disk.
+        type: bool
+        default: false
   dest:
     description: The directory on the control node, made anew with mode 0700.
     type: path

@@ -12,6 +12,7 @@ short_description: Put a proved image under its final name
 description:
   - Writes C(manifest.json) with the digest of every file beside them, and renames the directory of the image
     to its final name, so that an image is there whole or not at all.
+  - Writes the software in the image to C(bom.json), a bill of materials in the format CycloneDX 1.6.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
@@ -28,6 +29,32 @@ options:
     description: What the manifest says besides the files. It must not hold a secret.
     type: dict
     required: true
+  software:
+    description: What C(bom.json) is made of; without it there is none.
+    type: dict
+    suboptions:
+      type:
+        description: The type of the packages, as package URLs call it.
+        type: str
+        choices: [alpm, deb, rpm]
+        required: true
+      packages:
+        description:
+          - A line for each installed package, with its name, its version and, where it is listed, its architecture.
+        type: list
+        elements: str
+        required: true
+      os_release:
+        description: The fields of os-release(5) of the image.
+        type: dict
+        default: {}
+      image_uuid:
+        description: A UUID of the image alone, such as its LUKS header's, from which the serial number is derived.
+        type: str
+        required: true
+      timestamp:
+        description: When it was made, in the notation of RFC 3339; left out by default.
+        type: str
   digests:
     description: SHA-256 of files whose digest is known already, such as that of an image that was just examined.
     type: dict
@@ -61,10 +88,12 @@ import shutil
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils import _bom
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._digest import sha256
 
 MANIFEST = "manifest.json"
+BOM = "bom.json"
 
 
 def digest(path: str, known: t.Optional[str]) -> t.Dict[str, t.Any]:
@@ -72,13 +101,29 @@ def digest(path: str, known: t.Optional[str]) -> t.Dict[str, t.Any]:
     return {"sha256": known or sha256(path), "size": os.path.getsize(path)}
 
 
-def write_manifest(directory: str, manifest: t.Mapping[str, t.Any]) -> None:
-    """Write the manifest and make sure that it is on the disk before the rename."""
-    with open(os.path.join(directory, MANIFEST), "w", encoding="utf-8") as file:
-        json.dump(manifest, file, indent=2, sort_keys=True)
+def write_json(directory: str, name: str, content: t.Mapping[str, t.Any]) -> None:
+    """Write a file of the image and make sure that it is on the disk before the rename."""
+    with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2, sort_keys=True)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def bill_of_materials(software: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+    """Return the bill of materials of the image."""
+    try:
+        return _bom.bill(
+            software["type"],
+            software["packages"],
+            software["os_release"],
+            image_uuid=software["image_uuid"],
+            timestamp=software["timestamp"],
+        )
+    except ValueError as exc:
+        raise SealedRootError(
+            f"software.image_uuid '{software['image_uuid']}' is no UUID: {exc}"
+        ) from exc
 
 
 def publish(src_dir: str, dest: str) -> None:
@@ -97,11 +142,14 @@ def ensure(params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.
         raise SealedRootError(f"{src_dir} does not exist: there is nothing to publish")
     if os.path.lexists(dest) and not params["replace"]:
         raise SealedRootError(f"{dest} exists: remove it, or set replace")
+    software = params["software"]
+    if software and not check_mode:
+        write_json(src_dir, BOM, bill_of_materials(software))
     names = sorted(name for name in os.listdir(src_dir) if name != MANIFEST)
     known = params["digests"]
     files = {name: digest(os.path.join(src_dir, name), known.get(name)) for name in names}
     if not check_mode:
-        write_manifest(src_dir, {**params["manifest"], "files": files})
+        write_json(src_dir, MANIFEST, {**params["manifest"], "files": files})
         publish(src_dir, dest)
     return {
         "changed": True,
@@ -117,6 +165,16 @@ def main() -> t.NoReturn:
             "src_dir": {"type": "path", "required": True},
             "dest": {"type": "path", "required": True},
             "manifest": {"type": "dict", "required": True},
+            "software": {
+                "type": "dict",
+                "options": {
+                    "type": {"type": "str", "choices": ["alpm", "deb", "rpm"], "required": True},
+                    "packages": {"type": "list", "elements": "str", "required": True},
+                    "os_release": {"type": "dict", "default": {}},
+                    "image_uuid": {"type": "str", "required": True},
+                    "timestamp": {"type": "str"},
+                },
+            },
             "digests": {"type": "dict", "default": {}},
             "replace": {"type": "bool", "default": False},
         },

@@ -34,11 +34,29 @@ def fetch(run: Run, path: str, target: t.BinaryIO) -> None:
     """Write what the file *path* holds into *target*."""
     index = 0
     while True:
-        data = run(f"dd if={shlex.quote(path)} bs={CHUNK} skip={index} count=1 status=none", b"")
+        data = run(_piece(path, index), b"")
         target.write(data)
         index += 1
         if len(data) < CHUNK:
             break
 
 
-__all__ = ("CHUNK", "fetch", "put")
+def fetch_sparse(run: Run, path: str, target: t.BinaryIO) -> None:
+    """Write what the file *path* holds into *target*, which is new; pieces of nothing but zeros become holes."""
+    name = shlex.quote(path)
+    size = int(run(f"stat --dereference --format=%s {name}", b""))
+    for start in range(0, size, CHUNK):
+        length = min(CHUNK, size - start)
+        # Where there is no cmp(1), all of them are sent.
+        zeros = f"cmp -s -n {length} -i {start}:0 {name} /dev/zero"
+        data = run(f"{zeros} || {_piece(path, start // CHUNK)}", b"")
+        target.seek(start)
+        target.write(data)
+    target.truncate(size)
+
+
+def _piece(path: str, index: int) -> str:
+    return f"dd if={shlex.quote(path)} bs={CHUNK} skip={index} count=1 status=none"
+
+
+__all__ = ("CHUNK", "fetch", "fetch_sparse", "put")

@@ -480,3 +480,50 @@ def test_what_is_planned_for_selinux(
     assert run.rc == 0, run.output[-3000:]
     assert run.said("would build:")
     assert run.said(f"selinux:     {plan}" if plan else "selinux:") == bool(plan)
+
+
+def test_formats_that_are_none(place: Place, good: pathlib.Path) -> None:
+    refused(
+        place,
+        "names a format twice: name each that you want once",
+        "image_publish_tasks /gone/upload.yml is no file on the control node: correct the path",
+        image_source=tar(good),
+        image_formats=["qcow2", "vhd", "qcow2"],
+        image_publish_tasks="/gone/upload.yml",
+    )
+    refused(place, "names no format", image_source=tar(good), image_formats=[])
+    refused(
+        place,
+        "value of image_formats must be one or more of: qcow2, raw, vhd, vhdx, vmdk",
+        image_source=tar(good),
+        image_formats=["vdi"],
+    )
+
+
+def test_what_would_not_make_the_same_image_twice(place: Place, good: pathlib.Path) -> None:
+    weak = "0123456789" * 5
+    run = playbook(
+        PLAYBOOK,
+        place.variables(
+            image_source=tar(good),
+            image_source_date_epoch=4102444800,
+            image_uuid="web-1",
+            image_boot_key=weak,
+            image_recovery_passphrase="correct horse battery staple 42",
+        ),
+    )
+    assert run.rc != 0
+    assert run.said("image_source_date_epoch 4102444800 is no time between 1980 and now")
+    assert run.said("image_uuid 'web-1' is no UUID: take what uuidgen prints")
+    assert run.said(
+        "image_boot_key is too weak or cannot be typed at GRUB: take what 'openssl rand"
+    )
+    assert weak not in run.output
+    key = "correct-horse-battery-staple-42-with-some-more"
+    refused(
+        place,
+        "image_boot_key and image_recovery_passphrase are the same",
+        image_source=tar(good),
+        image_boot_key=key,
+        image_recovery_passphrase=key,
+    )

@@ -25,6 +25,8 @@ import typing as t
 import pytest
 import yaml
 from builds import PLAYBOOK, Place, Run, held, playbook
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from image_view import describe_tree, mounted
 
 DECLARED = pathlib.Path(__file__).with_name("declared_differences.yml")
@@ -86,7 +88,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, root_tar: pathlib.Path) -> t
 
 def test_what_comes_out(built: Built) -> None:
     names = {path.name for path in built.directory.iterdir()}
-    assert names == {"boot.key", "recovery.key", "disk.qcow2", "manifest.json"}
+    assert names == {"bom.json", "boot.key", "recovery.key", "disk.qcow2", "manifest.json"}
     assert stat.S_IMODE(built.directory.stat().st_mode) == 0o700
     for name in ("boot.key", "recovery.key"):
         assert stat.S_IMODE((built.directory / name).stat().st_mode) == 0o600
@@ -104,6 +106,30 @@ def test_what_comes_out(built: Built) -> None:
     stages = sorted(manifest["reached"], key=manifest["reached"].get)
     assert stages == ["source", "disk", "keys", "initramfs", "seal", "audit"]
     built.place.leaves_nothing()
+
+
+def test_the_bill_of_materials_is_what_is_installed(built: Built) -> None:
+    """Valid, and of the packages that the image's own database has, read without any tool of dpkg's."""
+    text = (built.directory / "bom.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    bom = json.loads(text)
+    with mounted(built.directory) as root:
+        status = (root / "var/lib/dpkg/status").read_text()
+    installed = {
+        (fields["Package"], fields["Version"])
+        for fields in (
+            dict(
+                line.split(": ", 1) for line in entry.splitlines() if re.match(r"[A-Z]\S*: ", line)
+            )
+            for entry in status.strip().split("\n\n")
+        )
+        if fields["Status"].endswith(" installed")
+    }
+    assert {(it["name"], it["version"]) for it in bom["components"]} == installed
+    assert bom["metadata"]["component"]["name"] == "debian"
+    manifest = json.loads((built.directory / "manifest.json").read_text())
+    assert len(manifest["packages"]) == len(bom["components"])
+    assert manifest["files"]["bom.json"]["size"] == len(text.encode())
 
 
 def test_a_second_run_changes_nothing(built: Built) -> None:

@@ -38,7 +38,15 @@ def inventory(place: Place, server: sshd.Server, **builder: t.Any) -> list[str]:
 
 
 def build(place: Place, server: sshd.Server, tar: pathlib.Path, *arguments: str) -> Run:
-    variables = place.variables(image_source={"type": "tar", "path": str(tar)})
+    tasks = place.path / "publish.yml"
+    copy = {"content": "{{ image_publication | to_json }}", "dest": "{{ said }}", "mode": "0644"}
+    tasks.write_text(json.dumps([{"name": "Say what is there", "ansible.builtin.copy": copy}]))
+    variables = place.variables(
+        image_source={"type": "tar", "path": str(tar)},
+        image_formats=["qcow2", "raw"],
+        image_publish_tasks=str(tasks),
+        said=str(place.path / "said.json"),
+    )
     return playbook(PLAYBOOK, variables, *inventory(place, server), *arguments)
 
 
@@ -58,18 +66,37 @@ def test_image_and_keys_are_on_the_control_node(built: tuple[Place, Run]) -> Non
     place, _run = built
     image = place.out / "web-1"
     assert {path.name for path in image.iterdir()} == {
-        *("boot.key", "recovery.key", "disk.qcow2", "manifest.json")
+        *("bom.json", "boot.key", "recovery.key", "disk.qcow2", "disk.raw", "manifest.json")
     }
     assert stat.S_IMODE(image.stat().st_mode) == 0o700
     for name in ("boot.key", "recovery.key"):
         assert stat.S_IMODE((image / name).stat().st_mode) == 0o600
     manifest = json.loads((image / "manifest.json").read_text())
     assert {check["verdict"] for check in manifest["audit"]["checks"]} == {"ok"}
-    digest = subprocess.run(
-        ["sha256sum", image / "disk.qcow2"], capture_output=True, text=True, check=True
-    ).stdout.split()[0]
-    assert manifest["files"]["disk.qcow2"]["sha256"] == digest
+    for name in ("disk.qcow2", "disk.raw"):
+        digest = subprocess.run(
+            ["sha256sum", image / name], capture_output=True, text=True, check=True
+        ).stdout.split()[0]
+        assert manifest["files"][name]["sha256"] == digest
     place.leaves_nothing()
+
+
+def test_holes_stay_holes_on_the_way(built: tuple[Place, Run]) -> None:
+    place, _run = built
+    packed, raw = ((place.out / "web-1" / f"disk.{name}").stat() for name in ("qcow2", "raw"))
+    assert raw.st_size == 2048 << 20
+    # Pieces of 8 MiB are sent whole if there is anything in them.
+    assert raw.st_blocks <= 1.3 * packed.st_blocks
+
+
+def test_the_owners_tasks_run_where_the_files_are(built: tuple[Place, Run]) -> None:
+    place, _run = built
+    said = json.loads((place.path / "said.json").read_text())
+    assert (said["name"], said["host"]) == ("web-1", "localhost")
+    paths = [*said["disks"].values(), *(said[it] for it in ("boot_key", "recovery_key", "bom"))]
+    assert list(said["disks"]) == ["qcow2", "raw"]
+    assert {pathlib.Path(it).parent for it in paths} == {place.out / "web-1"}
+    assert all(pathlib.Path(it).is_file() for it in [*paths, said["manifest"]])
 
 
 def test_no_key_in_output_at_any_verbosity(built: tuple[Place, Run]) -> None:

@@ -88,3 +88,13 @@ def describe_tree(root: pathlib.Path) -> dict[str, Entry]:
                 kind, stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid, content, xattrs
             )
     return found
+
+
+def times(root: pathlib.Path) -> dict[str, int]:
+    """Return when every name in a tree was last changed, in nanoseconds, the root itself included."""
+    found = {".": root.lstat().st_mtime_ns}
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = pathlib.Path(folder, name)
+            found[str(path.relative_to(root))] = path.lstat().st_mtime_ns
+    return found

@@ -224,6 +224,33 @@ def test_a_container_with_something_elsewhere(recipe: Recipe, audit: Module) -> 
     assert "backing file" in outcome["msg"]
 
 
+@pytest.mark.parametrize(
+    ("driver", "options"),
+    [
+        ("vpc", "subformat=fixed,force_size=on"),
+        ("vpc", "subformat=dynamic,force_size=on"),
+        ("vhdx", "subformat=dynamic"),
+        ("vmdk", "subformat=streamOptimized"),
+    ],
+)
+@pytest.mark.parametrize("leaks", [False, True], ids=["good", "leaks"])
+def test_containers_of_other_hypervisors(
+    recipe: Recipe, audit: Module, driver: str, options: str, leaks: bool
+) -> None:
+    if leaks:
+        recipe.patches = {sealed_image.LUKS_START + 38 * MIB: BUILD_KEY}
+    path = recipe.make().with_name("disk.other")
+    sealed_image.run(
+        *("qemu-img", "convert", "-O", driver, "-o", options, recipe.disk, path),
+    )
+    outcome = audit(recipe, path)
+    assert outcome["facts"]["format"] == driver
+    said = details(outcome)
+    assert set(said) == ({"clear_areas", "payload"} if leaks else set()), said
+    if leaks:
+        assert "dead key build.key is in the image" in said["clear_areas"]
+
+
 def test_a_container_with_a_snapshot(recipe: Recipe, audit: Module) -> None:
     path = recipe.make().with_suffix(".qcow2")
     sealed_image.run("qemu-img", "convert", "-O", "qcow2", recipe.disk, path)

@@ -72,3 +72,17 @@ def test_every_file_system_has_its_tools_its_packages_and_its_mkfs() -> None:
     assert sorted(source["__source_debian_filesystem_packages"]) == choices
     assert sorted(_grub.FILESYSTEM_MODULES) == choices
     assert sorted(_audit_files.READERS) == choices
+
+
+def test_every_format_is_known_wherever_they_are_told_apart() -> None:
+    def variables(role: str, path: str) -> dict[str, t.Any]:
+        found: dict[str, t.Any] = yaml.safe_load((ROLE.parent / role / path).read_text())
+        return found
+
+    specs = [variables(role, "meta/argument_specs.yml") for role in ("preflight", "seal")]
+    inputs, seal = (it["argument_specs"]["main"]["options"] for it in specs)
+    choices = inputs["image_formats"]["choices"]
+    assert seal["seal_formats"]["choices"] == choices
+    known = variables("seal", "vars/main.yml")
+    assert sorted(known["__seal_known_formats"]) == choices
+    assert set(known["__seal_flat_formats"]) < set(choices)

@@ -115,6 +115,20 @@ def test_files_arrive_with_their_modes(collect, sources, tmp_path):
     assert set(collect.connection.hidden) == {True}
 
 
+def test_a_disk_with_holes_arrives_with_holes(collect, sources, tmp_path):
+    with (tmp_path / "disk.raw").open("wb") as disk:
+        disk.truncate(1 << 20)
+        disk.seek(512 << 10)
+        disk.write(DATA)
+    sources.append({"src": str(tmp_path / "disk.raw"), "sparse": True})
+    result = collect(sources)
+    arrived = tmp_path / "out" / ".web-1.partial" / "disk.raw"
+    assert arrived.read_bytes() == (tmp_path / "disk.raw").read_bytes()
+    assert result["files"]["disk.raw"]["size"] == 1 << 20
+    assert arrived.stat().st_blocks * 512 <= 8192
+    assert set(collect.connection.hidden) == {True}
+
+
 def test_what_was_there_is_not_mixed_in(collect, sources, tmp_path):
     dest = tmp_path / "out" / ".web-1.partial"
     dest.mkdir(parents=True)

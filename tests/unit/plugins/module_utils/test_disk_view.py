@@ -121,6 +121,29 @@ def test_format_info(script: t.Any, runner: t.Any) -> None:
         _disk_view.format_info(runner, "/disk")
 
 
+def test_a_vhd_of_fixed_size_is_told_by_its_footer(
+    script: t.Any, runner: t.Any, tmp_path: pathlib.Path
+) -> None:
+    """To qemu-img it would be a raw disk with 512 bytes too many."""
+    path = tmp_path / "disk.vhd"
+    path.write_bytes(bytes(4096) + b"conectix".ljust(512, b"\0"))
+    argv = ["qemu-img", "info", "--output=json", "-f", "vpc", str(path)]
+    script.expect(argv, stdout='{"format": "vpc", "virtual-size": 4096}')
+    info = _disk_view.format_info(runner, str(path))
+    assert _disk_view.is_fixed_vhd(str(path), info)
+    # One that says another size than it has is left to QEMU's driver.
+    assert not _disk_view.is_fixed_vhd(str(path), {**info, "virtual-size": 2048})
+    node = _disk_view.disk_node(str(path), "vpc", size=4096)
+    assert (node["driver"], node["size"]) == ("raw", 4096)
+
+
+@pytest.mark.parametrize("content", [b"", b"conectix", b"conectix" + bytes(600)])
+def test_what_is_no_footer(tmp_path: pathlib.Path, content: bytes) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(content)
+    assert _disk_view.has_vhd_footer(str(path)) == (content == b"conectix")
+
+
 @pytest.mark.parametrize(
     ("rc", "stdout", "damaged", "packed"),
     [

@@ -67,3 +67,30 @@ def test_nothing_to_publish_is_said(run_module, tmp_path):
 def test_a_known_digest_is_not_computed_again(run_module, partial):
     outcome = publish(run_module, partial, digests={"disk.qcow2": "known"})
     assert outcome["files"]["disk.qcow2"]["sha256"] == "known"
+
+
+SOFTWARE = {
+    "type": "deb",
+    "packages": ["bash 5.2.15-2+b8 amd64"],
+    "os_release": {"ID": "debian", "VERSION_ID": "12"},
+    "image_uuid": "1b4e28ba-2fa1-11d2-883f-0016d3cca427",
+}
+
+
+def test_the_software_is_listed_beside_the_manifest(run_module, partial):
+    files = publish(run_module, partial, software=SOFTWARE)["files"]
+    text = (partial.parent / "web" / "bom.json").read_bytes()
+    assert files["bom.json"]["sha256"] == hashlib.sha256(text).hexdigest()
+    assert json.loads(text)["components"][0]["name"] == "bash"
+
+
+def test_check_mode_writes_no_list(run_module, partial):
+    publish(run_module, partial, software=SOFTWARE, _check=True)
+    assert [path.name for path in partial.iterdir()] == ["disk.qcow2"]
+
+
+def test_a_uuid_that_is_none_is_said_before_anything_is_written(run_module, partial):
+    outcome = publish(run_module, partial, software={**SOFTWARE, "image_uuid": "web-1"})
+    assert outcome.failed
+    assert "image_uuid 'web-1' is no UUID" in outcome["msg"]
+    assert [path.name for path in partial.iterdir()] == ["disk.qcow2"]

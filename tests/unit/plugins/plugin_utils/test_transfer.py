@@ -30,3 +30,28 @@ def test_files_pass_whole_whatever_their_size(tmp_path, monkeypatch, size):
 def test_a_failure_ends_the_transfer(tmp_path):
     with pytest.raises(subprocess.CalledProcessError):
         _transfer.fetch(shell, str(tmp_path / "missing"), io.BytesIO())
+
+
+@pytest.mark.parametrize("size", [0, 1, 8, 9, 4096 * 5, 4096 * 5 + 3])
+@pytest.mark.parametrize("tool", ["cmp", "no cmp"])
+def test_zeros_are_not_sent_and_become_holes(tmp_path, monkeypatch, size, tool):
+    monkeypatch.setattr(_transfer, "CHUNK", 4096)
+    path, back = tmp_path / "disk.raw", tmp_path / "back"
+    data = bytearray(size)
+    if size > 8192:
+        data[:3], data[8192:8195] = b"one", b"two"
+    path.write_bytes(data)
+    sent = []
+
+    def run(command, in_data):
+        if tool != "cmp":
+            command = f"cmp() {{ return 127; }}; {command}"
+        sent.append(shell(command, in_data))
+        return sent[-1]
+
+    with back.open("wb") as target:
+        _transfer.fetch_sparse(run, str(path), target)
+    assert back.read_bytes() == data
+    if size > 8192 and tool == "cmp":
+        assert sum(map(len, sent[1:])) == 8192
+        assert back.stat().st_blocks * 512 == 8192

@@ -23,6 +23,7 @@ import subprocess
 import tempfile
 import typing as t
 
+import mkosi
 import oci
 import web
 from builds import (
@@ -97,22 +98,32 @@ class Root:
             return [lower.read_bytes(), upper]
 
 
-Source = t.Mapping[str, t.Any]
-Maker = t.Callable[[Root, pathlib.Path], t.ContextManager[Source]]
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """A source, the tree that is in it, and a command that succeeds in a machine with that."""
+
+    source: t.Mapping[str, t.Any]
+    tree: pathlib.Path
+    proof: str = "test -e /srv/odd/linked && test ! -e /srv/odd/gone"
+    # Kept from run to run: that of what is made of packages.
+    cache: pathlib.Path | None = None
+
+
+Maker = t.Callable[[Root, pathlib.Path], t.ContextManager[Made]]
 
 
 @contextlib.contextmanager
-def tar(root: Root, _place: pathlib.Path) -> t.Iterator[Source]:
-    yield {"type": "tar", "path": str(root.tar)}
+def tar(root: Root, _place: pathlib.Path) -> t.Iterator[Made]:
+    yield Made({"type": "tar", "path": str(root.tar)}, root.path)
 
 
 @contextlib.contextmanager
-def directory(root: Root, _place: pathlib.Path) -> t.Iterator[Source]:
-    yield {"type": "directory", "path": str(root.path)}
+def directory(root: Root, _place: pathlib.Path) -> t.Iterator[Made]:
+    yield Made({"type": "directory", "path": str(root.path)}, root.path)
 
 
 @contextlib.contextmanager
-def disk(root: Root, place: pathlib.Path) -> t.Iterator[Source]:
+def disk(root: Root, place: pathlib.Path) -> t.Iterator[Made]:
     """A qcow2 with a GPT, an EFI system partition and the root on ext4, as other tools make them."""
     raw, image, point = place / "disk.raw", place / "disk.qcow2", place / "point"
     point.mkdir()
@@ -134,29 +145,47 @@ def disk(root: Root, place: pathlib.Path) -> t.Iterator[Source]:
     run("qemu-img", "convert", "-O", "qcow2", raw, image)
     raw.unlink()
     before = run("sha256sum", image)
-    yield {"type": "disk", "path": str(image)}
+    yield Made({"type": "disk", "path": str(image)}, root.path)
     assert run("sha256sum", image) == before, "the source was written to"
 
 
 @contextlib.contextmanager
-def oci_layout(root: Root, place: pathlib.Path) -> t.Iterator[Source]:
+def oci_layout(root: Root, place: pathlib.Path) -> t.Iterator[Made]:
     image = oci.layout(place / "image", oci.Image(root.layers(), "web", compression="none"))
-    yield {"type": "oci", "path": str(image)}
+    yield Made({"type": "oci", "path": str(image)}, root.path)
 
 
 @contextlib.contextmanager
-def docker_archive(root: Root, place: pathlib.Path) -> t.Iterator[Source]:
+def docker_archive(root: Root, place: pathlib.Path) -> t.Iterator[Made]:
     image = oci.docker_archive(place / "image.tar", oci.Image(root.layers(), "web:1"))
-    yield {"type": "oci", "path": str(image), "reference": "web:1"}
+    yield Made({"type": "oci", "path": str(image), "reference": "web:1"}, root.path)
 
 
 @contextlib.contextmanager
-def url(root: Root, _place: pathlib.Path) -> t.Iterator[Source]:
+def url(root: Root, _place: pathlib.Path) -> t.Iterator[Made]:
     data = root.tar.read_bytes()
     checksum = f"sha256:{hashlib.sha256(data).hexdigest()}"
     with web.serve(web.Site({"/root.tar": data})) as site:
         site.breaks = [len(data) // 2]
-        yield {"type": "url", "url": site.url("/root.tar"), "checksum": checksum}
+        yield Made({"type": "url", "url": site.url("/root.tar"), "checksum": checksum}, root.path)
+
+
+@contextlib.contextmanager
+def bootstrap(_root: Root, place: pathlib.Path) -> t.Iterator[Made]:
+    made, tree = source_tar(DEBIAN), place / "bootstrapped"
+    tree.mkdir()
+    run("tar", "-C", tree, "-xpf", made, "--acls", "--xattrs", "--xattrs-include=*")
+    yield Made(DEBIAN, tree, "test ! -e /srv/odd", made.parent)
+
+
+@contextlib.contextmanager
+def from_mkosi(_root: Root, place: pathlib.Path) -> t.Iterator[Made]:
+    """A disk that another tool made, and what the kernel sees in it."""
+    image = mkosi.disk()
+    before = run("sha256sum", image)
+    with mkosi.shown(image, place / "shown") as tree:
+        yield Made({"type": "disk", "path": str(image)}, tree, "test -e /srv/mkosi")
+    assert run("sha256sum", image) == before, "the source was written to"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,9 +200,11 @@ ROWS = (
     Row("tar", tar),
     Row("directory", directory),
     Row("disk", disk),
+    Row("mkosi", from_mkosi),
     Row("oci-layout", oci_layout),
     Row("docker-archive", docker_archive),
     Row("url", url),
+    Row("bootstrap", bootstrap),
 )
 
 
@@ -200,14 +231,14 @@ def differences(root: pathlib.Path, image: pathlib.Path) -> list[str]:
     return found
 
 
-def boot(place: Place, password: str) -> None:
+def boot(place: Place, password: str, proof: str) -> None:
     """Boot the image, and look for what the root had."""
     image = place.out / "image"
     guest = Guest(overlay(image / "disk.qcow2", place.path / "overlay.qcow2"))
     try:
         guest.boot((image / "boot.key").read_text())
         guest.log_in(password)
-        guest.run("test -e /srv/odd/linked && test ! -e /srv/odd/gone")
+        guest.run(proof)
         guest.run("systemctl is-active local-fs.target")
     finally:
         guest.end()
@@ -219,20 +250,20 @@ def play(row: Row, root: Root, folder: pathlib.Path) -> str:
     place = Place(pathlib.Path(tempfile.mkdtemp(prefix=f"{row.name}-", dir=folder)))
     verdict = BUILT
     try:
-        with row.make(root, place.path) as source:
+        with row.make(root, place.path) as made:
             variables = place.variables(
                 image_name="image",
-                image_source=source,
-                image_cache_dir=str(place.path / "cache"),
+                image_source=made.source,
+                image_cache_dir=str(made.cache or place.path / "cache"),
                 image_root_password_hash=hashed(password),
                 image_kernel_cmdline=CMDLINE,
             )
             done = playbook(PLAYBOOK, variables, timeout=2400)
-        assert done.rc == 0, f"the build failed: {done.output[-3000:]}"
-        with mounted(place.out / "image") as image:
-            found = differences(root.path, image)
+            assert done.rc == 0, f"the build failed: {done.output[-3000:]}"
+            with mounted(place.out / "image") as image:
+                found = differences(made.tree, image)
         assert not found, f"the image is not the root: {'; '.join(found[:20])}"
-        boot(place, password)
+        boot(place, password, made.proof)
     except Exception as exc:  # any other row goes on
         verdict = f"failed: {type(exc).__name__}: {str(exc).strip() or 'for no reason'}"
     left = held(place.path)

@@ -232,21 +232,23 @@ def _volumes(
     group_name: str, group: Section, found: t.Sequence[_PhysicalVolume]
 ) -> t.List[LogicalVolume]:
     volumes = _section(group, "logical_volumes")
+    # Of a snapshot only the differences are in its volume; while one is merged, the origin is of both.
+    special, links = {}, set()
+    for name in volumes:
+        for segment in _segments(_section(volumes, name)):
+            for store in ("cow_store", "merging_store"):
+                if store in segment:
+                    links.add(name)
+                    special[_text(segment, store)] = "a snapshot"
+            if "merging_store" in segment:
+                special[_text(segment, "origin")] = "a volume that a snapshot is merged into"
     places = _places(group, found)
-    segments = [it for name in volumes for it in _segments(_section(volumes, name), check=False)]
-    # Of a snapshot the differences are in its volume; while one is merged, the origin is of both.
-    special = {}
-    for it in segments:
-        if "cow_store" in it:
-            special[_text(it, "cow_store")] = "a snapshot"
-        if "merging_store" in it:
-            special[_text(it, "merging_store")] = "a snapshot"
-            special[_text(it, "origin")] = "a volume that a snapshot is being merged into"
     result = []
     for name in volumes:
         volume = _section(volumes, name)
         status = volume.get("status")
-        if not isinstance(status, list) or "VISIBLE" not in status:
+        visible = isinstance(status, list) and "VISIBLE" in status
+        if name in links or not (visible or name in special):
             continue  # a part of another one
         full = f"{group_name}/{name}"
         try:
@@ -279,9 +281,9 @@ def _places(
     return places
 
 
-def _segments(volume: Section, *, check: bool = True) -> t.List[Section]:
+def _segments(volume: Section) -> t.List[Section]:
     found = [_section(volume, it) for it in volume if re.fullmatch(r"segment[0-9]+", it)]
-    if check and len(found) != _number(volume, "segment_count"):
+    if len(found) != _number(volume, "segment_count"):
         raise DamagedError("a logical volume has not the segments that it should")
     return sorted(found, key=lambda it: _number(it, "start_extent"))
 

@@ -24,36 +24,6 @@ def sh(*argv: t.Any, data: str | None = None) -> None:
     subprocess.run([str(it) for it in argv], input=data, check=True, text=True, timeout=120)
 
 
-@pytest.fixture
-def pack(tmp_path: pathlib.Path, real_module: Pack) -> Pack:
-    """Run the module; nothing of it is left, however it ends."""
-
-    def run(path: pathlib.Path, **more: t.Any) -> dict[str, t.Any]:
-        cache, work = f"{tmp_path}/cache", f"{tmp_path}/work"
-        found = real_module("disk_root_tar", path=str(path), cache_dir=cache, work_dir=work, **more)
-        assert not (tmp_path / "work").exists()
-        assert str(tmp_path) not in pathlib.Path("/proc/self/mountinfo").read_text()
-        return found
-
-    return run
-
-
-@pytest.fixture
-def tree(tmp_path: pathlib.Path) -> pathlib.Path:
-    root = tmp_path / "tree"
-    for name in ("etc", "usr/lib", "boot", "srv", "dev"):
-        (root / name).mkdir(parents=True)
-    (root / "usr/lib/os-release").write_text("ID=debian\n")
-    (root / "etc/os-release").symlink_to("../usr/lib/os-release")
-    (root / "srv/file").write_text("content")
-    os.link(root / "srv/file", root / "srv/link")
-    os.setxattr(root / "srv/file", "user.mark", b"value")
-    os.mknod(root / "srv/null", 0o20666, os.makedev(1, 3))
-    with open(root / "srv/big", "wb") as file:
-        file.truncate(3 << 30)
-    return root
-
-
 def disk(tmp_path: pathlib.Path, tree: pathlib.Path, label: str) -> pathlib.Path:
     path = tmp_path / "disk.raw"
     with open(path, "wb") as file:

@@ -29,7 +29,7 @@ SHELL_SCRIPTS = (
 PACKAGES = (
     *("acl", "attr", "btrfs-progs", "bubblewrap", "bzip2", "cpio", "cryptsetup-bin"),
     *("curl", "dosfstools", "e2fsprogs", "gnupg", "gpgv", "xfsprogs"),
-    *("fdisk", "grub-common", "grub-efi-amd64-bin", "lz4", "mmdebstrap", "mtools"),
+    *("fdisk", "grub-common", "grub-efi-amd64-bin", "lvm2", "lz4", "mmdebstrap", "mtools"),
     *("openssh-client", "openssh-server", "openssl", "policycoreutils", "secilc"),
     *(
         "ovmf",

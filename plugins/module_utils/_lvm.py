@@ -109,7 +109,7 @@ def _physical_volume(read: Read, offset: int, size: int) -> t.Optional[_Physical
 
 def _areas(sector: bytes, position: int) -> t.List[Region]:
     """Return a list of areas, which ends with one that begins at 0."""
-    found = []
+    found: t.List[Region] = []
     while position + _AREA.size <= len(sector):
         begin, size = _AREA.unpack_from(sector, position)
         if not begin:
@@ -183,7 +183,7 @@ def _value(tokens: t.Iterator[str]) -> t.Any:
     token = next(tokens, "")
     if token != "[":
         return _scalar(token)
-    found = []
+    found: t.List[t.Union[str, int]] = []
     for token in tokens:
         if token == "]":
             return found

@@ -87,7 +87,8 @@ class Disk:
         self.export = os.path.join(scratch, "disk")
         self.probe = os.path.join(scratch, "probe")
         self.root = os.path.join(scratch, "root")
-        self.devices: t.Dict[str, str] = {}
+        self.joined = 0
+        self.devices: t.Dict[t.Tuple[str, int], str] = {}
 
     def open(self, path: str, driver: str) -> None:
         """Export the disk."""
@@ -165,10 +166,11 @@ class Disk:
         self, volume: _disk_source.Volume, pieces: t.Sequence[_lvm.Region]
     ) -> _disk_source.Volume:
         """Export the pieces as one disk: in the notation of VMDK, which QEMU reads as it opens it."""
-        number = sum(name.startswith("volume-") for name in os.listdir(self.scratch)) // 2
-        if number == MAX_JOINED:
+        if self.joined == MAX_JOINED:
             return dataclasses.replace(volume, problem=f"one of more than {MAX_JOINED} in pieces")
-        export, size = os.path.join(self.scratch, f"volume-{number}"), sum(it[1] for it in pieces)
+        self.joined += 1
+        export = os.path.join(self.scratch, f"volume-{self.joined}")
+        size = sum(it[1] for it in pieces)
         with contextlib.ExitStack() as stack:
             disk = os.open(self.export, os.O_RDONLY)
             stack.callback(os.close, disk)
@@ -190,17 +192,14 @@ class Disk:
 
     def mount(self, volume: _disk_source.Volume, point: str, option: str = "") -> None:
         """Mount read-only; only the device can be written to, for the journal."""
-        if volume.name not in self.devices:
-            self.devices[volume.name] = _loop.attach(
-                self.runner,
-                path=volume.path or self.export,
-                offset=volume.offset,
-                size=volume.size,
-            )
+        path, offset = volume.path or self.export, volume.offset
+        if (path, offset) not in self.devices:
+            device = _loop.attach(self.runner, path=path, offset=offset, size=volume.size)
+            self.devices[path, offset] = device
         options = ["ro", "nosuid", "nodev", "noexec", *(["nouuid"] if volume.type == "xfs" else [])]
         argv = [self.runner.find("mount"), "--types", volume.type]
         argv += ["--options", ",".join([*options, *([option] if option else [])])]
-        argv += [self.devices[volume.name], point]
+        argv += [self.devices[path, offset], point]
         try:
             self.runner.run(argv, timeout=MOUNT_SECONDS)
         except CommandError as exc:

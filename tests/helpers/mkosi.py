@@ -65,6 +65,8 @@ def disk() -> pathlib.Path:
 
 
 def _make(folder: pathlib.Path) -> pathlib.Path:
+    version = subprocess.run(["mkosi", "--version"], capture_output=True, text=True, check=True)
+    assert version.stdout.split() == ["mkosi", "14"], "this takes the mkosi of Debian 12"
     lists, files = folder / "skeleton/etc/apt/sources.list.d", folder / "extra"
     lists.mkdir(parents=True)
     for suite in SUITES:
@@ -73,7 +75,8 @@ def _make(folder: pathlib.Path) -> pathlib.Path:
         (files / file).parent.mkdir(parents=True, exist_ok=True)
         (files / file).write_text(text)
     (folder / "mkosi.conf").write_text(CONFIG)
-    argv = ["timeout", "--kill-after=60", "1200", "unshare", "--mount", "sh", "-c", RUN, "mkosi"]
+    argv = ["timeout", "--signal=INT", "--kill-after=60", "1200", "unshare", "--mount"]
+    argv += ["sh", "-c", RUN, "mkosi"]
     argv += ["--default=mkosi.conf", f"--mirror={_mirror()}", "--output=disk.raw"]
     argv += [f"--skeleton-tree={lists.parents[2]}", f"--extra-tree={files}"]
     argv += [f"--workspace-dir={folder}", "build"]

@@ -148,8 +148,8 @@ def copied(
         run(*mkfs, loop)
         run("mount", loop, point)
         try:
-            options = ("-aHAX", "--numeric-ids", f"--exclude={left_out}")
-            run("rsync", *options, f"{tree}/", f"{point}/")
+            rsync = ("rsync", "-aHAX", "--numeric-ids", f"--exclude={left_out}")
+            run(*rsync, f"{tree}/", f"{point}/")
             if fstab:
                 (point / "etc/fstab").write_text(fstab)
         finally:

@@ -8,14 +8,21 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import shutil
 import struct
 import subprocess
 import tarfile
+import types
 import typing as t
 
 import lvm
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _lvm
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _command,
+    _lvm,
+    _mounted_disk,
+)
+from builds import held
 
 Pack = t.Callable[..., dict[str, t.Any]]
 
@@ -110,9 +117,9 @@ def test_packs_a_root_on_lvm(
     (boot / "vmlinuz-6").write_text("kernel")
     with lvm.group(disk, BEGIN, END) as group:
         first, second = group.devices
-        where = (f"{first}:0-9",)
+        where = [f"{first}:0-9"]
         if pieces == 3:
-            where = (f"{first}:12-14", f"{second}:0-3", f"{second}:7-9")
+            where = [f"{first}:12-14", f"{second}:0-3", f"{second}:7-9"]
         group.add("root", extents=10, on=where)
         group.add("boot", extents=3, on=(f"{second}:15-17",))
         group.add("swap", extents=2, on=(f"{second}:18-19",))
@@ -248,6 +255,24 @@ def test_a_group_of_several_disks(disk: pathlib.Path, pack: Pack) -> None:
         file.seek(END[0])
         file.write(bytes(4096))
     assert "partly on another disk" in pack(disk, logical_volume="vg-0/root")["msg"]
+
+
+def test_what_a_killed_run_left_goes(
+    tmp_path: pathlib.Path, disk: pathlib.Path, tree: pathlib.Path, pack: Pack
+) -> None:
+    with lvm.group(disk, BEGIN, END) as group:
+        first, second = group.devices
+        group.add("root", extents=10, on=[f"{first}:0-4", f"{second}:0-4"])
+        group.fill("root", filesystem(tmp_path / "root.img", 40, "-d", tree))
+    module = types.SimpleNamespace(get_bin_path=lambda name, opt_dirs: shutil.which(name))
+    scratch = tmp_path / "work" / "disk-source"
+    scratch.mkdir(parents=True)
+    killed = _mounted_disk.Disk(_command.ModuleRunner(t.cast(t.Any, module)), str(scratch))
+    killed.open(str(disk), "raw")
+    (volume,) = (it for it in killed.volumes() if it.logical)
+    killed.mount(volume, killed.root)
+    assert len(held(tmp_path)) >= 5  # two daemons and what they show, a loop device, a mount
+    assert "./srv/link" in names(pack(disk))
 
 
 @contextlib.contextmanager

@@ -52,8 +52,9 @@ def disk(text: str = "", head: bytes | None = None, the_label: bytes | None = No
     return found.ljust(MIB, b"\0")
 
 
-def look(content: bytes, size: int = 64 * MIB) -> list[_lvm.LogicalVolume]:
-    return _lvm.logical_volumes(lambda at, n: content[at : at + n], [(0, size)])
+def look(content: bytes, *members: tuple[int, int]) -> list[_lvm.LogicalVolume]:
+    found = members or ((0, 64 * MIB),)
+    return _lvm.logical_volumes(lambda at, n: content[at : at + n], found)
 
 
 def test_a_linear_volume() -> None:
@@ -79,10 +80,7 @@ def test_no_physical_volume_and_one_without_metadata() -> None:
 def test_the_last_metadata_counts() -> None:
     old, new = disk(group(volume("old"))), disk(group(volume("new"), seqno=2))
     for both in (old + new, new + old):
-        found = _lvm.logical_volumes(
-            lambda at, n, both=both: both[at : at + n], [(0, 64 * MIB), (MIB, 64 * MIB)]
-        )
-        assert [it.name for it in found] == ["vg/new"]
+        assert [it.name for it in look(both, (0, 64 * MIB), (MIB, 64 * MIB))] == ["vg/new"]
 
 
 def test_what_is_merged() -> None:

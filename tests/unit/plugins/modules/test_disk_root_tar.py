@@ -36,8 +36,8 @@ class Steps:
         self.script.expect(argv, effect=layer.touch)
         file = {"driver": "file", "filename": str(self.path), "read-only": True}
         source = {"node-name": "source", "driver": "raw", "read-only": True, "file": file}
-        view = {"node-name": "view", "driver": "qcow2"}
-        view.update({"file": {"driver": "file", "filename": str(layer)}, "backing": "source"})
+        above = {"driver": "file", "filename": str(layer)}
+        view = {"node-name": "view", "driver": "qcow2", "file": above, "backing": "source"}
         export = f"type=fuse,id=export,node-name=view,mountpoint={disk},writable=on,growable=off"
         argv = ["qemu-storage-daemon", "--blockdev", json.dumps(source)]
         argv += ["--blockdev", json.dumps(view), "--export", f"{export},allow-other=off"]

@@ -239,9 +239,8 @@ def subvolumes(text: str) -> t.List[str]:
 
 def no_root(path: str, volumes: t.Sequence[Volume]) -> SealedRootError:
     """Return the error for a disk on which no root was found, with what is on it."""
-    for it in volumes:
-        if it.problem and len(volumes) == 1:
-            return unreadable(path, it)
+    if len(volumes) == 1 and volumes[0].problem:
+        return unreadable(path, volumes[0])
     held = ", ".join(f"{it.name}: {it.problem or it.type or 'nothing known'}" for it in volumes)
     hint = "give a disk that an operating system is installed on"
     types = {it.type for it in volumes}

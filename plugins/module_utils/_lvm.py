@@ -34,6 +34,7 @@ _LABEL = struct.Struct("<8sQII8s")
 _AREA = struct.Struct("<QQ")
 _HEADER = struct.Struct("<I16sIQQQQII")
 _MAGIC = b" LVM2 x[5A%r0N*>"
+_NAME = re.compile(r"[a-zA-Z0-9+_.-]+")
 _CRC_BEGIN = 0xF597A6CF
 _TOKEN = re.compile(
     r'\s*(?:#[^\n]*(?:\n\s*|\Z))*(?:(?P<text>"(?:[^"\\]|\\.)*")|(?P<mark>[{}\[\]=,])|(?P<word>[^\s{}\[\]=,"#]+))'
@@ -250,6 +251,9 @@ def _volumes(
         visible = isinstance(status, list) and "VISIBLE" in status
         if name in links or not (visible or name in special):
             continue  # a part of another one
+        # They go into messages with commands.
+        if not _NAME.fullmatch(group_name) or not _NAME.fullmatch(name):
+            raise DamagedError("a name in the metadata has other signs than lvm allows")
         full = f"{group_name}/{name}"
         try:
             if name in special:

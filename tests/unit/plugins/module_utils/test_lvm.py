@@ -126,6 +126,8 @@ def test_too_many_pieces() -> None:
         (disk(group(volume(segments=SEGMENT.replace("t = 0", "t = 1")))), "is not on its"),
         (disk(group(volume(count=2))), "has not the segments"),
         (disk(group(volume(segments="", count=0))), "has no segment"),
+        (disk(group(volume("$(reboot)"))), "other signs than lvm allows"),
+        (disk(group(volume()).replace("vg", "v;g")), "other signs than lvm allows"),
         (disk(group("root = 7")), "root in the metadata is no section"),
         (
             disk(group(volume()).replace("extent_size = 8192", 'extent_size = "x"')),

@@ -29,8 +29,16 @@ SHELL_SCRIPTS = (
 PACKAGES = (
     *("acl", "attr", "btrfs-progs", "bubblewrap", "bzip2", "cpio", "cryptsetup-bin"),
     *("curl", "dosfstools", "e2fsprogs", "gnupg", "gpgv", "xfsprogs"),
-    *("fdisk", "grub-common", "grub-efi-amd64-bin", "libcap2-bin", "lz4", "mmdebstrap"),
-    *("mtools", "openssh-client", "openssh-server", "openssl", "policycoreutils", "secilc"),
+    *("fdisk", "grub-common", "grub-efi-amd64-bin", "libcap2-bin", "lvm2", "lz4"),
+    *(
+        "mmdebstrap",
+        "mtools",
+        "openssh-client",
+        "openssh-server",
+        "openssl",
+        "policycoreutils",
+        "secilc",
+    ),
     *(
         "ovmf",
         "qemu-system-common",
@@ -93,12 +101,12 @@ def locked(name: str) -> collections.abc.Iterator[None]:
         yield
 
 
-def tested(session: nox.Session) -> dict[str, str]:
-    """Install what tests with real tools need; return the environment to use."""
+def tested(session: nox.Session, *more: str) -> dict[str, str]:
+    """Install what tests with real tools need, and *more* packages; return the environment to use."""
     if shutil.which("apt-get"):
         show = ("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\\n")
         known = str(session.run(*show, silent=True)).splitlines()
-        missing = [name for name in PACKAGES if f"{name} installed" not in known]
+        missing = [name for name in (*PACKAGES, *more) if f"{name} installed" not in known]
         if missing:
             apt = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=600")
             env = {"DEBIAN_FRONTEND": "noninteractive"}
@@ -287,7 +295,7 @@ def matrix(session: nox.Session) -> None:
 @nox.session
 def sources(session: nox.Session) -> None:
     """Build from every type of source, compare the trees and boot each: half an hour without KVM."""
-    env = tested(session)
+    env = tested(session, "debootstrap", "mkosi")
     session.run("python", "tests/sources.py", *session.posargs, env=env)
 
 

@@ -36,7 +36,11 @@ _VHD_DIFFERENCING = 4
 
 @dataclasses.dataclass(frozen=True)
 class Volume:
-    """A region of the disk, in bytes; *number* is that of its partition, 0 for a disk without a table."""
+    """A region of the disk, in bytes; *number* is that of its partition, 0 for a disk without a table.
+
+    A logical volume has a name in *logical*. It may be in a file of its own, *path*, or be one that cannot be
+    read, and *problem* says what it is then.
+    """
 
     number: int
     offset: int
@@ -46,10 +50,15 @@ class Volume:
     label: str = ""
     partuuid: str = ""
     partlabel: str = ""
+    logical: str = ""
+    path: str = ""
+    problem: str = ""
 
     @property
     def name(self) -> str:
         """How it is called in a message."""
+        if self.logical:
+            return f"logical volume {self.logical}"
         return f"partition {self.number}" if self.number else "the whole disk"
 
 
@@ -151,9 +160,13 @@ def named(source: str, volumes: t.Iterable[Volume]) -> t.Optional[Volume]:
     by_link = re.fullmatch(r"/dev/disk/by-(uuid|label|partuuid|partlabel)/(.+)", source)
     if by_link:
         key, equals, value = by_link[1].upper(), "=", by_link[2]
-    by_number = re.fullmatch(r"/dev/(?:[shv]d[a-z]|xvd[a-z]|(?:nvme0n1|mmcblk0)p)(\d+)", source)
+    by_number = re.fullmatch(
+        r"/dev/(?:[shv]d[a-z]|xvd[a-z]|(?:nvme0n1|mmcblk0)p)([1-9]\d*)", source
+    )
     for volume in volumes:
         if by_number and volume.number == int(by_number[1]):
+            return volume
+        if volume.logical and source in _device_names(volume.logical):
             return volume
         names = {
             "UUID": volume.uuid.lower(),
@@ -165,6 +178,21 @@ def named(source: str, volumes: t.Iterable[Volume]) -> t.Optional[Volume]:
         if equals and wanted and names.get(key) == wanted:
             return volume
     return None
+
+
+def _device_names(logical: str) -> t.Tuple[str, str]:
+    """Return the names that a machine has for the device of a logical volume."""
+    group, _slash, name = logical.partition("/")
+    mapper = f"{group.replace('-', '--')}-{name.replace('-', '--')}"
+    return f"/dev/{logical}", f"/dev/mapper/{mapper}"
+
+
+def unreadable(path: str, volume: Volume) -> SealedRootError:
+    """Return the error for a logical volume that is asked for and cannot be read."""
+    return SealedRootError(
+        f"{volume.name} in {path} is {volume.problem}, and only linear ones are read: copy it in its machine"
+        f" to a file (qemu-img convert -O qcow2 /dev/{volume.logical} ...) and give that, or the root as a tar"
+    )
 
 
 class Part(t.NamedTuple):
@@ -183,6 +211,8 @@ def parts(fstab: str, volumes: t.Sequence[Volume]) -> t.List[Part]:
         volume = named(row[0], volumes)
         if not point or ".." in point.split("/") or volume is None or _fstab.is_on_demand(row):
             continue
+        if volume.problem:
+            raise unreadable("the disk", volume)
         if volume.type in FILE_SYSTEMS:
             found[point] = Part(_fstab.path_of(f"/{point}").strip("/"), volume, subvolume_of(row))
     return [found[point] for point in sorted(found, key=lambda it: (it.count("/"), it))]
@@ -210,16 +240,20 @@ def subvolumes(text: str) -> t.List[str]:
 
 def no_root(path: str, volumes: t.Sequence[Volume]) -> SealedRootError:
     """Return the error for a disk on which no root was found, with what is on it."""
-    held = ", ".join(f"{it.name}: {it.type or 'nothing known'}" for it in volumes)
+    if len(volumes) == 1 and volumes[0].problem:
+        return unreadable(path, volumes[0])
+    held = ", ".join(f"{it.name}: {it.problem or it.type or 'nothing known'}" for it in volumes)
     hint = "give a disk that an operating system is installed on"
     types = {it.type for it in volumes}
     if "crypto_LUKS" in types:
         hint = "its LUKS container cannot be read: decrypt it first, and give the result"
-    elif "LVM2_member" in types:
+    elif any(it.problem for it in volumes):
         hint = (
-            "LVM is not read: activate the volume group on a machine that can, and give the root's"
-            " logical volume as a file of its own (qemu-img convert) or as a tar"
+            "only linear logical volumes are read: give the root's as a file of its own (qemu-img"
+            " convert), or as a tar"
         )
+    elif types == {"LVM2_member"}:
+        hint = "choose the root's volume by logical_volume"
     return SealedRootError(f"{path} has no root with an os-release ({held}): {hint}")
 
 
@@ -239,4 +273,5 @@ __all__ = (
     "root_subvolume",
     "subvolume_of",
     "subvolumes",
+    "unreadable",
 )

@@ -11,8 +11,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
+import re
 import stat
 import typing as t
 
@@ -20,6 +22,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _backend_userspace,
     _disk_source,
     _loop,
+    _luks1_view,
+    _lvm,
     _nofollow,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
@@ -29,6 +33,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 )
 
 MOUNT_SECONDS = 300
+# Of logical volumes in more than one piece, each of which takes a daemon.
+MAX_JOINED = 64
+# What a disk makes in its directory, beside directories.
+FILES = re.compile(r"(disk|volume-[0-9]+)([.]qcow2)?")
 
 
 def _ends(path: str) -> t.Tuple[bytes, bytes]:
@@ -68,7 +76,10 @@ class Root(t.NamedTuple):
 
 
 class Disk:
-    """The disk with a writable layer over it, as a file, and what is mounted of it; all below *scratch*."""
+    """The disk with a writable layer over it, as a file, and what is mounted of it; all below *scratch*.
+
+    Logical volumes are put together from their pieces. lvm and the kernel's device-mapper take no part.
+    """
 
     def __init__(self, runner: Runner, scratch: str) -> None:
         self.runner = runner
@@ -76,22 +87,26 @@ class Disk:
         self.export = os.path.join(scratch, "disk")
         self.probe = os.path.join(scratch, "probe")
         self.root = os.path.join(scratch, "root")
-        self.devices: t.Dict[int, str] = {}
+        self.joined = 0
+        self.devices: t.Dict[t.Tuple[str, int], str] = {}
 
     def open(self, path: str, driver: str) -> None:
-        """Export the disk; what the kernel writes on mounting goes to the layer."""
-        layer = os.path.join(self.scratch, "layer.qcow2")
-        qemu_img = self.runner.find("qemu-img")
-        argv = [qemu_img, "info", "--output=json", "-f", driver, path]
+        """Export the disk."""
+        argv = [self.runner.find("qemu-img"), "info", "--output=json", "-f", driver, path]
         size = json.loads(self.runner.run(argv, timeout=60).stdout)["virtual-size"]
-        argv = [qemu_img, "create", "-q", "-f", "qcow2", layer, str(size)]
-        self.runner.run(argv, timeout=60)
         for place in (self.probe, self.root):
             os.mkdir(place, 0o700)
-        os.close(os.open(self.export, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        self.runner.run(self._daemon_argv(path, driver, layer), timeout=60)
+        self._show(path, driver, size, self.export)
 
-    def _daemon_argv(self, path: str, driver: str, layer: str) -> t.List[str]:
+    def _show(self, path: str, driver: str, size: int, export: str) -> None:
+        """Export a disk; what the kernel writes on mounting goes to a layer."""
+        layer = f"{export}.qcow2"
+        argv = [self.runner.find("qemu-img"), "create", "-q", "-f", "qcow2", layer, str(size)]
+        self.runner.run(argv, timeout=60)
+        os.close(os.open(export, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        self.runner.run(self._daemon_argv(path, driver, layer, export), timeout=60)
+
+    def _daemon_argv(self, path: str, driver: str, layer: str, export: str) -> t.List[str]:
         source = {
             "node-name": "source",
             "driver": driver,
@@ -107,7 +122,7 @@ class Disk:
             "file": {"driver": "file", "filename": layer},
             "backing": "source",
         }
-        mountpoint = self.export.replace(",", ",,")
+        mountpoint = export.replace(",", ",,")
         return [
             self.runner.find(_backend_userspace.DAEMON),
             *("--blockdev", json.dumps(source), "--blockdev", json.dumps(view)),
@@ -126,23 +141,65 @@ class Disk:
         # A file system without a partition table can have a boot sector that looks like one.
         if table.rc == 0 and found[0].type not in _disk_source.FILE_SYSTEMS:
             found = [self._probed(it) for it in _disk_source.partitions(table.stdout)]
+        members = [(it.offset, it.size) for it in found if it.type == "LVM2_member"]
+        return found + (self._logical_volumes(members) if members else [])
+
+    def _logical_volumes(self, members: t.Sequence[_lvm.Region]) -> t.List[_disk_source.Volume]:
+        with open(self.export, "rb") as disk:
+
+            def read(offset: int, size: int) -> bytes:
+                return os.pread(disk.fileno(), size, offset)
+
+            there = _lvm.logical_volumes(read, members)
+        found = []
+        for it in there:
+            volume = _disk_source.Volume(0, 0, 0, logical=it.name, problem=it.problem)
+            if len(it.pieces) == 1:
+                ((offset, size),) = it.pieces
+                volume = dataclasses.replace(volume, offset=offset, size=size)
+            elif it.pieces:
+                volume = self._joined(volume, it.pieces)
+            found.append(volume if volume.problem else self._probed(volume))
         return found
+
+    def _joined(
+        self, volume: _disk_source.Volume, pieces: t.Sequence[_lvm.Region]
+    ) -> _disk_source.Volume:
+        """Export the pieces as one disk: in the notation of VMDK, which QEMU reads as it opens it."""
+        if self.joined == MAX_JOINED:
+            return dataclasses.replace(volume, problem=f"one of more than {MAX_JOINED} in pieces")
+        self.joined += 1
+        export = os.path.join(self.scratch, f"volume-{self.joined}")
+        size = sum(it[1] for it in pieces)
+        with contextlib.ExitStack() as stack:
+            disk = os.open(self.export, os.O_RDONLY)
+            stack.callback(os.close, disk)
+            text = os.memfd_create("vmdk-descriptor")
+            stack.callback(os.close, text)
+            # By a descriptor, so that the name needs no quoting.
+            name = f"/proc/{os.getpid()}/fd/{disk}"
+            sector = _disk_source.SECTOR
+            parts = [(name, offset // sector, length // sector) for offset, length in pieces]
+            os.write(text, _luks1_view.vmdk(*parts).encode())
+            self._show(f"/proc/{os.getpid()}/fd/{text}", "vmdk", size, export)
+        return dataclasses.replace(volume, path=export, size=size)
 
     def _probed(self, volume: _disk_source.Volume) -> _disk_source.Volume:
         argv = [self.runner.find("blkid"), "--probe", "--output", "export"]
-        argv += ["--offset", str(volume.offset), "--size", str(volume.size), self.export]
+        argv += ["--offset", str(volume.offset), "--size", str(volume.size)]
+        argv.append(volume.path or self.export)
         return _disk_source.probed(volume, self.runner.run(argv, check=False, timeout=60).stdout)
 
     def mount(self, volume: _disk_source.Volume, point: str, option: str = "") -> None:
         """Mount read-only; only the device can be written to, for the journal."""
-        if volume.number not in self.devices:
-            self.devices[volume.number] = _loop.attach(
-                self.runner, path=self.export, offset=volume.offset, size=volume.size
-            )
+        path, offset = volume.path or self.export, volume.offset
+        if (path, offset) not in self.devices:
+            device = _loop.attach(self.runner, path=path, offset=offset, size=volume.size)
+            self.devices[path, offset] = device
         options = ["ro", "nosuid", "nodev", "noexec", *(["nouuid"] if volume.type == "xfs" else [])]
         argv = [self.runner.find("mount"), "--types", volume.type]
         argv += ["--options", ",".join([*options, *([option] if option else [])])]
-        argv += [self.devices[volume.number], point]
+        argv += [self.devices[path, offset], point]
         try:
             self.runner.run(argv, timeout=MOUNT_SECONDS)
         except CommandError as exc:
@@ -220,4 +277,13 @@ def read_fstab(top: str) -> str:
     return _nofollow.read_file(path).decode("utf-8", "surrogateescape")
 
 
-__all__ = ("Disk", "Root", "has_root", "image_format", "is_directory", "is_disk", "read_fstab")
+__all__ = (
+    "FILES",
+    "Disk",
+    "Root",
+    "has_root",
+    "image_format",
+    "is_directory",
+    "is_disk",
+    "read_fstab",
+)

@@ -83,6 +83,8 @@ def pack(runner: Runner, root: str, names: t.Sequence[bytes], target: str) -> No
     argv = [runner.find("tar"), "--create", "--file", target, "--directory", root]
     argv += ["--null", "--no-recursion", "--files-from=-", "--atime-preserve=system"]
     argv += ["--numeric-owner", "--acls", "--xattrs", "--xattrs-include=*", "--sparse"]
+    # XFS shows its ACLs by names of its own as well, which mean nothing elsewhere.
+    argv.append("--xattrs-exclude=trusted.SGI_ACL_*")
     # By default, extended headers have times of reading and tar's process id in them.
     argv += ["--format=posix"]
     argv += ["--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime"]

@@ -12,13 +12,14 @@ short_description: The root in a disk image as a tar
 description:
   - Finds the root in a disk image (raw, qcow2, vmdk, vdi, vhd, vhdx) by its os-release and packs it, with extended
     attributes, ACLs, capabilities, hard links, holes and numeric owners. There can be a GPT, an MBR or no partition
-    table, and the root can be on ext4, xfs or a btrfs subvolume.
+    table, and the root can be on ext4, xfs or a btrfs subvolume, in a partition or in a linear logical volume of LVM2.
   - What the root's fstab mounts from the same disk, such as C(/boot), C(/usr) or C(/home), is packed in its place. The
     EFI system partition and the content of C(/dev), C(/proc), C(/run) and C(/sys) are left out.
   - The image is only read. A journal that was not written back is replayed into a layer above it, so the root is packed
     as its machine would see it.
   - An image that needs another file (a backing file, a parent, extents) is refused, since it could name any file of the
-    builder. LVM and LUKS are not read.
+    builder. LUKS is not read, nor are logical volumes that are more than pieces of the disk (striped, thin, RAID,
+    cached, snapshots). LVM takes no part, so no volume group of the disk is ever activated.
   - The kernel mounts the file systems, read-only. Give only images to it whose makers are trusted not to attack a file
     system driver.
 author: The sealedroot.image authors (@sealedroot)
@@ -35,6 +36,9 @@ options:
   partition:
     description: The number of the root's partition, for a disk with more than one root.
     type: int
+  logical_volume:
+    description: The root's logical volume, as C(group/name), for a disk with more than one root.
+    type: str
   subvolume:
     description: The path of the root's btrfs subvolume, for a file system with more than one root.
     type: str
@@ -95,18 +99,26 @@ def identity(path: str) -> t.Tuple[int, ...]:
     return (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
 
 
-def choose(path: str, found: t.Sequence[_mounted_disk.Root], params: Params) -> _mounted_disk.Root:
-    """Return the root that is asked for, or the only one."""
+def choose(
+    path: str,
+    found: t.Sequence[_mounted_disk.Root],
+    asked: t.Iterable[_disk_source.Volume],
+    subvolume: t.Optional[str],
+) -> _mounted_disk.Root:
+    """Return the only root that was found."""
     names = "; ".join(it.name for it in found)
     if len(found) == 1:
         return found[0]
     if found:
         raise SealedRootError(
-            f"{path} has more than one root ({names}): choose by partition or subvolume of image_source"
+            f"{path} has more than one root ({names}): choose by partition, logical_volume or"
+            " subvolume of image_source"
         )
-    wanted = f"partition {params['partition']}" if params["partition"] is not None else "the disk"
+    if subvolume is None:
+        raise _disk_source.no_root(path, list(asked))
     raise SealedRootError(
-        f"in {path}, {wanted} has no root in the subvolume '{params['subvolume']}': correct image_source"
+        f"{path} has no root in the subvolume '{subvolume}' of {', '.join(it.name for it in asked)}:"
+        " correct image_source"
     )
 
 
@@ -115,11 +127,17 @@ def look(
 ) -> t.Tuple[_mounted_disk.Root, t.List[_disk_source.Volume]]:
     """Find the root."""
     volumes = disk.volumes()
-    number, subvolume = params["partition"], params["subvolume"]
-    if number is not None and number not in [it.number for it in volumes]:
-        there = ", ".join(it.name for it in volumes)
-        raise SealedRootError(f"{path} has no partition {number} ({there}): correct partition")
-    asked = [it for it in volumes if number in (None, it.number)]
+    subvolume = params["subvolume"]
+    asked = volumes
+    for option, field in (("partition", "number"), ("logical_volume", "logical")):
+        wanted = params[option]
+        if wanted is not None:
+            asked = [it for it in asked if getattr(it, field) == wanted]
+            if not asked:
+                there = ", ".join(it.name for it in volumes)
+                raise SealedRootError(
+                    f"{path} has no {option.replace('_', ' ')} {wanted} ({there}): correct {option}"
+                )
     found: t.List[_mounted_disk.Root] = []
     for volume in asked:
         if volume.type not in _disk_source.FILE_SYSTEMS:
@@ -132,9 +150,7 @@ def look(
                 place = os.path.join(top, name)
                 if _mounted_disk.is_directory(top, name) and _mounted_disk.has_root(place):
                     found.append(_mounted_disk.Root(volume, name, _mounted_disk.read_fstab(place)))
-    if not found and subvolume is None:
-        raise _disk_source.no_root(path, asked)
-    return choose(path, found, params), volumes
+    return choose(path, found, asked, subvolume), volumes
 
 
 @contextlib.contextmanager
@@ -157,8 +173,8 @@ def scratch_of(runner: Runner, work_dir: str) -> t.Iterator[str]:
 def clear(runner: Runner, scratch: str) -> None:
     """Release what is held in the scratch directory, and remove what a run can have left there, no more."""
     _build_release.release(runner, scratch)
-    for name in ("disk", "layer.qcow2"):
-        with contextlib.suppress(FileNotFoundError):
+    for name in os.listdir(scratch) if os.path.isdir(scratch) else ():
+        if _mounted_disk.FILES.fullmatch(name):
             os.unlink(os.path.join(scratch, name))
     # Not recursively: should a file system still be mounted, nothing in it is touched.
     for name in ("probe", "root", ""):
@@ -193,7 +209,7 @@ def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t
     before = identity(source)
     digest = _digest.sha256(source)
     _digest.check_digest(source, digest, params["digest"])
-    determined = [digest, params["partition"], params["subvolume"]]
+    determined = [digest, *(params[it] for it in ("partition", "logical_volume", "subvolume"))]
     name = hashlib.sha256(json.dumps(determined).encode()).hexdigest()[:16]
     path = os.path.join(params["cache_dir"], f"disk-{name}.tar")
     if os.path.exists(path) or check_mode:
@@ -217,10 +233,12 @@ def main() -> t.NoReturn:
             "path": {"type": "path", "required": True},
             "digest": {"type": "str"},
             "partition": {"type": "int"},
+            "logical_volume": {"type": "str"},
             "subvolume": {"type": "str"},
             "cache_dir": {"type": "path", "required": True},
             "work_dir": {"type": "path", "required": True},
         },
+        mutually_exclusive=[("partition", "logical_volume")],
         supports_check_mode=True,
     )
     try:

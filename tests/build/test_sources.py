@@ -10,6 +10,7 @@ import pathlib
 import subprocess
 import typing as t
 
+import lvm
 import oci
 import pytest
 import web
@@ -30,13 +31,28 @@ def container(place: Place, tar: pathlib.Path) -> dict[str, str]:
     return {"type": "oci", "path": str(path), "reference": "web:1"}
 
 
+def disk(place: Place, tar: pathlib.Path) -> dict[str, str]:
+    """Two roots on logical volumes, so the choice has to arrive."""
+    path, filesystem = place.path / "disk.raw", place.path / "root.img"
+    subprocess.run(["truncate", "-s", "128M", path], check=True)
+    subprocess.run(["truncate", "-s", "40M", filesystem], check=True)
+    tree = directory(place, tar)["path"]
+    subprocess.run(["mkfs.ext4", "-q", "-d", tree, filesystem], check=True)
+    with lvm.group(path, (0, 128 << 20)) as group:
+        for name in ("old", "root"):
+            group.add(name, extents=10)
+            group.fill(name, filesystem)
+    return {"type": "disk", "path": str(path), "logical_volume": "vg-0/root"}
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
         (directory, "root, which is not packed yet"),
+        (disk, "disk.raw, which is not packed yet"),
         (container, "image.tar, whose layers are not applied yet"),
     ],
-    ids=["directory", "oci"],
+    ids=["directory", "disk", "oci"],
 )
 def test_the_plan_before_and_after_the_tar_is_made(
     make: t.Callable[[Place, pathlib.Path], dict[str, str]], words: str, place: Place

@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
-import socket
 import stat
 import subprocess
 import typing as t
 
 import pytest
 from image_view import describe_tree
+from whole_tree import fill, unpacked
 
 Module = t.Callable[..., dict[str, t.Any]]
 
@@ -23,48 +23,9 @@ def run(*argv: str | pathlib.Path) -> str:
     return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
-def fill(root: pathlib.Path) -> pathlib.Path:
-    """Make a tree with all that a tar of a root has to keep."""
-    for name in ("etc", "usr/bin", "var/lib", "dev", "proc", "run", "sys", "home/me"):
-        (root / name).mkdir(parents=True)
-    for name in ("dev", "proc", "run", "sys"):
-        (root / name / "of-this-machine").write_text("secret")
-    (root / "etc/shadow").write_text("root:!:1::::::\n")
-    (root / "etc/shadow").chmod(0o640)
-    os.chown(root / "etc/shadow", 0, 42)
-    (root / "usr/bin/ping").write_bytes(b"\x7fELF")
-    run("setcap", "cap_net_raw+ep", root / "usr/bin/ping")
-    os.link(root / "usr/bin/ping", root / "usr/bin/ping6")
-    (root / "usr/bin/su").touch(0o755)
-    (root / "usr/bin/su").chmod(0o4755)
-    (root / "etc/note").write_text("x")
-    os.setxattr(root / "etc/note", "user.why", b"because")
-    os.setxattr(root / "etc/note", "trusted.t", b"\x00\xff")
-    run("setfacl", "-m", "u:1234:rw", root / "etc/note")
-    run("setfacl", "-d", "-m", "g:77:rx", root / "home/me")
-    os.mknod(root / "var/lib/null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
-    os.mkfifo(root / "var/lib/fifo")
-    (root / "etc/out").symlink_to("/etc/hostname")
-    (root / "etc/-odd\nname*").write_text("odd")
-    (root / os.fsdecode(b"etc/latin-\xe9")).write_text("bytes")
-    with (root / "var/lib/sparse").open("wb") as file:
-        file.truncate(3 << 30)
-        file.seek(1 << 30)
-        file.write(b"middle")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(root / "var/lib/socket"))
-    return root
-
-
 @pytest.fixture
 def root(tmp_path: pathlib.Path) -> pathlib.Path:
     return fill(tmp_path / "root")
-
-
-def unpacked(tar: str, place: pathlib.Path) -> pathlib.Path:
-    place.mkdir()
-    run(*("tar", "-C", place, "-xpf", tar, "--acls", "--xattrs", "--xattrs-include=*"))
-    return place
 
 
 def test_everything_survives_but_what_belongs_to_the_machine(

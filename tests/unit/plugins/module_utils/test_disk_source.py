@@ -101,6 +101,41 @@ def test_partitions_of_an_mbr_are_without_the_extended_one() -> None:
     assert (only.number, only.offset, only.partuuid) == (5, 4096 * 512, "00000abc-05")
 
 
-def test_says_why_lvm_has_no_root() -> None:
-    error = _disk_source.no_root("/d", [_disk_source.Volume(1, 0, 0, "LVM2_member")])
-    assert "LVM is not read" in str(error)
+LOGICAL = _disk_source.Volume(0, 1 << 20, 1 << 20, "ext4", "dd", "DATA", logical="my-vg/root")
+THIN = _disk_source.Volume(0, 0, 0, logical="vg/var", problem="of the type thin")
+
+
+@pytest.mark.parametrize(
+    ("source", "there"),
+    [
+        ("/dev/my-vg/root", True),
+        ("/dev/mapper/my--vg-root", True),
+        ("UUID=dd", True),
+        ("/dev/mapper/my-vg-root", False),
+        ("/dev/sda0", False),
+        ("PARTUUID=", False),
+    ],
+)
+def test_finds_the_logical_volume_that_fstab_names(source: str, there: bool) -> None:
+    assert (_disk_source.named(source, [ROOT, LOGICAL]) == LOGICAL) is there
+
+
+def test_a_part_that_cannot_be_read_is_an_error() -> None:
+    with pytest.raises(SealedRootError, match="logical volume vg/var in the disk is of the type"):
+        _disk_source.parts("/dev/vg/var /var ext4 defaults 0 2\n", [ROOT, THIN])
+    for line in ("/dev/vg/var none swap sw 0 0\n", "/dev/vg/var /mnt auto noauto 0 0\n"):
+        assert _disk_source.parts(line, [ROOT, THIN]) == []
+
+
+@pytest.mark.parametrize(
+    ("volumes", "says"),
+    [
+        ([THIN], "is of the type thin, and only linear ones are read: copy it in its machine"),
+        ([ROOT, THIN], "logical volume vg/var: of the type thin): only linear logical volumes"),
+        ([_disk_source.Volume(1, 0, 0, "LVM2_member")], "volume by logical_volume"),
+        ([_disk_source.Volume(1, 0, 0, "crypto_LUKS")], "decrypt it first"),
+        ([_disk_source.Volume(1, 0, 0)], "partition 1: nothing known): give a disk that"),
+    ],
+)
+def test_says_why_there_is_no_root(volumes: list[_disk_source.Volume], says: str) -> None:
+    assert says in str(_disk_source.no_root("/d", volumes))

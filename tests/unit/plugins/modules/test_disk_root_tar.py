@@ -1,0 +1,244 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""disk_root_tar with scripted commands; what they would mount is made by files in the mount points."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import shutil
+import typing as t
+
+import pytest
+
+MIB = 1 << 20
+
+
+@dataclasses.dataclass
+class Steps:
+    """The commands of a run, in the order in which they are expected."""
+
+    script: t.Any
+    path: pathlib.Path
+    work: pathlib.Path
+    scratch: pathlib.Path
+    loops: int = 0
+
+    def opened(self) -> None:
+        """The disk is shown through a layer."""
+        disk, layer = self.scratch / "disk", self.scratch / "disk.qcow2"
+        argv = ["qemu-img", "info", "--output=json", "-f", "raw", str(self.path)]
+        self.script.expect(argv, stdout=json.dumps({"virtual-size": MIB}))
+        argv = ["qemu-img", "create", "-q", "-f", "qcow2", str(layer), str(MIB)]
+        self.script.expect(argv, effect=layer.touch)
+        file = {"driver": "file", "filename": str(self.path), "read-only": True}
+        source = {"node-name": "source", "driver": "raw", "read-only": True, "file": file}
+        above = {"driver": "file", "filename": str(layer)}
+        view = {"node-name": "view", "driver": "qcow2", "file": above, "backing": "source"}
+        export = f"type=fuse,id=export,node-name=view,mountpoint={disk},writable=on,growable=off"
+        argv = ["qemu-storage-daemon", "--blockdev", json.dumps(source)]
+        argv += ["--blockdev", json.dumps(view), "--export", f"{export},allow-other=off"]
+        self.script.expect([*argv, "--daemonize"], effect=lambda: disk.write_bytes(bytes(MIB)))
+
+    def table(self, *starts: int) -> None:
+        """The partition table is read; without partitions there is none."""
+        rows = [
+            {"node": f"disk{number}", "start": start, "size": 8, "type": "83"}
+            for number, start in enumerate(starts, 1)
+        ]
+        table = {"partitiontable": {"label": "dos", "id": "0x1", "partitions": rows}}
+        argv = ["sfdisk", "--json", str(self.scratch / "disk")]
+        self.script.expect(argv, rc=0 if rows else 1, stdout=json.dumps(table) if rows else "")
+
+    def probed(self, said: str, offset: int = 0, size: int = MIB) -> None:
+        argv = ["blkid", "--probe", "--output", "export", "--offset", str(offset)]
+        argv += ["--size", str(size), str(self.scratch / "disk")]
+        self.script.expect(argv, rc=0 if said else 2, stdout=said)
+
+    def attached(self, offset: int = 0, size: int = MIB) -> None:
+        self.loops += 1
+        argv = ["losetup", "--find", "--show", *(["--offset", str(offset)] if offset else [])]
+        argv += ["--sizelimit", str(size), str(self.scratch / "disk")]
+        self.script.expect(argv, stdout=f"/dev/loop{self.loops}\n")
+
+    def mounted(
+        self,
+        point: str,
+        files: t.Mapping[str, str],
+        *,
+        loop: int = 1,
+        rc: int = 0,
+        kind: str = "ext4",
+    ) -> None:
+        def effect() -> None:
+            for name, text in files.items():
+                file = self.scratch / point / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text)
+
+        options = "ro,nosuid,nodev,noexec" + (",nouuid" if kind == "xfs" else "")
+        argv = ["mount", "--types", kind, "--options", options, f"/dev/loop{loop}"]
+        argv.append(str(self.scratch / point))
+        self.script.expect(argv, rc=rc, stderr="wrong superblock" if rc else "", effect=effect)
+
+    def unmounted(self, point: str = "probe") -> None:
+        self.script.expect(
+            ["umount", str(self.scratch / point)], effect=lambda: self.emptied(point)
+        )
+
+    def emptied(self, point: str) -> None:
+        for it in (self.scratch / point).iterdir():
+            shutil.rmtree(it)
+
+
+@pytest.fixture
+def steps(tmp_path: pathlib.Path, script, monkeypatch: pytest.MonkeyPatch) -> Steps:
+    from ansible_collections.sealedroot.image.plugins.module_utils import _tree_tar, _work_dir
+
+    path, work = tmp_path / "disk.raw", tmp_path / "work"
+    path.write_bytes(bytes(MIB))
+    found = Steps(script, path, work, work / "disk-source")
+
+    def pack(_runner: t.Any, root: str, names: t.Sequence[bytes], target: str) -> None:
+        pathlib.Path(target).write_bytes(b"\n".join(names))
+        found.emptied("root")
+
+    # Another user's directories above that of the tests are no matter here.
+    monkeypatch.setattr(_work_dir, "check_place", str)
+    # What tar is asked has its own test.
+    monkeypatch.setattr(_tree_tar, "pack", pack)
+    return found
+
+
+@pytest.fixture
+def pack(steps: Steps, run_module, tmp_path: pathlib.Path) -> t.Callable[..., t.Any]:
+    def run(**more: t.Any) -> t.Any:
+        places = {"cache_dir": str(tmp_path / "cache"), "work_dir": str(steps.work)}
+        outcome = run_module("disk_root_tar", path=str(steps.path), **places, **more)
+        assert not steps.work.exists()
+        return outcome
+
+    return run
+
+
+RELEASE = {"etc/os-release": "ID=debian\n"}
+
+
+def test_a_disk_without_a_table(steps: Steps, pack, tmp_path: pathlib.Path) -> None:
+    steps.opened()
+    steps.table()
+    steps.probed("TYPE=xfs\n")
+    steps.attached()
+    steps.mounted("probe", RELEASE, kind="xfs")
+    steps.unmounted()
+    steps.mounted("root", {**RELEASE, "dev/null": "x", "srv/a": "y"}, kind="xfs")
+    made = pack()
+    tar = pathlib.Path(made["path"])
+    names = [b".", b"./dev", b"./etc", b"./etc/os-release", b"./srv", b"./srv/a"]
+    assert (made["changed"], tar.read_bytes()) == (True, b"\n".join(names))
+    assert tar.stat().st_mode & 0o777 == 0o600
+    assert sorted(it.suffix for it in (tmp_path / "cache").iterdir()) == [".lock", ".tar"]
+    # Nothing is asked again.
+    assert (pack()["changed"], pack(_check=True)["changed"]) == (False, False)
+
+
+def test_the_plan_asks_no_tool(pack, tmp_path: pathlib.Path) -> None:
+    planned = pack(_check=True)
+    assert planned["changed"]
+    assert planned["path"].startswith(f"{tmp_path}/cache/disk-")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_what_fstab_mounts_is_mounted_in_the_root(steps: Steps, pack) -> None:
+    fstab = "/dev/sda1 /boot ext4 defaults 0 2\nUUID=gone /srv ext4 defaults 0 2\n"
+    steps.opened()
+    steps.table(8, 16)
+    steps.probed("")
+    steps.probed("TYPE=ext4\nLABEL=BOOT\n", 4096, 4096)
+    steps.probed("TYPE=ext4\n", 8192, 4096)
+    steps.attached(4096, 4096)
+    steps.mounted("probe", {"grub/grub.cfg": ""})
+    steps.unmounted()
+    steps.attached(8192, 4096)
+    steps.mounted("probe", {**RELEASE, "etc/fstab": fstab}, loop=2)
+    steps.unmounted()
+    steps.mounted("root", {**RELEASE, "boot/below": "hidden"}, loop=2)
+    steps.mounted("root/boot", {"vmlinuz": ""}, loop=1)
+    assert b"./boot/vmlinuz" in pathlib.Path(pack()["path"]).read_bytes()
+
+
+def test_two_roots_and_the_choice(steps: Steps, pack, tmp_path: pathlib.Path) -> None:
+    def begin(*looked_at: int) -> None:
+        steps.loops = 0
+        steps.opened()
+        steps.table(8, 16)
+        steps.probed("")
+        for offset in (4096, 8192):
+            steps.probed("TYPE=ext4\n", offset, 4096)
+        for loop, number in enumerate(looked_at, 1):
+            steps.attached(number * 4096, 4096)
+            steps.mounted("probe", RELEASE, loop=loop)
+            steps.unmounted()
+
+    begin(1, 2)
+    said = pack()["msg"]
+    assert "has more than one root (partition 1; partition 2): choose by partition" in said
+    assert not list((tmp_path / "cache").glob("*.tar"))
+    begin(2)
+    steps.mounted("root", RELEASE)
+    assert pack(partition=2)["changed"]
+    begin()
+    assert (
+        "has no partition 3 (partition 1, partition 2): correct partition"
+        in pack(partition=3)["msg"]
+    )
+    begin()
+    said = pack(partition=1, subvolume="@")["msg"]
+    assert "has no root in the subvolume '@' of partition 1" in said
+
+
+def test_a_file_system_that_cannot_be_mounted(steps: Steps, pack, tmp_path: pathlib.Path) -> None:
+    steps.opened()
+    steps.table()
+    steps.probed("TYPE=ext4\n")
+    steps.attached()
+    steps.mounted("probe", {}, rc=32)
+    said = pack()["msg"]
+    assert "the whole disk (ext4) cannot be mounted on this builder (wrong superblock)" in said
+    assert not list((tmp_path / "cache").glob("*.tar"))
+
+
+def test_a_disk_that_changes_while_it_is_read(steps: Steps, pack, tmp_path: pathlib.Path) -> None:
+    steps.opened()
+    steps.table()
+    steps.probed("TYPE=ext4\n")
+    steps.attached()
+    steps.mounted("probe", RELEASE)
+    steps.unmounted()
+    steps.mounted("root", RELEASE)
+    steps.script.expected[-1].effect = lambda: steps.path.write_bytes(b"x" * MIB)
+    assert "changed while it was read: shut the machine down" in pack()["msg"]
+    assert not list((tmp_path / "cache").glob("*.tar"))
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (
+            {"digest": "0" * 64},
+            f"has the SHA-256 {hashlib.sha256(bytes(MIB)).hexdigest()}, not 000",
+        ),
+        ({"digest": "md5:1"}, "digest 'md5:1' is not a SHA-256"),
+        ({"partition": 1, "logical_volume": "a/b"}, "mutually exclusive: partition|logical_volume"),
+    ],
+)
+def test_bad_input_is_said_before_anything(pack, more: dict[str, t.Any], says: str) -> None:
+    assert says in pack(**more)["msg"]
+
+
+def test_a_path_that_is_no_file(steps: Steps, pack) -> None:
+    steps.path.unlink()
+    assert "is not a file on the builder: correct the path" in pack()["msg"]

@@ -28,7 +28,7 @@ SHELL_SCRIPTS = (
 # What the tests call themselves. A build brings its own tools: roles/preflight.
 PACKAGES = (
     *("acl", "attr", "btrfs-progs", "bubblewrap", "bzip2", "cpio", "cryptsetup-bin"),
-    *("curl", "dosfstools", "e2fsprogs", "gnupg", "gpgv", "xfsprogs"),
+    *("curl", "dosfstools", "e2fsprogs", "gdisk", "gnupg", "gpgv", "xfsprogs"),
     *("fdisk", "grub-common", "grub-efi-amd64-bin", "lz4", "mmdebstrap", "mtools"),
     *("openssh-client", "openssh-server", "openssl", "policycoreutils", "secilc"),
     *(

@@ -106,14 +106,14 @@ WantedBy=sysinit.target
 
 # What the script needs that not every root has, beside what opens the root: programs as _root_tar.abilities names them.
 _NEEDS = ("systemd", "sfdisk", "partx")
-_OF_FILESYSTEM = {"btrfs": "btrfs", "ext4": "resize2fs", "xfs": "xfs"}
+OF_FILESYSTEM = {"btrfs": "btrfs", "ext4": "resize2fs", "xfs": "xfs"}
 
 
 def missing_packages(
     has: t.Mapping[str, t.Any], *, filesystem: str, packages: t.Mapping[str, str]
 ) -> t.List[str]:
     """Name the packages that a root lacks to grow by itself."""
-    needs = [need for need in (*_NEEDS, _OF_FILESYSTEM[filesystem]) if not has[need]]
+    needs = [need for need in (*_NEEDS, OF_FILESYSTEM[filesystem]) if not has[need]]
     return sorted({packages.get(need, need) for need in needs})
 
 
@@ -128,4 +128,13 @@ def plan(tree: Tree, *, wanted: bool) -> None:
         tree.remove(path)
 
 
-__all__ = ("ENABLED", "SCRIPT", "SCRIPT_TEXT", "UNIT", "UNIT_TEXT", "missing_packages", "plan")
+__all__ = (
+    "ENABLED",
+    "OF_FILESYSTEM",
+    "SCRIPT",
+    "SCRIPT_TEXT",
+    "UNIT",
+    "UNIT_TEXT",
+    "missing_packages",
+    "plan",
+)

@@ -38,8 +38,8 @@ DISKS = {
     "vmw_pvscsi": ("vmw_pvscsi", "sd_mod"),
     "ahci": ("ahci", "sd_mod"),
 }
-# By this cloud-init grows the disk of the machine that the root was made for; here it would destroy the key slot of that
-# number (cc_growpart.py).
+# By this cloud-init grows the disk of the machine that the root was made for. Here it would destroy the key slot
+# that is named in it (cc_growpart.py).
 GROWPART_KEY = "/cc_growpart_keydata"
 # What no machine runs without; what else was on a file system of its own may have been data alone.
 _ESSENTIAL = ("/usr", "/var", "/var/lib")

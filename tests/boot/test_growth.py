@@ -15,12 +15,13 @@ import re
 import secrets
 import shutil
 import subprocess
+import time
 import typing as t
 
 import pytest
 from builds import DEBIAN, PLAYBOOK, QUICK_INITRAMFS, Place, add_files, playbook, source_tar
 from growth import check_grown, journal, sizes
-from guests import Guest, hashed, overlay
+from guests import FIRMWARE, Guest, hashed, overlay
 
 SOURCE = {**DEBIAN, "packages": ["cloud-guest-utils", "cloud-init"]}
 SEED = {
@@ -82,6 +83,51 @@ def looks_whole(place: Place, disk: pathlib.Path, key: str) -> None:
     assert " / ext4 " in read.stdout
     assert subprocess.run(["grep", "-qF", key, raw], check=False, timeout=300).returncode == 1
     raw.unlink()
+
+
+def test_firmware_mends_a_table_that_was_half_written(tmp_path: pathlib.Path) -> None:
+    """sfdisk writes the backup first: the power can go while it writes, and GRUB still finds its disk."""
+    disk = tmp_path / "disk.raw"
+    with disk.open("wb") as file:
+        file.truncate(256 << 20)
+    table = "label: gpt\nstart=1MiB, size=99MiB, type=uefi\nstart=100MiB, size=155MiB\n"
+    quiet = ["sfdisk", "-q", "--no-reread", "--no-tell-kernel"]
+    subprocess.run([*quiet, disk], input=table, text=True, check=True)
+    with disk.open("r+b") as file:
+        header = file.read(1024)[512:]
+        file.truncate(512 << 20)
+    subprocess.run([*quiet, "-N", "2", disk], input=",411MiB\n", text=True, check=True)
+    with disk.open("r+b") as file:
+        file.seek(512)
+        file.write(header)
+
+    def verdict() -> str:
+        done = subprocess.run(["sgdisk", "-v", disk], capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    assert "Main partition table: ERROR" in verdict()
+    variables = tmp_path / "variables.fd"
+    shutil.copy(FIRMWARE / "OVMF_VARS_4M.fd", variables)
+    command = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-cpu", "Nehalem"]
+    command += ["-m", "256", "-display", "none", "-monitor", "none", "-serial", "null"]
+    command += ["-nic", "none", "-drive"]
+    command += [f"if=pflash,format=raw,readonly=on,file={FIRMWARE / 'OVMF_CODE_4M.fd'}", "-drive"]
+    command += [f"if=pflash,format=raw,file={variables}", "-drive"]
+    command += [f"file={disk},format=raw,if=virtio"]
+    machine = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 300
+        while "No problems found" not in verdict():
+            assert time.monotonic() < deadline, verdict()
+            assert machine.poll() is None
+            time.sleep(1)
+    finally:
+        machine.kill()
+        machine.wait(60)
+    said = subprocess.run(
+        ["sfdisk", "--dump", disk], capture_output=True, text=True, check=True
+    ).stdout
+    assert re.search(r"disk\.raw2 : start= *204800, size= *841728,", said), said
 
 
 def test_the_root_grows_to_its_disk_once(place: Place) -> None:

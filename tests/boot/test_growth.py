@@ -59,11 +59,11 @@ def files_with(guest: Guest, key: str) -> set[str]:
     """Return every file of the guest that holds the key as it is; it is read there, so that typing it adds none."""
     said = guest.run(
         "grep -rlFf /etc/cryptsetup-keys.d/luks-*.key --devices=skip / --exclude-dir={proc,sys} 2>/dev/null"
-        " | sed 's/^/HOLDS=/'; :",
+        " | sed 's/.*/HOLDS<&>/'; :",
         timeout=600,
     )
     assert key not in said
-    return set(re.findall(r"HOLDS=(/\S+)", said))
+    return set(re.findall(r"HOLDS<(/[^>]+)>", said))
 
 
 def looks_whole(place: Place, disk: pathlib.Path, key: str) -> None:

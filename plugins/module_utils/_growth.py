@@ -79,7 +79,7 @@ case $kind in
   ext4) resize2fs "$device" ;;
   xfs) xfs_growfs / ;;
   btrfs) btrfs filesystem resize max / ;;
-  *) leave "the root is a $kind" ;;
+  *) echo "this does not grow a file system of type $kind" >&2; exit 1 ;;
 esac
 """
 

@@ -26,31 +26,13 @@ SHELL_SCRIPTS = (
     *("extensions/molecule/builder_vm/disk.sh", "extensions/molecule/builder_vm/init"),
 )
 # What the tests call themselves. A build brings its own tools: roles/preflight.
-PACKAGES = (
-    *("acl", "attr", "btrfs-progs", "bubblewrap", "bzip2", "cpio", "cryptsetup-bin"),
-    *("curl", "dosfstools", "e2fsprogs", "gnupg", "gpgv", "xfsprogs"),
-    *("fdisk", "grub-common", "grub-efi-amd64-bin", "libcap2-bin", "lvm2", "lz4"),
-    *(
-        "mmdebstrap",
-        "mtools",
-        "openssh-client",
-        "openssh-server",
-        "openssl",
-        "policycoreutils",
-        "secilc",
-    ),
-    *(
-        "ovmf",
-        "qemu-system-common",
-        "qemu-system-x86",
-        "qemu-utils",
-        "rsync",
-        "sbsigntool",
-        "skopeo",
-    ),
-    *("umoci", "xz-utils"),
-    *("qemu-efi-aarch64", "qemu-system-arm", "qemu-user-static", "zstd"),
-)
+PACKAGES = """
+    acl attr btrfs-progs bubblewrap bzip2 cpio cryptsetup-bin curl dosfstools e2fsprogs
+    fdisk gdisk gnupg gpgv grub-common grub-efi-amd64-bin libcap2-bin lvm2 lz4 mmdebstrap
+    mtools openssh-client openssh-server openssl ovmf policycoreutils qemu-efi-aarch64
+    qemu-system-arm qemu-system-common qemu-system-x86 qemu-user-static qemu-utils rsync
+    sbsigntool secilc skopeo umoci xfsprogs xz-utils zstd
+""".split()
 
 # Two files at a time: what is in one file shares its images, and takes one processor most of the time.
 TWO_FILES = ("-n", "2", "--dist", "loadfile")

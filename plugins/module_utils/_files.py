@@ -27,6 +27,8 @@ class Tree:
         self._root = root
         self._writes: t.Dict[str, t.Tuple[bytes, int]] = {}
         self._removals: t.List[str] = []
+        # Symbolic links to be made, and where they lead to.
+        self._new_links: t.Dict[str, str] = {}
         # What to show for a file whose content is a secret.
         self._secret: t.Set[str] = set()
         # Symbolic links that give way to files.
@@ -83,6 +85,11 @@ class Tree:
         if secret:
             self._secret.add(name)
 
+    def link(self, name: str, target: str) -> None:
+        """Plan a symbolic link, which takes the place of what is there."""
+        if not os.path.islink(self.path(name)) or os.readlink(self.path(name)) != target:
+            self._new_links[name] = target
+
     def remove(self, name: str) -> None:
         """Plan a removal; a missing file is none."""
         if self.exists(name):
@@ -90,7 +97,7 @@ class Tree:
 
     def changed(self) -> t.List[str]:
         """Return the names of all files that change."""
-        return sorted({*self._writes, *self._removals})
+        return sorted({*self._writes, *self._new_links, *self._removals})
 
     def diff(self) -> t.List[t.Dict[str, str]]:
         """Return the changes in Ansible's form; a secret is named, never shown."""
@@ -100,14 +107,13 @@ class Tree:
             shown.append(
                 {"before_header": name, "after_header": name, "before": before, "after": after}
             )
-        for name in self._removals:
+        states = {
+            **{name: ("absent", f"a link to {to}\n") for name, to in self._new_links.items()},
+            **dict.fromkeys(self._removals, ("present", "absent")),
+        }
+        for name, (before, after) in states.items():
             shown.append(
-                {
-                    "before_header": name,
-                    "after_header": name,
-                    "before": "present",
-                    "after": "absent",
-                }
+                {"before_header": name, "after_header": name, "before": before, "after": after}
             )
         return shown
 
@@ -128,6 +134,12 @@ class Tree:
             self._write_atomically(
                 path if name in self._links else os.path.realpath(path), data, mode
             )
+        for name, target in self._new_links.items():
+            path = self.path(name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            if os.path.lexists(path):
+                os.unlink(path)
+            os.symlink(target, path)
         for name in self._removals:
             path = self.path(name)
             if os.path.isdir(path) and not os.path.islink(path):

@@ -38,6 +38,9 @@ DISKS = {
     "vmw_pvscsi": ("vmw_pvscsi", "sd_mod"),
     "ahci": ("ahci", "sd_mod"),
 }
+# By this cloud-init grows the disk of the machine that the root was made for. Here it would destroy the key slot
+# that is named in it (cc_growpart.py).
+GROWPART_KEY = "/cc_growpart_keydata"
 # What no machine runs without; what else was on a file system of its own may have been data alone.
 _ESSENTIAL = ("/usr", "/var", "/var/lib")
 
@@ -169,7 +172,7 @@ def _is_old_key(root: Root, name: str, named: t.Container[str], used: t.Containe
     member = root.file(path)
     if member is None or path in used:
         return False
-    if path.startswith(f"{_fstab.KEY_DIRECTORY}/"):
+    if path.startswith(f"{_fstab.KEY_DIRECTORY}/") or path == GROWPART_KEY:
         return True
     # A key is its owner's alone; what others can read too has another use.
     return path in named and member.mode[3:] == "------"
@@ -314,6 +317,7 @@ __all__ = (
     "CRYPTTAB",
     "DISKS",
     "FSTAB",
+    "GROWPART_KEY",
     "GRUB_PROBES",
     "INITS",
     "SHELLS",

@@ -32,6 +32,12 @@ options:
     type: list
     elements: str
     default: []
+  grow:
+    description:
+      - Whether the root grows to its disk by itself when the image boots on a bigger one; see C(docs/growth.md).
+      - Without it, what would let it grow is removed.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -56,6 +62,7 @@ import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils import _growth
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
 
@@ -158,6 +165,7 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> None:
     units = [path for path in SYSTEMD if tree.exists(f"{path}/system/ssh.service")]
     if units and tree.exists("/usr/sbin/sshd"):
         tree.write(HOST_KEYS_UNIT, HOST_KEYS_TEXT)
+    _growth.plan(tree, wanted=params["grow"])
 
 
 def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.Dict[str, t.Any]:
@@ -189,6 +197,7 @@ def main() -> t.NoReturn:
                 "default": [],
                 "no_log": False,
             },
+            "grow": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

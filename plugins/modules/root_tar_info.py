@@ -150,8 +150,8 @@ has:
     grub_mkimage:
       description: GRUB can make its core image. The other keys of this kind are V(grub_mkconfig),
         V(grub_fstest), V(initramfs_tools), V(cryptsetup_initramfs), V(dracut), V(mkinitcpio), V(cryptsetup),
-        V(systemd_cryptsetup), V(btrfs) and V(xfs) (programs for the file system), V(python3), V(openssh_server) and
-        V(systemd).
+        V(systemd_cryptsetup), V(btrfs) and V(xfs) (programs for the file system), V(resize2fs), V(sfdisk), V(partx),
+        V(python3), V(openssh_server) and V(systemd).
       type: bool
     grub_install_luks2:
       description: GRUB's own installer sees a LUKS2 container, or it cannot be told.
@@ -224,6 +224,11 @@ missing_packages:
   type: list
   elements: str
   returned: success
+missing_growth_packages:
+  description: What has to be installed in the root before it can grow to a bigger disk by itself.
+  type: list
+  elements: str
+  returned: success
 """
 
 import concurrent.futures
@@ -234,6 +239,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _architectures,
     _fstab,
+    _growth,
     _root_findings,
     _root_needs,
     _root_tar,
@@ -343,6 +349,9 @@ def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
         "has": {**has, "grub_install_luks2": _root_findings.grub_install_knows_luks2(root)},
         "initramfs": generator,
         "missing_packages": missing,
+        "missing_growth_packages": _growth.missing_packages(
+            has, filesystem=filesystem, packages=family.get("packages", {})
+        ),
         "problems": found.problems,
         "notes": found.notes,
         "left_out": found.left_out,

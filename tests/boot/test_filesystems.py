@@ -12,7 +12,11 @@ import typing as t
 
 import pytest
 from builds import DEBIAN, PLAYBOOK, Place, add_files, playbook, quick_initramfs, source_tar
+from growth import check_grown
 from guests import Guest, hashed, overlay
+
+# The disk is twice as large as the image.
+GROWN = 4 << 30
 
 
 @pytest.fixture
@@ -40,11 +44,12 @@ def test_debian_12_boots_from(place: Place, filesystem: str) -> None:
     audit = json.loads((directory / "manifest.json").read_text())["audit"]
     assert {check["verdict"] for check in audit["checks"]} == {"ok"}
     assert audit["facts"]["filesystem"] == filesystem
-    guest = Guest(overlay(directory / "disk.qcow2", place.path / "overlay.qcow2"))
+    guest = Guest(overlay(directory / "disk.qcow2", place.path / "overlay.qcow2", GROWN))
     try:
         guest.boot((directory / "boot.key").read_text())
         guest.log_in(password)
         assert filesystem in guest.run("findmnt -no FSTYPE /")
+        check_grown(guest, GROWN)
         # Nothing in the guest wants what it has not got to check its root.
         guest.run("systemctl is-active local-fs.target")
         guest.run(f"grep -q ' / {filesystem} .* 0 0$' /etc/fstab")

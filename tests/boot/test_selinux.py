@@ -14,6 +14,7 @@ import typing as t
 
 import pytest
 from builds import DEBIAN, PLAYBOOK, QUICK_INITRAMFS, Place, add_files, playbook, source_tar
+from growth import check_grown
 from guests import Guest, hashed, overlay
 
 SOURCE = {**DEBIAN, "packages": ["selinux-policy-default"]}
@@ -26,6 +27,8 @@ WORDS = "console=tty0 console=ttyS0,115200 systemd.default_device_timeout_sec=90
 OF_THE_BOOT = (
     r"unlabeled_t|:file_t|default_t|boot_t|shadow_t|lvm_t|cryptsetup|/etc/cryptsetup-keys.d"
 )
+# The disk is twice as large as the image.
+GROWN = 4 << 30
 UNLABELLED = r"\( -context '*:unlabeled_t:*' -o -context '*:file_t:*' \)"
 
 
@@ -72,12 +75,13 @@ def test_it_boots_enforcing_and_labels_nothing_anew(
     )
     assert manifest["inputs"]["selinux"] == "auto"
     directory = place.out / "web-1"
-    guest = Guest(overlay(directory / "disk.qcow2", tmp_path / "overlay.qcow2"))
+    guest = Guest(overlay(directory / "disk.qcow2", tmp_path / "overlay.qcow2", GROWN))
     try:
         # One question only, so there is no second boot behind the first.
         guest.boot((directory / "boot.key").read_text())
         guest.log_in(password)
         guest.run("dmesg -n 1; stty cols 500")
+        check_grown(guest, GROWN)
         look(guest)
         survive(guest)
     finally:

@@ -24,8 +24,12 @@ from builds import (
     playbook,
     source_tar,
 )
+from growth import check_grown
 from guests import Guest, hashed, overlay
 from survival import kernel_disk, reinstall_kernel
+
+# The disk is twice as large as the image.
+GROWN = 4 << 30
 
 
 class Generator(t.NamedTuple):
@@ -81,7 +85,7 @@ def image(
 
 @pytest.fixture
 def guest(image: Image, tmp_path: pathlib.Path) -> t.Iterator[Guest]:
-    disk = overlay(image.directory / "disk.qcow2", tmp_path / "overlay.qcow2")
+    disk = overlay(image.directory / "disk.qcow2", tmp_path / "overlay.qcow2", GROWN)
     guest = Guest(disk, drives=[kernel_disk(image.tar, tmp_path)])
     yield guest
     guest.end()
@@ -94,7 +98,9 @@ def start(guest: Guest, image: Image) -> None:
 
 
 def test_the_image_survives_its_own_updates(guest: Guest, image: Image) -> None:
+    """And what it writes after it has grown is what GRUB reads then."""
     start(guest, image)
+    check_grown(guest, GROWN)
     guest.run("mountpoint /boot/efi")
     guest.run(image.generator.renew, timeout=900)
     guest.run("update-grub", timeout=300)

@@ -454,6 +454,38 @@ def test_selinux_that_cannot_be(place: Place) -> None:
     )
 
 
+def test_a_root_that_cannot_grow(place: Place) -> None:
+    names = (*WHOLE, "usr/lib/systemd/systemd", "usr/bin/partx")
+    path = small_root(place.path / "root.tar", names)
+    refused(
+        place,
+        "image_grow is true, but",
+        "Install e2fsprogs fdisk in the root and pack it again, or leave image_grow out.",
+        image_source=tar(path),
+        image_grow=True,
+    )
+    refused(
+        place,
+        "argument 'image_grow' is of type str and we were unable to convert",
+        image_source=tar(path),
+        image_grow="perhaps",
+    )
+    for given, plan in {
+        None: "none: the root lacks e2fsprogs fdisk",
+        False: "none",
+    }.items():
+        more = {} if given is None else {"image_grow": given}
+        run = playbook(PLAYBOOK, place.variables(image_source=tar(path), **more), "--check")
+        assert run.rc == 0, run.output[-3000:]
+        assert run.said(f"growth:      {plan}")
+        assert run.said("the root lacks") == (given is None)
+    small_root(path, (*names, "usr/sbin/sfdisk", "usr/sbin/resize2fs"))
+    variables = place.variables(image_source=tar(path), image_grow=True)
+    run = playbook(PLAYBOOK, variables, "--check")
+    assert run.rc == 0, run.output[-3000:]
+    assert run.said("growth:      the root grows to a bigger disk by itself")
+
+
 @pytest.mark.parametrize(
     ("mode", "wanted", "plan"),
     [

@@ -33,10 +33,10 @@ def hashed(password: str) -> str:
     return done.stdout.strip()
 
 
-def overlay(base: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
-    """Make a disk that begins as *base*, which stays as it is."""
+def overlay(base: pathlib.Path, path: pathlib.Path, size: int | None = None) -> pathlib.Path:
+    """Make a disk that begins as *base*, which stays as it is, and has *size* bytes or those of *base*."""
     command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(base), str(path)]
-    subprocess.run(command, check=True)
+    subprocess.run([*command, *([str(size)] if size else [])], check=True)
     return path
 
 

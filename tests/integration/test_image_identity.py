@@ -60,6 +60,7 @@ def done(image: Image, public_key: str) -> dict[str, t.Any]:
         hostname="web-1",
         root_password_hash=PASSWORD_HASH,
         authorized_keys=[public_key],
+        grow=True,
     )
 
 
@@ -118,6 +119,20 @@ def test_ssh_makes_its_host_keys(image: Image) -> None:
         *("ExecStartPre=/usr/bin/true", "ExecStartPre="),
         *("ExecStartPre=/usr/bin/ssh-keygen -A", "ExecStartPre=/usr/sbin/sshd -t"),
     ]
+
+
+@pytest.mark.usefixtures("done")
+def test_systemd_grows_the_root(image: Image) -> None:
+    """Until somebody disables it."""
+    unit = "sealedroot-grow.service"
+    image.shell(f"systemd-analyze verify --man=no {unit} 2>&1")
+    assert image.mode("usr/local/sbin/sealedroot-grow") == 0o755
+    assert image.shell(f"systemctl --root=/ is-enabled {unit}").strip() == "enabled"
+    image.shell(f"systemctl --root=/ disable {unit} 2>&1")
+    link = image.root / "etc/systemd/system/sysinit.target.wants" / unit
+    assert not os.path.lexists(link)
+    image.shell(f"systemctl --root=/ enable {unit} 2>&1")
+    assert str(link.readlink()) == f"/etc/systemd/system/{unit}"
 
 
 @pytest.mark.usefixtures("done")

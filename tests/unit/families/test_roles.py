@@ -16,9 +16,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils import _architect
 
 FAMILIES = LookupModule().run([])
 NAMES = [family["name"] for family in FAMILIES]
-# What the role source may ask of a family (module_utils/_root_needs.py).
+# What the role source may ask of a family (module_utils/_root_needs.py and _growth.py).
 NEEDS = {
     *("kernel", "grub", "grub_modules", "btrfs", "xfs", "signed_shim", "signed_grub"),
+    *("partx", "resize2fs", "sfdisk", "systemd"),
     *_root_needs.INITRAMFS_NEEDS,
     *(need for needs in _root_needs.INITRAMFS_NEEDS.values() for need in needs),
 }

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_files,
+    _growth,
     _grub,
     _root_tar,
     _tools,
@@ -72,6 +73,7 @@ def test_every_file_system_has_its_tools_its_packages_and_its_mkfs() -> None:
     assert sorted(source["__source_debian_filesystem_packages"]) == choices
     assert sorted(_grub.FILESYSTEM_MODULES) == choices
     assert sorted(_audit_files.READERS) == choices
+    assert sorted(_growth.OF_FILESYSTEM) == choices
 
 
 def test_every_format_is_known_wherever_they_are_told_apart() -> None:

@@ -61,3 +61,17 @@ def test_files_folders_and_dangling_links_are_removed(tmp_path):
     assert tree.changed() == ["/folder", "/link"]
     tree.apply()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_takes_the_place_of_what_is_there(tmp_path):
+    (tmp_path / "old").write_text("a file")
+    for name in ("/etc/new", "/old"):
+        tree = Tree(str(tmp_path))
+        tree.link(name, "/target")
+        assert tree.changed() == [name]
+        assert tree.diff()[0]["after"] == "a link to /target\n"
+        tree.apply()
+        assert str((tmp_path / name[1:]).readlink()) == "/target"
+        again = Tree(str(tmp_path))
+        again.link(name, "/target")
+        assert again.changed() == []

@@ -280,6 +280,12 @@ def test_keys_of_disks_that_are_gone_are_left_out() -> None:
     ]
 
 
+def test_what_cloud_init_would_destroy_a_slot_by_is_left_out() -> None:
+    found = judge("cc_growpart_keydata")
+    assert found.excluded == ["./cc_growpart_keydata"]
+    assert found.left_out == ["/cc_growpart_keydata: the key of a disk of the old machine"]
+
+
 def test_what_is_on_a_kept_container_stays() -> None:
     found = judge("srv/vault.img", crypttab=CRYPTTAB, fstab="/dev/mapper/vault /vault ext4\n")
     assert not [it for it in found.left_out if "/dev/mapper/vault" in it]

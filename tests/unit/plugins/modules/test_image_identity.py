@@ -43,6 +43,7 @@ def ensure(root, *, check_mode=False, **params):
         "hostname": "web-1",
         "root_password_hash": None,
         "authorized_keys": [],
+        "grow": False,
         **params,
     }
     return image_identity.ensure(params, root=str(root), check_mode=check_mode)

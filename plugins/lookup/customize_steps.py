@@ -90,6 +90,7 @@ class LookupModule(LookupBase):
     def _role(self, role: str) -> pathlib.Path:
         # The one place in core that knows where roles are; it has no public name.
         definition = RoleDefinition(loader=self._loader, collection_list=["sealedroot.image"])
+        definition._ds = role
         try:
             _name, path = definition._load_role_path(role)
         except AnsibleError as exc:

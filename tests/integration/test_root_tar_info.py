@@ -35,6 +35,7 @@ def root(tmp_path: pathlib.Path) -> pathlib.Path:
         (path / folder).symlink_to(f"usr/{folder}")
     (path / "usr/bin/dash").write_bytes(elf(0x3E))
     (path / "usr/bin/sh").symlink_to("dash")
+    (path / "usr/sbin/init").symlink_to("../lib/systemd/systemd")
     (path / "usr/lib/os-release").write_text("ID=debian\nVERSION_ID=\"12\"\nNAME='Debian'\n")
     (path / "etc/os-release").symlink_to("../usr/lib/os-release")
     (path / "usr/bin/grub-mkimage").touch()
@@ -100,6 +101,7 @@ def test_what_is_missing_is_named(
         "usr/bin/grub-mkimage",
         "boot/vmlinuz-6.1.0-10-amd64",
         "usr/sbin/update-initramfs",
+        "usr/sbin/init",
     ):
         (root / name).unlink()
     (root / "usr/share/initramfs-tools/hooks/cryptroot").unlink()

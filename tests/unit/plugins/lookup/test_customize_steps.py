@@ -77,6 +77,6 @@ def test_the_digest_is_of_all_that_is_known(place: pathlib.Path) -> None:
     (place / "roles/web/templates").mkdir()
     (place / "roles/web/templates/x").touch()
     second = digests()
-    assert [a == b for a, b in zip(first, second)] == [False, True, True]
+    assert [a == b for a, b in zip(first, second, strict=True)] == [False, True, True]
     (place / "tasks.yml").write_text("- debug:\n")
-    assert [a == b for a, b in zip(second, digests())] == [True, False, False]
+    assert [a == b for a, b in zip(second, digests(), strict=True)] == [True, False, False]

@@ -32,7 +32,7 @@ PACKAGES = """
     mtools openssh-client openssh-server openssl ovmf policycoreutils qemu-efi-aarch64
     qemu-system-arm qemu-system-common qemu-system-x86 qemu-user-static qemu-utils rsync
     sbsigntool secilc skopeo umoci xfsprogs xz-utils zstd
-""".split()
+"""
 
 # Two files at a time: what is in one file shares its images, and takes one processor most of the time.
 TWO_FILES = ("-n", "2", "--dist", "loadfile")
@@ -88,7 +88,7 @@ def tested(session: nox.Session, *more: str) -> dict[str, str]:
     if shutil.which("apt-get"):
         show = ("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\\n")
         known = str(session.run(*show, silent=True)).splitlines()
-        missing = [name for name in (*PACKAGES, *more) if f"{name} installed" not in known]
+        missing = [name for name in (*PACKAGES.split(), *more) if f"{name} installed" not in known]
         if missing:
             apt = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=600")
             env = {"DEBIAN_FRONTEND": "noninteractive"}

@@ -20,7 +20,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._root_tar import 
 FSTAB, CRYPTTAB = "etc/fstab", "etc/crypttab"
 GRUB_PROBES = ("usr/sbin/grub-probe", "usr/sbin/grub2-probe", "usr/bin/grub-probe")
 SHELLS = ("bin/sh", "usr/bin/sh")
-INITS = ("sbin/init", "usr/sbin/init", "usr/bin/init", "bin/init", "init")
 _BUILTIN = re.compile(r"(?:usr/)?lib/modules/([^/]+)/modules\.builtin")
 _MODULE = re.compile(r"(?:usr/)?lib/modules/([^/]+)/(?:.+/)?([^/]+)\.ko(?:\.(?:gz|xz|zst|bz2))?")
 # A version begins with a digit; Arch names kernels after their packages.
@@ -233,11 +232,6 @@ def _spellings(root: Root, found: Findings) -> None:
 
 
 def _boot(root: Root, found: Findings) -> None:
-    if not any(name in root.members for name in INITS):
-        found.problems.append(
-            "It has no init, as roots of containers. Install one (systemd-sysv on Debian, systemd elsewhere) in the"
-            " root and pack it again."
-        )
     # Its own tools are scripts, and so are steps of the build.
     if not any(name in root.members for name in SHELLS):
         found.problems.append(
@@ -319,7 +313,6 @@ __all__ = (
     "FSTAB",
     "GROWPART_KEY",
     "GRUB_PROBES",
-    "INITS",
     "SHELLS",
     "Findings",
     "Root",

@@ -94,6 +94,12 @@ def selinux(members: t.Iterable[Member], config_text: str) -> t.Dict[str, t.Any]
     }
 
 
+def packages_of(family: t.Mapping[str, t.Any], os_release: t.Mapping[str, str]) -> t.Dict[str, str]:
+    """Return the names of *family*'s packages in the distribution that os-release(5) names."""
+    others = (family.get("packages_of") or {}).get(os_release.get("ID", ""), {})
+    return {**family["packages"], **others}
+
+
 def unsigned(chain: t.Mapping[str, t.Any], family: t.Mapping[str, t.Any]) -> t.List[str]:
     """Name those of shim and grub that Secure Boot needs and a root lacks, where the family has any."""
     known = chain if family.get("secure_boot") else {}
@@ -117,7 +123,7 @@ def missing_packages(
     no root of the family lacks.
     *without* are those of shim and grub that Secure Boot needs and that are not there.
     """
-    missing = []
+    missing = [] if has["init"] else ["init"]
     if not versions:
         missing.append("kernel")
     if not (has["grub_mkimage"] and has["grub_mkconfig"]):
@@ -152,6 +158,7 @@ __all__ = (
     "SELINUX_CONFIGS",
     "SIGNED",
     "missing_packages",
+    "packages_of",
     "paths",
     "selinux",
     "signed_chain",

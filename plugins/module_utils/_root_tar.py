@@ -41,6 +41,8 @@ PROGRAMS = (
     *("usr/bin/dash", "bin/dash", "usr/bin/bash", "bin/bash", "usr/bin/busybox", "bin/busybox"),
     *("usr/bin/dpkg", "usr/lib/systemd/systemd", "lib/systemd/systemd", "usr/bin/ls", "bin/ls"),
 )
+# A root of a container has none.
+INITS = {"sbin/init", "usr/sbin/init", "usr/bin/init", "bin/init", "init"}
 OS_RELEASES = ("usr/lib/os-release", "etc/os-release")
 
 _LINE = re.compile(
@@ -245,6 +247,7 @@ def abilities(members: t.Iterable[Member]) -> t.Dict[str, t.Any]:
         **{name: _generators.has(names.__contains__, name) for name in _generators.PROGRAMS},
         "cryptsetup_initramfs": program("cryptsetup")
         and "usr/share/initramfs-tools/hooks/cryptroot" in names,
+        "init": bool(INITS & names),
         "btrfs": program("btrfs"),
         "xfs": program("xfs_repair"),
         "resize2fs": program("resize2fs"),

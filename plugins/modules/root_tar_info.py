@@ -17,6 +17,7 @@ author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
   - sealedroot.image._attributes.info
+  - sealedroot.image._root_look
 options:
   path:
     description: The tar.
@@ -29,55 +30,6 @@ options:
   digest:
     description: The SHA-256 that the file must have, in hexadecimal, with or without C(sha256:) before it.
     type: str
-  filesystem:
-    description: The type of the root file system that the root is for.
-    type: str
-    default: ext4
-  families:
-    description: The families of distributions that the root may be of; the roles C(family_*) say theirs.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      name:
-        description: The name of the family.
-        type: str
-        required: true
-      ids:
-        description: The words of ID and ID_LIKE of os-release(5) that belong to it.
-        type: list
-        elements: str
-        required: true
-      packages:
-        description:
-          - The package that brings each thing that an encrypted boot needs.
-          - Names of the architecture can be in it in braces, such as C({debian}) for C(amd64).
-        type: dict
-        required: true
-      secure_boot:
-        description:
-          - Where the signed C(shim), C(grub) and C(mok_manager) are, a list of paths for each, the preferred first.
-          - Names of the architecture can be in them in braces, such as C({efi}) for C(x64).
-        type: dict
-        default: {}
-  secure_boot:
-    description:
-      - Look for the signed boot files as well, and into the signed GRUB, which cannot load modules under Secure Boot.
-    type: dict
-    suboptions:
-      luks_type:
-        description: The LUKS version that it has to read.
-        type: str
-        choices: [luks1, luks2]
-        default: luks1
-      hash:
-        description: The hash of the LUKS header that it has to read.
-        type: str
-        default: sha256
-      filesystem:
-        description: The type of the root file system that it has to read.
-        type: str
-        default: ext4
 """
 
 EXAMPLES = r"""
@@ -150,8 +102,8 @@ has:
     grub_mkimage:
       description: GRUB can make its core image. The other keys of this kind are V(grub_mkconfig),
         V(grub_fstest), V(initramfs_tools), V(cryptsetup_initramfs), V(dracut), V(mkinitcpio), V(cryptsetup),
-        V(systemd_cryptsetup), V(btrfs) and V(xfs) (programs for the file system), V(resize2fs), V(sfdisk), V(partx),
-        V(python3), V(openssh_server) and V(systemd).
+        V(systemd_cryptsetup), V(init), V(btrfs) and V(xfs) (programs for the file system), V(resize2fs), V(sfdisk),
+        V(partx), V(python3), V(openssh_server) and V(systemd).
       type: bool
     grub_install_luks2:
       description: GRUB's own installer sees a LUKS2 container, or it cannot be told.
@@ -236,15 +188,7 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _architectures,
-    _fstab,
-    _growth,
-    _root_findings,
-    _root_needs,
-    _root_tar,
-    _tar,
-)
+from ansible_collections.sealedroot.image.plugins.module_utils import _root_look, _root_tar, _tar
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     ModuleRunner,
     Runner,
@@ -287,75 +231,13 @@ def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
         runner.find(compression)
     members = _tar.listing(runner, path)
     asked = params["secure_boot"]
-    wanted = [_root_tar.PROGRAMS, _root_tar.OS_RELEASES, _root_needs.SELINUX_CONFIGS]
-    wanted += _root_findings.wanted(members)
-    wanted += [(name,) for name in _root_needs.signed_grubs(families)] if asked else []
+    wanted = _root_look.wanted(members, families, signed=bool(asked))
     data = _tar.contents(runner, path, members, wanted)
-    program = next((data[name] for name in _root_tar.PROGRAMS if name in data), b"")
-    release = next((data[name] for name in _root_tar.OS_RELEASES if name in data), b"")
-    architecture = _root_tar.machine(program)
-    root = _root_findings.Root(members, data)
-    if not architecture:
-        lost = "/usr" in map(_fstab.point_of, _fstab.rows(root.text(_root_findings.FSTAB)))
-        if lost and not root.holds("/usr"):
-            raise SealedRootError(f"{path} is not a whole root. {_root_findings.elsewhere('/usr')}")
-        raise SealedRootError(
-            f"{path} has no shell and no other program in usr/bin or bin: pack the root directory"
-            " itself, so that its members are ./usr, ./etc and so on"
-        )
-    os_release = _root_tar.parse_os_release(release.decode("utf-8", "replace"))
-    family = _root_tar.family(os_release, families)
-    selinux = data.get(_root_needs.SELINUX_CONFIGS[0], b"").decode("utf-8", "replace")
-    try:
-        has = {**_root_tar.abilities(members), "selinux": _root_needs.selinux(members, selinux)}
-    except SealedRootError as exc:
-        raise SealedRootError(f"{path} cannot be used: {exc}, and pack the root again") from exc
-    kernels = _root_tar.kernels(members)
-    generator = _root_tar.initramfs(members)
-    found = _root_findings.judge(root, kernels, filesystem)
-    modules = _root_findings.drivers(root)
-    excluded = set(found.excluded)
-    missing: t.List[str] = []
-    chain: t.Dict[str, t.Any] = {}
-    # A root of another architecture is refused as it is.
-    if family and architecture in _architectures.ARCHITECTURES:
-        words = _architectures.find(architecture).words()
-        if asked:
-            chain = _root_needs.signed_chain(members, data, family, words=words, header=asked)
-        # Why there is none is said better already.
-        versions = kernels or (["explained"] if found.kernel_explained else [])
-        missing = _root_needs.missing_packages(
-            has,
-            versions,
-            filesystem=filesystem,
-            generator=generator,
-            packages=family["packages"],
-            words=words,
-            without=_root_needs.unsigned(chain, family),
-        )
-        found.problems += _root_needs.unknown_generator(generator, family)
     return {
-        **({"secure_boot": chain} if asked else {}),
         "compression": compression,
-        "entries": len(members),
-        "unpacked_bytes": _root_tar.unpacked_bytes(
-            member for member in members if _root_tar.plain(member.raw) not in excluded
+        **_root_look.describe(
+            path, members, data, families=families, filesystem=filesystem, secure_boot=asked
         ),
-        "architecture": architecture,
-        "os_release": os_release,
-        "family": family.get("name", ""),
-        "kernels": kernels,
-        "kernel_disks": {it: _root_findings.disks(modules.get(it, ())) for it in kernels},
-        "has": {**has, "grub_install_luks2": _root_findings.grub_install_knows_luks2(root)},
-        "initramfs": generator,
-        "missing_packages": missing,
-        "missing_growth_packages": _growth.missing_packages(
-            has, filesystem=filesystem, packages=family.get("packages", {})
-        ),
-        "problems": found.problems,
-        "notes": found.notes,
-        "left_out": found.left_out,
-        "excluded": found.excluded,
     }
 
 
@@ -366,30 +248,7 @@ def main() -> t.NoReturn:
             "path": {"type": "path", "required": True},
             "get_checksum": {"type": "bool", "default": True},
             "digest": {"type": "str"},
-            "filesystem": {"type": "str", "default": "ext4"},
-            "families": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "name": {"type": "str", "required": True},
-                    "ids": {"type": "list", "elements": "str", "required": True},
-                    "packages": {"type": "dict", "required": True},
-                    "secure_boot": {"type": "dict", "default": {}},
-                },
-            },
-            "secure_boot": {
-                "type": "dict",
-                "options": {
-                    "luks_type": {
-                        "type": "str",
-                        "choices": ["luks1", "luks2"],
-                        "default": "luks1",
-                    },
-                    "hash": {"type": "str", "default": "sha256"},
-                    "filesystem": {"type": "str", "default": "ext4"},
-                },
-            },
+            **_root_look.ARGUMENTS,
         },
         supports_check_mode=True,
     )

@@ -176,10 +176,24 @@ def test_the_root_is_that_of_a_container(place: Place) -> None:
             archive.addfile(member, io.BytesIO(data))
     refused(
         place,
-        "It has no init, as roots of containers. Install one (systemd-sysv on Debian",
         "It has no shell (/bin/sh)",
-        "Install linux-image-amd64 grub-efi-amd64 initramfs-tools cryptsetup-initramfs in the root",
+        "Install systemd-sysv linux-image-amd64 grub-efi-amd64 initramfs-tools cryptsetup-initramfs",
+        "or let the build install it with 'image_packages: auto'",
         image_source=tar(path),
+    )
+
+
+def test_what_cannot_be_installed_or_run_in_the_image(place: Place, good: pathlib.Path) -> None:
+    """All of it at once, before the root is looked at."""
+    refused(
+        place,
+        "image_packages has what is no name of a package (--yes, grub=2, a b)",
+        "Step 1 of image_customize cannot be found: the role 'nowhere' was not found in",
+        "Step 2 of image_customize cannot be found: there is no file /nowhere.yml. Correct the path.",
+        "Step 3 of image_customize has to have one of role and tasks",
+        image_source=tar(good),
+        image_packages=["auto", "cloud-init", "--yes", "grub=2", "a b"],
+        image_customize=[{"role": "nowhere"}, {"tasks": "/nowhere.yml"}, {"vars": {"a": 1}}],
     )
 
 

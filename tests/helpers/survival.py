@@ -21,6 +21,22 @@ def _valid_until() -> str:
     return f"-o {name}=false" if "'false'" in said else ""
 
 
+def valid_until() -> list[str]:
+    """Return what lets mmdebstrap, too, take a mirror that is not kept up to date, if this machine takes one."""
+    if not _valid_until():
+        return []
+    conf = '"$1/etc/apt/apt.conf.d/00test"'
+    setup = f"echo 'Acquire::Check-Valid-Until \"false\";' >{conf}"
+    return [f"--setup-hook={setup}", f"--customize-hook=rm {conf}"]
+
+
+def mirror() -> list[str]:
+    """Return the mirror of Debian that this machine uses, if it has one."""
+    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Identifier: Packages"]
+    said = subprocess.run([*command, "Origin: Debian"], capture_output=True, text=True, check=False)
+    return [site for site in said.stdout.split() if "security" not in site][:1]
+
+
 def kernel_disk(tar: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     """Make a disk with the package of the kernel of a root tar."""
     root, packages = folder / "root", folder / "packages"

@@ -35,6 +35,7 @@ def root(tmp_path: pathlib.Path) -> pathlib.Path:
         (path / folder).symlink_to(f"usr/{folder}")
     (path / "usr/bin/dash").write_bytes(elf(0x3E))
     (path / "usr/bin/sh").symlink_to("dash")
+    (path / "usr/sbin/init").symlink_to("../lib/systemd/systemd")
     (path / "usr/lib/os-release").write_text("ID=debian\nVERSION_ID=\"12\"\nNAME='Debian'\n")
     (path / "etc/os-release").symlink_to("../usr/lib/os-release")
     (path / "usr/bin/grub-mkimage").touch()
@@ -100,6 +101,7 @@ def test_what_is_missing_is_named(
         "usr/bin/grub-mkimage",
         "boot/vmlinuz-6.1.0-10-amd64",
         "usr/sbin/update-initramfs",
+        "usr/sbin/init",
     ):
         (root / name).unlink()
     (root / "usr/share/initramfs-tools/hooks/cryptroot").unlink()
@@ -107,7 +109,8 @@ def test_what_is_missing_is_named(
     info = real_module("root_tar_info", path=path, families=FAMILIES)
     assert info["architecture"] == "aarch64"
     assert info["missing_packages"] == [
-        *("linux-image-arm64", "grub-efi-arm64", "initramfs-tools", "cryptsetup-initramfs"),
+        *("systemd-sysv", "linux-image-arm64", "grub-efi-arm64"),
+        *("initramfs-tools", "cryptsetup-initramfs"),
     ]
 
 
@@ -326,7 +329,6 @@ def test_each_oddity_is_named(
     assert said == [
         "/var was a file system o",
         "Both initramfs-tools and",
-        "It has no init, as roots",
         *["Kernel 6.1.0-10-amd64 ha"] * 3,
         "Kernel 7 in /boot has no",
     ]

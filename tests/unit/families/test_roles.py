@@ -18,8 +18,8 @@ FAMILIES = LookupModule().run([])
 NAMES = [family["name"] for family in FAMILIES]
 # What the role source may ask of a family (module_utils/_root_needs.py and _growth.py).
 NEEDS = {
-    *("kernel", "grub", "grub_modules", "btrfs", "xfs", "signed_shim", "signed_grub"),
     *("partx", "resize2fs", "sfdisk", "systemd"),
+    *("init", "kernel", "grub", "grub_modules", "btrfs", "xfs", "signed_shim", "signed_grub"),
     *_root_needs.INITRAMFS_NEEDS,
     *(need for needs in _root_needs.INITRAMFS_NEEDS.values() for need in needs),
 }
@@ -66,9 +66,13 @@ def test_each_generator_that_a_family_names_is_one_of_its_mechanisms(family):
 def test_each_has_a_name_for_what_a_root_may_lack(family):
     packages = family["packages"]
     assert set(packages) <= NEEDS
-    assert {"kernel", "grub", "grub_modules", "btrfs", "xfs"} <= set(packages)
+    assert {"init", "kernel", "grub", "grub_modules", "btrfs", "xfs"} <= set(packages)
+    others = family.get("packages_of", {})
+    assert set(others) <= set(family["ids"])
+    assert all(set(names) <= set(packages) for names in others.values())
+    every = [*packages.values(), *(name for it in others.values() for name in it.values())]
     for architecture in _architectures.ARCHITECTURES.values():
-        for name in packages.values():
+        for name in every:
             assert re.fullmatch(
                 r"[a-z0-9][a-z0-9+._-]*", name.format_map(architecture.words()), re.I
             )

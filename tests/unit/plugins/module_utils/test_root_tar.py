@@ -166,14 +166,15 @@ def test_a_root_has_the_tools_of_its_file_system(
 def test_missing_packages() -> None:
     nothing = _root_tar.abilities([])
     assert missing(nothing, [], "x86_64", generator="") == [
-        *("linux-image-amd64", "grub-efi-amd64", "initramfs-tools", "cryptsetup-initramfs"),
+        *("systemd-sysv", "linux-image-amd64", "grub-efi-amd64"),
+        *("initramfs-tools", "cryptsetup-initramfs"),
     ]
     has = _root_tar.abilities(
         map(
             member,
             [
                 *("usr/bin/grub-mkimage", "usr/sbin/grub-mkconfig", "sbin/update-initramfs"),
-                "sbin/mkinitramfs",
+                *("sbin/mkinitramfs", "usr/sbin/init"),
                 *("sbin/cryptsetup", "usr/share/initramfs-tools/hooks/cryptroot"),
                 "usr/lib/grub/i386-pc/normal.mod",
                 *(
@@ -205,7 +206,7 @@ def test_where_signed_files_are() -> None:
 
 def test_missing_packages_of_dracut() -> None:
     grub = ("usr/bin/grub-mkimage", "usr/bin/grub-mkconfig", "usr/lib/grub/x86_64-efi/normal.mod")
-    root = [member(name) for name in (*grub, "usr/bin/dracut")]
+    root = [member(name) for name in (*grub, "usr/bin/dracut", "sbin/init")]
     has = _root_tar.abilities(root)
     assert missing(has, ["6"], "x86_64", generator="dracut") == ["cryptsetup", "systemd-cryptsetup"]
     for folder in ("lib", "usr/lib"):
@@ -220,7 +221,16 @@ def test_a_need_without_a_name_is_no_package() -> None:
     found = _root_needs.missing_packages(
         _root_tar.abilities([]), ["6"], generator="", packages=packages, words=words
     )
-    assert found == ["grub2", "dracut", "cryptsetup"]
+    assert found == ["init", "grub2", "dracut", "cryptsetup"]
+
+
+def test_a_distribution_of_a_family_may_have_names_of_its_own() -> None:
+    debian = _root_needs.packages_of(DEBIAN, {"ID": "debian"})
+    ubuntu = _root_needs.packages_of(DEBIAN, {"ID": "ubuntu"})
+    assert debian == DEBIAN["packages"]
+    assert {name for name in debian if debian[name] != ubuntu[name]} == {"kernel"}
+    assert ubuntu["kernel"] == "linux-image-virtual"
+    assert _root_needs.packages_of({"packages": {"grub": "grub2"}}, {}) == {"grub": "grub2"}
 
 
 POLICY = ("etc/selinux/default/policy/policy.33", "etc/selinux/default/policy/policy.9")

@@ -1,0 +1,106 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: customize_steps
+short_description: Where the roles and tasks are that customise an image
+version_added: 1.0.0
+description:
+  - Finds each role and each file of tasks before a build begins, and says which of them cannot be found.
+  - Roles are found as C(include_role) finds them.
+author: The sealedroot.image authors (@sealedroot)
+options:
+  _terms:
+    description: The steps, each with C(role) or C(tasks), and C(vars) if there are any; see C(image_customize).
+    type: list
+    elements: dict
+"""
+
+EXAMPLES = r"""
+- name: Say what would not be found
+  ansible.builtin.debug:
+    msg: "{{ query('sealedroot.image.customize_steps', {'role': 'web'}) | map(attribute='problem') }}"
+"""
+
+RETURN = r"""
+_list:
+  description: For each step, what is to be known of it.
+  type: list
+  elements: dict
+  contains:
+    problem:
+      description: Why it cannot run, with what to change; empty when it can.
+      type: str
+    digest:
+      description: A digest of the step and of all files of the role, or of the file of tasks.
+      type: str
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import typing as t
+
+from ansible.errors import AnsibleError
+from ansible.playbook.role.definition import RoleDefinition
+from ansible.plugins.lookup import LookupBase
+
+KEYS = {"role", "tasks", "vars"}
+
+
+def digest(step: t.Mapping[str, t.Any], path: pathlib.Path) -> str:
+    """Return a digest of a step and of what is at *path*."""
+    found = hashlib.sha256(json.dumps(step, sort_keys=True, default=str).encode())
+    files = [path] if path.is_file() else sorted(it for it in path.rglob("*") if it.is_file())
+    for file in files:
+        name = str(file.relative_to(path)) if file != path else ""
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        found.update(f"\0{name}\0{content}".encode("utf-8", "surrogateescape"))
+    return found.hexdigest()
+
+
+class LookupModule(LookupBase):
+    """The lookup."""
+
+    def run(
+        self, terms: t.Sequence[t.Any], variables: t.Any = None, **kwargs: t.Any
+    ) -> t.List[t.Dict[str, str]]:
+        return [self._step(step, number) for number, step in enumerate(terms, start=1)]
+
+    def _step(self, step: t.Any, number: int) -> t.Dict[str, str]:
+        name = f"Step {number} of image_customize"
+        if not isinstance(step, dict) or len({"role", "tasks"} & set(step)) != 1:
+            problem = f"{name} has to have one of role and tasks, such as {{role: web}}."
+            return {"problem": problem, "digest": ""}
+        unknown = ", ".join(sorted(set(step) - KEYS))
+        if unknown:
+            problem = f"{name} has {unknown}, which means nothing: use role or tasks, and vars."
+            return {"problem": problem, "digest": ""}
+        try:
+            path = self._role(step["role"]) if "role" in step else self._tasks(step["tasks"])
+        except AnsibleError as exc:
+            return {"problem": f"{name} cannot be found: {exc}", "digest": ""}
+        return {"problem": "", "digest": digest(step, path)}
+
+    def _role(self, role: str) -> pathlib.Path:
+        # The one place in core that knows where roles are; it has no public name.
+        definition = RoleDefinition(loader=self._loader, collection_list=["sealedroot.image"])
+        definition._ds = role
+        try:
+            _name, path = definition._load_role_path(role)
+        except AnsibleError as exc:
+            raise AnsibleError(
+                f"{exc}. Install the role, write its directory, or set roles_path (ANSIBLE_ROLES_PATH)."
+            ) from exc
+        return pathlib.Path(path)
+
+    def _tasks(self, file: str) -> pathlib.Path:
+        path = pathlib.Path(os.environ.get("PWD", ".")) / file
+        if not path.is_file():
+            raise AnsibleError(f"there is no file {path}. Correct the path.")
+        return path

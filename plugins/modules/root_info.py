@@ -1,0 +1,144 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: root_info
+short_description: What the root of an image holds, and its facts
+description:
+  - Runs in the image, and looks at its files as M(sealedroot.image.root_tar_info) does at those of a tar.
+  - With O(facts) it gathers those facts of M(ansible.builtin.setup) that are the image's own, under the same names.
+    That module would say of an image what is true of its builder - the kernel that runs, the architecture, the
+    hardware and the network.
+author: The sealedroot.image authors (@sealedroot)
+extends_documentation_fragment:
+  - sealedroot.image._attributes
+  - sealedroot.image._attributes.info
+  - sealedroot.image._root_look
+options:
+  facts:
+    description: Whether to return facts.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Gather the facts of the image
+  connection: sealedroot.image.chroot
+  sealedroot.image.root_info:
+    facts: true
+"""
+
+RETURN = r"""
+root:
+  description: What M(sealedroot.image.root_tar_info) returns, apart from what is said of the tar itself.
+  type: dict
+  returned: success
+ansible_facts:
+  description:
+    - The distribution and its version, and C(os_family), C(pkg_mgr), C(service_mgr), C(architecture), C(machine),
+      C(system), and C(kernel), the newest one in C(/boot).
+    - C(is_chroot) is true.
+  type: dict
+  returned: when O(facts) is true
+"""
+
+import os
+import re
+import stat
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.facts.system.distribution import DistributionFactCollector
+from ansible.module_utils.facts.system.pkg_mgr import PkgMgrFactCollector
+from ansible_collections.sealedroot.image.plugins.module_utils import _root_look
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._root_tar import Member, plain
+
+KINDS = ((stat.S_ISREG, "-"), (stat.S_ISDIR, "d"), (stat.S_ISLNK, "l"))
+
+
+def members(root: str) -> t.List[Member]:
+    """Return what is in the tree, as a tar of it would list it; not what is mounted below."""
+    device = os.stat(root).st_dev
+    found: t.List[Member] = []
+    seen: t.Dict[int, str] = {}
+    for directory, folders, files in os.walk(root):
+        folders.sort()
+        for leaf in sorted([*folders, *files]):
+            path = os.path.join(directory, leaf)
+            info = os.lstat(path)
+            if info.st_dev != device:
+                continue
+            name = os.path.relpath(path, root).replace("\\", "\\\\")
+            kind = next((letter for is_kind, letter in KINDS if is_kind(info.st_mode)), "?")
+            target = seen.setdefault(info.st_ino, name) if kind == "-" else name
+            kind, target = (kind, "") if target == name else ("h", target)
+            size, stored = (info.st_size, info.st_blocks * 512) if kind == "-" else (0, 0)
+            mode = stat.filemode(info.st_mode)[1:]
+            found.append(Member(kind, name, size, stored, name, mode, target))
+        folders[:] = [
+            name for name in folders if os.lstat(os.path.join(directory, name)).st_dev == device
+        ]
+    return found
+
+
+def look(root: str, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+    """Return what the tree holds."""
+    found = members(root)
+    families, signed = params["families"], params["secure_boot"]
+    files = {member.name for member in found if member.type in "-h"}
+    data = {}
+    for names in _root_look.wanted(found, families, signed=bool(signed)):
+        name = next((name for name in names if name in files), None)
+        if name:
+            with open(os.path.join(root, plain(name)), "rb") as file:
+                data[name] = file.read()
+    return _root_look.describe(
+        "the image",
+        found,
+        data,
+        families=families,
+        filesystem=params["filesystem"],
+        secure_boot=signed,
+    )
+
+
+def newest(versions: t.Iterable[str]) -> str:
+    """Return the newest kernel, by the numbers in its version; empty when there is none."""
+    return max(versions, key=lambda it: [int(word) for word in re.findall(r"\d+", it)], default="")
+
+
+def facts(module: AnsibleModule, found: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+    """Return the image's own facts, by the collectors of setup where they read files only."""
+    gathered = {"system": "Linux", "is_chroot": True}
+    gathered.update(DistributionFactCollector().collect(module))
+    prefixed = {f"ansible_{name}": value for name, value in gathered.items()}
+    gathered.update(PkgMgrFactCollector().collect(module, prefixed))
+    gathered["architecture"] = gathered["machine"] = found["architecture"]
+    gathered["kernel"] = newest(found["kernels"])
+    # Nothing runs, so what is installed counts.
+    gathered["service_mgr"] = "systemd" if found["has"]["systemd"] else "unknown"
+    return {f"ansible_{name}": value for name, value in gathered.items()}
+
+
+def main() -> t.NoReturn:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={"facts": {"type": "bool", "default": False}, **_root_look.ARGUMENTS},
+        supports_check_mode=True,
+    )
+    try:
+        found = look("/", module.params)
+    except SealedRootError as exc:
+        module.fail_json(msg=str(exc))
+    gathered = {"ansible_facts": facts(module, found)} if module.params["facts"] else {}
+    module.exit_json(changed=False, root=found, **gathered)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What customises an image is found, or named, before a build begins."""
+
+from __future__ import annotations
+
+import pathlib
+import typing as t
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible_collections.sealedroot.image.plugins.lookup.customize_steps import LookupModule
+
+
+@pytest.fixture
+def place(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    (tmp_path / "roles/web/tasks").mkdir(parents=True)
+    (tmp_path / "roles/web/tasks/main.yml").write_text("[]\n")
+    (tmp_path / "tasks.yml").write_text("[]\n")
+    monkeypatch.setenv("PWD", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def steps(*terms: t.Any, basedir: str = "/nonexistent") -> list[dict[str, str]]:
+    loader = DataLoader()
+    loader.set_basedir(basedir)
+    return LookupModule(loader=loader).run(terms)
+
+
+def test_what_is_there(place: pathlib.Path) -> None:
+    found = steps(
+        {"role": str(place / "roles/web")},
+        {"role": "roles/web"},
+        {"tasks": "tasks.yml", "vars": {"a": 1}},
+        {"tasks": str(place / "tasks.yml")},
+        {"role": "sealedroot.image.identity"},
+    )
+    assert [it["problem"] for it in found] == [""] * 5
+    assert all(len(it["digest"]) == 64 for it in found)
+
+
+def test_a_role_beside_the_playbook(place: pathlib.Path) -> None:
+    assert steps({"role": "web"}, basedir=str(place))[0]["problem"] == ""
+
+
+@pytest.mark.parametrize(
+    ("step", "problem"),
+    [
+        ({"role": "nowhere"}, "the role 'nowhere' was not found in"),
+        ({"role": "nowhere"}, "set roles_path (ANSIBLE_ROLES_PATH)"),
+        ({"role": "nobody.nothing.nowhere"}, "was not found in"),
+        ({"tasks": "none.yml"}, "/none.yml. Correct the path."),
+        ({"tasks": "roles"}, "/roles. Correct the path."),
+        ({"role": "web", "tasks": "tasks.yml"}, "one of role and tasks"),
+        ({"vars": {}}, "one of role and tasks"),
+        ("web", "one of role and tasks"),
+        ({"role": "web", "when": "x"}, "has when, which means nothing"),
+    ],
+)
+def test_what_cannot_run_is_named(place: pathlib.Path, step: t.Any, problem: str) -> None:
+    (_good, found) = steps({"tasks": "tasks.yml"}, step)
+    assert problem in found["problem"]
+    assert found["problem"].startswith("Step 2 of image_customize")
+
+
+def test_the_digest_is_of_all_that_is_known(place: pathlib.Path) -> None:
+    role, tasks = {"role": "roles/web"}, {"tasks": "tasks.yml"}
+
+    def digests() -> list[str]:
+        return [it["digest"] for it in steps(role, tasks, {**tasks, "vars": {"a": 1}})]
+
+    first = digests()
+    assert len(set(first)) == 3
+    assert digests() == first
+    (place / "roles/web/templates").mkdir()
+    (place / "roles/web/templates/x").touch()
+    second = digests()
+    assert [a == b for a, b in zip(first, second, strict=True)] == [False, True, True]
+    (place / "tasks.yml").write_text("- debug:\n")
+    assert [a == b for a, b in zip(second, digests(), strict=True)] == [True, False, False]

@@ -5,7 +5,7 @@
 
 usage: ./run sources [-- ROW...]
 
-Ends with a line like «sources: 5 built, 0 failed», and with 1 when a row failed.
+Ends with a line like «sources: 10 built, 0 failed», and with 1 when a row failed.
 """
 
 from __future__ import annotations

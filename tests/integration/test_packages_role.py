@@ -123,6 +123,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Root]:
         package(archive, "tiny-linking", LINKING)
         index(archive)
         image.write("etc/apt/sources.list", "deb [trusted=yes] file:/srv/archive ./\n")
+        # Without it invoke-rc.d starts nothing anyway: it knows no runlevel in a root where no init runs.
+        (image.root / "usr/sbin/runlevel").unlink()
+        image.write("usr/sbin/runlevel", "#!/bin/sh\necho N 2\n")
+        (image.root / "usr/sbin/runlevel").chmod(0o755)
         yield Root(image)
 
 

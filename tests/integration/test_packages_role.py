@@ -104,7 +104,9 @@ class Root:
         }
         tar = {"path": "/srv/root.tar", "missing_packages": list(missing), "sha256": "0"}
         inventory = self.image.path / "inventory.json"
-        hosts = {"hosts": {"image": {"image_root_tar": tar, "image_missing_packages": list(missing)}}}
+        hosts = {
+            "hosts": {"image": {"image_root_tar": tar, "image_missing_packages": list(missing)}}
+        }
         inventory.write_text(json.dumps({"all": hosts}))
         more = ("--inventory", str(inventory), *arguments)
         return playbook(str(play), variables, *more, prefix=NO_NETWORK)

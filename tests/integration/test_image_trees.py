@@ -282,7 +282,8 @@ def damage(name: str, image: pathlib.Path) -> None:
 def label_of(tree: t.Any, path: str) -> bytes | None:
     node = tree.find(path)
     assert node is not None
-    return tree.attribute(node, LABEL)
+    label: bytes | None = tree.attribute(node, LABEL)
+    return label
 
 
 def test_a_damaged_attribute(

@@ -100,10 +100,11 @@ def bwrap_argv(sandbox: Sandbox, command: str) -> t.List[str]:
 def shell_command(sandbox: Sandbox, command: str) -> str:
     """Return bwrap_argv as one line for the builder's shell.
 
+    Modes of what is made in the image are not left to the builder's umask.
     The shell gives way to bwrap, whose --die-with-parent is then about who started the shell.
     """
     words = ("exec", *bwrap_argv(sandbox, command))
-    return f"{' '.join(shlex.quote(word) for word in words)} {EMPTY}</dev/null"
+    return f"umask 022; {' '.join(shlex.quote(word) for word in words)} {EMPTY}</dev/null"
 
 
 __all__ = (

@@ -51,6 +51,19 @@ def test_the_environment_is_the_images(connection, monkeypatch) -> None:
     assert "HOME=/root" in stdout.splitlines()
 
 
+def test_the_umask_is_not_the_builders(connection, root: pathlib.Path) -> None:
+    before = os.umask(0o077)
+    try:
+        assert run(connection, "mkdir /etc/made; echo x >/etc/made/file")[0] == 0
+        connection.put_file(__file__, "/etc/put")
+    finally:
+        os.umask(before)
+    modes = [
+        stat.S_IMODE((root / "etc" / it).stat().st_mode) for it in ("made", "made/file", "put")
+    ]
+    assert modes == [0o755, 0o644, 0o644]
+
+
 def test_processes_and_command_line_of_the_builder_are_hidden(connection) -> None:
     _, stdout, _ = run(connection, "ls /proc | tr '\\n' ' '; cat /proc/cmdline")
     pids = [word for word in stdout.split() if word.isdigit()]

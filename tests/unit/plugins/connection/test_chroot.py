@@ -46,7 +46,7 @@ def test_status_and_output_pass_through(connect):
     connection = connect((3, b"out", b"err"))
     assert connection.exec_command("false", in_data=b"data") == (3, b"out", b"err")
     ((command, data),) = connection._builder.connection.calls
-    assert command.startswith("exec bwrap ")
+    assert command.startswith("umask 022; exec bwrap ")
     assert data == b"data"
 
 
@@ -220,11 +220,11 @@ def test_the_builder_becomes_root_by_its_own_variables():
 
 def test_the_play_may_ask_for_become_and_the_builder_decline():
     assert became(sudo()).startswith("sudo ")
-    assert became(sudo(), ansible_become=False).startswith("exec bwrap ")
+    assert became(sudo(), ansible_become=False).startswith("umask 022; exec bwrap ")
 
 
 def test_root_does_not_become_root():
-    assert became(sudo(), user="root").startswith("exec bwrap ")
+    assert became(sudo(), user="root").startswith("umask 022; exec bwrap ")
 
 
 def test_the_method_of_the_builder_is_used():

@@ -23,7 +23,7 @@ def test_the_command_is_the_last_word_and_untouched():
     command = 'echo "it\'s" $HOME; exit 3'
     assert bwrap_argv(SANDBOX, command)[-3:] == ["/bin/sh", "-c", command]
     line = shlex.split(shell_command(SANDBOX, command))
-    assert line == ["exec", *bwrap_argv(SANDBOX, command), "9</dev/null"]
+    assert line == ["umask", "022;", "exec", *bwrap_argv(SANDBOX, command), "9</dev/null"]
 
 
 def test_nothing_of_the_builder_is_shown():

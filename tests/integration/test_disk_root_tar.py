@@ -14,8 +14,7 @@ import tarfile
 import typing as t
 
 import pytest
-from image_view import describe_tree
-from whole_tree import fill, unpacked
+from whole_tree import fill, survived, unpacked
 
 Pack = t.Callable[..., dict[str, t.Any]]
 
@@ -212,22 +211,9 @@ def test_everything_survives(tmp_path: pathlib.Path, pack: Pack, kind: str) -> N
     found = pack(path)
     assert found.get("changed"), found
     other = unpacked(found["path"], tmp_path / "other")
-    holes = {it: it.joinpath("var/lib/sparse") for it in (root, other)}
-    assert [file.stat().st_size for file in holes.values()] == [3 << 30] * 2
-    assert all(file.stat().st_blocks < 1000 for file in holes.values())
-    sh("cmp", f"--ignore-initial={(1 << 30) - 9}", "--bytes=99", *holes.values())
-    for file in holes.values():
-        file.unlink()
-    want = describe_tree(root)
-    for name in ("dev", "proc", "run", "sys"):
-        del want[f"{name}/of-this-machine"]
-    del want["var/lib/socket"]
-    have = describe_tree(other)
-    have.pop("lost+found", None)
-    assert have == want
-    assert any(key == "security.capability" for key, _value in have["usr/bin/ping"].xattrs)
-    assert os.stat(other / "usr/bin/ping").st_ino == os.stat(other / "usr/bin/ping6").st_ino
-    assert os.stat(other / "var/lib/null").st_rdev == os.makedev(1, 3)
+    if kind == "ext4":
+        (other / "lost+found").rmdir()
+    survived(root, other)
 
 
 def test_a_file_of_more_than_2_gib(tmp_path: pathlib.Path, tree: pathlib.Path, pack: Pack) -> None:

@@ -73,10 +73,10 @@ def looks_whole(place: Place, disk: pathlib.Path, key: str) -> None:
     said = subprocess.run(["sgdisk", "-v", raw], capture_output=True, text=True, check=True).stdout
     assert "No problems found" in said, said
     # Within the last sector of the disk.
-    with raw.open("rb") as file:
-        file.seek(GROWN - 512)
-        assert file.read(8) == b"EFI PART"
-    fstest = ["grub-fstest", "-C", raw, "cat", "(crypto0)/etc/fstab"]
+    with raw.open("rb") as written:
+        written.seek(GROWN - 512)
+        assert written.read(8) == b"EFI PART"
+    fstest = ["grub-fstest", "-C", str(raw), "cat", "(crypto0)/etc/fstab"]
     read = subprocess.run(
         fstest, input=f"{key}\n", capture_output=True, text=True, check=True, timeout=300
     )
@@ -93,13 +93,13 @@ def test_firmware_mends_a_table_that_was_half_written(tmp_path: pathlib.Path) ->
     table = "label: gpt\nstart=1MiB, size=99MiB, type=uefi\nstart=100MiB, size=155MiB\n"
     quiet = ["sfdisk", "-q", "--no-reread", "--no-tell-kernel"]
     subprocess.run([*quiet, disk], input=table, text=True, check=True)
-    with disk.open("r+b") as file:
-        header = file.read(1024)[512:]
-        file.truncate(512 << 20)
+    with disk.open("r+b") as table_file:
+        header = table_file.read(1024)[512:]
+        table_file.truncate(512 << 20)
     subprocess.run([*quiet, "-N", "2", disk], input=",411MiB\n", text=True, check=True)
-    with disk.open("r+b") as file:
-        file.seek(512)
-        file.write(header)
+    with disk.open("r+b") as table_file:
+        table_file.seek(512)
+        table_file.write(header)
 
     def verdict() -> str:
         done = subprocess.run(["sgdisk", "-v", disk], capture_output=True, text=True, check=False)

@@ -63,7 +63,9 @@ BROKEN = "#!/bin/sh\necho broken >&2\nexit 3\n"
 
 def sh(*argv: str | pathlib.Path, **kwargs: t.Any) -> str:
     """Run a tool that must succeed."""
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120, **kwargs)
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        argv, capture_output=True, text=True, check=False, timeout=120, **kwargs
+    )
     assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
     return done.stdout
 
@@ -161,17 +163,8 @@ class Machine:
 
     def grow(self, broken: str = "") -> subprocess.CompletedProcess[str]:
         """Run the program in the root; the tool *broken* fails."""
-        command = [
-            "bwrap",
-            "--cap-add",
-            "ALL",
-            "--bind",
-            self.root,
-            "/",
-            "--ro-bind",
-            "/usr",
-            "/usr",
-        ]
+        command: list[str | pathlib.Path] = ["bwrap", "--cap-add", "ALL", "--bind", self.root, "/"]
+        command += ["--ro-bind", "/usr", "/usr"]
         for name in ("bin", "lib", "lib64", "sbin"):
             command += ["--ro-bind", f"/usr/{name}", f"/{name}"]
         command += ["--proc", "/proc", "--dev", "/dev", "--dev-bind", self.loop, self.loop]

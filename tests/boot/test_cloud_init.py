@@ -34,7 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Place]:
 
 def container_root(path: pathlib.Path) -> pathlib.Path:
     """Make the root of a container: the packages that Debian calls essential, and apt."""
-    command = ["mmdebstrap", "--quiet", "--variant=minbase", *valid_until(), "bookworm", path]
+    command = ["mmdebstrap", "--quiet", "--variant=minbase", *valid_until(), "bookworm", str(path)]
     subprocess.run([*command, *mirror()], check=True, timeout=900)
     # Configuration that a package finds there when it is installed stays.
     add_files(path, QUICK_INITRAMFS)

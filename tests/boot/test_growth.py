@@ -76,7 +76,7 @@ def looks_whole(place: Place, disk: pathlib.Path, key: str) -> None:
     with raw.open("rb") as file:
         file.seek(GROWN - 512)
         assert file.read(8) == b"EFI PART"
-    fstest = ["grub-fstest", "-C", raw, "cat", "(crypto0)/etc/fstab"]
+    fstest = ["grub-fstest", "-C", str(raw), "cat", "(crypto0)/etc/fstab"]
     read = subprocess.run(
         fstest, input=f"{key}\n", capture_output=True, text=True, check=True, timeout=300
     )
@@ -93,13 +93,13 @@ def test_firmware_mends_a_table_that_was_half_written(tmp_path: pathlib.Path) ->
     table = "label: gpt\nstart=1MiB, size=99MiB, type=uefi\nstart=100MiB, size=155MiB\n"
     quiet = ["sfdisk", "-q", "--no-reread", "--no-tell-kernel"]
     subprocess.run([*quiet, disk], input=table, text=True, check=True)
-    with disk.open("r+b") as file:
-        header = file.read(1024)[512:]
-        file.truncate(512 << 20)
+    with disk.open("r+b") as old:
+        header = old.read(1024)[512:]
+        old.truncate(512 << 20)
     subprocess.run([*quiet, "-N", "2", disk], input=",411MiB\n", text=True, check=True)
-    with disk.open("r+b") as file:
-        file.seek(512)
-        file.write(header)
+    with disk.open("r+b") as torn:
+        torn.seek(512)
+        torn.write(header)
 
     def verdict() -> str:
         done = subprocess.run(["sgdisk", "-v", disk], capture_output=True, text=True, check=False)

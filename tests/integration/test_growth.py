@@ -67,7 +67,7 @@ def sh(*argv: str | pathlib.Path, **kwargs: t.Any) -> str:
         argv, capture_output=True, text=True, check=False, timeout=120, **kwargs
     )
     assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
-    return done.stdout
+    return str(done.stdout)
 
 
 @dataclasses.dataclass
@@ -177,7 +177,7 @@ class Machine:
             place = sh("sh", "-c", f"PATH=/usr/sbin:/usr/bin; readlink -f $(command -v {name})")
             command += ["--ro-bind", stand_in, place.strip()]
         return subprocess.run(
-            [*command, "/grow"],
+            [*map(str, command), "/grow"],
             capture_output=True,
             text=True,
             check=False,

@@ -62,7 +62,8 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 
-RESOLV_CONF, POLICY = "/etc/resolv.conf", "/usr/sbin/policy-rc.d"
+RESOLV_CONF = "/etc/resolv.conf"
+POLICY = "/usr/sbin/policy-rc.d"
 MARK = "# Here while the image is built (sealedroot.image)"
 # invoke-rc.d(8): 101 is "action forbidden by policy".
 POLICY_TEXT = f"#!/bin/sh\n{MARK}\nexit 101\n"

@@ -45,6 +45,8 @@ def seed(path: pathlib.Path) -> pathlib.Path:
     """Make the disk that cloud-init's data source NoCloud looks for."""
     user_data = {
         "hostname": "named-by-seed",
+        # It would fail in a root that has no locale generated (/etc/locale.gen), whatever boots it.
+        "locale": False,
         "users": [{"name": "ada", "lock_passwd": True, "ssh_authorized_keys": [KEY]}],
     }
     files = {

@@ -48,6 +48,7 @@ WRITTEN = (
     *("etc/initramfs-tools/*", "etc/cryptsetup-initramfs/*", "etc/machine-id", "etc/shadow*"),
     *("etc/kernel/*", "etc/cryptsetup-keys.d*", "etc/resolv.conf", "var/lib/dbus/machine-id"),
     *("root/.ssh*", "var/lib/initramfs-tools/*", "var/cache/debconf/*", "var/lib/ucf/*"),
+    *("etc/systemd/system/*sealedroot-grow.service", "usr/local/sbin/sealedroot-grow"),
 )
 # Never a part of a root.
 LEFT_OUT = ("dev/*", "proc/*", "run/*", "sys/*", "lost+found")

@@ -36,7 +36,8 @@ def make(tmp_path: pathlib.Path) -> t.Callable[..., tuple[Run, pathlib.Path]]:
         path = tmp_path / "play.yml"
         path.write_text(json.dumps([play]))
         variables = {"disk_filesystem": filesystem, "disk_filesystem_features": list(features)}
-        return playbook(str(path), {**variables, "disk_size": "1GiB"}), device
+        variables.update(disk_size="1GiB", disk_uuid="", disk_source_date_epoch="")
+        return playbook(str(path), variables), device
 
     return run
 

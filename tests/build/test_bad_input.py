@@ -474,7 +474,7 @@ def test_a_root_that_cannot_grow(place: Place) -> None:
     refused(
         place,
         "image_grow is true, but",
-        "Install e2fsprogs fdisk in the root and pack it again, or leave image_grow out.",
+        "Install e2fsprogs fdisk in the root and pack it again, let the build install it with",
         image_source=tar(path),
         image_grow=True,
     )

@@ -94,6 +94,7 @@ def test_the_manifest_says_what_was_asked_for(built: Built) -> None:
     assert [len(digest) for digest in manifest["inputs"]["customize"]] == [64] * 3
     assert {check["verdict"] for check in manifest["audit"]["checks"]} == {"ok"}
     assert any(line.startswith("tzdata ") for line in manifest["packages"])
+    assert {"packages", "customize"} <= set(manifest["reached"])
 
 
 def test_the_same_again_changes_nothing_and_another_is_refused(built: Built) -> None:
@@ -130,5 +131,20 @@ def test_one_that_fails_stops_the_build_with_its_own_message(
     assert run.said("The licence of Debian is missing: copy it to files/.")
     assert "greeting : Say hello" in run.output
     assert "clock : " not in run.output
+    assert not (place.out / "web-1").exists()
+    place.leaves_nothing()
+
+
+def test_one_that_takes_away_what_the_boot_needs_is_found(
+    place: Place, root_tar: pathlib.Path
+) -> None:
+    tasks = place.path / "tasks.yml"
+    hook = "/usr/share/initramfs-tools/hooks/cryptroot"
+    remove = {"name": "Remove it", "ansible.builtin.file": {"path": hook, "state": "absent"}}
+    tasks.write_text(json.dumps([remove]))
+    source = {"type": "tar", "path": str(root_tar)}
+    run = build(place.variables(image_source=source, image_customize=[{"tasks": str(tasks)}]))
+    assert run.rc != 0
+    assert run.said("lacks what an encrypted boot needs. Install cryptsetup-initramfs")
     assert not (place.out / "web-1").exists()
     place.leaves_nothing()

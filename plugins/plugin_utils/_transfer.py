@@ -45,13 +45,17 @@ def fetch_sparse(run: Run, path: str, target: t.BinaryIO) -> None:
     """Write what the file *path* holds into *target*, which is new; pieces of nothing but zeros become holes."""
     name = shlex.quote(path)
     size = int(run(f"stat --dereference --format=%s {name}", b""))
-    for start in range(0, size, CHUNK):
-        length = min(CHUNK, size - start)
-        # Where there is no cmp(1), all of them are sent.
-        zeros = f"cmp -s -n {length} -i {start}:0 {name} /dev/zero"
-        data = run(f"{zeros} || {_piece(path, start // CHUNK)}", b"")
-        target.seek(start)
-        target.write(data)
+    last = size // CHUNK
+    # One command looks at all of them: by ssh each one takes 0.1 s. Where there is no cmp(1), all of them are sent.
+    filled = run(
+        f"i=0; while [ $i -le {last} ]; do"
+        f" cmp -s -n $((i < {last} ? {CHUNK} : {size % CHUNK})) -i $((i * {CHUNK})):0 {name} /dev/zero || echo $i;"
+        " i=$((i + 1)); done",
+        b"",
+    )
+    for index in map(int, filled.split()):
+        target.seek(index * CHUNK)
+        target.write(run(_piece(path, index), b""))
     target.truncate(size)
 
 

@@ -103,7 +103,9 @@ def run_tests(
     """Run the tests of a folder, or those of them that the command line names."""
     named = any(word.startswith("tests/") for word in session.posargs)
     where = [] if named else [folder]
-    session.run("pytest", "-q", *options, *where, *session.posargs, env=env)
+    # Where the time goes is seen in every log.
+    slowest = ("--durations=12", "--durations-min=10")
+    session.run("pytest", "-q", *slowest, *options, *where, *session.posargs, env=env)
 
 
 @contextlib.contextmanager

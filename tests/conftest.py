@@ -16,6 +16,9 @@ import typing as t
 
 import pytest
 
+if t.TYPE_CHECKING:
+    from builds import Place
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Modules that several directories of tests share.
 sys.path.insert(0, str(ROOT / "tests" / "helpers"))
@@ -38,6 +41,15 @@ def _install_collection_loader() -> None:
 
 
 _install_collection_loader()
+
+
+@pytest.fixture
+def place(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Place]:
+    """A place to build in, which is checked to be clean at the end of the test."""
+    from builds import fresh_place
+
+    with fresh_place(tmp_path_factory) as place:
+        yield place
 
 
 @pytest.fixture

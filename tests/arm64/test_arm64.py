@@ -13,7 +13,16 @@ import subprocess
 import typing as t
 
 import pytest
-from builds import DEBIAN, PLAYBOOK, QUICK_INITRAMFS, Place, add_files, playbook, source_tar
+from builds import (
+    DEBIAN,
+    PLAYBOOK,
+    QUICK_INITRAMFS,
+    Place,
+    add_files,
+    fresh_place,
+    playbook,
+    source_tar,
+)
 from emulation import register
 
 ARM64 = {"image_architecture": "aarch64"}
@@ -22,10 +31,8 @@ VERIFY = "sealedroot.image.verify_image"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Place]:
-    it = Place(tmp_path_factory.mktemp("arm64"))
-    yield it
-    it.leaves_nothing()
-    shutil.rmtree(it.path)
+    with fresh_place(tmp_path_factory) as place:
+        yield place
 
 
 @pytest.fixture(scope="module")

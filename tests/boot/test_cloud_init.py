@@ -8,28 +8,15 @@ from __future__ import annotations
 import json
 import pathlib
 import secrets
-import shutil
 import subprocess
-import typing as t
 
-import pytest
 from builds import PLAYBOOK, QUICK_INITRAMFS, Place, add_files, playbook
-from guests import Guest, hashed, overlay
+from guests import CMDLINE, Guest, hashed, overlay
 from survival import mirror, valid_until
 
 # The kernel of clouds, in place of the one that "auto" would name.
 PACKAGES = ["auto", "cloud-init", "linux-image-cloud-amd64"]
-# Emulated on a busy machine, udev needs longer than the 90 seconds that systemd waits for a console.
-WORDS = "console=tty0 console=ttyS0,115200 systemd.default_device_timeout_sec=900"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl ada@example.org"
-
-
-@pytest.fixture
-def place(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Place]:
-    it = Place(tmp_path_factory.mktemp("cloud-init"))
-    yield it
-    it.leaves_nothing()
-    shutil.rmtree(it.path)
 
 
 def container_root(path: pathlib.Path) -> pathlib.Path:
@@ -72,7 +59,7 @@ def test_a_container_root_becomes_a_machine_that_cloud_init_sets_up(
         image_source={"type": "tar", "path": str(tar)},
         image_packages=PACKAGES,
         image_root_password_hash=hashed(password),
-        image_kernel_cmdline=WORDS,
+        image_kernel_cmdline=CMDLINE,
     )
     run = playbook(PLAYBOOK, variables, timeout=1800)
     assert run.rc == 0, run.output[-6000:]

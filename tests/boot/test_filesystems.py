@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-import typing as t
 
 import pytest
 from builds import DEBIAN, PLAYBOOK, Place, add_files, playbook, quick_initramfs, source_tar
@@ -17,14 +16,6 @@ from guests import Guest, hashed, overlay
 
 # The disk is twice as large as the image.
 GROWN = 4 << 30
-
-
-@pytest.fixture
-def place(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Place]:
-    it = Place(tmp_path_factory.mktemp("filesystems"))
-    yield it
-    it.leaves_nothing()
-    shutil.rmtree(it.path)
 
 
 @pytest.mark.parametrize("filesystem", ["btrfs", "xfs"])

@@ -16,12 +16,10 @@ import secrets
 import shutil
 import subprocess
 import time
-import typing as t
 
-import pytest
 from builds import DEBIAN, PLAYBOOK, QUICK_INITRAMFS, Place, add_files, playbook, source_tar
 from growth import check_grown, journal, sizes
-from guests import FIRMWARE, Guest, hashed, overlay
+from guests import CMDLINE, CPU, FIRMWARE, Guest, hashed, overlay
 
 SOURCE = {**DEBIAN, "packages": ["cloud-guest-utils", "cloud-init"]}
 SEED = {
@@ -34,16 +32,7 @@ SEED = {
         "cloud_config_modules: []\ncloud_final_modules: []\n"
     ),
 }
-WORDS = "console=tty0 console=ttyS0,115200 systemd.default_device_timeout_sec=900"
 BUILT, GROWN = 2 << 30, 4 << 30
-
-
-@pytest.fixture
-def place(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Place]:
-    it = Place(tmp_path_factory.mktemp("growth"))
-    yield it
-    it.leaves_nothing()
-    shutil.rmtree(it.path)
 
 
 def cloud_init_is_content(guest: Guest) -> None:
@@ -108,7 +97,7 @@ def test_firmware_mends_a_table_that_was_half_written(tmp_path: pathlib.Path) ->
     assert "Main partition table: ERROR" in verdict()
     variables = tmp_path / "variables.fd"
     shutil.copy(FIRMWARE / "OVMF_VARS_4M.fd", variables)
-    command = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-cpu", "Nehalem"]
+    command = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-cpu", CPU]
     command += ["-m", "256", "-display", "none", "-monitor", "none", "-serial", "null"]
     command += ["-nic", "none", "-drive"]
     command += [f"if=pflash,format=raw,readonly=on,file={FIRMWARE / 'OVMF_CODE_4M.fd'}", "-drive"]
@@ -140,7 +129,7 @@ def test_the_root_grows_to_its_disk_once(place: Place) -> None:
         image_grow=True,
         image_luks={"type": "luks2"},
         image_root_password_hash=hashed(password),
-        image_kernel_cmdline=WORDS,
+        image_kernel_cmdline=CMDLINE,
     )
     run = playbook(PLAYBOOK, variables, timeout=1800)
     assert run.rc == 0, run.output[-6000:]
@@ -162,6 +151,7 @@ def test_the_root_grows_to_its_disk_once(place: Place) -> None:
         assert holder.startswith("/etc/cryptsetup-keys.d/luks-")
         guest.run("[ $(cryptsetup luksDump /dev/vda2 | grep -c 'PBKDF: *pbkdf2') = 2 ]")
         guest.console.send("systemctl reboot\r")
+        guest.reset()
         guest.boot(key)
         guest.log_in(password)
         before = sizes(guest)

@@ -7,19 +7,9 @@ from __future__ import annotations
 
 import json
 import pathlib
-import shutil
-import typing as t
 
-import pytest
 from builds import DEBIAN, PLAYBOOK, Place, playbook
-
-
-@pytest.fixture
-def place(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Place]:
-    it = Place(tmp_path_factory.mktemp("luks2"))
-    yield it
-    it.leaves_nothing()
-    shutil.rmtree(it.path)
+from guests import CMDLINE
 
 
 def test_debian_13_boots_from_luks2(place: Place) -> None:
@@ -28,8 +18,7 @@ def test_debian_13_boots_from_luks2(place: Place) -> None:
         image_source=source,
         image_luks={"type": "luks2"},
         image_boot_test=True,
-        # Emulated on a busy machine, udev needs longer than the 90 seconds that systemd waits for a console.
-        image_kernel_cmdline="console=tty0 console=ttyS0,115200 systemd.default_device_timeout_sec=900",
+        image_kernel_cmdline=CMDLINE,
     )
     run = playbook(PLAYBOOK, variables, timeout=2400)
     assert run.rc == 0, run.output[-6000:]

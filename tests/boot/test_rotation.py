@@ -22,7 +22,16 @@ import threading
 import typing as t
 
 import pytest
-from builds import DEBIAN, PLAYBOOK, QUICK_INITRAMFS, Place, Run, add_files, playbook, source_tar
+from builds import (
+    DEBIAN,
+    PLAYBOOK,
+    QUICK_INITRAMFS,
+    Run,
+    add_files,
+    fresh_place,
+    playbook,
+    source_tar,
+)
 from guests import ADDRESS, Guest, Shell, free_port, overlay
 
 # A network that is quickly there.
@@ -52,28 +61,28 @@ class Image:
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Image]:
-    place = Place(tmp_path_factory.mktemp("rotation"))
-    ssh_key = place.path / "id"
-    sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ssh_key)
-    tar = place.path / "root.tar"
-    shutil.copy(source_tar({**DEBIAN, "packages": ["openssh-server", "python3"]}), tar)
-    add_files(
-        tar, QUICK_INITRAMFS | NETWORK, {NETWORKD: "/lib/systemd/system/systemd-networkd.service"}
-    )
-    directories = {}
-    for type_ in ("luks1", "luks2"):
-        variables = place.variables(
-            image_name=type_,
-            image_source={"type": "tar", "path": str(tar)},
-            image_luks={"type": type_},
-            image_authorized_keys=[ssh_key.with_suffix(".pub").read_text().strip()],
+    with fresh_place(tmp_path_factory) as place:
+        ssh_key = place.path / "id"
+        sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ssh_key)
+        tar = place.path / "root.tar"
+        shutil.copy(source_tar({**DEBIAN, "packages": ["openssh-server", "python3"]}), tar)
+        add_files(
+            tar,
+            QUICK_INITRAMFS | NETWORK,
+            {NETWORKD: "/lib/systemd/system/systemd-networkd.service"},
         )
-        run = playbook(PLAYBOOK, variables, timeout=1800)
-        assert run.rc == 0, run.output[-6000:]
-        directories[type_] = place.out / type_
-    yield Image(place.path, directories, ssh_key)
-    place.leaves_nothing()
-    shutil.rmtree(place.path)
+        directories = {}
+        for type_ in ("luks1", "luks2"):
+            variables = place.variables(
+                image_name=type_,
+                image_source={"type": "tar", "path": str(tar)},
+                image_luks={"type": type_},
+                image_authorized_keys=[ssh_key.with_suffix(".pub").read_text().strip()],
+            )
+            run = playbook(PLAYBOOK, variables, timeout=1800)
+            assert run.rc == 0, run.output[-6000:]
+            directories[type_] = place.out / type_
+        yield Image(place.path, directories, ssh_key)
 
 
 @dataclasses.dataclass
@@ -107,7 +116,7 @@ class Machine:
             shutil.copy(sealed / name, self.keys)
         self.old, self.recovery = self.key("boot.key"), self.key("recovery.key")
         disk = overlay(sealed / "disk.qcow2", self.out / "disk.qcow2")
-        self.guest = Guest(disk, cpus=1, memory=768, port=free_port())
+        self.guest = Guest(disk, memory=768, port=free_port())
         self.shell = Shell(self.guest, image.ssh_key)
         self.output = ""
 
@@ -191,6 +200,7 @@ def live(machine: Machine) -> dict[str, t.Any]:
     seen["store"] = machine.shell.run("cat /proc/mounts")
     if machine.type == "luks1":
         machine.shell.ask("systemctl reboot")
+        machine.guest.reset()
         machine.boot(seen["new"])
     else:
         machine.guest.kill()

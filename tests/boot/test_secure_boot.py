@@ -13,8 +13,16 @@ import subprocess
 import typing as t
 
 import pytest
-from builds import DEBIAN, PLAYBOOK, QUICK_INITRAMFS, Place, add_files, playbook, source_tar
-from guests import hashed
+from builds import (
+    DEBIAN,
+    PLAYBOOK,
+    QUICK_INITRAMFS,
+    add_files,
+    fresh_place,
+    playbook,
+    source_tar,
+)
+from guests import CMDLINE, hashed
 
 Module = t.Callable[..., "dict[str, t.Any]"]
 PROHIBITED = "prohibited by secure boot policy"
@@ -33,24 +41,21 @@ class Image(t.NamedTuple):
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Image]:
-    place = Place(tmp_path_factory.mktemp("secure"))
-    password = secrets.token_hex(8)
-    tar = place.path / "root.tar"
-    shutil.copy(source_tar({**DEBIAN, "release": "trixie"}, image_secure_boot=True), tar)
-    add_files(tar, QUICK_INITRAMFS)
-    variables = place.variables(
-        image_source={"type": "tar", "path": str(tar)},
-        image_root_password_hash=hashed(password),
-        image_secure_boot=True,
-        # Emulated on a busy machine, udev needs longer than the 90 seconds that systemd waits for a console.
-        image_kernel_cmdline="console=tty0 console=ttyS0,115200 systemd.default_device_timeout_sec=900",
-    )
-    run = playbook(PLAYBOOK, variables, timeout=1800)
-    assert run.rc == 0, run.output[-6000:]
-    assert run.said("-global driver=cfi.pflash01,property=secure,value=on")
-    yield Image(place.out / "web-1", password)
-    place.leaves_nothing()
-    shutil.rmtree(place.path)
+    with fresh_place(tmp_path_factory) as place:
+        password = secrets.token_hex(8)
+        tar = place.path / "root.tar"
+        shutil.copy(source_tar({**DEBIAN, "release": "trixie"}, image_secure_boot=True), tar)
+        add_files(tar, QUICK_INITRAMFS)
+        variables = place.variables(
+            image_source={"type": "tar", "path": str(tar)},
+            image_root_password_hash=hashed(password),
+            image_secure_boot=True,
+            image_kernel_cmdline=CMDLINE,
+        )
+        run = playbook(PLAYBOOK, variables, timeout=1800)
+        assert run.rc == 0, run.output[-6000:]
+        assert run.said("-global driver=cfi.pflash01,property=secure,value=on")
+        yield Image(place.out / "web-1", password)
 
 
 def test_the_audit_saw_the_chain(image: Image) -> None:

@@ -13,15 +13,22 @@ import shutil
 import typing as t
 
 import pytest
-from builds import DEBIAN, PLAYBOOK, QUICK_INITRAMFS, Place, add_files, playbook, source_tar
+from builds import (
+    DEBIAN,
+    PLAYBOOK,
+    QUICK_INITRAMFS,
+    Place,
+    add_files,
+    fresh_place,
+    playbook,
+    source_tar,
+)
 from growth import check_grown
-from guests import Guest, hashed, overlay
+from guests import CMDLINE, Guest, hashed, overlay
 
 SOURCE = {**DEBIAN, "packages": ["selinux-policy-default"]}
 # Debian's policy is permissive when it is installed.
 ENFORCING = {"etc/selinux/config": "SELINUX=enforcing\nSELINUXTYPE=default\n"}
-# Emulated on a busy machine, udev needs longer than the 90 seconds that systemd waits for a console.
-WORDS = "console=tty0 console=ttyS0,115200 systemd.default_device_timeout_sec=900"
 # What a wrong label or rule of the boot path would be denied for; Debian's policy denies its own getty, udev and
 # tmpfiles a little.
 OF_THE_BOOT = (
@@ -34,10 +41,8 @@ UNLABELLED = r"\( -context '*:unlabeled_t:*' -o -context '*:file_t:*' \)"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Place]:
-    it = Place(tmp_path_factory.mktemp("selinux"))
-    yield it
-    it.leaves_nothing()
-    shutil.rmtree(it.path)
+    with fresh_place(tmp_path_factory) as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +56,7 @@ def root_tar(place: Place) -> pathlib.Path:
 def build(place: Place, tar: pathlib.Path, **more: t.Any) -> dict[str, t.Any]:
     """Build an image and return its manifest."""
     source = {"type": "tar", "path": str(tar)}
-    variables = place.variables(image_source=source, image_kernel_cmdline=WORDS, **more)
+    variables = place.variables(image_source=source, image_kernel_cmdline=CMDLINE, **more)
     run = playbook(PLAYBOOK, variables, timeout=1800)
     assert run.rc == 0, run.output[-6000:]
     path = place.out / variables["image_name"] / "manifest.json"

@@ -19,13 +19,13 @@ from builds import (
     PLAYBOOK,
     QUICK_DRACUT,
     QUICK_INITRAMFS,
-    Place,
     add_files,
+    fresh_place,
     playbook,
     source_tar,
 )
 from growth import check_grown
-from guests import Guest, hashed, overlay
+from guests import CMDLINE, Guest, hashed, overlay
 from survival import kernel_disk, reinstall_kernel
 
 # The disk is twice as large as the image.
@@ -62,25 +62,22 @@ def image(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> t.Iterator[Image]:
     generator = GENERATORS[request.param]
-    place = Place(tmp_path_factory.mktemp("boot"))
-    password = secrets.token_hex(8)
-    shadow = hashed(password)
-    tar = place.path / "root.tar"
-    shutil.copy(source_tar(generator.source), tar)
-    add_files(tar, generator.quick)
-    source = {"type": "tar", "path": str(tar)}
-    variables = place.variables(
-        image_source=source,
-        image_root_password_hash=shadow,
-        # Emulated on a busy machine, udev needs longer than the 90 seconds that systemd waits for a console.
-        image_kernel_cmdline="console=tty0 console=ttyS0,115200 systemd.default_device_timeout_sec=900",
-    )
-    run = playbook(PLAYBOOK, variables, timeout=1800)
-    assert run.rc == 0, run.output[-6000:]
-    assert shadow not in run.output
-    yield Image(generator, place.out / "web-1", password, tar)
-    place.leaves_nothing()
-    shutil.rmtree(place.path)
+    with fresh_place(tmp_path_factory) as place:
+        password = secrets.token_hex(8)
+        shadow = hashed(password)
+        tar = place.path / "root.tar"
+        shutil.copy(source_tar(generator.source), tar)
+        add_files(tar, generator.quick)
+        source = {"type": "tar", "path": str(tar)}
+        variables = place.variables(
+            image_source=source,
+            image_root_password_hash=shadow,
+            image_kernel_cmdline=CMDLINE,
+        )
+        run = playbook(PLAYBOOK, variables, timeout=1800)
+        assert run.rc == 0, run.output[-6000:]
+        assert shadow not in run.output
+        yield Image(generator, place.out / "web-1", password, tar)
 
 
 @pytest.fixture
@@ -108,6 +105,7 @@ def test_the_image_survives_its_own_updates(guest: Guest, image: Image) -> None:
     reinstall_kernel(guest)
     guest.run("cryptsetup status $(findmnt -no SOURCE /) | grep -q LUKS1")
     guest.console.send("systemctl reboot\r")
+    guest.reset()
     start(guest, image)
     guest.run("systemctl is-active local-fs.target")
 

@@ -6,20 +6,9 @@
 from __future__ import annotations
 
 import pathlib
-import shutil
-import typing as t
 
 import pytest
-from builds import DEBIAN, Place, source_tar
-
-
-@pytest.fixture
-def place(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Place]:
-    """A place that is checked to be clean at the end of the test."""
-    it = Place(tmp_path_factory.mktemp("build"))
-    yield it
-    it.leaves_nothing()
-    shutil.rmtree(it.path)
+from builds import DEBIAN, source_tar
 
 
 @pytest.fixture(scope="session")

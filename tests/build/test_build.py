@@ -24,7 +24,7 @@ import typing as t
 
 import pytest
 import yaml
-from builds import PLAYBOOK, Place, Run, held, playbook
+from builds import PLAYBOOK, Place, Run, fresh_place, held, playbook
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from image_view import describe_tree, mounted
@@ -77,13 +77,12 @@ class Built(t.NamedTuple):
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, root_tar: pathlib.Path) -> t.Iterator[Built]:
     """One image, built with all the output that there is and watched by a sampler."""
-    place = Place(tmp_path_factory.mktemp("built"))
-    variables = place.variables(image_source={"type": "tar", "path": str(root_tar)})
-    with Watch() as watch:
-        run = playbook(PLAYBOOK, variables, "-vvvv", "--diff")
-    assert run.rc == 0, run.output[-6000:]
-    yield Built(place, run, watch, variables)
-    place.leaves_nothing()
+    with fresh_place(tmp_path_factory) as place:
+        variables = place.variables(image_source={"type": "tar", "path": str(root_tar)})
+        with Watch() as watch:
+            run = playbook(PLAYBOOK, variables, "-vvvv", "--diff")
+        assert run.rc == 0, run.output[-6000:]
+        yield Built(place, run, watch, variables)
 
 
 def test_what_comes_out(built: Built) -> None:

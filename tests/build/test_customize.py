@@ -13,7 +13,7 @@ import typing as t
 
 import pytest
 import yaml
-from builds import PLAYBOOK, ROOT, Place, Run, add_files, playbook, quick_initramfs
+from builds import PLAYBOOK, ROOT, Place, Run, add_files, fresh_place, playbook, quick_initramfs
 from image_view import mounted
 
 NO_NETWORK = ("unshare", "--net")
@@ -51,14 +51,12 @@ def quick_tar(root_tar: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, root_tar: pathlib.Path) -> t.Iterator[Built]:
-    place = Place(tmp_path_factory.mktemp("customize"))
-    tar = quick_tar(root_tar, place.path / "root.tar")
-    variables = {**EXAMPLE, **place.variables(image_source={"type": "tar", "path": str(tar)})}
-    run = build(variables)
-    assert run.rc == 0, run.output[-6000:]
-    yield Built(place, run, variables)
-    place.leaves_nothing()
-    shutil.rmtree(place.path)
+    with fresh_place(tmp_path_factory) as place:
+        tar = quick_tar(root_tar, place.path / "root.tar")
+        variables = {**EXAMPLE, **place.variables(image_source={"type": "tar", "path": str(tar)})}
+        run = build(variables)
+        assert run.rc == 0, run.output[-6000:]
+        yield Built(place, run, variables)
 
 
 def test_everything_of_the_example_is_in_the_image(built: Built) -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-import shutil
 import struct
 import subprocess
 import typing as t
 
 import pytest
-from builds import PLAYBOOK, ROOT, Place, Run, playbook
+from builds import PLAYBOOK, ROOT, Place, Run, fresh_place, playbook
 
 # QEMU's name of each format, and the magic bytes of it at the beginning of the file.
 FORMATS = {
@@ -47,19 +46,17 @@ class Built:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, root_tar: pathlib.Path) -> t.Iterator[Built]:
-    place = Place(tmp_path_factory.mktemp("outputs"))
-    variables = place.variables(
-        image_source={"type": "tar", "path": str(root_tar)},
-        image_size=f"{MIB}MiB",
-        image_formats=list(FORMATS),
-        image_publish_tasks=str(ROOT / "examples" / "publish_tasks.yml"),
-        upload_dir=str(place.path / "upload"),
-    )
-    run = playbook(PLAYBOOK, variables)
-    assert run.rc == 0, run.output[-6000:]
-    yield Built(place, variables, run)
-    place.leaves_nothing()
-    shutil.rmtree(place.path)
+    with fresh_place(tmp_path_factory) as place:
+        variables = place.variables(
+            image_source={"type": "tar", "path": str(root_tar)},
+            image_size=f"{MIB}MiB",
+            image_formats=list(FORMATS),
+            image_publish_tasks=str(ROOT / "examples" / "publish_tasks.yml"),
+            upload_dir=str(place.path / "upload"),
+        )
+        run = playbook(PLAYBOOK, variables)
+        assert run.rc == 0, run.output[-6000:]
+        yield Built(place, variables, run)
 
 
 def raw(built: Built, name: str) -> pathlib.Path:

@@ -18,7 +18,7 @@ import typing as t
 import fan_out
 import pytest
 import sshd
-from builds import PLAYBOOK, Place, Run, held, playbook
+from builds import PLAYBOOK, Place, Run, fresh_place, held, playbook
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +55,10 @@ def built(
     tmp_path_factory: pytest.TempPathFactory, server: sshd.Server, root_tar: pathlib.Path
 ) -> t.Iterator[tuple[Place, Run]]:
     """An image that was built with all the output that there is."""
-    place = Place(tmp_path_factory.mktemp("built"))
-    run = build(place, server, root_tar, "-vvvv", "--diff")
-    assert run.rc == 0, run.output[-6000:]
-    yield place, run
-    place.leaves_nothing()
+    with fresh_place(tmp_path_factory) as place:
+        run = build(place, server, root_tar, "-vvvv", "--diff")
+        assert run.rc == 0, run.output[-6000:]
+        yield place, run
 
 
 def test_image_and_keys_are_on_the_control_node(built: tuple[Place, Run]) -> None:

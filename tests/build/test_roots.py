@@ -13,7 +13,7 @@ import subprocess
 import typing as t
 
 import pytest
-from builds import PLAYBOOK, QUICK_INITRAMFS, Place, Run, add_files, playbook
+from builds import PLAYBOOK, QUICK_INITRAMFS, Run, add_files, fresh_place, playbook
 from image_view import mounted
 
 # Older than the real one, which is what is booted.
@@ -90,14 +90,12 @@ class Odd(t.NamedTuple):
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory, root_tar: pathlib.Path) -> t.Iterator[Odd]:
-    place = Place(tmp_path_factory.mktemp("odd"))
-    path = odd_tar(root_tar, place.path)
-    run = playbook(PLAYBOOK, place.variables(image_source={"type": "tar", "path": str(path)}))
-    assert run.rc == 0, run.output[-6000:]
-    directory = place.out / "web-1"
-    yield Odd(run, json.loads((directory / "manifest.json").read_text()), directory)
-    place.leaves_nothing()
-    shutil.rmtree(place.path)
+    with fresh_place(tmp_path_factory) as place:
+        path = odd_tar(root_tar, place.path)
+        run = playbook(PLAYBOOK, place.variables(image_source={"type": "tar", "path": str(path)}))
+        assert run.rc == 0, run.output[-6000:]
+        directory = place.out / "web-1"
+        yield Odd(run, json.loads((directory / "manifest.json").read_text()), directory)
 
 
 def test_both_kernels_are_proved(odd: Odd) -> None:

@@ -5,14 +5,19 @@
 
 from __future__ import annotations
 
+import collections.abc
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import tempfile
 import typing as t
+
+import pytest
 
 PLAYBOOK = "sealedroot.image.build_encrypted_image"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -186,3 +191,12 @@ class Place:
         assert (
             not self.out.exists() or [p.name for p in self.out.iterdir() if p.name[0] == "."] == []
         )
+
+
+@contextlib.contextmanager
+def fresh_place(factory: pytest.TempPathFactory) -> collections.abc.Iterator[Place]:
+    """Give a place that must be clean at the end, and is then removed."""
+    place = Place(factory.mktemp("place"))
+    yield place
+    place.leaves_nothing()
+    shutil.rmtree(place.path)

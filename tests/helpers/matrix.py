@@ -33,7 +33,7 @@ from builds import (
     quick_initramfs,
     source_tar,
 )
-from guests import Guest, hashed, overlay
+from guests import CMDLINE, Guest, hashed, overlay
 from survival import kernel_disk, reinstall_kernel, renew_signed_chain
 
 PAGE = ROOT / "docs" / "boot_matrix.md"
@@ -44,8 +44,6 @@ HEAD = (
 )
 # How many of the columns say which row it is.
 NAMED = 4
-# Emulated on a busy machine, udev needs longer than the 90 seconds that systemd waits for a console.
-CMDLINE = "console=tty0 console=ttyS0,115200 systemd.default_device_timeout_sec=900"
 # As dpkg-query lists the packages of an image.
 KERNEL = re.compile(r"^linux-image-\d\S* (\S+)", re.MULTILINE)
 GRUB = re.compile(r"^grub2-common (\S+)", re.MULTILINE)
@@ -194,6 +192,7 @@ def live(row: Row, place: Place, result: Result, disk: pathlib.Path, password: s
             renew_signed_chain(guest)
         result.update = time.monotonic() - began
         guest.console.send("systemctl reboot\r")
+        guest.reset()
         guest.boot(key)
         guest.log_in(password)
         guest.run("systemctl is-active local-fs.target")

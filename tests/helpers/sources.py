@@ -37,11 +37,10 @@ from builds import (
     playbook,
     source_tar,
 )
-from guests import Guest, hashed, overlay
+from guests import CMDLINE, Guest, hashed, overlay
 from image_view import mounted
 
 BUILT = "built"
-CMDLINE = "console=tty0 console=ttyS0,115200 systemd.default_device_timeout_sec=900"
 # What a build writes, by the names in the root.
 WRITTEN = (
     *("boot/*", "etc/crypttab", "etc/default/grub*", "etc/fstab", "etc/hostname", "etc/hosts"),
@@ -311,7 +310,7 @@ def differences(root: pathlib.Path, image: pathlib.Path) -> list[str]:
 def boot(place: Place, password: str, proof: str) -> None:
     """Boot the image, and look for what the root had."""
     image = place.out / "image"
-    guest = Guest(overlay(image / "disk.qcow2", place.path / "overlay.qcow2"))
+    guest = Guest(overlay(image / "disk.qcow2", place.path / "overlay.qcow2"), cpus=2)
     try:
         guest.boot((image / "boot.key").read_text())
         guest.log_in(password)

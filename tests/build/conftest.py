@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import pathlib
+import typing as t
 
 import pytest
+import sshd
 from builds import DEBIAN, source_tar
 
 
@@ -15,3 +17,10 @@ from builds import DEBIAN, source_tar
 def root_tar() -> pathlib.Path:
     """The tar of a minimal Debian, bootstrapped once on this machine by the collection itself."""
     return source_tar(DEBIAN)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[sshd.Server]:
+    """This machine once more, behind ssh on the loopback."""
+    with sshd.running(tmp_path_factory.mktemp("server") / "sshd") as it:
+        yield it

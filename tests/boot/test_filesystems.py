@@ -12,7 +12,7 @@ import shutil
 import pytest
 from builds import DEBIAN, PLAYBOOK, Place, add_files, playbook, quick_initramfs, source_tar
 from growth import check_grown
-from guests import Guest, hashed, overlay
+from guests import CMDLINE, Guest, hashed, overlay
 
 # The disk is twice as large as the image.
 GROWN = 4 << 30
@@ -28,6 +28,7 @@ def test_debian_12_boots_from(place: Place, filesystem: str) -> None:
         image_source={"type": "tar", "path": str(tar)},
         image_filesystem=filesystem,
         image_root_password_hash=hashed(password),
+        image_kernel_cmdline=CMDLINE,
     )
     run = playbook(PLAYBOOK, variables, timeout=1800)
     assert run.rc == 0, run.output[-6000:]

@@ -32,7 +32,7 @@ from builds import (
     playbook,
     source_tar,
 )
-from guests import ADDRESS, Guest, Shell, free_port, overlay
+from guests import ADDRESS, CMDLINE, Guest, Shell, free_port, overlay
 
 # A network that is quickly there.
 NETWORK = {
@@ -77,6 +77,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Image]:
                 image_name=type_,
                 image_source={"type": "tar", "path": str(tar)},
                 image_luks={"type": type_},
+                image_kernel_cmdline=CMDLINE,
                 image_authorized_keys=[ssh_key.with_suffix(".pub").read_text().strip()],
             )
             run = playbook(PLAYBOOK, variables, timeout=1800)

@@ -21,8 +21,15 @@ import pexpect
 FIRMWARE = pathlib.Path("/usr/share/OVMF")
 # As in image_boot_test, which has the reasons (_architectures.py).
 CPU = "Nehalem,vendor=AuthenticAMD"
-# Emulated on a busy machine, udev needs longer than the 90 seconds that systemd waits for a console.
-CMDLINE = "console=tty0 console=ttyS0,115200 systemd.default_device_timeout_sec=900"
+CMDLINE = " ".join(
+    (
+        "console=tty0 console=ttyS0,115200",
+        # Emulated on a busy machine, udev needs longer than the 90 seconds that systemd waits for a console.
+        "systemd.default_device_timeout_sec=900",
+        # QEMU translates code again for each address that it is mapped at: an update-initramfs takes half of the time.
+        "norandmaps",
+    )
+)
 PROMPT = "Enter passphrase for"
 # Any other way to be asked, by the initramfs or by systemd.
 SECOND = r"Please enter passphrase|Please unlock|Enter passphrase for.*luks-"

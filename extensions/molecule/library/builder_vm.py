@@ -106,10 +106,11 @@ Params = t.Mapping[str, t.Any]
 ARCHITECTURE = dataclasses.replace(
     _architectures.X86_64, tcg_cpu=f"{_architectures.X86_64.tcg_cpu},+aes"
 )
-# No audit, AppArmor, SELinux, mitigations or watchdogs: they cost emulated time and protect nothing here.
+# No audit, AppArmor, SELinux, mitigations or watchdogs: they cost emulated time and protect nothing here. Nor random
+# addresses: QEMU translates code again for each address that it is mapped at.
 COMMAND_LINE = (
     "console=ttyS0 net.ifnames=0 random.trust_cpu=on systemd.show_status=0 mitigations=off audit=0"
-    " apparmor=0 selinux=0 nowatchdog"
+    " apparmor=0 selinux=0 nowatchdog norandmaps"
 )
 FORWARD = re.compile(r"hostfwd=tcp:127\.0\.0\.1:(\d+)-:22\b")
 PORTS = 5

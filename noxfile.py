@@ -216,7 +216,7 @@ def molecule(session: nox.Session) -> None:
 
 @nox.session
 def boot(session: nox.Session) -> None:
-    """Run the tests that boot images, and let them live: some 30 minutes without KVM."""
+    """Run the tests that boot images, and let them live: some 20 minutes without KVM."""
     env = tested(session)
     run_tests(session, "tests/boot", *TWO_FILES, env=env)
 

@@ -96,7 +96,8 @@ def test_what_is_written_is_encrypted_and_trimmed_to_holes(
         written = disk.file.stat().st_blocks
     sh("blkdiscard", "--offset", str(MIB), "--length", str(2 * MIB), disk.node)
     ok(real_module("luks_image", **disk.options(state="closed")), changed=True)
-    assert written - disk.file.stat().st_blocks >= 2 * MIB // 512
+    # ext4 can need a block of 4 KiB to say where the holes are.
+    assert written - disk.file.stat().st_blocks >= 2 * MIB // 512 - 8
     raw = disk.file.read_bytes()
     assert b"plaintext marker" not in raw
     assert not any(raw[:OFFSET])

@@ -176,7 +176,7 @@ def grub_cfg(
     """
     problems = builder_traces(text, builder_words)
     problems += [
-        f"'{line}' would find a disk of the host: make grub.cfg in the image with grub-mkconfig"
+        f"'{line}' can find a disk of the host: set GRUB_DISABLE_UUID=true for grub-mkconfig"
         for line in _grub.strays(text, luks_uuid=luks_uuid)
     ]
     kernels = kernel_lines(text)

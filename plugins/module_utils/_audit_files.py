@@ -133,6 +133,9 @@ def examine(
         report.add("mounts", problems, "nothing is mounted that the host could supply")
     with report.guard("identity"):
         report.add("identity", _audit_root.identity(tree), "nothing that clones must not share")
+    with report.guard("host_agents"):
+        problems = _audit_root.agents(tree, subject.host_agents)
+        report.add("host_agents", problems, "nothing does what the host says, unless asked for")
     with report.guard("selinux"):
         problems, seen = _audit_selinux.examine(tree, config or "", wanted=subject.selinux)
         report.add("selinux", problems, seen)

@@ -22,7 +22,7 @@ SLOTS = {"boot": 0, "recovery": 1}
 CHECKS = (
     *("format", "layout", "header", "keys_open", "build_key_dead", "grub_opens", "esp"),
     *("filesystem", "grub_cfg", "console", "initramfs", "key_files", "pinned_header", "mounts"),
-    *("identity",),
+    *("identity", "host_agents"),
     "selinux",
     *("clear_areas", "payload"),
 )
@@ -48,6 +48,7 @@ class Subject:
     esp_files: t.Tuple[str, ...]
     secure_boot: bool
     debug_console: bool
+    host_agents: t.Tuple[str, ...]
     grub_seconds: float
     selinux: str
     work_dir: t.Optional[str]

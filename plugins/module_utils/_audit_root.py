@@ -28,7 +28,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency, host_agents
 from ansible_collections.sealedroot.image.plugins.module_utils._image_tree import (
     Node,
     Tree,
@@ -109,6 +109,23 @@ def console(tree: Tree, config: str) -> Problems:
         if tree.text(path) != text:
             problems.append(f"{path} is not what makes a boot that fails end in a restart")
     return problems
+
+
+def agents(tree: Tree, allowed: t.Collection[str]) -> Problems:
+    """No program does as root what the host says, but those that were asked for."""
+    found = host_agents.units(lambda path: tree.find(path) is not None, allowed)
+    entries = tree.entries(host_agents.OWN_DIRECTORY)
+    masks = {
+        name
+        for name, node in entries.items()
+        if node.is_link and tree.link_target(node) == "/dev/null"
+    }
+    return [
+        f"{service} of {name} is on, so the host is root by it: mask it, or name {name} in image_host_agents"
+        for name, services in found.items()
+        for service in services
+        if service not in masks
+    ]
 
 
 def pinned(
@@ -346,6 +363,7 @@ def _is_reset(tree: Tree, node: t.Optional[Node]) -> bool:
 __all__ = (
     "IDENTITY",
     "KEY_DIRECTORIES",
+    "agents",
     "console",
     "filesystem",
     "foreign_keys",

@@ -151,44 +151,26 @@ def prefix(luks_uuid: str, directory: str) -> str:
     return f"(cryptouuid/{luks_uuid.replace('-', '')}){directory}"
 
 
-_SEARCH = re.compile(r"^(\s*)search\s+(?P<words>.*?--set=(?P<name>\w+).*)$", re.MULTILINE)
+_SEARCH = re.compile(r"^(\s*)search\b.*?--set(?:=(\w+))?\b.*$", re.MULTILINE)
+_ROOT = re.compile(r"^\s*set (?:root|boot)=['\"]?([^'\"\s]*)", re.MULTILINE)
 
 
-def hinted(text: str, *, luks_uuid: str) -> str:
-    """Return a grub.cfg in which every search looks into the open volume first.
+def unsearched(text: str, *, luks_uuid: str) -> str:
+    """Return a grub.cfg in which nothing is searched for: the open volume is named.
 
-    Every disk of the host can have the UUID that is searched for. In the running machine grub-mkconfig adds that hint
-    itself (GRUB: util/grub-mkconfig_lib.in); in a build there is no device-mapper to tell it.
+    A disk of the host can have the UUID that is searched for, and it is the one that is found when the host has
+    overwritten the genuine file system meanwhile. GRUB_DISABLE_UUID=true says the same to the grub-mkconfig of GRUB
+    2.04 and later; this is for older ones, and for a build, in which no device-mapper tells where the root is.
     """
-    hint = f"--hint=cryptouuid/{luks_uuid.replace('-', '')}"
-
-    def mended(match: t.Match[str]) -> str:
-        if "--hint" in match["words"]:
-            return match[0]
-        return f"{match[1]}search {hint} {match['words']}"
-
-    return _SEARCH.sub(mended, text)
+    volume = f"cryptouuid/{luks_uuid.replace('-', '')}"
+    return _SEARCH.sub(lambda match: f"{match[1]}set {match[2] or 'root'}={volume}", text)
 
 
 def strays(text: str, *, luks_uuid: str) -> t.List[str]:
-    """Return the searches in a grub.cfg that would find a disk of the host."""
-    hint = f"--hint=cryptouuid/{luks_uuid.replace('-', '')}"
-    found = []
-    branch = ""
-    for line in text.splitlines():
-        word = line.strip()
-        # What grub-mkconfig writes for a GRUB before 2.00, which is never run.
-        if word.startswith("if "):
-            branch = word
-        elif word == "fi":
-            branch = ""
-        elif word == "else" and "feature_platform_search_hint" in branch:
-            branch = "old"
-        elif branch == "old" or not _SEARCH.match(line):
-            continue
-        elif hint not in word.replace("'", "").split():
-            found.append(word)
-    return found
+    """Return what in a grub.cfg leads to another disk than the open volume, or may."""
+    volume = f"cryptouuid/{luks_uuid.replace('-', '')}"
+    found = [match[0].strip() for match in _SEARCH.finditer(text)]
+    return found + [match[0].strip() for match in _ROOT.finditer(text) if match[1] != volume]
 
 
 def open_doors(text: str) -> t.List[str]:
@@ -214,7 +196,7 @@ def check_config(
     debug_console: bool = False,
 ) -> t.List[str]:
     """Say what is wrong with a grub.cfg: it must boot this root and no other, and know nothing of the builder."""
-    problems = [f"'{line}' finds other disks, too" for line in strays(text, luks_uuid=luks_uuid)]
+    problems = [f"'{line}' can find another disk" for line in strays(text, luks_uuid=luks_uuid)]
     if not debug_console:
         problems += open_doors(text)
     return problems + check_menu(text, root_device=root_device, words=words)
@@ -263,7 +245,6 @@ __all__ = (
     "OLD_DISKS",
     "check_config",
     "check_menu",
-    "hinted",
     "modules",
     "needed",
     "open_doors",
@@ -271,5 +252,6 @@ __all__ = (
     "strays",
     "stub",
     "unlock_script",
+    "unsearched",
     "unwanted",
 )

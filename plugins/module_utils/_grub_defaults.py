@@ -48,6 +48,8 @@ def settings(
     # The root by the name that the guest gives: root=UUID= finds every disk of the host that has that UUID.
     wanted["GRUB_DEVICE"] = root_device
     wanted["GRUB_DISABLE_LINUX_UUID"] = "true"
+    # Nor does GRUB search for what it has open.
+    wanted["GRUB_DISABLE_UUID"] = "true"
     # "single" leads to sulogin(8).
     wanted["GRUB_DISABLE_RECOVERY"] = "true"
     return wanted, dropped
@@ -100,12 +102,11 @@ def plan(
     *,
     kernel_cmdline: str,
     root_device: str,
-    root_uuid: str,
     debug_console: bool = False,
 ) -> t.List[str]:
     """Plan /etc/default/grub, and a drop-in where another one would have the last word; return the old words.
 
-    *root_uuid* is that of the root file system. Unless there is to be a *debug_console*, GRUB's editor and shell close.
+    Unless there is to be a *debug_console*, GRUB's editor and shell close.
     """
     if debug_console:
         tree.remove(_grub.MENU_SCRIPT)
@@ -115,10 +116,10 @@ def plan(
     wanted, dropped = settings(text, kernel_cmdline, root_device)
     for name, value in wanted.items():
         text = _shell_defaults.assign(text, name, value)
-    # The names of menu entries have the UUID of the root in them.
+    # The names of menu entries have the UUID of the root in them, or its device where GRUB_DISABLE_UUID is set.
     default = _shell_defaults.values(text).get("GRUB_DEFAULT", "")
     if _UUID.search(default):
-        text = _shell_defaults.assign(text, "GRUB_DEFAULT", _UUID.sub(root_uuid, default))
+        text = _shell_defaults.assign(text, "GRUB_DEFAULT", _UUID.sub(root_device, default))
     tree.write(DEFAULTS, text)
     others = [_shell_defaults.values(tree.text(other)) for other in drop_ins]
     words = [word for other in others for name in CMDLINES for word in other.get(name, "").split()]

@@ -233,7 +233,7 @@ def make_config(runner: Runner, tree: Tree, params: t.Mapping[str, t.Any], path:
     before = tree.text(path)
     argv = [runner.find("grub-mkconfig", "grub2-mkconfig"), "--output", tree.path(path)]
     runner.run(argv, timeout=300)
-    after = _grub.hinted(tree.text(path), luks_uuid=params["luks_uuid"])
+    after = _grub.unsearched(tree.text(path), luks_uuid=params["luks_uuid"])
     problems = _grub.check_config(
         after,
         words=params["kernel_cmdline"].split(),
@@ -276,10 +276,7 @@ def ensure(
     dropped = _grub_defaults.plan(
         tree,
         drop_ins,
-        **{
-            key: params[key]
-            for key in ("kernel_cmdline", "root_device", "root_uuid", "debug_console")
-        },
+        **{key: params[key] for key in ("kernel_cmdline", "root_device", "debug_console")},
     )
     sources = _grub_install.plan(
         tree,

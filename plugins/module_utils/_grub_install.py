@@ -57,7 +57,11 @@ def plan(
     Without *modules*, GRUB is the signed one, and the script is the stub that it reads from the ESP.
     """
     place = f"{directory}/sealedroot"
-    what = {"luks_uuid": luks_uuid, "directory": directory, "debug_console": debug_console}
+    what: t.Dict[str, t.Any] = {
+        "luks_uuid": luks_uuid,
+        "directory": directory,
+        "debug_console": debug_console,
+    }
     files: t.Dict[str, t.Union[str, bytes]] = {STUB: _grub.stub(**what)}
     if modules:
         files = {

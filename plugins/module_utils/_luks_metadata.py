@@ -117,7 +117,10 @@ def parse_luks2(text: str, *, uuid: str) -> Header:
                 sorted({slot.get(part, {}).get("hash", "") for part in ("kdf", "af")} - {""})
             ),
             ignored=slot.get("priority") == 0,
-            area=tuple(int(slot.get("area", {}).get(key, 0)) for key in ("offset", "size")),
+            area=(
+                int(slot.get("area", {}).get("offset", 0)),
+                int(slot.get("area", {}).get("size", 0)),
+            ),
         )
         for number, slot in data["keyslots"].items()
         if slot["type"] == "luks2"

@@ -3,7 +3,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A filter for what an encrypted root is called in its machine, and what the kernel is told of it."""
+"""Filters for what an encrypted root is called in its machine, and what the kernel is told of it."""
 
 from __future__ import annotations
 
@@ -25,8 +25,13 @@ def encrypted_root(
     return {"device": guest.device(generator, luks_uuid), "words": words}
 
 
-class FilterModule:
-    """The filter of this file; its documentation is beside it."""
+def contrary_words(cmdline: str, debug_console: bool = False) -> t.List[str]:
+    """Return the words of a kernel command line that open what is to be closed."""
+    return guest.contrary(cmdline, debug_console=debug_console)
 
-    def filters(self) -> t.Dict[str, t.Callable[..., t.Dict[str, t.Any]]]:
-        return {"encrypted_root": encrypted_root}
+
+class FilterModule:
+    """The filters of this file; their documentation is beside it."""
+
+    def filters(self) -> t.Dict[str, t.Callable[..., t.Any]]:
+        return {"contrary_words": contrary_words, "encrypted_root": encrypted_root}

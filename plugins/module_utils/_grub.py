@@ -15,6 +15,7 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import _boot_entries
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 
 # The module that reads each root file system, and the ciphers and hashes of the LUKS header. Before the
 # volume is open nothing can be loaded, so all that it takes is in the core image (TECH 1.1).
@@ -65,20 +66,13 @@ cat <<'EOF'
 export menuentry_id_option
 EOF
 """
-# Words of which each counts.
-MANY = ("console", "earlycon", "earlyprintk", "module_blacklist", "systemd.setenv", "systemd.mask")
-# Words that give whoever is at the console a shell, or SysRq.
-SHELLS = (
-    *("rd.shell", "rd.break", "break", "rd.emergency", "sysrq_always_enabled"),
-    *("systemd.debug_shell", "systemd.debug-shell", "rd.systemd.debug_shell"),
-)
 
 
 def unwanted(words: t.Sequence[str]) -> t.Tuple[str, ...]:
     """Return how words of a root's own command line begin that must go: old disks, and what contradicts *words*."""
-    keys = {word.partition("=")[0] for word in words if "=" in word}
-    contrary = [f"{key}=" for key in sorted(keys) if key not in MANY]
-    return (*OLD_DISKS, *contrary, *(SHELLS if "panic" in keys else ()))
+    keys = {word.partition("=")[0] for word in words if "=" in word} & guest.KEYS
+    shells = guest.SHELLS if set(guest.CONSOLE_WORDS) <= set(words) else ()
+    return (*OLD_DISKS, *(f"{key}=" for key in sorted(keys)), *shells)
 
 
 def needed(*, luks_type: str, hash_name: str, filesystem: str) -> t.List[str]:
@@ -121,6 +115,8 @@ def unlock_script(*, luks_uuid: str, directory: str, debug_console: bool = False
     # A restart asks again; a configuration that is damaged stays so.
     refused = 'echo "No key opens the disk. Restarting."\nsleep 3\nreboot\n'
     damaged = '    echo "GRUB has no menu to go on with."\n    sleep 3\n    halt\n'
+    if debug_console:
+        damaged = "    break\n"
     return (
         f"{closed}"
         # GRUB before 2.14 asks once and gives up.
@@ -129,7 +125,7 @@ def unlock_script(*, luks_uuid: str, directory: str, debug_console: bool = False
         f"    set root=cryptouuid/{uuid}\n"
         f"    set prefix={prefix(uuid, directory)}\n"
         "    configfile $prefix/grub.cfg\n"
-        f"{'' if debug_console else damaged}"
+        f"{damaged}"
         "  fi\n"
         "done\n"
         f"{'' if debug_console else refused}"

@@ -40,6 +40,18 @@ GENERATOR_CONSOLE_WORDS: t.Mapping[str, t.Tuple[str, ...]] = {
     # Its emergency.service is replaced in the initramfs (_etc/emergency.py).
     "mkinitcpio": (),
 }
+# How words begin that give whoever is at the console a shell, or SysRq.
+SHELLS = (
+    *("rd.shell", "rd.break", "break", "sysrq_always_enabled"),
+    *("systemd.debug_shell", "systemd.debug-shell", "rd.systemd.debug_shell"),
+)
+_ALL = (
+    *HOST_WORDS,
+    *CONSOLE_WORDS,
+    *(it for its in GENERATOR_CONSOLE_WORDS.values() for it in its),
+)
+# What ours decide. Of a word that is given twice, the last one counts.
+KEYS = frozenset(word.partition("=")[0] for word in _ALL if "=" in word) - {"rd.shell"}
 
 
 def volume(luks_uuid: str) -> str:
@@ -70,10 +82,26 @@ def words(generator: str, *, luks_uuid: str, debug_console: bool = False) -> t.L
     return found if debug_console else [*found, *CONSOLE_WORDS, *GENERATOR_CONSOLE_WORDS[generator]]
 
 
+def contrary(cmdline: str, *, debug_console: bool = False) -> t.List[str]:
+    """Return the words of an owner's command line that undo what :func:`words` says."""
+    own = (*HOST_WORDS, *(() if debug_console else CONSOLE_WORDS))
+    keys = {word.partition("=")[0]: word for word in own if "=" in word}
+    return [
+        word
+        for word in cmdline.split()
+        if keys.get(word.partition("=")[0], word) != word
+        or word.startswith("root=")
+        or (not debug_console and word.startswith(SHELLS) and word not in _ALL)
+    ]
+
+
 __all__ = (
     "CONSOLE_WORDS",
     "GENERATOR_CONSOLE_WORDS",
     "HOST_WORDS",
+    "KEYS",
+    "SHELLS",
+    "contrary",
     "device",
     "mapping",
     "volume",

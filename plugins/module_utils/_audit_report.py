@@ -24,7 +24,7 @@ CHECKS = (
     *("filesystem", "grub_cfg", "console", "initramfs", "key_files", "pinned_header", "mounts"),
     *("identity", "host_agents"),
     "selinux",
-    *("clear_areas", "payload"),
+    *("clear_areas", "payload", "published"),
 )
 
 
@@ -49,6 +49,7 @@ class Subject:
     secure_boot: bool
     debug_console: bool
     host_agents: t.Tuple[str, ...]
+    public_files: t.Tuple[str, ...]
     grub_seconds: float
     selinux: str
     work_dir: t.Optional[str]

@@ -52,7 +52,8 @@ options:
     default: []
   public_files:
     description:
-      - Files about the image that others may read. None may hold a key, nor a digest of one, by which guesses could be tested.
+      - Files about the image that others may read. None may hold a key, nor a digest of one, by which guesses could be
+        tested.
       - The default is every C(.json) file beside the image.
     type: list
     elements: path

@@ -26,6 +26,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 
 # GRUB before 2.14 reads no other, and every GRUB's signed build has sha256 and rijndael (TECH 0.1).
 GRUB_CIPHER = "aes-xts-plain64"
+# A header with its key slots ends before this, at the latest (LUKS2's default data offset).
+MOST_BYTES = 32 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,4 +177,13 @@ def findings(header: Header) -> t.List[str]:
     return found
 
 
-__all__ = ("GRUB_CIPHER", "Header", "Keyslot", "findings", "parse_luks1", "parse_luks2", "read")
+__all__ = (
+    "GRUB_CIPHER",
+    "MOST_BYTES",
+    "Header",
+    "Keyslot",
+    "findings",
+    "parse_luks1",
+    "parse_luks2",
+    "read",
+)

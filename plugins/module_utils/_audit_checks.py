@@ -146,8 +146,7 @@ def grub_opens(
             problems.append(f"the {name} key opens slot {reading.slot}, not {slots[name]}")
         elif reading.seconds > seconds[name]:
             problems.append(
-                f"GRUB needed {reading.seconds:.1f} s for the {name} key, more than"
-                f" {seconds[name]:.1f} s: the iterations are too many"
+                f"GRUB needed more than {seconds[name]:.1f} s for the {name} key: the iterations are too many"
             )
     if refused.slot is not None:
         problems.append("a random key opens it")

@@ -177,13 +177,15 @@ def test_an_edit_takes_its_place_at_once(kind: str, tmp_path: pathlib.Path) -> N
 def test_an_edit_begins_with_what_is_there(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "luks.header"
     path.write_bytes(b"old")
-    with (
-        pytest.raises(ZeroDivisionError),
-        pinned_header.edited(Cryptsetup("luks1"), str(path)) as it,
-    ):
-        assert pathlib.Path(it).read_bytes() == b"old"
-        pathlib.Path(it).write_bytes(b"half")
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with pinned_header.edited(Cryptsetup("luks1"), str(path)) as copy:
+            assert pathlib.Path(copy).read_bytes() == b"old"
+            pathlib.Path(copy).write_bytes(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert path.read_bytes() == b"old"
     assert [it.name for it in tmp_path.iterdir()] == ["luks.header"]
 
@@ -262,9 +264,9 @@ def test_a_kill_leaves_a_header_on_the_disk_and_what_it_points_to(
     path.write_bytes(new)
     half = BINARY[kind] // 2
     copies = [slice(0, half)] if kind == "luks1" else [slice(0, half), slice(half, 2 * half)]
-    seen = set()
+    target, seen = tmp_path / "disk", set()
     for step in itertools.count():
-        target = disk(tmp_path, old)
+        disk(tmp_path, old)
         finished = not killed_at(step, lambda: pinned_header.put_on(tool, str(target), str(path)))
         now = target.read_bytes()
         which = [{old[it]: "old", new[it]: "new"}.get(now[it], "torn") for it in copies]

@@ -71,8 +71,9 @@ EOF
 def unwanted(words: t.Sequence[str]) -> t.Tuple[str, ...]:
     """Return how words of a root's own command line begin that must go: old disks, and what contradicts *words*."""
     keys = {word.partition("=")[0] for word in words if "=" in word} & guest.KEYS
-    shells = guest.SHELLS if set(guest.CONSOLE_WORDS) <= set(words) else ()
-    return (*OLD_DISKS, *(f"{key}=" for key in sorted(keys)), *shells)
+    spelt = {*keys, *(key.replace("_", "-") for key in keys)}
+    shells = guest.SHELLS if guest.is_closed(words) else ()
+    return (*OLD_DISKS, *(f"{key}=" for key in sorted(spelt)), *shells)
 
 
 def needed(*, luks_type: str, hash_name: str, filesystem: str) -> t.List[str]:

@@ -63,3 +63,40 @@ def test_another_generator_is_refused() -> None:
 
 def test_where_systemd_looks_for_the_key() -> None:
     assert guest.volume(UUID) == f"luks-{UUID}"
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "closed", "opened"),
+    [
+        ("console=tty0 console=ttyS0,115200 quiet splash", [], []),
+        # What is said anyway does no harm.
+        (" ".join([*HOST, *CONSOLE, "rd.shell=0", "rd.emergency=reboot"]), [], []),
+        # The host's say.
+        ("systemd.gpt_auto=1 quiet", ["systemd.gpt_auto=1"], ["systemd.gpt_auto=1"]),
+        ("systemd.gpt_auto", ["systemd.gpt_auto"], ["systemd.gpt_auto"]),
+        ("systemd.gpt-auto=1", ["systemd.gpt-auto=1"], ["systemd.gpt-auto=1"]),
+        ("efi=runtime", ["efi=runtime"], ["efi=runtime"]),
+        ("root=UUID=1", ["root=UUID=1"], ["root=UUID=1"]),
+        # The console's.
+        ("panic=0", ["panic=0"], []),
+        ("sysctl.kernel.sysrq=1", ["sysctl.kernel.sysrq=1"], []),
+        ("rd.emergency=halt", ["rd.emergency=halt"], []),
+        ("rd.shell rd.shell=1", ["rd.shell", "rd.shell=1"], []),
+        ("rd.break break=top", ["rd.break", "break=top"], []),
+        ("systemd.debug_shell=1", ["systemd.debug_shell=1"], []),
+        ("rd.systemd.debug-shell", ["rd.systemd.debug-shell"], []),
+        ("sysrq_always_enabled", ["sysrq_always_enabled"], []),
+        ("", [], []),
+    ],
+)
+def test_words_that_undo_ours(cmdline: str, closed: list[str], opened: list[str]) -> None:
+    assert guest.contrary(cmdline) == closed
+    assert guest.contrary(cmdline, debug_console=True) == opened
+
+
+@pytest.mark.parametrize("generator", guest.GENERATOR_CONSOLE_WORDS)
+def test_our_own_words_undo_none_of_ours(generator: str) -> None:
+    words = guest.words(generator, luks_uuid=UUID)
+    assert guest.contrary(" ".join(words)) == []
+    assert guest.is_closed(words)
+    assert not guest.is_closed(guest.words(generator, luks_uuid=UUID, debug_console=True))

@@ -90,7 +90,11 @@ import shutil
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _bom, _published
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _bom,
+    _published,
+    _secret_search,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._digest import sha256
 
@@ -130,6 +134,22 @@ def bill_of_materials(software: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
         ) from exc
 
 
+def check_public(directory: str) -> None:
+    """Refuse to publish a key, or a digest of one, in what others may read."""
+    names = os.listdir(directory)
+    keys, texts = {}, {}
+    for name in names:
+        if name in _published.KEY_FILES or name in (BOM, _published.MANIFEST):
+            with open(os.path.join(directory, name), "rb") as file:
+                (keys if name in _published.KEY_FILES else texts)[name] = file.read()
+    texts["the name of a file"] = "\n".join(names).encode()
+    found = _secret_search.published(texts, keys)
+    if found:
+        raise SealedRootError(
+            f"{'; '.join(found)}: others may read that, so the image is not published. Leave it out of the inputs"
+        )
+
+
 def publish(src_dir: str, dest: str) -> None:
     """Rename, an older image of that name only going when the new one is in place."""
     old = f"{dest}.old"
@@ -154,6 +174,7 @@ def ensure(params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.
     files = {name: describe(os.path.join(src_dir, name), known.get(name)) for name in names}
     if not check_mode:
         write_json(src_dir, _published.MANIFEST, {**params["manifest"], "files": files})
+        check_public(src_dir)
         publish(src_dir, dest)
     return {
         "changed": True,

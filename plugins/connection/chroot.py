@@ -42,11 +42,11 @@ options:
     type: str
     vars:
       - name: image_device
-  root_uuid:
-    description: The UUID of the root file system, for C(/dev/disk/by-uuid) in the image.
+  root_device:
+    description: The name that the device will have in the machine, such as C(/dev/mapper/cr_root).
     type: str
     vars:
-      - name: image_root_uuid
+      - name: image_root_device
   detach:
     description:
       - A file on the builder, out of the reach of the image. When it is set, a command is started and left to
@@ -122,7 +122,7 @@ class Connection(ConnectionBase):
             root=self.get_option("root") or "",
             run_dir=self.get_option("run_dir") or "",
             device=self.get_option("device") or "",
-            root_uuid=self.get_option("root_uuid") or "",
+            root_device=self.get_option("root_device") or "",
         )
         problem = self._sandbox.problem()
         if problem:

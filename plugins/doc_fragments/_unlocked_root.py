@@ -20,10 +20,6 @@ options:
     description: The UUID of the LUKS header.
     type: str
     required: true
-  root_uuid:
-    description: The UUID of the root file system.
-    type: str
-    required: true
   filesystem:
     description: The type of the root file system.
     type: str
@@ -36,4 +32,17 @@ options:
     description: The boot key.
     type: path
     default: /run/sealedroot/boot.key
+  header_file:
+    description:
+      - The LUKS header, as O(sealedroot.image.keyfile_rotate#module:header) of
+        M(sealedroot.image.keyfile_rotate) leaves it.
+      - It is put into C(/etc/cryptsetup-headers.d), and every initramfs opens the root with it, never with the
+        header on the disk.
+    type: path
+    default: /run/sealedroot/luks.header
+  debug_console:
+    description:
+      - Whether a boot that fails may end in a shell. With V(false), it ends in a restart.
+    type: bool
+    default: false
 """

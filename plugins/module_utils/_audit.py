@@ -21,7 +21,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_checks,
     _audit_files,
     _audit_keys,
-    _audit_mounts,
     _audit_secure_boot,
     _disk_view,
     _esp,
@@ -136,7 +135,7 @@ class _Audit:
                             payload = _disk_view.payload_node(
                                 node, image_format=image_format, **region
                             )
-                        self.root(payload, header, (esp, luks))
+                        self.root(payload, header, luks)
             with self.report.guard("clear_areas"):
                 self.areas(esp, luks, header)
 
@@ -171,6 +170,7 @@ class _Audit:
             luks_uuid=header.uuid,
             modules=modules,
             signed=self.subject.secure_boot,
+            debug_console=self.subject.debug_console,
         )
         # A signed one has its configuration beside it.
         signed = self.subject.secure_boot
@@ -210,7 +210,7 @@ class _Audit:
         self,
         payload: t.Mapping[str, t.Any],
         header: _luks_metadata.Header,
-        partitions: t.Sequence[_gpt.Partition],
+        luks: _gpt.Partition,
     ) -> None:
         with _disk_view.shown(
             self.runner,
@@ -225,8 +225,7 @@ class _Audit:
                 device=device,
                 work=self.work,
                 luks_uuid=header.uuid,
-                partitions=partitions,
-                esp_names=_audit_mounts.fat_names(os.pread(self.handle, 512, partitions[0].offset)),
+                disk_header=lambda size: os.pread(self.handle, size, luks.offset),
                 config=self.config,
                 core_modules=self.core_modules,
             )

@@ -19,8 +19,10 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _gpt,
+    _grub,
     _grub_core,
     _grub_fstest,
+    _grub_install,
     _luks_metadata,
 )
 
@@ -159,19 +161,37 @@ def builder_traces(text: str, words: t.Iterable[str]) -> Problems:
     return [f"it names {item} of the builder" for item in sorted(found)]
 
 
-def grub_cfg(text: str, *, root_uuid: str, luks_uuid: str, words: t.Sequence[str]) -> Problems:
-    """Every kernel gets its root by UUID, and nothing of the builder is named (TECH 6, row 8)."""
-    problems = builder_traces(text, words)
+def grub_cfg(
+    text: str,
+    *,
+    root_device: str,
+    root_uuid: str,
+    luks_uuid: str,
+    words: t.Sequence[str],
+    builder_words: t.Sequence[str],
+) -> Problems:
+    """Every kernel gets this root and what it must be told, and nothing of the builder or the host is named.
+
+    *words* are those that every kernel must get; of a word that is given twice, the last one counts.
+    """
+    problems = builder_traces(text, builder_words)
+    problems += [
+        f"'{line}' can find a disk of the host: set GRUB_DISABLE_UUID=true for grub-mkconfig"
+        for line in _grub.strays(text, luks_uuid=luks_uuid)
+    ]
     kernels = kernel_lines(text)
     if not kernels:
         problems.append("grub.cfg boots no kernel: make it in the image with grub-mkconfig")
     for kernel, options in kernels:
-        roots = [word for word in options.split() if word.startswith("root=")]
-        if roots != [f"root=UUID={root_uuid}"]:
-            problems.append(f"{kernel} gets {roots or 'no root='}, not root=UUID={root_uuid}")
-        for word in options.split():
-            if word.startswith("rd.luks.uuid=") and word != f"rd.luks.uuid=luks-{luks_uuid}":
-                problems.append(f"{kernel} gets {word}, not rd.luks.uuid=luks-{luks_uuid}")
+        given = options.split()
+        roots = [word for word in given if word.startswith("root=")]
+        if roots != [f"root={root_device}"]:
+            problems.append(f"{kernel} gets {roots or 'no root='}, not root={root_device}")
+        for word in words:
+            name = word.partition("=")[0]
+            same = [it for it in given if it.partition("=")[0] == name]
+            if same[-1:] != [word]:
+                problems.append(f"{kernel} gets {same[-1] if same else f'no {name}'}, not {word}")
         problems += [f"{kernel} gets the device {name}" for name in _DISK_DEVICE.findall(options)]
     known = {root_uuid, luks_uuid, luks_uuid.replace("-", "")}
     foreign = set(_UUID.findall(text.lower())) - known
@@ -190,10 +210,20 @@ def initrds(text: str) -> t.List[str]:
     return sorted({name for line in lines for name in line.split()})
 
 
-def early_config(name: str, text: str, *, luks_uuid: str) -> Problems:
-    """What GRUB does before the disk is open: ask for the passphrase of this disk, no more."""
+def early_config(name: str, text: str, *, luks_uuid: str, debug_console: bool = False) -> Problems:
+    """What GRUB does before the disk is open: ask for the passphrase of this disk, and never show a shell."""
     problems = []
-    calls = re.findall(r"^\s*cryptomount\b(.*)$", text, re.MULTILINE)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    before = lines[: next((i for i, line in enumerate(lines) if "cryptomount" in line), len(lines))]
+    if not debug_console:
+        lost = [line for line in _grub.CLOSED if line not in before]
+        if lost:
+            problems.append(f"{name} asks before it says {' and '.join(lost)}: its shell is open")
+        if lines[-1:] not in (["halt"], ["reboot"]):
+            problems.append(
+                f"{name} does not end with reboot or halt, so a failure ends in a shell"
+            )
+    calls = re.findall(r"^\s*(?:if\s+)?cryptomount\b([^;\n]*)", text, re.MULTILINE)
     plain = luks_uuid.replace("-", "")
     if not calls:
         problems.append(f"{name} has no cryptomount, so GRUB never asks for the passphrase")
@@ -213,6 +243,7 @@ def esp(
     luks_uuid: str,
     modules: t.Sequence[str],
     signed: bool = False,
+    debug_console: bool = False,
 ) -> Problems:
     """The ESP has exactly the *wanted* files, and they unlock this disk.
 
@@ -232,12 +263,14 @@ def esp(
             core = _grub_core.parse(data)
             if core is None or signed or not core.config:
                 continue
-            text = core.config
+            text = _grub_install.read_memdisk(core.memdisk)
+            if core.config != _grub.EMBEDDED_CONFIG:
+                problems.append(f"{name} begins with '{core.config}', not with its memdisk")
             lost = sorted({*CORE_MODULES, *modules} - core.modules)
             if lost:
                 problems.append(f"{name} lacks the GRUB modules {', '.join(lost)}")
         configured = True
-        problems += early_config(name, text, luks_uuid=luks_uuid)
+        problems += early_config(name, text, luks_uuid=luks_uuid, debug_console=debug_console)
         problems += builder_traces(text, ())
     if not configured:
         problems.append("nothing on the ESP tells GRUB which disk to unlock")

@@ -19,9 +19,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_selinux,
     _btrfs_tree,
     _ext4_tree,
-    _gpt,
     _grub,
     _image_tree,
+    _initrd_keys,
     _xfs_tree,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._audit_report import (
@@ -32,6 +32,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 
 # Where each type has its magic number, and what reads it.
 READERS: t.Mapping[str, t.Tuple[int, bytes, t.Type[_image_tree.Tree]]] = {
@@ -59,14 +61,13 @@ def examine(
     device: str,
     work: str,
     luks_uuid: str,
-    partitions: t.Sequence[_gpt.Partition],
-    esp_names: t.Tuple[str, str],
+    disk_header: t.Callable[[int], bytes],
     config: t.Optional[str],
     core_modules: t.Sequence[t.FrozenSet[str]],
 ) -> None:
     """Make the checks of the file system that *device* shows, decrypted; *config* is its grub.cfg.
 
-    *esp_names* are label and serial number of the ESP, *core_modules* those of each core image there.
+    *core_modules* are those of each core image on the ESP; *disk_header* gives the beginning of the LUKS partition.
     """
     tree = open_tree(runner, device, work)
     volume = tree.volume()
@@ -80,17 +81,38 @@ def examine(
     if any(module not in modules for modules in core_modules):
         problems.append(f"the GRUB on the ESP lacks the module {module}, so it cannot read it")
     report.add("filesystem", problems, f"{volume.type}, unmounted properly and without errors")
+    generator = _audit_root.generator(tree)
     with report.guard("grub_cfg"):
         if config is None:
             raise SealedRootError("GRUB could not read its configuration, see grub_opens")
         config = _audit_root.menu(tree, config)
+        root_device = guest.device(generator, luks_uuid)
         problems = _audit_checks.grub_cfg(
-            config, root_uuid=uuid, luks_uuid=luks_uuid, words=subject.builder_words
+            config,
+            root_device=root_device,
+            root_uuid=uuid,
+            luks_uuid=luks_uuid,
+            words=guest.words(generator, luks_uuid=luks_uuid, debug_console=subject.debug_console),
+            builder_words=subject.builder_words,
         )
-        report.add("grub_cfg", problems, f"every kernel gets root=UUID={uuid}")
+        report.add("grub_cfg", problems, f"every kernel gets root={root_device} and its words")
+    with report.guard("console"):
+        problems = _audit_root.console(tree, config or "")
+        if subject.debug_console:
+            report.add("console", [], "open for development, as was asked for")
+        else:
+            report.add("console", problems, "no failure ends in a shell, and GRUB's is closed")
     secrets = subject.secrets()
     boot_key = secrets.pop("boot key")
     crypttab = _audit_mounts.table(tree.text("/etc/crypttab"))
+    pinned = pinned_header.path(luks_uuid)
+    header, content = tree.find(pinned), b""
+    with report.guard("pinned_header"):
+        if header and header.is_file:
+            content = tree.read(header, most=pinned_header.MOST)
+        problems = _audit_root.pinned(tree, header, content, luks_uuid, disk_header(len(content)))
+        problems += _audit_root.opened_with(crypttab, guest.mapping(generator, luks_uuid), pinned)
+        report.add("pinned_header", problems, "the header of the disk, and what opens the root")
     with report.guard("initramfs"):
         report.facts["kernels"] = _audit_root.kernels(tree)
         problems = _audit_root.initramfs(
@@ -99,23 +121,21 @@ def examine(
             loaded=_audit_checks.initrds(config or ""),
             boot_key=boot_key,
             others={**secrets, **_audit_root.foreign_keys(tree, crypttab, boot_key)},
+            header=_initrd_keys.same(pinned, content),
         )
-        report.add("initramfs", problems, "root's alone, holding the boot key once and no other")
+        report.add("initramfs", problems, "root's alone, with the boot key once and the header")
     with report.guard("key_files"):
         problems = _audit_root.key_files(tree, crypttab, keys=subject.secrets())
         report.add("key_files", problems, "the key file is the boot key, and root's alone")
     with report.guard("mounts"):
-        known = {
-            "UUID": {uuid, luks_uuid, esp_names[1]},
-            "LABEL": {volume.label, esp_names[0]},
-            "PARTUUID": {part.uuid.lower() for part in partitions},
-            "PARTLABEL": {part.name for part in partitions},
-        }
         fstab = _audit_mounts.table(tree.text("/etc/fstab"))
-        problems = _audit_mounts.mounts(fstab, crypttab, known=known)
-        report.add("mounts", problems, "fstab and crypttab name only what is in the image")
+        problems = _audit_mounts.mounts(fstab, crypttab, luks_uuid=luks_uuid)
+        report.add("mounts", problems, "nothing is mounted that the host could supply")
     with report.guard("identity"):
         report.add("identity", _audit_root.identity(tree), "nothing that clones must not share")
+    with report.guard("host_agents"):
+        problems = _audit_root.agents(tree, subject.host_agents)
+        report.add("host_agents", problems, "nothing does what the host says, unless asked for")
     with report.guard("selinux"):
         problems, seen = _audit_selinux.examine(tree, config or "", wanted=subject.selinux)
         report.add("selinux", problems, seen)

@@ -24,49 +24,39 @@ def table(text: t.Optional[str]) -> t.List[t.List[str]]:
     return [line.split() for line in lines if line and not line.startswith("#")]
 
 
+# What every disk can have that the host attaches.
+_TAG = re.compile(r"(?:UUID|LABEL|PARTUUID|PARTLABEL|ID)=|/dev/disk/")
+
+
 def mounts(
-    fstab: t.Sequence[t.Sequence[str]],
-    crypttab: t.Sequence[t.Sequence[str]],
-    *,
-    known: t.Mapping[str, t.Container[str]],
+    fstab: t.Sequence[t.Sequence[str]], crypttab: t.Sequence[t.Sequence[str]], *, luks_uuid: str
 ) -> Problems:
-    """fstab and crypttab name only what is in the image; *known* has the values of each tag.
+    """fstab and crypttab take nothing from a disk that the host could attach, but for the root by its pinned header.
 
     But for what a person asks for alone, which no boot waits for and nobody can slip in.
     """
     problems = []
     mapped = {f"/dev/mapper/{row[0]}" for row in crypttab}
-    for name, rows, field, on_demand in (
-        ("fstab", fstab, 0, _fstab.is_on_demand),
-        ("crypttab", crypttab, 1, _fstab.is_opened_on_demand),
-    ):
-        for row in rows:
-            if on_demand(row):
-                continue
-            source = row[field] if len(row) > field else ""
-            tag, equals, value = source.partition("=")
-            by = re.fullmatch(r"/dev/disk/by-(uuid|label|partuuid|partlabel)/(.+)", source)
-            if by:
-                tag, equals, value = by.group(1).upper(), "=", by.group(2)
-            value = value.strip('"')
-            if equals and tag in known:
-                if (value if "LABEL" in tag else value.lower()) not in known[tag]:
-                    problems.append(f"{name} names {source}, which is not in the image")
-            elif (
-                source.startswith("/dev/") and source not in mapped and not _fstab.is_memory(source)
-            ):
-                problems.append(f"{name} names the device {source}: use a UUID")
+    for row in fstab:
+        source = row[0]
+        if _fstab.is_on_demand(row) or source in mapped or _fstab.is_memory(source):
+            continue
+        if _TAG.match(source):
+            problems.append(
+                f"fstab names {source}, which a disk of the host can have: name the mapping, or set noauto"
+            )
+        elif source.startswith("/dev/"):
+            problems.append(f"fstab names the device {source}, which is not in the image")
+    for row in crypttab:
+        source = row[1] if len(row) > 1 else ""
+        if _fstab.is_opened_on_demand(row) or _fstab.path_of(source):
+            continue
+        # How the initramfs finds the root; what it finds has to fit the pinned header.
+        if source.lower() != f"uuid={luks_uuid}":
+            problems.append(f"crypttab names {source}, which is not in the image")
     if not any(len(row) > 1 and row[1] == "/" for row in fstab):
         problems.append("fstab has no line for /")
     return problems
 
 
-def fat_names(sector: bytes) -> t.Tuple[str, str]:
-    """Return label and serial number of a FAT file system, as fstab(5) names them."""
-    at = 67 if sector[82:90] == b"FAT32   " else 39
-    serial = int.from_bytes(sector[at : at + 4], "little")
-    label = sector[at + 4 : at + 15].decode("ascii", "replace").rstrip()
-    return label, f"{serial >> 16:04x}-{serial & 0xFFFF:04x}"
-
-
-__all__ = ("Problems", "fat_names", "mounts", "table")
+__all__ = ("Problems", "mounts", "table")

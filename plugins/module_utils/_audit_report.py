@@ -21,7 +21,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import S
 SLOTS = {"boot": 0, "recovery": 1}
 CHECKS = (
     *("format", "layout", "header", "keys_open", "build_key_dead", "grub_opens", "esp"),
-    *("filesystem", "grub_cfg", "initramfs", "key_files", "mounts", "identity"),
+    *("filesystem", "grub_cfg", "console", "initramfs", "key_files", "pinned_header", "mounts"),
+    *("identity", "host_agents"),
     "selinux",
     *("clear_areas", "payload"),
 )
@@ -46,6 +47,8 @@ class Subject:
     digest_iterations: int
     esp_files: t.Tuple[str, ...]
     secure_boot: bool
+    debug_console: bool
+    host_agents: t.Tuple[str, ...]
     grub_seconds: float
     selinux: str
     work_dir: t.Optional[str]

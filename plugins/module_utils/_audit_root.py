@@ -20,6 +20,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _boot_entries,
     _fstab,
     _generators,
+    _grub,
     _initrd_keys,
     _mkinitcpio,
 )
@@ -27,11 +28,13 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency, host_agents
 from ansible_collections.sealedroot.image.plugins.module_utils._image_tree import (
     Node,
     Tree,
     Volume,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 
 # Where keys of other containers are, beside those that crypttab names.
 KEY_DIRECTORIES = (_fstab.KEY_DIRECTORY, "/etc/keys")
@@ -82,6 +85,87 @@ def menu(tree: Tree, config: str) -> str:
     return _boot_entries.rendered(config, entries, env)
 
 
+def generator(tree: Tree) -> str:
+    """Return what builds the initramfs of this root."""
+    found = _generators.active(lambda path: tree.find(f"/{path}") is not None)
+    if not found:
+        raise SealedRootError("the root has nothing that builds an initramfs")
+    return found
+
+
+def console(tree: Tree, config: str) -> Problems:
+    """Nobody at the console gets a shell: not of GRUB, and not from a boot that fails."""
+    problems = [f"grub.cfg: {problem}" for problem in _grub.open_doors(config)]
+    if _boot_entries.used(config):
+        directory = _boot_entries.DIRECTORY
+        names = [name for name in tree.entries(directory) if name.endswith(".conf")]
+        for name in names:
+            entry = tree.text(f"{directory}/{name}") or ""
+            if "--unrestricted" not in _boot_entries.get(entry, "grub_arg"):
+                problems.append(
+                    f"{name} has no 'grub_arg --unrestricted': GRUB would ask for a password"
+                )
+    for path, text in emergency.FILES.items():
+        if tree.text(path) != text:
+            problems.append(f"{path} is not what makes a boot that fails end in a restart")
+    return problems
+
+
+def agents(tree: Tree, allowed: t.Collection[str]) -> Problems:
+    """No program does as root what the host says, but those that were asked for."""
+    found = host_agents.units(lambda path: tree.find(path) is not None, allowed)
+    entries = tree.entries(host_agents.OWN_DIRECTORY)
+    masks = {
+        name
+        for name, node in entries.items()
+        if node.is_link and tree.link_target(node) == "/dev/null"
+    }
+    return [
+        f"{service} of {name} is on, so the host is root by it: mask it, or name {name} in image_host_agents"
+        for name, services in found.items()
+        for service in services
+        if service not in masks
+    ]
+
+
+def pinned(
+    tree: Tree, header: t.Optional[Node], content: bytes, luks_uuid: str, on_disk: bytes
+) -> Problems:
+    """The pinned header is there, root's alone, and the one on the disk."""
+    path = pinned_header.path(luks_uuid)
+    if header is None or not header.is_file:
+        return [f"{path} is not there, so the initramfs would open whatever header the host has"]
+    problems = []
+    directory = tree.find(pinned_header.DIRECTORY)
+    if directory and (directory.permissions, directory.uid) != ("0700", 0):
+        problems.append(f"{pinned_header.DIRECTORY} has mode {directory.permissions}, not 0700")
+    if header.permissions not in ("0400", "0600") or header.uid != 0:
+        problems.append(
+            f"{path} has mode {header.permissions} and owner {header.uid}, not 0400 and root"
+        )
+    if not content or content != on_disk:
+        problems.append(f"{path} is not the header of the disk: keys were changed in one of them")
+    names = sorted(tree.entries(pinned_header.DIRECTORY))
+    problems += [
+        f"{pinned_header.DIRECTORY} has also {name}"
+        for name in names
+        if name != os.path.basename(path)
+    ]
+    return problems
+
+
+def opened_with(crypttab: t.Sequence[t.Sequence[str]], mapping: str, path: str) -> Problems:
+    """crypttab(5) opens the root with the pinned header."""
+    rows = [row for row in crypttab if row[0] == mapping]
+    if not rows:
+        return [f"crypttab has no line for {mapping}"]
+    return [
+        f"crypttab opens {mapping} with the header on the disk: add header={path}"
+        for row in rows
+        if f"header={path}" not in "".join(row[3:4]).split(",")
+    ]
+
+
 def kernels(tree: Tree) -> t.List[str]:
     """Return the versions of the kernels in /boot."""
     names = (_KERNEL.fullmatch(name) for name in tree.entries("/boot"))
@@ -95,8 +179,9 @@ def initramfs(
     loaded: t.Sequence[str],
     boot_key: bytes,
     others: t.Mapping[str, bytes],
+    header: _initrd_keys.JudgeHeader,
 ) -> Problems:
-    """Every initramfs is root's alone, and holds the boot key once and no other key.
+    """Every initramfs is root's alone, and holds the boot key once, no other key, and the pinned header.
 
     *loaded* are those that grub.cfg names.
     """
@@ -118,7 +203,9 @@ def initramfs(
             )
         path = tree.dump(node)
         try:
-            found = _initrd_keys.problems(runner, path, boot_key=boot_key, others=others)
+            found = _initrd_keys.problems(
+                runner, path, boot_key=boot_key, others=others, header=header
+            )
         except SealedRootError as exc:
             found = [str(exc)]
         finally:
@@ -168,10 +255,10 @@ def key_files(
 
 def _rebuilt(tree: Tree, paths: t.Sequence[str]) -> Problems:
     """What the root's own generator is configured for keeps the key in a later initramfs, and to root."""
-    generator = _generators.active(lambda path: tree.find(f"/{path}") is not None)
-    if generator == "initramfs_tools" and umask(tree) not in ("0077", "077"):
+    builds = _generators.active(lambda path: tree.find(f"/{path}") is not None)
+    if builds == "initramfs_tools" and umask(tree) not in ("0077", "077"):
         return ["UMASK=0077 is not set in /etc/initramfs-tools/conf.d: a rebuild leaks the key"]
-    if generator == "dracut":
+    if builds == "dracut":
         # Its umask is always 077 (dracut(8)), but it takes no key by itself.
         patterns = installed(tree)
         return [
@@ -179,7 +266,7 @@ def _rebuilt(tree: Tree, paths: t.Sequence[str]) -> Problems:
             for path in paths
             if not any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
         ]
-    if generator == "mkinitcpio":
+    if builds == "mkinitcpio":
         have = _mkinitcpio.NOTHING
         drop_ins = sorted(
             name for name in tree.entries(_mkinitcpio.DROP_INS) if name.endswith(".conf")
@@ -276,14 +363,19 @@ def _is_reset(tree: Tree, node: t.Optional[Node]) -> bool:
 __all__ = (
     "IDENTITY",
     "KEY_DIRECTORIES",
+    "agents",
+    "console",
     "filesystem",
     "foreign_keys",
+    "generator",
     "identity",
     "initramfs",
     "installed",
     "kernels",
     "key_files",
     "menu",
+    "opened_with",
     "other_keys",
+    "pinned",
     "umask",
 )

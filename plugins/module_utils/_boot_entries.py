@@ -120,23 +120,23 @@ def is_rescue(name: str) -> bool:
     return bool(match and re.fullmatch(r"0-rescue(?:-.*)?", match.group(1)))
 
 
-def words_for(have: str, *, root_uuid: str, wanted: str, old_disks: t.Tuple[str, ...]) -> str:
-    """Return a kernel command line that has the root by UUID, all of *wanted*, and what else *have* said.
+def words_for(have: str, *, root_device: str, wanted: str, unwanted: t.Tuple[str, ...]) -> str:
+    """Return a kernel command line that has *root_device*, all of *wanted*, and what else *have* said.
 
-    Words that begin with one of *old_disks* name disks of another machine, but those of *wanted* do not.
+    Words that begin with one of *unwanted* go, but those of *wanted* do not.
     """
-    kept, _dropped = _shell_defaults.without_words(have, old_disks)
-    own = [f"root=UUID={root_uuid}", "ro", *(it for it in kept.split() if it not in ("ro", "rw"))]
+    kept, _dropped = _shell_defaults.without_words(have, unwanted)
+    own = [f"root={root_device}", "ro", *(it for it in kept.split() if it not in ("ro", "rw"))]
     return _shell_defaults.merge_words(" ".join(own), wanted)
 
 
-def options_for(have: str, *, root_uuid: str, wanted: str, old_disks: t.Tuple[str, ...]) -> str:
+def options_for(have: str, *, root_device: str, wanted: str, unwanted: t.Tuple[str, ...]) -> str:
     """Return the options of an entry; one that takes ``$kernelopts`` goes on to do so (RHEL 8)."""
     words = have.split()
     if "$kernelopts" in words:
-        kept, _dropped = _shell_defaults.without_words(have, old_disks)
+        kept, _dropped = _shell_defaults.without_words(have, unwanted)
         return kept
-    return words_for(have, root_uuid=root_uuid, wanted=wanted, old_disks=old_disks)
+    return words_for(have, root_device=root_device, wanted=wanted, unwanted=unwanted)
 
 
 __all__ = (

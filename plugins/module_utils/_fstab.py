@@ -96,7 +96,7 @@ def is_memory(source: str) -> bool:
 def fstab(
     text: str,
     *,
-    root_uuid: str,
+    device: str,
     filesystem: str,
     esp_label: str,
     exists: Exists = _everything,
@@ -121,9 +121,10 @@ def fstab(
                 kept.append(line)
     options = ROOT_OPTIONS.get(filesystem, "defaults")
     own = [
-        f"UUID={root_uuid} / {filesystem} {options} 0 {1 if filesystem in CHECKED_AT_BOOT else 0}",
-        # nofail: nothing that runs needs the EFI system partition, and no boot should fail for it.
-        f"LABEL={esp_label} /boot/efi vfat umask=0077,nofail 0 2",
+        # By the name that the guest gives: every disk of the host can have the UUID of the file system.
+        f"{device} / {filesystem} {options} 0 {1 if filesystem in CHECKED_AT_BOOT else 0}",
+        # noauto: the EFI system partition is the host's, and nothing that runs needs it.
+        f"LABEL={esp_label} /boot/efi vfat noauto,nodev,noexec,nosuid,umask=0077 0 0",
     ]
     return "\n".join([*own, *kept]).rstrip("\n") + "\n", dropped
 

@@ -17,6 +17,7 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import _fstab
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 
 # Where an administrator has programs of their own: no package owns it, and SELinux policies label it as programs.
 SCRIPT = "/usr/local/sbin/sealedroot-grow"
@@ -65,13 +66,15 @@ if [ "$((mib * 2048))" -gt "$(cat "$partition/size")" ] && [ "$last" -eq "$start
   partx --update --nr "$number" "/dev/$disk"
 fi
 
-offset=$(cryptsetup status "$name" | sed -n 's/^ *offset: *\\([0-9]*\\) .*/\\1/p')
+# The header that the initramfs opened the disk with; the one on the disk is the host's.
+header=$(ls {pinned_header.DIRECTORY}/*.header)
+offset=$(cryptsetup status --header "$header" "$name" | sed -n 's/^ *offset: *\\([0-9]*\\) .*/\\1/p')
 : "${{offset:?cryptsetup does not say where the data of $name begin}}"
 if [ "$((offset + $(cat "$mapping/size")))" -lt "$(cat "$partition/size")" ]; then
   echo "growing the mapping $name"
   # The key is for LUKS2, whose volume key is in the kernel's keyring. It is the one that the initramfs has.
-  uuid=$(cryptsetup luksUUID "/dev/$(basename "$partition")")
-  cryptsetup resize --key-file "{_fstab.KEY_DIRECTORY}/luks-$uuid.key" "$name"
+  uuid=$(cryptsetup luksUUID "$header")
+  cryptsetup resize --header "$header" --key-file "{_fstab.KEY_DIRECTORY}/luks-$uuid.key" "$name"
 fi
 
 kind=$(findmnt --noheadings --output FSTYPE /)

@@ -15,27 +15,22 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import _boot_entries
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 
 # The module that reads each root file system, and the ciphers and hashes of the LUKS header. Before the
 # volume is open nothing can be loaded, so all that it takes is in the core image (TECH 1.1).
 FILESYSTEM_MODULES = {"ext4": "ext2", "xfs": "xfs", "btrfs": "btrfs"}
 LUKS_MODULES = {"luks1": "luks", "luks2": "luks2"}
-REQUIRED = ("part_gpt", "cryptodisk", "pbkdf2", "gcry_rijndael", "normal", "configfile", "linux")
+REQUIRED = (
+    *("part_gpt", "cryptodisk", "pbkdf2", "gcry_rijndael", "normal", "configfile", "linux"),
+    # What the script says that opens the volume.
+    *("echo", "halt", "reboot", "sleep"),
+)
+# What reads that script in a core image of one's own.
+MEMDISK = ("memdisk", "tar")
 WANTED = (
-    *(
-        "all_video",
-        "boot",
-        "cat",
-        "echo",
-        "efi_gop",
-        "fat",
-        "gzio",
-        "halt",
-        "loadenv",
-        "ls",
-        "minicmd",
-    ),
-    *("reboot", "search", "search_fs_uuid", "sleep", "terminal", "test"),
+    *("all_video", "boot", "cat", "efi_gop", "fat", "gzio", "loadenv", "ls", "minicmd"),
+    *("search", "search_fs_uuid", "terminal", "test"),
     # The menu of Fedora and its relatives; the second name is GRUB 2.14's.
     *("blscfg", "blsuki"),
 )
@@ -48,11 +43,36 @@ OLD_DISKS = (
     *("cryptdevice=", "cryptkey=", "cryptopts=", "luks=", "luks.", "rd.luks=", "rd.luks."),
     *("rd.lvm", "rd.md", "rd.dm", "rd.multipath"),
 )
-# What a signed GRUB has to have beyond these: Secure Boot lets it load none (TECH 1.8). The stub says "echo", "if" and
-# "[", and loads grub.cfg from the ESP.
-SIGNED = ("echo", "fat", "search", "test")
-# GRUB before 2.14 asks once and gives up; a volume that is open already is not asked for again.
-TRIES = 3
+# What a signed GRUB has to have beyond these: Secure Boot lets it load none (TECH 1.8). The stub says "[", and is read
+# from the ESP.
+SIGNED = ("fat", "search", "test")
+# What the core image runs, and where it is in its memdisk: its own parser knows no "if".
+MEMDISK_CONFIG = "grub.cfg"
+EMBEDDED_CONFIG = f"normal (memdisk)/{MEMDISK_CONFIG}\n"
+# Nobody has a password, so nobody gets GRUB's editor or shell; entries are --unrestricted (GRUB manual, "Security").
+CLOSED = ('set superusers=""', "export superusers")
+# What grub-mkconfig puts into every entry that it makes.
+UNRESTRICTED = 'menuentry_id_option="--unrestricted --id"'
+# The script of grub-mkconfig that says both: after 00_header and the themes, before the entries.
+MENU_SCRIPT = "/etc/grub.d/06_sealedroot"
+MENU_SCRIPT_TEXT = f"""\
+#!/bin/sh
+# Nobody at the console gets GRUB's editor or shell: no user has a password. Entries that grub-mkconfig makes start all
+# the same; one of your own needs --unrestricted.
+cat <<'EOF'
+{CLOSED[0]}
+{CLOSED[1]}
+{UNRESTRICTED}
+export menuentry_id_option
+EOF
+"""
+
+
+def unwanted(words: t.Sequence[str]) -> t.Tuple[str, ...]:
+    """Return how words of a root's own command line begin that must go: old disks, and what contradicts *words*."""
+    keys = {word.partition("=")[0] for word in words if "=" in word} & guest.KEYS
+    shells = guest.SHELLS if set(guest.CONSOLE_WORDS) <= set(words) else ()
+    return (*OLD_DISKS, *(f"{key}=" for key in sorted(keys)), *shells)
 
 
 def needed(*, luks_type: str, hash_name: str, filesystem: str) -> t.List[str]:
@@ -73,39 +93,53 @@ def modules(
 ) -> t.List[str]:
     """Return the modules of the core image; a missing one that the boot needs is an error."""
     names = needed(luks_type=luks_type, hash_name=hash_name, filesystem=filesystem)
-    missing = [name for name in names if name not in available]
+    missing = [name for name in (*names, *MEMDISK) if name not in available]
     if missing:
         raise SealedRootError(
             f"the image's GRUB has no {', '.join(missing)}: install a grub-efi package that has, or"
             " choose another LUKS type, hash or file system"
         )
-    return [*names, *(name for name in WANTED if name in available)]
+    return [*names, *MEMDISK, *(name for name in WANTED if name in available)]
 
 
-def early_config(*, luks_uuid: str, directory: str) -> str:
-    """Return the configuration that is built into the core image.
+def unlock_script(*, luks_uuid: str, directory: str, debug_console: bool = False) -> str:
+    """Return the script that asks for the key, opens the volume and reads its grub.cfg; GRUB needs ``normal`` for it.
 
-    It is generated from the UUID, never probed: a build's devices are not the machine's. The UUID is
-    without dashes, since GRUB up to 2.06 compares it so (TECH 1.1).
+    It is generated from the UUID, never probed: a build's devices are not the machine's. The UUID is without dashes,
+    since GRUB up to 2.06 compares it so (TECH 1.1). Whatever goes wrong ends in a restart or a halt, since GRUB's
+    shell would have the open volume; *debug_console* leaves that open.
     """
     uuid = luks_uuid.replace("-", "")
-    ask = [f"cryptomount -u {uuid}"] * TRIES
-    return "\n".join(
-        [*ask, f"set root=cryptouuid/{uuid}", f"set prefix={prefix(uuid, directory)}", ""]
+    # Before the volume is open: no key that is pressed meanwhile leads to a shell.
+    closed = "" if debug_console else "".join(f"{line}\n" for line in CLOSED)
+    # A restart asks again; a configuration that is damaged stays so.
+    refused = 'echo "No key opens the disk. Restarting."\nsleep 3\nreboot\n'
+    damaged = '    echo "GRUB has no menu to go on with."\n    sleep 3\n    halt\n'
+    if debug_console:
+        damaged = "    break\n"
+    return (
+        f"{closed}"
+        # GRUB before 2.14 asks once and gives up.
+        "for try in 1 2 3; do\n"
+        f"  if cryptomount -u {uuid}; then\n"
+        f"    set root=cryptouuid/{uuid}\n"
+        f"    set prefix={prefix(uuid, directory)}\n"
+        "    configfile $prefix/grub.cfg\n"
+        f"{damaged}"
+        "  fi\n"
+        "done\n"
+        f"{'' if debug_console else refused}"
     )
 
 
-def stub(*, luks_uuid: str, directory: str) -> str:
+def stub(*, luks_uuid: str, directory: str, debug_console: bool = False) -> str:
     """Return the grub.cfg that a signed GRUB reads from the ESP; like every file there, it is no secret.
 
     It says what the kernel does not say when it is quiet: GRUB is locked down where Secure Boot is on, and nowhere
     else (GRUB: kern/lockdown.c, kern/efi/init.c).
     """
-    return (
-        'if [ "$lockdown" = y ]; then echo "Secure Boot is enabled."; fi\n'
-        f"{early_config(luks_uuid=luks_uuid, directory=directory)}"
-        "configfile $prefix/grub.cfg\n"
-    )
+    script = unlock_script(luks_uuid=luks_uuid, directory=directory, debug_console=debug_console)
+    return f'if [ "$lockdown" = y ]; then echo "Secure Boot is enabled."; fi\n{script}'
 
 
 def prefix(luks_uuid: str, directory: str) -> str:
@@ -113,8 +147,59 @@ def prefix(luks_uuid: str, directory: str) -> str:
     return f"(cryptouuid/{luks_uuid.replace('-', '')}){directory}"
 
 
-def check_config(text: str, *, root_uuid: str, words: t.Sequence[str]) -> t.List[str]:
-    """Say what is wrong with a grub.cfg: it must boot by UUID and know nothing of the builder.
+_SEARCH = re.compile(r"^(\s*)search\b.*?--set(?:=(\w+))?\b.*$", re.MULTILINE)
+_ROOT = re.compile(r"^\s*set (?:root|boot)=['\"]?([^'\"\s]*)", re.MULTILINE)
+
+
+def unsearched(text: str, *, luks_uuid: str) -> str:
+    """Return a grub.cfg in which nothing is searched for: the open volume is named.
+
+    A disk of the host can have the UUID that is searched for, and it is the one that is found when the host has
+    overwritten the genuine file system meanwhile. GRUB_DISABLE_UUID=true says the same to the grub-mkconfig of GRUB
+    2.04 and later; this is for older ones, and for a build, in which no device-mapper tells where the root is.
+    """
+    volume = f"cryptouuid/{luks_uuid.replace('-', '')}"
+    return _SEARCH.sub(lambda match: f"{match[1]}set {match[2] or 'root'}={volume}", text)
+
+
+def strays(text: str, *, luks_uuid: str) -> t.List[str]:
+    """Return what in a grub.cfg leads to another disk than the open volume, or may."""
+    volume = f"cryptouuid/{luks_uuid.replace('-', '')}"
+    found = [match[0].strip() for match in _SEARCH.finditer(text)]
+    return found + [match[0].strip() for match in _ROOT.finditer(text) if match[1] != volume]
+
+
+def open_doors(text: str) -> t.List[str]:
+    """Say what in a grub.cfg gives GRUB's editor or shell to whoever is at the console, or asks for a password."""
+    problems = []
+    lines = [line.strip() for line in text.splitlines()]
+    for line in CLOSED:
+        if line not in lines:
+            problems.append(f"it does not say '{line}': GRUB's editor and shell are open")
+    if "unset superusers" in lines:
+        problems.append("it says 'unset superusers': GRUB's editor and shell are open")
+    if UNRESTRICTED not in lines and re.search(r"^\s*menuentry\b", text, re.MULTILINE):
+        problems.append(f"it does not say '{UNRESTRICTED}': its entries would ask for a password")
+    return problems
+
+
+def check_config(
+    text: str,
+    *,
+    root_device: str,
+    luks_uuid: str,
+    words: t.Sequence[str],
+    debug_console: bool = False,
+) -> t.List[str]:
+    """Say what is wrong with a grub.cfg: it must boot this root and no other, and know nothing of the builder."""
+    problems = [f"'{line}' can find another disk" for line in strays(text, luks_uuid=luks_uuid)]
+    if not debug_console:
+        problems += open_doors(text)
+    return problems + check_menu(text, root_device=root_device, words=words)
+
+
+def check_menu(text: str, *, root_device: str, words: t.Sequence[str]) -> t.List[str]:
+    """Say what is wrong with the kernels that a menu boots.
 
     Where the menu is made of boot loader entries, grub.cfg has but the words for those that name none; the
     entries themselves are judged by who writes them (module boot_entries).
@@ -132,11 +217,11 @@ def check_config(text: str, *, root_uuid: str, words: t.Sequence[str]) -> t.List
         given = options.split()
         # The last one counts, so another one beside ours would be the one.
         roots = {word for word in given if word.startswith("root=")}
-        if roots != {f"root=UUID={root_uuid}"}:
+        if roots != {f"root={root_device}"}:
             got = " and ".join(sorted(roots)) or "no root="
-            problems.append(f"{kernel} gets {got} instead of root=UUID={root_uuid}")
+            problems.append(f"{kernel} gets {got} instead of root={root_device}")
         lost = [word for word in words if word not in given]
-        if lost and "single" not in given and "recovery" not in given:
+        if lost:
             problems.append(f"{kernel} does not get {' '.join(lost)}")
     builder = re.search(r"/dev/loop\d|/dev/mapper/sealedroot|/var/tmp/|\.raw\b", text)
     if builder:
@@ -145,15 +230,24 @@ def check_config(text: str, *, root_uuid: str, words: t.Sequence[str]) -> t.List
 
 
 __all__ = (
+    "CLOSED",
+    "EMBEDDED_CONFIG",
     "FILESYSTEM_MODULES",
     "LIBRARIES",
     "LUKS_MODULES",
+    "MEMDISK_CONFIG",
+    "MENU_SCRIPT",
+    "MENU_SCRIPT_TEXT",
     "OLD_DISKS",
-    "TRIES",
     "check_config",
-    "early_config",
+    "check_menu",
     "modules",
     "needed",
+    "open_doors",
     "prefix",
+    "strays",
     "stub",
+    "unlock_script",
+    "unsearched",
+    "unwanted",
 )

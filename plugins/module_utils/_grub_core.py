@@ -20,7 +20,7 @@ import typing as t
 
 _INFO = struct.Struct("<4sIQQ")
 _OBJECT = struct.Struct("<II")
-_ELF, _CONFIG, _PREFIX = 0, 2, 3
+_ELF, _MEMDISK, _CONFIG, _PREFIX = 0, 1, 2, 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Core:
     config: str
     prefix: str
     modules: t.FrozenSet[str]
+    memdisk: bytes = b""
 
 
 def parse(data: bytes) -> t.Optional[Core]:
@@ -52,7 +53,7 @@ def _parse_at(data: bytes, base: int) -> t.Optional[Core]:
     # The four letters can be part of the program, too.
     if not (_INFO.size <= offset <= size and end <= len(data)):
         return None
-    config, prefix = "", ""
+    config, prefix, memdisk = "", "", b""
     modules = set()
     while position + _OBJECT.size <= end:
         kind, length = _OBJECT.unpack_from(data, position)
@@ -61,12 +62,14 @@ def _parse_at(data: bytes, base: int) -> t.Optional[Core]:
         body = data[position + _OBJECT.size : position + length]
         if kind == _ELF:
             modules.add(_module_name(body))
+        elif kind == _MEMDISK:
+            memdisk = body
         elif kind == _CONFIG:
             config += _text(body)
         elif kind == _PREFIX:
             prefix = _text(body)
         position += length
-    return Core(config, prefix, frozenset(modules - {""}))
+    return Core(config, prefix, frozenset(modules - {""}), memdisk)
 
 
 def _text(body: bytes) -> str:

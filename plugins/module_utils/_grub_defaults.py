@@ -24,14 +24,17 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CMDLINES = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT")
 
 
-def settings(text: str, kernel_cmdline: str) -> t.Tuple[t.Dict[str, str], t.List[str]]:
+def settings(
+    text: str, kernel_cmdline: str, root_device: str
+) -> t.Tuple[t.Dict[str, str], t.List[str]]:
     """Return what /etc/default/grub is to say, and the words that leave its command lines."""
     have = _shell_defaults.values(text)
+    unwanted = _grub.unwanted(kernel_cmdline.split())
     wanted: t.Dict[str, str] = {}
     dropped: t.List[str] = []
     for name in CMDLINES:
         if name in have:
-            wanted[name], gone = _shell_defaults.without_words(have[name], _grub.OLD_DISKS)
+            wanted[name], gone = _shell_defaults.without_words(have[name], unwanted)
             dropped += [word for word in gone if word not in kernel_cmdline.split()]
     wanted["GRUB_CMDLINE_LINUX"] = _shell_defaults.merge_words(
         wanted.get("GRUB_CMDLINE_LINUX", ""), kernel_cmdline
@@ -42,6 +45,13 @@ def settings(text: str, kernel_cmdline: str) -> t.Tuple[t.Dict[str, str], t.List
     wanted["GRUB_TERMINAL"] = have.get("GRUB_TERMINAL", "console")
     # Other systems would be looked for on the builder's disks.
     wanted["GRUB_DISABLE_OS_PROBER"] = "true"
+    # The root by the name that the guest gives: root=UUID= finds every disk of the host that has that UUID.
+    wanted["GRUB_DEVICE"] = root_device
+    wanted["GRUB_DISABLE_LINUX_UUID"] = "true"
+    # Nor does GRUB search for what it has open.
+    wanted["GRUB_DISABLE_UUID"] = "true"
+    # "single" leads to sulogin(8).
+    wanted["GRUB_DISABLE_RECOVERY"] = "true"
     return wanted, dropped
 
 
@@ -87,21 +97,34 @@ done
 
 
 def plan(
-    tree: Tree, drop_ins: t.Sequence[str], *, kernel_cmdline: str, root_uuid: str
+    tree: Tree,
+    drop_ins: t.Sequence[str],
+    *,
+    kernel_cmdline: str,
+    root_device: str,
+    debug_console: bool = False,
 ) -> t.List[str]:
-    """Plan /etc/default/grub, and a drop-in where another one would have the last word; return the old words."""
+    """Plan /etc/default/grub, and a drop-in where another one would have the last word; return the old words.
+
+    Unless there is to be a *debug_console*, GRUB's editor and shell close.
+    """
+    if debug_console:
+        tree.remove(_grub.MENU_SCRIPT)
+    else:
+        tree.write(_grub.MENU_SCRIPT, _grub.MENU_SCRIPT_TEXT, mode=0o755)
     text = tree.text(DEFAULTS)
-    wanted, dropped = settings(text, kernel_cmdline)
+    wanted, dropped = settings(text, kernel_cmdline, root_device)
     for name, value in wanted.items():
         text = _shell_defaults.assign(text, name, value)
-    # The names of menu entries have the UUID of the root in them.
+    # The names of menu entries have the UUID of the root in them, or its device where GRUB_DISABLE_UUID is set.
     default = _shell_defaults.values(text).get("GRUB_DEFAULT", "")
     if _UUID.search(default):
-        text = _shell_defaults.assign(text, "GRUB_DEFAULT", _UUID.sub(root_uuid, default))
+        text = _shell_defaults.assign(text, "GRUB_DEFAULT", _UUID.sub(root_device, default))
     tree.write(DEFAULTS, text)
     others = [_shell_defaults.values(tree.text(other)) for other in drop_ins]
     words = [word for other in others for name in CMDLINES for word in other.get(name, "").split()]
-    old = {word for word in words if word.startswith(_grub.OLD_DISKS)} - {*kernel_cmdline.split()}
+    unwanted = _grub.unwanted(kernel_cmdline.split())
+    old = {word for word in words if word.startswith(unwanted)} - {*kernel_cmdline.split()}
     own = drop_in({name for other in others for name in other}, wanted, kernel_cmdline, old)
     if own:
         tree.write(OWN_DROP_IN, own)

@@ -57,10 +57,11 @@ class Archive:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """An unpacked file and the members of the archives in it."""
+    """A file, the members of the archives in it, and where these end: what follows is compressed."""
 
     path: str
     entries: t.Tuple[Entry, ...]
+    end: int
 
 
 Data = t.Union[bytes, mmap.mmap]
@@ -131,7 +132,7 @@ def unpack(runner: Runner, path: str) -> t.List[Part]:
         raise SealedRootError("the initramfs is empty")
     early = _read(path)
     if early.rest is None:
-        return [Part(path, early.entries)]
+        return [Part(path, early.entries, os.path.getsize(path))]
     with open(path, "rb") as source:
         source.seek(early.rest)
         tool, ending = compression(source.read(6))
@@ -151,7 +152,7 @@ def unpack(runner: Runner, path: str) -> t.List[Part]:
     late = _read(main)
     if late.rest is not None:
         raise SealedRootError(f"the unpacked initramfs is no cpio archive from byte {late.rest}")
-    return [Part(path, early.entries), Part(main, late.entries)]
+    return [Part(path, early.entries, early.rest), Part(main, late.entries, os.path.getsize(main))]
 
 
 def holder(part: Part, offset: int) -> t.Optional[Entry]:

@@ -11,27 +11,51 @@
 from __future__ import annotations
 
 import os
+import stat
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import _initrd, _secret_search
 from ansible_collections.sealedroot.image.plugins.module_utils._command import Runner
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
+
+# Says what is wrong with the pinned headers of an initramfs, by their names in the root.
+JudgeHeader = t.Callable[[t.Mapping[str, bytes]], t.List[str]]
+
+
+def same(name: str, content: bytes) -> JudgeHeader:
+    """Judge that an initramfs has this header and no other."""
+
+    def judge(found: t.Mapping[str, bytes]) -> t.List[str]:
+        if set(found) != {name}:
+            have = ", ".join(sorted(found)) or "no pinned header"
+            return [f"it holds {have}, not {name}: it would open whatever header the host has"]
+        return [] if found[name] == content else [f"{name} in it is another than in the root"]
+
+    return judge
 
 
 def problems(
-    runner: Runner, path: str, *, boot_key: bytes, others: t.Mapping[str, bytes]
+    runner: Runner,
+    path: str,
+    *,
+    boot_key: bytes,
+    others: t.Mapping[str, bytes],
+    header: JudgeHeader,
 ) -> t.List[str]:
-    """Say what is wrong with an initramfs that is to hold the boot key once, and none of *others*.
+    """Say what is wrong with an initramfs that is to hold the boot key once, none of *others*, and a good header.
 
     It is unpacked beside *path*; a key may be in any of the files that it is unpacked into.
     """
     found_problems: t.List[str] = []
     count = 0
     needles = {"boot": boot_key, **{f"other {name}": key for name, key in others.items()}}
+    headers: t.Dict[str, bytes] = {}
     for part in _initrd.unpack(runner, path):
         handle = os.open(part.path, os.O_RDONLY)
         try:
-            size = os.fstat(handle).st_size
-            found = _secret_search.offsets(handle, needles, [(0, size)])
+            headers.update(_headers(handle, part))
+            # Not in compressed data: a compressor can store a key as it is, and that is searched unpacked.
+            found = _secret_search.offsets(handle, needles, [(0, part.end)])
         finally:
             os.close(handle)
         places = found.pop("boot", [])
@@ -47,7 +71,17 @@ def problems(
             f"it holds the boot key {count} times, not once: "
             + ("the machine would ask a second time" if count == 0 else "remove the copies")
         )
-    return found_problems
+    return found_problems + header(headers)
 
 
-__all__ = ("problems",)
+def _headers(handle: int, part: _initrd.Part) -> t.Dict[str, bytes]:
+    """Return the pinned headers in a part of an initramfs; of two of one name, the later one is in effect."""
+    found = {}
+    for entry in part.entries:
+        name = f"/{entry.name.lstrip('./')}"
+        if name.startswith(f"{pinned_header.DIRECTORY}/") and stat.S_ISREG(entry.mode):
+            found[name] = os.pread(handle, entry.size, entry.offset)
+    return found
+
+
+__all__ = ("JudgeHeader", "problems", "same")

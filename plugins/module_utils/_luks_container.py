@@ -116,24 +116,24 @@ def check_partition(runner: Runner, path: str, offset: int, size: int) -> None:
         )
 
 
-def check_key_file(path: str) -> None:
-    """Refuse a key file that others can read, or that is not a plain file."""
+def check_key_file(path: str, what: str = "key file") -> None:
+    """Refuse a file with a key that others can read, or that is not a plain file; *what* names it."""
     try:
         info = os.lstat(path)
     except FileNotFoundError as exc:
-        raise SealedRootError(f"the key file {path} does not exist") from exc
+        raise SealedRootError(f"the {what} {path} does not exist") from exc
     if not os.path.isfile(path) or os.path.islink(path):
-        raise SealedRootError(f"the key file {path} must be a regular file")
+        raise SealedRootError(f"the {what} {path} must be a regular file")
     if info.st_uid not in (0, os.geteuid()):
         raise SealedRootError(
-            f"the key file {path} belongs to user {info.st_uid}, who could change it: give it to root"
+            f"the {what} {path} belongs to user {info.st_uid}, who could change it: give it to root"
             f" (chown root {path})"
         )
     if not info.st_size:
-        raise SealedRootError(f"the key file {path} is empty: a container would open without a key")
+        raise SealedRootError(f"the {what} {path} is empty: a container would open without a key")
     if info.st_mode & 0o077:
         raise SealedRootError(
-            f"the key file {path} can be read by others: set its mode to 0600 (chmod 0600 {path})"
+            f"the {what} {path} can be read by others: set its mode to 0600 (chmod 0600 {path})"
         )
 
 

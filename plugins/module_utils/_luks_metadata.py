@@ -26,6 +26,14 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 
 # GRUB before 2.14 reads no other, and every GRUB's signed build has sha256 and rijndael (TECH 0.1).
 GRUB_CIPHER = "aes-xts-plain64"
+# cryptsetup puts the first key slot of LUKS1 here (LUKS_ALIGN_KEYSLOTS).
+LUKS1_BINARY = 4096
+
+_LUKS1_SLOT = re.compile(
+    r"^Key Slot (\d+): ENABLED\n\s*Iterations:\s*(\d+)\n(?:\s+.*\n)*?"
+    r"\s*Key material offset:\s*(\d+)\n\s*AF stripes:\s*(\d+)",
+    re.MULTILINE,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +47,8 @@ class Keyslot:
     hashes: t.Tuple[str, ...] = ()
     # LUKS2 only. GRUB leaves out what has the priority 0, "ignore".
     ignored: bool = False
+    # Where its key material is: offset and size in bytes, from the beginning of the header.
+    area: t.Tuple[int, int] = (0, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +68,8 @@ class Header:
     tokens: int = 0
     requirements: t.Tuple[str, ...] = ()
     sector_size: int = 512
+    # What comes before the key slots, in bytes.
+    binary_size: int = LUKS1_BINARY
 
 
 def parse_luks1(text: str) -> Header:
@@ -69,18 +81,21 @@ def parse_luks1(text: str) -> Header:
             raise SealedRootError(f"luksDump printed no '{name}': the header is damaged")
         return match.group(1)
 
+    key_bits = int(field("MK bits"))
     slots = {
-        int(number): Keyslot(iterations=int(iterations), kdf="pbkdf2")
-        for number, iterations in re.findall(
-            r"^Key Slot (\d+): ENABLED\n\s*Iterations:\s*(\d+)", text, re.MULTILINE
+        int(number): Keyslot(
+            iterations=int(iterations),
+            kdf="pbkdf2",
+            area=(int(start) * 512, int(stripes) * key_bits // 8),
         )
+        for number, iterations, start, stripes in _LUKS1_SLOT.findall(text)
     }
     return Header(
         type="luks1",
         uuid=field("UUID"),
         cipher=f"{field('Cipher name')}-{field('Cipher mode')}",
         hash=field("Hash spec"),
-        key_bits=int(field("MK bits")),
+        key_bits=key_bits,
         payload_offset=int(field("Payload offset")) * 512,
         digest_iterations=int(field("MK iterations")),
         slots=slots,
@@ -102,6 +117,10 @@ def parse_luks2(text: str, *, uuid: str) -> Header:
                 sorted({slot.get(part, {}).get("hash", "") for part in ("kdf", "af")} - {""})
             ),
             ignored=slot.get("priority") == 0,
+            area=(
+                int(slot.get("area", {}).get("offset", 0)),
+                int(slot.get("area", {}).get("size", 0)),
+            ),
         )
         for number, slot in data["keyslots"].items()
         if slot["type"] == "luks2"
@@ -127,6 +146,8 @@ def parse_luks2(text: str, *, uuid: str) -> Header:
         tokens=len(data["tokens"]),
         requirements=tuple(requirements),
         sector_size=int(segments[0].get("sector_size", 512)),
+        # Two copies, each with 4096 bytes before its JSON.
+        binary_size=2 * (4096 + int(data["config"]["json_size"])),
     )
 
 

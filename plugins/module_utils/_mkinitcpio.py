@@ -43,23 +43,36 @@ def assign(text: str, name: str, words: t.Sequence[str]) -> str:
     return f"{text}{end}{line}\n"
 
 
+# What gives way to hooks of systemd: the busybox init opens the root by the header on the disk, and ends in a shell
+# when it fails (mkinitcpio(8), hooks encrypt and base). Left out: what asks the machine that builds, and hibernation.
+_REPLACED = {
+    "udev": "systemd",
+    "keymap": "sd-vconsole",
+    "consolefont": "sd-vconsole",
+    **dict.fromkeys(("autodetect", "encrypt", "sd-encrypt", "resume", "usr"), ""),
+}
+
+
 def hooks(words: t.Sequence[str]) -> t.List[str]:
     """Return the hooks that unlock the root, before its file system is mounted and after its disk is found."""
-    unlock = "sd-encrypt" if "systemd" in words else "encrypt"
-    kept = [word for word in words if word not in ("autodetect", "encrypt", "sd-encrypt")]
+    kept = [*dict.fromkeys(new for word in words for new in [_REPLACED.get(word, word)] if new)]
+    if "systemd" not in kept:
+        kept.insert(kept.index("base") + 1 if "base" in kept else 0, "systemd")
     if "filesystems" not in kept:
         kept.append("filesystems")
     place = kept.index("filesystems")
     before = kept[:place]
     if "block" not in before:
         before.append("block")
-    return [*before, unlock, *(word for word in kept[place:] if word != "block")]
+    return [*before, "sd-encrypt", *(word for word in kept[place:] if word != "block")]
 
 
-def wanted(have: t.Mapping[str, t.Sequence[str]], key: str) -> t.Dict[str, t.List[str]]:
-    """Return HOOKS and FILES as they must be."""
-    files = [*have["FILES"], *([] if key in have["FILES"] else [key])]
-    return {"HOOKS": hooks(have["HOOKS"]), "FILES": files}
+def wanted(
+    have: t.Mapping[str, t.Sequence[str]], files: t.Sequence[str]
+) -> t.Dict[str, t.List[str]]:
+    """Return HOOKS and FILES as they must be, with *files* among these."""
+    added = [name for name in files if name not in have["FILES"]]
+    return {"HOOKS": hooks(have["HOOKS"]), "FILES": [*have["FILES"], *added]}
 
 
 __all__ = ("CONF", "DROP_INS", "NOTHING", "arrays", "assign", "hooks", "wanted")

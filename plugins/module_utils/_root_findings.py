@@ -146,7 +146,7 @@ def _tables(root: Root, found: Findings) -> None:
     lines = root.text(FSTAB)
     _table, unmounted = _fstab.fstab(
         lines,
-        root_uuid="",
+        device="",
         filesystem="",
         esp_label="",
         exists=exists,

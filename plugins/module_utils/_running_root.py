@@ -83,23 +83,38 @@ def find_container(runner: Runner) -> Container:
     return container(json.loads(runner.run(argv, timeout=60).stdout), source)
 
 
-def key_file(crypttab: str, mapping: str) -> str:
-    """Return the key file of a mapping in crypttab(5).
+class Unlock(t.NamedTuple):
+    """The files that crypttab(5) names for the root: its key, and the pinned header that it is opened with."""
 
-    With none named, systemd takes the one of the mapping's name (since version 246); before, there is none.
-    Whether it exists is for the caller to see.
+    key_file: str
+    header: str
+
+
+def unlock(crypttab: str, mapping: str) -> Unlock:
+    """Return what opens a mapping; whether the files exist is for the caller to see.
+
+    With no key named, systemd takes the one of the mapping's name (since version 246); before, there is none.
     """
+    changed = "this is no image of this collection, or its crypttab was changed"
     rows = (line.split() for line in crypttab.splitlines() if not line.lstrip().startswith("#"))
     for name, *fields in rows:
-        if name == mapping and fields:
-            named = fields[1] if len(fields) > 1 else "-"
-            if named in ("-", "none"):
-                return f"{_fstab.KEY_DIRECTORY}/{mapping}.key"
-            if named.startswith("/"):
-                return named
+        if name != mapping or not fields:
+            continue
+        named = fields[1] if len(fields) > 1 else "-"
+        if named in ("-", "none"):
+            named = f"{_fstab.KEY_DIRECTORY}/{mapping}.key"
+        options = fields[2].split(",") if len(fields) > 2 else []
+        headers = [it[len("header=") :] for it in options if it.startswith("header=/")]
+        if not headers:
+            raise SealedRootError(
+                f"/etc/crypttab names no header file for {mapping}, so the header on the disk is believed, which"
+                f" the host can change: {changed}"
+            )
+        if named.startswith("/"):
+            return Unlock(named, headers[-1])
     raise SealedRootError(
         f"/etc/crypttab names no key file for {mapping}, so the initramfs does not unlock the root by one:"
-        " this is no image of this collection, or its crypttab was changed"
+        f" {changed}"
     )
 
 
@@ -171,9 +186,10 @@ __all__ = (
     "TOOLS",
     "Container",
     "Rebuild",
+    "Unlock",
     "container",
     "find_container",
     "initramfs",
-    "key_file",
     "rebuilds",
+    "unlock",
 )

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What every initramfs that unlocks the root takes from it: the key file, crypttab and fstab.
+"""What every initramfs that unlocks the root takes from it: key file, pinned header, crypttab and fstab.
 
 The modules that use this run in the image. What a generator's own configuration says is theirs.
 """
@@ -19,15 +19,19 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import _fstab
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 
 # plugins/doc_fragments/_unlocked_root.py says what they are.
 ARGUMENTS: t.Dict[str, t.Dict[str, t.Any]] = {
     "luks_uuid": {"type": "str", "required": True},
-    "root_uuid": {"type": "str", "required": True},
     "filesystem": {"type": "str", "default": "ext4"},
     "esp_label": {"type": "str", "default": "ESP"},
     "key_file": {"type": "path", "default": "/run/sealedroot/boot.key", "no_log": False},
+    "header_file": {"type": "path", "default": "/run/sealedroot/luks.header"},
+    "debug_console": {"type": "bool", "default": False},
 }
 
 # The root's line in crypttab(5) where systemd opens it. discard: as for initramfs-tools. x-initrd.attach: the disk is
@@ -41,14 +45,15 @@ Params = t.Mapping[str, t.Any]
 Plan = t.Callable[[Tree, Params], t.List[str]]
 
 
-def volume(luks_uuid: str) -> str:
-    """Return the name by which systemd finds key and volume of a LUKS UUID (systemd-cryptsetup-generator(8))."""
-    return f"luks-{luks_uuid}"
-
-
 def key_path(luks_uuid: str) -> str:
     """Return where the boot key is in the image."""
-    return f"{_fstab.KEY_DIRECTORY}/{volume(luks_uuid)}.key"
+    return f"{_fstab.KEY_DIRECTORY}/{guest.volume(luks_uuid)}.key"
+
+
+def installed(params: Params) -> t.Tuple[str, ...]:
+    """Return the files that an initramfs of systemd holds as they are in the root, beside the key file."""
+    header = pinned_header.path(params["luks_uuid"])
+    return (header, *emergency.in_initramfs(debug_console=params["debug_console"]))
 
 
 def ensure(
@@ -59,36 +64,40 @@ def ensure(
     *options* are those of the root's line in crypttab(5).
     """
     tree = Tree(root)
-    key = tree.read(params["key_file"])
-    if not key:
-        raise SealedRootError(f"the key file {params['key_file']} does not exist in the image")
+    key, header = tree.read(params["key_file"]), tree.read(params["header_file"])
+    for name, data in (("key_file", key), ("header_file", header)):
+        if not data:
+            raise SealedRootError(f"{name} {params[name]} does not exist in the image")
     missing = plan(tree, params)
     if missing:
         raise SealedRootError(
             f"the root lacks {' and '.join(missing)}: install {' '.join(missing)} in it"
         )
     path = key_path(params["luks_uuid"])
-    tree.write(path, key, mode=0o400, secret=True)
+    tree.write(path, key or b"", mode=0o400, secret=True)
+    pinned = pinned_header.path(params["luks_uuid"])
+    tree.write(pinned, header or b"", mode=pinned_header.MODE, secret=True)
+    emergency.plan(tree, debug_console=params["debug_console"])
     table, old_disks = _fstab.crypttab(
         tree.text("/etc/crypttab"),
         name=mapping,
         luks_uuid=params["luks_uuid"],
         key_file=path,
-        options=options,
+        options=f"{options},header={pinned}",
         exists=tree.exists,
     )
     tree.write("/etc/crypttab", table)
     table, old_mounts = _fstab.fstab(
         tree.text("/etc/fstab"),
-        root_uuid=params["root_uuid"],
+        device=f"/dev/mapper/{mapping}",
         filesystem=params["filesystem"],
         esp_label=params["esp_label"],
         exists=tree.exists,
         mappings=[row[0] for row in _fstab.rows(table)],
     )
     tree.write("/etc/fstab", table)
-    directory = tree.path(_fstab.KEY_DIRECTORY)
-    closed = os.path.isdir(directory) and stat.S_IMODE(os.stat(directory).st_mode) == 0o700
+    directories = (_fstab.KEY_DIRECTORY, pinned_header.DIRECTORY)
+    closed = all(_is_closed(tree.path(directory)) for directory in directories)
     outcome = {
         "changed": bool(tree.changed()) or not closed,
         "files": tree.changed(),
@@ -96,11 +105,16 @@ def ensure(
         "diff": tree.diff(),
     }
     if not check_mode:
-        tree.directory(_fstab.KEY_DIRECTORY, 0o700)
+        for directory in directories:
+            tree.directory(directory, 0o700)
         # The mount point that the fstab names.
         os.makedirs(tree.path("/boot/efi"), exist_ok=True)
         tree.apply()
     return outcome
 
 
-__all__ = ("ARGUMENTS", "SYSTEMD_OPTIONS", "ensure", "key_path", "volume")
+def _is_closed(directory: str) -> bool:
+    return os.path.isdir(directory) and stat.S_IMODE(os.stat(directory).st_mode) == 0o700
+
+
+__all__ = ("ARGUMENTS", "SYSTEMD_OPTIONS", "ensure", "installed", "key_path")

@@ -32,16 +32,16 @@ author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
 options:
-  root_uuid:
-    description: The UUID of the root file system.
-    type: str
+  root_device:
+    description: The device that the root is on in the machine, such as C(/dev/mapper/luks-UUID).
+    type: path
     required: true
 """
 
 EXAMPLES = r"""
-- name: Let every entry boot the root by its UUID
+- name: Let every entry boot the root
   sealedroot.image.boot_entries:
-    root_uuid: 0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10
+    root_device: /dev/mapper/luks-7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11
 """
 
 RETURN = r"""
@@ -124,8 +124,8 @@ def in_boot(tree: Tree, path: str) -> str:
 class Plan:
     """The changes to entries and environment block of a tree; nothing is touched before its apply()."""
 
-    def __init__(self, tree: Tree, runner: Runner, root_uuid: str, grub: str) -> None:
-        self.tree, self.runner, self.root_uuid = tree, runner, root_uuid
+    def __init__(self, tree: Tree, runner: Runner, root_device: str, grub: str) -> None:
+        self.tree, self.runner, self.root_device = tree, runner, root_device
         self.env_path = f"{grub}/grubenv"
         self.words = wanted_words(tree)
         self.dropped: t.List[str] = []
@@ -167,11 +167,18 @@ class Plan:
         images = [in_boot(self.tree, it) for it in _boot_entries.get(text, "initrd").split()]
         options = _boot_entries.options_for(
             _boot_entries.get(text, "options"),
-            root_uuid=self.root_uuid,
+            root_device=self.root_device,
             wanted=self.words,
-            old_disks=_grub.OLD_DISKS,
+            unwanted=_grub.unwanted(self.words.split()),
         )
-        for key, value in (("linux", kernel), ("initrd", " ".join(images)), ("options", options)):
+        fields = {
+            "linux": kernel,
+            "initrd": " ".join(images),
+            "options": options,
+            # GRUB asks nobody for a password that there is not.
+            "grub_arg": "--unrestricted",
+        }
+        for key, value in fields.items():
             text = _boot_entries.put(text, key, value)
         self.entries[new] = text
         self.names[name] = new
@@ -189,7 +196,7 @@ class Plan:
             return
         release = _root_tar.parse_os_release(self.tree.text("/etc/os-release"))
         options = _boot_entries.words_for(
-            "", root_uuid=self.root_uuid, wanted=self.words, old_disks=()
+            "", root_device=self.root_device, wanted=self.words, unwanted=()
         )
         fields = {
             "title": f"{release.get('NAME', 'Linux')} ({version}) {release.get('VERSION', '')}".strip(),
@@ -219,9 +226,9 @@ class Plan:
         if uses or "kernelopts" in env:
             env["kernelopts"] = _boot_entries.words_for(
                 env.get("kernelopts", ""),
-                root_uuid=self.root_uuid,
+                root_device=self.root_device,
                 wanted=self.words,
-                old_disks=_grub.OLD_DISKS,
+                unwanted=_grub.unwanted(self.words.split()),
             )
         if "blsdir" in env:
             argv = [self.runner.find("grub2-mkrelpath", "grub-mkrelpath"), _boot_entries.DIRECTORY]
@@ -235,7 +242,10 @@ class Plan:
         """Plan what a later kernel's entry is made of."""
         old = self.tree.text(CMDLINE)
         words = _boot_entries.words_for(
-            old, root_uuid=self.root_uuid, wanted=self.words, old_disks=_grub.OLD_DISKS
+            old,
+            root_device=self.root_device,
+            wanted=self.words,
+            unwanted=_grub.unwanted(self.words.split()),
         )
         self.tree.write(CMDLINE, f"{words}\n")
         # So entries of all kernels are sorted by version, and a removed kernel's is found (kernel-install(8)).
@@ -249,12 +259,12 @@ class Plan:
             self.tree.write(KERNEL, _shell_defaults.assign(text, "UPDATEDEFAULT", "yes"))
 
 
-def check(tree: Tree, plan: Plan, config: str, root_uuid: str) -> None:
+def check(tree: Tree, plan: Plan, config: str, root_device: str) -> None:
     """Refuse what would not boot, as GRUB will read it."""
     env = _boot_entries.parse_env(tree.read(plan.env_path) or b"")
     text = _boot_entries.rendered(config, plan.entries, env)
     menu = text[len(config) :]
-    problems = _grub.check_config(menu, root_uuid=root_uuid, words=plan.words.split())
+    problems = _grub.check_menu(menu, root_device=root_device, words=plan.words.split())
     for line in re.findall(r"^initrd (.*)$", menu, re.MULTILINE):
         problems += [f"{name} is not there" for name in line.split() if not tree.exists(name)]
     if problems:
@@ -272,9 +282,9 @@ def ensure(
     config = tree.text(f"{grub}/grub.cfg")
     dropped: t.List[str] = []
     if _boot_entries.used(config):
-        plan = Plan(tree, runner, params["root_uuid"], grub)
+        plan = Plan(tree, runner, params["root_device"], grub)
         plan.make()
-        check(tree, plan, config, params["root_uuid"])
+        check(tree, plan, config, params["root_device"])
         dropped = plan.dropped
     for pattern in ONE_MACHINES:
         for path in sorted(glob.glob(tree.path(f"/boot/{pattern}"))):
@@ -310,7 +320,7 @@ def older(tree: Tree, name: str, other: str) -> bool:
 def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={"root_uuid": {"type": "str", "required": True}},
+        argument_spec={"root_device": {"type": "path", "required": True}},
         supports_check_mode=True,
     )
     try:

@@ -35,7 +35,6 @@ EXAMPLES = r"""
 - name: Put the boot key where the initramfs takes it from
   sealedroot.image.dracut_key:
     luks_uuid: 7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11
-    root_uuid: 0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10
   register: key
 
 - name: Build the initramfs of every kernel
@@ -82,6 +81,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 
 # Read after what distributions and most people name theirs, which begin with a digit (dracut.conf(5)).
 CONF = "/etc/dracut.conf.d/sealedroot.conf"
@@ -94,6 +94,7 @@ def configuration(tree: Tree, params: t.Mapping[str, t.Any]) -> str:
     split = glob.glob(tree.path(f"{MODULES}/[0-9][0-9]systemd-cryptsetup"))
     modules = " ".join(["systemd", "crypt", *(["systemd-cryptsetup"] if split else [])])
     key = _unlocked_root.key_path(params["luks_uuid"])
+    items = " ".join(["/etc/crypttab", key, *_unlocked_root.installed(params)])
     return f"""\
 # The root is encrypted, and GRUB has asked for the passphrase already.
 # The machine that builds the initramfs need not be the one that boots it.
@@ -101,7 +102,7 @@ hostonly="no"
 hostonly_cmdline="no"
 add_dracutmodules+=" {modules} "
 add_drivers+=" {params["filesystem"]} "
-install_items+=" /etc/crypttab {key} "
+install_items+=" {items} "
 # It would hold the key as well, and keep the old one when that is exchanged.
 dracut_rescue_image="no"
 """
@@ -149,7 +150,7 @@ def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.D
     found = images(Tree(root))
     outcome = _unlocked_root.ensure(
         params,
-        mapping=params["mapping"] or _unlocked_root.volume(params["luks_uuid"]),
+        mapping=params["mapping"] or guest.mapping("dracut", params["luks_uuid"]),
         options=_unlocked_root.SYSTEMD_OPTIONS,
         plan=plan,
         root=root,

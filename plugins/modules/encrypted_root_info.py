@@ -56,6 +56,11 @@ key_file:
   type: str
   returned: success
   sample: /etc/cryptsetup-keys.d/luks-8ab1fcd0-6009-41be-89d0-c3be1bfbdd66.key
+header_file:
+  description: The pinned header, which the initramfs opens the container with; the one on the device is not read.
+  type: str
+  returned: success
+  sample: /etc/cryptsetup-headers.d/luks-8ab1fcd0-6009-41be-89d0-c3be1bfbdd66.header
 key_slot:
   description: The slot that the key file opens.
   type: int
@@ -91,21 +96,25 @@ def read(runner: Runner) -> t.Dict[str, t.Any]:
     if os.geteuid() != 0:
         raise SealedRootError("the LUKS header is root's to read: set become to true")
     device, mapping = _running_root.find_container(runner)
-    header = _luks_metadata.read(runner, device)
-    if header is None:
-        raise SealedRootError(f"the root is on {device}, which is encrypted, but not with LUKS")
     crypttab = os.path.join(ROOT, "etc/crypttab")
     text = ""
     if os.path.exists(crypttab):
         with open(crypttab, encoding="utf-8", errors="surrogateescape") as file:
             text = file.read()
-    key_file = _running_root.key_file(text, mapping)
-    path = os.path.join(ROOT, key_file.lstrip("/"))
+    key_file, header_file = _running_root.unlock(text, mapping)
+    path, pinned = (os.path.join(ROOT, it.lstrip("/")) for it in (key_file, header_file))
     _luks_container.check_key_file(path)
-    slot = _cryptsetup.opens(runner, device, path)
+    _luks_container.check_key_file(pinned, "header file")
+    # Of the header on the disk nothing is read: it is the host's.
+    header = _luks_metadata.read(runner, pinned)
+    if header is None:
+        raise SealedRootError(
+            f"{header_file} is no LUKS header, so this machine would not boot again"
+        )
+    slot = _cryptsetup.opens(runner, pinned, path)
     if slot is None:
         raise SealedRootError(
-            f"the key in {key_file} does not open {device}, so this machine would not boot again: put a key"
+            f"the key in {key_file} does not open {header_file}, so this machine would not boot again: put a key"
             " that does into it first"
         )
     return {
@@ -116,6 +125,7 @@ def read(runner: Runner) -> t.Dict[str, t.Any]:
         "type": header.type,
         "slots": {str(number): it.iterations for number, it in sorted(header.slots.items())},
         "key_file": key_file,
+        "header_file": header_file,
         "key_slot": slot,
         "initramfs": _running_root.initramfs(os.path.join(ROOT, "boot")),
     }

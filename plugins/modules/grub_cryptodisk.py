@@ -12,8 +12,10 @@ short_description: Make a GRUB that unlocks the root by its LUKS UUID
 description:
   - Runs in the image, with the image's own GRUB tools. Edits C(/etc/default/grub), writes C(grub.cfg), and
     makes a core image that asks for the key of the LUKS container, which the EFI system partition is to get.
+  - Whoever is at the console gets neither GRUB's editor nor its shell, whatever fails, unless O(debug_console) is set.
   - C(grub-install) is not used, since it finds the encryption through device-mapper only and says nothing
-    when it does not. It works in the booted machine, for which C(/etc/default/grub) is prepared.
+    when it does not. It works in the booted machine, for which C(/etc/default/grub) is prepared; a program of its name
+    in C(/usr/local/sbin) then puts a core image of the same kind in the place of that of C(grub-install).
   - With O(secure_boot) the boot files are the image's own signed shim and GRUB, and a stub that asks for the key. GRUB
     under Secure Boot loads no module, so what the signed one lacks for this disk is an error.
   - Works with the names of Debian (C(grub-mkconfig), C(/boot/grub)) and of Fedora and SUSE
@@ -29,6 +31,10 @@ options:
   root_uuid:
     description: The UUID of the root file system.
     type: str
+    required: true
+  root_device:
+    description: The device that the root is on in the machine, such as C(/dev/mapper/cr_root).
+    type: path
     required: true
   luks_type:
     description: The LUKS version.
@@ -47,6 +53,10 @@ options:
     description: Words for the kernel command line, merged into C(GRUB_CMDLINE_LINUX).
     type: str
     default: ""
+  debug_console:
+    description: Whether GRUB's editor and shell are open, for development.
+    type: bool
+    default: false
   platform:
     description: The GRUB platform.
     type: str
@@ -79,6 +89,7 @@ EXAMPLES = r"""
   sealedroot.image.grub_cryptodisk:
     luks_uuid: 7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11
     root_uuid: 0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10
+    root_device: /dev/mapper/cr_root
     kernel_cmdline: console=ttyS0
 """
 
@@ -89,7 +100,7 @@ core_image:
   returned: success
   sample: /run/sealedroot/esp/EFI/BOOT/BOOTX64.EFI
 dropped:
-  description: Words of the old kernel command line that named disks of another machine.
+  description: Words of the old kernel command line that named disks of another machine, or contradict ours.
   type: list
   elements: str
   returned: success
@@ -112,6 +123,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _esp_tree,
     _grub,
     _grub_defaults,
+    _grub_install,
     _signed_chain,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
@@ -143,6 +155,11 @@ def module_names(params: t.Mapping[str, t.Any], library: str) -> t.List[str]:
     )
 
 
+def script_of(params: t.Mapping[str, t.Any], directory: str) -> t.Dict[str, t.Any]:
+    """Return what the script that opens the volume is made from."""
+    return {**{key: params[key] for key in ("luks_uuid", "debug_console")}, "directory": directory}
+
+
 def signed_chain(
     tree: Tree, params: t.Mapping[str, t.Any], directory: str
 ) -> t.Tuple[t.Dict[str, bytes], t.List[str]]:
@@ -155,7 +172,7 @@ def signed_chain(
         {name: (path, tree.read(path) or b"") for name, path in paths.items()},
         kernels={name: tree.read(name) or b"" for name in kernels},
         header={key: params[key] for key in ("luks_type", "hash", "filesystem")},
-        stub=_grub.stub(luks_uuid=params["luks_uuid"], directory=directory),
+        stub=_grub.stub(**script_of(params, directory)),
     )
     loud = [
         script
@@ -166,23 +183,20 @@ def signed_chain(
 
 
 def make_core(
-    runner: Runner,
-    *,
-    core: str,
-    platform: str,
-    library: str,
-    prefix: str,
-    early: str,
-    names: t.Sequence[str],
+    runner: Runner, *, core: str, platform: str, library: str, sources: str, prefix: str
 ) -> bool:
-    """Make the core image; return whether it is new."""
+    """Make the core image of what is in the directory *sources*; return whether it is new."""
     before = None
     if os.path.exists(core):
         with open(core, "rb") as file:
             before = file.read()
     argv = [runner.find("grub-mkimage", "grub2-mkimage"), "--format", platform]
-    argv += ["--directory", library, "--config", early, "--output", core, "--prefix", prefix]
-    runner.run([*argv, *names], timeout=120)
+    argv += ["--directory", library, "--config", f"{sources}/{_grub_install.CONFIG}"]
+    # --memdisk sets a prefix of its own, so ours comes after it.
+    argv += ["--memdisk", f"{sources}/{_grub_install.MEMDISK}", "--prefix", prefix]
+    with open(f"{sources}/{_grub_install.MODULES}", encoding="ascii") as file:
+        names = file.read().split()
+    runner.run([*argv, "--output", core, *names], timeout=120)
     with open(core, "rb") as file:
         return file.read() != before
 
@@ -219,15 +233,19 @@ def make_config(runner: Runner, tree: Tree, params: t.Mapping[str, t.Any], path:
     before = tree.text(path)
     argv = [runner.find("grub-mkconfig", "grub2-mkconfig"), "--output", tree.path(path)]
     runner.run(argv, timeout=300)
-    after = tree.text(path)
+    after = _grub.unsearched(tree.text(path), luks_uuid=params["luks_uuid"])
     problems = _grub.check_config(
-        after, root_uuid=params["root_uuid"], words=params["kernel_cmdline"].split()
+        after,
+        words=params["kernel_cmdline"].split(),
+        **{key: params[key] for key in ("root_device", "luks_uuid", "debug_console")},
     )
     if problems:
         raise SealedRootError(
             f"grub-mkconfig wrote a {path} that would not boot: {'; '.join(problems)}. Look at"
             f" {_grub_defaults.DEFAULTS}, {_grub_defaults.DROP_INS} and /etc/grub.d in the root"
         )
+    tree.write(path, after)
+    tree.apply()
     return after != before
 
 
@@ -243,6 +261,7 @@ def ensure(
     arch = PLATFORMS[params["platform"]]
     signed: t.Dict[str, bytes] = {}
     loud: t.List[str] = []
+    names: t.List[str] = []
     if params["secure_boot"]:
         signed, loud = signed_chain(tree, params, directory)
         boot_file = _signed_chain.places(arch)["grub"]
@@ -257,8 +276,14 @@ def ensure(
     dropped = _grub_defaults.plan(
         tree,
         drop_ins,
-        kernel_cmdline=params["kernel_cmdline"],
-        root_uuid=params["root_uuid"],
+        **{key: params[key] for key in ("kernel_cmdline", "root_device", "debug_console")},
+    )
+    sources = _grub_install.plan(
+        tree,
+        **script_of(params, directory),
+        platform=params["platform"],
+        modules=names,
+        tool=os.path.basename(mkconfig).replace("mkconfig", "install"),
     )
     core = os.path.join(params["output_dir"], boot_file)
     files, diff = [*tree.changed(), *loud], tree.diff()
@@ -272,18 +297,14 @@ def ensure(
         if signed:
             made = _esp_tree.write(output_dir, signed)
         else:
-            early = os.path.join(os.path.dirname(output_dir), "early.cfg")
             os.makedirs(os.path.dirname(tree.path(core)), exist_ok=True)
-            with open(early, "w", encoding="ascii") as file:
-                file.write(_grub.early_config(luks_uuid=params["luks_uuid"], directory=directory))
             new_core = make_core(
                 runner,
                 core=tree.path(core),
                 platform=params["platform"],
                 library=library,
+                sources=tree.path(sources),
                 prefix=_grub.prefix(params["luks_uuid"], directory),
-                early=early,
-                names=names,
             )
             made = [boot_file] if new_core else []
         _esp_tree.keep_only(output_dir, signed or {boot_file})
@@ -308,10 +329,12 @@ def main() -> t.NoReturn:
         argument_spec={
             "luks_uuid": {"type": "str", "required": True},
             "root_uuid": {"type": "str", "required": True},
+            "root_device": {"type": "path", "required": True},
             "luks_type": {"type": "str", "choices": ["luks1", "luks2"], "default": "luks1"},
             "hash": {"type": "str", "default": "sha256"},
             "filesystem": {"type": "str", "default": "ext4"},
             "kernel_cmdline": {"type": "str", "default": ""},
+            "debug_console": {"type": "bool", "default": False},
             "platform": {
                 "type": "str",
                 "choices": ["x86_64-efi", "arm64-efi"],

@@ -103,6 +103,15 @@ options:
             shows.
         type: bool
         default: false
+      host_agents:
+        description: Agents of the host that may be on; see O(sealedroot.image.image_identity#module:host_agents).
+        type: list
+        elements: str
+        default: []
+      debug_console:
+        description: Whether the image was made with an open console, so that shells are no fault.
+        type: bool
+        default: false
       grub_seconds:
         description:
           - How long GRUB may take to open the disk and read a file, in seconds. The time that the iterations
@@ -258,6 +267,8 @@ def subject(params: t.Mapping[str, t.Any]) -> _audit_report.Subject:
         digest_iterations=expected["digest_iterations"],
         esp_files=tuple(expected["esp_files"] or ()),
         secure_boot=expected["secure_boot"],
+        debug_console=expected["debug_console"],
+        host_agents=tuple(expected["host_agents"]),
         grub_seconds=expected["grub_seconds"],
         selinux=expected["selinux"],
         work_dir=params["work_dir"],
@@ -301,6 +312,8 @@ def main() -> t.NoReturn:
                     "digest_iterations": {"type": "int", "default": 1000},
                     "esp_files": {"type": "list", "elements": "str"},
                     "secure_boot": {"type": "bool", "default": False},
+                    "host_agents": {"type": "list", "elements": "str", "default": []},
+                    "debug_console": {"type": "bool", "default": False},
                     "grub_seconds": {"type": "float", "default": 2.0},
                     "selinux": {
                         "type": "str",

@@ -13,6 +13,8 @@ description:
   - Runs in the image. Writes its hostname, its root password and authorized keys if given, and removes what
     must not be shared by two machines made from one root. That is the machine ID, SSH host keys, random
     seed, credential secret, DHCP leases and the instance state of cloud-init.
+  - Switches off what would do as root what the host of the machine says, such as cloud-init and the agents of
+    hypervisors and clouds.
   - The C(resolv.conf) of the image stays as it is.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
@@ -38,6 +40,13 @@ options:
       - Without it, what would let it grow is removed.
     type: bool
     default: false
+  host_agents:
+    description:
+      - Agents of the host that stay on. Whoever runs the machine is root in it by each of them.
+    type: list
+    elements: str
+    choices: [cloud-init, qemu-guest-agent, amazon-ssm-agent, azure, google, hyper-v, open-vm-tools, spice-vdagent, xen]
+    default: []
 """
 
 EXAMPLES = r"""
@@ -54,6 +63,11 @@ files:
   type: list
   elements: str
   returned: success
+dropped:
+  description: Agents of the host that were there and are switched off, each with the reason.
+  type: list
+  elements: str
+  returned: success
 """
 
 import glob
@@ -64,6 +78,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils import _growth
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import host_agents
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
 
 HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
@@ -141,8 +156,8 @@ def check(params: t.Mapping[str, t.Any]) -> None:
             )
 
 
-def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> None:
-    """Plan every change."""
+def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
+    """Plan every change; return the agents of the host that go."""
     tree.write("/etc/hostname", f"{params['hostname']}\n")
     tree.write("/etc/hosts", hosts(tree.text("/etc/hosts"), params["hostname"]))
     if params["root_password_hash"] is not None:
@@ -166,16 +181,21 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> None:
     if units and tree.exists("/usr/sbin/sshd"):
         tree.write(HOST_KEYS_UNIT, HOST_KEYS_TEXT)
     _growth.plan(tree, wanted=params["grow"])
+    return host_agents.plan(tree, allowed=params["host_agents"])
 
 
 def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.Dict[str, t.Any]:
     """Give the tree at *root* its identity."""
     check(params)
     tree = Tree(root)
-    plan(tree, params)
+    gone = plan(tree, params)
     outcome = {
         "changed": bool(tree.changed()),
         "files": tree.changed(),
+        "dropped": [
+            f"{name}: the host of the machine would be root by it (image_host_agents lets it)"
+            for name in gone
+        ],
         "diff": tree.diff(),
     }
     if not check_mode:
@@ -198,6 +218,12 @@ def main() -> t.NoReturn:
                 "no_log": False,
             },
             "grow": {"type": "bool", "default": False},
+            "host_agents": {
+                "type": "list",
+                "elements": "str",
+                "choices": [*host_agents.AGENTS],
+                "default": [],
+            },
         },
         supports_check_mode=True,
     )

@@ -10,9 +10,10 @@ DOCUMENTATION = r"""
 module: image_runtime
 short_description: What the tasks in an image need, in a directory that is /run there
 description:
-  - Puts a Python (the one that runs this module, with its standard library, shared libraries and loader) and
-    the boot key into a directory on the builder, which the connection P(sealedroot.image.chroot#connection)
-    shows to the image as C(/run). The image needs no Python, and none of this stays in it.
+  - Puts a Python (the one that runs this module, with its standard library, shared libraries and loader), the boot
+    key and the LUKS header into a directory on the builder, which the connection
+    P(sealedroot.image.chroot#connection) shows to the image as C(/run). The image needs no Python, and none of this
+    stays in it.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
@@ -25,6 +26,11 @@ options:
     description: The key that the initramfs of the image is to hold; C(/run/sealedroot/boot.key) there.
     type: path
     required: true
+  header_file:
+    description:
+      - The header that the initramfs of the image is to open the disk with; C(/run/sealedroot/luks.header) there.
+    type: path
+    required: true
 """
 
 EXAMPLES = r"""
@@ -32,6 +38,7 @@ EXAMPLES = r"""
   sealedroot.image.image_runtime:
     path: /var/tmp/build/private/run
     key_file: /var/tmp/build/private/keys/boot.key
+    header_file: /var/tmp/build/private/luks.header
 """
 
 RETURN = r"""
@@ -84,18 +91,24 @@ def ensure(
 ) -> t.Dict[str, t.Any]:
     """Prepare the directory."""
     _luks_container.check_key_file(params["key_file"])
+    _luks_container.check_key_file(params["header_file"], "header file")
     directory = os.path.join(params["path"], "sealedroot")
-    key = read(params["key_file"]) or b""
-    boot_key, python = os.path.join(directory, "boot.key"), os.path.join(directory, "python")
+    secrets = {
+        os.path.join(directory, name): read(params[option]) or b""
+        for name, option in (("boot.key", "key_file"), ("luks.header", "header_file"))
+    }
+    python = os.path.join(directory, "python")
     program = os.path.join(directory, "python3")
     # The program is written last.
-    have_key, have_python = read(boot_key) == key, os.path.isdir(python) and os.path.isfile(program)
+    have_secrets = all(read(path) == content for path, content in secrets.items())
+    have_python = os.path.isdir(python) and os.path.isfile(program)
     if not check_mode:
         # tmp: for tasks that transfer files, see the connection.
         os.makedirs(os.path.join(directory, "tmp"), mode=0o700, exist_ok=True)
         os.chmod(directory, 0o755)  # noqa: S103 - users of the image pass through it
-        if not have_key:
-            write(boot_key, key, 0o400)
+        for path, content in secrets.items():
+            if read(path) != content:
+                write(path, content, 0o400)
         if not have_python:
             interpreter = _python_runtime.find(runner)
             shutil.rmtree(python, ignore_errors=True)
@@ -103,11 +116,11 @@ def ensure(
             script = _python_runtime.wrapper(interpreter, f"{IN_IMAGE}/python")
             write(program, script.encode("ascii"), 0o755)
     return {
-        "changed": not (have_key and have_python),
+        "changed": not (have_secrets and have_python),
         "python": f"{IN_IMAGE}/python3",
         "diff": {
-            "before": {"python": have_python, "boot_key": have_key},
-            "after": {"python": True, "boot_key": True},
+            "before": {"python": have_python, "secrets": have_secrets},
+            "after": {"python": True, "secrets": True},
         },
     }
 
@@ -118,6 +131,7 @@ def main() -> t.NoReturn:
         argument_spec={
             "path": {"type": "path", "required": True},
             "key_file": {"type": "path", "required": True, "no_log": False},
+            "header_file": {"type": "path", "required": True},
         },
         supports_check_mode=True,
     )

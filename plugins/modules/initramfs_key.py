@@ -11,9 +11,10 @@ module: initramfs_key
 short_description: Let every initramfs of a running machine unlock the root with the given key
 description:
   - Puts a key into the key file that C(crypttab) names, rebuilds every initramfs with the machine's own tool
-    (C(update-initramfs) or C(dracut)), and proves that each of them holds the key once, readable by root alone.
+    (C(update-initramfs) or C(dracut)), and proves that each of them holds the key once, readable by root alone, and
+    a pinned header that the key opens.
   - Does nothing when that is so already, which it finds out by looking into each initramfs.
-  - A key that does not open the container is refused before anything is changed, because the machine would not
+  - A key that does not open the pinned header is refused before anything is changed, because the machine would not
     boot again.
   - Afterwards the journal of the file system is empty, since GRUB reads without it; so only when this has
     returned may the old key be removed from the header.
@@ -22,7 +23,11 @@ extends_documentation_fragment:
   - sealedroot.image._attributes
 options:
   device:
-    description: The device that holds the LUKS container of the root.
+    description: The device that holds the LUKS container of the root. Tasks that change its keys wait for each other.
+    type: path
+    required: true
+  header:
+    description: The pinned header, which C(crypttab) names (C(header=)).
     type: path
     required: true
   key_file:
@@ -46,6 +51,7 @@ EXAMPLES = r"""
 - name: Renew the key in the initramfs
   sealedroot.image.initramfs_key:
     device: /dev/vda2
+    header: /etc/cryptsetup-headers.d/luks-8ab1fcd0-6009-41be-89d0-c3be1bfbdd66.header
     key_file: /run/sealedroot-rotate/keys/boot.key
     dest: /etc/cryptsetup-keys.d/luks-8ab1fcd0-6009-41be-89d0-c3be1bfbdd66.key
 """
@@ -84,8 +90,36 @@ from ansible_collections.sealedroot.image.plugins.module_utils._files import Tre
 ROOT = "/"
 
 
+def opened_by(runner: Runner, key_file: str, name: str, work: str) -> _initrd_keys.JudgeHeader:
+    """Judge that an initramfs has the header *name*, and that the key opens it.
+
+    It need not be that of the root byte by byte: a slot that was emptied since does no harm there.
+    """
+
+    def judge(found: t.Mapping[str, bytes]) -> t.List[str]:
+        if set(found) != {name}:
+            have = ", ".join(sorted(found)) or "no pinned header"
+            return [f"it holds {have}, not {name}: it would open whatever header the host has"]
+        handle, copy = tempfile.mkstemp(dir=work)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(found[name])
+            opens = _cryptsetup.opens(runner, copy, key_file) is not None
+        finally:
+            os.unlink(copy)
+        return [] if opens else [f"the key does not open {name} in it"]
+
+    return judge
+
+
 def problems(
-    runner: Runner, path: str, *, key: bytes, old: t.Mapping[str, bytes], work: str
+    runner: Runner,
+    path: str,
+    *,
+    key: bytes,
+    old: t.Mapping[str, bytes],
+    work: str,
+    header: _initrd_keys.JudgeHeader,
 ) -> t.List[str]:
     """Say what is wrong with one initramfs of the machine."""
     info = os.stat(path)
@@ -97,7 +131,7 @@ def problems(
         # What is unpacked lies beside the link.
         link = os.path.join(directory, "initramfs")
         os.symlink(path, link)
-        found += _initrd_keys.problems(runner, link, boot_key=key, others=old)
+        found += _initrd_keys.problems(runner, link, boot_key=key, others=old, header=header)
     except SealedRootError as exc:
         found.append(str(exc))
     finally:
@@ -113,6 +147,8 @@ def ensure(
     _luks_container.check(device, 0, 0)
     _luks_container.check_key_file(key_file)
     tree = Tree(ROOT)
+    pinned = tree.path(params["header"])
+    _luks_container.check_key_file(pinned, "header file")
     boot = tree.path("/boot")
     rebuilds = _running_root.rebuilds(runner, boot, tree.path("/lib/modules"))
     work = os.path.dirname(key_file)
@@ -120,15 +156,20 @@ def ensure(
         key = file.read()
     lock = contextlib.nullcontext() if check_mode else _luks_container.locked(device)
     with lock:
-        if _cryptsetup.opens(runner, device, key_file) is None:
+        if _cryptsetup.opens(runner, pinned, key_file) is None:
             raise SealedRootError(
-                f"the key in {key_file} does not open {device}, so the machine would not boot with it: give"
+                f"the key in {key_file} does not open {params['header']}, so the machine would not boot with it: give"
                 " it a slot first"
             )
         before = tree.read(dest)
         old = {"old key": before} if before and before != key else {}
         images = _running_root.initramfs(boot)
-        found = {it: problems(runner, it, key=key, old=old, work=work) for it in images}
+        judge = opened_by(runner, key_file, params["header"], work)
+
+        def look(image: str) -> t.List[str]:
+            return problems(runner, image, key=key, old=old, work=work, header=judge)
+
+        found = {image: look(image) for image in images}
         tree.write(dest, key, mode=0o400, secret=True)
         changed = [*tree.changed(), *(it for it in images if found[it])]
         outcome = {"changed": bool(changed), "files": changed, "diff": tree.diff()}
@@ -137,7 +178,7 @@ def ensure(
             for rebuild in rebuilds:
                 rebuild.run(runner, params["timeout"])
             images = _running_root.initramfs(boot)
-            prove({it: problems(runner, it, key=key, old=old, work=work) for it in images})
+            prove({image: look(image) for image in images})
         if not check_mode:
             # Also when nothing changed: the task that did may have been killed before it came here.
             _journal.flush(boot)
@@ -159,6 +200,7 @@ def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
             "device": {"type": "path", "required": True},
+            "header": {"type": "path", "required": True},
             "key_file": {"type": "path", "required": True, "no_log": False},
             "dest": {"type": "path", "required": True},
             "timeout": {"type": "int", "default": 1800},

@@ -11,7 +11,7 @@ module: initramfs_tools_key
 short_description: Let an initramfs of initramfs-tools unlock the root without asking
 description:
   - Runs in the image. Installs the boot key and configures C(cryptsetup-initramfs) so that every initramfs,
-    the ones that later updates build too, holds the key and unlocks the root with it.
+    the ones that later updates build too, holds the key and the pinned header and unlocks the root with them.
   - Writes C(crypttab) and C(fstab), from which an initramfs takes what the root is.
   - Builds no initramfs itself; that is C(update-initramfs).
 author: The sealedroot.image authors (@sealedroot)
@@ -29,7 +29,6 @@ EXAMPLES = r"""
 - name: Put the boot key where the initramfs takes it from
   sealedroot.image.initramfs_tools_key:
     luks_uuid: 7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11
-    root_uuid: 0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10
 """
 
 RETURN = r"""
@@ -55,6 +54,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 
 CONF_HOOK = "/etc/cryptsetup-initramfs/conf-hook"
 # initramfs: the entry is taken without asking the kernel what / is made of, which a build cannot tell
@@ -65,6 +65,24 @@ CONF = "/etc/initramfs-tools/conf.d/sealedroot"
 # UMASK: the initramfs holds the key, so it is root's alone, also when an update rebuilds it.
 # RESUME: another machine's swap would be waited for at boot.
 CONF_TEXT = "MODULES=most\nUMASK=0077\nRESUME=none\n"
+# cryptsetup-initramfs copies the key, but not the header that crypttab names (cryptsetup 2.6 to 2.8, hooks/cryptroot).
+HEADER_HOOK = "/etc/initramfs-tools/hooks/sealedroot"
+HEADER_HOOK_TEXT = f"""\
+#!/bin/sh
+# Puts the pinned LUKS header into the initramfs, which never reads the one on the disk.
+set -e
+if [ "$1" = prereqs ]; then
+    exit 0
+fi
+mkdir -p -m 0700 "$DESTDIR{pinned_header.DIRECTORY}"
+for header in {pinned_header.DIRECTORY}/*.header; do
+    if [ ! -s "$header" ]; then
+        echo "{pinned_header.DIRECTORY} has no LUKS header: the machine would not boot" >&2
+        exit 1
+    fi
+    cp -p --sparse=always "$header" "$DESTDIR$header"
+done
+"""
 PACKAGES = {
     "/usr/share/initramfs-tools/hooks/cryptroot": "cryptsetup-initramfs",
     "/usr/sbin/update-initramfs": "initramfs-tools",
@@ -80,6 +98,7 @@ def plan(tree: Tree, _params: t.Mapping[str, t.Any]) -> t.List[str]:
     """Plan the configuration of initramfs-tools; return the packages that are missing."""
     tree.write(CONF_HOOK, conf_hook(tree.text(CONF_HOOK)))
     tree.write(CONF, CONF_TEXT)
+    tree.write(HEADER_HOOK, HEADER_HOOK_TEXT, mode=0o755)
     # Read before ours; gone, since it names the swap of another machine.
     tree.remove("/etc/initramfs-tools/conf.d/resume")
     return [package for path, package in PACKAGES.items() if not tree.exists(path)]

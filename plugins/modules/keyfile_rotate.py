@@ -21,6 +21,8 @@ description:
     waits for a slow one, unless that is in O(keep_slots), which leads to a warning. In LUKS1 give the quicker
     key the lower number.
   - Two of these tasks on one container wait for each other.
+  - With O(header), that file is what is read and changed, and the container gets it step by step, so that both say the
+    same whenever this has ended. Whatever the container had in its place is overwritten.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
@@ -62,6 +64,13 @@ options:
     type: list
     elements: int
     default: []
+  header:
+    description:
+      - A file of root's with the LUKS header, by which the machine's initramfs opens the container
+        (C(header=) in crypttab(5)).
+      - It is made from the container where there is none, so do that only while the container is your own.
+      - Unused key slots in it, and so in the container, are empty.
+    type: path
   revoke_key_files:
     description:
       - Files with keys that must not open the container afterwards, which is proved. They may open it now,
@@ -116,10 +125,15 @@ removed:
   type: list
   elements: int
   returned: success
+written:
+  description: Whether the container had another header than O(header) before, and got it.
+  type: bool
+  returned: success
 """
 
 import contextlib
 import filecmp
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -135,6 +149,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 
 Params = t.Mapping[str, t.Any]
 
@@ -179,26 +194,62 @@ def iterations_of(header: _luks_metadata.Header) -> t.Dict[int, int]:
     return {n: s.iterations if s.kdf == "pbkdf2" else 0 for n, s in header.slots.items()}
 
 
-def apply(runner: Runner, device: str, steps: t.Sequence[_key_plan.Step], *, hash_: str) -> None:
+class Place(t.NamedTuple):
+    """Where key slots are changed: on the device, or in the header file that the device then gets."""
+
+    device: str
+    header: str = ""
+
+    @property
+    def believed(self) -> str:
+        """Return what is read."""
+        return self.header or self.device
+
+    @contextlib.contextmanager
+    def changed(self, runner: Runner) -> t.Iterator[str]:
+        """Give what cryptsetup is to change, and see to it that the change is on the device."""
+        if not self.header:
+            yield self.device
+            return
+        with pinned_header.edited(runner, self.header) as copy:
+            yield copy
+        pinned_header.put_on(runner, self.device, self.header)
+
+
+def apply(runner: Runner, place: Place, steps: t.Sequence[_key_plan.Step], *, hash_: str) -> None:
     """Carry the steps out, each finished before the next begins."""
     for step in steps:
         if step.verb == "add":
-            _cryptsetup.add_key(
-                runner,
-                device,
-                unlock=step.unlock,
-                key_file=step.key,
-                slot=step.slot,
-                iterations=step.iterations,
-                hash_=hash_,
-            )
+            with place.changed(runner) as target:
+                _cryptsetup.add_key(
+                    runner,
+                    target,
+                    unlock=step.unlock,
+                    key_file=step.key,
+                    slot=step.slot,
+                    iterations=step.iterations,
+                    hash_=hash_,
+                )
         elif step.verb == "remove":
-            _cryptsetup.kill_slot(runner, device, unlock=step.unlock, slot=step.slot)
-        elif _cryptsetup.opens(runner, device, step.key, slot=step.slot) is None:
+            with place.changed(runner) as target:
+                _cryptsetup.kill_slot(runner, target, unlock=step.unlock, slot=step.slot)
+        elif _cryptsetup.opens(runner, place.believed, step.key, slot=step.slot) is None:
             raise SealedRootError(
                 f"the key in {step.key} is in slot {step.slot} but does not open it, so the slots that"
                 " are left stay as they are: check the disk, then run this again"
             )
+
+
+def place_of(runner: Runner, device: str, header: str, *, check_mode: bool) -> t.Tuple[Place, bool]:
+    """Return where key slots are read, and whether the device has yet to get the header file."""
+    if not header:
+        return Place(device), False
+    if not os.path.lexists(header):
+        if check_mode:
+            return Place(device), True
+        pinned_header.make(runner, device, header)
+    _luks_container.check_key_file(header, "header file")
+    return Place(device, header), not pinned_header.is_on(device, header)
 
 
 def check_key_files(params: Params) -> None:
@@ -238,26 +289,29 @@ def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t
     region = {key: params[key] for key in ("path", "offset", "size")}
     lock = contextlib.nullcontext() if check_mode else _luks_container.locked(params["path"])
     with lock, _loop.attached(runner, **region) as device:
-        header = _luks_metadata.read(runner, device)
+        place, stale = place_of(runner, device, params["header"] or "", check_mode=check_mode)
+        header = _luks_metadata.read(runner, place.believed)
         if header is None:
-            raise SealedRootError(
-                f"there is no LUKS header in {params['path']} at offset {params['offset']}"
-            )
+            where = place.header or f"{params['path']} at offset {params['offset']}"
+            raise SealedRootError(f"there is no LUKS header in {where}")
         _key_plan.check(wanted, header.type, kept)
-        before = read_state(runner, device, header, params)
+        before = read_state(runner, place.believed, header, params)
         steps = _key_plan.plan(before, wanted, header.type, kept)
         slots = {slot: count for slot, count in before.slots.items() if slot in kept}
         slots.update({want.slot: want.iterations for want in wanted})
         if not check_mode:
-            apply(runner, device, steps, hash_=header.hash)
-            prove_revoked(runner, device, params["revoke_key_files"])
-            after = _luks_metadata.read(runner, device)
+            if stale:
+                # Whatever was interrupted, or slipped in, is gone before a key is.
+                pinned_header.put_on(runner, device, place.header)
+            apply(runner, place, steps, hash_=header.hash)
+            prove_revoked(runner, place.believed, params["revoke_key_files"])
+            after = _luks_metadata.read(runner, place.believed)
             have = iterations_of(after) if after else {}
             if have != slots:
                 raise SealedRootError(f"the header has the slots {have} instead of {slots}")
     slow = _key_plan.slow_first(before, steps, kept) if header.type == "luks2" else []
     return {
-        "changed": bool(steps),
+        "changed": bool(steps) or stale,
         "warnings": [
             f"GRUB tries slot {slot} of {params['path']} first, which has {slots[slot]} iterations and is in"
             " keep_slots: give its key in keys, and it is made again behind the quicker ones"
@@ -267,6 +321,7 @@ def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t
         "slots": {str(slot): iterations for slot, iterations in sorted(slots.items())},
         "added": [step.slot for step in steps if step.verb == "add"],
         "removed": [step.slot for step in steps if step.verb == "remove"],
+        "written": stale,
         "diff": {
             "before": {"slots": dict(before.slots)},
             "after": {"slots": slots},
@@ -294,6 +349,7 @@ def main() -> t.NoReturn:
             "unlock_key_files": key_files,
             "keep_slots": {"type": "list", "elements": "int", "default": []},
             "revoke_key_files": key_files,
+            "header": {"type": "path"},
         },
         supports_check_mode=True,
     )

@@ -13,11 +13,9 @@ version_added: 1.0.0
 description:
   - Runs in the image. Installs the boot key and configures C(mkinitcpio) so that every initramfs, the ones that
     later updates build too, holds the key and unlocks the root with it.
-  - C(HOOKS) gets C(sd-encrypt) where it has C(systemd), and C(encrypt) where it has not. It loses
-    C(autodetect), which would leave drivers out that the machine that builds does not need.
-  - C(sd-encrypt) finds the root in C(/etc/crypttab.initramfs); C(encrypt) takes it from the kernel command line,
-    which is to have C(cryptdevice=UUID=UUID:luks-UUID:allow-discards) and
-    C(cryptkey=rootfs:/etc/cryptsetup-keys.d/luks-UUID.key); the role C(bootloader) sees to that.
+  - C(HOOKS) gets C(systemd) and C(sd-encrypt), which opens the root as C(/etc/crypttab.initramfs) says. C(udev),
+    C(encrypt) and what else belongs to the busybox init goes, since that takes no pinned header and ends in a shell.
+    So does C(autodetect), which would leave drivers out that the machine that builds does not need.
   - Builds no initramfs itself; that is C(mkinitcpio).
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
@@ -33,7 +31,6 @@ EXAMPLES = r"""
 - name: Put the boot key where the initramfs takes it from
   sealedroot.image.mkinitcpio_key:
     luks_uuid: 7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11
-    root_uuid: 0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10
 """
 
 RETURN = r"""
@@ -62,6 +59,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 
 OWN_DROP_IN = f"{_mkinitcpio.DROP_INS}/zz-sealedroot.conf"
 # What the hook sd-encrypt takes as the crypttab of the initramfs (mkinitcpio -H sd-encrypt).
@@ -69,10 +68,10 @@ INITRAMFS_TABLE = "/etc/crypttab.initramfs"
 HOOKS = ("/usr/lib/initcpio/install", "/etc/initcpio/install")
 
 
-def configure(tree: Tree, key: str) -> t.List[str]:
-    """Plan mkinitcpio.conf, and a drop-in where another one would have the last word; return the hooks."""
+def configure(tree: Tree, installed: t.Sequence[str]) -> None:
+    """Plan mkinitcpio.conf with the files *installed*, and a drop-in where another one would have the last word."""
     text = tree.text(_mkinitcpio.CONF)
-    have = _mkinitcpio.wanted(_mkinitcpio.arrays(text, _mkinitcpio.NOTHING), key)
+    have = _mkinitcpio.wanted(_mkinitcpio.arrays(text, _mkinitcpio.NOTHING), installed)
     for name, words in have.items():
         text = _mkinitcpio.assign(text, name, words)
     tree.write(_mkinitcpio.CONF, text)
@@ -80,34 +79,32 @@ def configure(tree: Tree, key: str) -> t.List[str]:
     others = sorted({os.path.basename(path) for path in paths} - {os.path.basename(OWN_DROP_IN)})
     for name in others:
         have = _mkinitcpio.arrays(tree.text(f"{_mkinitcpio.DROP_INS}/{name}"), have)
-    want = _mkinitcpio.wanted(have, key)
+    want = _mkinitcpio.wanted(have, installed)
     if want != have:
         lines = [_mkinitcpio.assign("", name, words) for name, words in want.items()]
         comment = "# Settings of the encrypted root that other files here would override.\n"
         tree.write(OWN_DROP_IN, comment + "".join(lines))
-    return want["HOOKS"]
 
 
 def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.Dict[str, t.Any]:
     """Configure the tree at *root*."""
-    mapping = params["mapping"] or _unlocked_root.volume(params["luks_uuid"])
+    mapping = params["mapping"] or guest.mapping("mkinitcpio", params["luks_uuid"])
 
     def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
         path = _unlocked_root.key_path(params["luks_uuid"])
-        hooks = configure(tree, path)
+        configure(tree, [path, *_unlocked_root.installed(params)])
         table, _old = _fstab.crypttab(
             "",
             name=mapping,
             luks_uuid=params["luks_uuid"],
             key_file=path,
-            options=_unlocked_root.SYSTEMD_OPTIONS,
+            options=f"{_unlocked_root.SYSTEMD_OPTIONS},header={pinned_header.path(params['luks_uuid'])}",
         )
         tree.write(INITRAMFS_TABLE, table)
         if not _generators.has(lambda name: tree.exists(f"/{name}"), "mkinitcpio"):
             return ["mkinitcpio"]
-        unlock = next(name for name in hooks if name in ("encrypt", "sd-encrypt"))
-        # The hooks were in the package cryptsetup before they were in mkinitcpio.
-        return [] if any(tree.exists(f"{it}/{unlock}") for it in HOOKS) else ["cryptsetup"]
+        # The hook was in the package cryptsetup before it was in mkinitcpio.
+        return [] if any(tree.exists(f"{it}/sd-encrypt") for it in HOOKS) else ["cryptsetup"]
 
     return _unlocked_root.ensure(
         params,

@@ -56,7 +56,7 @@ class Sandbox:
     root: str
     run_dir: str
     device: str = ""
-    root_uuid: str = ""
+    root_device: str = ""
 
     def problem(self) -> str:
         """Say what is wrong with the options, or return an empty string."""
@@ -83,11 +83,11 @@ def bwrap_argv(sandbox: Sandbox, command: str) -> t.List[str]:
     argv += ["--remount-ro", "/proc"]
     argv += ["--bind", sandbox.run_dir, "/run", "--tmpfs", "/tmp", "--chmod", "1777", "/tmp"]
     if sandbox.device:
-        # Under the name that it was mounted by, which grub-probe looks for; grub-mkconfig takes root=UUID=
-        # when udev's link is there.
+        # Under the name that it was mounted by, which grub-probe looks for, and under the one that it will have in the
+        # machine, which GRUB's configuration names.
         argv += ["--dev-bind", sandbox.device, sandbox.device]
-        if sandbox.root_uuid:
-            argv += ["--symlink", sandbox.device, f"/dev/disk/by-uuid/{sandbox.root_uuid}"]
+        if sandbox.root_device:
+            argv += ["--symlink", sandbox.device, sandbox.root_device]
     argv += ["--cap-drop", "ALL"]
     for capability in CAPABILITIES:
         argv += ["--cap-add", capability]

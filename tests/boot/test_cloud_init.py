@@ -58,6 +58,7 @@ def test_a_container_root_becomes_a_machine_that_cloud_init_sets_up(
     variables = place.variables(
         image_source={"type": "tar", "path": str(tar)},
         image_packages=PACKAGES,
+        image_host_agents=["cloud-init"],
         image_root_password_hash=hashed(password),
         image_kernel_cmdline=CMDLINE,
     )

@@ -127,6 +127,7 @@ def test_the_root_grows_to_its_disk_once(place: Place) -> None:
     variables = place.variables(
         image_source={"type": "tar", "path": str(tar)},
         image_grow=True,
+        image_host_agents=["cloud-init"],
         image_luks={"type": "luks2"},
         image_root_password_hash=hashed(password),
         image_kernel_cmdline=CMDLINE,

@@ -1,0 +1,37 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Filters for what an encrypted root is called in its machine, and what the kernel is told of it."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
+
+
+def encrypted_root(
+    luks_uuid: str, generator: str, debug_console: bool = False
+) -> t.Dict[str, t.Union[str, t.List[str]]]:
+    """Return device and kernel words of the root, whose initramfs *generator* builds."""
+    try:
+        words = guest.words(generator, luks_uuid=luks_uuid, debug_console=debug_console)
+    except SealedRootError as exc:
+        raise AnsibleFilterError(str(exc)) from exc
+    return {"device": guest.device(generator, luks_uuid), "words": words}
+
+
+def contrary_words(cmdline: str, debug_console: bool = False) -> t.List[str]:
+    """Return the words of a kernel command line that open what is to be closed."""
+    return guest.contrary(cmdline, debug_console=debug_console)
+
+
+class FilterModule:
+    """The filters of this file; their documentation is beside it."""
+
+    def filters(self) -> t.Dict[str, t.Callable[..., t.Any]]:
+        return {"contrary_words": contrary_words, "encrypted_root": encrypted_root}

@@ -1,0 +1,69 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Programs that do as root what the host of the machine says: switched off, unless they are asked for. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+
+UNIT_DIRECTORIES = ("/usr/lib/systemd/system", "/lib/systemd/system")
+OWN_DIRECTORY = "/etc/systemd/system"
+# Names of services, as distributions have them. A unit that is masked starts for nobody (systemctl(1)).
+AGENTS: t.Mapping[str, t.Tuple[str, ...]] = {
+    # User-data from a disk, from SMBIOS, or from an address that the host answers at.
+    "cloud-init": (
+        *("cloud-init-local", "cloud-init", "cloud-init-main", "cloud-init-network"),
+        *("cloud-config", "cloud-final"),
+    ),
+    # Commands by a virtio serial port (guest-exec).
+    "qemu-guest-agent": ("qemu-guest-agent", "qemu-ga"),
+    "amazon-ssm-agent": ("amazon-ssm-agent",),
+    "azure": ("walinuxagent", "waagent"),
+    "google": (
+        *("google-guest-agent", "google-guest-agent-manager", "google-osconfig-agent"),
+        *("google-startup-scripts", "google-shutdown-scripts"),
+    ),
+    "hyper-v": (
+        *("hv-kvp-daemon", "hv-fcopy-daemon", "hv-vss-daemon"),
+        *("hypervkvpd", "hypervfcopyd", "hypervvssd"),
+    ),
+    "open-vm-tools": ("open-vm-tools", "vmtoolsd", "vgauth", "vgauthd"),
+    "spice-vdagent": ("spice-vdagentd",),
+    "xen": ("xe-daemon", "xe-linux-distribution"),
+}
+
+Exists = t.Callable[[str], bool]
+
+
+def units(exists: Exists, allowed: t.Collection[str]) -> t.Dict[str, t.List[str]]:
+    """Return the services of each agent in a root that is not *allowed*; *exists* takes absolute paths."""
+    found = {
+        name: [
+            f"{unit}.service"
+            for unit in names
+            if any(exists(f"{top}/{unit}.service") for top in (*UNIT_DIRECTORIES, OWN_DIRECTORY))
+        ]
+        for name, names in AGENTS.items()
+        if name not in allowed
+    }
+    return {name: services for name, services in found.items() if services}
+
+
+def plan(tree: Tree, *, allowed: t.Collection[str]) -> t.List[str]:
+    """Plan that no agent starts but those that are *allowed*; return what was switched off."""
+    found = units(tree.exists, allowed)
+    for services in found.values():
+        for service in services:
+            tree.link(f"{OWN_DIRECTORY}/{service}", "/dev/null")
+    return sorted(found)
+
+
+__all__ = ("AGENTS", "OWN_DIRECTORY", "plan", "units")

@@ -1,0 +1,116 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What the core image is made of, in the build and by the machine's own later grub-install."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils import _architectures, _grub
+from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+
+CONFIG, MEMDISK, MODULES, STUB = "core.cfg", "memdisk.tar", "modules", "grub.cfg"
+# Before the distribution's own in the PATH of root and of package managers; no package owns it.
+PROGRAMS = "/usr/local/sbin"
+
+
+def memdisk(script: str) -> bytes:
+    """Return a tar with the script that the core image runs; the same script makes the same bytes."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        member = tarfile.TarInfo(_grub.MEMDISK_CONFIG)
+        member.size = len(script)
+        tar.addfile(member, io.BytesIO(script.encode("ascii")))
+    return packed.getvalue()
+
+
+def read_memdisk(data: bytes) -> str:
+    """Return the script in a memdisk; empty for none."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            file = tar.extractfile(_grub.MEMDISK_CONFIG)
+            return file.read().decode("utf-8", "replace") if file else ""
+    except (KeyError, tarfile.TarError):
+        return ""
+
+
+def plan(
+    tree: Tree,
+    *,
+    directory: str,
+    luks_uuid: str,
+    debug_console: bool,
+    platform: str,
+    modules: t.Sequence[str],
+    tool: str,
+) -> str:
+    """Plan the sources of the core image in GRUB's *directory*, and the program *tool*; return where they are.
+
+    Without *modules*, GRUB is the signed one, and the script is the stub that it reads from the ESP.
+    """
+    place = f"{directory}/sealedroot"
+    what: t.Dict[str, t.Any] = {
+        "luks_uuid": luks_uuid,
+        "directory": directory,
+        "debug_console": debug_console,
+    }
+    files: t.Dict[str, t.Union[str, bytes]] = {STUB: _grub.stub(**what)}
+    if modules:
+        files = {
+            CONFIG: _grub.EMBEDDED_CONFIG,
+            MEMDISK: memdisk(_grub.unlock_script(**what)),
+            MODULES: f"{' '.join(modules)}\n",
+        }
+    for name, content in files.items():
+        tree.write(f"{place}/{name}", content, mode=0o600)
+    program = _program(
+        place, platform=platform, prefix=_grub.prefix(luks_uuid, directory), tool=tool
+    )
+    tree.write(f"{PROGRAMS}/{tool}", program, mode=0o755)
+    return place
+
+
+def _program(place: str, *, platform: str, prefix: str, tool: str) -> str:
+    arch = next(it for it in _architectures.ARCHITECTURES.values() if it.grub_platform == platform)
+    mkimage = tool.replace("install", "mkimage")
+    return f"""\
+#!/bin/sh
+# {tool}(8) for this encrypted root. Its early stage would end in a shell that has the open disk; in its place comes
+# one that restarts, made as {place} says.
+set -eu
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+for word; do
+  case $word in --help | --usage | --version | -V | '-?') exec {tool} "$@" ;; esac
+done
+# The EFI system partition is mounted when it is needed.
+if ! mountpoint -q /boot/efi; then
+  mount /boot/efi
+  trap 'umount /boot/efi' EXIT
+fi
+# The variables of the firmware are the host's, and switched off.
+{tool} --no-nvram "$@"
+if [ -e {place}/{MODULES} ]; then
+  {mkimage} --format {platform} --config {place}/{CONFIG} --memdisk {place}/{MEMDISK} \\
+    --prefix '{prefix}' --output {place}/core.efi $(cat {place}/{MODULES})
+  for old in /boot/efi/EFI/BOOT/BOOT{arch.efi.upper()}.EFI /boot/efi/EFI/*/grub{arch.efi}.efi; do
+    [ ! -e "$old" ] || cp {place}/core.efi "$old"
+  done
+  rm {place}/core.efi
+else
+  for old in /boot/efi/EFI/*/grub.cfg; do
+    [ ! -e "$old" ] || cp {place}/{STUB} "$old"
+  done
+fi
+sync -f /boot/efi
+"""
+
+
+__all__ = ("CONFIG", "MEMDISK", "MODULES", "PROGRAMS", "STUB", "memdisk", "plan", "read_memdisk")

@@ -1,0 +1,109 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What the kernel of a guest is told: where its root is, what to ignore of its host, how a failure ends. Pure.
+
+docs/threat_model.md has the attack that each word stops.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+
+# What the host would have a say in. Each stands for every generator: systemd reads it in the initramfs and in the root.
+HOST_WORDS = (
+    # Swap, /home, /srv and others by the type of a partition (systemd-gpt-auto-generator(8)).
+    "systemd.gpt_auto=0",
+    # Units, accounts and keys from SMBIOS, fw_cfg and the ESP (systemd.system-credentials(7)).
+    "systemd.import_credentials=no",
+    # The firmware's variables: SystemdOptions is a command line to systemd before 254, HibernateLocation names a
+    # device to resume from since 255 (systemd-hibernate-resume-generator(8)).
+    "efi=noruntime",
+    # An image of memory on a swap device of the host would take the place of the system.
+    "noresume",
+    "nohibernate",
+)
+# How a failure ends: in a restart, never in a shell (kernel-parameters.txt: panic, sysctl.*).
+CONSOLE_WORDS = ("panic=5", "sysctl.kernel.sysrq=0")
+# Of initramfs-tools, panic= is all (initramfs-tools(7)).
+GENERATOR_CONSOLE_WORDS: t.Mapping[str, t.Tuple[str, ...]] = {
+    "initramfs_tools": (),
+    # dracut.cmdline(7)
+    "dracut": ("rd.shell=0", "rd.emergency=reboot"),
+    # Its emergency.service is replaced in the initramfs (_etc/emergency.py).
+    "mkinitcpio": (),
+}
+# How words begin that give whoever is at the console a shell, or SysRq.
+SHELLS = (
+    *("rd.shell", "rd.break", "break", "sysrq_always_enabled"),
+    *("systemd.debug_shell", "systemd.debug-shell", "rd.systemd.debug_shell"),
+)
+_ALL = (
+    *HOST_WORDS,
+    *CONSOLE_WORDS,
+    *(it for its in GENERATOR_CONSOLE_WORDS.values() for it in its),
+)
+# What ours decide. Of a word that is given twice, the last one counts.
+KEYS = frozenset(word.partition("=")[0] for word in _ALL if "=" in word) - {"rd.shell"}
+
+
+def volume(luks_uuid: str) -> str:
+    """Return the name by which systemd finds key and volume of a LUKS UUID (systemd-cryptsetup-generator(8))."""
+    return f"luks-{luks_uuid}"
+
+
+def mapping(generator: str, luks_uuid: str) -> str:
+    """Return the name that the open root has in the running machine."""
+    return "cr_root" if generator == "initramfs_tools" else volume(luks_uuid)
+
+
+def device(generator: str, luks_uuid: str) -> str:
+    """Return the device that the root is on: a name that only the guest can give, unlike UUID and label."""
+    return f"/dev/mapper/{mapping(generator, luks_uuid)}"
+
+
+def words(generator: str, *, luks_uuid: str, debug_console: bool = False) -> t.List[str]:
+    """Return the words of the kernel command line beside ``root=``; *debug_console* leaves the shells open."""
+    if generator not in GENERATOR_CONSOLE_WORDS:
+        known = ", ".join(sorted(GENERATOR_CONSOLE_WORDS))
+        raise SealedRootError(
+            f"'{generator}' builds no initramfs that is known: use one of {known}"
+        )
+    # The generators of systemd open this disk alone by it, whatever else crypttab has.
+    found = [] if generator == "initramfs_tools" else [f"rd.luks.uuid={volume(luks_uuid)}"]
+    found += HOST_WORDS
+    return found if debug_console else [*found, *CONSOLE_WORDS, *GENERATOR_CONSOLE_WORDS[generator]]
+
+
+def contrary(cmdline: str, *, debug_console: bool = False) -> t.List[str]:
+    """Return the words of an owner's command line that undo what :func:`words` says."""
+    own = (*HOST_WORDS, *(() if debug_console else CONSOLE_WORDS))
+    keys = {word.partition("=")[0]: word for word in own if "=" in word}
+    return [
+        word
+        for word in cmdline.split()
+        if keys.get(word.partition("=")[0], word) != word
+        or word.startswith("root=")
+        or (not debug_console and word.startswith(SHELLS) and word not in _ALL)
+    ]
+
+
+__all__ = (
+    "CONSOLE_WORDS",
+    "GENERATOR_CONSOLE_WORDS",
+    "HOST_WORDS",
+    "KEYS",
+    "SHELLS",
+    "contrary",
+    "device",
+    "mapping",
+    "volume",
+    "words",
+)

@@ -1,0 +1,137 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The pinned header: a copy of the LUKS header in a file, by which an initramfs opens the root.
+
+The header on the disk is the host's to change. It is read by GRUB alone, whose key nobody else knows; what comes
+after GRUB believes the pinned header, and the disk's is only ever written from it (docs/threat_model.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils import _luks_metadata
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    Runner,
+    SealedRootError,
+)
+
+# Not where the keys are: initramfs tools take every file there for a key.
+DIRECTORY = "/etc/cryptsetup-headers.d"
+MODE = 0o400
+# More than the largest header that cryptsetup makes (LUKS2: two times 4 MiB of metadata, 128 MiB of key slots).
+MOST = 144 << 20
+_BLOCK = 4096
+
+
+def path(luks_uuid: str) -> str:
+    """Return where the pinned header is in the image."""
+    return f"{DIRECTORY}/luks-{luks_uuid}.header"
+
+
+def ranges(header: _luks_metadata.Header) -> t.List[t.Tuple[int, int]]:
+    """Return the parts of a header that say something, as offset and size: the rest is unused key slots."""
+    areas = [slot.area for _number, slot in sorted(header.slots.items())]
+    return [(0, header.binary_size), *areas]
+
+
+def compact(runner: Runner, file: str) -> None:
+    """Empty the unused key slots in a header file: cryptsetup fills them with random data, which does not compress."""
+    header = _luks_metadata.read(runner, file)
+    if header is None:
+        raise SealedRootError(f"{file} has no LUKS header: give a file that luksHeaderBackup made")
+    with open(file, "r+b") as handle:
+        size = os.fstat(handle.fileno()).st_size
+        kept = [
+            (start, os.pread(handle.fileno(), length, start)) for start, length in ranges(header)
+        ]
+        # So that what is not written is a hole.
+        handle.truncate(0)
+        handle.truncate(size)
+        for start, data in kept:
+            os.pwrite(handle.fileno(), data, start)
+
+
+def make(runner: Runner, device: str, file: str) -> None:
+    """Make the pinned header of a container that is still one's own."""
+    with _replaced(runner, file) as partial:
+        argv = [runner.find("cryptsetup"), "luksHeaderBackup", "--header-backup-file", partial]
+        runner.run([*argv, device], timeout=60)
+
+
+@contextlib.contextmanager
+def edited(runner: Runner, file: str) -> t.Iterator[str]:
+    """Give a copy of a header file to change, which then takes its place by one rename."""
+    with _replaced(runner, file) as partial:
+        shutil.copyfile(file, partial)
+        os.chmod(partial, 0o600)
+        yield partial
+
+
+@contextlib.contextmanager
+def _replaced(runner: Runner, file: str) -> t.Iterator[str]:
+    """Give the name of a file to make, which then takes the place of *file*; what a kill leaves is made anew."""
+    directory, name = os.path.split(file)
+    partial = os.path.join(directory, f".{name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(partial)
+    try:
+        yield partial
+        os.chmod(partial, 0o600)
+        compact(runner, partial)
+        os.chmod(partial, MODE)
+        with open(partial, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.rename(partial, file)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(partial)
+    entry = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(entry)
+    finally:
+        os.close(entry)
+
+
+def is_on(device: str, file: str) -> bool:
+    """Say whether the container on *device* begins with the very bytes of a header file."""
+    with open(file, "rb") as pinned, open(device, "rb") as disk:
+        while True:
+            want = pinned.read(1 << 20)
+            if not want:
+                return True
+            if disk.read(len(want)) != want:
+                return False
+
+
+def put_on(runner: Runner, device: str, file: str) -> None:
+    """Write a header file to the beginning of *device*, whatever header is there."""
+    argv = [runner.find("cryptsetup"), "luksHeaderRestore", "--batch-mode"]
+    runner.run([*argv, "--header-backup-file", file, device], timeout=60)
+    if not is_on(device, file):
+        raise SealedRootError(
+            f"{device} does not hold the header that was written to it: check the disk, then run this again"
+        )
+
+
+__all__ = (
+    "DIRECTORY",
+    "MODE",
+    "MOST",
+    "compact",
+    "edited",
+    "is_on",
+    "make",
+    "path",
+    "put_on",
+    "ranges",
+)

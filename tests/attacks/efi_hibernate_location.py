@@ -11,6 +11,7 @@ Why: such an image replaces the memory of the kernel.
 from __future__ import annotations
 
 import json
+import re
 
 from attack_images import DRACUT
 from attacks import Attack, Outcome, Stage, looked
@@ -25,12 +26,17 @@ def prepare(stage: Stage) -> None:
     write(swap, 4096 - 10, b"S1SUSPEND\0")
     add_partition(stage.raw, "8300", swap)
     kernel = stage.image.kernels[-1].name.partition("-")[2]
-    where = {"uuid": uuid, "offset": 0, "kernelVersion": kernel, "osReleaseId": "debian"}
+    # What dracut's own os-release says, or systemd leaves it.
+    version = re.search(r"^dracut\S* (\d+-\d+)", "\n".join(stage.image.manifest["packages"]), re.MULTILINE)
+    assert version
+    system = {"osReleaseId": "dracut", "osReleaseVersionId": version.group(1), "kernelVersion": kernel}
+    where = {"uuid": uuid, "offset": 0, **system}
     stage.variables["HibernateLocation", SYSTEMD] = f"{json.dumps(where)}\0".encode("utf-16-le")
 
 
 def probe(_stage: Stage, guest: Guest) -> Outcome:
-    return looked(guest, "grep -v ^0:0 /sys/power/resume; dmesg | grep -i 'PM: .*resume\\|hibernat.*image\\|Image not found'")
+    # The kernel found the host's image and began to read it; a real one would have replaced it.
+    return looked(guest, "dmesg | grep PM:", "Image signature found|resume from hibernation")
 
 
 ATTACK = Attack(images=DRACUT, prepare=prepare, probe=probe)

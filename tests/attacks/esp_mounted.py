@@ -24,7 +24,7 @@ def prepare(stage: Stage) -> None:
 
 def probe(_stage: Stage, guest: Guest) -> Outcome:
     # An automount point does not count, which is mounted when somebody looks.
-    return looked(guest, "grep '/boot/efi vfat' /proc/self/mountinfo /proc/mounts | grep -v autofs")
+    return looked(guest, "cat /proc/mounts", "/boot/efi vfat")
 
 
 ATTACK = Attack(images=ALL, prepare=prepare, probe=probe)

@@ -31,7 +31,7 @@ def probe(stage: Stage, guest: Guest) -> Outcome:
     second = (stage.folder / "second").read_text(errors="replace")
     if "# " in second:
         return won(f"the second console shows «{second[-100:]}»")
-    return looked(guest, "grep ' 9p ' /proc/mounts")
+    return looked(guest, "cat /proc/mounts", " 9p ")
 
 
 ATTACK = Attack(

@@ -10,7 +10,7 @@ Why: kernel.core_pattern and kernel.modprobe are such lines, and run programs as
 
 from __future__ import annotations
 
-from attack_images import ALL
+from attack_images import INITRAMFS_TOOLS
 from attacks import Attack, Outcome, Stage, looked
 from guests import Guest
 
@@ -21,7 +21,8 @@ def prepare(stage: Stage) -> None:
 
 
 def probe(_stage: Stage, guest: Guest) -> Outcome:
-    return looked(guest, "sysctl kernel.domainname | grep the-host")
+    return looked(guest, "cat /proc/sys/kernel/domainname", "the-host")
 
 
-ATTACK = Attack(images=ALL, prepare=prepare, probe=probe)
+# With dracut, systemd has the SMBIOS strings in the initramfs already, and takes no others after that.
+ATTACK = Attack(images=INITRAMFS_TOOLS, prepare=prepare, probe=probe)

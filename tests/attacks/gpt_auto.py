@@ -29,7 +29,7 @@ def prepare(stage: Stage) -> None:
 
 
 def probe(_stage: Stage, guest: Guest) -> Outcome:
-    return looked(guest, "ls /home/the-host /srv/the-host; swapon --show --noheadings | grep partition")
+    return looked(guest, "cat /proc/swaps; ls -m /home /srv", "partition|the-host")
 
 
 ATTACK = Attack(images=ALL, prepare=prepare, probe=probe)

@@ -40,7 +40,7 @@ def prepare(stage: Stage) -> None:
 
 
 def probe(_stage: Stage, guest: Guest) -> Outcome:
-    return looked(guest, f"grep {WORD} /proc/cmdline")
+    return looked(guest, "cat /proc/cmdline", WORD)
 
 
 ATTACK = Attack(

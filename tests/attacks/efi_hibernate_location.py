@@ -27,9 +27,15 @@ def prepare(stage: Stage) -> None:
     add_partition(stage.raw, "8300", swap)
     kernel = stage.image.kernels[-1].name.partition("-")[2]
     # What dracut's own os-release says, or systemd leaves it.
-    version = re.search(r"^dracut\S* (\d+-\d+)", "\n".join(stage.image.manifest["packages"]), re.MULTILINE)
+    version = re.search(
+        r"^dracut\S* (\d+-\d+)", "\n".join(stage.image.manifest["packages"]), re.MULTILINE
+    )
     assert version
-    system = {"osReleaseId": "dracut", "osReleaseVersionId": version.group(1), "kernelVersion": kernel}
+    system = {
+        "osReleaseId": "dracut",
+        "osReleaseVersionId": version.group(1),
+        "kernelVersion": kernel,
+    }
     where = {"uuid": uuid, "offset": 0, **system}
     stage.variables["HibernateLocation", SYSTEMD] = f"{json.dumps(where)}\0".encode("utf-16-le")
 

@@ -11,7 +11,7 @@ Why: nothing on that partition is encrypted or signed, and who types the key typ
 from __future__ import annotations
 
 from attack_images import ONE_EACH
-from attacks import Attack, Outcome, Stage
+from attacks import Attack, Outcome, Stage, clean, stopped, won
 from hostile import esp_write, grub_core
 
 
@@ -22,8 +22,12 @@ def play(stage: Stage) -> Outcome:
     esp_write(stage.image, stage.raw, "EFI/BOOT/BOOTX64.EFI", core)
     guest = stage.genuine()
     stage.unlock(guest)
-    # Not the whole key: evidence is printed.
-    return stage.watch(guest, won=["HOST-HAS " + stage.image.boot_key[:6]], seconds=60)
+    guest.console.expect("HOST-HAS ", timeout=60)
+    guest.console.expect(r"\s", timeout=10)
+    # The key itself is nothing to print.
+    if clean(guest.console.before or "").strip() == stage.image.boot_key.strip():
+        return won("the host's program has the key")
+    return stopped("the host's program has something else than the key")
 
 
 ATTACK = Attack(

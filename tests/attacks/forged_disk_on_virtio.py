@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The host attaches the genuine disk to a controller that the kernel has no driver for, and a clone with a forged header
-to another one.
+"""The host attaches the genuine disk to a controller that the kernel has no driver for, and a clone with a forged
+header to another one.
 
 The guest must reset or halt.
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 
 from attack_images import ALL, BLOCK, blocks
-from attacks import GRUB_SHELL, Attack, Outcome, Stage, stopped
+from attacks import GRUB_SHELL, Attack, Outcome, Stage
 from hostile import write
 
 

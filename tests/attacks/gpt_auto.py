@@ -25,7 +25,9 @@ def prepare(stage: Stage) -> None:
     for name, type_ in (("home", "8302"), ("srv", "8306")):
         uuid = "5c9e1a4b-0000-4000-8000-00000000000" + type_[-1]
         files = {"the-host": "x"}
-        add_partition(stage.raw, type_, host_root(stage.folder / name, uuid=uuid, mib=16, files=files))
+        add_partition(
+            stage.raw, type_, host_root(stage.folder / name, uuid=uuid, mib=16, files=files)
+        )
 
 
 def probe(_stage: Stage, guest: Guest) -> Outcome:

@@ -31,8 +31,18 @@ def prepare(stage: Stage) -> None:
     esp = stage.image.partitions[0]
     path = "\\EFI\\BOOT\\BOOTX64.EFI\0".encode("utf-16-le")
     # A load option (UEFI 3.1.3): the partition, the file, the end of the path, and the words.
-    nodes = struct.pack("<BBHIQQ16sBB", 4, 1, 42, 1, esp.start // 512, esp.size // 512,
-                        uuid.UUID(esp.uuid).bytes_le, 2, 2)
+    nodes = struct.pack(
+        "<BBHIQQ16sBB",
+        4,
+        1,
+        42,
+        1,
+        esp.start // 512,
+        esp.size // 512,
+        uuid.UUID(esp.uuid).bytes_le,
+        2,
+        2,
+    )
     nodes += struct.pack("<BBH", 4, 4, 4 + len(path)) + path + struct.pack("<BBH", 0x7F, 0xFF, 4)
     option = struct.pack("<IH", 1, len(nodes)) + "host\0".encode("utf-16-le") + nodes
     stage.variables["Boot0000", EFI_GLOBAL] = option + f"{WORD}\0".encode("utf-16-le")

@@ -25,8 +25,5 @@ def play(stage: Stage) -> Outcome:
     return stage.watch(guest, won=[MARKER, INITRAMFS_SHELL], stopped=GENUINE)
 
 
-ATTACK = Attack(
-    images=ONE_EACH,
-    play=play,
-    no_control="cryptsetup itself refuses such a slot unless the key is empty",
-)
+# cryptsetup itself refuses such a slot, so the host's gain is a shell where a failure ends in one.
+ATTACK = Attack(images=ONE_EACH, play=play)

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The host attaches a plain disk whose file system has the UUID of the root, and overwrites the superblock of the genuine
-root when GRUB has read it.
+"""The host attaches a plain disk whose file system has the UUID of the root, and overwrites the superblock of the
+genuine root when GRUB has read it.
 
 The guest must reset or halt.
 

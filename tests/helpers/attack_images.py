@@ -61,7 +61,9 @@ class Kind:
 
 
 KINDS = tuple(
-    Kind(initramfs, luks) for initramfs in ("initramfs-tools", "dracut") for luks in ("luks1", "luks2")
+    Kind(initramfs, luks)
+    for initramfs in ("initramfs-tools", "dracut")
+    for luks in ("luks1", "luks2")
 )
 ALL = tuple(kind.name for kind in KINDS)
 INITRAMFS_TOOLS = tuple(kind.name for kind in KINDS if kind.initramfs == "initramfs-tools")
@@ -100,7 +102,9 @@ class Image:
 
     @functools.cached_property
     def manifest(self) -> dict[str, t.Any]:
-        return t.cast("dict[str, t.Any]", json.loads((self.directory / "manifest.json").read_text()))
+        return t.cast(
+            "dict[str, t.Any]", json.loads((self.directory / "manifest.json").read_text())
+        )
 
     @functools.cached_property
     def raw(self) -> pathlib.Path:
@@ -216,7 +220,8 @@ def decrypted(image: Image) -> t.Iterator[pathlib.Path]:
         try:
             deadline = time.monotonic() + 60
             while not view.stat().st_size:
-                assert daemon.poll() is None and time.monotonic() < deadline, "there is no view"
+                assert daemon.poll() is None, "the view ended"
+                assert time.monotonic() < deadline, "there is no view"
                 time.sleep(0.05)
             yield view
         finally:

@@ -71,7 +71,10 @@ def finish(results: t.Sequence[Result], *, write: bool, page: pathlib.Path = PAG
 def table(results: t.Sequence[Result]) -> str:
     """Return a row for each attack: what the host does, what the guest must do, and what was measured."""
     date = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    rows = ["| attack | the host | the guest must | measured on " + date + " |", "|---|---|---|---|"]
+    rows = [
+        "| attack | the host | the guest must | measured on " + date + " |",
+        "|---|---|---|---|",
+    ]
     for name in dict.fromkeys(result.name for result in results):
         of_it = [result for result in results if result.name == name]
         attack = of_it[0].attack

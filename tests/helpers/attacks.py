@@ -38,7 +38,8 @@ GENUINE = (LOGIN,)
 QUIET = 1.5
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()=>][0-9A-Za-z]?|[\x00-\x08\x0e-\x1f]")
 _PARTS = re.compile(
-    r"The host (?P<host>.*?)\n\nThe guest (?P<guest>(?:must|cannot) .*?)\n\nWhy: (?P<why>.*)", re.DOTALL
+    r"The host (?P<host>.*?)\n\nThe guest (?P<guest>(?:must|cannot) .*?)\n\nWhy: (?P<why>.*)",
+    re.DOTALL,
 )
 
 
@@ -145,7 +146,8 @@ class Control:
         self.do("qmp_capabilities")
 
     def _read(self) -> None:
-        with self._socket.makefile("r") as lines:
+        # QEMU ends without a word to who listens.
+        with self._socket.makefile("r") as lines, contextlib.suppress(OSError):
             for line in lines:
                 message = json.loads(line)
                 with self._news:

@@ -16,9 +16,8 @@ import tempfile
 import typing as t
 import uuid
 
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-
 from attack_images import HEADER, Image, partitions
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 FIRMWARE_STORE = pathlib.Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
 EFI_GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
@@ -37,7 +36,9 @@ for file in $(/bin/busybox find / -xdev -name '*.key' -o -name keyfile 2>/dev/nu
 
 def run(*argv: t.Any, data: bytes | None = None) -> bytes:
     """Run a tool of the host's."""
-    done = subprocess.run([str(word) for word in argv], input=data, capture_output=True, check=False)
+    done = subprocess.run(
+        [str(word) for word in argv], input=data, capture_output=True, check=False
+    )
     assert done.returncode == 0, f"{argv}: {done.stdout!r} {done.stderr!r}"
     return done.stdout
 
@@ -58,7 +59,12 @@ def host_tree(folder: pathlib.Path) -> pathlib.Path:
 
 
 def host_root(
-    path: pathlib.Path, *, uuid: str, label: str = "", mib: int = 32, files: t.Mapping[str, t.Any] | None = None
+    path: pathlib.Path,
+    *,
+    uuid: str,
+    label: str = "",
+    mib: int = 32,
+    files: t.Mapping[str, t.Any] | None = None,
 ) -> pathlib.Path:
     """Make a file system with the host's root in it, and *files*: text, or paths to copy."""
     with tempfile.TemporaryDirectory() as folder:
@@ -153,7 +159,15 @@ def forge_disk_with_null_slot(image: Image, disk: pathlib.Path, folder: pathlib.
     key.write_text("any")
     size = image.payload - image.luks.start
     run("truncate", "-s", str(HEADER + (1 << 20)), path)
-    argv = ["cryptsetup", "luksFormat", "--batch-mode", "--type", "luks2", "--uuid", image.luks_uuid]
+    argv = [
+        "cryptsetup",
+        "luksFormat",
+        "--batch-mode",
+        "--type",
+        "luks2",
+        "--uuid",
+        image.luks_uuid,
+    ]
     argv += ["--key-file", key, "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"]
     run(*argv, "--luks2-keyslots-size", "256k", "--offset", str(max(size, 1 << 20) // 512), path)
     header = bytearray(read(path, 0, size))
@@ -209,7 +223,15 @@ def add_partition(disk: pathlib.Path, type_: str, content: pathlib.Path) -> str:
     """Append a partition to a disk, with what a file has in it; return its UUID. *type_* is sgdisk's code."""
     size = content.stat().st_size
     run("truncate", "-s", f"+{size + (2 << 20)}", disk)
-    run("sgdisk", "--move-second-header", "--new", f"0:0:+{size // 512}", "--typecode", f"0:{type_}", disk)
+    run(
+        "sgdisk",
+        "--move-second-header",
+        "--new",
+        f"0:0:+{size // 512}",
+        "--typecode",
+        f"0:{type_}",
+        disk,
+    )
     added = partitions(disk)[-1]
     write(disk, added.start, content.read_bytes())
     return added.uuid
@@ -247,8 +269,32 @@ def grub_core(path: pathlib.Path, script: str, *modules: str) -> pathlib.Path:
     """Make a GRUB of the host's own, with the builder's modules, that runs a script."""
     config = path.with_suffix(".cfg")
     config.write_text(script)
-    names = ("part_gpt", "fat", "ext2", "normal", "configfile", "echo", "read", "test", "cat", "ls", "linux")
-    run("grub-mkimage", "-O", "x86_64-efi", "-o", path, "-p", "/EFI/BOOT", "-c", config, *names, *modules)
+    names = (
+        "part_gpt",
+        "fat",
+        "ext2",
+        "normal",
+        "configfile",
+        "echo",
+        "read",
+        "test",
+        "cat",
+        "ls",
+        "linux",
+    )
+    run(
+        "grub-mkimage",
+        "-O",
+        "x86_64-efi",
+        "-o",
+        path,
+        "-p",
+        "/EFI/BOOT",
+        "-c",
+        config,
+        *names,
+        *modules,
+    )
     return path
 
 

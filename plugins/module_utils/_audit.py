@@ -42,6 +42,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 
 def examine(runner: Runner, subject: Subject, report: Report) -> None:
     """Make every check that can be made."""
+    with report.guard("published"):
+        _published(subject, report)
     info = _disk_view.format_info(runner, subject.path)
     image_format = str(info["format"])
     report.facts["format"] = image_format
@@ -80,6 +82,19 @@ def examine(runner: Runner, subject: Subject, report: Report) -> None:
             _Audit(runner, subject, report, private, disk, handle, search).run(node, image_format)
         except OSError as exc:
             raise SealedRootError(f"{subject.path} cannot be read: {exc.strerror}") from exc
+
+
+def _published(subject: Subject, report: Report) -> None:
+    texts = {}
+    for path in subject.public_files:
+        try:
+            with open(path, "rb") as handle:
+                texts[path] = os.path.basename(path).encode() + b"\n" + handle.read()
+        except OSError as exc:
+            raise SealedRootError(f"{path} cannot be read: {exc.strerror}") from exc
+    problems = _secret_search.published(texts, subject.secrets())
+    names = ", ".join(os.path.basename(path) for path in texts) or "nothing is published beside it"
+    report.add("published", problems, f"no key and no digest of one: {names}")
 
 
 class _Audit:

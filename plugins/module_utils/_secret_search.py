@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import os
 import typing as t
 
 CHUNK = 1 << 20
 # A shorter needle would be found in random data by chance.
 SHORTEST = 8
+# Of a digest, in whatever encoding; a longer piece begins with it.
+TRACE = 16
 
 Range = t.Tuple[int, int]
 
@@ -51,6 +54,41 @@ def _decoded(secret: bytes) -> t.Optional[bytes]:
     except (binascii.Error, ValueError):
         return None
     return decoded if len(decoded) >= 2 * SHORTEST else None
+
+
+def traces(secret: bytes) -> t.Dict[str, bytes]:
+    """Return how every digest of *secret* begins that anyone can make, by name: by one, guesses can be tested."""
+    found = {}
+    for data, end in ((secret, ""), (secret + b"\n", " and a newline")):
+        for algorithm in sorted(hashlib.algorithms_available):
+            try:
+                digest: t.Any = hashlib.new(algorithm, data)
+            except ValueError:
+                continue  # OpenSSL knows the name alone
+            value = digest.digest(64) if digest.digest_size == 0 else digest.digest()
+            for encoding, encoded in (
+                ("hexadecimal", value.hex().encode("ascii")),
+                ("upper-case hexadecimal", value.hex().upper().encode("ascii")),
+                ("base64", base64.b64encode(value)),
+                ("base64url", base64.urlsafe_b64encode(value)),
+                ("base32", base64.b32encode(value)),
+            ):
+                found[f"{algorithm} of it{end}, in {encoding}"] = encoded[:TRACE]
+    return found
+
+
+def published(texts: t.Mapping[str, bytes], secrets: t.Mapping[str, bytes]) -> t.List[str]:
+    """Say what of *secrets* is in what is published, file by file: one of them, or a digest."""
+    found = []
+    for secret, content in secrets.items():
+        needles = {**forms(content), **traces(content)}
+        for name, text in texts.items():
+            found += [
+                f"{name} has the {secret} ({it})"
+                for it, needle in needles.items()
+                if needle in text
+            ]
+    return found
 
 
 def pieces(secret: bytes) -> t.Tuple[bytes, ...]:
@@ -141,7 +179,9 @@ __all__ = (
     "forms",
     "offsets",
     "pieces",
+    "published",
     "search_bytes",
     "torn",
+    "traces",
     "within",
 )

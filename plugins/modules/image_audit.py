@@ -50,6 +50,13 @@ options:
     type: list
     elements: path
     default: []
+  public_files:
+    description:
+      - Files about the image that others may read. None may hold a key, nor a digest of one, by which guesses could be
+        tested.
+      - The default is every C(.json) file beside the image.
+    type: list
+    elements: path
   markers:
     description:
       - Strings of at least 8 bytes that the source's files contain. None may be found in the image file, as
@@ -192,21 +199,14 @@ facts:
       description: The type of the root file system.
       type: str
       sample: ext4
-    grub_seconds:
-      description: How long GRUB's code took to open the disk and read its configuration, for each key.
-      type: dict
-      sample: {"boot": 0.03}
     kernels:
       description: The versions of the kernels in the image.
       type: list
       elements: str
-seconds:
-  description: How long each check took.
-  type: dict
-  returned: always
 """
 
 import concurrent.futures
+import glob
 import os
 import typing as t
 
@@ -232,6 +232,13 @@ def read_key(path: str) -> bytes:
             " without a newline"
         )
     return key
+
+
+def public_files(params: t.Mapping[str, t.Any]) -> t.List[str]:
+    """Return the files about the image that others may read."""
+    if params["public_files"] is not None:
+        return list(params["public_files"])
+    return sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(params["path"])), "*.json")))
 
 
 def subject(params: t.Mapping[str, t.Any]) -> _audit_report.Subject:
@@ -269,6 +276,7 @@ def subject(params: t.Mapping[str, t.Any]) -> _audit_report.Subject:
         secure_boot=expected["secure_boot"],
         debug_console=expected["debug_console"],
         host_agents=tuple(expected["host_agents"]),
+        public_files=tuple(public_files(params)),
         grub_seconds=expected["grub_seconds"],
         selinux=expected["selinux"],
         work_dir=params["work_dir"],
@@ -298,6 +306,7 @@ def main() -> t.NoReturn:
                 },
             },
             "dead_key_files": {"type": "list", "elements": "path", "default": [], "no_log": False},
+            "public_files": {"type": "list", "elements": "path"},
             "markers": {"type": "list", "elements": "str", "default": []},
             "builder_words": {"type": "list", "elements": "str", "default": []},
             "expected": {

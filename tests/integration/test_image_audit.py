@@ -420,7 +420,11 @@ DEFECTS = [
     ("initramfs", "dead key build.key is in it", initramfs(KEY, ("log", 0o600, BUILD_KEY))),
     ("initramfs", "which is not there", set_(initramfs=None)),
     ("initramfs", "it holds no pinned header", set_(initramfs_header="")),
-    ("initramfs", "it holds /etc/cryptsetup-headers.d/x,", set_(initramfs_header="etc/cryptsetup-headers.d/x")),
+    (
+        "initramfs",
+        "it holds /etc/cryptsetup-headers.d/x,",
+        set_(initramfs_header="etc/cryptsetup-headers.d/x"),
+    ),
     ("initramfs", "is another than in the root", put(HEADER_PATH, b"LUKS\xba\xbe", 0o400)),
     ("pinned_header", "is not the header of the disk", put(HEADER_PATH, b"LUKS\xba\xbe", 0o400)),
     ("pinned_header", "is not the header of the disk", put(HEADER_PATH, b"", 0o400)),

@@ -364,7 +364,7 @@ DEFECTS = [
     (
         "grub_cfg",
         "gets systemd.gpt_auto=1, not systemd.gpt_auto=0",
-        set_(grub_cfg=LINUX.replace(" ro ", " ro systemd.gpt_auto=0 ") + " systemd.gpt_auto=1"),
+        set_(grub_cfg=LINUX.replace(" panic=5", " systemd.gpt_auto=1 panic=5")),
     ),
     ("grub_cfg", "not in the image", set_(grub_cfg=f"search --fs-uuid {'f' * 32}\n{LINUX}")),
     ("grub_cfg", "boots no kernel", set_(grub_cfg="reboot\n")),
@@ -426,10 +426,15 @@ DEFECTS = [
         set_(initramfs_header="etc/cryptsetup-headers.d/x"),
     ),
     ("initramfs", "is another than in the root", put(HEADER_PATH, b"LUKS\xba\xbe", 0o400)),
+    # A part of it would open nothing.
     ("pinned_header", "is not the header of the disk", put(HEADER_PATH, b"LUKS\xba\xbe", 0o400)),
     ("pinned_header", "is not the header of the disk", put(HEADER_PATH, b"", 0o400)),
     # Keys of the disk were changed, and not those of the file.
-    ("pinned_header", "is not the header of the disk", patch(sealed_image.LUKS_START + 256, b"x")),
+    (
+        "pinned_header",
+        "is not the header of the disk",
+        patch(sealed_image.LUKS_START + 300_000, b"another key in slot 1"),
+    ),
     ("pinned_header", "is not there", set_(files={HEADER_PATH: None})),
     ("pinned_header", "mode 0755", set_(modes={"etc/cryptsetup-headers.d": 0o755})),
     ("pinned_header", "mode 0444", set_(modes={HEADER_PATH: 0o444})),

@@ -56,6 +56,12 @@ class Kind:
         return dict(DEBIAN)
 
     @property
+    def cmdline(self) -> str:
+        """Some patience, where a boot that the host has broken waits for a disk."""
+        words = CMDLINE.replace("timeout_sec=900", "timeout_sec=150")
+        return f"{words} rd.retry=20" if self.initramfs == "dracut" else words
+
+    @property
     def quick(self) -> dict[str, str]:
         return QUICK_DRACUT if self.initramfs == "dracut" else QUICK_INITRAMFS
 
@@ -149,7 +155,10 @@ class Image:
 
     @functools.cached_property
     def root_uuid(self) -> str:
-        return str(self.manifest["root_uuid"])
+        """The UUID of the root file system, which is no secret to a host that has seen a machine of the same image."""
+        with decrypted(self) as view:
+            argv = ["blkid", "--probe", "--match-tag", "UUID", "--output", "value", str(view)]
+            return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def partitions(disk: pathlib.Path) -> list[Partition]:
@@ -181,7 +190,7 @@ def build(kind: Kind, place: Place, *, defended: bool) -> Image:
             image_source={"type": "tar", "path": str(tar)},
             image_luks={"type": kind.luks},
             image_root_password_hash=hashed(password),
-            image_kernel_cmdline=CMDLINE,
+            image_kernel_cmdline=kind.cmdline,
         )
         run = playbook(PLAYBOOK if defended else str(UNDEFENDED), variables, timeout=1800)
         tar.unlink()

@@ -13,7 +13,7 @@ import typing as t
 from attacks import Attack, Outcome
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "threat_model.md"
-BEGIN, END = "<!-- what ./run attacks measured -->", "<!-- end of it -->"
+BEGIN, END = "<!-- attacks: begin -->", "<!-- attacks: end -->"
 
 
 @dataclasses.dataclass(frozen=True)

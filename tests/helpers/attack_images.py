@@ -44,16 +44,18 @@ class Kind:
 
     initramfs: str
     luks: str
+    # Programs in it that do what the host says.
+    agents: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        return f"{self.initramfs}-{self.luks}"
+        return f"{self.initramfs}-{self.luks}{'-agents' if self.agents else ''}"
 
     @property
     def source(self) -> dict[str, t.Any]:
         if self.initramfs == "dracut":
             return {**DEBIAN, "release": "trixie", "initramfs": "dracut"}
-        return dict(DEBIAN)
+        return {**DEBIAN, "packages": list(self.agents)} if self.agents else dict(DEBIAN)
 
     @property
     def cmdline(self) -> str:
@@ -66,16 +68,17 @@ class Kind:
         return QUICK_DRACUT if self.initramfs == "dracut" else QUICK_INITRAMFS
 
 
-KINDS = tuple(
+PLAIN = tuple(
     Kind(initramfs, luks)
     for initramfs in ("initramfs-tools", "dracut")
     for luks in ("luks1", "luks2")
 )
-ALL = tuple(kind.name for kind in KINDS)
-INITRAMFS_TOOLS = tuple(kind.name for kind in KINDS if kind.initramfs == "initramfs-tools")
-DRACUT = tuple(kind.name for kind in KINDS if kind.initramfs == "dracut")
-LUKS1 = tuple(kind.name for kind in KINDS if kind.luks == "luks1")
-LUKS2 = tuple(kind.name for kind in KINDS if kind.luks == "luks2")
+WITH_AGENTS = Kind("initramfs-tools", "luks1", ("cloud-init", "qemu-guest-agent"))
+KINDS = (*PLAIN, WITH_AGENTS)
+ALL = tuple(kind.name for kind in PLAIN)
+INITRAMFS_TOOLS = tuple(kind.name for kind in PLAIN if kind.initramfs == "initramfs-tools")
+DRACUT = tuple(kind.name for kind in PLAIN if kind.initramfs == "dracut")
+AGENTS = (WITH_AGENTS.name,)
 # One for each version of GRUB and each initramfs, where the type of LUKS makes no difference.
 ONE_EACH = ("initramfs-tools-luks1", "dracut-luks2")
 
@@ -192,6 +195,8 @@ def build(kind: Kind, place: Place, *, defended: bool) -> Image:
             image_root_password_hash=hashed(password),
             image_kernel_cmdline=kind.cmdline,
         )
+        if not defended:
+            variables["image_host_agents"] = list(kind.agents)
         run = playbook(PLAYBOOK if defended else str(UNDEFENDED), variables, timeout=1800)
         tar.unlink()
         assert run.rc == 0, run.output[-6000:]

@@ -192,6 +192,25 @@ def forge_disk_with_null_slot(image: Image, disk: pathlib.Path, folder: pathlib.
     write(disk, image.luks.start + offset, root.read_bytes())
 
 
+def own_volume(image: Image, path: pathlib.Path) -> pathlib.Path:
+    """Make a LUKS volume of the host's with the UUID of the image's."""
+    key = path.with_suffix(".key")
+    key.write_text("the host's")
+    run("truncate", "-s", "64M", path)
+    argv = [
+        "cryptsetup",
+        "luksFormat",
+        "--batch-mode",
+        "--type",
+        image.kind.luks,
+        "--hash",
+        "sha256",
+    ]
+    argv += ["--uuid", image.luks_uuid, "--key-file", key, "--pbkdf", "pbkdf2"]
+    run(*argv, "--pbkdf-force-iterations", "1000", path)
+    return path
+
+
 def change_boot_key(image: Image, header: bytes, new: str, folder: pathlib.Path) -> bytes:
     """Return a header with another key in the slot of the boot key, as a rotation leaves it."""
     path, file = folder / "header", folder / "new.key"

@@ -88,7 +88,8 @@ class ActionModule(ActionBase):
                 f"{entry['src']} did not arrive as it is on the builder (SHA-256 {digest} instead of"
                 f" {entry['sha256']}): look at the builder's disk and memory, and build it again"
             )
-        return {"sha256": digest, "size": os.path.getsize(path)}
+        # By its digest a passphrase could be guessed, and logs have what a task returns.
+        return {} if mode & 0o077 == 0 else {"sha256": digest, "size": os.path.getsize(path)}
 
     def _run(self, command: str, in_data: bytes) -> bytes:
         """Run a command on the builder."""

@@ -25,6 +25,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _grub_install,
     _luks_metadata,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 
 # GRUB's C code makes some 240 000 iterations a second (TECH 2); a slow builder may have half of that.
 GRUB_RATE = 100_000
@@ -146,8 +147,7 @@ def grub_opens(
             problems.append(f"the {name} key opens slot {reading.slot}, not {slots[name]}")
         elif reading.seconds > seconds[name]:
             problems.append(
-                f"GRUB needed {reading.seconds:.1f} s for the {name} key, more than"
-                f" {seconds[name]:.1f} s: the iterations are too many"
+                f"GRUB needed more than {seconds[name]:.1f} s for the {name} key: the iterations are too many"
             )
     if refused.slot is not None:
         problems.append("a random key opens it")
@@ -172,7 +172,7 @@ def grub_cfg(
 ) -> Problems:
     """Every kernel gets this root and what it must be told, and nothing of the builder or the host is named.
 
-    *words* are those that every kernel must get; of a word that is given twice, the last one counts.
+    *words* are those that every kernel must get, and no other of their names.
     """
     problems = builder_traces(text, builder_words)
     problems += [
@@ -188,10 +188,16 @@ def grub_cfg(
         if roots != [f"root={root_device}"]:
             problems.append(f"{kernel} gets {roots or 'no root='}, not root={root_device}")
         for word in words:
-            name = word.partition("=")[0]
-            same = [it for it in given if it.partition("=")[0] == name]
-            if same[-1:] != [word]:
-                problems.append(f"{kernel} gets {same[-1] if same else f'no {name}'}, not {word}")
+            name = guest.name_of(word)
+            others = [it for it in given if guest.name_of(it) == name and it != word]
+            if others or word not in given:
+                problems.append(f"{kernel} gets {' '.join(others) or f'no {name}'}, not {word}")
+        shells = guest.SHELLS if guest.is_closed(words) else ()
+        problems += [
+            f"{kernel} gets {word}, which opens the console"
+            for word in given
+            if word not in words and word.startswith(shells)
+        ]
         problems += [f"{kernel} gets the device {name}" for name in _DISK_DEVICE.findall(options)]
     known = {root_uuid, luks_uuid, luks_uuid.replace("-", "")}
     foreign = set(_UUID.findall(text.lower())) - known
@@ -201,7 +207,9 @@ def grub_cfg(
 
 def kernel_lines(text: str) -> t.List[t.Tuple[str, str]]:
     """Return the kernels that a grub.cfg boots, each with its command line."""
-    return re.findall(r"^\s*linux(?:efi|16)?\s+(\S+)(.*)$", text, re.MULTILINE)
+    starts = re.findall(r"^\s*linux(?:efi|16)?\s+(\S+)(.*)$", text, re.MULTILINE)
+    # A memory test (memtest86+x64.efi) is started like one.
+    return [start for start in starts if "/memtest" not in start[0]]
 
 
 def initrds(text: str) -> t.List[str]:
@@ -265,7 +273,7 @@ def esp(
                 continue
             text = _grub_install.read_memdisk(core.memdisk)
             if core.config != _grub.EMBEDDED_CONFIG:
-                problems.append(f"{name} begins with '{core.config}', not with its memdisk")
+                problems.append(f"{name} begins with '{core.config.strip()}', not with its memdisk")
             lost = sorted({*CORE_MODULES, *modules} - core.modules)
             if lost:
                 problems.append(f"{name} lacks the GRUB modules {', '.join(lost)}")

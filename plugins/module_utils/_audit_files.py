@@ -82,8 +82,9 @@ def examine(
     if any(module not in modules for modules in core_modules):
         problems.append(f"the GRUB on the ESP lacks the module {module}, so it cannot read it")
     report.add("filesystem", problems, f"{volume.type}, unmounted properly and without errors")
-    generator = _audit_root.generator(tree)
+    generator = ""
     with report.guard("grub_cfg"):
+        generator = _audit_root.generator(tree)
         if config is None:
             raise SealedRootError("GRUB could not read its configuration, see grub_opens")
         config = _audit_root.menu(tree, config)
@@ -112,7 +113,11 @@ def examine(
         if header and header.is_file:
             content = tree.read(header, most=pinned_header.MOST)
         problems = _audit_root.pinned(tree, header, content, luks_uuid, disk_header(len(content)))
-        problems += _audit_root.opened_with(crypttab, guest.mapping(generator, luks_uuid), pinned)
+        for name in _audit_root.tables(generator):
+            rows = _audit_mounts.table(tree.text(name))
+            problems += _audit_root.opened_with(
+                name, rows, guest.mapping(generator, luks_uuid), pinned
+            )
         report.add("pinned_header", problems, "the header of the disk, and what opens the root")
     with report.guard("initramfs"):
         report.facts["kernels"] = _audit_root.kernels(tree)

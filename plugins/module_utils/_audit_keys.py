@@ -34,8 +34,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 )
 
 GRUB_CFG = "/boot/grub/grub.cfg"
-# A LUKS header with its key slots ends before this, at the latest (LUKS2's default data offset).
-_HEADER_MOST = 32 * _gpt.MIB
 # Two copies of up to 4 MiB.
 _LUKS2_HEADER_MOST = 8 * _gpt.MIB
 
@@ -52,7 +50,7 @@ def header(
 ) -> _luks_metadata.Header:
     """Judge the LUKS header in the open disk *handle*, and which keys open it."""
     # cryptsetup gets a copy: no loop device, and the image cannot be written.
-    start, end = luks.offset, luks.offset + min(luks.size, _HEADER_MOST)
+    start, end = luks.offset, luks.offset + min(luks.size, _luks_metadata.MOST_BYTES)
     copy = os.path.join(work, "header")
     cut = _secret_search.within(ranges, start, end)
     _audit_areas.copy(handle, copy, cut, start=start, size=luks.size)
@@ -99,7 +97,6 @@ def grub(runner: Runner, subject: Subject, report: Report, *, disk: str) -> t.Op
     }
     wrong = base64.b64encode(os.urandom(33))
     refused = _grub_fstest.cat(runner, image=disk, key=wrong, name=GRUB_CFG)
-    report.facts["grub_seconds"] = {name: reading.seconds for name, reading in readings.items()}
     allowed = {
         name: _audit_checks.grub_seconds(
             SLOTS[name],

@@ -41,7 +41,11 @@ def mounts(
         source = row[0]
         if _fstab.is_on_demand(row) or source in mapped or _fstab.is_memory(source):
             continue
-        if _TAG.match(source):
+        if _fstab.is_of_host(row):
+            problems.append(
+                f"fstab names {source}, a directory of the host: leave it out, or set noauto"
+            )
+        elif _TAG.match(source):
             problems.append(
                 f"fstab names {source}, which a disk of the host can have: name the mapping, or set noauto"
             )
@@ -54,8 +58,8 @@ def mounts(
         # How the initramfs finds the root; what it finds has to fit the pinned header.
         if source.lower() != f"uuid={luks_uuid}":
             problems.append(f"crypttab names {source}, which is not in the image")
-    if not any(len(row) > 1 and row[1] == "/" for row in fstab):
-        problems.append("fstab has no line for /")
+    if not any(row[1:2] == ["/"] and row[0] in mapped for row in fstab):
+        problems.append("fstab has no line for / that names its mapping")
     return problems
 
 

@@ -154,13 +154,20 @@ def pinned(
     return problems
 
 
-def opened_with(crypttab: t.Sequence[t.Sequence[str]], mapping: str, path: str) -> Problems:
-    """crypttab(5) opens the root with the pinned header."""
+def tables(generator: str) -> t.List[str]:
+    """Return where it is said how the root is opened: mkinitcpio has a crypttab(5) of its own for the initramfs."""
+    return ["/etc/crypttab", *([_mkinitcpio.CRYPTTAB] if generator == "mkinitcpio" else [])]
+
+
+def opened_with(
+    name: str, crypttab: t.Sequence[t.Sequence[str]], mapping: str, path: str
+) -> Problems:
+    """The crypttab(5) of that *name* opens the root with the pinned header."""
     rows = [row for row in crypttab if row[0] == mapping]
     if not rows:
-        return [f"crypttab has no line for {mapping}"]
+        return [f"{name} has no line for {mapping}"]
     return [
-        f"crypttab opens {mapping} with the header on the disk: add header={path}"
+        f"{name} opens {mapping} with the header on the disk: add header={path}"
         for row in rows
         if f"header={path}" not in "".join(row[3:4]).split(",")
     ]
@@ -250,19 +257,21 @@ def key_files(
         problems += [f"{path} holds the {name}" for name in others]
         if not others and content != keys["boot key"]:
             problems.append(f"{path} is not the boot key (a newline at its end counts)")
-    return problems + _rebuilt(tree, sorted(paths))
+    options = (option for row in crypttab for option in "".join(row[3:4]).split(","))
+    headers = {it[len("header=") :] for it in options if it.startswith("header=/")}
+    return problems + _rebuilt(tree, sorted({*paths, *headers}))
 
 
 def _rebuilt(tree: Tree, paths: t.Sequence[str]) -> Problems:
-    """What the root's own generator is configured for keeps the key in a later initramfs, and to root."""
+    """What the root's own generator is configured for keeps key and header in a later initramfs, and to root."""
     builds = _generators.active(lambda path: tree.find(f"/{path}") is not None)
     if builds == "initramfs_tools" and umask(tree) not in ("0077", "077"):
         return ["UMASK=0077 is not set in /etc/initramfs-tools/conf.d: a rebuild leaks the key"]
     if builds == "dracut":
-        # Its umask is always 077 (dracut(8)), but it takes no key by itself.
+        # Its umask is always 077 (dracut(8)), but it takes none by itself.
         patterns = installed(tree)
         return [
-            f"install_items in /etc/dracut.conf.d does not have {path}: a rebuild loses the key"
+            f"install_items in /etc/dracut.conf.d does not have {path}: a rebuild loses it"
             for path in paths
             if not any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
         ]
@@ -276,8 +285,7 @@ def _rebuilt(tree: Tree, paths: t.Sequence[str]) -> Problems:
         # Its umask is always 077, as dracut's.
         lost = [path for path in paths if path not in have["FILES"]]
         return [
-            f"FILES in {_mkinitcpio.CONF} does not have {it}: a rebuild loses the key"
-            for it in lost
+            f"FILES in {_mkinitcpio.CONF} does not have {it}: a rebuild loses it" for it in lost
         ]
     return []
 
@@ -377,5 +385,6 @@ __all__ = (
     "opened_with",
     "other_keys",
     "pinned",
+    "tables",
     "umask",
 )

@@ -127,13 +127,26 @@ def disk_node(path: str, image_format: str, *, size: t.Optional[int] = None) -> 
     return node
 
 
+def region_node(
+    disk: t.Mapping[str, t.Any], *, offset: int, size: int, image_format: str
+) -> t.Dict[str, t.Any]:
+    """Return QEMU's description of a region of the disk."""
+    below = disk["file"] if image_format == "raw" else disk
+    return {"driver": "raw", "read-only": True, "offset": offset, "size": size, "file": below}
+
+
 def payload_node(
     disk: t.Mapping[str, t.Any], *, offset: int, size: int, image_format: str
 ) -> t.Dict[str, t.Any]:
     """Return QEMU's description of the decrypted payload of the LUKS1 partition at *offset*."""
-    below = disk["file"] if image_format == "raw" else disk
-    region = {"driver": "raw", "read-only": True, "offset": offset, "size": size, "file": below}
+    region = region_node(disk, offset=offset, size=size, image_format=image_format)
     return {"driver": "luks", "read-only": True, "key-secret": "key", "file": region}
+
+
+def copy(runner: Runner, node: t.Mapping[str, t.Any], target: str) -> None:
+    """Copy what *node* describes into a new raw file; nothing of the disk is asked what format it is."""
+    argv = [runner.find("qemu-img"), "convert", "-O", "raw", f"json:{json.dumps(node)}", target]
+    runner.run(argv, timeout=60)
 
 
 @contextlib.contextmanager
@@ -206,6 +219,7 @@ def shown(
 
 __all__ = (
     "check_container",
+    "copy",
     "daemon_argv",
     "disk_node",
     "filesystem_type",
@@ -215,5 +229,6 @@ __all__ = (
     "luks2_node",
     "payload_node",
     "private_directory",
+    "region_node",
     "shown",
 )

@@ -28,6 +28,8 @@ _FILE_TYPES = (
     *("auto", "btrfs", "erofs", "ext2", "ext3", "ext4", "iso9660", "squashfs", "swap", "udf"),
     *("vfat", "xfs"),
 )
+# File systems that are directories of the host, which has every name.
+_HOST_TYPES = ("9p", "fuse.vmhgfs-fuse", "vboxsf", "virtiofs", "vmhgfs")
 # An entry with one of these is opened in the initramfs.
 _EARLY = {"initramfs", "x-initrd.attach", "force"}
 
@@ -36,6 +38,7 @@ ROOT_OPTIONS = {"ext4": "errors=remount-ro"}
 CHECKED_AT_BOOT = ("ext4",)
 OLD_DISK = "a disk of the old machine"
 NO_FILE = "the root has no such file"
+OF_HOST = "a directory of the host"
 
 Exists = t.Callable[[str], bool]
 Rows = t.List[t.List[str]]
@@ -90,7 +93,12 @@ def is_opened_on_demand(fields: t.Sequence[str]) -> bool:
 
 def is_memory(source: str) -> bool:
     """Say whether a device is made of memory, so that every machine has it."""
-    return bool(re.fullmatch(r"/dev/zram\d+", source))
+    return bool(re.fullmatch(r"/dev/(?:zram\d+|shm|null)", source))
+
+
+def is_of_host(fields: t.Sequence[str]) -> bool:
+    """Say whether a line of fstab mounts a directory of the machine's host."""
+    return "".join(fields[2:3]) in _HOST_TYPES
 
 
 def fstab(
@@ -140,6 +148,8 @@ def _why_unmounted(
         return None
     if source.startswith("/dev/mapper/") and source[len("/dev/mapper/") :] in mappings:
         return None
+    if is_of_host(fields):
+        return OF_HOST
     if _DISK.match(source) or kind == "zfs":
         return OLD_DISK
     # systemd makes the source of a bind mount when it is missing; a missing file ends in its emergency mode.
@@ -208,12 +218,14 @@ __all__ = (
     "CHECKED_AT_BOOT",
     "KEY_DIRECTORY",
     "NO_FILE",
+    "OF_HOST",
     "OLD_DISK",
     "OWN_POINTS",
     "ROOT_OPTIONS",
     "crypttab",
     "fstab",
     "is_memory",
+    "is_of_host",
     "is_on_demand",
     "is_opened_on_demand",
     "key_of",

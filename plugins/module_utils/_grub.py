@@ -71,8 +71,9 @@ EOF
 def unwanted(words: t.Sequence[str]) -> t.Tuple[str, ...]:
     """Return how words of a root's own command line begin that must go: old disks, and what contradicts *words*."""
     keys = {word.partition("=")[0] for word in words if "=" in word} & guest.KEYS
-    shells = guest.SHELLS if set(guest.CONSOLE_WORDS) <= set(words) else ()
-    return (*OLD_DISKS, *(f"{key}=" for key in sorted(keys)), *shells)
+    spelt = {*keys, *(key.replace("_", "-") for key in keys)}
+    shells = guest.SHELLS if guest.is_closed(words) else ()
+    return (*OLD_DISKS, *(f"{key}=" for key in sorted(spelt)), *shells)
 
 
 def needed(*, luks_type: str, hash_name: str, filesystem: str) -> t.List[str]:
@@ -147,8 +148,7 @@ def prefix(luks_uuid: str, directory: str) -> str:
     return f"(cryptouuid/{luks_uuid.replace('-', '')}){directory}"
 
 
-_SEARCH = re.compile(r"^(\s*)search\b.*?--set(?:=(\w+))?\b.*$", re.MULTILINE)
-_ROOT = re.compile(r"^\s*set (?:root|boot)=['\"]?([^'\"\s]*)", re.MULTILINE)
+_SEARCH = re.compile(r"^([ \t]*)search\b.*?--set(?:=(\w+))?\b.*$", re.MULTILINE)
 
 
 def unsearched(text: str, *, luks_uuid: str) -> str:
@@ -162,23 +162,41 @@ def unsearched(text: str, *, luks_uuid: str) -> str:
     return _SEARCH.sub(lambda match: f"{match[1]}set {match[2] or 'root'}={volume}", text)
 
 
+def _commands(text: str) -> t.List[t.List[str]]:
+    """Return the words of each command in a grub.cfg, without what the language puts before it."""
+    lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    parts = (part for line in lines for part in re.split(r"[;{}]", line))
+    found = (re.sub(r"^\s*(?:(?:if|elif|then|else|while|until|do|!)\s+)*", "", it) for it in parts)
+    return [command.split() for command in found if command.strip()]
+
+
+def _leads_away(words: t.Sequence[str], volume: str) -> bool:
+    if words[0] == "search":
+        return any(word == "-s" or word.startswith("--set") for word in words)
+    if words[0].startswith("search."):
+        return True
+    name, _equals, value = "".join(words[1:]).partition("=")
+    return words[0] == "set" and name in ("root", "boot") and value.strip("'\"") != volume
+
+
 def strays(text: str, *, luks_uuid: str) -> t.List[str]:
     """Return what in a grub.cfg leads to another disk than the open volume, or may."""
     volume = f"cryptouuid/{luks_uuid.replace('-', '')}"
-    found = [match[0].strip() for match in _SEARCH.finditer(text)]
-    return found + [match[0].strip() for match in _ROOT.finditer(text) if match[1] != volume]
+    return [" ".join(words) for words in _commands(text) if _leads_away(words, volume)]
 
 
 def open_doors(text: str) -> t.List[str]:
     """Say what in a grub.cfg gives GRUB's editor or shell to whoever is at the console, or asks for a password."""
-    problems = []
-    lines = [line.strip() for line in text.splitlines()]
-    for line in CLOSED:
-        if line not in lines:
-            problems.append(f"it does not say '{line}': GRUB's editor and shell are open")
-    if "unset superusers" in lines:
+    commands = _commands(text)
+    lines = [" ".join(words) for words in commands]
+    problems = [
+        f"it does not say '{line}': GRUB's editor and shell are open"
+        for line in CLOSED
+        if line not in lines
+    ]
+    if any(words[0] == "unset" and "superusers" in words for words in commands):
         problems.append("it says 'unset superusers': GRUB's editor and shell are open")
-    if UNRESTRICTED not in lines and re.search(r"^\s*menuentry\b", text, re.MULTILINE):
+    if UNRESTRICTED not in lines and any(words[0] == "menuentry" for words in commands):
         problems.append(f"it does not say '{UNRESTRICTED}': its entries would ask for a password")
     return problems
 

@@ -130,7 +130,12 @@ def check_key_file(path: str, what: str = "key file") -> None:
             f" (chown root {path})"
         )
     if not info.st_size:
-        raise SealedRootError(f"the {what} {path} is empty: a container would open without a key")
+        so = (
+            "a container would open without a key"
+            if what == "key file"
+            else "it would open nothing"
+        )
+        raise SealedRootError(f"the {what} {path} is empty: {so}")
     if info.st_mode & 0o077:
         raise SealedRootError(
             f"the {what} {path} can be read by others: set its mode to 0600 (chmod 0600 {path})"

@@ -28,6 +28,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 GRUB_CIPHER = "aes-xts-plain64"
 # cryptsetup puts the first key slot of LUKS1 here (LUKS_ALIGN_KEYSLOTS).
 LUKS1_BINARY = 4096
+# A header with its key slots ends before this, at the latest (LUKS2's default data offset).
+MOST_BYTES = 32 << 20
 
 _LUKS1_SLOT = re.compile(
     r"^Key Slot (\d+): ENABLED\n\s*Iterations:\s*(\d+)\n(?:\s+.*\n)*?"
@@ -196,4 +198,13 @@ def findings(header: Header) -> t.List[str]:
     return found
 
 
-__all__ = ("GRUB_CIPHER", "Header", "Keyslot", "findings", "parse_luks1", "parse_luks2", "read")
+__all__ = (
+    "GRUB_CIPHER",
+    "MOST_BYTES",
+    "Header",
+    "Keyslot",
+    "findings",
+    "parse_luks1",
+    "parse_luks2",
+    "read",
+)

@@ -16,6 +16,8 @@ import typing as t
 
 CONF = "/etc/mkinitcpio.conf"
 DROP_INS = "/etc/mkinitcpio.conf.d"
+# What the hook sd-encrypt takes as the crypttab of the initramfs (mkinitcpio -H sd-encrypt).
+CRYPTTAB = "/etc/crypttab.initramfs"
 NOTHING: t.Mapping[str, t.Sequence[str]] = {"HOOKS": (), "FILES": ()}
 _ARRAY = re.compile(
     r"^[ \t]*(HOOKS|FILES)(\+?=)(\((.*?)\)|[\"'](.*?)[\"'])", re.MULTILINE | re.DOTALL
@@ -75,4 +77,4 @@ def wanted(
     return {"HOOKS": hooks(have["HOOKS"]), "FILES": [*have["FILES"], *added]}
 
 
-__all__ = ("CONF", "DROP_INS", "NOTHING", "arrays", "assign", "hooks", "wanted")
+__all__ = ("CONF", "CRYPTTAB", "DROP_INS", "NOTHING", "arrays", "assign", "hooks", "wanted")

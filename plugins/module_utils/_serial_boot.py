@@ -81,6 +81,17 @@ class Boot:
     seconds: t.Dict[str, float] = dataclasses.field(default_factory=dict)
     end: str = "timeout"
 
+    def times(self) -> t.Dict[str, float]:
+        """Return when GRUB asked, and how long the login prompt took from the kernel on.
+
+        What lies between is how long it took to type the key and to check it, which says something of the key.
+        """
+        seen = self.seconds
+        found = {"prompt": seen["prompt"]} if "prompt" in seen else {}
+        if "kernel" in seen and "login" in seen:
+            found["login"] = round(seen["login"] - seen["kernel"], 1)
+        return found
+
 
 def watch(
     console: Console,

@@ -17,6 +17,7 @@ author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
   - sealedroot.image._attributes.info
+  - sealedroot.image._secret_inputs
 options:
   tools:
     description: The programs that are needed; alternatives are separated by C(|), Debian's name first.
@@ -334,7 +335,11 @@ def look(
         leftovers.append(f"directory {work_dir}")
     output_dir = params["output_dir"]
     return {
-        **({"output": _published.read(output_dir)} if output_dir else {}),
+        **(
+            {"output": _published.read(runner, output_dir, params["secret_inputs"])}
+            if output_dir
+            else {}
+        ),
         "tools": tools,
         "versions": versions(runner, tools),
         "missing_tools": missing,
@@ -371,6 +376,7 @@ def main() -> t.NoReturn:
             },
             "work_dir": {"type": "path", "required": True},
             "output_dir": {"type": "path"},
+            "secret_inputs": _published.SECRET_INPUTS,
             "needed_bytes": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
@@ -379,6 +385,8 @@ def main() -> t.NoReturn:
         info = look(ModuleRunner(module), module.params, check_mode=module.check_mode)
     except SealedRootError as exc:
         module.fail_json(msg=str(exc))
+    for warning in info.get("output", {}).pop("warnings", []):
+        module.warn(warning)
     module.exit_json(changed=False, **info)
 
 

@@ -199,18 +199,10 @@ facts:
       description: The type of the root file system.
       type: str
       sample: ext4
-    grub_seconds:
-      description: How long GRUB's code took to open the disk and read its configuration, for each key.
-      type: dict
-      sample: {"boot": 0.03}
     kernels:
       description: The versions of the kernels in the image.
       type: list
       elements: str
-seconds:
-  description: How long each check took.
-  type: dict
-  returned: always
 """
 
 import concurrent.futures

@@ -64,8 +64,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: SHA-256 and size in bytes of each file that arrived.
+  description: SHA-256 and size in bytes of each file that arrived; nothing of one that others may not read.
   type: dict
   returned: success
-  sample: {"boot.key": {"sha256": "2c26b46b...", "size": 44}}
+  sample: {"boot.key": {}, "disk.qcow2": {"sha256": "2c26b46b...", "size": 548405248}}
 """

@@ -12,6 +12,8 @@ short_description: Put a proved image under its final name
 description:
   - Writes C(manifest.json) with the digest of every file beside them, and renames the directory of the image
     to its final name, so that an image is there whole or not at all.
+  - The manifest is public. Of C(boot.key) and C(recovery.key) it has neither digest nor size, by which a passphrase
+    could be guessed, but the key slot that they open.
   - Writes the software in the image to C(bom.json), a bill of materials in the format CycloneDX 1.6.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
@@ -26,7 +28,7 @@ options:
     type: path
     required: true
   manifest:
-    description: What the manifest says besides the files. It must not hold a secret.
+    description: What the manifest says besides the files. It must hold no secret, and no digest, size or time of one.
     type: dict
     required: true
   software:
@@ -76,10 +78,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: SHA-256 and size of each file.
+  description: SHA-256 and size of each file; of a key file, the key slot that it opens.
   type: dict
   returned: success
-  sample: {"disk.qcow2": {"sha256": "2cf24dba...", "size": 548405248}}
+  sample: {"boot.key": {"slot": 0}, "disk.qcow2": {"sha256": "2cf24dba...", "size": 548405248}}
 """
 
 import json
@@ -88,16 +90,22 @@ import shutil
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _bom
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _bom,
+    _published,
+    _secret_search,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._digest import sha256
 
-MANIFEST = "manifest.json"
 BOM = "bom.json"
 
 
-def digest(path: str, known: t.Optional[str]) -> t.Dict[str, t.Any]:
-    """Return SHA-256 and size of a file."""
+def describe(path: str, known: t.Optional[str]) -> t.Dict[str, t.Any]:
+    """Return what anyone may know of a file: SHA-256 and size, but of a key no more than its slot."""
+    name = os.path.basename(path)
+    if name in _published.KEY_FILES:
+        return {"slot": _published.KEY_FILES[name]}
     return {"sha256": known or sha256(path), "size": os.path.getsize(path)}
 
 
@@ -126,6 +134,23 @@ def bill_of_materials(software: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
         ) from exc
 
 
+def check_public(directory: str) -> None:
+    """Refuse to publish a key, or a digest of one, in what others may read."""
+    names = os.listdir(directory)
+    keys: t.Dict[str, bytes] = {}
+    texts: t.Dict[str, bytes] = {}
+    for name in names:
+        if name in _published.KEY_FILES or name in (BOM, _published.MANIFEST):
+            with open(os.path.join(directory, name), "rb") as file:
+                (keys if name in _published.KEY_FILES else texts)[name] = file.read()
+    texts["the name of a file"] = "\n".join(names).encode()
+    found = _secret_search.published(texts, keys)
+    if found:
+        raise SealedRootError(
+            f"{'; '.join(found)}: others may read that, so the image is not published. Leave it out of the inputs"
+        )
+
+
 def publish(src_dir: str, dest: str) -> None:
     """Rename, an older image of that name only going when the new one is in place."""
     old = f"{dest}.old"
@@ -145,11 +170,12 @@ def ensure(params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.
     software = params["software"]
     if software and not check_mode:
         write_json(src_dir, BOM, bill_of_materials(software))
-    names = sorted(name for name in os.listdir(src_dir) if name != MANIFEST)
+    names = sorted(name for name in os.listdir(src_dir) if name != _published.MANIFEST)
     known = params["digests"]
-    files = {name: digest(os.path.join(src_dir, name), known.get(name)) for name in names}
+    files = {name: describe(os.path.join(src_dir, name), known.get(name)) for name in names}
     if not check_mode:
-        write_json(src_dir, MANIFEST, {**params["manifest"], "files": files})
+        write_json(src_dir, _published.MANIFEST, {**params["manifest"], "files": files})
+        check_public(src_dir)
         publish(src_dir, dest)
     return {
         "changed": True,

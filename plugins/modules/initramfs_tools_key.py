@@ -74,7 +74,8 @@ set -e
 if [ "$1" = prereqs ]; then
     exit 0
 fi
-mkdir -p -m 0700 "$DESTDIR{pinned_header.DIRECTORY}"
+mkdir -p "$DESTDIR{pinned_header.DIRECTORY}"
+chmod 0700 "$DESTDIR{pinned_header.DIRECTORY}"
 for header in {pinned_header.DIRECTORY}/*.header; do
     if [ ! -s "$header" ]; then
         echo "{pinned_header.DIRECTORY} has no LUKS header: the machine would not boot" >&2

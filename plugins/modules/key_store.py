@@ -50,6 +50,29 @@ options:
           - The key itself, at most 254 printable ASCII characters, which is what GRUB can read.
           - Generated when left out.
         type: str
+  mac:
+    description:
+      - Other secret inputs of the image. A MAC of each is returned, made with a key of the store, so that only who has
+        that key can tell which inputs they were. A digest could be tested by anyone.
+    type: dict
+    suboptions:
+      key:
+        description: The name of the key.
+        type: str
+        required: true
+      image:
+        description: The name of the image, so that two images with one key have nothing in common.
+        type: str
+        required: true
+      root_password_hash:
+        description: The hash of root's password; empty when the root keeps its own.
+        type: str
+        default: ""
+      customize:
+        description: The digests of the roles and tasks that customise the image.
+        type: list
+        elements: str
+        default: []
 """
 
 EXAMPLES = r"""
@@ -72,6 +95,13 @@ generated:
   type: list
   elements: str
   returned: success
+macs:
+  description:
+    - HMAC-SHA-256 of each input in O(mac), in hexadecimal, and as C(boot_key) one that says which key made them.
+    - The key of the MACs is derived from the one in the store by PBKDF2, with the name of the image as salt.
+  type: dict
+  returned: when O(mac) is given and the key is there
+  sample: {"boot_key": "2c26b46b...", "customize": "fcde2b2e...", "root_password": "baa5a096..."}
 """
 
 import base64
@@ -81,6 +111,7 @@ import stat
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils import _input_mac
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     ModuleRunner,
     Runner,
@@ -190,6 +221,18 @@ def ensure_keys(
     return made
 
 
+def macs(directory: str, wanted: t.Mapping[str, t.Any]) -> t.Dict[str, str]:
+    """Return the MACs of secret inputs; none when the key is not there."""
+    check_name(wanted["key"])
+    path = os.path.join(directory, wanted["key"])
+    if not os.path.exists(path):
+        return {}
+    with open(path, "rb") as file:
+        key = file.read()
+    inputs = {name: wanted[name] for name in ("root_password_hash", "customize")}
+    return _input_mac.macs(key, wanted["image"], **inputs)
+
+
 def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
@@ -216,12 +259,14 @@ def ensure(
             make_directory(directory, 0o700)
             make_directory(os.path.join(path, "run"), 0o755)
         made = ensure_keys(directory, keys, check_mode=check_mode)
+    found = macs(directory, params["mac"]) if params["mac"] else {}
     present = params["state"] == "present"
     given = {entry["name"] for entry in keys if entry["content"] is not None}
     return {
         "changed": was != present or bool(made),
         "files": {entry["name"]: os.path.join(directory, entry["name"]) for entry in keys},
         "generated": [name for name in made if name not in given],
+        **({"macs": found} if found else {}),
         "diff": {
             "before": {"mounted": was, "keys": before},
             "after": {"mounted": present, "keys": names if present else []},
@@ -244,6 +289,15 @@ def main() -> t.NoReturn:
                 "options": {
                     "name": {"type": "str", "required": True},
                     "content": {"type": "str", "no_log": True},
+                },
+            },
+            "mac": {
+                "type": "dict",
+                "options": {
+                    "key": {"type": "str", "required": True, "no_log": False},
+                    "image": {"type": "str", "required": True},
+                    "root_password_hash": {"type": "str", "default": "", "no_log": True},
+                    "customize": {"type": "list", "elements": "str", "default": [], "no_log": True},
                 },
             },
         },

@@ -63,8 +63,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 
 OWN_DROP_IN = f"{_mkinitcpio.DROP_INS}/zz-sealedroot.conf"
-# What the hook sd-encrypt takes as the crypttab of the initramfs (mkinitcpio -H sd-encrypt).
-INITRAMFS_TABLE = "/etc/crypttab.initramfs"
 HOOKS = ("/usr/lib/initcpio/install", "/etc/initcpio/install")
 
 
@@ -100,7 +98,7 @@ def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.D
             key_file=path,
             options=f"{_unlocked_root.SYSTEMD_OPTIONS},header={pinned_header.path(params['luks_uuid'])}",
         )
-        tree.write(INITRAMFS_TABLE, table)
+        tree.write(_mkinitcpio.CRYPTTAB, table)
         if not _generators.has(lambda name: tree.exists(f"/{name}"), "mkinitcpio"):
             return ["mkinitcpio"]
         # The hook was in the package cryptsetup before it was in mkinitcpio.

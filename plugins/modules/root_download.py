@@ -200,7 +200,8 @@ def name_of(
     runner: Runner, params: t.Mapping[str, t.Any], wanted: t.Tuple[str, str], scratch: str
 ) -> str:
     """Return the name in the cache: all that says what the file must be. Only a signature has to be fetched for it."""
-    parts = [*wanted, params["signature"] or ""]
+    # Names are public, and a URL can have a password in it.
+    parts = [*wanted, _download.shown(params["signature"]) if params["signature"] else ""]
     if params["keyring"]:
         parts.append(digest_of(params["keyring"]))
         if not wanted[0]:

@@ -417,6 +417,16 @@ def test_the_recovery_passphrase_is_no_good(
     assert passphrase not in run.output or passphrase == "short"
 
 
+@pytest.mark.parametrize("given", ["secret", "$6$salt$short"])
+def test_the_password_hash_is_no_hash(place: Place, good: pathlib.Path, given: str) -> None:
+    refused(
+        place,
+        "image_root_password_hash is no hash of crypt(5): take what 'openssl passwd -6' prints",
+        image_source=tar(good),
+        image_root_password_hash=given,
+    )
+
+
 def test_the_output_exists_and_differs(place: Place, good: pathlib.Path) -> None:
     mine = place.out / "web-1"
     mine.mkdir(parents=True)

@@ -89,7 +89,8 @@ def test_nothing_of_the_sandbox_stays(built: Built) -> None:
 def test_the_manifest_says_what_was_asked_for(built: Built) -> None:
     manifest = json.loads((built.place.out / "web-1" / "manifest.json").read_text())
     assert manifest["inputs"]["packages"] == ["auto", "tzdata"]
-    assert [len(digest) for digest in manifest["inputs"]["customize"]] == [64] * 3
+    # Not their digests: tasks can have secrets in them.
+    assert manifest["inputs"]["customize"] == 3
     assert {check["verdict"] for check in manifest["audit"]["checks"]} == {"ok"}
     assert any(line.startswith("tzdata ") for line in manifest["packages"])
     assert {"packages", "customize"} <= set(manifest["reached"])

@@ -62,6 +62,9 @@ def free_port() -> int:
 class Guest:
     """A virtual machine with one disk, and drives that it may only read.
 
+    *attached* are QEMU's arguments for the disk, if it is not a qcow2 file on virtio; *more* are added to all others.
+    *variables* is the store of EFI variables to begin with, and *control* the path of a socket for QMP.
+
     A second processor is for who has one to spare: two machines of two on two real ones take twice the time of two
     of one for what starts many programs.
     """
@@ -75,10 +78,15 @@ class Guest:
         port: int = 0,
         drives: t.Sequence[pathlib.Path] = (),
         secure_boot: bool = False,
+        attached: t.Sequence[str] = (),
+        more: t.Sequence[str] = (),
+        variables: pathlib.Path | None = None,
+        control: pathlib.Path | None = None,
     ) -> None:
         self.disk, self.port = disk, port
-        variables = disk.with_name(f"{disk.name}.vars")
-        shutil.copy(FIRMWARE / f"OVMF_VARS_4M{'.ms' if secure_boot else ''}.fd", variables)
+        store = disk.with_name(f"{disk.name}.vars")
+        empty = FIRMWARE / f"OVMF_VARS_4M{'.ms' if secure_boot else ''}.fd"
+        shutil.copy(variables or empty, store)
         code = FIRMWARE / f"OVMF_CODE_4M{'.secboot' if secure_boot else ''}.fd"
         # restrict: the guest reaches nothing; only the way to its ssh is open.
         way = f"hostfwd=tcp:127.0.0.1:{port}-:22"
@@ -91,8 +99,10 @@ class Guest:
             # A reset ends QEMU: see reset().
             *("-no-reboot", "-monitor", "none", "-nic", network, "-drive"),
             f"if=pflash,format=raw,readonly=on,file={code}",
-            *("-drive", f"if=pflash,format=raw,file={variables}"),
-            *("-drive", f"file={disk},format=qcow2,if=virtio"),
+            *("-drive", f"if=pflash,format=raw,file={store}"),
+            *(attached or ("-drive", f"file={disk},format=qcow2,if=virtio")),
+            *(("-qmp", f"unix:{control},server=on,wait=off") if control else ()),
+            *more,
         ]
         if secure_boot:
             self.arguments += ["-machine", "smm=on"]
@@ -140,13 +150,17 @@ class Guest:
         self.console.send(f"{password}\r")
         self.console.expect(r"# ", timeout=60)
 
-    def run(self, command: str, timeout: int = 60) -> str:
-        """Run a command as root; a non-zero exit status is a failure."""
+    def ask(self, command: str, timeout: int = 60) -> tuple[int, str]:
+        """Run a command as root; return its exit status and what the console showed."""
         self.console.send(f"{command}; echo STATUS=$?=\r")
         self.console.expect(r"STATUS=(\d+)=", timeout=timeout)
         assert isinstance(self.console.match, re.Match)
-        output = self.console.before or ""
-        assert self.console.match.group(1) == "0", f"{command}: {output[-3000:]}"
+        return int(self.console.match.group(1)), self.console.before or ""
+
+    def run(self, command: str, timeout: int = 60) -> str:
+        """Run a command as root; a non-zero exit status is a failure."""
+        status, output = self.ask(command, timeout)
+        assert status == 0, f"{command}: {output[-3000:]}"
         return output
 
     def reset(self) -> None:

@@ -55,12 +55,11 @@ class Names:
     """Replaces what is the image's own by its name."""
 
     def __init__(self, directory: pathlib.Path, manifest: dict[str, t.Any]) -> None:
-        luks, root = manifest["luks_uuid"], manifest["root_uuid"]
+        luks = manifest["luks_uuid"]
         key = (directory / "boot.key").read_bytes()
         self._known = [
             (luks.encode(), b"LUKS-UUID"),
             (luks.replace("-", "").encode(), b"LUKS-UUID"),
-            (root.encode(), b"ROOT-UUID"),
             (key, b"BOOT-KEY"),
         ]
 

@@ -167,7 +167,10 @@ class Recipe:
         files: dict[str, tuple[int, bytes] | None] = {
             "boot/grub/grub.cfg": (0o600, self.grub_cfg.encode()),
             "boot/vmlinuz-6": (0o644, b"kernel"),
-            "etc/fstab": (0o644, f"/dev/mapper/cr_root / {self.filesystem} defaults 0 0\n".encode()),
+            "etc/fstab": (
+                0o644,
+                f"/dev/mapper/cr_root / {self.filesystem} defaults 0 0\n".encode(),
+            ),
             "etc/crypttab": (0o644, CRYPTTAB.encode()),
             KEY_PATH: (0o400, BOOT_KEY),
             HEADER_PATH: (0o400, header),

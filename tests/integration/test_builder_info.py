@@ -16,6 +16,14 @@ import typing as t
 import pytest
 
 Module = t.Callable[..., dict[str, t.Any]]
+NOTHING: dict[str, t.Any] = {
+    "exists": True,
+    "manifest": None,
+    "files": {},
+    "intact": False,
+    "keys_tried": False,
+    "other_inputs": [],
+}
 
 
 @pytest.fixture
@@ -44,7 +52,7 @@ def test_this_builder(base: pathlib.Path, real_module: Module) -> None:
     assert info["backend_reason"]
     assert info["architecture"] == os.uname().machine
     assert info["leftovers"] == []
-    assert info["output"] == {"exists": False, "manifest": None, "files": {}, "intact": False}
+    assert info["output"] == {**NOTHING, "exists": False, "problem": ""}
     assert info["work_dir"]["holes"] is True
     assert abs(info["work_dir"]["free_bytes"] - shutil.disk_usage(base).free) < 1 << 30
     assert list(base.iterdir()) == []
@@ -104,7 +112,12 @@ def test_the_image_that_is_there(base: pathlib.Path, real_module: Module) -> Non
         info = real_module("builder_info", work_dir=str(base / "w"), output_dir=str(output))
         return t.cast("dict[str, t.Any]", info["output"])
 
-    assert look() == {"exists": True, "manifest": None, "files": {}, "intact": False}
+    unknown = {
+        **NOTHING,
+        "problem": f"{output} exists and is not whole (manifest.json): remove it, choose another image_name, or set"
+        " image_replace=true.",
+    }
+    assert look() == unknown
     (output / "disk.qcow2").write_bytes(b"image")
     entry = {"sha256": hashlib.sha256(b"image").hexdigest(), "size": 5}
     manifest = {"inputs": {"a": 1}, "files": {"disk.qcow2": entry}}
@@ -119,7 +132,7 @@ def test_the_image_that_is_there(base: pathlib.Path, real_module: Module) -> Non
     assert look()["intact"] is False
     for text in ("", "[]", '{"files": []}', '{"files": {"x": 1}}', "\xff"):
         (output / "manifest.json").write_text(text, encoding="latin-1")
-        assert look() == {"exists": True, "manifest": None, "files": {}, "intact": False}
+        assert look() == unknown
 
 
 BINFMT = "/proc/sys/fs/binfmt_misc"

@@ -137,7 +137,7 @@ def test_an_open_console_for_development(image: Image) -> None:
     assert script.count("cryptomount") == 1
     again = image.task("grub_cryptodisk", **arguments(image))
     assert f"/{MENU_SCRIPT}" in again["files"]
-    assert CLOSED == memdisk(image).splitlines()[:2]
+    assert memdisk(image).splitlines()[:2] == CLOSED
 
 
 def core(image: Image) -> bytes:
@@ -284,7 +284,10 @@ def test_a_root_without_settings_and_without_boot_grub(image: Image) -> None:
     ("settings", "words"),
     [
         ("GRUB_TIMEOUT='never closed\n", "grub-mkconfig"),
-        ("linux /vmlinuz root=/dev/sda2", "gets root=/dev/sda2 instead of root=/dev/mapper/cr_root"),
+        (
+            "linux /vmlinuz root=/dev/sda2",
+            "gets root=/dev/sda2 instead of root=/dev/mapper/cr_root",
+        ),
         (f"linux /vmlinuz root={DEVICE}", f"/vmlinuz does not get {WORDS}"),
         ("unset superusers", "GRUB's editor and shell are open"),
     ],

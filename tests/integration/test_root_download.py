@@ -249,6 +249,14 @@ def test_a_signature_by_a_key_of_the_keyring(
     assert got.get("msg") is None
     assert pathlib.Path(got["path"]).read_bytes() == TAR
     assert not real_module("root_download", signature=url, **args)["changed"]
+    # The name, which a manifest has, is not made of a password.
+    args["checksum"] = SUM
+    known = real_module("root_download", signature=url, **args)["path"]
+    guarded = f"{url}?token=hush".replace("://", "://me:hush@")
+    again = real_module("root_download", signature=guarded, **args)
+    assert (again["path"], again["changed"]) == (known, False)
+    pathlib.Path(known).unlink()
+    del args["checksum"]
     # A file that was changed, with its old signature.
     site.files["/root.tar"] = TAR.replace(b"etc/data", b"etc/evil")
     pathlib.Path(got["path"]).unlink()

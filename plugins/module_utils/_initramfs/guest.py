@@ -43,7 +43,8 @@ GENERATOR_CONSOLE_WORDS: t.Mapping[str, t.Tuple[str, ...]] = {
 # How words begin that give whoever is at the console a shell, or SysRq.
 SHELLS = (
     *("rd.shell", "rd.break", "break", "sysrq_always_enabled"),
-    *("systemd.debug_shell", "systemd.debug-shell", "rd.systemd.debug_shell"),
+    *("systemd.debug_shell", "systemd.debug-shell"),
+    *("rd.systemd.debug_shell", "rd.systemd.debug-shell"),
 )
 _ALL = (
     *HOST_WORDS,
@@ -82,14 +83,24 @@ def words(generator: str, *, luks_uuid: str, debug_console: bool = False) -> t.L
     return found if debug_console else [*found, *CONSOLE_WORDS, *GENERATOR_CONSOLE_WORDS[generator]]
 
 
+def is_closed(given: t.Collection[str]) -> bool:
+    """Say whether a command line is one of :func:`words` without *debug_console*."""
+    return set(CONSOLE_WORDS) <= set(given)
+
+
+def name_of(word: str) -> str:
+    """Return the name of a kernel word, - for _ as the kernel and systemd read it (proc_cmdline_key_streq)."""
+    return word.partition("=")[0].replace("-", "_")
+
+
 def contrary(cmdline: str, *, debug_console: bool = False) -> t.List[str]:
     """Return the words of an owner's command line that undo what :func:`words` says."""
-    own = (*HOST_WORDS, *(() if debug_console else CONSOLE_WORDS))
-    keys = {word.partition("=")[0]: word for word in own if "=" in word}
+    own = HOST_WORDS if debug_console else _ALL
+    names = {name_of(word): word for word in own if "=" in word}
     return [
         word
         for word in cmdline.split()
-        if keys.get(word.partition("=")[0], word) != word
+        if names.get(name_of(word), word) != word
         or word.startswith("root=")
         or (not debug_console and word.startswith(SHELLS) and word not in _ALL)
     ]
@@ -103,7 +114,9 @@ __all__ = (
     "SHELLS",
     "contrary",
     "device",
+    "is_closed",
     "mapping",
+    "name_of",
     "volume",
     "words",
 )

@@ -30,7 +30,6 @@ DIRECTORY = "/etc/cryptsetup-headers.d"
 MODE = 0o400
 # More than the largest header that cryptsetup makes (LUKS2: two times 4 MiB of metadata, 128 MiB of key slots).
 MOST = 144 << 20
-_BLOCK = 4096
 
 
 def path(luks_uuid: str) -> str:
@@ -44,11 +43,16 @@ def ranges(header: _luks_metadata.Header) -> t.List[t.Tuple[int, int]]:
     return [(0, header.binary_size), *areas]
 
 
-def compact(runner: Runner, file: str) -> None:
-    """Empty the unused key slots in a header file: cryptsetup fills them with random data, which does not compress."""
+def _read(runner: Runner, file: str) -> _luks_metadata.Header:
     header = _luks_metadata.read(runner, file)
     if header is None:
         raise SealedRootError(f"{file} has no LUKS header: give a file that luksHeaderBackup made")
+    return header
+
+
+def compact(runner: Runner, file: str) -> None:
+    """Empty the unused key slots in a header file: cryptsetup fills them with random data, which does not compress."""
+    header = _read(runner, file)
     with open(file, "r+b") as handle:
         size = os.fstat(handle.fileno()).st_size
         kept = [
@@ -114,9 +118,19 @@ def is_on(device: str, file: str) -> bool:
 
 
 def put_on(runner: Runner, device: str, file: str) -> None:
-    """Write a header file to the beginning of *device*, whatever header is there."""
-    argv = [runner.find("cryptsetup"), "luksHeaderRestore", "--batch-mode"]
-    runner.run([*argv, "--header-backup-file", file, device], timeout=60)
+    """Write a header file to the beginning of *device*, whatever is there.
+
+    cryptsetup would not: it refuses where the host put a header with another payload offset (luksHeaderRestore).
+    """
+    header = _read(runner, file)
+    # What a header points to comes before it, and the first of the two copies of LUKS2 last: so a kill at any point
+    # leaves a header that opens, the old one or the new one.
+    half = header.binary_size // 2
+    with open(file, "rb") as pinned, open(device, "r+b") as disk:
+        size = os.fstat(pinned.fileno()).st_size
+        for start, end in ((2 * half, size), (half, 2 * half), (0, half)):
+            os.pwrite(disk.fileno(), os.pread(pinned.fileno(), end - start, start), start)
+            os.fsync(disk.fileno())
     if not is_on(device, file):
         raise SealedRootError(
             f"{device} does not hold the header that was written to it: check the disk, then run this again"

@@ -10,13 +10,17 @@ import typing as t
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_files,
     _growth,
     _grub,
+    _published,
     _root_tar,
     _tools,
 )
+from ansible_collections.sealedroot.image.plugins.modules import image_identity
 
 ROLE = pathlib.Path(__file__).resolve().parents[3] / "roles" / "preflight"
 
@@ -88,3 +92,52 @@ def test_every_format_is_known_wherever_they_are_told_apart() -> None:
     known = variables("seal", "vars/main.yml")
     assert sorted(known["__seal_known_formats"]) == choices
     assert set(known["__seal_flat_formats"]) < set(choices)
+    drivers = {name: it["driver"] for name, it in known["__seal_known_formats"].items()}
+    assert drivers == _published.DRIVERS
+
+
+def test_a_password_hash_is_what_the_image_takes() -> None:
+    text = (ROLE / "vars" / "main.yml").read_text()
+    assert f"is regex('^{image_identity.CRYPT.pattern}$')" in text
+
+
+def trusted(value: t.Any) -> t.Any:
+    """Mark every text in what a file of the role has as a template, as Ansible does."""
+    if isinstance(value, dict):
+        return {key: trusted(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [trusted(inner) for inner in value]
+    return trust_as_template(value) if isinstance(value, str) else value
+
+
+WHOLE = {"exists": True, "intact": True, "problem": "", "other_inputs": []}
+
+
+@pytest.mark.parametrize(
+    ("output", "inputs", "said"),
+    [
+        ({"exists": False, "intact": False}, {}, ""),
+        ({}, {}, ""),
+        ({}, {"size": 2}, "/out/web-1 exists and was made from other inputs (size): remove it,"),
+        # Those that are secrets are compared elsewhere.
+        ({"other_inputs": ["recovery"]}, {}, "was made from other inputs (recovery): remove it,"),
+        ({"other_inputs": ["boot_key"]}, {"size": 2}, "from other inputs (boot_key, size):"),
+        # What is wrong with the files says the module, and nothing else is said then.
+        ({"intact": False, "problem": "It is broken."}, {"size": 2}, "It is broken."),
+    ],
+)
+def test_what_is_said_of_an_image_that_is_there(
+    output: dict[str, t.Any], inputs: dict[str, t.Any], said: str
+) -> None:
+    was = {"size": 1, "luks": {}}
+    variables = trusted(yaml.safe_load((ROLE / "vars" / "main.yml").read_text()))
+    variables.update(
+        preflight_replace=False,
+        __preflight_output_dir="/out/web-1",
+        __preflight_output={**WHOLE, "manifest": {"inputs": was}, **output},
+        __preflight_inputs={**was, **inputs},
+    )
+    check = "{% set it = __preflight_output_checked[0] %}{{ '' if it.good else it.otherwise }}"
+    text = Templar(loader=DataLoader(), variables=variables).template(trust_as_template(check))
+    assert said in text
+    assert bool(text) is bool(said)

@@ -110,7 +110,11 @@ def test_files_arrive_with_their_modes(collect, sources, tmp_path):
     assert stat.S_IMODE((dest / "disk.qcow2").stat().st_mode) == 0o644
     assert stat.S_IMODE((dest / "boot.key").stat().st_mode) == 0o600
     digest = hashlib.sha256(DATA).hexdigest()
-    assert result["files"]["disk.qcow2"] == {"sha256": digest, "size": len(DATA)}
+    # Of a key not even its size is told.
+    assert result["files"] == {
+        "disk.qcow2": {"sha256": digest, "size": len(DATA)},
+        "boot.key": {},
+    }
     # Core's ssh plugin would show them at -vvv.
     assert set(collect.connection.hidden) == {True}
 
@@ -120,7 +124,7 @@ def test_a_disk_with_holes_arrives_with_holes(collect, sources, tmp_path):
         disk.truncate(1 << 20)
         disk.seek(512 << 10)
         disk.write(DATA)
-    sources.append({"src": str(tmp_path / "disk.raw"), "sparse": True})
+    sources.append({"src": str(tmp_path / "disk.raw"), "mode": "0644", "sparse": True})
     result = collect(sources)
     arrived = tmp_path / "out" / ".web-1.partial" / "disk.raw"
     assert arrived.read_bytes() == (tmp_path / "disk.raw").read_bytes()

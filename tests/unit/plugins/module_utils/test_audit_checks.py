@@ -12,10 +12,13 @@ import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_checks,
     _gpt,
+    _grub,
     _grub_core,
     _grub_fstest,
+    _grub_install,
     _luks_metadata,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 
 LUKS = "11111111-2222-4333-8444-555555555555"
 PLAIN = LUKS.replace("-", "")
@@ -32,7 +35,9 @@ HEADER = _luks_metadata.Header(
     slot_order=(0, 1),
 )
 SLOTS = {0: 1000, 1: 1000}
-LINE = f"\tlinux\t/boot/vmlinuz-6 root=UUID={ROOT} ro console=ttyS0\n"
+DEVICE = f"/dev/mapper/luks-{LUKS}"
+WORDS = guest.words("dracut", luks_uuid=LUKS)
+LINE = f"\tlinux\t/boot/vmlinuz-6 root={DEVICE} ro console=ttyS0 {' '.join(WORDS)}\n"
 
 
 @pytest.mark.parametrize(
@@ -131,7 +136,7 @@ REFUSED = _grub_fstest.Reading(None, None, 0.1, "error: access denied.")
         (REFUSED, REFUSED, "cannot open it with the boot key: error: access denied."),
         (dataclasses.replace(READ, content=None), REFUSED, "cannot read the file system"),
         (dataclasses.replace(READ, slot=1), REFUSED, "opens slot 1, not 0"),
-        (dataclasses.replace(READ, seconds=2.5), REFUSED, "iterations are too many"),
+        (dataclasses.replace(READ, seconds=2.5), REFUSED, "more than 2.0 s for the boot key"),
         (READ, READ, "a random key opens it"),
     ],
 )
@@ -144,27 +149,75 @@ def test_grub_opens(
     assert [says in problem for problem in found if says] == ([True] if says else [])
 
 
+def more(words: str) -> str:
+    return f"{LINE.rstrip()} {words}\n"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         (LINE, None),
-        (f"search --fs-uuid {ROOT}\ncryptomount -u {PLAIN}\n{LINE}", None),
+        (f"set root=cryptouuid/{PLAIN}\n# {ROOT}\n{LINE}", None),
+        (f"{LINE}\tlinux\t/boot/memtest86+x64.efi\n", None),
+        (more("quiet"), None),
         ("set timeout=1\n", "boots no kernel"),
-        (LINE.replace("root=UUID=", "root=LABEL="), "not root=UUID="),
-        (LINE.replace(f"root=UUID={ROOT}", "root=/dev/mapper/sealedroot-x"), "of the builder"),
-        (LINE + "search --hint=/dev/loop3\n", "/dev/loop3 of the builder"),
-        (LINE.rstrip() + " resume=/dev/sda2\n", "the device /dev/sda2"),
-        (LINE.rstrip() + " rd.luks.uuid=luks-1\n", "rd.luks.uuid=luks-1"),
-        (LINE.rstrip() + f" rd.luks.uuid={LUKS}\n", f"not rd.luks.uuid=luks-{LUKS}"),
-        (LINE.rstrip() + f" rd.luks.uuid=luks-{LUKS}\n", None),
-        (LINE + f"search --fs-uuid {ROOT[:-1]}0\n", "not in the image"),
+        ("\tlinux\t/boot/memtest86+x64.efi\n", "boots no kernel"),
+        # A disk of the host can have that UUID and that label.
+        (LINE.replace(DEVICE, f"UUID={ROOT}"), f"['root=UUID={ROOT}'], not root={DEVICE}"),
+        (LINE.replace(DEVICE, "LABEL=root"), f"not root={DEVICE}"),
+        (more("root=/dev/sda1"), f"not root={DEVICE}"),
+        (LINE.replace(DEVICE, "/dev/mapper/sealedroot-x"), "of the builder"),
+        (LINE + "# /dev/loop3\n", "/dev/loop3 of the builder"),
+        (more("resume=/dev/sda2"), "the device /dev/sda2"),
+        # One of its own disk is not enough where there is another one.
+        (LINE.replace("rd.luks", "rd.luks.uuid=luks-1 rd.luks"), "gets rd.luks.uuid=luks-1, not"),
+        (more(f"rd.luks.uuid={LUKS}"), f"not rd.luks.uuid=luks-{LUKS}"),
+        (more(f"rd.luks.uuid=luks-{LUKS}"), None),
+        (LINE + f"# {ROOT[:-1]}0\n", "not in the image"),
         (LINE + "# made on builder-7\n", "builder-7"),
+        (f"search --fs-uuid --set=root {ROOT}\n{LINE}", "can find a disk of the host"),
+        (f"set root='hd0,gpt2'\n{LINE}", "'set root='hd0,gpt2'' can find a disk of the host"),
+        (more("systemd.gpt_auto=1"), "gets systemd.gpt_auto=1, not systemd.gpt_auto=0"),
+        (more("systemd.gpt_auto"), "gets systemd.gpt_auto, not systemd.gpt_auto=0"),
+        # As systemd reads it.
+        (more("systemd.import-credentials=yes"), "not systemd.import_credentials=no"),
+        (more("rd.break=pre-mount"), "gets rd.break=pre-mount, which opens the console"),
+        (more("systemd.debug_shell"), "systemd.debug_shell, which opens the console"),
     ],
 )
 def test_grub_cfg(text: str, says: str | None) -> None:
-    found = _audit_checks.grub_cfg(text, root_uuid=ROOT, luks_uuid=LUKS, words=["builder-7", ""])
+    found = grub_cfg(text)
     assert bool(found) is bool(says)
     assert says is None or any(says in problem for problem in found)
+
+
+def grub_cfg(text: str, words: t.Sequence[str] = WORDS) -> list[str]:
+    return _audit_checks.grub_cfg(
+        text,
+        root_device=DEVICE,
+        root_uuid=ROOT,
+        luks_uuid=LUKS,
+        words=words,
+        builder_words=["builder-7", ""],
+    )
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_kernel_that_is_not_told_a_word(word: str) -> None:
+    (problem,) = grub_cfg(LINE.replace(f" {word}", ""))
+    assert problem == f"/boot/vmlinuz-6 gets no {word.partition('=')[0]}, not {word}"
+
+
+def test_every_kernel_is_judged() -> None:
+    second = LINE.replace("vmlinuz-6", "vmlinuz-7").replace("panic=5", "panic=0")
+    assert grub_cfg(LINE + second) == ["/boot/vmlinuz-7 gets panic=0, not panic=5"]
+
+
+def test_a_console_that_is_to_be_open_may_be() -> None:
+    words = guest.words("dracut", luks_uuid=LUKS, debug_console=True)
+    line = f"linux /boot/vmlinuz root={DEVICE} {' '.join(words)} rd.break systemd.debug_shell"
+    assert grub_cfg(line, words) == []
+    assert grub_cfg(line.replace("noresume", ""), words)
 
 
 def test_initrds() -> None:
@@ -172,48 +225,100 @@ def test_initrds() -> None:
     assert _audit_checks.initrds(text) == ["/boot/a", "/boot/b"]
 
 
+SCRIPT = _grub.unlock_script(luks_uuid=LUKS, directory="/boot/grub")
+
+
+def asked(how: str) -> str:
+    return SCRIPT.replace(f"cryptomount -u {PLAIN}", how)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (f"cryptomount -u {PLAIN}\ncryptomount -u {PLAIN}\n", None),
-        ("normal\n", "never asks"),
-        (f"cryptomount -u {LUKS}\n", "without dashes"),
-        (f"cryptomount -p secret -u {PLAIN}\n", "without a key"),
-        (f"cryptomount -k /key -u {PLAIN}\n", "without a key"),
-        ("cryptomount -a\n", "must be"),
+        (SCRIPT, None),
+        (_grub.stub(luks_uuid=LUKS, directory="/boot/grub"), None),
+        (asked("true"), "never asks"),
+        (asked(f"cryptomount -u {LUKS}"), "without dashes"),
+        (asked(f"cryptomount -p secret -u {PLAIN}"), "without a key"),
+        (asked(f"cryptomount -k /key -u {PLAIN}"), "without a key"),
+        (asked("cryptomount -a"), "must be"),
+        (f"cryptomount -a\n{SCRIPT}", "must be"),
+        # Only now the shell is closed, with the volume open.
+        (f"cryptomount -u {PLAIN}\n{SCRIPT}", 'asks before it says set superusers="" and export'),
+        (SCRIPT.replace("export superusers\n", ""), "asks before it says export superusers:"),
+        (SCRIPT.replace("\nreboot\n", "\n"), "does not end with reboot or halt"),
+        (f"{SCRIPT}normal\n", "does not end with reboot or halt"),
     ],
 )
 def test_early_config(text: str, says: str | None) -> None:
     found = _audit_checks.early_config("BOOTX64.EFI", text, luks_uuid=LUKS)
-    assert [says in problem for problem in found if says] == ([True] if says else [])
+    assert bool(found) is bool(says)
+    assert says is None or any(says in problem for problem in found)
 
 
-def esp(monkeypatch: pytest.MonkeyPatch, core: _grub_core.Core | None, **files: bytes) -> list[str]:
+def test_an_early_config_with_an_open_console() -> None:
+    text = _grub.unlock_script(luks_uuid=LUKS, directory="/boot/grub", debug_console=True)
+    assert len(_audit_checks.early_config("x", text, luks_uuid=LUKS)) == 2
+    assert _audit_checks.early_config("x", text, luks_uuid=LUKS, debug_console=True) == []
+    other = text.replace(PLAIN, ROOT.replace("-", ""))
+    assert _audit_checks.early_config("x", other, luks_uuid=LUKS, debug_console=True)
+
+
+def core(script: str = SCRIPT, **change: t.Any) -> _grub_core.Core:
+    modules = frozenset({*_audit_checks.CORE_MODULES, "luks"})
+    have = _grub_core.Core(_grub.EMBEDDED_CONFIG, "", modules, _grub_install.memdisk(script))
+    return dataclasses.replace(have, **change)
+
+
+def esp(
+    monkeypatch: pytest.MonkeyPatch, core: _grub_core.Core | None, *names: str, **more: t.Any
+) -> list[str]:
     monkeypatch.setattr(_grub_core, "parse", lambda _data: core)
     return _audit_checks.esp(
-        {name.replace("_", "."): data for name, data in files.items()},
+        dict.fromkeys(names, b""),
         wanted=["BOOTX64.EFI"],
         luks_uuid=LUKS,
         modules=["luks"],
+        **more,
     )
 
 
 def test_esp(monkeypatch: pytest.MonkeyPatch) -> None:
-    modules = frozenset({*_audit_checks.CORE_MODULES, "luks"})
-    core = _grub_core.Core(f"cryptomount -u {PLAIN}\n", "", modules)
-    assert esp(monkeypatch, core, bootx64_efi=b"") == []
-    assert "has no BOOTX64.EFI" in esp(monkeypatch, core)[0]
-    assert "has also EXTRA.TXT" in esp(monkeypatch, core, BOOTX64_EFI=b"", extra_txt=b"")[0]
-    lacking = dataclasses.replace(core, modules=modules - {"luks"})
-    assert esp(monkeypatch, lacking, BOOTX64_EFI=b"") == ["BOOTX64.EFI lacks the GRUB modules luks"]
-    assert "nothing on the ESP" in esp(monkeypatch, None, BOOTX64_EFI=b"")[0]
-    naming = dataclasses.replace(core, config=core.config + "set x=/dev/loop0p2\n")
-    assert esp(monkeypatch, naming, BOOTX64_EFI=b"") == ["it names /dev/loop0p2 of the builder"]
+    assert esp(monkeypatch, core(), "bootx64.efi") == []
+    assert "has no BOOTX64.EFI" in esp(monkeypatch, core())[0]
+    assert "has also EXTRA.TXT" in esp(monkeypatch, core(), "BOOTX64.EFI", "extra.txt")[0]
+    assert "nothing on the ESP" in esp(monkeypatch, None, "BOOTX64.EFI")[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"modules": frozenset(_audit_checks.CORE_MODULES)}, "lacks the GRUB modules luks"),
+        ({"script": f"set x=/dev/loop0p2\n{SCRIPT}"}, "it names /dev/loop0p2 of the builder"),
+        ({"script": SCRIPT.replace("\nreboot\n", "\n")}, "BOOTX64.EFI does not end with reboot"),
+        # What GRUB runs first decides, whatever there is in the memdisk.
+        ({"config": "cryptomount -a\n"}, "begins with 'cryptomount -a', not with its memdisk"),
+        ({"memdisk": b""}, "BOOTX64.EFI has no cryptomount"),
+        ({"memdisk": b"no tar"}, "BOOTX64.EFI has no cryptomount"),
+    ],
+)
+def test_a_core_image_of_another_make(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, t.Any], says: str
+) -> None:
+    found = esp(monkeypatch, core(**change), "BOOTX64.EFI")
+    assert any(says in problem for problem in found)
+
+
+def test_a_core_image_with_an_open_console(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = _grub.unlock_script(luks_uuid=LUKS, directory="/boot/grub", debug_console=True)
+    assert esp(monkeypatch, core(text), "BOOTX64.EFI")
+    assert esp(monkeypatch, core(text), "BOOTX64.EFI", debug_console=True) == []
 
 
 def test_a_stub_beside_a_signed_grub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_grub_core, "parse", lambda _data: None)
-    files = {"EFI/BOOT/grub.cfg": f"cryptomount -u {PLAIN}\n".encode(), "EFI/BOOT/BOOTX64.EFI": b""}
+    stub = _grub.stub(luks_uuid=LUKS, directory="/boot/grub").encode()
+    files = {"EFI/BOOT/grub.cfg": stub, "EFI/BOOT/BOOTX64.EFI": b""}
     want = list(files)
     assert _audit_checks.esp(files, wanted=want, luks_uuid=LUKS, modules=[]) == []
     # What is in a signed GRUB is not for this disk.
@@ -221,5 +326,8 @@ def test_a_stub_beside_a_signed_grub(monkeypatch: pytest.MonkeyPatch) -> None:
         _grub_core, "parse", lambda _data: _grub_core.Core("normal", "", frozenset())
     )
     assert _audit_checks.esp(files, wanted=want, luks_uuid=LUKS, modules=[], signed=True) == []
+    files["EFI/BOOT/grub.cfg"] = stub.replace(b"export superusers\n", b"")
+    (problem,) = _audit_checks.esp(files, wanted=want, luks_uuid=LUKS, modules=[], signed=True)
+    assert problem.startswith("EFI/BOOT/grub.cfg asks before it says export superusers")
     files["EFI/BOOT/grub.cfg"] = b"cryptomount -a\n"
     assert _audit_checks.esp(files, wanted=want, luks_uuid=LUKS, modules=[])

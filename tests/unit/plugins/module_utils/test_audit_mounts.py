@@ -8,14 +8,14 @@ from __future__ import annotations
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import _audit_mounts
 
-KNOWN = {
-    "UUID": {"aaaa", "1234-abcd"},
-    "LABEL": {"ESP"},
-    "PARTUUID": {"bbbb"},
-    "PARTLABEL": {"root"},
-}
-ROOT = ["UUID=aaaa", "/", "ext4"]
-CRYPT = [["cr_root", "UUID=aaaa", "/key", "luks"]]
+LUKS = "11111111-2222-4333-8444-555555555555"
+ROOT = ["/dev/mapper/cr_root", "/", "ext4"]
+CRYPT = [["cr_root", f"UUID={LUKS}", "/key", "luks,header=/h"]]
+ESP = ["LABEL=ESP", "/boot/efi", "vfat", "noauto,nodev,noexec,nosuid,umask=0077", "0", "0"]
+
+
+def mounts(fstab: list[list[str]], crypttab: list[list[str]] = CRYPT) -> list[str]:
+    return _audit_mounts.mounts(fstab, crypttab, luks_uuid=LUKS)
 
 
 def test_table() -> None:
@@ -24,51 +24,74 @@ def test_table() -> None:
     assert _audit_mounts.table(None) == []
 
 
+def test_what_the_collection_writes() -> None:
+    assert mounts([ROOT, ESP]) == []
+
+
 @pytest.mark.parametrize(
-    "source",
+    "row",
     [
-        "UUID=aaaa",
-        'UUID="aaaa"',
-        "UUID=1234-ABCD",
-        "LABEL=ESP",
-        "PARTUUID=BBBB",
-        "PARTLABEL=root",
-        "/dev/disk/by-uuid/aaaa",
-        "/dev/mapper/cr_root",
-        "tmpfs",
-        "/swapfile",
-        "/dev/zram0",
+        ["/dev/mapper/cr_root", "/x", "ext4"],
+        ["tmpfs", "/tmp", "tmpfs"],
+        ["/swapfile", "none", "swap"],
+        ["/dev/zram0", "none", "swap"],
+        ["server:/home", "/home", "nfs"],
+        ["/srv/a", "/srv/b", "none", "bind"],
+        ["/dev/shm", "/x", "none", "bind"],
     ],
 )
-def test_what_is_in_the_image(source: str) -> None:
-    assert _audit_mounts.mounts([ROOT, [source, "/x"]], CRYPT, known=KNOWN) == []
+def test_what_no_disk_of_the_host_can_be(row: list[str]) -> None:
+    assert mounts([ROOT, row]) == []
 
 
 @pytest.mark.parametrize(
-    "source",
-    ["UUID=cccc", "LABEL=esp", "/dev/disk/by-uuid/cccc", "/dev/mapper/other", "/dev/sda1"],
+    ("row", "says"),
+    [
+        # Each of them can be that of a disk that the host attaches, the image's own as well.
+        (["UUID=aaaa", "/x", "ext4"], "UUID=aaaa, which a disk of the host can have"),
+        (['UUID="aaaa"', "/x", "ext4"], "which a disk of the host can have"),
+        ([f"UUID={LUKS}", "/x", "ext4"], "which a disk of the host can have"),
+        (
+            ["LABEL=ESP", "/boot/efi", "vfat", "umask=0077,nofail"],
+            "name the mapping, or set noauto",
+        ),
+        (["PARTUUID=bbbb", "/x", "ext4"], "which a disk of the host can have"),
+        (["PARTLABEL=root", "/x", "ext4"], "which a disk of the host can have"),
+        (["ID=scsi-1", "/x", "ext4"], "which a disk of the host can have"),
+        (["/dev/disk/by-uuid/aaaa", "/x", "ext4"], "which a disk of the host can have"),
+        (["/dev/disk/by-id/x", "none", "swap"], "which a disk of the host can have"),
+        (
+            ["/dev/mapper/other", "/x", "ext4"],
+            "device /dev/mapper/other, which is not in the image",
+        ),
+        (["/dev/vda3", "/x", "ext4", "nofail"], "device /dev/vda3, which is not in the image"),
+        (["share", "/x", "virtiofs"], "share, a directory of the host"),
+        (["share", "/x", "9p", "trans=virtio,nofail"], "share, a directory of the host"),
+    ],
 )
-def test_what_is_not(source: str) -> None:
-    (problem,) = _audit_mounts.mounts([ROOT, [source, "/x"]], CRYPT, known=KNOWN)
-    assert source in problem
-    (problem,) = _audit_mounts.mounts([ROOT], [*CRYPT, ["x", source]], known=KNOWN)
-    assert problem.startswith("crypttab")
+def test_what_the_host_could_supply(row: list[str], says: str) -> None:
+    (problem,) = mounts([ROOT, row])
+    assert problem.startswith("fstab names ")
+    assert says in problem
 
 
-def test_no_root() -> None:
-    assert _audit_mounts.mounts([], [], known=KNOWN) == ["fstab has no line for /"]
+@pytest.mark.parametrize(
+    "source", ["UUID=cccc", "LABEL=esp", "/dev/disk/by-uuid/cccc", "/dev/mapper/other", "/dev/sda1"]
+)
+def test_a_container_that_is_not_in_the_image(source: str) -> None:
+    (problem,) = mounts([ROOT], [*CRYPT, ["x", source]])
+    assert problem == f"crypttab names {source}, which is not in the image"
 
 
-def test_fat_names() -> None:
-    fat32 = bytearray(512)
-    fat32[82:90] = b"FAT32   "
-    fat32[67:71] = bytes.fromhex("cdab3412")
-    fat32[71:82] = b"ESP        "
-    assert _audit_mounts.fat_names(bytes(fat32)) == ("ESP", "1234-abcd")
-    fat16 = bytearray(512)
-    fat16[39:43] = bytes.fromhex("cdab3412")
-    fat16[43:54] = b"NO NAME    "
-    assert _audit_mounts.fat_names(bytes(fat16)) == ("NO NAME", "1234-abcd")
+def test_a_container_in_a_file_of_the_root() -> None:
+    assert mounts([ROOT], [*CRYPT, ["vault", "/srv/vault.img", "/key", "luks"]]) == []
+    # Its UUID may be written as blkid does not.
+    assert mounts([ROOT], [["cr_root", f"UUID={LUKS.upper()}", "/key", "luks"]]) == []
+
+
+@pytest.mark.parametrize("fstab", [[], [["tmpfs", "/", "tmpfs"]], [[*ROOT[:1], "/srv", "ext4"]]])
+def test_no_root(fstab: list[list[str]]) -> None:
+    assert mounts(fstab) == ["fstab has no line for / that names its mapping"]
 
 
 @pytest.mark.parametrize(
@@ -81,10 +104,6 @@ def test_fat_names() -> None:
     ],
 )
 def test_what_a_person_asks_for_alone_may_be_elsewhere(options: str, accepted: bool) -> None:
-    fstab = [ROOT, ["UUID=cccc", "/backup", "ext4", options]]
-    assert (_audit_mounts.mounts(fstab, CRYPT, known=KNOWN) == []) is accepted
-    crypttab = [
-        *CRYPT,
-        ["backup", "UUID=cccc", "none", options.replace("x-systemd.automount", "initramfs")],
-    ]
-    assert (_audit_mounts.mounts([ROOT], crypttab, known=KNOWN) == []) is accepted
+    assert (mounts([ROOT, ["UUID=cccc", "/backup", "ext4", options]]) == []) is accepted
+    row = ["backup", "UUID=cccc", "none", options.replace("x-systemd.automount", "initramfs")]
+    assert (mounts([ROOT], [*CRYPT, row]) == []) is accepted

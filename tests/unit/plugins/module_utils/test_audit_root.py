@@ -9,53 +9,18 @@ import pathlib
 import stat
 import typing as t
 
+import cpio
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _audit_root
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _audit_root,
+    _grub,
+    _initrd_keys,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency, host_agents
 from ansible_collections.sealedroot.image.plugins.module_utils._image_tree import Node, Volume
 
 BOOT, OTHER = b"the boot key of the image", b"the recovery key of it"
-
-
-class FakeTree:
-    """Files by path; contents are kept by inode."""
-
-    def __init__(
-        self, work: pathlib.Path, files: dict[str, tuple[int, bytes] | tuple[int]]
-    ) -> None:
-        self.work, self.nodes, self.contents = work, {}, {}
-        for number, (path, (mode, *content)) in enumerate(files.items(), 10):
-            kind = stat.S_IFREG if content else stat.S_IFDIR
-            data = content[0] if content else b""
-            self.nodes[path] = Node(number, kind | mode, 0, len(data))
-            self.contents[number] = data
-
-    def find(self, path: str) -> Node | None:
-        return self.nodes.get(path)
-
-    def entries(self, path: str) -> dict[str, Node]:
-        inside = (name for name in self.nodes if name.rpartition("/")[0] == path)
-        return {name.rpartition("/")[2]: self.nodes[name] for name in inside}
-
-    def read(self, node: Node, *, most: int = 1 << 20) -> bytes:
-        assert node.size <= most
-        return self.contents[node.inode]
-
-    def text(self, path: str) -> str | None:
-        node = self.find(path)
-        return self.read(node).decode() if node else None
-
-    def dump(self, node: Node) -> str:
-        path = self.work / f"inode-{node.inode}"
-        path.write_bytes(self.read(node))
-        return str(path)
-
-
-@pytest.fixture
-def tree(tmp_path: pathlib.Path) -> t.Callable[..., t.Any]:
-    def make(files: dict[str, tuple[int, bytes] | tuple[int]]) -> t.Any:
-        return FakeTree(tmp_path, files)
-
-    return make
 
 
 @pytest.mark.parametrize(
@@ -83,17 +48,15 @@ def test_kernels(tree: t.Any) -> None:
 
 
 def newc(name: str, content: bytes, mode: int) -> bytes:
-    archive = b""
-    for entry, data in ((name, content), ("TRAILER!!!", b"")):
-        fields = [1, 0o100000 | mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(entry) + 1, 0]
-        archive += b"070701" + b"".join(b"%08X" % field for field in fields)
-        archive += entry.encode() + b"\0"
-        archive += b"\0" * (-len(archive) % 4) + data
-        archive += b"\0" * (-len(archive) % 4)
-    return archive
+    return cpio.newc({name: (mode, content)})
 
 
-GOOD = newc("cr_root.key", BOOT, 0o400)
+UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
+TOP = "/etc/cryptsetup-headers.d"
+PINNED = f"{TOP}/luks-{UUID}.header"
+HEADER = b"a LUKS header".ljust(4096, b"\0")
+KEY_ALONE = newc("cr_root.key", BOOT, 0o400)
+GOOD = KEY_ALONE + newc(PINNED[1:], HEADER, 0o400)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +65,12 @@ GOOD = newc("cr_root.key", BOOT, 0o400)
         (0o600, GOOD, None),
         (0o644, GOOD, "mode 0644"),
         (0o600, GOOD + newc("b", BOOT, 0o400), "2 times"),
+        (0o600, KEY_ALONE, f"it holds no pinned header, not {PINNED}: it would open whatever"),
+        (
+            0o600,
+            KEY_ALONE + newc(PINNED[1:], b"x", 0o400),
+            f"{PINNED} in it is another than in the",
+        ),
         (0o600, newc("a", b"", 0o400), "0 times, not once: the machine would ask"),
         (0o600, GOOD + newc("b", b"x" + OTHER, 0o400), "the recovery key is in it"),
         (0o600, newc("a", BOOT, 0o440), "a can be read by others"),
@@ -118,6 +87,7 @@ def test_initramfs(
         loaded=["/boot/initrd.img-6"],
         boot_key=BOOT,
         others={"recovery key": OTHER},
+        header=_initrd_keys.same(PINNED, HEADER),
     )
     assert bool(found) is bool(says)
     assert says is None or any(says in problem for problem in found)
@@ -126,7 +96,12 @@ def test_initramfs(
 
 def test_no_initramfs(runner: t.Any, tree: t.Any) -> None:
     found = _audit_root.initramfs(
-        runner, tree({}), loaded=["/boot/initrd"], boot_key=BOOT, others={}
+        runner,
+        tree({}),
+        loaded=["/boot/initrd"],
+        boot_key=BOOT,
+        others={},
+        header=_initrd_keys.same(PINNED, HEADER),
     )
     assert found == [
         "grub.cfg loads /boot/initrd, which is not there",
@@ -143,7 +118,9 @@ KEYS: dict[str, t.Any] = {
     "/usr/sbin/mkinitramfs": (0o755,),
 }
 CONF = "/etc/dracut.conf.d/sealedroot.conf"
-ITEMS = b'install_items+=" /etc/crypttab /etc/cryptsetup-keys.d/luks-1.key "\n'
+ITEMS = (
+    b'install_items+=" /etc/crypttab /etc/cryptsetup-keys.d/luks-1.key /etc/headers/1.header "\n'
+)
 DRACUT: dict[str, t.Any] = {
     "/etc/cryptsetup-keys.d": (0o700,),
     "/etc/cryptsetup-keys.d/luks-1.key": (0o400, BOOT),
@@ -155,7 +132,9 @@ DRACUT: dict[str, t.Any] = {
     "/usr/sbin/update-initramfs": (0o755,),
     CONF: (0o644, ITEMS),
 }
-ROW = [["cr_root", "UUID=1", "/etc/cryptsetup-keys.d/luks-1.key", "luks"]]
+ROW = [
+    ["cr_root", "UUID=1", "/etc/cryptsetup-keys.d/luks-1.key", "luks,header=/etc/headers/1.header"]
+]
 
 
 @pytest.mark.parametrize(
@@ -182,9 +161,14 @@ def test_key_files(tree: t.Any, change: dict[str, t.Any], says: str | None) -> N
     ("change", "says"),
     [
         ({}, None),
-        ({CONF: (0o644, b"install_items=' /etc/cryptsetup-keys.d/* '\n")}, None),
-        ({CONF: (0o644, b"# " + ITEMS)}, "a rebuild loses the key"),
-        ({"/etc/dracut.conf.d/zz.conf": (0o644, b"install_items=/x\n")}, "a rebuild loses the key"),
+        ({CONF: (0o644, b"install_items=' /etc/cryptsetup-keys.d/* /etc/headers/* '\n")}, None),
+        # The machine would not boot with that initramfs.
+        (
+            {CONF: (0o644, b"install_items=' /etc/cryptsetup-keys.d/* '\n")},
+            "does not have /etc/headers/1.header: a rebuild loses it",
+        ),
+        ({CONF: (0o644, b"# " + ITEMS)}, "a rebuild loses it"),
+        ({"/etc/dracut.conf.d/zz.conf": (0o644, b"install_items=/x\n")}, "a rebuild loses it"),
         ({"/etc/dracut.conf.d/zz.conf": (0o644, b"install_items+=/x\n")}, None),
         ({"/etc/dracut.conf.d/zz.off": (0o644, b"install_items=/x\n")}, None),
         ({"/usr/lib/dracut/dracut.conf.d/zz.conf": (0o644, b"install_items=/x\n")}, "loses"),
@@ -192,6 +176,31 @@ def test_key_files(tree: t.Any, change: dict[str, t.Any], says: str | None) -> N
 )
 def test_key_files_of_dracut(tree: t.Any, change: dict[str, t.Any], says: str | None) -> None:
     found = _audit_root.key_files(tree({**DRACUT, **change}), ROW, keys={"boot key": BOOT})
+    assert bool(found) is bool(says)
+    assert says is None or says in found[0]
+
+
+CONF_OF_MKINITCPIO = "/etc/mkinitcpio.conf"
+FILES = b"FILES=(/etc/cryptsetup-keys.d/luks-1.key /etc/headers/1.header)\n"
+MKINITCPIO: dict[str, t.Any] = {
+    **{path: KEYS[path] for path in KEYS if "cryptsetup" in path},
+    "/usr/bin/mkinitcpio": (0o755,),
+    CONF_OF_MKINITCPIO: (0o644, FILES),
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        (FILES, None),
+        (b"FILES=(/etc/headers/1.header)\n", "luks-1.key: a rebuild loses it"),
+        (b"FILES=(/etc/cryptsetup-keys.d/luks-1.key)\n", "/etc/headers/1.header: a rebuild loses"),
+        (b"# " + FILES, "a rebuild loses it"),
+    ],
+)
+def test_key_files_of_mkinitcpio(tree: t.Any, files: bytes, says: str | None) -> None:
+    root = tree({**MKINITCPIO, CONF_OF_MKINITCPIO: (0o644, files)})
+    found = _audit_root.key_files(root, ROW, keys={"boot key": BOOT})
     assert bool(found) is bool(says)
     assert says is None or says in found[0]
 
@@ -295,3 +304,144 @@ def test_keys_that_no_initramfs_may_hold(tree: t.Any) -> None:
         "key in /etc/keys/old.key": b"another machine's",
         "key in /srv/vault.key": b"the vault's key",
     }
+
+
+def test_what_builds_the_initramfs(tree: t.Any) -> None:
+    assert _audit_root.generator(tree(KEYS)) == "initramfs_tools"
+    assert _audit_root.generator(tree(DRACUT)) == "dracut"
+    with pytest.raises(SealedRootError, match="nothing that builds an initramfs"):
+        _audit_root.generator(tree({}))
+
+
+CONSOLE = {path: (0o644, text.encode()) for path, text in emergency.FILES.items()}
+MENU = f"{_grub.CLOSED[0]}\n{_grub.CLOSED[1]}\n{_grub.UNRESTRICTED}\nmenuentry x {{\n}}\n"
+ENTRIES = "/boot/loader/entries"
+BLS = f"{_grub.CLOSED[0]}\n{_grub.CLOSED[1]}\nblscfg\n"
+OPEN_ENTRY = b"title a\nlinux /boot/vmlinuz-1\ngrub_arg --unrestricted\n"
+
+
+@pytest.mark.parametrize(
+    ("config", "change", "says"),
+    [
+        (MENU, {}, None),
+        (MENU.replace('set superusers=""', ""), {}, "grub.cfg: it does not say 'set superusers"),
+        (f"{MENU}unset superusers\n", {}, "grub.cfg: it says 'unset superusers'"),
+        (MENU.replace(_grub.UNRESTRICTED, ""), {}, "its entries would ask for a password"),
+        *(
+            (MENU, {path: (0o644, b"[Service]\n")}, f"{path} is not what makes a boot that fails")
+            for path in emergency.FILES
+        ),
+        (BLS, {f"{ENTRIES}/a.conf": (0o644, OPEN_ENTRY)}, None),
+        (
+            BLS,
+            {f"{ENTRIES}/a.conf": (0o644, OPEN_ENTRY.replace(b"grub_arg", b"grub_class"))},
+            "a.conf has no 'grub_arg --unrestricted': GRUB would ask for a password",
+        ),
+        # GRUB reads no other file, and none at all where its menu has the entries itself.
+        (BLS, {f"{ENTRIES}/a.conf.bak": (0o644, b"linux /boot/vmlinuz-1\n")}, None),
+        (MENU, {f"{ENTRIES}/a.conf": (0o644, b"linux /boot/vmlinuz-1\n")}, None),
+    ],
+)
+def test_console(tree: t.Any, config: str, change: dict[str, t.Any], says: str | None) -> None:
+    files = {ENTRIES: (0o755,), **CONSOLE, **change}
+    found = _audit_root.console(tree(files), config)
+    assert [says in problem for problem in found if says] == ([True] if says else [])
+    assert bool(found) is bool(says)
+
+
+def test_a_root_where_a_failed_boot_ends_in_sulogin(tree: t.Any) -> None:
+    found = _audit_root.console(tree({}), MENU)
+    assert len(found) == len(emergency.FILES)
+
+
+UNITS = "/usr/lib/systemd/system"
+OWN = host_agents.OWN_DIRECTORY
+AGENT = {f"{UNITS}/qemu-guest-agent.service": (0o644, b"")}
+
+
+@pytest.mark.parametrize(
+    ("files", "allowed", "says"),
+    [
+        ({f"{UNITS}/ssh.service": (0o644, b"")}, (), None),
+        (AGENT, (), "qemu-guest-agent.service of qemu-guest-agent is on, so the host is root"),
+        (AGENT, ("qemu-guest-agent",), None),
+        (AGENT, ("cloud-init",), "qemu-guest-agent.service of qemu-guest-agent is on"),
+        ({**AGENT, f"{OWN}/qemu-guest-agent.service": (0o777, "/dev/null")}, (), None),
+        ({**AGENT, f"{OWN}/qemu-guest-agent.service": (0o777, "/etc/x")}, (), "is on"),
+        ({**AGENT, f"{OWN}/qemu-guest-agent.service": (0o644, b"[Service]")}, (), "is on"),
+        # Another one that is masked does not do for it.
+        ({**AGENT, f"{OWN}/cloud-init.service": (0o777, "/dev/null")}, (), "is on"),
+        ({f"{OWN}/waagent.service": (0o644, b"[Service]")}, (), "waagent.service of azure is on"),
+    ],
+)
+def test_agents(
+    tree: t.Any, files: dict[str, t.Any], allowed: tuple[str, ...], says: str | None
+) -> None:
+    found = _audit_root.agents(tree({OWN: (0o755,), **files}), allowed)
+    assert [says in problem for problem in found if says] == ([True] if says else [])
+    assert bool(found) is bool(says)
+
+
+@pytest.mark.parametrize(
+    ("change", "on_disk", "says"),
+    [
+        ({}, HEADER, None),
+        ({PINNED: (0o600, HEADER)}, HEADER, None),
+        ({TOP: (0o755,)}, HEADER, f"{TOP} has mode 0755, not 0700"),
+        ({PINNED: (0o440, HEADER)}, HEADER, "mode 0440 and owner 0, not 0400 and root"),
+        ({}, HEADER[:-1] + b"x", "is not the header of the disk: keys were changed in one of them"),
+        ({PINNED: (0o400, b"")}, b"", "is not the header of the disk"),
+        ({f"{TOP}/luks-2.header": (0o400, HEADER)}, HEADER, f"{TOP} has also luks-2.header"),
+        (
+            {PINNED: (0o777, "/run/header")},
+            HEADER,
+            f"{PINNED} is not there, so the initramfs would",
+        ),
+    ],
+)
+def test_pinned(tree: t.Any, change: dict[str, t.Any], on_disk: bytes, says: str | None) -> None:
+    root = tree({TOP: (0o700,), PINNED: (0o400, HEADER), **change})
+    node = root.find(PINNED)
+    found = _audit_root.pinned(root, node, root.read(node), UUID, on_disk)
+    assert [says in problem for problem in found if says] == ([True] if says else [])
+    assert bool(found) is bool(says)
+
+
+def test_no_pinned_header(tree: t.Any) -> None:
+    (problem,) = _audit_root.pinned(tree({}), None, b"", UUID, b"")
+    assert problem.startswith(f"{PINNED} is not there")
+
+
+def test_a_pinned_header_of_another_user(tree: t.Any) -> None:
+    node = Node(1, stat.S_IFREG | 0o400, 1000, len(HEADER))
+    (problem,) = _audit_root.pinned(tree({}), node, HEADER, UUID, HEADER)
+    assert "owner 1000, not 0400 and root" in problem
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (f"luks,discard,header={PINNED}", None),
+        (f"header={PINNED}", None),
+        ("luks,discard", f"opens cr_root with the header on the disk: add header={PINNED}"),
+        ("luks,header=/other", "with the header on the disk"),
+        (f"luks,noheader={PINNED}", "with the header on the disk"),
+        (f"luks,header={PINNED}.old", "with the header on the disk"),
+        ("", "with the header on the disk"),
+    ],
+)
+def test_opened_with(options: str, says: str | None) -> None:
+    row = ["cr_root", "UUID=1", "/key", *([options] if options else [])]
+    found = _audit_root.opened_with("/etc/crypttab", [VAULT, row], "cr_root", PINNED)
+    assert [says in problem for problem in found if says] == ([True] if says else [])
+    assert bool(found) is bool(says)
+
+
+def test_a_table_that_does_not_open_the_root() -> None:
+    found = _audit_root.opened_with("/etc/crypttab", [VAULT], "cr_root", PINNED)
+    assert found == ["/etc/crypttab has no line for cr_root"]
+
+
+def test_the_table_of_each_initramfs() -> None:
+    assert _audit_root.tables("dracut") == ["/etc/crypttab"]
+    assert _audit_root.tables("mkinitcpio") == ["/etc/crypttab", "/etc/crypttab.initramfs"]

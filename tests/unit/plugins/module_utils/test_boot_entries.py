@@ -8,7 +8,9 @@ from __future__ import annotations
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import _boot_entries, _grub
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 
+ROOT = "/dev/mapper/luks-1"
 ENTRY = """\
 title A Linux (1)
 # a comment
@@ -54,24 +56,52 @@ def test_a_key_is_a_whole_word():
 @pytest.mark.parametrize(
     ("have", "words"),
     [
-        ("", "root=UUID=1 ro a=1"),
-        ("root=/dev/x rw rootflags=subvol=r rootwait rd.lvm.lv=a/b", "root=UUID=1 ro rootwait a=1"),
-        ("root=UUID=1 ro a=1 b", "root=UUID=1 ro a=1 b"),
-        ("luks.uuid=2 quiet", "root=UUID=1 ro quiet a=1"),
+        ("", f"root={ROOT} ro a=1"),
+        (
+            "root=/dev/x rw rootflags=subvol=r rootwait rd.lvm.lv=a/b",
+            f"root={ROOT} ro rootwait a=1",
+        ),
+        (f"root={ROOT} ro a=1 b", f"root={ROOT} ro a=1 b"),
+        ("root=UUID=1 ro a=1 b", f"root={ROOT} ro a=1 b"),
+        ("luks.uuid=2 quiet", f"root={ROOT} ro quiet a=1"),
     ],
 )
 def test_words_of_a_command_line(have, words):
-    said = _boot_entries.words_for(have, root_uuid="1", wanted="a=1", old_disks=_grub.OLD_DISKS)
+    said = _boot_entries.words_for(have, root_device=ROOT, wanted="a=1", unwanted=_grub.OLD_DISKS)
     assert said == words
-    again = _boot_entries.words_for(said, root_uuid="1", wanted="a=1", old_disks=_grub.OLD_DISKS)
+    again = _boot_entries.words_for(said, root_device=ROOT, wanted="a=1", unwanted=_grub.OLD_DISKS)
     assert again == words
 
 
 def test_our_own_disk_is_no_old_one():
     wanted = "rd.luks.uuid=luks-2"
     for have in ("rd.luks.uuid=luks-1", "rd.luks.uuid=luks-2"):
-        said = _boot_entries.words_for(have, root_uuid="1", wanted=wanted, old_disks=("rd.luks.",))
-        assert said == "root=UUID=1 ro rd.luks.uuid=luks-2"
+        said = _boot_entries.words_for(
+            have, root_device=ROOT, wanted=wanted, unwanted=("rd.luks.",)
+        )
+        assert said == f"root={ROOT} ro rd.luks.uuid=luks-2"
+
+
+def test_what_contradicts_ours_goes_and_ours_stays():
+    wanted = " ".join(guest.words("dracut", luks_uuid="2"))
+    have = f"root=UUID=1 rw {wanted} systemd.gpt_auto=1 rd.shell rd.break console=ttyS0"
+    said = _boot_entries.words_for(
+        have, root_device=ROOT, wanted=wanted, unwanted=_grub.unwanted(wanted.split())
+    )
+    assert sorted(said.split()) == sorted(f"root={ROOT} ro console=ttyS0 {wanted}".split())
+    # In the order that a second run leaves as it is.
+    again = _boot_entries.words_for(
+        said, root_device=ROOT, wanted=wanted, unwanted=_grub.unwanted(wanted.split())
+    )
+    assert again == said
+
+
+def test_an_entry_of_rhel_8_loses_what_contradicts_ours():
+    have = "$kernelopts $tuned_params systemd.debug_shell panic=0"
+    unwanted = _grub.unwanted(guest.words("dracut", luks_uuid="2"))
+    said = _boot_entries.options_for(have, root_device=ROOT, wanted="a=1", unwanted=unwanted)
+    # What else it gets is in the environment block.
+    assert said == "$kernelopts $tuned_params"
 
 
 def test_variables_of_grub():
@@ -111,8 +141,23 @@ def test_a_menu_is_written_out():
 
 def test_grub_cfg_with_entries_is_judged_by_the_words_it_has_for_them():
     config = 'set kernelopts="root=/dev/loop0 ro"\nblscfg\n'
-    said = _grub.check_config(config, root_uuid="1", words=["a"])
-    assert "kernelopts gets root=/dev/loop0 instead of root=UUID=1" in said
+    said = _grub.check_menu(config, root_device=ROOT, words=["a"])
+    assert f"kernelopts gets root=/dev/loop0 instead of root={ROOT}" in said
     assert "kernelopts does not get a" in said
-    assert _grub.check_config("insmod blscfg\nblscfg\n", root_uuid="1", words=["a"]) == []
-    assert _grub.check_config("insmod blscfg\n", root_uuid="1", words=[]) == ["it boots no kernel"]
+    assert _grub.check_menu("insmod blscfg\nblscfg\n", root_device=ROOT, words=["a"]) == []
+    said = _grub.check_menu("insmod blscfg\n", root_device=ROOT, words=[])
+    assert said == ["it boots no kernel"]
+
+
+@pytest.mark.parametrize("debug_console", [False, True])
+def test_grub_cfg_with_entries_is_closed_and_searches_for_nothing(debug_console):
+    def check(config):
+        return _grub.check_config(
+            config, root_device=ROOT, luks_uuid="1-2", words=["a"], debug_console=debug_console
+        )
+
+    assert check(f"{_grub.CLOSED[0]}\n{_grub.CLOSED[1]}\nblscfg\n") == []
+    assert len(check("blscfg\n")) == (0 if debug_console else 2)
+    stray = "search --no-floppy --fs-uuid --set=boot 3"
+    closed = "\n".join(_grub.CLOSED)
+    assert check(f"{closed}\n{stray}\nblscfg\n") == [f"'{stray}' can find another disk"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import stat
 
+import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
 
 
@@ -75,3 +76,24 @@ def test_a_link_takes_the_place_of_what_is_there(tmp_path):
         again = Tree(str(tmp_path))
         again.link(name, "/target")
         assert again.changed() == []
+
+
+@pytest.mark.parametrize(
+    ("data", "blocks"),
+    [
+        (b"head" + bytes((2 << 20) - 4), 1),
+        (bytes(1 << 20), 0),
+        (bytes(1 << 20) + b"tail", 1),
+        (b"a" * 4096 + bytes(64 << 10) + b"b" * 8192 + bytes(100), 3),
+        (b"short", 1),
+        (b"", 0),
+    ],
+)
+def test_zeros_are_holes(tmp_path, data, blocks):
+    """Written, they would be ciphertext that the image carries."""
+    tree = Tree(str(tmp_path))
+    tree.write("/header", data)
+    tree.apply()
+    path = tmp_path / "header"
+    assert path.read_bytes() == data
+    assert path.stat().st_blocks * 512 <= blocks * 4096

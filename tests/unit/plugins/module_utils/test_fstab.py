@@ -7,7 +7,9 @@ import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import _fstab
 from ansible_collections.sealedroot.image.plugins.module_utils._fstab import crypttab, fstab
 
-ROOT = "0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10"
+ROOT = "/dev/mapper/cr_root"
+# The EFI system partition is the host's: nothing mounts it by itself, and nothing in it is a program or a device.
+ESP = "LABEL=ESP /boot/efi vfat noauto,nodev,noexec,nosuid,umask=0077 0 0"
 OLD = """\
 # the old machine
 UUID=1111 / xfs defaults 0 1
@@ -22,14 +24,14 @@ server:/home /home nfs ro 0 0
 
 
 def make(text: str, **more):
-    return fstab(text, root_uuid=ROOT, filesystem="ext4", esp_label="ESP", **more)
+    return fstab(text, device=ROOT, filesystem="ext4", esp_label="ESP", **more)
 
 
 def test_an_empty_table_gets_root_and_esp():
     table, dropped = make("")
     assert table.splitlines() == [
-        f"UUID={ROOT} / ext4 errors=remount-ro 0 1",
-        "LABEL=ESP /boot/efi vfat umask=0077,nofail 0 2",
+        f"{ROOT} / ext4 errors=remount-ro 0 1",
+        ESP,
     ]
     assert dropped == []
 
@@ -54,6 +56,16 @@ def test_a_second_run_changes_nothing():
     assert dropped == []
 
 
+def test_the_root_is_what_only_the_guest_names():
+    """A disk of the host can have every UUID, label and partition name."""
+    table, _dropped = make(OLD)
+    (root,) = (line for line in table.splitlines() if line.split()[1:2] == ["/"])
+    assert root.startswith("/dev/mapper/cr_root ")
+    others = [row for row in _fstab.rows(table) if "=" in row[0]]
+    assert [" ".join(row) for row in others] == [ESP]
+    assert _fstab.is_on_demand(others[0])
+
+
 def entry(text: str, **more):
     return crypttab(
         text, name="cr_root", luks_uuid="u", key_file="/k", options="luks,initramfs", **more
@@ -69,8 +81,8 @@ def test_crypttab_has_the_root_alone():
 
 @pytest.mark.parametrize("filesystem", ["btrfs", "xfs"])
 def test_what_checks_itself_is_not_checked_at_boot(filesystem: str) -> None:
-    table, _dropped = fstab("", root_uuid=ROOT, filesystem=filesystem, esp_label="ESP")
-    assert table.splitlines()[0] == f"UUID={ROOT} / {filesystem} defaults 0 0"
+    table, _dropped = fstab("", device=ROOT, filesystem=filesystem, esp_label="ESP")
+    assert table.splitlines()[0] == f"{ROOT} / {filesystem} defaults 0 0"
 
 
 def nothing(_path: str) -> bool:
@@ -87,6 +99,12 @@ def nothing(_path: str) -> bool:
         ("/dev/disk/by-label/x /x ext4 defaults 0 2", _fstab.OLD_DISK),
         ("/dev/fd0 /floppy auto defaults 0 0", _fstab.OLD_DISK),
         ("tank/home /home zfs defaults 0 0", _fstab.OLD_DISK),
+        # A directory of the host, whatever its name.
+        ("share /srv/share virtiofs defaults 0 0", _fstab.OF_HOST),
+        ("share /srv/share 9p trans=virtio,nofail 0 0", _fstab.OF_HOST),
+        ("share /srv/share vboxsf defaults 0 0", _fstab.OF_HOST),
+        (".host:/ /mnt/hgfs fuse.vmhgfs-fuse allow_other 0 0", _fstab.OF_HOST),
+        ("share /srv/share virtiofs noauto 0 0", None),
         # Mounted as soon as somebody looks.
         ("UUID=1 /backup ext4 noauto,x-systemd.automount 0 0", _fstab.OLD_DISK),
         # systemd's emergency mode is where a missing file ends.

@@ -3,36 +3,91 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _grub
+from ansible_collections.sealedroot.image.plugins.module_utils import _grub, _shell_defaults
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 
 UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
 PLAIN = UUID.replace("-", "")
 ROOT = "0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10"
-EVERYTHING = {*_grub.REQUIRED, *_grub.WANTED, "luks", "luks2", "gcry_sha256", "gcry_sha512", "ext2"}
+DEVICE = f"/dev/mapper/luks-{UUID}"
+VOLUME = f"cryptouuid/{PLAIN}"
+EVERYTHING = {
+    *(*_grub.REQUIRED, *_grub.MEMDISK, *_grub.WANTED),
+    *("luks", "luks2", "gcry_sha256", "gcry_sha512", "ext2"),
+}
 
 
-def test_the_early_configuration_has_no_dashes_and_no_key():
-    text = _grub.early_config(luks_uuid=UUID, directory="/boot/grub2")
-    assert UUID not in text
-    lines = text.splitlines()
-    assert lines[0] == f"cryptomount -u {PLAIN}"
-    assert lines[-1] == f"set prefix=(cryptouuid/{PLAIN})/boot/grub2"
-    assert "-p" not in text.replace("prefix", "").split()
+def script(**more) -> list[str]:
+    text = _grub.unlock_script(luks_uuid=UUID, directory="/boot/grub2", **more)
+    return [line.strip() for line in text.splitlines()]
 
 
-def test_the_stub_asks_and_goes_on_in_the_disk():
-    stub = _grub.stub(luks_uuid=UUID, directory="/boot/grub")
-    first, *middle, last = stub.splitlines()
+def test_the_script_asks_for_this_disk_alone_without_dashes_and_without_a_key():
+    asks = [line for line in script() if "cryptomount" in line]
+    assert asks == [f"if cryptomount -u {PLAIN}; then"]
+    # It asks three times, since GRUB before 2.14 asks once and gives up.
+    assert script()[2] == "for try in 1 2 3; do"
+
+
+def test_the_script_goes_on_in_the_disk():
+    lines = script()
+    at = lines.index(f"if cryptomount -u {PLAIN}; then")
+    assert lines[at + 1 : at + 4] == [
+        f"set root={VOLUME}",
+        f"set prefix=({VOLUME})/boot/grub2",
+        "configfile $prefix/grub.cfg",
+    ]
+
+
+def test_the_shell_is_closed_before_a_key_is_asked_for():
+    assert script()[:2] == ['set superusers=""', "export superusers"]
+
+
+def test_whatever_fails_ends_in_a_halt_or_a_restart():
+    lines = script()
+    # The menu is damaged: it stays so, and the volume is open.
+    after = lines[lines.index("configfile $prefix/grub.cfg") + 1 :]
+    assert after[:4] == ['echo "GRUB has no menu to go on with."', "sleep 3", "halt", "fi"]
+    # No key opens it: a restart asks again.
+    assert after[4:] == [
+        "done",
+        'echo "No key opens the disk. Restarting."',
+        "sleep 3",
+        "reboot",
+    ]
+
+
+def test_a_debug_console_closes_and_ends_nothing():
+    lines = script(debug_console=True)
+    assert lines[0] == "for try in 1 2 3; do"
+    assert not {"halt", "reboot"} & {*lines}
+    assert not any("superusers" in line for line in lines)
+    # A configuration that ended was left on purpose: the disk is not asked for again.
+    assert lines[lines.index("configfile $prefix/grub.cfg") + 1 :] == ["break", "fi", "done"]
+
+
+@pytest.mark.parametrize("debug_console", [False, True])
+def test_every_command_of_the_script_is_in_the_core_image(debug_console):
+    names = {line.split()[0] for line in script(debug_console=debug_console)}
+    words = {"for", "if", "fi", "done", "set", "export", "break"}  # of the language itself
+    assert names - words <= {*_grub.REQUIRED}
+    assert "cryptodisk" in _grub.REQUIRED  # which has cryptomount
+
+
+def test_the_core_image_runs_the_script_in_its_memdisk():
+    """The parser that runs an embedded configuration knows neither "for" nor "if"."""
+    assert _grub.EMBEDDED_CONFIG == "normal (memdisk)/grub.cfg\n"
+
+
+@pytest.mark.parametrize("debug_console", [False, True])
+def test_the_stub_says_the_same_and_whether_secure_boot_is_on(debug_console):
+    what = {"luks_uuid": UUID, "directory": "/boot/grub", "debug_console": debug_console}
+    first, _newline, rest = _grub.stub(**what).partition("\n")
     assert first == 'if [ "$lockdown" = y ]; then echo "Secure Boot is enabled."; fi'
-    assert "\n".join([*middle, ""]) == _grub.early_config(luks_uuid=UUID, directory="/boot/grub")
-    assert last == "configfile $prefix/grub.cfg"
-
-
-def test_a_wrong_key_may_be_typed_again():
-    text = _grub.early_config(luks_uuid=UUID, directory="/boot/grub")
-    assert text.count("cryptomount") == _grub.TRIES == 3
+    assert rest == _grub.unlock_script(**what)
 
 
 @pytest.mark.parametrize(
@@ -42,14 +97,20 @@ def test_a_wrong_key_may_be_typed_again():
 def test_modules_follow_the_header(luks_type, hash_name, module):
     names = _grub.modules(EVERYTHING, luks_type=luks_type, hash_name=hash_name, filesystem="ext4")
     assert {module, f"gcry_{hash_name}", "ext2", "cryptodisk", "gcry_rijndael"} <= set(names)
+    assert {"memdisk", "tar", "halt", "reboot", "sleep", "echo"} <= set(names)
     assert len(names) == len(set(names))
 
 
-def test_a_grub_without_the_hash_is_refused():
-    with pytest.raises(SealedRootError, match="no gcry_sha512"):
-        _grub.modules(
-            EVERYTHING - {"gcry_sha512"}, luks_type="luks1", hash_name="sha512", filesystem="ext4"
-        )
+@pytest.mark.parametrize("name", ["gcry_sha512", "memdisk", "tar", "halt", "sleep"])
+def test_a_grub_without_what_the_boot_needs_is_refused(name):
+    with pytest.raises(SealedRootError, match=f"no {name}: install a grub-efi package"):
+        _grub.modules(EVERYTHING - {name}, luks_type="luks1", hash_name="sha512", filesystem="ext4")
+
+
+def test_a_signed_grub_needs_no_memdisk():
+    """It reads a stub from the ESP; Secure Boot would let it load none."""
+    names = _grub.needed(luks_type="luks1", hash_name="sha256", filesystem="ext4")
+    assert not {*_grub.MEMDISK} & {*names}
 
 
 def test_optional_modules_may_be_missing():
@@ -64,47 +125,189 @@ def test_an_unknown_file_system_is_refused():
         _grub.modules(EVERYTHING, luks_type="luks1", hash_name="sha256", filesystem="zfs")
 
 
-def config(options: str) -> str:
-    return f"menuentry x {{\n\tlinux\t/boot/vmlinuz-6 {options}\n}}\n"
+CLOSED = """\
+set superusers=""
+export superusers
+menuentry_id_option="--unrestricted --id"
+export menuentry_id_option
+"""
 
 
-def check(text: str) -> list[str]:
-    return _grub.check_config(text, root_uuid=ROOT, words=["console=ttyS0"])
+def config(options: str, before: str = CLOSED) -> str:
+    return f"{before}menuentry x {{\n\tlinux\t/boot/vmlinuz-6 {options}\n}}\n"
+
+
+GOOD = config(f"root={DEVICE} ro console=ttyS0")
+
+
+def check(text: str, **more) -> list[str]:
+    words = ["console=ttyS0"]
+    return _grub.check_config(text, root_device=DEVICE, luks_uuid=UUID, words=words, **more)
 
 
 def test_a_good_configuration():
-    assert check(config(f"root=UUID={ROOT} ro console=ttyS0")) == []
+    assert check(GOOD) == []
 
 
 def test_the_same_root_twice_boots():
-    assert check(config(f"root=UUID={ROOT} root=UUID={ROOT} console=ttyS0")) == []
+    assert check(config(f"root={DEVICE} root={DEVICE} console=ttyS0")) == []
 
 
 def test_a_memory_test_has_no_root():
     memtest = "menuentry m {\n\tlinux\t/boot/memtest86+x64.efi\n}\n"
-    assert check(config(f"root=UUID={ROOT} console=ttyS0") + memtest) == []
-    assert check(memtest) == ["it boots no kernel"]
-
-
-def test_a_recovery_entry_needs_no_console():
-    assert check(config(f"root=UUID={ROOT} ro single")) == []
+    assert check(GOOD + memtest) == []
+    assert check(CLOSED + memtest) == ["it boots no kernel"]
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "boots no kernel"),
-        (config("root=/dev/loop0 console=ttyS0"), "instead of root=UUID"),
+        (CLOSED, "boots no kernel"),
+        (config("root=/dev/loop0 console=ttyS0"), f"instead of root={DEVICE}"),
+        # A disk of the host can have that UUID.
+        (config(f"root=UUID={ROOT} console=ttyS0"), f"gets root=UUID={ROOT} instead of root="),
         (config("ro console=ttyS0"), "no root="),
         # The kernel and the initramfs take the last one.
-        (config(f"root=UUID={ROOT} ro console=ttyS0 root=/dev/sda1"), "instead of root=UUID"),
-        (config(f"root=UUID={ROOT} ro"), "does not get console=ttyS0"),
-        (
-            config(f"root=UUID={ROOT} console=ttyS0") + "# /dev/mapper/sealedroot-x",
-            "of the builder",
-        ),
-        (config(f"root=UUID={ROOT} console=ttyS0") + "# /var/tmp/x", "of the builder"),
+        (config(f"root={DEVICE} ro console=ttyS0 root=/dev/sda1"), "instead of root="),
+        (config(f"root={DEVICE} ro"), "does not get console=ttyS0"),
+        # A recovery entry ends in a shell, and GRUB_DISABLE_RECOVERY leaves it out.
+        (config(f"root={DEVICE} ro single"), "does not get console=ttyS0"),
+        (GOOD + "# /dev/mapper/sealedroot-x", "of the builder"),
+        (GOOD + "# /var/tmp/x", "of the builder"),
+        (GOOD + f"search --fs-uuid --set=root {ROOT}", "can find another disk"),
+        (config(f"root={DEVICE} ro console=ttyS0", before=""), "editor and shell are open"),
     ],
 )
-def test_what_would_not_boot_is_said(text, words):
+def test_what_would_not_boot_or_what_else_would_is_said(text, words):
     assert any(words in problem for problem in check(text))
+
+
+def test_a_debug_console_may_be_open_and_no_more():
+    text = config(f"root={DEVICE} console=ttyS0", before="")
+    assert check(text, debug_console=True) == []
+    assert check(config("root=UUID=1 console=ttyS0", before=""), debug_console=True)
+    assert check(f"{text}search --set=root --label x\n", debug_console=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "doors"),
+    [
+        (GOOD, 0),
+        # Entries of boot loader entries have the word of their own.
+        ('set superusers=""\nexport superusers\nblscfg\n', 0),
+        (GOOD.replace('set superusers=""\n', ""), 1),
+        (GOOD.replace("export superusers\n", ""), 1),
+        (GOOD.replace("--unrestricted ", ""), 1),
+        (f"{GOOD}unset superusers\n", 1),
+        (f"{GOOD}if true; then unset superusers; fi\n", 1),
+        ("", 2),
+    ],
+)
+def test_the_doors_to_the_editor_and_the_shell(text, doors):
+    assert len(_grub.open_doors(text)) == doors
+
+
+def test_the_script_of_grub_mkconfig_closes_them():
+    done = subprocess.run(
+        ["sh"], input=_grub.MENU_SCRIPT_TEXT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == CLOSED
+    assert _grub.open_doors(done.stdout + "menuentry x {\n}\n") == []
+    # After 00_header, which sets one of the two, and before every entry.
+    assert "/etc/grub.d/00_header" < _grub.MENU_SCRIPT < "/etc/grub.d/10_linux"
+
+
+# What grub-mkconfig writes (GRUB: util/grub-mkconfig_lib.in, prepare_grub_to_access_device).
+SEARCHES = f"""\
+\tset root='hd0,gpt2'
+\tif [ x$feature_platform_search_hint = xy ]; then
+\t  search --no-floppy --fs-uuid --set=root --hint-bios=hd0,gpt2 {ROOT}
+\telse
+\t  search --no-floppy --fs-uuid --set=root {ROOT}
+\tfi
+if [ x$feature_default_font_path = xy ] ; then
+   font=unicode
+else
+  search --no-floppy --fs-uuid --set=boot {ROOT}
+    font="/usr/share/grub/unicode.pf2"
+fi
+"""
+
+
+def test_nothing_is_searched_for():
+    text = _grub.unsearched(SEARCHES, luks_uuid=UUID)
+    assert text.splitlines()[1:6] == [
+        "\tif [ x$feature_platform_search_hint = xy ]; then",
+        f"\t  set root={VOLUME}",
+        "\telse",
+        f"\t  set root={VOLUME}",
+        "\tfi",
+    ]
+    assert f"  set boot={VOLUME}\n    font=" in text
+    assert _grub.unsearched(text, luks_uuid=UUID) == text
+    assert "search " not in text
+
+
+def test_what_leads_to_other_disks():
+    found = _grub.strays(SEARCHES, luks_uuid=UUID)
+    assert found == [
+        "set root='hd0,gpt2'",
+        f"search --no-floppy --fs-uuid --set=root --hint-bios=hd0,gpt2 {ROOT}",
+        f"search --no-floppy --fs-uuid --set=root {ROOT}",
+        f"search --no-floppy --fs-uuid --set=boot {ROOT}",
+    ]
+    text = _grub.unsearched(SEARCHES, luks_uuid=UUID)
+    assert _grub.strays(text, luks_uuid=UUID) == ["set root='hd0,gpt2'"]
+
+
+@pytest.mark.parametrize(
+    ("line", "stray"),
+    [
+        (f"set root='{VOLUME}'", False),
+        (f'set root="{VOLUME}"', False),
+        (f"set boot={VOLUME}", False),
+        ("echo searching --set=root", False),
+        # Says where something is, and sets nothing.
+        ("search --file /x", False),
+        (f"set root=cryptouuid/{ROOT.replace('-', '')}", True),
+        ("set boot='hd1'", True),
+        ("search --set --label x", True),
+        (f"search -u {ROOT} -s root", True),
+        ("search.fs_uuid 1234-ABCD root", True),
+        ("search.file /x", True),
+        ("if true; then search --set=root --file /x; fi", True),
+    ],
+)
+def test_what_is_a_stray(line, stray):
+    assert bool(_grub.strays(f"  {line}\n", luks_uuid=UUID)) is stray
+
+
+@pytest.mark.parametrize(
+    ("words", "have", "kept"),
+    [
+        # Disks of the machine that the root is from go at any time.
+        ([], "root=/dev/sda1 resume=/dev/sda2 rd.lvm.lv=a/b quiet", "quiet"),
+        ([], "panic=30 rd.break systemd.gpt_auto=1", "panic=30 rd.break systemd.gpt_auto=1"),
+        # A word that ours has an opinion about,
+        (["systemd.gpt_auto=0"], "systemd.gpt_auto=1 quiet", "quiet"),
+        (["systemd.gpt_auto=0"], "systemd.gpt-auto=1 quiet", "quiet"),
+        (
+            ["efi=noruntime"],
+            "efi=runtime efi_pstore.pstore_disable=1",
+            "efi_pstore.pstore_disable=1",
+        ),
+        (["panic=5", "sysctl.kernel.sysrq=0"], "panic=0 panic_on_oops=1", "panic_on_oops=1"),
+        # and none that a person's has.
+        (["console=ttyS0", "a=1"], "console=tty0 a=2", "console=tty0 a=2"),
+        # What opens a console goes where it is closed, and not where a person sets panic= alone.
+        (
+            ["panic=5", "sysctl.kernel.sysrq=0"],
+            "rd.shell rd.break=mount break=top systemd.debug_shell=1 sysrq_always_enabled quiet",
+            "quiet",
+        ),
+        (["panic=10"], "rd.break systemd.debug_shell=1", "rd.break systemd.debug_shell=1"),
+    ],
+)
+def test_words_of_a_root_that_go(words, have, kept):
+    left, _gone = _shell_defaults.without_words(have, _grub.unwanted(words))
+    assert left == kept

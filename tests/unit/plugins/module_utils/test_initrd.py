@@ -80,7 +80,8 @@ def test_an_unknown_compression() -> None:
 def test_uncompressed(runner: t.Any, tmp_path: pathlib.Path) -> None:
     path = tmp_path / "initrd"
     path.write_bytes(newc({"a": b"1"}))
-    assert [part.path for part in _initrd.unpack(runner, str(path))] == [str(path)]
+    (part,) = _initrd.unpack(runner, str(path))
+    assert (part.path, part.end) == (str(path), path.stat().st_size)
 
 
 @pytest.mark.parametrize(("tool", "ending"), [("zstd", "zst"), ("lz4", "lz4")])
@@ -102,6 +103,8 @@ def test_unpack(
     parts = _initrd.unpack(runner, str(path))
     assert [part.path for part in parts] == [str(path), str(main)]
     assert [part.entries[0].name for part in parts] == ["microcode", "a"]
+    # What follows is compressed, and is in the second one as it is.
+    assert [part.end for part in parts] == [len(newc({"microcode": b"1"})), main.stat().st_size]
     assert not (tmp_path / f"initrd.main.{ending}").exists()
 
 

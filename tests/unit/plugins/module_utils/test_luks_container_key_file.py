@@ -52,8 +52,21 @@ class _Owned:
 def test_an_empty_key_file_is_refused(key: pathlib.Path) -> None:
     # cryptsetup would take it: the container would open with just Enter.
     key.write_bytes(b"")
-    with pytest.raises(SealedRootError, match="is empty"):
+    with pytest.raises(SealedRootError, match="is empty: a container would open without a key"):
         _luks_container.check_key_file(str(key))
+
+
+def test_what_is_refused_has_its_name(tmp_path: pathlib.Path, key: pathlib.Path) -> None:
+    """A pinned header is as private as a key, and opens nothing by itself."""
+    _luks_container.check_key_file(str(key), "header file")
+    key.chmod(0o644)
+    with pytest.raises(SealedRootError, match=f"the header file {key} can be read by others"):
+        _luks_container.check_key_file(str(key), "header file")
+    key.write_bytes(b"")
+    with pytest.raises(SealedRootError, match=f"the header file {key} is empty: it would open"):
+        _luks_container.check_key_file(str(key), "header file")
+    with pytest.raises(SealedRootError, match=r"the header file .*/none does not exist"):
+        _luks_container.check_key_file(str(tmp_path / "none"), "header file")
 
 
 def test_no_key_file_at_all(tmp_path: pathlib.Path, key: pathlib.Path) -> None:

@@ -32,7 +32,10 @@ def test_luks1() -> None:
         key_bits=512,
         payload_offset=2097152,
         digest_iterations=1000,
-        slots={0: Keyslot(1000, "pbkdf2"), 3: Keyslot(2345, "pbkdf2")},
+        slots={
+            0: Keyslot(1000, "pbkdf2", area=(8 * 512, 4000 * 64)),
+            3: Keyslot(2345, "pbkdf2", area=(1520 * 512, 4000 * 64)),
+        },
         slot_order=(0, 3),
     )
     assert _luks_metadata.findings(header) == []
@@ -42,8 +45,8 @@ def test_luks2_keeps_the_order_in_which_grub_tries() -> None:
     header = _luks_metadata.parse_luks2(LUKS2, uuid=UUID)
     assert header.slot_order == (1, 0)
     assert header.slots == {
-        1: Keyslot(1000, "pbkdf2", "aes-xts-plain64", ("sha256",)),
-        0: Keyslot(4, "argon2id", "aes-xts-plain64", ("sha256",)),
+        1: Keyslot(1000, "pbkdf2", "aes-xts-plain64", ("sha256",), area=(290816, 258048)),
+        0: Keyslot(4, "argon2id", "aes-xts-plain64", ("sha256",), area=(32768, 258048)),
     }
     assert (header.type, header.uuid, header.hash) == ("luks2", UUID, "sha256")
     assert (header.key_bits, header.payload_offset, header.digest_iterations) == (
@@ -56,6 +59,21 @@ def test_luks2_keeps_the_order_in_which_grub_tries() -> None:
         "there are 1 tokens",
         "slot 0 uses argon2id, which GRUB before 2.14 cannot compute",
     ]
+
+
+def test_what_comes_before_the_key_slots() -> None:
+    """The first key slot of an ordinary header follows it at once, so nothing between them is left out."""
+    assert _luks_metadata.parse_luks1(LUKS1).binary_size == 4096
+    luks2 = _luks_metadata.parse_luks2(LUKS2, uuid=UUID)
+    assert luks2.binary_size == luks2.slots[0].area[0] == 32768
+    large = json.loads(LUKS2)
+    large["config"]["json_size"] = str((4 << 20) - 4096)  # --luks2-metadata-size=4m
+    assert _luks_metadata.parse_luks2(json.dumps(large), uuid=UUID).binary_size == 8 << 20
+
+
+def test_the_area_of_a_smaller_volume_key() -> None:
+    text = LUKS1.replace("MK bits:       \t512", "MK bits:       \t256")
+    assert _luks_metadata.parse_luks1(text).slots[3].area == (1520 * 512, 4000 * 32)
 
 
 def test_a_half_reencrypted_header_is_found() -> None:

@@ -77,30 +77,45 @@ def test_a_root_without_a_device(script: t.Any, runner: t.Any) -> None:
 CRYPTTAB = """# <target name> <source device> <key file> <options>
 # cr_root is below
 cr_swap /dev/vda3 /dev/urandom swap
-cr_root UUID=1 /etc/cryptsetup-keys.d/luks-1.key luks,initramfs
-cr_data UUID=2 none luks
-cr_dash UUID=3 - luks,discard
-cr_bare UUID=4
-cr_asks UUID=5 LABEL=x luks
+cr_root UUID=1 /etc/cryptsetup-keys.d/luks-1.key luks,initramfs,header=/etc/headers/1.header
+cr_data UUID=2 none luks,header=/h
+cr_dash UUID=3 - header=/h,discard
+cr_twice UUID=4 /k luks,header=/old,header=/h
+cr_asks UUID=5 LABEL=x luks,header=/h
+cr_old UUID=6 /k luks,discard
+cr_bare UUID=7
+cr_device UUID=8 /k luks,header=UUID=9
 short
 """
 
 
-def test_the_key_file_of_a_mapping() -> None:
-    found = _running_root.key_file(CRYPTTAB, "cr_root")
-    assert found == "/etc/cryptsetup-keys.d/luks-1.key"
+def test_the_files_that_open_a_mapping() -> None:
+    found = _running_root.unlock(CRYPTTAB, "cr_root")
+    assert found == ("/etc/cryptsetup-keys.d/luks-1.key", "/etc/headers/1.header")
+    assert found.key_file == found[0]
+    assert _running_root.unlock(CRYPTTAB, "cr_twice") == ("/k", "/h")
 
 
-@pytest.mark.parametrize("mapping", ["cr_data", "cr_dash", "cr_bare"])
+@pytest.mark.parametrize("mapping", ["cr_data", "cr_dash"])
 def test_a_key_file_that_systemd_finds_by_its_name(mapping: str) -> None:
-    found = _running_root.key_file(CRYPTTAB, mapping)
-    assert found == f"/etc/cryptsetup-keys.d/{mapping}.key"
+    found = _running_root.unlock(CRYPTTAB, mapping)
+    assert found == (f"/etc/cryptsetup-keys.d/{mapping}.key", "/h")
 
 
 @pytest.mark.parametrize("mapping", ["cr_asks", "short", "other", "cr"])
 def test_a_mapping_without_a_key_file(mapping: str) -> None:
-    with pytest.raises(SealedRootError, match=f"no key file for {mapping}"):
-        _running_root.key_file(CRYPTTAB, mapping)
+    with pytest.raises(SealedRootError, match=f"no key file for {mapping}, so the initramfs"):
+        _running_root.unlock(CRYPTTAB, mapping)
+
+
+@pytest.mark.parametrize("mapping", ["cr_old", "cr_bare", "cr_device"])
+def test_a_mapping_that_is_opened_by_the_header_on_the_disk(mapping: str) -> None:
+    """The host can change it, so nothing is rotated by what it says."""
+    words = (
+        f"names no header file for {mapping}, so the header on the disk is believed, which the host"
+    )
+    with pytest.raises(SealedRootError, match=words):
+        _running_root.unlock(CRYPTTAB, mapping)
 
 
 def test_the_initramfs_of_each_kernel(tmp_path: pathlib.Path) -> None:

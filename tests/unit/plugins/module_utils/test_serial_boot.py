@@ -82,6 +82,21 @@ def test_a_good_boot() -> None:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        ({}, {}),
+        ({"prompt": 3.8, "denied": 4.0}, {"prompt": 3.8}),
+        ({"login": 3.0}, {}),
+        ({"prompt": 3.8, "kernel": 8.2, "login": 36.0}, {"prompt": 3.8, "login": 27.8}),
+    ],
+)
+def test_how_long_the_key_took_is_not_told(
+    seconds: dict[str, float], told: dict[str, float]
+) -> None:
+    assert _serial_boot.Boot(seconds=seconds).times() == told
+
+
+@pytest.mark.parametrize(
     ("screens", "says"),
     [
         ([""], "never asked for the passphrase: it did not get further in time"),

@@ -13,11 +13,14 @@ import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
 from ansible_collections.sealedroot.image.plugins.modules import dracut_key
 
 UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
 KEY = b"k" * 44
 KEY_FILE = f"/etc/cryptsetup-keys.d/luks-{UUID}.key"
+PINNED = f"/etc/cryptsetup-headers.d/luks-{UUID}.header"
+HEADER = b"a LUKS header"
 NEW = "usr/lib/dracut/modules.d/71systemd-cryptsetup/module-setup.sh"
 
 
@@ -31,6 +34,7 @@ def add(root: pathlib.Path, name: str, data: bytes = b"") -> None:
 def root(tmp_path: pathlib.Path) -> pathlib.Path:
     for name, data in {
         "run/sealedroot/boot.key": KEY,
+        "run/sealedroot/luks.header": HEADER,
         "usr/bin/dracut": b"",
         "usr/sbin/cryptsetup": b"",
         "usr/lib/systemd/systemd-cryptsetup": b"",
@@ -47,11 +51,12 @@ def root(tmp_path: pathlib.Path) -> pathlib.Path:
 def ensure(root: pathlib.Path, *, check_mode: bool = False, **more: t.Any) -> dict[str, t.Any]:
     params = {
         "luks_uuid": UUID,
-        "root_uuid": "abcd",
         "filesystem": "ext4",
         "esp_label": "ESP",
         "mapping": None,
         "key_file": "/run/sealedroot/boot.key",
+        "header_file": "/run/sealedroot/luks.header",
+        "debug_console": False,
         **more,
     }
     return dracut_key.ensure(params, root=str(root), check_mode=check_mode)
@@ -74,7 +79,8 @@ def test_later_updates_find_everything(root: pathlib.Path) -> None:
     outcome = ensure(root)
     assert outcome["dropped"] == ["crypttab line 'old UUID=1 none luks': a disk of the old machine"]
     assert (root / "etc/crypttab").read_text() == (
-        f"# old\nluks-{UUID} UUID={UUID} {KEY_FILE} luks,discard,x-initrd.attach,x-systemd.device-timeout=0\n"
+        f"# old\nluks-{UUID} UUID={UUID} {KEY_FILE}"
+        f" luks,discard,x-initrd.attach,x-systemd.device-timeout=0,header={PINNED}\n"
     )
     # What others asked for stays.
     assert read(root, BEFORE) == {
@@ -82,9 +88,37 @@ def test_later_updates_find_everything(root: pathlib.Path) -> None:
         "hostonly_cmdline": ["no"],
         "add_dracutmodules": ["x", "systemd", "crypt"],
         "add_drivers": ["y", "ext4"],
-        "install_items": ["z", "/etc/crypttab", KEY_FILE],
+        # Whatever else crypttab and a failed boot need.
+        "install_items": ["z", "/etc/crypttab", KEY_FILE, PINNED, *emergency.UNITS],
         "dracut_rescue_image": ["no"],
     }
+
+
+def test_the_root_is_mounted_by_the_name_that_only_the_guest_gives(root: pathlib.Path) -> None:
+    ensure(root)
+    assert (root / "etc/fstab").read_text().splitlines()[0] == (
+        f"/dev/mapper/luks-{UUID} / ext4 errors=remount-ro 0 1"
+    )
+
+
+def test_an_open_console_leaves_the_units_of_a_failed_boot_alone(root: pathlib.Path) -> None:
+    ensure(root)
+    assert ensure(root, debug_console=True)["changed"]
+    assert read(root, BEFORE)["install_items"] == ["z", "/etc/crypttab", KEY_FILE, PINNED]
+    assert not any((root / path[1:]).exists() for path in emergency.FILES)
+
+
+def test_what_dracut_is_to_install_is_there(root: pathlib.Path) -> None:
+    ensure(root)
+    assert all((root / path[1:]).is_file() for path in read(root, BEFORE)["install_items"][1:])
+
+
+def test_the_header_is_roots_alone(root: pathlib.Path) -> None:
+    ensure(root)
+    header = root / PINNED[1:]
+    assert header.read_bytes() == HEADER
+    assert stat.S_IMODE(header.stat().st_mode) == 0o400
+    assert stat.S_IMODE(header.parent.stat().st_mode) == 0o700
 
 
 def test_the_module_that_dracut_ng_has(root: pathlib.Path) -> None:
@@ -161,7 +195,10 @@ def test_systemd_in_a_root_whose_usr_is_not_merged(root: pathlib.Path) -> None:
     assert ensure(root)["changed"]
 
 
-def test_a_missing_key_is_said(root: pathlib.Path) -> None:
-    (root / "run/sealedroot/boot.key").unlink()
-    with pytest.raises(SealedRootError, match="does not exist in the image"):
+@pytest.mark.parametrize("name", ["boot.key", "luks.header"])
+def test_a_missing_key_or_header_is_said(root: pathlib.Path, name: str) -> None:
+    (root / "run/sealedroot" / name).unlink()
+    with pytest.raises(
+        SealedRootError, match=f"/run/sealedroot/{name} does not exist in the image"
+    ):
         ensure(root)

@@ -16,6 +16,7 @@ from ansible_collections.sealedroot.image.plugins.modules import encrypted_root_
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "luks"
 UUID = "11111111-2222-4333-8444-555555555555"
 KEY_FILE = "/etc/cryptsetup-keys.d/luks-1.key"
+HEADER = "/etc/cryptsetup-headers.d/luks-1.header"
 
 
 class Machine:
@@ -25,8 +26,10 @@ class Machine:
         self.root, self.script = root, script
         self.write("/boot/vmlinuz-6", "")
         self.write("/boot/initrd.img-6", "")
-        self.write("/etc/crypttab", f"cr_root UUID={UUID} {KEY_FILE} luks,initramfs\n")
+        options = f"luks,initramfs,header={HEADER}"
+        self.write("/etc/crypttab", f"cr_root UUID={UUID} {KEY_FILE} {options}\n")
         self.write(KEY_FILE, "the very secret").chmod(0o400)
+        self.write(HEADER, "a LUKS header").chmod(0o400)
 
     def path(self, name: str) -> pathlib.Path:
         return self.root / name.lstrip("/")
@@ -46,15 +49,18 @@ class Machine:
         self.script.expect(argv, stdout=json.dumps({"blockdevices": [tree]}))
 
     def header(self, rc: int = 0) -> None:
-        self.script.expect(["cryptsetup", "luksUUID", "/dev/vda2"], stdout=f"{UUID}\n", rc=rc)
+        """The one in the file: nothing is read of the one on the disk."""
+        path = str(self.path(HEADER))
+        self.script.expect(["cryptsetup", "luksUUID", path], stdout=f"{UUID}\n", rc=rc)
         if rc == 0:
             dump = (FIXTURES / "luks1-cryptsetup-2.6.1.txt").read_text()
-            self.script.expect(["cryptsetup", "luksDump", "/dev/vda2"], stdout=dump)
+            self.script.expect(["cryptsetup", "luksDump", path], stdout=dump)
 
     def opens(self, rc: int = 0) -> None:
         argv = ["cryptsetup", "open", "--test-passphrase", "--verbose", "--key-file"]
         said = "Key slot 3 unlocked.\n"
-        self.script.expect([*argv, str(self.path(KEY_FILE)), "/dev/vda2"], rc=rc, stdout=said)
+        key, header = str(self.path(KEY_FILE)), str(self.path(HEADER))
+        self.script.expect([*argv, key, header], rc=rc, stdout=said)
 
 
 @pytest.fixture
@@ -75,22 +81,46 @@ def test_a_machine_of_this_collection(machine: Machine, run_module: t.Any, check
     assert (result["device"], result["mapping"]) == ("/dev/vda2", "cr_root")
     assert (result["type"], result["uuid"]) == ("luks1", UUID)
     assert (result["key_file"], result["key_slot"]) == (KEY_FILE, 3)
+    assert result["header_file"] == HEADER
     assert result["slots"]["3"] == 2345
     assert result["initramfs"] == [str(machine.path("/boot/initrd.img-6"))]
     assert "the very secret" not in str(result.result)
 
 
-def test_a_container_that_is_not_luks(machine: Machine, run_module: t.Any) -> None:
+def test_a_header_that_is_none(machine: Machine, run_module: t.Any) -> None:
     machine.find()
     machine.header(rc=1)
-    assert "encrypted, but not with LUKS" in run_module("encrypted_root_info")["msg"]
+    result = run_module("encrypted_root_info")
+    assert result.failed
+    assert f"{HEADER} is no LUKS header, so this machine would not boot again" in result["msg"]
 
 
 def test_no_crypttab(machine: Machine, run_module: t.Any) -> None:
     machine.path("/etc/crypttab").unlink()
     machine.find()
-    machine.header()
     assert "no key file for cr_root" in run_module("encrypted_root_info")["msg"]
+
+
+def test_a_machine_that_believes_the_header_on_its_disk(
+    machine: Machine, run_module: t.Any
+) -> None:
+    machine.write("/etc/crypttab", f"cr_root UUID={UUID} {KEY_FILE} luks,initramfs\n")
+    machine.find()
+    result = run_module("encrypted_root_info")
+    assert result.failed
+    assert "names no header file for cr_root" in result["msg"]
+
+
+def test_a_header_that_is_not_there(machine: Machine, run_module: t.Any) -> None:
+    machine.path(HEADER).unlink()
+    machine.find()
+    assert f"{HEADER} does not exist" in run_module("encrypted_root_info")["msg"]
+
+
+def test_a_header_that_others_can_read(machine: Machine, run_module: t.Any) -> None:
+    machine.path(HEADER).chmod(0o644)
+    machine.find()
+    assert "the header file" in run_module("encrypted_root_info")["msg"]
 
 
 def test_a_key_file_that_does_not_open(machine: Machine, run_module: t.Any) -> None:
@@ -99,7 +129,7 @@ def test_a_key_file_that_does_not_open(machine: Machine, run_module: t.Any) -> N
     machine.opens(rc=2)
     result = run_module("encrypted_root_info")
     assert result.failed
-    assert f"the key in {KEY_FILE} does not open /dev/vda2" in result["msg"]
+    assert f"the key in {KEY_FILE} does not open {HEADER}" in result["msg"]
 
 
 def test_nobody_but_root(

@@ -37,6 +37,18 @@ def test_everything_appears_at_once(run_module, partial):
     assert manifest == {"name": "web", "files": {"disk.qcow2": {"sha256": digest, "size": 4}}}
 
 
+def test_nothing_of_a_key_is_published(run_module, partial):
+    """By its digest a passphrase could be guessed at one hash a try, and its size says how many to try."""
+    for name in ("boot.key", "recovery.key"):
+        (partial / name).write_bytes(b"k" * 4321)
+    files = publish(run_module, partial, digests={"boot.key": "known"})["files"]
+    manifest = json.loads((partial.parent / "web" / "manifest.json").read_text())
+    assert manifest["files"] == files
+    assert files["boot.key"] == {"slot": 0}
+    assert files["recovery.key"] == {"slot": 1}
+    assert set(files) == {"boot.key", "disk.qcow2", "recovery.key"}
+
+
 def test_check_mode_publishes_nothing(run_module, partial):
     assert publish(run_module, partial, _check=True)["changed"]
     assert [path.name for path in partial.iterdir()] == ["disk.qcow2"]

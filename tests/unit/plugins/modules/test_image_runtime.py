@@ -10,6 +10,7 @@ import stat
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import _python_runtime
 
+HEADER = b"LUKS header".ljust(8192, b"\0")
 KEY = "Ym9vdGJvb3Rib290Ym9vdGJvb3Rib290Ym9vdGJvb3Q="
 
 
@@ -28,17 +29,22 @@ def runtime(tmp_path, monkeypatch, run_module):
     boot_key = tmp_path / "boot.key"
     boot_key.write_text(KEY)
     boot_key.chmod(0o600)
+    luks_header = tmp_path / "luks.header"
+    luks_header.write_bytes(HEADER)
+    luks_header.chmod(0o400)
     (tmp_path / "run").mkdir()
 
     class Runtime:
         directory = tmp_path / "run" / "sealedroot"
         key = boot_key
+        header = luks_header
 
         def __call__(self, **args):
             return run_module(
                 "image_runtime",
                 path=str(tmp_path / "run"),
                 key_file=str(boot_key),
+                header_file=str(luks_header),
                 _diff=True,
                 **args,
             )
@@ -57,7 +63,7 @@ def test_four_calls(runtime):
     assert predicted.result == done.result
     assert done["changed"]
     assert done["python"] == "/run/sealedroot/python3"
-    assert done["diff"]["before"] == {"python": False, "boot_key": False}
+    assert done["diff"]["before"] == {"python": False, "secrets": False}
     assert not runtime()["changed"]
     assert not runtime(_check=True)["changed"]
 
@@ -69,6 +75,7 @@ def test_modes(runtime):
     finally:
         os.umask(old)
     assert mode(runtime.directory / "boot.key") == 0o400
+    assert mode(runtime.directory / "luks.header") == 0o400
     assert mode(runtime.directory / "tmp") == 0o700
     assert mode(runtime.directory / "python3") == 0o755
     # A program of the image may run as another user.
@@ -87,9 +94,22 @@ def test_another_key_replaces_the_first(runtime):
     runtime.key.write_text("another key")
     done = runtime()
     assert done["changed"]
-    assert done["diff"]["before"] == {"python": True, "boot_key": False}
+    assert done["diff"]["before"] == {"python": True, "secrets": False}
     assert (runtime.directory / "boot.key").read_text() == "another key"
     assert mode(runtime.directory / "boot.key") == 0o400
+
+
+def test_another_header_replaces_the_first(runtime):
+    runtime()
+    assert (runtime.directory / "luks.header").read_bytes() == HEADER
+    runtime.header.chmod(0o600)
+    runtime.header.write_bytes(HEADER[::-1])
+    assert runtime(_check=True)["changed"]
+    assert (runtime.directory / "luks.header").read_bytes() == HEADER
+    assert runtime()["changed"]
+    assert (runtime.directory / "luks.header").read_bytes() == HEADER[::-1]
+    assert mode(runtime.directory / "luks.header") == 0o400
+    assert not runtime()["changed"]
 
 
 @pytest.mark.parametrize("lost", ["python3", "python"])
@@ -111,16 +131,20 @@ def test_a_link_of_the_image_is_not_followed(runtime, tmp_path):
     victim = tmp_path / "victim"
     victim.write_text("untouched")
     (runtime.directory / "boot.key").symlink_to(victim)
+    (runtime.directory / "luks.header").symlink_to(victim)
     (runtime.directory / "python3").symlink_to(victim)
     assert runtime()["changed"]
     assert victim.read_text() == "untouched"
     assert not (runtime.directory / "boot.key").is_symlink()
+    assert not (runtime.directory / "luks.header").is_symlink()
     assert not (runtime.directory / "python3").is_symlink()
 
 
-def test_a_key_that_others_can_read_is_refused(runtime):
-    runtime.key.chmod(0o644)
+@pytest.mark.parametrize(("name", "what"), [("key", "key file"), ("header", "header file")])
+def test_what_others_can_read_is_refused(runtime, name, what):
+    path = getattr(runtime, name)
+    path.chmod(0o644)
     outcome = runtime()
     assert outcome.failed
-    assert "0600" in outcome["msg"]
+    assert f"the {what} {path} can be read by others: set its mode to 0600" in outcome["msg"]
     assert not runtime.directory.exists()

@@ -3,21 +3,29 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
+import shutil
 import stat
 import subprocess
+import sys
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
 from ansible_collections.sealedroot.image.plugins.modules import initramfs_tools_key
 
 UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
 KEY = b"k" * 44
+HEADER = b"a LUKS header".ljust(1 << 20, b"\0")
+PINNED = f"/etc/cryptsetup-headers.d/luks-{UUID}.header"
 
 
 @pytest.fixture
 def root(tmp_path):
     for name, data in {
         "run/sealedroot/boot.key": KEY,
+        "run/sealedroot/luks.header": HEADER,
         "usr/share/initramfs-tools/hooks/cryptroot": b"",
         "usr/sbin/update-initramfs": b"",
         "etc/crypttab": b"old UUID=1 none luks\n",
@@ -31,14 +39,15 @@ def root(tmp_path):
     return tmp_path
 
 
-def ensure(root, *, check_mode=False):
+def ensure(root, *, check_mode=False, debug_console=False):
     params = {
         "luks_uuid": UUID,
-        "root_uuid": "abcd",
         "filesystem": "ext4",
         "esp_label": "ESP",
         "mapping": "cr_root",
         "key_file": "/run/sealedroot/boot.key",
+        "header_file": "/run/sealedroot/luks.header",
+        "debug_console": debug_console,
     }
     return initramfs_tools_key.ensure(params, root=str(root), check_mode=check_mode)
 
@@ -51,11 +60,80 @@ def test_the_key_is_roots_alone(root):
     assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
 
 
+def test_the_header_is_roots_alone_and_its_zeros_are_holes(root):
+    outcome = ensure(root)
+    header = root / PINNED[1:]
+    assert header.read_bytes() == HEADER
+    assert stat.S_IMODE(header.stat().st_mode) == 0o400
+    assert stat.S_IMODE(header.parent.stat().st_mode) == 0o700
+    assert header.stat().st_blocks * 512 <= 4096
+    assert "a LUKS header" not in str(outcome)
+    header.parent.chmod(0o755)
+    assert ensure(root)["changed"]
+    assert stat.S_IMODE(header.parent.stat().st_mode) == 0o700
+
+
+def test_a_failed_boot_ends_in_no_shell_unless_that_was_asked_for(root):
+    ensure(root)
+    for path in emergency.FILES:
+        assert (root / path[1:]).read_text() == emergency.FILES[path]
+    assert ensure(root, debug_console=True)["changed"]
+    assert not any((root / path[1:]).exists() for path in emergency.FILES)
+    assert not ensure(root, debug_console=True)["changed"]
+
+
+def shell(text, *words, **env):
+    argv = ["sh", "-s", "--", *words]
+    return subprocess.run(argv, input=text, capture_output=True, text=True, check=False, env=env)
+
+
+def test_the_hook_that_puts_the_header_into_the_initramfs(root, tmp_path):
+    """cryptsetup-initramfs copies the key alone."""
+    ensure(root)
+    hook = root / "etc/initramfs-tools/hooks/sealedroot"
+    assert stat.S_IMODE(hook.stat().st_mode) == 0o755
+    # The hook of the machine, on the tree of the test.
+    text = hook.read_text().replace("/etc/cryptsetup-headers.d", f"{root}/etc/cryptsetup-headers.d")
+    asked = shell(text, "prereqs")
+    assert (asked.returncode, asked.stdout, asked.stderr) == (0, "", "")
+    target = tmp_path / "initramfs"
+    done = shell(text, DESTDIR=str(target), PATH=os.environ["PATH"])
+    assert (done.returncode, done.stderr) == (0, "")
+    copy = target / str(root / PINNED[1:]).lstrip("/")
+    assert copy.read_bytes() == HEADER
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o400
+    assert stat.S_IMODE(copy.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("left", [None, b""])
+def test_no_initramfs_is_built_without_the_header(root, tmp_path, left):
+    """It would have a crypttab that names it, and no boot would end."""
+    ensure(root)
+    header = root / PINNED[1:]
+    header.unlink()
+    if left is not None:
+        header.write_bytes(left)
+    text = initramfs_tools_key.HEADER_HOOK_TEXT
+    text = text.replace("/etc/cryptsetup-headers.d", f"{root}/etc/cryptsetup-headers.d")
+    done = shell(text, DESTDIR=str(tmp_path / "initramfs"), PATH=os.environ["PATH"])
+    assert done.returncode == 1
+    assert "has no LUKS header: the machine would not boot" in done.stderr
+
+
+def test_the_hook_is_one_that_shellcheck_takes():
+    beside = pathlib.Path(sys.executable).with_name("shellcheck")
+    argv = [shutil.which("shellcheck") or str(beside), "-"]
+    text = initramfs_tools_key.HEADER_HOOK_TEXT
+    done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 def test_later_updates_find_everything(root):
     outcome = ensure(root)
     assert outcome["dropped"] == ["crypttab line 'old UUID=1 none luks': a disk of the old machine"]
     assert (root / "etc/crypttab").read_text() == (
-        f"cr_root UUID={UUID} /etc/cryptsetup-keys.d/luks-{UUID}.key luks,initramfs,discard\n"
+        f"cr_root UUID={UUID} /etc/cryptsetup-keys.d/luks-{UUID}.key"
+        f" luks,initramfs,discard,header={PINNED}\n"
     )
     hook = (root / "etc/cryptsetup-initramfs/conf-hook").read_text()
     assert hook == '#KEYFILE_PATTERN=\nASKPASS=y\nKEYFILE_PATTERN="/etc/cryptsetup-keys.d/*"\n'
@@ -67,8 +145,8 @@ def test_later_updates_find_everything(root):
 def test_the_initramfs_takes_the_type_of_the_root_from_fstab(root):
     ensure(root)
     assert (root / "etc/fstab").read_text().splitlines() == [
-        "UUID=abcd / ext4 errors=remount-ro 0 1",
-        "LABEL=ESP /boot/efi vfat umask=0077,nofail 0 2",
+        "/dev/mapper/cr_root / ext4 errors=remount-ro 0 1",
+        "LABEL=ESP /boot/efi vfat noauto,nodev,noexec,nosuid,umask=0077 0 0",
     ]
     assert (root / "boot/efi").is_dir()
 
@@ -117,10 +195,15 @@ def test_missing_packages_are_named(root):
     assert not (root / "etc/cryptsetup-keys.d").exists()
 
 
-def test_a_missing_key_is_said(root):
-    (root / "run/sealedroot/boot.key").unlink()
-    with pytest.raises(SealedRootError, match="does not exist in the image"):
+@pytest.mark.parametrize(
+    ("option", "name"), [("key_file", "boot.key"), ("header_file", "luks.header")]
+)
+def test_a_missing_key_or_header_is_said(root, option, name):
+    (root / "run/sealedroot" / name).unlink()
+    words = f"{option} /run/sealedroot/{name} does not exist in the image"
+    with pytest.raises(SealedRootError, match=words):
         ensure(root)
+    assert not (root / "etc/cryptsetup-keys.d").exists()
 
 
 def test_a_container_in_a_file_and_what_is_on_it_stay(root):

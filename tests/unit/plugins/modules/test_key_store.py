@@ -12,6 +12,7 @@ import stat
 import typing as t
 
 import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _input_mac
 from ansible_collections.sealedroot.image.plugins.modules import key_store
 
 Run = t.Callable[..., t.Any]
@@ -244,3 +245,33 @@ def test_a_busy_store(store: Store, run_module: Run) -> None:
     outcome = run_module("key_store", path=str(store.path), state="absent")
     assert outcome.failed
     assert "target is busy" in outcome["msg"]
+
+
+HASH = "$6$salt$hash"
+
+
+def test_macs_of_secret_inputs_are_made_with_a_key_of_the_store(
+    store: Store, run_module: Run
+) -> None:
+    store.mounted()
+    arguments = {
+        "path": str(store.path),
+        "keys": [{"name": "boot.key"}],
+        "mac": {"key": "boot.key", "image": "web-1", "root_password_hash": HASH},
+    }
+    planned = run_module("key_store", _check=True, **arguments)
+    assert "macs" not in planned.result
+    outcome = run_module("key_store", **arguments)
+    key = store.key("boot.key").read_bytes()
+    assert outcome["macs"] == _input_mac.macs(key, "web-1", root_password_hash=HASH, customize=[])
+    assert HASH not in str(outcome.result)
+    assert "macs" not in run_module("key_store", path=str(store.path), state="present").result
+
+
+def test_a_key_outside_of_the_store_makes_no_mac(store: Store, run_module: Run) -> None:
+    store.mounted()
+    outcome = run_module(
+        "key_store", path=str(store.path), mac={"key": "../boot.key", "image": "web-1"}
+    )
+    assert outcome.failed
+    assert "cannot name a key file" in outcome["msg"]

@@ -25,6 +25,9 @@ def dump(slots: t.Mapping[int, int]) -> str:
     for slot in range(8):
         if slot in slots:
             lines += [f"Key Slot {slot}: ENABLED", f"\tIterations:         \t{slots[slot]}"]
+            lines += ["\tSalt:               \t00 11 ", "\t                      \t22 33 "]
+            start = 4096 + slot * 258048
+            lines += [f"\tKey material offset:\t{start // 512}", "\tAF stripes:            \t4000"]
         else:
             lines.append(f"Key Slot {slot}: DISABLED")
     return "\n".join(lines) + "\n"
@@ -39,13 +42,14 @@ def dump2(slots: t.Mapping[int, int], hash_: str = "sha256") -> str:
                     "type": "luks2",
                     "key_size": 64,
                     "kdf": {**kdf, "iterations": iterations},
+                    "area": {"offset": "32768", "size": "258048"},
                 }
                 for slot, iterations in slots.items()
             },
             "tokens": {},
             "segments": {"0": {"offset": "16777216", "encryption": "aes-xts-plain64"}},
             "digests": {"0": {"type": "pbkdf2", "hash": hash_, "iterations": 1000}},
-            "config": {},
+            "config": {"json_size": "12288", "keyslots_size": "16744448"},
         }
     )
 

@@ -11,10 +11,13 @@ import distribution_trees as trees
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import _unlocked_root
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
 from ansible_collections.sealedroot.image.plugins.modules import mkinitcpio_key
 
 UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
 KEY = "k" * 44
+PINNED = f"/etc/cryptsetup-headers.d/luks-{UUID}.header"
+INSTALLED = [PINNED, *emergency.UNITS]
 PATH = f"/etc/cryptsetup-keys.d/luks-{UUID}.key"
 
 
@@ -23,17 +26,19 @@ def root(tmp_path: pathlib.Path) -> pathlib.Path:
     trees.make(trees.ARCH, tmp_path)
     (tmp_path / "run/sealedroot").mkdir(parents=True)
     (tmp_path / "run/sealedroot/boot.key").write_text(KEY)
+    (tmp_path / "run/sealedroot/luks.header").write_text("a LUKS header")
     return tmp_path
 
 
-def ensure(root, *, check_mode=False):
+def ensure(root, *, check_mode=False, debug_console=False):
     params = {
         "luks_uuid": UUID,
-        "root_uuid": "abcd",
         "filesystem": "ext4",
         "esp_label": "ESP",
         "mapping": None,
         "key_file": "/run/sealedroot/boot.key",
+        "header_file": "/run/sealedroot/luks.header",
+        "debug_console": debug_console,
     }
     return mkinitcpio_key.ensure(params, root=str(root), check_mode=check_mode)
 
@@ -67,37 +72,54 @@ def test_systemds_hook_finds_the_root_in_a_table_of_the_initramfs(root):
         hooks
         == trees.SYSTEMD.replace(" autodetect", "").replace("block", "block sd-encrypt").split()
     )
-    assert effective(root, "FILES") == [PATH]
-    assert (
-        root / "etc/crypttab.initramfs"
-    ).read_text() == f"luks-{UUID} UUID={UUID} {PATH} {_unlocked_root.SYSTEMD_OPTIONS}\n"
-    assert (
-        (root / "etc/crypttab").read_text().endswith(f" {PATH} {_unlocked_root.SYSTEMD_OPTIONS}\n")
-    )
+    assert effective(root, "FILES") == [PATH, *INSTALLED]
+    line = f"luks-{UUID} UUID={UUID} {PATH} {_unlocked_root.SYSTEMD_OPTIONS},header={PINNED}\n"
+    assert (root / "etc/crypttab.initramfs").read_text() == line
+    assert (root / "etc/crypttab").read_text().endswith(line)
+    assert (root / "etc/fstab").read_text().startswith(f"/dev/mapper/luks-{UUID} / ext4 ")
 
 
-def test_busyboxs_hook_finds_it_on_the_command_line(root):
+def test_every_file_of_the_initramfs_is_there(root):
+    ensure(root)
+    assert all((root / path[1:]).is_file() for path in effective(root, "FILES"))
+    header = root / PINNED[1:]
+    assert header.read_text() == "a LUKS header"
+    assert stat.S_IMODE(header.stat().st_mode) == 0o400
+
+
+def test_busyboxs_hooks_give_way_to_systemds(root):
+    """Busybox's init takes no pinned header, and ends in a shell when it fails."""
     configure(root, trees.ARCH_BUSYBOX.files["etc/mkinitcpio.conf"])
     ensure(root)
-    hooks = effective(root, "HOOKS")
-    assert (
-        hooks == trees.BUSYBOX.replace(" autodetect", "").replace("block", "block encrypt").split()
-    )
+    assert effective(root, "HOOKS") == [
+        *("base", "systemd", "microcode", "modconf", "kms", "keyboard", "sd-vconsole"),
+        *("block", "sd-encrypt", "filesystems", "fsck"),
+    ]
+
+
+def test_an_open_console_leaves_the_units_of_a_failed_boot_alone(root):
+    ensure(root, debug_console=True)
+    assert effective(root, "FILES") == [PATH, PINNED]
+    assert not any((root / path[1:]).exists() for path in emergency.FILES)
 
 
 @pytest.mark.parametrize(
     ("text", "hooks", "files"),
     [
-        ("", "block encrypt filesystems", ""),
-        ('HOOKS="base udev block filesystems"\n', "base udev block encrypt filesystems", ""),
+        ("", "systemd block sd-encrypt filesystems", ""),
+        (
+            'HOOKS="base udev block filesystems"\n',
+            "base systemd block sd-encrypt filesystems",
+            "",
+        ),
         (
             "HOOKS=(base udev # first\n  'block'\n  filesystems)\nFILES=('/a b')\n",
-            "base udev block encrypt filesystems",
+            "base systemd block sd-encrypt filesystems",
             "/a b",
         ),
         (
             "HOOKS=(base)\nHOOKS+=(udev filesystems block)\n",
-            "base udev block encrypt filesystems",
+            "base systemd block sd-encrypt filesystems",
             "",
         ),
         (
@@ -105,13 +127,20 @@ def test_busyboxs_hook_finds_it_on_the_command_line(root):
             "systemd block sd-encrypt filesystems fsck",
             "/x",
         ),
+        # Neither of the two that know a disk to resume from, or a /usr of its own.
+        (
+            "HOOKS=(base udev keymap consolefont block encrypt lvm2 resume usr filesystems)\n",
+            "base systemd sd-vconsole block lvm2 sd-encrypt filesystems",
+            "",
+        ),
+        ("HOOKS=(base block filesystems)\n", "base systemd block sd-encrypt filesystems", ""),
     ],
 )
 def test_every_way_to_write_an_array(root, text, hooks, files):
     configure(root, text)
     ensure(root)
     assert effective(root, "HOOKS") == hooks.split()
-    assert effective(root, "FILES") == [*filter(None, [files]), PATH]
+    assert effective(root, "FILES") == [*filter(None, [files]), PATH, *INSTALLED]
     assert not ensure(root)["changed"]
 
 
@@ -121,8 +150,8 @@ def test_comments_and_the_rest_stay(root):
     )
     ensure(root)
     assert (root / "etc/mkinitcpio.conf").read_text() == (
-        "# HOOKS=(not this)\nMODULES=(a)\nHOOKS=(base udev block encrypt filesystems) # mine\nX=1\n"
-        f"FILES=({PATH})\n"
+        "# HOOKS=(not this)\nMODULES=(a)\nHOOKS=(base systemd block sd-encrypt filesystems) # mine\nX=1\n"
+        f"FILES=({' '.join([PATH, *INSTALLED])})\n"
     )
 
 
@@ -140,7 +169,7 @@ def test_a_drop_in_does_not_have_the_last_word(root, text):
     hooks = effective(root, "HOOKS")
     assert "autodetect" not in hooks
     assert hooks.index("block") < hooks.index("sd-encrypt") < hooks.index("filesystems")
-    assert PATH in effective(root, "FILES")
+    assert {PATH, *INSTALLED} <= {*effective(root, "FILES")}
     assert not ensure(root)["changed"]
 
 
@@ -164,6 +193,7 @@ def test_four_calls(root):
         ("usr/bin/mkinitcpio", "lacks mkinitcpio"),
         ("usr/lib/initcpio/install/sd-encrypt", "lacks cryptsetup: install cryptsetup"),
         ("run/sealedroot/boot.key", "boot.key does not exist"),
+        ("run/sealedroot/luks.header", "header_file /run/sealedroot/luks.header does not exist"),
     ],
 )
 def test_what_is_missing_is_named_before_anything_is_touched(root, gone, says):
@@ -174,6 +204,6 @@ def test_what_is_missing_is_named_before_anything_is_touched(root, gone, says):
 
 
 def test_through_main_a_missing_option_is_said(run_module):
-    outcome = run_module("mkinitcpio_key", root_uuid="x")
+    outcome = run_module("mkinitcpio_key", filesystem="ext4")
     assert outcome.failed
     assert "luks_uuid" in outcome["msg"]

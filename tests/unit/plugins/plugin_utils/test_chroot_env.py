@@ -58,12 +58,22 @@ def test_proc_is_read_only_once_everything_is_mounted_on_it():
     assert at > argv.index("/proc/cmdline")
 
 
-def test_the_root_device_is_found_by_uuid():
-    sandbox = Sandbox("/w/root", "/w/run", "/dev/mapper/x", "abc")
+def test_the_root_device_has_the_name_that_it_will_have_in_the_machine():
+    sandbox = Sandbox("/w/root", "/w/run", "/dev/mapper/x", "/dev/mapper/cr_root")
     argv = bwrap_argv(sandbox, "true")
     assert pairs(argv, "--dev-bind") == ["/dev/mapper/x"]
     at = argv.index("--symlink")
-    assert argv[at + 1 : at + 3] == ["/dev/mapper/x", "/dev/disk/by-uuid/abc"]
+    assert argv[at + 1 : at + 3] == ["/dev/mapper/x", "/dev/mapper/cr_root"]
+    # Nothing is named by its UUID, which every disk of a host can have.
+    assert not any("by-uuid" in word for word in argv)
+
+
+def test_a_device_without_a_name_in_the_machine_has_its_own_alone():
+    argv = bwrap_argv(Sandbox("/w/root", "/w/run", "/dev/mapper/x"), "true")
+    assert pairs(argv, "--dev-bind") == ["/dev/mapper/x"]
+    assert "/dev/mapper/cr_root" not in argv
+    links = [argv[at + 1] for at, word in enumerate(argv) if word == "--symlink"]
+    assert "/dev/mapper/x" not in links
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,48 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Which secret inputs an image was made from, for whoever has its boot key and nobody else. Pure.
+
+A manifest is public, so a digest in it would let anyone test guesses of a secret. A MAC with the boot key can
+only be tested with that key, and whoever has it reads the image anyway.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import typing as t
+
+# The LUKS header is public as well, and a guess of the boot key costs 1000 iterations there: not fewer here.
+ITERATIONS = 10_000
+
+
+def macs(
+    boot_key: bytes, image: str, *, root_password_hash: str, customize: t.Sequence[str]
+) -> t.Dict[str, str]:
+    """Return the MAC of each secret input of *image*; that of ``boot_key`` says which key made the others.
+
+    *customize* are the digests of the owner's roles and tasks, which may have secrets in them.
+    """
+    key = hashlib.pbkdf2_hmac("sha256", boot_key, image.encode(), ITERATIONS)
+    inputs = {"boot_key": "", "root_password": root_password_hash, "customize": list(customize)}
+    return {
+        name: hmac.new(key, json.dumps([name, value]).encode(), "sha256").hexdigest()
+        for name, value in inputs.items()
+    }
+
+
+def different(found: t.Mapping[str, str], stored: t.Mapping[str, t.Any]) -> t.List[str]:
+    """Name the inputs whose MAC is not the stored one."""
+    return [
+        name for name, mac in found.items() if not hmac.compare_digest(mac, str(stored.get(name)))
+    ]
+
+
+__all__ = ("ITERATIONS", "different", "macs")

@@ -42,9 +42,13 @@ def dump2(slots: t.Mapping[int, int], hash_: str = "sha256") -> str:
                     "type": "luks2",
                     "key_size": 64,
                     "af": {"type": "luks1", "hash": hash_},
-                    "area": {"type": "raw", "encryption": cipher},
                     "kdf": {**kdf, "iterations": iterations},
-                    "area": {"offset": "32768", "size": "258048"},
+                    "area": {
+                        "type": "raw",
+                        "encryption": cipher,
+                        "offset": "32768",
+                        "size": "258048",
+                    },
                 }
                 for slot, iterations in slots.items()
             },

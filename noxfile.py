@@ -29,7 +29,7 @@ SHELL_SCRIPTS = (
 PACKAGES = """
     acl attr btrfs-progs bubblewrap bzip2 cpio cryptsetup-bin curl dosfstools e2fsprogs
     fdisk gdisk gnupg gpgv grub-common grub-efi-amd64-bin libcap2-bin lvm2 lz4 mmdebstrap
-    mtools openssh-client openssh-server openssl ovmf policycoreutils qemu-efi-aarch64
+    mtools openssh-client openssh-server openssl ovmf parted policycoreutils qemu-efi-aarch64
     qemu-system-arm qemu-system-common qemu-system-x86 qemu-user-static qemu-utils rsync
     sbsigntool secilc skopeo umoci xfsprogs xz-utils zstd
 """

@@ -38,6 +38,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 
 
 def examine(runner: Runner, subject: Subject, report: Report) -> None:
@@ -227,6 +228,8 @@ class _Audit:
         header: _luks_metadata.Header,
         luks: _gpt.Partition,
     ) -> None:
+        # A copy that ends before has lost something, however much of it is the same.
+        least = max(start + size for start, size in pinned_header.ranges(header))
         with _disk_view.shown(
             self.runner,
             payload,
@@ -240,7 +243,7 @@ class _Audit:
                 device=device,
                 work=self.work,
                 luks_uuid=header.uuid,
-                disk_header=lambda size: os.pread(self.handle, size, luks.offset),
+                disk_header=lambda size: os.pread(self.handle, max(size, least), luks.offset),
                 config=self.config,
                 core_modules=self.core_modules,
             )

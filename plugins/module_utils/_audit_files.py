@@ -67,7 +67,8 @@ def examine(
 ) -> None:
     """Make the checks of the file system that *device* shows, decrypted; *config* is its grub.cfg.
 
-    *core_modules* are those of each core image on the ESP; *disk_header* gives the beginning of the LUKS partition.
+    *core_modules* are those of each core image on the ESP; *disk_header* gives the beginning of the LUKS partition: as
+    many bytes as it is asked for, and at least those that a whole header has.
     """
     tree = open_tree(runner, device, work)
     volume = tree.volume()

@@ -125,7 +125,7 @@ def words_for(have: str, *, root_device: str, wanted: str, unwanted: t.Tuple[str
 
     Words that begin with one of *unwanted* go, but those of *wanted* do not.
     """
-    kept, _dropped = _shell_defaults.without_words(have, unwanted)
+    kept, _dropped = _shell_defaults.without_words(have, unwanted, wanted.split())
     own = [f"root={root_device}", "ro", *(it for it in kept.split() if it not in ("ro", "rw"))]
     return _shell_defaults.merge_words(" ".join(own), wanted)
 

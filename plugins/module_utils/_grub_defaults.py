@@ -29,13 +29,15 @@ def settings(
 ) -> t.Tuple[t.Dict[str, str], t.List[str]]:
     """Return what /etc/default/grub is to say, and the words that leave its command lines."""
     have = _shell_defaults.values(text)
-    unwanted = _grub.unwanted(kernel_cmdline.split())
+    ours = kernel_cmdline.split()
     wanted: t.Dict[str, str] = {}
     dropped: t.List[str] = []
     for name in CMDLINES:
         if name in have:
-            wanted[name], gone = _shell_defaults.without_words(have[name], unwanted)
-            dropped += [word for word in gone if word not in kernel_cmdline.split()]
+            wanted[name], gone = _shell_defaults.without_words(
+                have[name], _grub.unwanted(ours), ours
+            )
+            dropped += gone
     wanted["GRUB_CMDLINE_LINUX"] = _shell_defaults.merge_words(
         wanted.get("GRUB_CMDLINE_LINUX", ""), kernel_cmdline
     )

@@ -98,6 +98,7 @@ fi
 # The variables of the firmware are the host's, and switched off.
 {tool} --no-nvram "$@"
 if [ -e {place}/{MODULES} ]; then
+  # shellcheck disable=SC2046 # a word for each module
   {mkimage} --format {platform} --config {place}/{CONFIG} --memdisk {place}/{MEMDISK} \\
     --prefix '{prefix}' --output {place}/core.efi $(cat {place}/{MODULES})
   for old in /boot/efi/EFI/BOOT/BOOT{arch.efi.upper()}.EFI /boot/efi/EFI/*/grub{arch.efi}.efi; do

@@ -108,9 +108,11 @@ def merge_words(have: str, want: str) -> str:
     return " ".join([*words, *(word for word in want.split() if word not in words)])
 
 
-def without_words(have: str, prefixes: t.Tuple[str, ...]) -> t.Tuple[str, t.List[str]]:
-    """Return *have* without the words that begin with one of *prefixes*, and those words."""
-    taken = [word for word in have.split() if word.startswith(prefixes)]
+def without_words(
+    have: str, prefixes: t.Tuple[str, ...], kept: t.Container[str] = ()
+) -> t.Tuple[str, t.List[str]]:
+    """Return *have* without the words that begin with one of *prefixes* and are not *kept*, and those words."""
+    taken = [word for word in have.split() if word.startswith(prefixes) and word not in kept]
     return " ".join(word for word in have.split() if word not in taken) if taken else have, taken
 
 

@@ -137,7 +137,8 @@ def bill_of_materials(software: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
 def check_public(directory: str) -> None:
     """Refuse to publish a key, or a digest of one, in what others may read."""
     names = os.listdir(directory)
-    keys, texts = {}, {}
+    keys: t.Dict[str, bytes] = {}
+    texts: t.Dict[str, bytes] = {}
     for name in names:
         if name in _published.KEY_FILES or name in (BOM, _published.MANIFEST):
             with open(os.path.join(directory, name), "rb") as file:

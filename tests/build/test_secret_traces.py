@@ -17,6 +17,7 @@ import typing as t
 
 import pytest
 import secret_traces
+from ansible_collections.sealedroot.image.plugins.lookup.customize_steps import digest
 from builds import PLAYBOOK, Place, Run, fresh_place, playbook
 
 SECRET = {"passphrase": b"correct horse battery staple 42", "key": b"x" * 44}
@@ -152,6 +153,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, root_tar: pathlib.Path) -> t
         assert run.rc == 0, run.output[-6000:]
         assert set(keys.seen) == {"boot.key", "build.key", "recovery.key"}
         found = {**keys.seen, "tasks": tasks.read_bytes()}
+        found["digest of the tasks"] = digest({"tasks": str(tasks)}, tasks).encode()
         found.update((name, value.encode()) for name, value in given.items())
         yield Built(place, run, given, found)
 

@@ -121,7 +121,7 @@ class Image:
         path = self.directory / "disk.raw"
         if not path.exists():
             partial = path.with_suffix(".part")
-            argv = ["qemu-img", "convert", "-O", "raw", self.directory / "disk.qcow2", partial]
+            argv = ["qemu-img", "convert", "-O", "raw", f"{self.directory}/disk.qcow2", str(partial)]
             subprocess.run(argv, check=True)
             partial.rename(path)
         return path
@@ -185,7 +185,7 @@ def build(kind: Kind, place: Place, *, defended: bool) -> Image:
         shutil.copy(source_tar(kind.source), tar)
         kernels = place.path / f"{name}.kernels"
         kernels.mkdir(exist_ok=True)
-        argv = ["tar", "-C", kernels, "--strip-components=2", "--wildcards", "-xf", tar]
+        argv = ["tar", "-C", str(kernels), "--strip-components=2", "--wildcards", "-xf", str(tar)]
         subprocess.run([*argv, "./boot/vmlinuz-*"], check=True)
         add_files(tar, kind.quick)
         variables = place.variables(
@@ -216,7 +216,7 @@ def decrypted(image: Image) -> t.Iterator[pathlib.Path]:
             with disk.open("r+b") as file:
                 file.seek(image.luks.start)
                 header.write_bytes(file.read(HEADER))
-                convert = ["cryptsetup", "convert", "--batch-mode", "--type", "luks1", header]
+                convert = ["cryptsetup", "convert", "--batch-mode", "--type", "luks1", str(header)]
                 subprocess.run(convert, check=True)
                 file.seek(image.luks.start)
                 file.write(header.read_bytes())

@@ -318,7 +318,7 @@ class Stage:
 
         Time that runs out decides nothing, unless *silence* says why it is what the guest does.
         """
-        patterns = [*won, *stopped, pexpect.EOF, pexpect.TIMEOUT]
+        patterns: list[t.Any] = [*won, *stopped, pexpect.EOF, pexpect.TIMEOUT]
         which = guest.console.expect(patterns, timeout=seconds)
         if which < len(won):
             return Outcome(True, f"«{self._seen(guest)}»")

@@ -60,22 +60,56 @@ class Tools(Runner):
 
     @staticmethod
     def mkimage(argv: list[str]) -> str:
-        """Leave the early configuration in the core image, which is all that is asked of it here."""
-        early, core = (argv[argv.index(option) + 1] for option in ("--config", "--output"))
-        pathlib.Path(core).write_bytes(pathlib.Path(early).read_bytes())
+        """Leave the script in the core image, which is all that is asked of it here."""
+        script, core = (argv[argv.index(option) + 1] for option in ("--memdisk", "--output"))
+        pathlib.Path(core).write_bytes(pathlib.Path(script).read_bytes())
         return ""
 
+    def defaults(self) -> dict[str, str]:
+        return _shell_defaults.values((self.root / "etc/default/grub").read_text())
+
     def words(self) -> str:
-        """What /etc/default/grub gives to every kernel, the device found by its UUID (10_linux)."""
-        have = _shell_defaults.values((self.root / "etc/default/grub").read_text())
+        """What /etc/default/grub gives to every kernel; the device is found by its UUID by default (10_linux)."""
+        have = self.defaults()
         words = [have.get("GRUB_CMDLINE_LINUX", ""), have.get("GRUB_CMDLINE_LINUX_DEFAULT", "")]
         state = "rw" if self.it.family == "arch" else "ro"
-        return " ".join([f"root=UUID={self.root_uuid}", state, *words])
+        device = f"UUID={self.root_uuid}"
+        if have.get("GRUB_DISABLE_LINUX_UUID") == "true":
+            # What grub-probe finds is set before the file is read (grub-mkconfig).
+            device = have.get("GRUB_DEVICE", "/dev/mapper/of-the-builder")
+        return " ".join([f"root={device}", state, *words])
+
+    def scripts(self) -> str:
+        """What the scripts of a person print, which are named between 00_header and 10_linux."""
+        found = ""
+        for path in sorted((self.root / "etc/grub.d").glob("0[1-9]_*")):
+            done = subprocess.run([str(path)], capture_output=True, text=True, check=True)
+            found += done.stdout
+        return found
+
+    def searches(self, variable: str) -> str:
+        """How GRUB is told where a file system is (grub-mkconfig_lib: prepare_grub_to_access_device)."""
+        search = f"search --no-floppy --fs-uuid --set={variable}"
+        hint = "--hint-bios=hd0,gpt2 --hint-efi=hd0,gpt2"
+        lines = ["insmod part_gpt", "insmod ext2"]
+        # Since GRUB 2.04; the one of RHEL 8 is 2.02.
+        if self.defaults().get("GRUB_DISABLE_UUID") != "true" or self.it.name == "rhel8":
+            lines += [
+                "if [ x$feature_platform_search_hint = xy ]; then",
+                f"  {search} {hint} {self.root_uuid}",
+                "else",
+                f"  {search} {self.root_uuid}",
+                "fi",
+            ]
+        return "".join(f"{line}\n" for line in lines)
 
     def mkconfig(self, path: pathlib.Path) -> str:
         """Write the menu: of entries, as 10_linux of Fedora and RHEL does, or of the kernels in /boot."""
+        text = self.scripts()
         if self.it.entries:
-            text = (
+            # Fedora and RHEL look for /boot and for the root.
+            text += self.searches("root") + self.searches("boot")
+            text += (
                 f'if [ -z "${{kernelopts}}" ]; then\n  set kernelopts="{self.words()}"\nfi\n\n'
                 "insmod blscfg\nblscfg\n"
             )
@@ -90,12 +124,13 @@ class Tools(Runner):
                     ]
                     entry.write_text("\n".join(lines) + "\n")
         else:
-            text = ""
             for kernel in sorted((self.root / "boot").glob("vmlinuz-*")):
                 version = kernel.name[len("vmlinuz-") :]
                 forms = (f"initrd-{version}", f"initramfs-{version}.img")
                 initrd = next(it for it in forms if (self.root / "boot" / it).exists())
-                text += f"menuentry '{version}' {{\n\tlinux\t/boot/{kernel.name} {self.words()}\n"
+                text += f"menuentry '{version}' $menuentry_id_option 'gnulinux-{version}' {{\n"
+                text += self.searches("root")
+                text += f"\tlinux\t/boot/{kernel.name} {self.words()}\n"
                 text += f"\tinitrd\t/boot/{initrd}\n}}\n"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -124,6 +159,7 @@ def kernel_install_add(it: Distribution, root: pathlib.Path, version: str) -> st
     entry.write_text(
         f"title {version}\nversion {version}\nlinux /boot/vmlinuz-{version}\n"
         f"initrd /boot/initramfs-{version}.img\noptions {options}\n"
+        "grub_users $grub_users\ngrub_arg --unrestricted\ngrub_class kernel\n"
     )
     kernel = _shell_defaults.values((root / "etc/sysconfig/kernel").read_text())
     if kernel.get("UPDATEDEFAULT") == "yes":

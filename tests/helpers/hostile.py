@@ -168,7 +168,7 @@ def forge_disk_with_null_slot(image: Image, disk: pathlib.Path, folder: pathlib.
         "--uuid",
         image.luks_uuid,
     ]
-    argv += ["--key-file", key, "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"]
+    argv += ["--key-file", str(key), "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"]
     run(*argv, "--luks2-keyslots-size", "256k", "--offset", str(max(size, 1 << 20) // 512), path)
     header = bytearray(read(path, 0, size))
 
@@ -206,7 +206,7 @@ def own_volume(image: Image, path: pathlib.Path) -> pathlib.Path:
         "--hash",
         "sha256",
     ]
-    argv += ["--uuid", image.luks_uuid, "--key-file", key, "--pbkdf", "pbkdf2"]
+    argv += ["--uuid", image.luks_uuid, "--key-file", str(key), "--pbkdf", "pbkdf2"]
     run(*argv, "--pbkdf-force-iterations", "1000", path)
     return path
 

@@ -21,6 +21,8 @@ from builds import DEBIAN, source_tar
 
 PYTHON = "/run/sealedroot/python3"
 BOOT_KEY = "Ym9vdGJvb3Rib290Ym9vdGJvb3Rib290Ym9vdGJvb3Q="
+# Like a pinned header of LUKS1: one key slot, and nothing behind it.
+HEADER = (b"LUKS\xba\xbe\0\1aes" + b"the header of this test" * 11000).ljust(2 << 20, b"\0")
 # What every GRUB of the supported distributions reads.
 FEATURES = (
     "none,has_journal,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file"
@@ -48,6 +50,8 @@ class Image:
     path: pathlib.Path
     device: str = ""
     root_uuid: str = ""
+    # The name that the device will have in the machine.
+    root_device: str = ""
 
     @property
     def root(self) -> pathlib.Path:
@@ -65,7 +69,7 @@ class Image:
             "image_root": str(self.root),
             "image_run": str(self.run_dir),
             "image_device": self.device,
-            "image_root_uuid": self.root_uuid,
+            "image_root_device": self.root_device,
         }
         command = ["ansible", "image", "--inventory", "image,", "--extra-vars"]
         done = subprocess.run(
@@ -119,7 +123,10 @@ def fill(image: Image, source: pathlib.Path | None = None, **more: t.Any) -> Non
     key = image.path / "boot.key"
     key.touch(mode=0o600)
     key.write_text(BOOT_KEY)
-    arguments = f"path={image.run_dir} key_file={key}"
+    header = image.path / "luks.header"
+    header.touch(mode=0o600)
+    header.write_bytes(HEADER)
+    arguments = f"path={image.run_dir} key_file={key} header_file={header}"
     run("ansible", "localhost", "--module-name", "sealedroot.image.image_runtime", "-a", arguments)
 
 
@@ -147,7 +154,8 @@ def on_a_file_system(path: pathlib.Path, source: pathlib.Path | None = None) -> 
         handle.truncate(1536 << 20)
     run("mkfs.ext4", "-q", "-O", FEATURES, "-E", "nodiscard", disk)
     node = pathlib.Path(f"/dev/mapper/sealedroot-{path.parent.name}-{path.name}-{os.getpid()}")
-    image = Image(path, str(node), run("blkid", "-p", "-s", "UUID", "-o", "value", disk))
+    uuid = run("blkid", "-p", "-s", "UUID", "-o", "value", disk)
+    image = Image(path, str(node), uuid, "/dev/mapper/cr_root")
     image.root.mkdir()
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, path)
@@ -159,8 +167,7 @@ def on_a_file_system(path: pathlib.Path, source: pathlib.Path | None = None) -> 
         run("mount", "-t", "ext4", "-o", "nodev,noinit_itable", node, image.root)
         stack.callback(run, "umount", image.root)
         fill(image, source)
-        # A bootstrap makes no initramfs; the role initramfs_tools puts an empty one there while it makes it,
-        # and without one grub-mkconfig names the device and not its UUID.
+        # A bootstrap makes no initramfs; the role initramfs_tools puts an empty one there while it makes it.
         for kernel in (image.root / "boot").glob("vmlinuz-*"):
             kernel.with_name(kernel.name.replace("vmlinuz", "initrd.img", 1)).touch()
         yield image

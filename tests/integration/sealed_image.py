@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A small sealed image, made with the tools alone and none of the collection's code.
+"""A small sealed image, made with the tools alone and none of the collection's code, but for the texts of some files.
 
 Everything that is in it can be changed, so that each check of an audit and each end of a boot can be met.
 """
@@ -13,7 +13,10 @@ import os
 import pathlib
 import subprocess
 
+import luks_header
 import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 from cpio import newc
 
 MIB = 1 << 20
@@ -25,19 +28,39 @@ ROOT_UUID = "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee"
 BOOT_KEY = b"Ym9vdGJvb3Rib290Ym9vdGJvb3Rib290Ym9vdGJvb3Rib28x"
 RECOVERY_KEY = b"cmVjb3ZlcnlyZWNvdmVyeXJlY292ZXJ5cmVjb3ZlcnlyZWMy"
 BUILD_KEY = b"YnVpbGRidWlsZGJ1aWxkYnVpbGRidWlsZGJ1aWxkYnVpbGQz"
+WORDS = "systemd.gpt_auto=0 systemd.import_credentials=no efi=noruntime noresume nohibernate"
+WORDS += " panic=5 sysctl.kernel.sysrq=0"
 KERNEL = (
-    f"  linux /boot/vmlinuz-6 root=UUID={ROOT_UUID} ro console=ttyS0\n  initrd /boot/initrd.img-6\n"
+    f"  linux /boot/vmlinuz-6 root=/dev/mapper/cr_root ro console=ttyS0 {WORDS}\n"
+    "  initrd /boot/initrd.img-6\n"
 )
-GRUB_CFG = "menuentry 'Test' {\n" + KERNEL + "}\n"
-EARLY = f"cryptomount -u {PLAIN_UUID}\nset root=cryptouuid/{PLAIN_UUID}\n"
-EARLY += f"set prefix=(cryptouuid/{PLAIN_UUID})/boot/grub\n"
+# Nobody at the console gets GRUB's editor or shell.
+CLOSED = 'set superusers=""\nexport superusers\n'
+UNRESTRICTED = 'menuentry_id_option="--unrestricted --id"\nexport menuentry_id_option\n'
+GRUB_CFG = CLOSED + UNRESTRICTED + "menuentry 'Test' --unrestricted {\n" + KERNEL + "}\n"
+# What the core image runs: it finds the script in a tar that is in it, since its own parser knows no "if".
+EMBEDDED = "normal (memdisk)/grub.cfg\n"
+SCRIPT = f"""\
+{CLOSED}\
+for try in 1 2 3; do
+  if cryptomount -u {PLAIN_UUID}; then
+    set root=cryptouuid/{PLAIN_UUID}
+    set prefix=(cryptouuid/{PLAIN_UUID})/boot/grub
+    configfile $prefix/grub.cfg
+    halt
+  fi
+done
+reboot
+"""
 MODULES = (
     *("part_gpt", "cryptodisk", "luks", "gcry_rijndael", "gcry_sha256", "pbkdf2", "ext2", "normal"),
-    *("configfile", "echo", "sleep", "test"),
+    *("configfile", "echo", "sleep", "test", "memdisk", "tar", "halt", "reboot"),
 )
 LUKS1 = ("--type", "luks1", "--hash", "sha256", "--key-size", "512")
 LUKS2 = ("--type", "luks2", *LUKS1[2:], "--pbkdf", "pbkdf2", "--sector-size", "512")
 KEY_PATH = f"etc/cryptsetup-keys.d/luks-{LUKS_UUID}.key"
+HEADER_PATH = f"etc/cryptsetup-headers.d/luks-{LUKS_UUID}.header"
+CRYPTTAB = f"cr_root UUID={LUKS_UUID} /{KEY_PATH} luks,initramfs,header=/{HEADER_PATH}\n"
 
 
 def run(*argv: str | os.PathLike[str], data: bytes | None = None) -> bytes:
@@ -54,7 +77,8 @@ class Recipe:
     """What the image consists of; a test changes a part of it."""
 
     directory: pathlib.Path
-    early: str = EARLY
+    embedded: str = EMBEDDED
+    script: str = SCRIPT
     modules: tuple[str, ...] = MODULES
     platform: str = "x86_64-efi"
     library: pathlib.Path = pathlib.Path("/usr/lib/grub")
@@ -67,6 +91,8 @@ class Recipe:
             "cryptroot/keyfiles/cr_root.key": (0o400, BOOT_KEY),
         }
     )
+    # Where it has the pinned header; empty for nowhere.
+    initramfs_header: str = HEADER_PATH
     initramfs_mode: int = 0o600
     packer: tuple[str, ...] = ("zstd", "-q", "-c")
     # Path -> (mode, content); None removes a file.
@@ -115,8 +141,9 @@ class Recipe:
 
     def make(self) -> pathlib.Path:
         """Make the image and return it."""
-        self._make_root()
-        self._make_luks()
+        header = self._make_luks()
+        self._make_root(header)
+        self._fill_luks()
         with self.disk.open("wb") as handle:
             handle.truncate(LUKS_START + self.luks_size + 1 * MIB)
         table = self.partitions or (
@@ -136,30 +163,32 @@ class Recipe:
                 handle.write(content)
         return self.disk
 
-    def _make_root(self) -> None:
+    def _make_root(self, header: bytes) -> None:
         root = self.directory / "root"
-        key = f"/{KEY_PATH}"
         files: dict[str, tuple[int, bytes] | None] = {
             "boot/grub/grub.cfg": (0o600, self.grub_cfg.encode()),
             "boot/vmlinuz-6": (0o644, b"kernel"),
-            "etc/fstab": (0o644, f"UUID={ROOT_UUID} / {self.filesystem} defaults 0 0\n".encode()),
-            "etc/crypttab": (0o644, f"cr_root UUID={LUKS_UUID} {key} luks,initramfs\n".encode()),
+            "etc/fstab": (
+                0o644,
+                f"/dev/mapper/cr_root / {self.filesystem} defaults 0 0\n".encode(),
+            ),
+            "etc/crypttab": (0o644, CRYPTTAB.encode()),
             KEY_PATH: (0o400, BOOT_KEY),
+            HEADER_PATH: (0o400, header),
+            **{path.lstrip("/"): (0o644, text.encode()) for path, text in emergency.FILES.items()},
             "usr/sbin/mkinitramfs": (0o755, b"#!/bin/sh\n"),
             "usr/sbin/update-initramfs": (0o755, b"#!/bin/sh\n"),
             "etc/initramfs-tools/initramfs.conf": (0o644, b"MODULES=most\n"),
             "etc/initramfs-tools/conf.d/umask": (0o644, b"UMASK=0077\n"),
+            pinned_header.HOOK.lstrip("/"): (0o755, b"#!/bin/sh\n"),
             "etc/machine-id": (0o644, b"uninitialized\n"),
             "etc/ssh/sshd_config": (0o644, b""),
             "var/lib/systemd/catalog": (0o644, b""),
             **self.files,
         }
         if self.initramfs is not None:
-            packed = (
-                run(*self.packer, data=newc(self.initramfs))
-                if self.packer
-                else newc(self.initramfs)
-            )
+            archive = self.archive(header)
+            packed = run(*self.packer, data=archive) if self.packer else archive
             files["boot/initrd.img-6"] = (self.initramfs_mode, packed)
         for name, file in files.items():
             if file is None:
@@ -168,8 +197,9 @@ class Recipe:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(file[1])
             path.chmod(file[0])
-        (root / KEY_PATH).parent.mkdir(exist_ok=True)
-        (root / KEY_PATH).parent.chmod(0o700)
+        for name in (KEY_PATH, HEADER_PATH):
+            (root / name).parent.mkdir(exist_ok=True)
+            (root / name).parent.chmod(0o700)
         for name, target in self.links.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).symlink_to(target)
@@ -194,7 +224,13 @@ class Recipe:
         for command in self.debugfs:
             run("debugfs", "-w", "-R", command, image)
 
-    def _make_luks(self) -> None:
+    def archive(self, header: bytes) -> bytes:
+        """Return the archive that an initramfs is."""
+        pinned = {self.initramfs_header: (0o400, header)} if self.initramfs_header else {}
+        return newc({**(self.initramfs or {}), **pinned})
+
+    def _make_luks(self) -> bytes:
+        """Make the container with its final key slots; return its header."""
         luks = self.directory / "luks"
         with luks.open("wb") as handle:
             handle.truncate(self.luks_size)
@@ -221,11 +257,15 @@ class Recipe:
         run("cryptsetup", "luksKillSlot", "-q", "--key-file", files[first[0]], luks, "7")
         for command in self.cryptsetup:
             run("cryptsetup", "-q", *(str(luks) if word == "LUKS" else word for word in command))
+        return luks_header.empty_unused(luks)
+
+    def _fill_luks(self) -> None:
+        luks, key = self.directory / "luks", self.directory / f"slot{min(self.slots)}.key"
         if "luks2" in self.format_options:
-            self._fill_luks2(luks, files[first[0]])
+            self._fill_luks2(luks, str(key))
             return
         payload = f"driver=luks,key-secret=key,file.driver=file,file.filename={luks}"
-        secret = f"secret,id=key,file={files[first[0]]}"
+        secret = f"secret,id=key,file={key}"
         run(
             *("qemu-img", "convert", "-n", "-f", "raw", "--object", secret, "--target-image-opts"),
             *(self.directory / "root.img", payload),
@@ -277,13 +317,16 @@ class Recipe:
             self.disk,
             str(blocks),
         )
-        early = self.directory / "early.cfg"
-        early.write_text(self.early)
-        core = self.directory / "core"
+        embedded, script = self.directory / "core.cfg", self.directory / "grub.cfg"
+        embedded.write_text(self.embedded)
+        script.write_text(self.script)
+        core, memdisk = self.directory / "core", self.directory / "memdisk.tar"
+        run("tar", "-C", self.directory, "--format=ustar", "-cf", memdisk, script.name)
         prefix = f"(cryptouuid/{PLAIN_UUID})/boot/grub"
         run(
             *("grub-mkimage", "-O", self.platform, "-d", str(self.library / self.platform)),
-            *("-c", str(early), "-p", prefix, "-o", str(core), *self.modules),
+            *("-c", str(embedded), "-m", str(memdisk), "-p", prefix, "-o", str(core)),
+            *self.modules,
         )
         files = {self.boot_file: core.read_bytes(), **self.esp_files}
         esp = f"{self.disk}@@{ESP_START}"

@@ -17,10 +17,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils import _boot_entr
 from ansible_collections.sealedroot.image.plugins.modules import boot_entries
 from builds import DEBIAN, source_tar
 from distribution_tools import Tools
-from sealed_image import EARLY, LUKS_UUID, MODULES, ROOT_UUID, Recipe
+from sealed_image import LUKS_UUID, MODULES, ROOT_UUID, SCRIPT, Recipe
 
 Module = t.Callable[..., "dict[str, t.Any]"]
 # The last word: an old one is "quiet", and the kernel is to say what it was started with.
+DEVICE = f"/dev/mapper/luks-{LUKS_UUID}"
 WORDS = f"console=ttyS0 rd.luks.uuid=luks-{LUKS_UUID} loglevel=7"
 # 00_header of GRUB does so with GRUB_DEFAULT=saved; GRUB 2.14 wants to be told where the entries are.
 MENU = """\
@@ -52,7 +53,7 @@ def test_grub_boots_the_saved_entry(
     )
     (root / "boot/grub2/grub.cfg").write_text(MENU)
     outcome = boot_entries.ensure(
-        Tools(it, root, ROOT_UUID), {"root_uuid": ROOT_UUID}, root=str(root), check_mode=False
+        Tools(it, root, ROOT_UUID), {"root_device": DEVICE}, root=str(root), check_mode=False
     )
     assert outcome["changed"]
 
@@ -62,7 +63,8 @@ def test_grub_boots_the_saved_entry(
         tmp_path,
         library=debian14 / "usr/lib/grub",
         modules=(*MODULES, "blsuki", "linux", "loadenv"),
-        early=EARLY.replace("/boot/grub", "/boot/grub2"),
+        # It has users, of whom nobody has a password: an entry that is not unrestricted asks for one.
+        script=SCRIPT.replace("/boot/grub", "/boot/grub2"),
         initramfs=None,
         files={
             f"boot/vmlinuz-{saved}": (0o644, kernel.read_bytes()),
@@ -84,7 +86,7 @@ def test_grub_boots_the_saved_entry(
     log = (tmp_path / "boot.log").read_text()
     (line,) = set(re.findall(r"Command line: (.*)", log))
     assert f"/boot/vmlinuz-{saved} " in line
-    assert f" root=UUID={ROOT_UUID} ro " in line
+    assert f" root={DEVICE} ro " in line
     assert line.rstrip().endswith(WORDS)
 
 

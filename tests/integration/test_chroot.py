@@ -144,17 +144,18 @@ def test_the_image_sees_its_own_device_only(root: pathlib.Path, tmp_path: pathli
         "image_root": str(root),
         "image_run": str(tmp_path / "run"),
         "image_device": str(device),
-        "image_root_uuid": "abcd",
+        "image_root_device": "/dev/mapper/cr_root",
     }
     connection.set_options(var_options=variables)
     status, stdout, stderr = run(
         connection,
-        f"[ -b {device} ] && readlink /dev/disk/by-uuid/abcd; ls {device.parent}; ls /dev",
+        f"[ -b {device} ] && readlink /dev/mapper/cr_root; ls {device.parent}; ls /dev/mapper; ls /dev",
     )
     assert (status, stderr) == (0, "")
-    link, name, *others = stdout.split()
-    assert (link, name) == (str(device), device.name)
-    assert not {"kvm", "loop0", "mapper", "fuse", "vda", "sda", "mem"} & set(others)
+    link, name, mapped, *others = stdout.split()
+    # Under its name in the machine, too, and under no name that a disk of the host could have.
+    assert (link, name, mapped) == (str(device), device.name, "cr_root")
+    assert not {"kvm", "loop0", "disk", "fuse", "vda", "sda", "mem"} & set(others)
 
 
 def test_host_name_is_not_the_builders(connection) -> None:

@@ -98,10 +98,15 @@ SHOW = {"ansible.builtin.debug": {"msg": "SEEN={{ seen.stdout }}="}}
 
 def runtime(play: Play) -> dict[str, t.Any]:
     """The task that gives the image a Python, from the builder's."""
-    key = play.path / "boot.key"
-    key.write_bytes(b"x" * 44)
-    key.chmod(0o600)
-    module = {"path": str(play.path / "run"), "key_file": str(key)}
+    key, header = play.path / "boot.key", play.path / "luks.header"
+    for path in (key, header):
+        path.write_bytes(b"x" * 44)
+        path.chmod(0o600)
+    module = {
+        "path": str(play.path / "run"),
+        "key_file": str(key),
+        "header_file": str(header),
+    }
     return {"sealedroot.image.image_runtime": module, "delegate_to": "builder-2"}
 
 

@@ -9,13 +9,19 @@ import typing as t
 
 import debian_root
 import pytest
-from debian_root import BOOT_KEY, Image
+from debian_root import BOOT_KEY, HEADER, Image
 
 UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
-ROOT_UUID = "0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10"
-UUIDS = {"luks_uuid": UUID, "root_uuid": ROOT_UUID}
+ARGUMENTS = {"luks_uuid": UUID}
 KEY = f"/etc/cryptsetup-keys.d/luks-{UUID}.key"
-ENTRY = f"luks-{UUID} UUID={UUID} {KEY} luks,discard,x-initrd.attach,x-systemd.device-timeout=0"
+PINNED = f"/etc/cryptsetup-headers.d/luks-{UUID}.header"
+OPTIONS = f"luks,discard,x-initrd.attach,x-systemd.device-timeout=0,header={PINNED}"
+ENTRY = f"luks-{UUID} UUID={UUID} {KEY} {OPTIONS}"
+# What makes a boot that fails end in a restart; systemd runs in the initramfs, too.
+UNITS = tuple(
+    f"/etc/systemd/system/{it}.service.d/sealedroot.conf" for it in ("emergency", "rescue")
+)
+SYSCTL = "/etc/sysctl.d/zz-sealedroot.conf"
 OLD_SETTINGS = {
     "etc/fstab": "UUID=1111 / xfs defaults 0 1\n",
     "etc/crypttab": "# <target name>\nswap_crypt UUID=1111-22 none luks,swap\n",
@@ -37,7 +43,7 @@ def image(
 
 @pytest.fixture(scope="module")
 def done(image: Image) -> dict[str, t.Any]:
-    return image.four_calls("dracut_key", **UUIDS)
+    return image.four_calls("dracut_key", **ARGUMENTS)
 
 
 def unpacked(image: Image, path: str, name: str) -> dict[str, t.Any]:
@@ -49,14 +55,16 @@ def unpacked(image: Image, path: str, name: str) -> dict[str, t.Any]:
 
 
 def check_key(files: dict[str, t.Any]) -> None:
-    """The initramfs holds the key, once."""
+    """The initramfs holds the key, once, and the pinned header."""
     held = [
         name
         for name, path in files.items()
         if path.is_file() and not path.is_symlink() and BOOT_KEY.encode() in path.read_bytes()
     ]
     assert held == [KEY]
-    assert files[KEY].stat().st_mode & 0o777 == 0o400
+    assert [name for name in files if name.endswith(".header")] == [PINNED]
+    assert files[PINNED].read_bytes() == HEADER
+    assert {files[name].stat().st_mode & 0o777 for name in (KEY, PINNED)} == {0o400}
 
 
 def check(files: dict[str, t.Any]) -> None:
@@ -69,6 +77,8 @@ def check(files: dict[str, t.Any]) -> None:
     assert [name for name in files if name.startswith("/etc/cmdline.d/")] == []
     assert any(name.endswith("/systemd-cryptsetup") for name in files)
     assert any("/dm-crypt.ko" in name for name in files)
+    for name in UNITS:
+        assert "ExecStart=-/usr/bin/systemctl --force --force reboot" in files[name].read_text()
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +96,11 @@ def test_what_it_says(image: Image, done: dict[str, t.Any]) -> None:
     entry = OLD_SETTINGS["etc/crypttab"].splitlines()[-1]
     assert done["dropped"] == [f"crypttab line '{entry}': a disk of the old machine"]
     conf = "/etc/dracut.conf.d/sealedroot.conf"
-    assert done["files"] == sorted([KEY, "/etc/crypttab", "/etc/fstab", conf])
+    names = [KEY, PINNED, "/etc/crypttab", "/etc/fstab", conf, *UNITS, SYSCTL]
+    assert done["files"] == sorted(names)
+    # Neither key nor header.
     assert BOOT_KEY not in str(done)
+    assert "the header of this test" not in str(done)
 
 
 def test_the_initramfs_unlocks_the_root_without_asking(image: Image, initramfs: str) -> None:
@@ -135,7 +148,8 @@ def test_systemd_opens_the_root_with_the_key_and_nothing_else(
     attach = [line for line in unit.read_text().splitlines() if line.startswith("ExecStart=")]
     words = attach[0].replace("'", "").split()[1:]
     device = f"/dev/disk/by-uuid/{UUID}"
-    assert words == ["attach", f"luks-{UUID}", device, KEY, "luks,discard,x-initrd.attach"]
+    options = f"luks,discard,x-initrd.attach,header={PINNED}"
+    assert words == ["attach", f"luks-{UUID}", device, KEY, options]
     # However slowly the machine starts.
     (timeout,) = (image.run_dir / "units").glob("dev-disk-by*.device.d/*-device-timeout.conf")
     assert "JobRunningTimeoutSec=0" in timeout.read_text()
@@ -146,7 +160,7 @@ def test_packages_that_are_missing_are_named(image: Image, done: dict[str, t.Any
     hidden = program.with_name("hidden")
     program.rename(hidden)
     try:
-        refused = image.task("dracut_key", **UUIDS)
+        refused = image.task("dracut_key", **ARGUMENTS)
     finally:
         hidden.rename(program)
     assert refused["msg"] == ("the root lacks systemd-cryptsetup: install systemd-cryptsetup in it")

@@ -40,13 +40,20 @@ set -eu
 [ "$*" = "--update --nr 2 /dev/vda" ]
 sfdisk --dump /dev/vda | sed -n 's/.*vda2 :.* size= *\\([0-9]*\\),.*/\\1/p' >/sys/devices/vda/vda2/size
 """
-CRYPTSETUP = """\
+UUID = "11111111-2222-3333-4444-555555555555"
+PINNED = f"/etc/cryptsetup-headers.d/luks-{UUID}.header"
+# The header on the disk is the host's, so nothing is asked of that.
+CRYPTSETUP = f"""\
 #!/bin/sh
 set -eu
 echo "$*" >>/sys/calls
+case $* in
+  "status --header {PINNED} cr_root" | "luksUUID {PINNED}" | "resize --header {PINNED} "*) ;;
+  *) echo "not the pinned header: $*" >&2; exit 1 ;;
+esac
 case $1 in
-  status) printf '%s is active and is in use.\\n  cipher:  aes-xts-plain64\\n  offset:  4096 sectors\\n' "$2" ;;
-  luksUUID) echo 11111111-2222-3333-4444-555555555555 ;;
+  status) printf '%s is active and is in use.\\n  cipher:  aes-xts-plain64\\n  offset:  4096 sectors\\n' "$4" ;;
+  luksUUID) dd if="$2" bs=1 skip=168 count=36 status=none ;;  # as LUKS1 has it
   resize)
     [ ! -t 0 ]
     sectors=$(($(cat /sys/devices/vda/vda2/size) - 4096))
@@ -111,6 +118,12 @@ class Machine:
         (self.root / "content").write_bytes(b"content" * MIB)
         (self.root / "grow").write_text(_growth.SCRIPT_TEXT)
         (self.root / "grow").chmod(0o755)
+        header = self.root / PINNED.lstrip("/")
+        header.parent.mkdir(parents=True)
+        header.touch()
+        os.truncate(header, HEADER)
+        luks = ("luksFormat", "-q", "--type", "luks1", "--pbkdf-force-iterations", "1000")
+        sh("cryptsetup", *luks, "--uuid", UUID, header, input="key\n")
         self.describe()
 
     def describe(self) -> None:
@@ -265,8 +278,8 @@ def test_partition_mapping_and_file_system_grow_once(machine: Machine) -> None:
     assert f"growing partition 2 of vda to {(GROWN - START) // MIB - 1} MiB" in done.stdout
     machine.check(GROWN)
     assert machine.parts() == before
-    key = "/etc/cryptsetup-keys.d/luks-11111111-2222-3333-4444-555555555555.key"
-    assert machine.calls() == [f"resize --key-file {key} cr_root"]
+    key = f"/etc/cryptsetup-keys.d/luks-{UUID}.key"
+    assert machine.calls() == [f"resize --header {PINNED} --key-file {key} cr_root"]
     table = machine.tables()
     again = machine.grow()
     assert again.returncode == 0, again.stderr

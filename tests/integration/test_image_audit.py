@@ -9,11 +9,23 @@ import base64
 import hashlib
 import os
 import pathlib
+import sys
 import typing as t
 
 import pytest
 import sealed_image
-from sealed_image import BOOT_KEY, BUILD_KEY, MIB, RECOVERY_KEY, ROOT_UUID, Recipe
+from sealed_image import (
+    BOOT_KEY,
+    BUILD_KEY,
+    CRYPTTAB,
+    GRUB_CFG,
+    HEADER_PATH,
+    MIB,
+    RECOVERY_KEY,
+    ROOT_UUID,
+    SCRIPT,
+    Recipe,
+)
 
 Module = t.Callable[..., "dict[str, t.Any]"]
 FORMATS = ["qcow2", "raw"]
@@ -86,7 +98,7 @@ def test_a_good_image_passes(
     )
     assert details(outcome) == {}, outcome["msg"]
     assert not outcome["changed"]
-    assert len(outcome["checks"]) == 16
+    assert len(outcome["checks"]) == 20
     facts = outcome["facts"]
     assert facts["format"] == image_format
     assert facts["slots"] == {"0": 1000, "1": 1000}
@@ -161,7 +173,7 @@ LUKS2_DEFECTS: list[tuple[str, dict[str, t.Any]]] = [
         {"cryptsetup": (("config", "--key-slot", "1", "--priority", "ignore", "LUKS"),)},
     ),
     (
-        "there are 1 tokens",
+        "there are tokens (1)",
         {"cryptsetup": (("token", "add", "--key-description", "x", "--key-slot", "1", "LUKS"),)},
     ),
     (
@@ -288,6 +300,18 @@ def initramfs(*files: tuple[str, int, bytes]) -> t.Callable[[Recipe], None]:
     return set_(initramfs={name: (mode, content) for name, mode, content in files})
 
 
+def cut(text: str) -> t.Callable[[Recipe], None]:
+    """Take *text* out of the menu."""
+
+    def change(recipe: Recipe) -> None:
+        assert text in recipe.grub_cfg
+        recipe.grub_cfg = recipe.grub_cfg.replace(text, "")
+
+    return change
+
+
+DEVICE = "/dev/mapper/cr_root"
+EMERGENCY = "etc/systemd/system/emergency.service.d/sealedroot.conf"
 SWAP = "start=2048, size=77824, type=uefi\nstart=79872, size=83968, type=linux\n"
 KEY = ("cryptroot/keyfiles/cr_root.key", 0o400, BOOT_KEY)
 LINUX = sealed_image.KERNEL
@@ -320,12 +344,48 @@ DEFECTS = [
         set_(slots={0: (BOOT_KEY, 3_000_000), 1: (RECOVERY_KEY, 1000)}),
     ),
     ("grub_cfg", "no root=", set_(grub_cfg=LINUX.replace("root=", "boot="))),
-    ("grub_cfg", "/dev/loop7", set_(grub_cfg=LINUX.replace(f"UUID={ROOT_UUID}", "/dev/loop7"))),
+    ("grub_cfg", "/dev/loop7", set_(grub_cfg=LINUX.replace(DEVICE, "/dev/loop7"))),
+    # Any disk of the host can have that UUID.
+    (
+        "grub_cfg",
+        f"gets ['root=UUID={ROOT_UUID}'], not root={DEVICE}",
+        set_(grub_cfg=LINUX.replace(DEVICE, f"UUID={ROOT_UUID}")),
+    ),
+    (
+        "grub_cfg",
+        "can find a disk of the host",
+        set_(grub_cfg=f"search --fs-uuid --set=root {ROOT_UUID}\n{GRUB_CFG}"),
+    ),
+    *(
+        ("grub_cfg", f"gets no {word.partition('=')[0]}, not {word}", cut(f" {word}"))
+        for word in sealed_image.WORDS.split()
+    ),
+    # The last one counts.
+    (
+        "grub_cfg",
+        "gets systemd.gpt_auto=1, not systemd.gpt_auto=0",
+        set_(grub_cfg=LINUX.replace(" panic=5", " systemd.gpt_auto=1 panic=5")),
+    ),
     ("grub_cfg", "not in the image", set_(grub_cfg=f"search --fs-uuid {'f' * 32}\n{LINUX}")),
     ("grub_cfg", "boots no kernel", set_(grub_cfg="reboot\n")),
+    ("console", "GRUB's editor and shell are open", cut(sealed_image.CLOSED)),
+    ("console", "unset superusers", set_(grub_cfg=f"{GRUB_CFG}unset superusers\n")),
+    ("console", "would ask for a password", cut(sealed_image.UNRESTRICTED)),
+    ("console", f"/{EMERGENCY} is not what makes", set_(files={EMERGENCY: None})),
+    ("console", f"/{EMERGENCY} is not what makes", put(EMERGENCY, b"[Service]\nExecStart=sh\n")),
+    ("console", "zz-sealedroot.conf is not what", put("etc/sysctl.d/zz-sealedroot.conf", b"")),
     ("esp", "has also", set_(esp_files={"EFI/BOOT/EXTRA.TXT": b"extra"})),
-    ("esp", "without dashes", set_(early=sealed_image.EARLY.replace("-u ", "-p secret -u "))),
-    ("esp", "never asks", set_(early="normal\n")),
+    ("esp", "without dashes", set_(script=SCRIPT.replace("-u ", "-p secret -u "))),
+    ("esp", "never asks", set_(script="normal\n")),
+    ("esp", "its shell is open", set_(script=SCRIPT.replace("export superusers\n", ""))),
+    # A key that is pressed while it asks would open the shell.
+    (
+        "esp",
+        "its shell is open",
+        set_(script=SCRIPT.removeprefix(sealed_image.CLOSED) + f"{sealed_image.CLOSED}halt\n"),
+    ),
+    ("esp", "a failure ends in a shell", set_(script=SCRIPT.removesuffix("reboot\n"))),
+    ("esp", "not with its memdisk", set_(embedded=f"cryptomount -u {sealed_image.PLAIN_UUID}\n")),
     (
         "esp",
         "lacks the GRUB modules gcry_sha256",
@@ -334,7 +394,7 @@ DEFECTS = [
     (
         "esp",
         "holds the boot key (as it is)",
-        set_(early=f"{sealed_image.EARLY}set x={BOOT_KEY.decode()}\n"),
+        set_(script=f"set x={BOOT_KEY.decode()}\n{SCRIPT}"),
     ),
     ("clear_areas", "boot key (as it is)", patch(30 * MIB, BOOT_KEY)),
     ("clear_areas", "UTF-16LE", patch(30 * MIB, RECOVERY_KEY.decode().encode("utf-16-le"))),
@@ -359,6 +419,36 @@ DEFECTS = [
     ("initramfs", "the recovery key is in it", initramfs(KEY, ("log", 0o600, RECOVERY_KEY))),
     ("initramfs", "dead key build.key is in it", initramfs(KEY, ("log", 0o600, BUILD_KEY))),
     ("initramfs", "which is not there", set_(initramfs=None)),
+    ("initramfs", "it holds no pinned header", set_(initramfs_header="")),
+    (
+        "initramfs",
+        "it holds /etc/cryptsetup-headers.d/x,",
+        set_(initramfs_header="etc/cryptsetup-headers.d/x"),
+    ),
+    ("initramfs", "is another than in the root", put(HEADER_PATH, b"LUKS\xba\xbe", 0o400)),
+    # A part of it would open nothing.
+    ("pinned_header", "is not the header of the disk", put(HEADER_PATH, b"LUKS\xba\xbe", 0o400)),
+    ("pinned_header", "is not the header of the disk", put(HEADER_PATH, b"", 0o400)),
+    # Keys of the disk were changed, and not those of the file.
+    (
+        "pinned_header",
+        "is not the header of the disk",
+        patch(sealed_image.LUKS_START + 300_000, b"another key in slot 1"),
+    ),
+    ("pinned_header", "is not there", set_(files={HEADER_PATH: None})),
+    ("pinned_header", "mode 0755", set_(modes={"etc/cryptsetup-headers.d": 0o755})),
+    ("pinned_header", "mode 0444", set_(modes={HEADER_PATH: 0o444})),
+    ("pinned_header", "has also x.header", put("etc/cryptsetup-headers.d/x.header", b"x", 0o400)),
+    (
+        "pinned_header",
+        "opens cr_root with the header on the disk",
+        put("etc/crypttab", CRYPTTAB.replace(f",header=/{HEADER_PATH}", "").encode()),
+    ),
+    (
+        "pinned_header",
+        "has no line for cr_root",
+        put("etc/crypttab", CRYPTTAB.replace("cr_root", "other").encode()),
+    ),
     ("key_files", "mode 0755", set_(modes={"etc/cryptsetup-keys.d": 0o755})),
     ("key_files", "mode 0444", set_(modes={sealed_image.KEY_PATH: 0o444})),
     ("key_files", "is not the boot key", put(sealed_image.KEY_PATH, BOOT_KEY + b"\n", 0o400)),
@@ -370,7 +460,17 @@ DEFECTS = [
     ),
     ("key_files", "UMASK=0077", put("etc/initramfs-tools/conf.d/zz", b"UMASK=0022\n")),
     ("mounts", "the device /dev/vda2", put("etc/fstab", b"/dev/vda2 / ext4 defaults 0 1\n")),
-    ("mounts", "not in the image", put("etc/fstab", b"UUID=dead-beef / ext4 defaults 0 1\n")),
+    (
+        "mounts",
+        "which a disk of the host can have",
+        put("etc/fstab", f"UUID={ROOT_UUID} / ext4 defaults 0 1\n".encode()),
+    ),
+    # The ESP is the host's, and no boot needs it.
+    (
+        "mounts",
+        "LABEL=ESP, which a disk of the host can have",
+        put("etc/fstab", f"{DEVICE} / ext4\nLABEL=ESP /boot/efi vfat nofail\n".encode()),
+    ),
     ("mounts", "no line for /", put("etc/fstab", b"")),
     ("mounts", "crypttab names", put("etc/crypttab", b"cr_root UUID=0 none luks\n")),
     ("identity", "machine-id is set", put("etc/machine-id", b"0123456789abcdef0123456789abcdef\n")),
@@ -414,13 +514,36 @@ def test_every_compression_of_an_initramfs(
     assert "initramfs" not in details(audit(recipe))
 
 
-def test_an_initramfs_behind_microcode(recipe: Recipe, audit: Module) -> None:
-    assert recipe.initramfs is not None
-    main = sealed_image.run("zstd", "-q", "-c", data=sealed_image.newc(recipe.initramfs))
+@pytest.mark.parametrize("stored", [False, True])
+def test_an_initramfs_behind_microcode(recipe: Recipe, audit: Module, stored: bool) -> None:
+    """A compressor can leave the key as it is, which is then no second one."""
     early = sealed_image.newc({"kernel/x86/microcode/AuthenticAMD.bin": (0o644, b"microcode")})
-    recipe.initramfs = None
-    recipe.files["boot/initrd.img-6"] = (0o600, early + bytes(-len(early) % 512) + main)
-    assert details(audit(recipe)) == {}
+    pack = "import gzip, sys; packed = gzip.compress(sys.stdin.buffer.read(), int(sys.argv[1]))"
+    pack += "; sys.stdout.buffer.write(bytes.fromhex(sys.argv[2]) + packed)"
+    early += bytes(-len(early) % 512)
+    recipe.packer = (sys.executable, "-c", pack, "0" if stored else "9", early.hex())
+    path = recipe.make()
+    packed = (recipe.directory / "root/boot/initrd.img-6").read_bytes()
+    assert (BOOT_KEY in packed) == stored
+    assert details(audit(recipe, path)) == {}
+
+
+def test_an_image_with_an_open_console(recipe: Recipe, audit: Module) -> None:
+    """For development, and so that its host cannot change what is behind it all the same."""
+    closing = sealed_image.WORDS.partition(" panic=")[0]
+    recipe.grub_cfg = GRUB_CFG.removeprefix(sealed_image.CLOSED + sealed_image.UNRESTRICTED)
+    recipe.grub_cfg = recipe.grub_cfg.replace(sealed_image.WORDS, closing)
+    recipe.script = SCRIPT.removeprefix(sealed_image.CLOSED).removesuffix("reboot\n")
+    for name in sealed_image.emergency.FILES:
+        recipe.files[name.lstrip("/")] = None
+    path = recipe.make()
+    assert details(audit(recipe, path, expected={"debug_console": True})) == {}
+    assert set(details(audit(recipe, path))) == {"console", "esp", "grub_cfg"}
+    recipe.initramfs_header = ""
+    recipe.grub_cfg = recipe.grub_cfg.replace(DEVICE, f"UUID={ROOT_UUID}")
+    path = recipe.make()
+    found = details(audit(recipe, path, expected={"debug_console": True}))
+    assert set(found) == {"grub_cfg", "initramfs"}
 
 
 def test_links_stay_in_the_image(recipe: Recipe, audit: Module, tmp_path: pathlib.Path) -> None:

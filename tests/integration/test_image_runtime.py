@@ -24,6 +24,18 @@ PYTHON = "/run/sealedroot/python3"
 IMPORTS = "import _ctypes, bz2, grp, hashlib, json, lzma, pwd, select, socket, ssl, uuid, zlib"
 
 
+HEADER = b"LUKS\xba\xbe, and so on"
+
+
+def arguments(place: pathlib.Path) -> dict[str, str]:
+    private = place / "private"
+    return {
+        "path": str(private / "run"),
+        "key_file": str(private / "keys" / "boot.key"),
+        "header_file": str(private / "luks.header"),
+    }
+
+
 @pytest.fixture
 def place(tmp_path: pathlib.Path, real_module) -> pathlib.Path:
     """A work directory: root, private/run with the runtime, private/keys."""
@@ -32,9 +44,11 @@ def place(tmp_path: pathlib.Path, real_module) -> pathlib.Path:
         (tmp_path / "private" / name).mkdir(parents=True)
     key = tmp_path / "private" / "keys" / "boot.key"
     key.write_text("Ym9vdGJvb3Rib290Ym9vdGJvb3Rib290Ym9vdGJvb3Q=")
-    key.chmod(0o600)
-    done = real_module("image_runtime", path=str(tmp_path / "private" / "run"), key_file=str(key))
-    assert done["changed"], done
+    header = tmp_path / "private" / "luks.header"
+    header.write_bytes(HEADER)
+    for path in (key, header):
+        path.chmod(0o600)
+    assert real_module("image_runtime", **arguments(tmp_path))["changed"]
     return tmp_path
 
 
@@ -58,12 +72,22 @@ def python(run, code: str) -> str:
 
 
 def test_four_calls(place: pathlib.Path, real_module) -> None:
-    args = {
-        "path": str(place / "private" / "run"),
-        "key_file": str(place / "private" / "keys" / "boot.key"),
-    }
+    args = arguments(place)
     assert not real_module("image_runtime", **args)["changed"]
     assert not real_module("image_runtime", _check=True, **args)["changed"]
+    # Keys were rotated since.
+    header = place / "private" / "luks.header"
+    header.write_bytes(HEADER[::-1])
+    calls = [real_module("image_runtime", _check=check, **args) for check in (True, False, False)]
+    assert [call["changed"] for call in calls] == [True, True, False]
+    assert (place / "private/run/sealedroot/luks.header").read_bytes() == HEADER[::-1]
+
+
+def test_a_header_that_others_can_read_is_refused(place: pathlib.Path, real_module) -> None:
+    (place / "private" / "luks.header").chmod(0o644)
+    done = real_module("image_runtime", **arguments(place))
+    assert done["failed"]
+    assert "luks.header can be read by others: set its mode to 0600" in done["msg"]
 
 
 def test_it_is_small(place: pathlib.Path) -> None:
@@ -99,8 +123,9 @@ def test_programs_that_it_starts_see_nothing_of_it(run) -> None:
     assert "HOME=/root" in started.splitlines()
 
 
-def test_the_key_is_there_for_root_only(run) -> None:
+def test_key_and_header_are_there_for_root_only(run) -> None:
     assert run("ls -l /run/sealedroot/boot.key").startswith("-r-------- 1 0 0 44 ")
+    assert run("ls -l /run/sealedroot/luks.header").startswith(f"-r-------- 1 0 0 {len(HEADER)} ")
 
 
 OPEN_BY_HANDLE = """

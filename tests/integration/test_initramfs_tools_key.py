@@ -9,13 +9,19 @@ import typing as t
 
 import debian_root
 import pytest
-from debian_root import BOOT_KEY, Image
+from debian_root import BOOT_KEY, HEADER, Image
 
 UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
-ROOT_UUID = "0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10"
-UUIDS = {"luks_uuid": UUID, "root_uuid": ROOT_UUID}
+ARGUMENTS = {"luks_uuid": UUID}
 KEY = f"/etc/cryptsetup-keys.d/luks-{UUID}.key"
-ENTRY = f"cr_root UUID={UUID} {KEY} luks,initramfs,discard"
+PINNED = f"/etc/cryptsetup-headers.d/luks-{UUID}.header"
+ENTRY = f"cr_root UUID={UUID} {KEY} luks,initramfs,discard,header={PINNED}"
+HOOK = "/etc/initramfs-tools/hooks/sealedroot"
+# What makes a boot that fails end in a restart.
+ENDS = (
+    *(f"/etc/systemd/system/{it}.service.d/sealedroot.conf" for it in ("emergency", "rescue")),
+    "/etc/sysctl.d/zz-sealedroot.conf",
+)
 # What an installed machine with encrypted swap and few modules leaves behind.
 OLD_TABLE = "# <target name>\nswap_crypt UUID=1111-22 none luks,swap\ncr_root UUID=33 none luks\n"
 OLD_MOUNTS = """\
@@ -43,7 +49,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Image]:
 
 @pytest.fixture(scope="module")
 def done(image: Image) -> dict[str, t.Any]:
-    return image.four_calls("initramfs_tools_key", **UUIDS)
+    return image.four_calls("initramfs_tools_key", **ARGUMENTS)
 
 
 @pytest.fixture(scope="module")
@@ -65,16 +71,24 @@ def test_what_it_says(done: dict[str, t.Any]) -> None:
         [
             *(KEY, "/etc/crypttab", "/etc/cryptsetup-initramfs/conf-hook", "/etc/fstab"),
             *("/etc/initramfs-tools/conf.d/resume", "/etc/initramfs-tools/conf.d/sealedroot"),
+            *(PINNED, HOOK, *ENDS),
         ]
     )
+    # Neither key nor header.
     assert BOOT_KEY not in str(done)
+    assert "the header of this test" not in str(done)
 
 
 def test_the_files(image: Image, done: dict[str, t.Any]) -> None:
     assert image.text("etc/crypttab").splitlines() == ["# <target name>", ENTRY]
     assert image.text(KEY.lstrip("/")) == BOOT_KEY
     assert image.mode(KEY.lstrip("/")) == 0o400
-    assert image.mode("etc/cryptsetup-keys.d") == 0o700
+    assert (image.root / PINNED.lstrip("/")).read_bytes() == HEADER
+    assert image.mode(PINNED.lstrip("/")) == 0o400
+    for directory in ("etc/cryptsetup-keys.d", "etc/cryptsetup-headers.d"):
+        assert image.mode(directory) == 0o700
+    # Zeros that were written would be ciphertext in the image.
+    assert (image.root / PINNED.lstrip("/")).stat().st_blocks * 512 < len(HEADER) // 2
     assert not (image.root / "etc/initramfs-tools/conf.d/resume").exists()
 
 
@@ -82,8 +96,8 @@ def test_mounts(image: Image, done: dict[str, t.Any]) -> None:
     columns = "SOURCE,TARGET,FSTYPE,OPTIONS"
     listed = image.shell(f"findmnt --fstab --raw --noheadings --output {columns}")
     assert listed.splitlines() == [
-        f"UUID={ROOT_UUID} / ext4 errors=remount-ro",
-        "LABEL=ESP /boot/efi vfat umask=0077,nofail",
+        "/dev/mapper/cr_root / ext4 errors=remount-ro",
+        "LABEL=ESP /boot/efi vfat noauto,nodev,noexec,nosuid,umask=0077",
         "tmpfs /srv tmpfs size=1m",
     ]
     assert (image.root / "boot/efi").is_dir()
@@ -96,7 +110,11 @@ def test_the_initramfs_unlocks_the_root_without_asking(image: Image, initramfs: 
     found = [path for path in unpacked.rglob("cryptroot/*") if path.is_file()]
     (table,) = (path.read_text().split() for path in found if path.name == "crypttab")
     assert table[:3] == ["cr_root", f"UUID={UUID}", "/cryptroot/keyfiles/cr_root.key"]
-    assert {"luks", "discard"} <= set(table[3].split(","))
+    assert {"luks", "discard", f"header={PINNED}"} <= set(table[3].split(","))
+    (header,) = unpacked.rglob("*.header")
+    assert str(header).endswith(PINNED)
+    assert header.read_bytes() == HEADER
+    assert header.stat().st_mode & 0o777 == 0o400
     holders = [
         path.name
         for path in unpacked.rglob("*")
@@ -113,12 +131,53 @@ def test_the_initramfs_is_roots_alone_and_for_every_machine(image: Image, initra
     assert "RESUME=none" in image.text("etc/initramfs-tools/conf.d/sealedroot").splitlines()
 
 
+def test_no_initramfs_is_made_without_the_header(image: Image, initramfs: str) -> None:
+    """It would open whatever header the host has, or none."""
+    before = (image.root / initramfs.lstrip("/")).read_bytes()
+    header = image.root / PINNED.lstrip("/")
+    hidden = header.with_name("hidden")
+    header.rename(hidden)
+    try:
+        said = image.shell("TMPDIR=/tmp update-initramfs -u 2>&1 || echo refused")
+    finally:
+        hidden.rename(header)
+    assert "has no LUKS header: the machine would not boot" in said
+    assert said.splitlines()[-1] == "refused"
+    assert (image.root / initramfs.lstrip("/")).read_bytes() == before
+
+
+def test_a_failure_ends_in_a_restart(image: Image, done: dict[str, t.Any]) -> None:
+    """By systemd's own reading of the units, whatever else there is of them."""
+    for unit in ("emergency.service", "rescue.service"):
+        image.shell(f"systemd-analyze verify --man=no {unit} 2>&1")
+        said = image.shell(f"systemd-analyze cat-config systemd/system/{unit}")
+        starts = [line for line in said.splitlines() if line.startswith("ExecStart")]
+        assert starts[-3:] == [
+            *("ExecStartPre=", "ExecStart="),
+            "ExecStart=-/usr/bin/systemctl --force --force reboot",
+        ]
+    settings = image.shell("cat $(ls /etc/sysctl.d/*.conf | sort | tail -n 1)")
+    assert "kernel.sysrq = 0" in settings.splitlines()
+
+
+def test_a_console_for_development(image: Image, done: dict[str, t.Any]) -> None:
+    opened = image.task("initramfs_tools_key", **ARGUMENTS, debug_console=True)
+    try:
+        assert opened["files"] == sorted(ENDS)
+        assert [name for name in ENDS if (image.root / name.lstrip("/")).exists()] == []
+        # The rest stays.
+        assert image.text("etc/crypttab").splitlines()[-1] == ENTRY
+    finally:
+        closed = image.task("initramfs_tools_key", **ARGUMENTS)
+    assert closed["files"] == sorted(ENDS)
+
+
 def test_packages_that_are_missing_are_named(image: Image, done: dict[str, t.Any]) -> None:
     hook = image.root / "usr/share/initramfs-tools/hooks/cryptroot"
     hidden = hook.with_name("hidden")
     hook.rename(hidden)
     try:
-        refused = image.task("initramfs_tools_key", **UUIDS)
+        refused = image.task("initramfs_tools_key", **ARGUMENTS)
     finally:
         hidden.rename(hook)
     assert refused["failed"]
@@ -127,6 +186,7 @@ def test_packages_that_are_missing_are_named(image: Image, done: dict[str, t.Any
     )
 
 
-def test_a_missing_key_is_said(image: Image, done: dict[str, t.Any]) -> None:
-    refused = image.task("initramfs_tools_key", **UUIDS, key_file="/run/nowhere")
-    assert "/run/nowhere does not exist in the image" in refused["msg"]
+def test_a_missing_key_or_header_is_said(image: Image, done: dict[str, t.Any]) -> None:
+    for option in ("key_file", "header_file"):
+        refused = image.task("initramfs_tools_key", **ARGUMENTS, **{option: "/run/nowhere"})
+        assert refused["msg"] == f"{option} /run/nowhere does not exist in the image"

@@ -135,6 +135,7 @@ class Container:
             "unlock_key_files": [self.key("build"), self.key("other")],
             "keep_slots": [],
             "revoke_key_files": [],
+            "header": None,
             "keys": [
                 {"slot": 0, "key_file": self.key("boot"), "iterations": 1000},
                 {"slot": 1, "key_file": self.key("recovery"), "iterations": recovery_iterations},

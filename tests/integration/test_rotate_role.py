@@ -11,6 +11,7 @@ import pathlib
 import subprocess
 import typing as t
 
+import luks_header
 import pytest
 from builds import Run, playbook
 
@@ -19,7 +20,7 @@ OLD = {"boot": "the old boot key of this test", "recovery": "the old recovery ke
 
 
 class Machine:
-    """A container in a file, the key file of a machine, and the directory of its operator."""
+    """A container in a file, key file and pinned header of a machine, and the directory of its operator."""
 
     def __init__(self, path: pathlib.Path, type_: str) -> None:
         self.path, self.type = path, type_
@@ -36,6 +37,8 @@ class Machine:
         self.sh("luksFormat", "--type", type_, *key, "0", self.device, self.key_file)
         recovery = self.keys / "recovery.key"
         self.sh("luksAddKey", *key, "1", "--key-file", self.key_file, self.device, recovery)
+        self.pinned = path / "pinned.header"
+        self.sh("luksHeaderBackup", "--header-backup-file", self.pinned, self.device)
 
     @staticmethod
     def write(path: pathlib.Path, text: str) -> pathlib.Path:
@@ -62,6 +65,7 @@ class Machine:
             "slots": {"0": 1000, "1": 1000},
             "key_slot": 0,
             "key_file": str(self.key_file),
+            "header_file": str(self.pinned),
             "initramfs": [],
         }
         role = "sealedroot.image.rotate"
@@ -82,6 +86,13 @@ class Machine:
     def renew(self) -> None:
         """Do what the stage of that name does on a machine."""
         self.key_file.write_text((self.keys / "boot.key.new").read_text())
+
+    def check_header(self) -> None:
+        """The pinned header is the one on the disk, and has nothing of the keys that went."""
+        pinned = self.pinned.read_bytes()
+        assert self.device.read_bytes()[: len(pinned)] == pinned
+        assert not any(luks_header.unused(pinned))
+        assert self.pinned.stat().st_mode & 0o777 == 0o400
 
     def names(self) -> list[str]:
         return sorted(path.name for path in self.keys.iterdir())
@@ -114,6 +125,7 @@ def rotate(machine: Machine, **variables: t.Any) -> tuple[str, str]:
     assert machine.key("boot.key") == new
     assert machine.slot(new) == [0]
     assert machine.slot(OLD["boot"]) == []
+    machine.check_header()
     return first.output + second.output, new
 
 
@@ -147,6 +159,23 @@ def test_the_recovery_key_becomes_a_passphrase(machine: Machine) -> None:
     assert machine.slot(PASSPHRASE) == [1]
     assert machine.slot(OLD["recovery"]) == []
     assert PASSPHRASE not in output
+
+
+@pytest.mark.parametrize("machine", ["luks1", "luks2"], indirect=True)
+def test_what_the_host_makes_of_the_header_is_not_read(machine: Machine) -> None:
+    """Between two stages it puts the old one back, and between two others none."""
+    old = machine.device.read_bytes()
+    assert machine.play("make", "add").rc == 0
+    machine.device.write_bytes(old)
+    machine.renew()
+    new = machine.key("boot.key.new")
+    assert machine.play("make", "remove").rc == 0
+    assert (machine.slot(new), machine.slot(OLD["boot"])) == ([0], [])
+    machine.device.write_bytes(bytes(len(old)))
+    done = machine.play("make", "remove", "finish")
+    assert done.rc == 0, done.output[-4000:]
+    assert (machine.slot(new), machine.slot(OLD["recovery"])) == ([0], [1])
+    machine.check_header()
 
 
 def test_a_control_node_that_never_had_the_old_key(machine: Machine) -> None:

@@ -112,6 +112,7 @@ def arguments(image: Image, **more: t.Any) -> dict[str, t.Any]:
     return {
         "luks_uuid": LUKS_UUID,
         "root_uuid": image.root_uuid,
+        "root_device": "/dev/mapper/cr_root",
         "secure_boot": {"shim": f"/{SHIM}", "grub": f"/{GRUB}", "mok_manager": f"/{MOK}"},
         **more,
     }
@@ -131,6 +132,23 @@ def test_four_calls_and_what_is_there_then(image: Image) -> None:
     stub = files["EFI/BOOT/grub.cfg"].read_text()
     assert stub == files["EFI/debian/grub.cfg"].read_text()
     image.shell("grub-script-check /run/sealedroot/esp/EFI/BOOT/grub.cfg")
+    # GRUB reads it before the disk is open; whatever fails, nobody gets its shell.
+    lines = [line.strip() for line in stub.splitlines()]
+    asks = next(at for at, line in enumerate(lines) if "cryptomount -u" in line)
+    assert {'set superusers=""', "export superusers"} < set(lines[:asks])
+    assert lines[lines.index("configfile $prefix/grub.cfg") + 1 :][-1] == "reboot"
+    # What a later grub-install puts in its place again.
+    assert (image.root / "boot/grub/sealedroot/grub.cfg").read_text() == stub
+    assert image.mode("usr/local/sbin/grub-install") == 0o755
+
+
+def test_an_open_console_for_development(image: Image) -> None:
+    done = image.task("grub_cryptodisk", **arguments(image, debug_console=True))
+    assert not done["failed"], done
+    stub = (image.run_dir / "sealedroot/esp/EFI/BOOT/grub.cfg").read_text()
+    assert stub.count("cryptomount -u") == 1
+    assert not {"superusers", "reboot", "halt"} & set(stub.split())
+    assert image.task("grub_cryptodisk", **arguments(image))["changed"]
 
 
 def sign(image: Image, path: pathlib.Path, prefix: str, *modules: str) -> bytes:
@@ -157,7 +175,7 @@ def sign(image: Image, path: pathlib.Path, prefix: str, *modules: str) -> bytes:
 
 NEEDED = (
     *("part_gpt", "cryptodisk", "pbkdf2", "gcry_rijndael", "gcry_sha256", "luks", "ext2"),
-    *("normal", "configfile", "linux", "echo", "fat", "search", "test"),
+    *("normal", "configfile", "linux", "echo", "fat", "search", "test", "halt", "reboot", "sleep"),
 )
 
 

@@ -17,9 +17,11 @@ from ansible_collections.sealedroot.image.plugins.lookup.families import LookupM
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_checks,
     _boot_entries,
+    _grub,
     _running_root,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 from ansible_collections.sealedroot.image.plugins.modules import (
     boot_entries,
     dracut_key,
@@ -31,7 +33,9 @@ from distribution_tools import Here, Tools, first_boot, kernel_install_add
 
 LUKS = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
 ROOT = "0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10"
-WORDS = f"console=ttyS0 rd.luks.uuid=luks-{LUKS}"
+DEVICE = f"/dev/mapper/luks-{LUKS}"
+WORDS = guest.words("dracut", luks_uuid=LUKS)
+PINNED = f"/etc/cryptsetup-headers.d/luks-{LUKS}.header"
 KEY = "k" * 44
 BLS = [it for it in trees.ALL if it.entries]
 
@@ -44,7 +48,15 @@ def root(it: trees.Distribution, tmp_path: pathlib.Path) -> pathlib.Path:
     root = trees.make(it, tmp_path / "root")
     (root / "run/sealedroot").mkdir(parents=True)
     (root / "run/sealedroot/boot.key").write_text(KEY)
+    (root / "run/sealedroot/luks.header").write_text("a LUKS header")
     return root
+
+
+def judged(text: str, words: t.Sequence[str] = WORDS) -> list[str]:
+    """What the audit says of a menu."""
+    return _audit_checks.grub_cfg(
+        text, root_device=DEVICE, root_uuid=ROOT, luks_uuid=LUKS, words=words, builder_words=()
+    )
 
 
 def look(root: pathlib.Path) -> dict[str, t.Any]:
@@ -71,21 +83,18 @@ class Build:
         self.it, self.root = it, root
         self.tools = Tools(it, root, ROOT)
         # roles/bootloader/vars/main.yml
-        self.words = WORDS
-        if it.initramfs == "mkinitcpio":
-            self.words = (
-                f"console=ttyS0 cryptdevice=UUID={LUKS}:luks-{LUKS}:allow-discards"
-                f" cryptkey=rootfs:/etc/cryptsetup-keys.d/luks-{LUKS}.key"
-            )
+        self.own = guest.words(it.initramfs, luks_uuid=LUKS)
+        self.words = " ".join(["console=ttyS0", *self.own])
 
     def initramfs(self) -> dict[str, t.Any]:
         params = {
             "luks_uuid": LUKS,
-            "root_uuid": ROOT,
             "filesystem": "ext4",
             "esp_label": "ESP",
             "mapping": None,
             "key_file": "/run/sealedroot/boot.key",
+            "header_file": "/run/sealedroot/luks.header",
+            "debug_console": False,
         }
         if self.it.initramfs == "dracut":
             return dracut_key.ensure(params, root=str(self.root), check_mode=False)
@@ -95,6 +104,8 @@ class Build:
         params = {
             "luks_uuid": LUKS,
             "root_uuid": ROOT,
+            "root_device": DEVICE,
+            "debug_console": False,
             "luks_type": "luks1",
             "hash": "sha256",
             "filesystem": "ext4",
@@ -107,7 +118,7 @@ class Build:
 
     def entries(self, *, check_mode: bool = False) -> dict[str, t.Any]:
         return boot_entries.ensure(
-            self.tools, {"root_uuid": ROOT}, root=str(self.root), check_mode=check_mode
+            self.tools, {"root_device": DEVICE}, root=str(self.root), check_mode=check_mode
         )
 
     def all(self) -> list[bool]:
@@ -188,11 +199,10 @@ def test_a_second_run_changes_nothing(build):
 
 
 @each
-def test_every_kernel_boots_by_uuid_and_knows_no_other_machine(build, it):
+def test_every_kernel_boots_this_root_and_knows_no_other_machine(build, it):
     build.all()
     text = build.config()
-    problems = _audit_checks.grub_cfg(text, root_uuid=ROOT, luks_uuid=LUKS, words=())
-    assert problems == []
+    assert judged(text, build.own) == []
     for kernel in re.findall(r"^\s*linux\s+(\S+)", text, re.MULTILINE):
         assert (build.root / kernel[1:]).exists()
     names = _audit_checks.initrds(text)
@@ -202,8 +212,59 @@ def test_every_kernel_boots_by_uuid_and_knows_no_other_machine(build, it):
         assert len(
             re.findall(rf"^\s*linux .*{re.escape(word)}", text.replace("\t", " "), re.M)
         ) == len(it.kernels)
-    for old in ("old", "resume", "rd.lvm"):
+    for old in ("old", "resume=", "rd.lvm"):
         assert old not in " ".join(re.findall(r"^\s*linux.*$", text, re.MULTILINE))
+
+
+@each
+def test_nobody_at_the_console_gets_grubs_shell_and_nothing_is_searched_for(build, it):
+    build.all()
+    text = build.config()
+    assert _grub.open_doors(text) == []
+    assert _grub.strays(text, luks_uuid=LUKS) == []
+    assert ("set boot=cryptouuid/" in text) == (it.name == "rhel8")
+    if it.entries:
+        for path in (build.root / "boot/loader/entries").iterdir():
+            assert "\ngrub_arg --unrestricted\n" in path.read_text()
+
+
+@pytest.mark.parametrize("it", [trees.RHEL8, trees.RHEL9], ids=lambda it: it.name)
+@pytest.mark.parametrize("line", ["", "grub_arg --id x\n"])
+def test_an_entry_asks_nobody_for_a_password(build, line):
+    """Nobody has one, so such an entry would never boot."""
+    for path in (build.root / "boot/loader/entries").iterdir():
+        path.write_text(path.read_text().replace("grub_arg --unrestricted\n", line))
+    build.all()
+    for path in (build.root / "boot/loader/entries").iterdir():
+        assert _boot_entries.get(path.read_text(), "grub_arg") == "--unrestricted"
+    assert not build.entries()["changed"]
+
+
+@with_entries
+def test_words_that_open_the_console_leave_every_entry(build, it):
+    opening = "rd.break systemd.debug-shell=1 panic=0 systemd.gpt_auto=1 rd.luks.uuid=luks-old"
+    for path in (build.root / "boot/loader/entries").iterdir():
+        text = path.read_text()
+        options = _boot_entries.get(text, "options")
+        path.write_text(_boot_entries.put(text, "options", f"{options} {opening}"))
+    (build.root / "etc/kernel").mkdir(exist_ok=True)
+    (build.root / "etc/kernel/cmdline").write_text(f"root=/dev/sda1 ro {opening}\n")
+    build.all()
+    assert judged(build.config(), build.own) == []
+    words = (build.root / "etc/kernel/cmdline").read_text().split()
+    assert words[:2] == [f"root={DEVICE}", "ro"]
+    assert not {*opening.split()} & {*words}
+    assert not build.entries()["changed"]
+
+
+@each
+def test_a_search_that_was_left_would_be_found(build, it):
+    """As an owner's grub-mkconfig writes it who takes the setting away."""
+    build.all()
+    path = build.root / "etc/default/grub"
+    path.write_text(path.read_text().replace("GRUB_DISABLE_UUID=true\n", ""))
+    build.tools.mkconfig(build.root / "boot" / it.grub / "grub.cfg")
+    assert any("can find a disk of the host" in said for said in judged(build.config(), build.own))
 
 
 @each
@@ -214,7 +275,11 @@ def test_the_core_image_is_made_by_the_roots_own_tools(build, it):
     assert mkimage[mkimage.index("--directory") + 1] == f"{build.root}/{it.modules}"
     assert mkimage[mkimage.index("--prefix") + 1].endswith(f"/boot/{it.grub}")
     assert ("blscfg" in mkimage) == (it.family == "redhat")
-    # grub2-install refuses EFI on Fedora and RHEL; it is not needed.
+    assert mkimage[mkimage.index("--memdisk") + 1].endswith(
+        f"/boot/{it.grub}/sealedroot/memdisk.tar"
+    )
+    # What the machine's own later one does is another matter; grub2-install refuses EFI on Fedora and RHEL.
+    assert (build.root / f"usr/local/sbin/{it.grub}-install").exists()
     assert not any(argv[0].endswith("install") for argv in build.tools.argv)
 
 
@@ -225,7 +290,7 @@ def test_every_initramfs_gets_the_key_and_needs_no_other_machine(build, it):
     if it.initramfs == "dracut":
         conf = (build.root / "etc/dracut.conf.d/sealedroot.conf").read_text()
         assert 'hostonly="no"' in conf  # after 01-dist.conf, which says yes
-        assert f" {key} " in conf
+        assert f" {key} {PINNED} " in conf
         assert 'dracut_rescue_image="no"' in conf
         form = "/boot/initrd-{}" if it.family == "suse" else "/boot/initramfs-{}.img"
         images = [image["path"] for image in build.initramfs()["initramfs"]]
@@ -233,12 +298,14 @@ def test_every_initramfs_gets_the_key_and_needs_no_other_machine(build, it):
     else:
         conf = (build.root / "etc/mkinitcpio.conf").read_text()
         assert "autodetect" not in conf
-        assert f"FILES=({key})" in conf
-        hook = "sd-encrypt" if it.name == "arch" else "encrypt"
-        assert f" block {hook} filesystems" in conf
+        assert f"FILES=({key} {PINNED} " in conf
+        assert "HOOKS=(base systemd " in conf
+        assert " block sd-encrypt filesystems" in conf
+    assert (build.root / PINNED[1:]).read_text() == "a LUKS header"
+    assert f",header={PINNED}\n" in (build.root / "etc/crypttab").read_text()
     assert (build.root / "etc/fstab").read_text().splitlines() == [
-        f"UUID={ROOT} / ext4 errors=remount-ro 0 1",
-        "LABEL=ESP /boot/efi vfat umask=0077,nofail 0 2",
+        f"{DEVICE} / ext4 errors=remount-ro 0 1",
+        "LABEL=ESP /boot/efi vfat noauto,nodev,noexec,nosuid,umask=0077 0 0",
     ]
 
 
@@ -289,19 +356,19 @@ def test_check_mode_touches_nothing(build):
     assert outcome["changed"]
     assert {path: path.read_bytes() for path in build.root.rglob("*") if path.is_file()} == before
     assert f"/boot/loader/entries/{trees.OLD_ID}-0-rescue.conf" in outcome["files"]
-    assert any(f"root=UUID={ROOT}" in it["after"] for it in outcome["diff"])
+    assert any(f"root={DEVICE}" in it["after"] for it in outcome["diff"])
 
 
 @with_entries
-def test_the_next_kernel_boots_by_uuid_and_is_the_default(build, it):
+def test_the_next_kernel_boots_this_root_and_is_the_default(build, it):
     build.all()
     first_boot(build.root)
     version = {"rhel8": "4.18.0-999.el8.x86_64"}.get(it.name, "7.0.0-1.x86_64")
     name = kernel_install_add(it, build.root, version)
     text = build.config()
-    assert _audit_checks.grub_cfg(text, root_uuid=ROOT, luks_uuid=LUKS, words=()) == []
+    assert judged(text) == []
     (line,) = re.findall(rf"^linux /boot/vmlinuz-{re.escape(version)} (.*)$", text, re.MULTILINE)
-    assert set(WORDS.split()) < set(line.split())
+    assert set(build.words.split()) < set(line.split())
     env = _boot_entries.parse_env((build.root / "boot/grub2/grubenv").read_bytes())
     assert f"{env['saved_entry']}.conf" == name
     if it.name != "rhel8":  # sorted by version only, and removed with its kernel
@@ -323,7 +390,7 @@ def test_the_environment_block_is_grubs_own_file(build):
 def test_rhel_8_goes_on_to_take_words_from_the_environment(build, it):
     build.all()
     env = _boot_entries.parse_env((build.root / "boot/grub2/grubenv").read_bytes())
-    assert env["kernelopts"].startswith(f"root=UUID={ROOT} ro ")
+    assert env["kernelopts"].startswith(f"root={DEVICE} ro ")
     for path in (build.root / "boot/loader/entries").iterdir():
         assert "options $kernelopts $tuned_params\n" in path.read_text()
         assert path.read_text().count(" $tuned_initrd\n") == 1
@@ -337,7 +404,7 @@ def test_a_kernel_without_an_entry_gets_one(build, it):
     (version,) = it.kernels
     entry = build.root / f"boot/loader/entries/{_boot_entries.TOKEN}-{version}.conf"
     assert f"linux /boot/vmlinuz-{version}\n" in entry.read_text()
-    assert _audit_checks.grub_cfg(build.config(), root_uuid=ROOT, luks_uuid=LUKS, words=()) == []
+    assert judged(build.config()) == []
     assert not any(build.all())
 
 
@@ -409,7 +476,7 @@ def test_suses_kernel_updates_renew_grub_cfg(build, it):
     (build.root / "boot/vmlinuz-9-default").write_text("")
     (build.root / "boot/initrd-9-default").write_text("")
     build.tools.mkconfig(build.root / "boot/grub2/grub.cfg")
-    assert _audit_checks.grub_cfg(build.config(), root_uuid=ROOT, luks_uuid=LUKS, words=()) == []
+    assert judged(build.config()) == []
     assert "/boot/initrd-9-default" in build.config()
 
 

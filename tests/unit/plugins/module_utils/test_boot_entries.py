@@ -89,6 +89,11 @@ def test_what_contradicts_ours_goes_and_ours_stays():
         have, root_device=ROOT, wanted=wanted, unwanted=_grub.unwanted(wanted.split())
     )
     assert sorted(said.split()) == sorted(f"root={ROOT} ro console=ttyS0 {wanted}".split())
+    # In the order that a second run leaves as it is.
+    again = _boot_entries.words_for(
+        said, root_device=ROOT, wanted=wanted, unwanted=_grub.unwanted(wanted.split())
+    )
+    assert again == said
 
 
 def test_an_entry_of_rhel_8_loses_what_contradicts_ours():

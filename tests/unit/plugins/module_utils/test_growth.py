@@ -21,6 +21,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _unlocked_root,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 
 FAMILIES = {family["name"]: family for family in LookupModule().run([])}
 WHOLE = (
@@ -96,6 +97,15 @@ def test_the_key_is_where_the_build_put_it() -> None:
     """And nowhere else: the script writes no file."""
     assert f'--key-file "{_unlocked_root.key_path("$uuid")}"' in _growth.SCRIPT_TEXT
     assert re.findall(r"\d*>[\w/&]*", _growth.SCRIPT_TEXT) == ["2>/dev/null", ">&2"]
+
+
+def test_the_header_on_the_disk_is_never_read() -> None:
+    """The host can change it; resize believes offset and cipher that a header has."""
+    calls = re.findall(r"cryptsetup (?:status|resize|luks\w+).*", _growth.SCRIPT_TEXT)
+    assert [call.split()[1] for call in calls] == ["status", "luksUUID", "resize"]
+    for call in calls:
+        assert '--header "$header"' in call or 'luksUUID "$header"' in call
+    assert f"header=$(ls {pinned_header.DIRECTORY}/*.header)\n" in _growth.SCRIPT_TEXT
 
 
 def test_the_script_is_one_that_shellcheck_takes() -> None:

@@ -9,6 +9,10 @@ import struct
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import _grub_core
+from ansible_collections.sealedroot.image.plugins.module_utils._grub_install import (
+    memdisk,
+    read_memdisk,
+)
 
 
 def elf(name: str, *, bits: int = 64) -> bytes:
@@ -53,6 +57,16 @@ def test_a_core_image() -> None:
     assert _grub_core.parse(data) == _grub_core.Core(
         "cryptomount -u 1", "(cryptouuid/1)/boot/grub", frozenset({"luks", "part_gpt"})
     )
+
+
+def test_the_memdisk_is_what_was_put_in() -> None:
+    """grub-mkimage fills it up to whole words; a tar ends before that."""
+    disk = memdisk("set a=1\n")
+    found = _grub_core.parse(core((2, b"normal (memdisk)/grub.cfg\n\0"), (1, disk + bytes(3))))
+    assert found is not None
+    assert found.config == "normal (memdisk)/grub.cfg\n"
+    assert found.memdisk == disk + bytes(3)
+    assert read_memdisk(found.memdisk) == "set a=1\n"
 
 
 def test_configurations_are_joined() -> None:

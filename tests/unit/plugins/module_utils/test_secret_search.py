@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import pathlib
+import subprocess
 import typing as t
 
 import pytest
@@ -100,3 +102,34 @@ def test_every_hit_is_counted(file: int) -> None:
     os.pwrite(file, KEY * 3, 0)
     found = _secret_search.offsets(file, {"key": KEY}, [(0, 3 * len(KEY))])
     assert found == {"key": [0, len(KEY), 2 * len(KEY)]}
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256", "sha512", "b2"])
+@pytest.mark.parametrize("newline", ["", "\n"])
+def test_a_digest_is_found_as_programs_print_it(algorithm: str, newline: str) -> None:
+    """By a digest anyone can test guesses. With a newline it is that of the file which echo(1) wrote."""
+    data = KEY + newline.encode()
+    done = subprocess.run([f"{algorithm}sum"], input=data, capture_output=True, check=True)
+    for text in (done.stdout, done.stdout.upper(), base64.b64encode(bytes.fromhex(_hex(done)))):
+        (found, *_others) = _secret_search.published({"x.json": b"[" + text + b"]"}, {"key": KEY})
+        assert found.startswith("x.json has the key (")
+
+
+def _hex(done: subprocess.CompletedProcess[bytes]) -> str:
+    return done.stdout.split()[0].decode()
+
+
+def test_a_digest_that_was_cut_is_found() -> None:
+    text = hashlib.sha256(KEY).hexdigest()[: _secret_search.TRACE].encode()
+    assert _secret_search.published({"x": text}, {"key": KEY})
+    assert not _secret_search.published({"x": text[:-1]}, {"key": KEY})
+
+
+def test_digests_of_other_data_are_none_of_a_key() -> None:
+    other = hashlib.sha256(KEY[:-1]).hexdigest().encode()
+    assert _secret_search.published({"x": other}, {"key": KEY}) == []
+
+
+def test_each_file_is_named_that_has_it() -> None:
+    found = _secret_search.published({"a": KEY, "b": b"", "c": KEY}, {"key": KEY})
+    assert {line.split()[0] for line in found} == {"a", "c"}

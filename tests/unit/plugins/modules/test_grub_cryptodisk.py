@@ -10,14 +10,21 @@ import subprocess
 
 import efi
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _grub, _shell_defaults
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _grub,
+    _grub_install,
+    _shell_defaults,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 from ansible_collections.sealedroot.image.plugins.modules import grub_cryptodisk
 
 LUKS = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
 PLAIN = LUKS.replace("-", "")
 ROOT = "0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10"
-NEEDED = [*_grub.REQUIRED, "luks", "gcry_sha256", "ext2"]
+DEVICE = "/dev/mapper/cr_root"
+VOLUME = f"cryptouuid/{PLAIN}"
+NEEDED = [*_grub.REQUIRED, "luks", "gcry_sha256", "ext2", *_grub.MEMDISK]
 DEFAULTS = """\
 # If you change this file, run update-grub.
 GRUB_DEFAULT=0
@@ -60,22 +67,37 @@ def drop_in(root: pathlib.Path, name: str, text: str) -> None:
     (root / "etc/default/grub.d" / name).write_text(text)
 
 
-def config(root: pathlib.Path) -> str:
+def config(root: pathlib.Path, more: str = "") -> str:
+    """What grub-mkconfig writes: what scripts of its directory print, and a menu of one kernel."""
+    script = root / "etc/grub.d/06_sealedroot"
+    printed = ""
+    if script.exists():
+        shell = subprocess.run([str(script)], capture_output=True, text=True, check=True)
+        printed = shell.stdout
     words = effective(root, "GRUB_CMDLINE_LINUX")
-    uuid = effective(root, "GRUB_DISABLE_LINUX_UUID") != "true"
-    device = f"UUID={ROOT}" if uuid else "/dev/mapper/x"
-    return f"menuentry x {{\n\tlinux\t/boot/vmlinuz-6 root={device} ro {words}\n}}\n"
+    device = f"UUID={ROOT}"
+    if effective(root, "GRUB_DISABLE_LINUX_UUID") == "true":
+        device = effective(root, "GRUB_DEVICE") or "/dev/loop0"
+    search = ""
+    if effective(root, "GRUB_DISABLE_UUID") != "true":
+        search = f"\tsearch --no-floppy --fs-uuid --set=root {ROOT}\n"
+    entry = f"{search}\tlinux\t/boot/vmlinuz-6 root={device} ro {words}\n"
+    return f"{printed}{more}menuentry x {{\n{entry}}}\n"
 
 
-def ensure(root, runner, script, *, tools="", directory="grub", check_mode=False, **params):
+def ensure(
+    root, runner, script, *, tools="", directory="grub", check_mode=False, more="", **params
+):
     """Run ensure() with tools that do what the real ones do."""
     params = {
         "luks_uuid": LUKS,
         "root_uuid": ROOT,
+        "root_device": DEVICE,
         "luks_type": "luks1",
         "hash": "sha256",
         "filesystem": "ext4",
         "kernel_cmdline": "console=tty0 console=ttyS0",
+        "debug_console": False,
         "platform": "x86_64-efi",
         "secure_boot": None,
         "output_dir": "/run/sealedroot/esp",
@@ -84,21 +106,23 @@ def ensure(root, runner, script, *, tools="", directory="grub", check_mode=False
     if tools:
         prefix = "" if directory == "grub" else "2"
         core = root / "run/sealedroot/esp/EFI/BOOT/BOOTX64.EFI"
-        early = root / "run/sealedroot/early.cfg"
+        sources = root / "boot" / directory / "sealedroot"
         library = root / "usr/lib/grub/x86_64-efi"
         cfg = root / "boot" / directory / "grub.cfg"
         script.expect([f"grub{prefix}-probe", "--target=fs_uuid", "/"], stdout=f"{ROOT}\n")
         script.expect(
             [
                 *(f"grub{prefix}-mkimage", "--format", "x86_64-efi", "--directory", str(library)),
-                *("--config", str(early), "--output", str(core)),
-                *("--prefix", f"(cryptouuid/{PLAIN})/boot/{directory}", *NEEDED),
+                *("--config", str(sources / "core.cfg")),
+                # Which sets a prefix of its own.
+                *("--memdisk", str(sources / "memdisk.tar")),
+                *("--prefix", f"({VOLUME})/boot/{directory}", "--output", str(core), *NEEDED),
             ],
-            effect=lambda: core.write_text(early.read_text()),
+            effect=lambda: core.write_bytes((sources / "memdisk.tar").read_bytes()),
         )
         script.expect(
             [f"grub{prefix}-mkconfig", "--output", str(cfg)],
-            effect=lambda: cfg.write_text(config(root)),
+            effect=lambda: cfg.write_text(config(root, more)),
         )
     return grub_cryptodisk.ensure(runner, params, root=str(root), check_mode=check_mode)
 
@@ -108,7 +132,12 @@ def test_everything_is_made(root, runner, script):
     assert outcome["changed"]
     assert outcome["core_image"] == "/run/sealedroot/esp/EFI/BOOT/BOOTX64.EFI"
     assert outcome["files"] == [
+        "/boot/grub/sealedroot/core.cfg",
+        "/boot/grub/sealedroot/memdisk.tar",
+        "/boot/grub/sealedroot/modules",
         "/etc/default/grub",
+        "/etc/grub.d/06_sealedroot",
+        "/usr/local/sbin/grub-install",
         "/boot/grub/grub.cfg",
         "/run/sealedroot/esp/EFI/BOOT/BOOTX64.EFI",
     ]
@@ -119,11 +148,91 @@ def test_everything_is_made(root, runner, script):
         "GRUB_ENABLE_CRYPTODISK": "y",
         "GRUB_TERMINAL": "console",
         "GRUB_DISABLE_OS_PROBER": "true",
+        "GRUB_DEVICE": DEVICE,
+        "GRUB_DISABLE_LINUX_UUID": "true",
+        "GRUB_DISABLE_UUID": "true",
+        "GRUB_DISABLE_RECOVERY": "true",
     }
     modules = root / "boot/grub/x86_64-efi"
     assert (modules / "luks.mod").read_text() == "luks"
     assert (modules / "moddep.lst").exists()
     assert not (root / "etc/default/grub.d").exists()
+
+
+def test_the_core_image_runs_a_script_that_ends_in_no_shell(root, runner, script):
+    ensure(root, runner, script, tools="yes")
+    sources = root / "boot/grub/sealedroot"
+    assert (sources / "core.cfg").read_text() == _grub.EMBEDDED_CONFIG
+    assert (sources / "modules").read_text().split() == NEEDED
+    text = _grub_install.read_memdisk((sources / "memdisk.tar").read_bytes())
+    assert text == _grub.unlock_script(luks_uuid=LUKS, directory="/boot/grub")
+
+
+def test_the_menu_is_closed(root, runner, script):
+    ensure(root, runner, script, tools="yes")
+    text = (root / "boot/grub/grub.cfg").read_text()
+    assert text.startswith('set superusers=""\nexport superusers\n')
+    assert _grub.open_doors(text) == []
+
+
+def test_a_debug_console_leaves_them_open(root, runner, script):
+    ensure(root, runner, script, tools="yes")
+    assert ensure(root, runner, script, tools="yes", debug_console=True)["changed"]
+    assert not (root / "etc/grub.d/06_sealedroot").exists()
+    assert "superusers" not in (root / "boot/grub/grub.cfg").read_text()
+    memdisk = (root / "boot/grub/sealedroot/memdisk.tar").read_bytes()
+    assert "reboot" not in _grub_install.read_memdisk(memdisk)
+    assert not ensure(root, runner, script, tools="yes", debug_console=True)["changed"]
+    assert ensure(root, runner, script, tools="yes")["changed"]
+    assert (root / "etc/grub.d/06_sealedroot").stat().st_mode & 0o777 == 0o755
+
+
+def test_nothing_that_grub_mkconfig_wrote_searches_for_a_disk(root, runner, script):
+    """GRUB before 2.04 takes no notice of GRUB_DISABLE_UUID, and scripts of others need not."""
+    search = f"search --no-floppy --fs-uuid --set=boot {ROOT}\n"
+    assert ensure(root, runner, script, tools="yes", more=search)["changed"]
+    text = (root / "boot/grub/grub.cfg").read_text()
+    assert "search" not in text
+    assert f"set boot={VOLUME}\n" in text
+    assert not ensure(root, runner, script, tools="yes", more=search)["changed"]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("set root='hd0,gpt2'\n", "'set root='hd0,gpt2'' can find another disk"),
+        ("unset superusers\n", "GRUB's editor and shell are open"),
+        (
+            "linux /boot/vmlinuz-5 root=UUID=1 console=tty0 console=ttyS0\n",
+            f"instead of root={DEVICE}",
+        ),
+    ],
+)
+def test_what_a_script_of_the_root_adds_is_refused(root, runner, script, more, words):
+    with pytest.raises(SealedRootError, match="would not boot") as caught:
+        ensure(root, runner, script, tools="yes", more=more)
+    assert words in str(caught.value)
+
+
+def test_a_setting_of_a_drop_in_does_not_name_another_root(root, runner, script):
+    drop_in(root, "50-mine.cfg", "GRUB_DEVICE=/dev/vda1\nGRUB_DISABLE_RECOVERY=false\n")
+    ensure(root, runner, script, tools="yes")
+    assert effective(root, "GRUB_DEVICE") == DEVICE
+    assert effective(root, "GRUB_DISABLE_RECOVERY") == "true"
+
+
+def test_words_that_open_the_console_leave_the_command_lines(root, runner, script):
+    words = " ".join(guest.words("dracut", luks_uuid=LUKS))
+    text = 'GRUB_CMDLINE_LINUX_DEFAULT="quiet systemd.gpt_auto=1 rd.break panic=0"\n'
+    (root / "etc/default/grub").write_text(text)
+    drop_in(root, "50-mine.cfg", 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX systemd.debug_shell"\n')
+    outcome = ensure(root, runner, script, tools="yes", kernel_cmdline=words)
+    assert outcome["dropped"] == [
+        *("systemd.gpt_auto=1", "rd.break", "panic=0", "systemd.debug_shell")
+    ]
+    assert effective(root, "GRUB_CMDLINE_LINUX_DEFAULT") == "quiet"
+    assert effective(root, "GRUB_CMDLINE_LINUX") == words
+    assert not ensure(root, runner, script, tools="yes", kernel_cmdline=words)["changed"]
 
 
 def test_four_calls(root, runner, script):
@@ -138,6 +247,7 @@ def test_four_calls(root, runner, script):
 def test_names_of_fedora_and_suse(root, runner, script):
     runner.missing = {"grub-mkconfig", "grub-mkimage", "grub-probe"}
     ensure(root, runner, script, tools="yes", directory="grub2")
+    assert (root / "usr/local/sbin/grub2-install").exists()
     assert (root / "boot/grub2/x86_64-efi/luks.mod").exists()
 
 
@@ -220,7 +330,8 @@ def test_the_default_entry_is_one_of_the_new_root(root, runner, script):
     entry = "gnulinux-advanced-{0}>gnulinux-6.1.0-9-amd64-advanced-{0}"
     (root / "etc/default/grub").write_text(f"GRUB_DEFAULT='{entry.format(old)}'\n")
     ensure(root, runner, script, tools="yes")
-    assert defaults(root)["GRUB_DEFAULT"] == entry.format(ROOT)
+    # What entries are called where GRUB_DISABLE_UUID is set (GRUB: grub_get_device_id).
+    assert defaults(root)["GRUB_DEFAULT"] == entry.format(DEVICE)
     assert not ensure(root, runner, script, tools="yes")["changed"]
 
 
@@ -333,8 +444,19 @@ def test_an_unsigned_kernel_is_refused_before_anything_is_touched(signed_root, r
     assert (signed_root / "etc/grub.d/25_bli").stat().st_mode & 0o777 == 0o755
 
 
+def test_secure_boot_prepares_for_a_later_grub_install(signed_root, runner, script):
+    """The signed GRUB has no early configuration of its own, so the stub is what must be put back."""
+    signed(signed_root, runner, script)
+    sources = signed_root / "boot/grub/sealedroot"
+    assert [path.name for path in sources.iterdir()] == ["grub.cfg"]
+    stub = _grub.stub(luks_uuid=LUKS, directory="/boot/grub")
+    assert (sources / "grub.cfg").read_text() == stub
+    assert (signed_root / "usr/local/sbin/grub-install").stat().st_mode & 0o777 == 0o755
+
+
 def test_a_configuration_that_would_not_boot_is_refused(root, runner, script):
-    (root / "etc/default/grub").write_text("GRUB_DISABLE_LINUX_UUID=true\n")
+    # No tool of today takes no notice of it.
+    more = "linux /boot/vmlinuz-6 root=/dev/mapper/x console=tty0 console=ttyS0\n"
     with pytest.raises(SealedRootError, match="that would not boot") as caught:
-        ensure(root, runner, script, tools="yes")
-    assert f"gets root=/dev/mapper/x instead of root=UUID={ROOT}" in str(caught.value)
+        ensure(root, runner, script, tools="yes", more=more)
+    assert f"gets root=/dev/mapper/x instead of root={DEVICE}" in str(caught.value)

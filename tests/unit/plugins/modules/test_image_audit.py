@@ -56,6 +56,8 @@ def test_defaults(
     (subject,) = examined
     assert subject.slots == {0: 1000, 1: 1000}
     assert (subject.esp_files, subject.secure_boot) == ((), False)
+    # What is not asked for is closed.
+    assert (subject.debug_console, subject.host_agents, subject.public_files) == (False, (), ())
     assert subject.keys == {"boot": KEY, "recovery": KEY + b"2"}
     assert KEY.decode() not in json.dumps(outcome.result)
 
@@ -71,6 +73,76 @@ def test_expectations(
     assert examined[0].luks_uuid == "1"
     assert list(examined[0].keys) == ["boot"]
     assert examined[0].dead_keys == (KEY,)
+
+
+def test_what_may_be_open(
+    run_module: RunModule, args: dict[str, t.Any], examined: list[_audit_report.Subject]
+) -> None:
+    args["expected"] = {"debug_console": True, "host_agents": ["cloud-init"]}
+    assert not run_module("image_audit", **args).failed
+    assert examined[0].debug_console is True
+    assert examined[0].host_agents == ("cloud-init",)
+
+
+def test_what_is_published_is_what_lies_beside_the_image(
+    run_module: RunModule, args: dict[str, t.Any], examined: list[_audit_report.Subject]
+) -> None:
+    directory = pathlib.Path(args["path"]).parent
+    for name in ("manifest.json", "bom.json", "notes.txt"):
+        (directory / name).touch()
+    assert not run_module("image_audit", **args).failed
+    assert examined[0].public_files == (f"{directory}/bom.json", f"{directory}/manifest.json")
+    assert not run_module("image_audit", **args, public_files=[f"{directory}/notes.txt"]).failed
+    assert examined[1].public_files == (f"{directory}/notes.txt",)
+    assert not run_module("image_audit", **args, public_files=[]).failed
+    assert examined[2].public_files == ()
+
+
+def published(
+    run_module: RunModule, script: t.Any, args: dict[str, t.Any], text: str, **more: t.Any
+) -> dict[str, str]:
+    """Return the verdict on a manifest; what is wrong with the image ends the audit after that."""
+    manifest = pathlib.Path(args["path"]).with_name("manifest.json")
+    manifest.write_text(text)
+    script.expect(
+        ["qemu-img", "info", "--output=json", args["path"]],
+        stdout='{"format": "qcow2", "backing-filename": "/base"}',
+    )
+    outcome = run_module("image_audit", **args, **more)
+    (check,) = (it for it in outcome["checks"] if it["name"] == "published")
+    assert KEY.decode() not in check["detail"]
+    return {"verdict": check["verdict"], "detail": check["detail"]}
+
+
+def test_nothing_of_a_key_is_published(
+    run_module: RunModule, script: t.Any, args: dict[str, t.Any]
+) -> None:
+    found = published(run_module, script, args, '{"name": "an image"}')
+    assert found == {"verdict": "ok", "detail": "no key and no digest of one: manifest.json"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (KEY.decode(), "manifest.json has the boot key (as it is)"),
+        (hashlib.sha256(KEY).hexdigest(), "boot key (sha256 of it, in hexadecimal)"),
+        (hashlib.sha1(KEY + b"2").hexdigest(), "recovery key (sha1 of it, in hexadecimal)"),
+    ],
+)
+def test_a_key_or_a_digest_of_one_is_found_in_what_is_published(
+    run_module: RunModule, script: t.Any, args: dict[str, t.Any], text: str, says: str
+) -> None:
+    found = published(run_module, script, args, json.dumps({"x": text}))
+    assert found["verdict"] == "failed"
+    assert says in found["detail"]
+
+
+def test_what_is_published_and_cannot_be_read(
+    run_module: RunModule, script: t.Any, args: dict[str, t.Any]
+) -> None:
+    found = published(run_module, script, args, "", public_files=["/nonexistent/x.json"])
+    assert found["verdict"] == "failed"
+    assert found["detail"] == "/nonexistent/x.json cannot be read: No such file or directory"
 
 
 def test_failed_checks_are_all_named(

@@ -44,6 +44,7 @@ def ensure(root, *, check_mode=False, **params):
         "root_password_hash": None,
         "authorized_keys": [],
         "grow": False,
+        "host_agents": [],
         **params,
     }
     return image_identity.ensure(params, root=str(root), check_mode=check_mode)
@@ -104,6 +105,33 @@ def test_ssh_gets_host_keys_of_its_own(root, units):
 def test_no_ssh_no_unit(root):
     ensure(root)
     assert not (root / "etc/systemd").exists()
+
+
+def test_what_makes_the_host_root_is_switched_off(root):
+    for name in ("cloud-init", "cloud-final", "qemu-guest-agent", "cron"):
+        unit = root / f"usr/lib/systemd/system/{name}.service"
+        unit.parent.mkdir(parents=True, exist_ok=True)
+        unit.touch()
+    own = root / "etc/systemd/system"
+    outcome = ensure(root, check_mode=True, host_agents=["qemu-guest-agent"])
+    assert not own.exists()
+    assert ensure(root, host_agents=["qemu-guest-agent"]) == outcome
+    assert outcome["dropped"] == [
+        "cloud-init: the host of the machine would be root by it (image_host_agents lets it)"
+    ]
+    assert sorted(path.name for path in own.iterdir()) == [
+        *("cloud-final.service", "cloud-init.service")
+    ]
+    assert all(str(path.readlink()) == "/dev/null" for path in own.iterdir())
+    assert not ensure(root, host_agents=["qemu-guest-agent"])["changed"]
+    # Both of them are of this root.
+    assert len(ensure(root)["dropped"]) == 2
+
+
+def test_an_agent_that_is_not_known_is_refused(run_module):
+    outcome = run_module("image_identity", hostname="x", host_agents=["no-such-agent"])
+    assert outcome.failed
+    assert "cloud-init" in outcome["msg"]
 
 
 @pytest.mark.parametrize("systemd", ["usr/lib/systemd/systemd", "lib/systemd/systemd"])

@@ -17,7 +17,7 @@ from cpio import newc
 
 DEST = "/etc/cryptsetup-keys.d/luks-1.key"
 HEADER = "/etc/cryptsetup-headers.d/luks-1.header"
-MKSTEMP = tempfile.mkstemp
+MKSTEMP: t.Callable[..., tuple[int, str]] = tempfile.mkstemp
 NEW, OLD = "the new key of the machine", "the old key of the machine"
 HELD = "cryptroot/keyfiles/cr_root.key"
 

@@ -121,7 +121,14 @@ class Image:
         path = self.directory / "disk.raw"
         if not path.exists():
             partial = path.with_suffix(".part")
-            argv = ["qemu-img", "convert", "-O", "raw", f"{self.directory}/disk.qcow2", str(partial)]
+            argv = [
+                "qemu-img",
+                "convert",
+                "-O",
+                "raw",
+                f"{self.directory}/disk.qcow2",
+                str(partial),
+            ]
             subprocess.run(argv, check=True)
             partial.rename(path)
         return path

@@ -121,8 +121,14 @@ class Image:
         path = self.directory / "disk.raw"
         if not path.exists():
             partial = path.with_suffix(".part")
-            disk = str(self.directory / "disk.qcow2")
-            argv = ["qemu-img", "convert", "-O", "raw", disk, str(partial)]
+            argv = [
+                "qemu-img",
+                "convert",
+                "-O",
+                "raw",
+                f"{self.directory}/disk.qcow2",
+                str(partial),
+            ]
             subprocess.run(argv, check=True)
             partial.rename(path)
         return path

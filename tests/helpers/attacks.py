@@ -324,7 +324,7 @@ class Stage:
             return Outcome(True, f"«{self._seen(guest)}»")
         if which < len(won) + len(stopped):
             return Outcome(False, f"«{self._seen(guest)}»")
-        last = last_lines(guest.console.before or "")
+        last = last_lines(guest.log.getvalue()[-4000:])
         if patterns[which] is pexpect.EOF:
             return Outcome(False, f"{self.control.why()} after «{last}»")
         assert silence, f"neither side won within {seconds:.0f} s; the console ends with «{last}»"

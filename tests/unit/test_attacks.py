@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -96,7 +97,14 @@ def test_the_table_is_written_between_its_marks(tmp_path: pathlib.Path) -> None:
     text = page.read_text()
     assert text.startswith(f"before\n{attack_report.BEGIN}\n")
     assert text.endswith(f"{attack_report.END}\nafter\n")
-    assert "| it | does a/b | must | x: stopped after 3 s, seen |" in text
+    assert re.search(r"\| it \| does a/b \| must \| x: stopped after 3 s, seen \([-\d]+\) \|", text)
+    # What is not played again stays.
+    other = dataclasses.replace(result(won=False), name="other")
+    attack_report.finish([other], write=True, page=page)
+    attack_report.finish([dataclasses.replace(other, kind="y")], write=True, page=page)
+    rows = page.read_text().splitlines()
+    assert sum("| it | does a/b | must | x: stopped" in row for row in rows) == 1
+    assert sum("x: stopped" in row and "y: stopped" in row for row in rows) == 1
     assert "old" not in text
 
 

@@ -386,4 +386,4 @@ def _say(id_: str, header: Header, number: int, it: t.Any) -> Finding:
     return Finding(row.id, row.severity, text(row.meaning), text(row.cure))
 
 
-__all__ = ("BOOT", "DANGER", "NOTE", "TABLE", "Finding", "findings")
+__all__ = ("BOOT", "DANGER", "NOTE", "PAYLOAD_OFFSETS", "TABLE", "Finding", "findings")

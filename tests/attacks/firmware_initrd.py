@@ -10,7 +10,6 @@ Why: the host's initramfs runs under the genuine kernel, where GRUB has left the
 
 from __future__ import annotations
 
-from attack_images import ONE_EACH
 from attacks import GENUINE, GRUB_SHELL, MARKER, Attack, Outcome, Stage
 from hostile import host_initrd
 
@@ -33,7 +32,8 @@ def play(stage: Stage) -> Outcome:
 ATTACK = Attack(
     images=("dracut-luks2",),
     play=play,
-    open_because="the EFI stub of the kernel asks the firmware for an initramfs, and GRUB 2.12 goes on after its own was"
-    " refused.",
-    combine_with="a measured boot that covers what the firmware is given (SEV: kernel hashes; TDX: RTMR1; a vTPM: PCR 9).",
+    open_because="the EFI stub of the kernel asks the firmware for an initramfs, and GRUB 2.12 goes on when its own"
+    " was refused.",
+    combine_with="a measured boot that covers what the firmware is given (SEV: kernel hashes; TDX: RTMR1; a vTPM:"
+    " PCR 9).",
 )

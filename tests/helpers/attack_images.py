@@ -61,7 +61,7 @@ class Kind:
     def cmdline(self) -> str:
         """Some patience, where a boot that the host has broken waits for a disk."""
         words = CMDLINE.replace("timeout_sec=900", "timeout_sec=150")
-        return f"{words} rd.retry=20" if self.initramfs == "dracut" else words
+        return f"{words} rd.retry=20 rd.timeout=90" if self.initramfs == "dracut" else words
 
     @property
     def quick(self) -> dict[str, str]:

@@ -57,10 +57,14 @@ class Archive:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """An unpacked file and the members of the archives in it."""
+    """A file, the members of the archives in it, and where these archives end.
+
+    Behind them is compressed data, which is unpacked into another part: what it holds is found there.
+    """
 
     path: str
     entries: t.Tuple[Entry, ...]
+    end: int
 
 
 Data = t.Union[bytes, mmap.mmap]
@@ -123,7 +127,7 @@ def _read(path: str) -> Archive:
 
 
 def unpack(runner: Runner, path: str) -> t.List[Part]:
-    """Return files that together hold all of the initramfs *path*, decompressed.
+    """Return files that together hold all of the initramfs *path* in their archives, decompressed.
 
     They lie beside it, in a directory that is the caller's to remove.
     """
@@ -131,7 +135,7 @@ def unpack(runner: Runner, path: str) -> t.List[Part]:
         raise SealedRootError("the initramfs is empty")
     early = _read(path)
     if early.rest is None:
-        return [Part(path, early.entries)]
+        return [Part(path, early.entries, os.path.getsize(path))]
     with open(path, "rb") as source:
         source.seek(early.rest)
         tool, ending = compression(source.read(6))
@@ -151,7 +155,10 @@ def unpack(runner: Runner, path: str) -> t.List[Part]:
     late = _read(main)
     if late.rest is not None:
         raise SealedRootError(f"the unpacked initramfs is no cpio archive from byte {late.rest}")
-    return [Part(path, early.entries), Part(main, late.entries)]
+    return [
+        Part(path, early.entries, early.rest),
+        Part(main, late.entries, os.path.getsize(main)),
+    ]
 
 
 def holder(part: Part, offset: int) -> t.Optional[Entry]:

@@ -30,8 +30,7 @@ def problems(
     for part in _initrd.unpack(runner, path):
         handle = os.open(part.path, os.O_RDONLY)
         try:
-            size = os.fstat(handle).st_size
-            found = _secret_search.offsets(handle, needles, [(0, size)])
+            found = _secret_search.offsets(handle, needles, [(0, part.end)])
         finally:
             os.close(handle)
         places = found.pop("boot", [])

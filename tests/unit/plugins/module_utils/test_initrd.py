@@ -80,7 +80,8 @@ def test_an_unknown_compression() -> None:
 def test_uncompressed(runner: t.Any, tmp_path: pathlib.Path) -> None:
     path = tmp_path / "initrd"
     path.write_bytes(newc({"a": b"1"}))
-    assert [part.path for part in _initrd.unpack(runner, str(path))] == [str(path)]
+    parts = _initrd.unpack(runner, str(path))
+    assert [(part.path, part.end) for part in parts] == [(str(path), path.stat().st_size)]
 
 
 @pytest.mark.parametrize(("tool", "ending"), [("zstd", "zst"), ("lz4", "lz4")])
@@ -101,6 +102,7 @@ def test_unpack(
     script.expect([tool, "-d", "-f", "-q", f"{main}.{ending}", *target], effect=effect)
     parts = _initrd.unpack(runner, str(path))
     assert [part.path for part in parts] == [str(path), str(main)]
+    assert [part.end for part in parts] == [path.stat().st_size - len(magic), main.stat().st_size]
     assert [part.entries[0].name for part in parts] == ["microcode", "a"]
     assert not (tmp_path / f"initrd.main.{ending}").exists()
 

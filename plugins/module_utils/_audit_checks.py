@@ -30,8 +30,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
 # GRUB's C code makes some 240 000 iterations a second (TECH 2); a slow builder may have half of that.
 GRUB_RATE = 100_000
 CORE_MODULES = ("part_gpt", "cryptodisk", "gcry_rijndael")
-# What comes before the JSON of a LUKS2 header.
-LUKS2_BINARY = 4096
 _UUID = re.compile(
     r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{32}\b"
 )
@@ -118,7 +116,7 @@ def luks2_copies(start: bytes) -> Problems:
     same = (
         other[:6] == b"SKUL\xba\xbe"
         and (other[8:16], other[16:24]) == (size, number)
-        and other[LUKS2_BINARY:] == start[LUKS2_BINARY:second]
+        and other[_luks_metadata.LUKS2_BINARY :] == start[_luks_metadata.LUKS2_BINARY : second]
     )
     return [] if same else ["the two copies of the LUKS2 header differ: run 'cryptsetup repair'"]
 

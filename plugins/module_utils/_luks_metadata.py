@@ -28,6 +28,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 GRUB_CIPHER = "aes-xts-plain64"
 # cryptsetup puts the first key slot of LUKS1 here (LUKS_ALIGN_KEYSLOTS).
 LUKS1_BINARY = 4096
+# What comes before the JSON in each copy of a LUKS2 header; all of it is in the first sector.
+LUKS2_BINARY = 4096
 # A header with its key slots ends before this, at the latest (LUKS2's default data offset).
 MOST_BYTES = 32 << 20
 
@@ -148,8 +150,8 @@ def parse_luks2(text: str, *, uuid: str) -> Header:
         tokens=len(data["tokens"]),
         requirements=tuple(requirements),
         sector_size=int(segments[0].get("sector_size", 512)),
-        # Two copies, each with 4096 bytes before its JSON.
-        binary_size=2 * (4096 + int(data["config"]["json_size"])),
+        # Two copies.
+        binary_size=2 * (LUKS2_BINARY + int(data["config"]["json_size"])),
     )
 
 

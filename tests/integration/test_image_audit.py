@@ -534,8 +534,8 @@ def test_an_image_with_an_open_console(recipe: Recipe, audit: Module) -> None:
     recipe.grub_cfg = GRUB_CFG.removeprefix(sealed_image.CLOSED + sealed_image.UNRESTRICTED)
     recipe.grub_cfg = recipe.grub_cfg.replace(sealed_image.WORDS, closing)
     recipe.script = SCRIPT.removeprefix(sealed_image.CLOSED).removesuffix("reboot\n")
-    for path in sealed_image.emergency.FILES:
-        recipe.files[path.lstrip("/")] = None
+    for name in sealed_image.emergency.FILES:
+        recipe.files[name.lstrip("/")] = None
     path = recipe.make()
     assert details(audit(recipe, path, expected={"debug_console": True})) == {}
     assert set(details(audit(recipe, path))) == {"console", "esp", "grub_cfg"}

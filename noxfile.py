@@ -34,6 +34,9 @@ PACKAGES = """
     sbsigntool secilc skopeo umoci xfsprogs xz-utils zstd
 """
 
+# What the hostile host of tests/attacks makes its root and its tables with.
+HOSTILE = ("acpica-tools", "busybox-static")
+
 # Two files at a time: what is in one file shares its images, and takes one processor most of the time.
 TWO_FILES = ("-n", "2", "--dist", "loadfile")
 
@@ -217,7 +220,7 @@ def molecule(session: nox.Session) -> None:
 @nox.session
 def boot(session: nox.Session) -> None:
     """Run the tests that boot images, and let them live: some 20 minutes without KVM."""
-    env = tested(session)
+    env = tested(session, *HOSTILE)
     run_tests(session, "tests/boot", *TWO_FILES, env=env)
 
 
@@ -275,6 +278,13 @@ def matrix(session: nox.Session) -> None:
     """Build, boot, update and boot again what works where: some 35 minutes without KVM."""
     env = tested(session)
     session.run("python", "tests/matrix.py", *session.posargs, env=env)
+
+
+@nox.session
+def attacks(session: nox.Session) -> None:
+    """Play the hostile host on images with their defences and without: ./run attacks [-- ATTACK...]."""
+    env = tested(session, *HOSTILE)
+    session.run("python", "tests/attacks/run.py", *session.posargs, env=env)
 
 
 @nox.session

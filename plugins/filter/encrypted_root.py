@@ -17,12 +17,13 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
 def encrypted_root(
     luks_uuid: str, generator: str, debug_console: bool = False
 ) -> t.Dict[str, t.Union[str, t.List[str]]]:
-    """Return device and kernel words of the root, whose initramfs *generator* builds."""
+    """Return device and kernel words of the root, whose initramfs *generator* builds, and what others may override."""
     try:
         words = guest.words(generator, luks_uuid=luks_uuid, debug_console=debug_console)
     except SealedRootError as exc:
         raise AnsibleFilterError(str(exc)) from exc
-    return {"device": guest.device(generator, luks_uuid), "words": words}
+    defaults = list(guest.DEFAULT_WORDS.get(generator, ()))
+    return {"device": guest.device(generator, luks_uuid), "words": words, "defaults": defaults}
 
 
 def contrary_words(cmdline: str, debug_console: bool = False) -> t.List[str]:

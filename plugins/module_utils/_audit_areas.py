@@ -20,8 +20,12 @@ from ansible_collections.sealedroot.image.plugins.module_utils._secret_search im
 GPT_HEAD = 34 * 512  # protective MBR, header and 128 entries
 GPT_TAIL = 33 * 512
 _BOOT_CODE = 440
-# 512 random bytes have 221 different values, with a standard deviation of 4.5; text has about 50.
-_RANDOM_VALUES = 170
+# Of what chance makes, 512 bytes have 221 different values, with a standard deviation of 4.5; text has about 50.
+_RANDOM_SHARE = 0.77
+# The block of a cipher: what was never written is zero by whole ones.
+_CIPHER_BLOCK = 16
+# Of fewer bytes, some values are twice there by chance too often.
+_LEAST = 32
 _XFS_BLOCKS = [512 << shift for shift in range(8)]
 
 
@@ -141,9 +145,21 @@ def payload(
 
 
 def looks_random(block: bytes) -> bool:
-    """Say whether each sector is as even as ciphertext; a hole inside a cluster is zero."""
-    sectors = (block[at : at + 512] for at in range(0, len(block), 512))
-    return all(len(set(it)) >= _RANDOM_VALUES or not it.strip(b"\0") for it in sectors)
+    """Say whether each sector is as even as ciphertext, where it was written.
+
+    What was never written is zero, and stays so within a sector of which a part was: a file system that reads it,
+    as noise, writes the same noise back.
+    """
+    return all(_is_even(block[at : at + 512]) for at in range(0, len(block), 512))
+
+
+def _is_even(sector: bytes) -> bool:
+    pieces = (sector[at : at + _CIPHER_BLOCK] for at in range(0, len(sector), _CIPHER_BLOCK))
+    written = b"".join(piece for piece in pieces if piece.strip(b"\0"))
+    if len(written) < _LEAST:
+        return written.count(0) <= len(written) // 4
+    by_chance = 256 * (1 - (255 / 256) ** len(written))
+    return len(set(written)) >= _RANDOM_SHARE * by_chance
 
 
 __all__ = (

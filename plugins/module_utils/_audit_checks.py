@@ -23,6 +23,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _grub_core,
     _grub_fstest,
     _grub_install,
+    _luks_findings,
     _luks_metadata,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
@@ -30,6 +31,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
 # GRUB's C code makes some 240 000 iterations a second (TECH 2); a slow builder may have half of that.
 GRUB_RATE = 100_000
 CORE_MODULES = ("part_gpt", "cryptodisk", "gcry_rijndael")
+# What is judged by what was asked for, not by what is usual.
+AS_ASKED = ("hash", "slow-digest", "slow-slot")
 _UUID = re.compile(
     r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{32}\b"
 )
@@ -85,7 +88,11 @@ def header(
     hash_: str,
 ) -> Problems:
     """The LUKS header is what was asked for, and nothing that GRUB cannot read or a host could abuse."""
-    problems = _luks_metadata.findings(found)
+    problems = [
+        f"{it.meaning}: {it.cure}"
+        for it in _luks_findings.findings(found)
+        if it.severity != _luks_findings.NOTE and it.id not in AS_ASKED
+    ]
     if luks_type not in (None, found.type):
         problems.append(f"it is {found.type}, not {luks_type}")
     if found.hash != hash_:

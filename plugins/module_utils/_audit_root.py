@@ -265,8 +265,18 @@ def key_files(
 def _rebuilt(tree: Tree, paths: t.Sequence[str]) -> Problems:
     """What the root's own generator is configured for keeps key and header in a later initramfs, and to root."""
     builds = _generators.active(lambda path: tree.find(f"/{path}") is not None)
-    if builds == "initramfs_tools" and umask(tree) not in ("0077", "077"):
-        return ["UMASK=0077 is not set in /etc/initramfs-tools/conf.d: a rebuild leaks the key"]
+    if builds == "initramfs_tools":
+        problems = []
+        if umask(tree) not in ("0077", "077"):
+            problems.append(
+                "UMASK=0077 is not set in /etc/initramfs-tools/conf.d: a rebuild leaks the key"
+            )
+        hook = tree.find(pinned_header.HOOK)
+        if hook is None or not hook.mode & 0o100:
+            problems.append(
+                f"{pinned_header.HOOK} is not there or is no program: a rebuild loses the header"
+            )
+        return problems
     if builds == "dracut":
         # Its umask is always 077 (dracut(8)), but it takes none by itself.
         patterns = installed(tree)

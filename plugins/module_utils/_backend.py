@@ -126,7 +126,7 @@ class Userspace(Backend):
         obstacles = _luks1_view.obstacles(mapping.header)
         if mapping.header.type == "luks2" and obstacles:
             raise SealedRootError(
-                f"the userspace backend reads luks2 by way of luks1, and {', '.join(obstacles)}:"
+                f"the userspace backend reads luks2 by way of luks1, and {'; '.join(obstacles)}:"
                 " change that, or use a builder whose kernel has dm-crypt"
             )
         if not os.path.isdir(os.path.dirname(_payload(mapping))):

@@ -158,7 +158,7 @@ def luks2_node(
     if obstacles:
         raise SealedRootError(
             f"the root file system can be read here only where luks1 could be the same, and"
-            f" {', '.join(obstacles)}"
+            f" {'; '.join(obstacles)}"
         )
     with _luks1_view.descriptor(
         runner, path=view, offset=offset, size=size, payload_offset=header.payload_offset

@@ -23,6 +23,7 @@ import contextlib
 import os
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils import _luks_findings
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
@@ -31,6 +32,12 @@ from ansible_collections.sealedroot.image.plugins.module_utils._luks_metadata im
 
 SECTOR = 512
 LUKS1_SLOTS = 8
+# What LUKS1 has no words for, as findings name it.
+ONLY_LUKS2 = (
+    *("segments", "segment-type", "segment-flag", "segment-size", "iv-tweak", "integrity"),
+    *("sector-size", "unbound-segment", "digests", "unbound-digest", "unbound-slot", "digest-type"),
+    *("tokens", "slot-type", "reencrypt-slot", "requirement", "requirement-reencrypt"),
+)
 _CHUNK = 1 << 20
 
 
@@ -52,12 +59,7 @@ def obstacles(header: Header) -> t.List[str]:
         for number, slot in sorted(header.slots.items())
         if set(slot.hashes) - {header.hash}
     ]
-    if header.sector_size != SECTOR:
-        found.append(f"its sectors have {header.sector_size} bytes")
-    if header.tokens:
-        found.append(f"it has {header.tokens} tokens")
-    if header.requirements:
-        found.append(f"it has requirements ({', '.join(header.requirements)})")
+    found += [it.meaning for it in _luks_findings.findings(header) if it.id in ONLY_LUKS2]
     return found
 
 

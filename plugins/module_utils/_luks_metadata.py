@@ -24,20 +24,23 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     SealedRootError,
 )
 
-# GRUB before 2.14 reads no other, and every GRUB's signed build has sha256 and rijndael (TECH 0.1).
-GRUB_CIPHER = "aes-xts-plain64"
-# cryptsetup puts the first key slot of LUKS1 here (LUKS_ALIGN_KEYSLOTS).
-LUKS1_BINARY = 4096
-# What comes before the JSON in each copy of a LUKS2 header; all of it is in the first sector.
+Json = t.Mapping[str, t.Any]
+Part = t.TypeVar("Part")
+
+# Before the JSON of each of the two copies of a LUKS2 header; all of it is in the first sector.
 LUKS2_BINARY = 4096
 # A header with its key slots ends before this, at the latest (LUKS2's default data offset).
 MOST_BYTES = 32 << 20
-
+# Before and between the key slots of a LUKS1 header, each of which has 4000 stripes of the volume key.
+_LUKS1_ALIGNMENT = 4096
+_LUKS1_STRIPES = 4000
+_LUKS1_SLOTS = 8
 _LUKS1_SLOT = re.compile(
-    r"^Key Slot (\d+): ENABLED\n\s*Iterations:\s*(\d+)\n(?:\s+.*\n)*?"
-    r"\s*Key material offset:\s*(\d+)\n\s*AF stripes:\s*(\d+)",
+    r"^Key Slot ([0-7]): ENABLED\n\s*Iterations:\s*([0-9]{1,10})\n(?:\s+.*\n)*?"
+    r"\s*Key material offset:\s*([0-9]{1,10})\n\s*AF stripes:\s*([0-9]{1,10})$",
     re.MULTILINE,
 )
+_NUMBER = re.compile("0|[1-9][0-9]{0,18}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +56,35 @@ class Keyslot:
     ignored: bool = False
     # Where its key material is: offset and size in bytes, from the beginning of the header.
     area: t.Tuple[int, int] = (0, 0)
+    # LUKS2 only: the size of the key that it holds.
+    key_bits: t.Optional[int] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """One part of the data. LUKS1 has exactly one, which lasts to the end of the device."""
+
+    number: int
+    type: str
+    offset: int
+    size: str = "dynamic"
+    cipher: str = "none"
+    sector_size: int = 512
+    iv_tweak: int = 0
+    integrity: str = ""
+    flags: t.Tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Digest:
+    """What a volume key is recognised by, and the key slots and segments that it binds."""
+
+    number: int
+    type: str
+    hash: str
+    iterations: int
+    slots: t.FrozenSet[int]
+    segments: t.FrozenSet[int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,92 +105,181 @@ class Header:
     requirements: t.Tuple[str, ...] = ()
     sector_size: int = 512
     # What comes before the key slots, in bytes.
-    binary_size: int = LUKS1_BINARY
+    binary_size: int = _LUKS1_ALIGNMENT
+    # Where the header and the area of its key slots end.
+    metadata_end: int = 0
+    # LUKS2 only, like tokens and requirements.
+    segments: t.Tuple[Segment, ...] = ()
+    digests: t.Tuple[Digest, ...] = ()
+    # Key slots of another type than "luks2": the number, and the type.
+    other_slots: t.Mapping[int, str] = dataclasses.field(default_factory=dict)
+    flags: t.Tuple[str, ...] = ()
 
 
 def parse_luks1(text: str) -> Header:
     """Parse the text of ``cryptsetup luksDump`` of a LUKS1 header."""
 
-    def field(name: str) -> str:
-        match = re.search(rf"^{name}:\s*(.*?)\s*$", text, re.MULTILINE)
-        if not match:
-            raise SealedRootError(f"luksDump printed no '{name}': the header is damaged")
-        return match.group(1)
+    def field(name: str, pattern: str = "(.*?)", flags: int = re.MULTILINE) -> t.Any:
+        found = re.findall(rf"^{name}:[ \t]*{pattern}[ \t]*$", text, flags)
+        if len(found) != 1:
+            raise SealedRootError(
+                f"luksDump printed {len(found)} lines '{name}', not one: the header is damaged,"
+                " restore it from a backup"
+            )
+        return found[0]
 
-    key_bits = int(field("MK bits"))
+    def number(name: str) -> int:
+        return int(field(name, "([0-9]{1,10})"))
+
+    hash_ = field("Hash spec")
+    # In a forged header, the names can have newlines: they end where the next line that there must be begins.
+    mode = r"(.*?)[ \t]*\nCipher mode:[ \t]*(.*?)[ \t]*\nHash spec:[^\n]*"
+    cipher = field("Cipher name", mode, re.MULTILINE | re.DOTALL)
+    key_bits = number("MK bits")
     slots = {
-        int(number): Keyslot(
+        int(slot): Keyslot(
             iterations=int(iterations),
             kdf="pbkdf2",
             area=(int(start) * 512, int(stripes) * key_bits // 8),
         )
-        for number, iterations, start, stripes in _LUKS1_SLOT.findall(text)
+        for slot, iterations, start, stripes in _LUKS1_SLOT.findall(text)
     }
+    area = -(-key_bits // 8 * _LUKS1_STRIPES // _LUKS1_ALIGNMENT) * _LUKS1_ALIGNMENT
     return Header(
         type="luks1",
         uuid=field("UUID"),
-        cipher=f"{field('Cipher name')}-{field('Cipher mode')}",
-        hash=field("Hash spec"),
+        cipher="-".join(cipher),
+        hash=hash_,
         key_bits=key_bits,
-        payload_offset=int(field("Payload offset")) * 512,
-        digest_iterations=int(field("MK iterations")),
+        payload_offset=number("Payload offset") * 512,
+        digest_iterations=number("MK iterations"),
         slots=slots,
         slot_order=tuple(sorted(slots)),
+        metadata_end=_LUKS1_ALIGNMENT + _LUKS1_SLOTS * area,
     )
 
 
 def parse_luks2(text: str, *, uuid: str) -> Header:
-    """Parse ``cryptsetup luksDump --dump-json-metadata``; the UUID is in the binary header only."""
-    data = json.loads(text)
-    segments = list(data["segments"].values())
-    digests = list(data["digests"].values())
+    """Parse ``cryptsetup luksDump --dump-json-metadata``; the UUID is in the binary header only.
+
+    Whoever has the disk can have written the metadata, so nothing in it has to be there or have a type.
+    """
+    try:
+        data = _part({"metadata": json.loads(text)}, "metadata", dict)
+    except (RecursionError, ValueError):
+        raise _damaged("metadata") from None
+    config = _part(data, "config", dict)
+    segments = [_segment(*item) for item in _objects(data, "segments")]
+    digests = [_digest(*item) for item in _objects(data, "digests")]
+    types = {number: _part(slot, "type", str) for number, slot in _objects(data, "keyslots")}
     slots = {
-        int(number): Keyslot(
-            iterations=int(slot["kdf"].get("iterations", slot["kdf"].get("time", 0))),
-            kdf=slot["kdf"]["type"],
-            cipher=slot.get("area", {}).get("encryption", ""),
-            hashes=tuple(
-                sorted({slot.get(part, {}).get("hash", "") for part in ("kdf", "af")} - {""})
-            ),
-            ignored=slot.get("priority") == 0,
-            area=(
-                int(slot.get("area", {}).get("offset", 0)),
-                int(slot.get("area", {}).get("size", 0)),
-            ),
-        )
-        for number, slot in data["keyslots"].items()
-        if slot["type"] == "luks2"
+        number: _keyslot(slot)
+        for number, slot in _objects(data, "keyslots")
+        if types[number] == "luks2"
     }
-    requirements = list(data["config"].get("requirements", {}).get("mandatory", []))
     if not segments or not digests:
         raise SealedRootError("the LUKS2 header has no data segment or no digest of the volume key")
-    others = sorted({slot["type"] for slot in data["keyslots"].values()} - {"luks2"})
-    requirements += [f"{kind} key slots" for kind in others]
-    if len(segments) != 1 or len(digests) != 1:
-        requirements.append(f"{len(segments)} segments, {len(digests)} digests")
-    requirements += [f"a segment with {it}" for it in _oddities(segments[0])]
     return Header(
         type="luks2",
         uuid=uuid,
-        cipher=segments[0].get("encryption", "none"),
-        hash=digests[0]["hash"],
-        key_bits=8 * max((s["key_size"] for s in data["keyslots"].values()), default=0),
-        payload_offset=int(segments[0]["offset"]),
-        digest_iterations=int(digests[0]["iterations"]),
+        cipher=segments[0].cipher,
+        hash=digests[0].hash,
+        key_bits=max((slot.key_bits or 0 for slot in slots.values()), default=0),
+        payload_offset=segments[0].offset,
+        digest_iterations=digests[0].iterations,
         slots=slots,
         slot_order=tuple(slots),
-        tokens=len(data["tokens"]),
-        requirements=tuple(requirements),
-        sector_size=int(segments[0].get("sector_size", 512)),
-        # Two copies.
-        binary_size=2 * (LUKS2_BINARY + int(data["config"]["json_size"])),
+        tokens=len(_part(data, "tokens", dict)),
+        requirements=_words(_part(config, "requirements", dict, {}), "mandatory"),
+        sector_size=segments[0].sector_size,
+        binary_size=2 * (LUKS2_BINARY + _number(config, "json_size")),
+        metadata_end=2 * (LUKS2_BINARY + _number(config, "json_size"))
+        + _number(config, "keyslots_size"),
+        segments=tuple(segments),
+        digests=tuple(digests),
+        other_slots={number: type_ for number, type_ in types.items() if type_ != "luks2"},
+        flags=_words(config, "flags"),
     )
 
 
-def _oddities(segment: t.Mapping[str, t.Any]) -> t.List[str]:
-    """Name what makes a data segment another one than cryptsetup makes by default."""
-    usual = {"type": "crypt", "size": "dynamic", "iv_tweak": "0", "flags": [], "integrity": {}}
-    return [f"{key} {segment[key]}" for key in usual if segment.get(key, usual[key]) != usual[key]]
+def _keyslot(slot: Json) -> Keyslot:
+    kdf, area, af = (_part(slot, name, dict) for name in ("kdf", "area", "af"))
+    return Keyslot(
+        # Of argon2, "time".
+        iterations=_number(kdf, "iterations" if "iterations" in kdf else "time", 0),
+        kdf=_part(kdf, "type", str),
+        cipher=_part(area, "encryption", str),
+        hashes=tuple(sorted({_part(it, "hash", str, "") for it in (kdf, af)} - {""})),
+        ignored=slot.get("priority") == 0,
+        area=(_number(area, "offset", 0), _number(area, "size", 0)),
+        key_bits=8 * _number(slot, "key_size"),
+    )
+
+
+def _segment(number: int, segment: Json) -> Segment:
+    integrity = _part(segment, "integrity", dict, {})
+    return Segment(
+        number=number,
+        type=_part(segment, "type", str),
+        offset=_number(segment, "offset"),
+        size=_part(segment, "size", str, "dynamic"),
+        cipher=_part(segment, "encryption", str, "none"),
+        sector_size=_number(segment, "sector_size", 512),
+        iv_tweak=_number(segment, "iv_tweak", 0),
+        integrity=str(integrity.get("type", integrity)) if integrity else "",
+        flags=_words(segment, "flags"),
+    )
+
+
+def _digest(number: int, digest: Json) -> Digest:
+    return Digest(
+        number=number,
+        type=_part(digest, "type", str),
+        hash=_part(digest, "hash", str, ""),
+        iterations=_number(digest, "iterations", 0),
+        slots=frozenset(map(_id, _words(digest, "keyslots"))),
+        segments=frozenset(map(_id, _words(digest, "segments"))),
+    )
+
+
+def _damaged(name: str) -> SealedRootError:
+    return SealedRootError(
+        f"the LUKS2 header is damaged: '{name}' is missing or is not what it must be; restore the"
+        " header from a backup"
+    )
+
+
+def _part(of: Json, name: str, kind: t.Type[Part], default: t.Optional[Part] = None) -> Part:
+    value = of.get(name, default)
+    if not isinstance(value, kind):
+        raise _damaged(name)
+    return value
+
+
+def _number(of: Json, name: str, default: t.Optional[int] = None) -> int:
+    """Return a number; what may not fit a double is a string in LUKS2."""
+    value = of.get(name, default)
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
+        raise _damaged(name)
+    return value
+
+
+def _id(name: str) -> int:
+    return _number({"number of an object": name}, "number of an object")
+
+
+def _words(of: Json, name: str) -> t.Tuple[str, ...]:
+    words = _part(of, name, list, [])
+    if not all(isinstance(word, str) for word in words):
+        raise _damaged(name)
+    return tuple(words)
+
+
+def _objects(data: Json, name: str) -> t.List[t.Tuple[int, Json]]:
+    objects = _part(data, name, dict)
+    return [(_id(number), _part(objects, number, dict)) for number in objects]
 
 
 def read(runner: Runner, device: str) -> t.Optional[Header]:
@@ -174,38 +295,13 @@ def read(runner: Runner, device: str) -> t.Optional[Header]:
     return parse_luks2(dump, uuid=uuid.stdout.strip())
 
 
-def findings(header: Header) -> t.List[str]:
-    """Say what in *header* does not belong into a sealed image (TECH 5.4)."""
-    found = []
-    if header.cipher != GRUB_CIPHER:
-        found.append(f"the cipher is {header.cipher}, not {GRUB_CIPHER}")
-    if header.key_bits != 512:
-        found.append(f"the volume key has {header.key_bits} bits, not 512")
-    if header.sector_size != 512:
-        found.append(f"the sector size is {header.sector_size}, not 512")
-    if header.tokens:
-        found.append(f"there are {header.tokens} tokens")
-    if header.requirements:
-        found.append(f"there are requirements: {', '.join(header.requirements)}")
-    for number, slot in header.slots.items():
-        if slot.cipher not in ("", GRUB_CIPHER):
-            found.append(f"slot {number} is encrypted with {slot.cipher}, not {GRUB_CIPHER}")
-        if set(slot.hashes) - {header.hash}:
-            hashes = " and ".join(slot.hashes)
-            found.append(f"slot {number} has the hash {hashes}, and the digest {header.hash}")
-        if slot.ignored:
-            found.append(f"slot {number} has the priority ignore, so GRUB never tries it")
-        if slot.kdf != "pbkdf2":
-            found.append(f"slot {number} uses {slot.kdf}, which GRUB before 2.14 cannot compute")
-    return found
-
-
 __all__ = (
-    "GRUB_CIPHER",
+    "LUKS2_BINARY",
     "MOST_BYTES",
+    "Digest",
     "Header",
     "Keyslot",
-    "findings",
+    "Segment",
     "parse_luks1",
     "parse_luks2",
     "read",

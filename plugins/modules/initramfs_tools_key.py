@@ -66,7 +66,6 @@ CONF = "/etc/initramfs-tools/conf.d/sealedroot"
 # RESUME: another machine's swap would be waited for at boot.
 CONF_TEXT = "MODULES=most\nUMASK=0077\nRESUME=none\n"
 # cryptsetup-initramfs copies the key, but not the header that crypttab names (cryptsetup 2.6 to 2.8, hooks/cryptroot).
-HEADER_HOOK = "/etc/initramfs-tools/hooks/sealedroot"
 HEADER_HOOK_TEXT = f"""\
 #!/bin/sh
 # Puts the pinned LUKS header into the initramfs, which never reads the one on the disk.
@@ -99,7 +98,7 @@ def plan(tree: Tree, _params: t.Mapping[str, t.Any]) -> t.List[str]:
     """Plan the configuration of initramfs-tools; return the packages that are missing."""
     tree.write(CONF_HOOK, conf_hook(tree.text(CONF_HOOK)))
     tree.write(CONF, CONF_TEXT)
-    tree.write(HEADER_HOOK, HEADER_HOOK_TEXT, mode=0o755)
+    tree.write(pinned_header.HOOK, HEADER_HOOK_TEXT, mode=0o755)
     # Read before ours; gone, since it names the swap of another machine.
     tree.remove("/etc/initramfs-tools/conf.d/resume")
     return [package for path, package in PACKAGES.items() if not tree.exists(path)]

@@ -11,7 +11,7 @@ module: luks_image_info
 short_description: What the header of a LUKS container says
 description:
   - Reads the LUKS header in a region of an image file or on a block device, open or closed, and says what
-    in it does not belong into a sealed image.
+    in it is unusual, how bad that is, and what to do about it.
   - Can try which key opens which slot.
   - The container is only ever opened read-only, so that not even a damaged header is repaired.
 author: The sealedroot.image authors (@sealedroot)
@@ -36,9 +36,10 @@ EXAMPLES = r"""
       boot: out/web-1/boot.key
   register: luks
 
-- name: Show what is wrong with it
-  ansible.builtin.debug:
-    var: luks.findings
+- name: Refuse a header that a host could have forged, or that GRUB cannot read
+  ansible.builtin.assert:
+    that: luks.findings | rejectattr('severity', 'eq', 'note') | length == 0
+    fail_msg: "{{ luks.findings }}"
 """
 
 RETURN = r"""
@@ -86,13 +87,46 @@ opens:
   returned: success
   sample: {"boot": 0, "old": null}
 findings:
-  description: What does not belong into a sealed image, one sentence each.
+  description:
+    - What is unusual about the header, one row each.
+    - docs/luks_findings.md of the collection shows all of them in a table.
   type: list
-  elements: str
+  elements: dict
   returned: success
-  sample: ["slot 1 uses argon2id, which GRUB before 2.14 cannot compute"]
+  contains:
+    id:
+      description:
+        - What was found, by a name that stays.
+        - >-
+          V(no-header), V(null-cipher), V(cipher), V(key-size), V(segments), V(segment-type), V(segment-flag),
+          V(segment-size), V(iv-tweak), V(data-overlap), V(unbound-segment), V(digests), V(null-slot), V(slot-key-size),
+          V(tokens), V(reencrypt-slot) and V(requirement-reencrypt) have the severity V(danger).
+        - >-
+          V(requirement), V(integrity), V(sector-size), V(unbound-digest), V(digest-type), V(hash), V(slow-digest),
+          V(no-slots), V(unbound-slot), V(slot-type), V(slot-cipher), V(slot-hash), V(argon2), V(kdf), V(ignored-slot)
+          and V(slow-slot) have the severity V(boot).
+        - V(few-iterations), V(data-offset) and V(flags) have the severity V(note).
+      type: str
+    severity:
+      description:
+        - V(danger), if a hostile host could have made this, or data is not protected.
+        - V(boot), if GRUB cannot read it or is slow.
+        - V(note), if it is right for some containers. A sealed image has these, too.
+      type: str
+    meaning:
+      description: What it is, as a sentence.
+      type: str
+    cure:
+      description: What to do about it.
+      type: str
+  sample:
+    - id: argon2
+      severity: boot
+      meaning: slot 1 uses argon2id, which GRUB before 2.14 cannot compute
+      cure: run 'cryptsetup luksConvertKey --key-slot 1 --pbkdf pbkdf2 --hash sha256 --pbkdf-force-iterations 1000'
 """
 
+import dataclasses
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -100,6 +134,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _cryptsetup,
     _loop,
     _luks_container,
+    _luks_findings,
     _luks_metadata,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
@@ -122,7 +157,6 @@ def describe(header: t.Optional[_luks_metadata.Header]) -> t.Dict[str, t.Any]:
             "digest_iterations": 0,
             "slots": {},
             "slot_order": [],
-            "findings": ["there is no LUKS header"],
         }
     return {
         "type": header.type,
@@ -137,7 +171,6 @@ def describe(header: t.Optional[_luks_metadata.Header]) -> t.Dict[str, t.Any]:
             for number, slot in sorted(header.slots.items())
         },
         "slot_order": list(header.slot_order),
-        "findings": _luks_metadata.findings(header),
     }
 
 
@@ -153,7 +186,8 @@ def read(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
             name: _cryptsetup.opens(runner, device, key_file) if header else None
             for name, key_file in params["key_files"].items()
         }
-    return {"changed": False, "opens": opens, **describe(header)}
+    findings = [dataclasses.asdict(it) for it in _luks_findings.findings(header)]
+    return {"changed": False, "opens": opens, **describe(header), "findings": findings}
 
 
 def main() -> t.NoReturn:

@@ -39,7 +39,9 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="./run attacks --")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--keep", type=pathlib.Path)
-    parser.add_argument("--on", choices=attack_images.ALL, action="append", default=[])
+    parser.add_argument(
+        "--on", choices=[it.name for it in attack_images.KINDS], action="append", default=[]
+    )
     parser.add_argument("--only", choices=("control", "product"))
     parser.add_argument("names", nargs="*", metavar="ATTACK")
     options = parser.parse_args(argv)

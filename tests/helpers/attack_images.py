@@ -44,32 +44,41 @@ class Kind:
 
     initramfs: str
     luks: str
+    # Programs in it that do what the host says.
+    agents: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        return f"{self.initramfs}-{self.luks}"
+        return f"{self.initramfs}-{self.luks}{'-agents' if self.agents else ''}"
 
     @property
     def source(self) -> dict[str, t.Any]:
         if self.initramfs == "dracut":
             return {**DEBIAN, "release": "trixie", "initramfs": "dracut"}
-        return dict(DEBIAN)
+        return {**DEBIAN, "packages": list(self.agents)} if self.agents else dict(DEBIAN)
+
+    @property
+    def cmdline(self) -> str:
+        """Some patience, where a boot that the host has broken waits for a disk."""
+        words = CMDLINE.replace("timeout_sec=900", "timeout_sec=150")
+        return f"{words} rd.retry=20 rd.timeout=90" if self.initramfs == "dracut" else words
 
     @property
     def quick(self) -> dict[str, str]:
         return QUICK_DRACUT if self.initramfs == "dracut" else QUICK_INITRAMFS
 
 
-KINDS = tuple(
+PLAIN = tuple(
     Kind(initramfs, luks)
     for initramfs in ("initramfs-tools", "dracut")
     for luks in ("luks1", "luks2")
 )
-ALL = tuple(kind.name for kind in KINDS)
-INITRAMFS_TOOLS = tuple(kind.name for kind in KINDS if kind.initramfs == "initramfs-tools")
-DRACUT = tuple(kind.name for kind in KINDS if kind.initramfs == "dracut")
-LUKS1 = tuple(kind.name for kind in KINDS if kind.luks == "luks1")
-LUKS2 = tuple(kind.name for kind in KINDS if kind.luks == "luks2")
+WITH_AGENTS = Kind("initramfs-tools", "luks1", ("cloud-init", "qemu-guest-agent"))
+KINDS = (*PLAIN, WITH_AGENTS)
+ALL = tuple(kind.name for kind in PLAIN)
+INITRAMFS_TOOLS = tuple(kind.name for kind in PLAIN if kind.initramfs == "initramfs-tools")
+DRACUT = tuple(kind.name for kind in PLAIN if kind.initramfs == "dracut")
+AGENTS = (WITH_AGENTS.name,)
 # One for each version of GRUB and each initramfs, where the type of LUKS makes no difference.
 ONE_EACH = ("initramfs-tools-luks1", "dracut-luks2")
 
@@ -112,7 +121,14 @@ class Image:
         path = self.directory / "disk.raw"
         if not path.exists():
             partial = path.with_suffix(".part")
-            argv = ["qemu-img", "convert", "-O", "raw", self.directory / "disk.qcow2", partial]
+            argv = [
+                "qemu-img",
+                "convert",
+                "-O",
+                "raw",
+                f"{self.directory}/disk.qcow2",
+                str(partial),
+            ]
             subprocess.run(argv, check=True)
             partial.rename(path)
         return path
@@ -149,7 +165,10 @@ class Image:
 
     @functools.cached_property
     def root_uuid(self) -> str:
-        return str(self.manifest["root_uuid"])
+        """The UUID of the root file system, which is no secret to a host that has seen a machine of the same image."""
+        with decrypted(self) as view:
+            argv = ["blkid", "--probe", "--match-tag", "UUID", "--output", "value", str(view)]
+            return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def partitions(disk: pathlib.Path) -> list[Partition]:
@@ -173,7 +192,7 @@ def build(kind: Kind, place: Place, *, defended: bool) -> Image:
         shutil.copy(source_tar(kind.source), tar)
         kernels = place.path / f"{name}.kernels"
         kernels.mkdir(exist_ok=True)
-        argv = ["tar", "-C", kernels, "--strip-components=2", "--wildcards", "-xf", tar]
+        argv = ["tar", "-C", str(kernels), "--strip-components=2", "--wildcards", "-xf", str(tar)]
         subprocess.run([*argv, "./boot/vmlinuz-*"], check=True)
         add_files(tar, kind.quick)
         variables = place.variables(
@@ -181,8 +200,10 @@ def build(kind: Kind, place: Place, *, defended: bool) -> Image:
             image_source={"type": "tar", "path": str(tar)},
             image_luks={"type": kind.luks},
             image_root_password_hash=hashed(password),
-            image_kernel_cmdline=CMDLINE,
+            image_kernel_cmdline=kind.cmdline,
         )
+        if not defended:
+            variables["image_host_agents"] = list(kind.agents)
         run = playbook(PLAYBOOK if defended else str(UNDEFENDED), variables, timeout=1800)
         tar.unlink()
         assert run.rc == 0, run.output[-6000:]
@@ -202,7 +223,7 @@ def decrypted(image: Image) -> t.Iterator[pathlib.Path]:
             with disk.open("r+b") as file:
                 file.seek(image.luks.start)
                 header.write_bytes(file.read(HEADER))
-                convert = ["cryptsetup", "convert", "--batch-mode", "--type", "luks1", header]
+                convert = ["cryptsetup", "convert", "--batch-mode", "--type", "luks1", str(header)]
                 subprocess.run(convert, check=True)
                 file.seek(image.luks.start)
                 file.write(header.read_bytes())

@@ -13,7 +13,7 @@ import typing as t
 from attacks import Attack, Outcome
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "threat_model.md"
-BEGIN, END = "<!-- what ./run attacks measured -->", "<!-- end of it -->"
+BEGIN, END = "<!-- attacks: begin -->", "<!-- attacks: end -->"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +55,9 @@ def finish(results: t.Sequence[Result], *, write: bool, page: pathlib.Path = PAG
     if write:
         text = page.read_text()
         before, _begin, rest = text.partition(BEGIN)
-        _old, end, after = rest.partition(END)
+        old, end, after = rest.partition(END)
         assert end, f"{page} has no place for the table"
-        page.write_text(f"{before}{BEGIN}\n\n{table(product)}\n\n{END}{after}")
+        page.write_text(f"{before}{BEGIN}\n\n{table(product, old)}\n\n{END}{after}")
     for result in wrong:
         print(f"not as it must be: {result.line}")
     print(
@@ -68,27 +68,34 @@ def finish(results: t.Sequence[Result], *, write: bool, page: pathlib.Path = PAG
     return 1 if wrong else 0
 
 
-def table(results: t.Sequence[Result]) -> str:
-    """Return a row for each attack: what the host does, what the guest must do, and what was measured."""
-    date = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    rows = [
-        "| attack | the host | the guest must | measured on " + date + " |",
-        "|---|---|---|---|",
-    ]
+def table(results: t.Sequence[Result], old: str = "") -> str:
+    """Return a row for each attack: what the host does, what the guest must do, and what was measured.
+
+    Of what was not played this time, the table keeps what *old* has.
+    """
+    rows = {}
+    for line in old.strip().splitlines()[2:]:
+        name, *cells = line.strip("| ").split(" | ")
+        rows[name] = cells
     for name in dict.fromkeys(result.name for result in results):
         of_it = [result for result in results if result.name == name]
         attack = of_it[0].attack
-        cells = [name, attack.host, attack.guest, "<br>".join(map(measured, of_it))]
+        before = rows[name][2].split("<br>") if name in rows else []
+        found = {line.partition(":")[0]: line for line in [*before, *map(measured, of_it)]}
+        last = "<br>".join(line for kind, line in found.items() if kind != "open")
         if attack.open_because:
-            cells[-1] += f"<br>open: {attack.open_because} Combine with: {attack.combine_with}"
-        rows.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
-    return "\n".join(rows)
+            last += f"<br>open: {attack.open_because} Combine with: {attack.combine_with}"
+        rows[name] = [cell.replace("|", "/") for cell in (attack.host, attack.guest, last)]
+    lines = ["| attack | the host | the guest must | measured |", "|---|---|---|---|"]
+    lines += [f"| {' | '.join([name, *rows[name]])} |" for name in sorted(rows)]
+    return "\n".join(lines)
 
 
 def measured(result: Result) -> str:
-    """Say how an attack on one image ended."""
+    """Say how an attack on one image ended, and when that was."""
     if not result.outcome:
         return f"{result.kind}: not played"
+    date = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     word = "won" if result.outcome.won else "stopped"
     evidence = result.outcome.evidence.replace("<", "&lt;")
-    return f"{result.kind}: {word} after {result.outcome.seconds:.0f} s, {evidence}"
+    return f"{result.kind}: {word} after {result.outcome.seconds:.0f} s, {evidence} ({date})"

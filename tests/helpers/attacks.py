@@ -318,13 +318,13 @@ class Stage:
 
         Time that runs out decides nothing, unless *silence* says why it is what the guest does.
         """
-        patterns = [*won, *stopped, pexpect.EOF, pexpect.TIMEOUT]
+        patterns: list[t.Any] = [*won, *stopped, pexpect.EOF, pexpect.TIMEOUT]
         which = guest.console.expect(patterns, timeout=seconds)
         if which < len(won):
             return Outcome(True, f"«{self._seen(guest)}»")
         if which < len(won) + len(stopped):
             return Outcome(False, f"«{self._seen(guest)}»")
-        last = last_lines(guest.console.before or "")
+        last = last_lines(guest.log.getvalue()[-4000:])
         if patterns[which] is pexpect.EOF:
             return Outcome(False, f"{self.control.why()} after «{last}»")
         assert silence, f"neither side won within {seconds:.0f} s; the console ends with «{last}»"

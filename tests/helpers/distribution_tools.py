@@ -159,6 +159,7 @@ def kernel_install_add(it: Distribution, root: pathlib.Path, version: str) -> st
     entry.write_text(
         f"title {version}\nversion {version}\nlinux /boot/vmlinuz-{version}\n"
         f"initrd /boot/initramfs-{version}.img\noptions {options}\n"
+        "grub_users $grub_users\ngrub_arg --unrestricted\ngrub_class kernel\n"
     )
     kernel = _shell_defaults.values((root / "etc/sysconfig/kernel").read_text())
     if kernel.get("UPDATEDEFAULT") == "yes":

@@ -168,7 +168,7 @@ def forge_disk_with_null_slot(image: Image, disk: pathlib.Path, folder: pathlib.
         "--uuid",
         image.luks_uuid,
     ]
-    argv += ["--key-file", key, "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"]
+    argv += ["--key-file", str(key), "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"]
     run(*argv, "--luks2-keyslots-size", "256k", "--offset", str(max(size, 1 << 20) // 512), path)
     header = bytearray(read(path, 0, size))
 
@@ -190,6 +190,25 @@ def forge_disk_with_null_slot(image: Image, disk: pathlib.Path, folder: pathlib.
     root = host_root(folder / "root.ext4", uuid=image.root_uuid)
     write(disk, image.luks.start, bytes(header))
     write(disk, image.luks.start + offset, root.read_bytes())
+
+
+def own_volume(image: Image, path: pathlib.Path) -> pathlib.Path:
+    """Make a LUKS volume of the host's with the UUID of the image's."""
+    key = path.with_suffix(".key")
+    key.write_text("the host's")
+    run("truncate", "-s", "64M", path)
+    argv = [
+        "cryptsetup",
+        "luksFormat",
+        "--batch-mode",
+        "--type",
+        image.kind.luks,
+        "--hash",
+        "sha256",
+    ]
+    argv += ["--uuid", image.luks_uuid, "--key-file", str(key), "--pbkdf", "pbkdf2"]
+    run(*argv, "--pbkdf-force-iterations", "1000", path)
+    return path
 
 
 def change_boot_key(image: Image, header: bytes, new: str, folder: pathlib.Path) -> bytes:

@@ -16,6 +16,7 @@ import subprocess
 import luks_header
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 from cpio import newc
 
 MIB = 1 << 20
@@ -179,6 +180,7 @@ class Recipe:
             "usr/sbin/update-initramfs": (0o755, b"#!/bin/sh\n"),
             "etc/initramfs-tools/initramfs.conf": (0o644, b"MODULES=most\n"),
             "etc/initramfs-tools/conf.d/umask": (0o644, b"UMASK=0077\n"),
+            pinned_header.HOOK.lstrip("/"): (0o755, b"#!/bin/sh\n"),
             "etc/machine-id": (0o644, b"uninitialized\n"),
             "etc/ssh/sshd_config": (0o644, b""),
             "var/lib/systemd/catalog": (0o644, b""),

@@ -173,7 +173,7 @@ LUKS2_DEFECTS: list[tuple[str, dict[str, t.Any]]] = [
         {"cryptsetup": (("config", "--key-slot", "1", "--priority", "ignore", "LUKS"),)},
     ),
     (
-        "there are 1 tokens",
+        "there are tokens (1)",
         {"cryptsetup": (("token", "add", "--key-description", "x", "--key-slot", "1", "LUKS"),)},
     ),
     (

@@ -163,8 +163,13 @@ class Machine:
 
     def rotate_keys(self, runner: _command.Runner, **args: t.Any) -> None:
         params: dict[str, t.Any] = {
-            **{"path": str(self.disk), "offset": 0, "size": 0, "header": str(self.header)},
-            **{"unlock_key_files": [], "keep_slots": [], "revoke_key_files": []},
+            "path": str(self.disk),
+            "offset": 0,
+            "size": 0,
+            "header": str(self.header),
+            "unlock_key_files": [],
+            "keep_slots": [],
+            "revoke_key_files": [],
             **args,
         }
         keyfile_rotate.ensure(runner, params, check_mode=False)

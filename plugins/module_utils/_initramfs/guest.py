@@ -40,6 +40,9 @@ GENERATOR_CONSOLE_WORDS: t.Mapping[str, t.Tuple[str, ...]] = {
     # Its emergency.service is replaced in the initramfs (_etc/emergency.py).
     "mkinitcpio": (),
 }
+# What an owner may say otherwise, in a later word. dracut would wait for its root for ever (dracut.cmdline(7)), and a
+# confidential machine can start slowly.
+DEFAULT_WORDS: t.Mapping[str, t.Tuple[str, ...]] = {"dracut": ("rd.timeout=600",)}
 # How words begin that give whoever is at the console a shell, or SysRq.
 SHELLS = (
     *("rd.shell", "rd.break", "break", "sysrq_always_enabled"),
@@ -108,6 +111,7 @@ def contrary(cmdline: str, *, debug_console: bool = False) -> t.List[str]:
 
 __all__ = (
     "CONSOLE_WORDS",
+    "DEFAULT_WORDS",
     "GENERATOR_CONSOLE_WORDS",
     "HOST_WORDS",
     "KEYS",

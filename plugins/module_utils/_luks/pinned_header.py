@@ -28,6 +28,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 # Not where the keys are: initramfs tools take every file there for a key.
 DIRECTORY = "/etc/cryptsetup-headers.d"
 MODE = 0o400
+# Puts it into every initramfs of initramfs-tools; others are told which files to install.
+HOOK = "/etc/initramfs-tools/hooks/sealedroot"
 # More than the largest header that cryptsetup makes (LUKS2: two times 4 MiB of metadata, 128 MiB of key slots).
 MOST = 144 << 20
 
@@ -142,6 +144,7 @@ def put_on(runner: Runner, device: str, file: str) -> None:
 
 __all__ = (
     "DIRECTORY",
+    "HOOK",
     "MODE",
     "MOST",
     "compact",

@@ -228,6 +228,35 @@ def test_nobody_at_the_console_gets_grubs_shell_and_nothing_is_searched_for(buil
             assert "\ngrub_arg --unrestricted\n" in path.read_text()
 
 
+@pytest.mark.parametrize("it", [trees.RHEL8, trees.RHEL9], ids=lambda it: it.name)
+@pytest.mark.parametrize("line", ["", "grub_arg --id x\n"])
+def test_an_entry_asks_nobody_for_a_password(build, line):
+    """Nobody has one, so such an entry would never boot."""
+    for path in (build.root / "boot/loader/entries").iterdir():
+        path.write_text(path.read_text().replace("grub_arg --unrestricted\n", line))
+    build.all()
+    for path in (build.root / "boot/loader/entries").iterdir():
+        assert _boot_entries.get(path.read_text(), "grub_arg") == "--unrestricted"
+    assert not build.entries()["changed"]
+
+
+@with_entries
+def test_words_that_open_the_console_leave_every_entry(build, it):
+    opening = "rd.break systemd.debug-shell=1 panic=0 systemd.gpt_auto=1 rd.luks.uuid=luks-old"
+    for path in (build.root / "boot/loader/entries").iterdir():
+        text = path.read_text()
+        options = _boot_entries.get(text, "options")
+        path.write_text(_boot_entries.put(text, "options", f"{options} {opening}"))
+    (build.root / "etc/kernel").mkdir(exist_ok=True)
+    (build.root / "etc/kernel/cmdline").write_text(f"root=/dev/sda1 ro {opening}\n")
+    build.all()
+    assert judged(build.config(), build.own) == []
+    words = (build.root / "etc/kernel/cmdline").read_text().split()
+    assert words[:2] == [f"root={DEVICE}", "ro"]
+    assert not {*opening.split()} & {*words}
+    assert not build.entries()["changed"]
+
+
 @each
 def test_a_search_that_was_left_would_be_found(build, it):
     """As an owner's grub-mkconfig writes it who takes the setting away."""

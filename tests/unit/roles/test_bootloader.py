@@ -66,9 +66,12 @@ def said(generator: str, **more: bool) -> str:
 @pytest.mark.parametrize("generator", guest.GENERATOR_CONSOLE_WORDS)
 def test_what_builds_the_initramfs_decides_words_and_device(generator: str) -> None:
     given = {**ACTIVE, "image_root_tar": {"initramfs": generator}}
-    assert command_line(given) == f"{CONSOLES} security=selinux {said(generator)}"
+    # What an owner may override comes before what the owner says.
+    first = guest.DEFAULT_WORDS.get(generator, ())
+    wanted = [*first, CONSOLES, "security=selinux", said(generator)]
+    assert command_line(given) == " ".join(wanted)
     given = {"image_root_tar": {"initramfs": generator}, "image_kernel_cmdline": ""}
-    assert command_line(given) == said(generator)
+    assert command_line(given) == " ".join([*first, said(generator)])
     device = templated("{{ __bootloader_guest.device }}", given)
     assert device == guest.device(generator, "u")
 
@@ -78,7 +81,7 @@ def test_a_console_that_is_to_be_open(value: t.Any) -> None:
     """On the command line of ansible-playbook it is a text."""
     given = {"image_root_tar": {"initramfs": "dracut"}, "image_debug_console": value}
     words = command_line(given)
-    assert words == f"{CONSOLES} {said('dracut', debug_console=True)}"
+    assert words == f"rd.timeout=600 {CONSOLES} {said('dracut', debug_console=True)}"
     assert "panic=" not in words
     # What the host would have a say in has nothing to do with it.
     assert "systemd.import_credentials=no" in words

@@ -126,3 +126,19 @@ def test_random_data_looks_random() -> None:
     assert all(_audit_areas.looks_random(os.urandom(4096)) for _ in range(200))
     assert _audit_areas.looks_random(os.urandom(1024) + bytes(3072))
     assert not _audit_areas.looks_random(os.urandom(3584) + b"\x7fELF" + bytes(508))
+
+
+@pytest.mark.parametrize("written", [16, 32, 64, 128, 256, 384, 496])
+def test_a_sector_that_was_written_in_part_looks_random(written: int) -> None:
+    """As the last inodes of a table in use are, of which the rest was never written."""
+    for _ in range(500):
+        assert _audit_areas.looks_random(os.urandom(written) + bytes(512 - written))
+        assert _audit_areas.looks_random(bytes(512 - written) + os.urandom(written))
+
+
+@pytest.mark.parametrize(
+    "text", [b"root:x:0:0:root:/root:/bin/bash\n", b"a short word of thirty-two bytes"]
+)
+def test_text_in_a_part_of_a_sector_does_not(text: bytes) -> None:
+    assert not _audit_areas.looks_random(text + bytes(512 - len(text)))
+    assert not _audit_areas.looks_random(bytes(256) + text * 4 + bytes(256 - 4 * len(text)))

@@ -102,6 +102,10 @@ def test_layout() -> None:
         ({"type": "luks2"}, "it is luks2, not luks1"),
         ({"tokens": 1}, "tokens"),
         ({"requirements": ("online-reencrypt",)}, "online-reencrypt"),
+        ({"payload_offset": 0, "metadata_end": 2 << 20}, "begins at byte 0"),
+        # Notes, which say nothing against an image.
+        ({"payload_offset": 16 << 20}, None),
+        ({"flags": ("allow-discards",)}, None),
     ],
 )
 def test_header(change: dict[str, t.Any], says: str | None) -> None:
@@ -115,6 +119,26 @@ def test_header(change: dict[str, t.Any], says: str | None) -> None:
     )
     assert [says in problem for problem in found if says] == ([True] if says else [])
     assert bool(found) is bool(says)
+
+
+def test_a_header_may_be_slow_if_that_was_asked_for() -> None:
+    slots = {0: _luks_metadata.Keyslot(2_000_000, "pbkdf2")}
+    slow = dataclasses.replace(
+        HEADER, slots=slots, slot_order=(0,), digest_iterations=20_000, hash="sha1"
+    )
+
+    def judge(iterations: int, hash_: str) -> list[str]:
+        return _audit_checks.header(
+            slow,
+            slots={0: iterations},
+            digest_iterations=20_000,
+            luks_uuid=None,
+            luks_type=None,
+            hash_=hash_,
+        )
+
+    assert judge(2_000_000, "sha1") == []
+    assert len(judge(1000, "sha256")) == 2
 
 
 def test_grub_may_take_what_the_slots_before_take() -> None:

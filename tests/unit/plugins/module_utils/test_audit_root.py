@@ -109,6 +109,7 @@ def test_no_initramfs(runner: t.Any, tree: t.Any) -> None:
     ]
 
 
+HOOK = "/etc/initramfs-tools/hooks/sealedroot"
 KEYS: dict[str, t.Any] = {
     "/etc/cryptsetup-keys.d": (0o700,),
     "/etc/cryptsetup-keys.d/luks-1.key": (0o400, BOOT),
@@ -116,6 +117,7 @@ KEYS: dict[str, t.Any] = {
     "/etc/initramfs-tools/conf.d/umask": (0o644, b"UMASK=0077\n"),
     "/usr/sbin/update-initramfs": (0o755,),
     "/usr/sbin/mkinitramfs": (0o755,),
+    HOOK: (0o755, b"#!/bin/sh"),
 }
 CONF = "/etc/dracut.conf.d/sealedroot.conf"
 ITEMS = (
@@ -148,6 +150,8 @@ ROW = [
         ({"/etc/cryptsetup-keys.d/luks-1.key": (0o400, OTHER)}, "holds the recovery key"),
         ({"/etc/initramfs-tools/conf.d/umask": (0o644, b"#UMASK=0077\n")}, "UMASK=0077"),
         ({"/etc/initramfs-tools/conf.d/zz": (0o644, b"UMASK=0022\n")}, "UMASK=0077"),
+        # initramfs-tools leaves out a hook that is no program.
+        ({HOOK: (0o644, b"#!/bin/sh")}, f"{HOOK} is not there or is no program: a rebuild loses"),
     ],
 )
 def test_key_files(tree: t.Any, change: dict[str, t.Any], says: str | None) -> None:

@@ -89,7 +89,7 @@ def test_names_are_the_modules_choices() -> None:
     [
         (
             {"header": header("luks2", slots=(0, 8), tokens=1)},
-            "slot 8 is beyond slot 7, it has 1 tokens: change that, or use a builder whose",
+            r"slot 8 is beyond slot 7; there are tokens \(1\), which can hold a key",
         ),
         ({"work_dir": ""}, "needs work_dir"),
         ({"work_dir": "/nowhere/at/all"}, "work_dir /nowhere/at/all is not a directory"),

@@ -34,20 +34,26 @@ def dump(slots: t.Mapping[int, int]) -> str:
 
 
 def dump2(slots: t.Mapping[int, int], hash_: str = "sha256") -> str:
-    kdf = {"type": "pbkdf2", "hash": hash_}
+    kdf, cipher = {"type": "pbkdf2", "hash": hash_}, "aes-xts-plain64"
     return json.dumps(
         {
             "keyslots": {
                 str(slot): {
                     "type": "luks2",
                     "key_size": 64,
+                    "af": {"type": "luks1", "hash": hash_},
                     "kdf": {**kdf, "iterations": iterations},
-                    "area": {"offset": "32768", "size": "258048"},
+                    "area": {
+                        "type": "raw",
+                        "encryption": cipher,
+                        "offset": "32768",
+                        "size": "258048",
+                    },
                 }
                 for slot, iterations in slots.items()
             },
             "tokens": {},
-            "segments": {"0": {"offset": "16777216", "encryption": "aes-xts-plain64"}},
+            "segments": {"0": {"type": "crypt", "offset": "16777216", "encryption": cipher}},
             "digests": {"0": {"type": "pbkdf2", "hash": hash_, "iterations": 1000}},
             "config": {"json_size": "12288", "keyslots_size": "16744448"},
         }

@@ -58,6 +58,10 @@ def test_a_header_and_a_key(check: bool, disk: str, key: str, script, run_module
     assert result["opens"] == {"k": 3}
     assert (result["type"], result["uuid"]) == ("luks1", UUID)
     assert result["slots"]["3"] == {"iterations": 2345, "kdf": "pbkdf2"}
+    row = result["findings"][0]
+    assert (row["id"], row["severity"]) == ("few-iterations", "note")
+    assert row["meaning"].startswith("slot 0 has 1000 iterations")
+    assert row["cure"].startswith("give a passphrase 600000")
     assert "very secret" not in str(result.result)
 
 
@@ -67,7 +71,7 @@ def test_no_header(disk: str, key: str, script, run_module) -> None:
     expect_close(script)
     result = run_module("luks_image_info", path=disk, offset=512, key_files={"k": key})
     assert (result["type"], result["opens"]) == ("", {"k": None})
-    assert result["findings"] == ["there is no LUKS header"]
+    assert [(it["id"], it["severity"]) for it in result["findings"]] == [("no-header", "danger")]
 
 
 def test_the_loop_device_is_released_after_a_failure(disk: str, script, run_module) -> None:

@@ -1,0 +1,207 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How the role seal closes and converts a disk with XFS, which an unmount writes to, and how it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import typing as t
+
+import pytest
+from builds import Run, held, playbook
+
+MIB = 1 << 20
+ROOT = {"offset": 100 * MIB, "size": 330 * MIB}
+FORMATS = {"qcow2": "qcow2", "raw": "raw", "vhd": "vpc", "vhdx": "vhdx", "vmdk": "vmdk"}
+# Stand in front of qemu-img. Whenever the disk has been converted, this one writes something else to it;
+WRITER = """\
+#!/bin/sh
+{tool} "$@" || exit 1
+case "$*" in convert*) printf '%s' $$ | dd of={disk} bs=1 seek={offset} conv=notrunc status=none ;; esac
+"""
+# this one lets go of a mount, when it has been converted for the first time;
+HOLDER = """\
+#!/bin/sh
+{tool} "$@" || exit 1
+case "$*" in convert*) echo "$1" >>{log}; kill {pid} ;; esac
+exit 0
+"""
+# this one has no space for one of the formats.
+FULL = """\
+#!/bin/sh
+case "$*" in *disk.vhdx) echo full >&2; exit 1 ;; esac
+exec {tool} "$@"
+"""
+
+
+def sh(*argv: str | os.PathLike[str], check: bool = True) -> None:
+    subprocess.run(argv, check=check, timeout=60, stdout=subprocess.DEVNULL)
+
+
+class Seal:
+    """An open disk with a root on it that is mounted read-only, and the role that closes it."""
+
+    def __init__(self, path: pathlib.Path, real_module: t.Callable[..., dict[str, t.Any]]) -> None:
+        self.path, self.work, self.module = path, path / "work" / "web-1", real_module
+        self.disk, self.root = self.work / "disk.raw", self.work / "root"
+        self.shown = self.work / "run" / "sealedroot" / "disk.raw"
+        self.partial = path / "out" / ".web-1.partial"
+        for directory in (self.root, self.shown.parent, path / "tools"):
+            directory.mkdir(parents=True)
+        self.keys = {}
+        for name in ("boot.key", "recovery.key"):
+            (path / name).touch(0o600)
+            (path / name).write_text(f"the {name}")
+            self.keys[name] = str(path / name)
+        with self.disk.open("wb") as file:
+            file.truncate(431 * MIB)
+            for offset in (0, 40 * MIB, 430 * MIB):
+                file.seek(offset)
+                file.write(os.urandom(MIB))
+        # What there is of the disk when its own name is gone.
+        self.closed = path / "closed"
+        os.link(self.disk, self.closed)
+
+    def luks(self, state: str) -> None:
+        region = {"path": str(self.closed), **ROOT}
+        done = self.module(
+            "luks_image",
+            name="seal-role",
+            work_dir=str(self.work),
+            key_file=self.keys["boot.key"],
+            state=state,
+            force=state == "open",
+            **region,
+        )
+        assert not done.get("failed"), done
+
+    def open(self) -> None:
+        self.luks("open")
+        sh("mkfs.xfs", "-q", "/dev/mapper/seal-role")
+        sh("mount", "/dev/mapper/seal-role", self.root)
+        for number in range(100):
+            (self.root / f"file{number}").write_text(str(number))
+        sh("mount", "-o", "remount,ro", self.root)
+        self.shown.touch()
+        sh("mount", "--bind", self.disk, self.shown)
+
+    def release(self) -> None:
+        for mount in (self.shown, self.root):
+            sh("umount", "--quiet", mount, check=False)
+        if os.path.exists("/dev/mapper/seal-role"):
+            self.luks("closed")
+        assert held(self.path) == []
+
+    def tool(self, text: str, **words: object) -> None:
+        """Put a stand-in for qemu-img in front of it."""
+        file = self.path / "tools" / "qemu-img"
+        file.write_text(text.format(tool=shutil.which("qemu-img"), disk=self.closed, **words))
+        file.chmod(0o755)
+
+    def run(self, *formats: str) -> Run:
+        role = "sealedroot.image.seal"
+        tasks = [
+            {"ansible.builtin.import_role": {"name": role, "tasks_from": name}}
+            for name in ("close", "convert")
+        ]
+        play = self.path / "play.yml"
+        play.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+        variables = {
+            "image_name": "web-1",
+            "image_formats": formats,
+            "image_work_dir": str(self.path / "work"),
+            "image_output_dir": str(self.path / "out"),
+            "image_disk": {"path": str(self.disk), "root": ROOT, "mapping": "seal-role"},
+            "image_keys": self.keys,
+            "image_root": str(self.root),
+            "image_run": str(self.work / "run"),
+        }
+        path = f"{self.path}/tools:{os.environ['PATH']}"
+        return playbook(str(play), variables, environment={"PATH": path})
+
+
+@pytest.fixture
+def seal(tmp_path: pathlib.Path, real_module: t.Callable[..., t.Any]) -> t.Iterator[Seal]:
+    it = Seal(tmp_path, real_module)
+    try:
+        it.open()
+        yield it
+    finally:
+        it.release()
+
+
+def test_every_format_is_the_closed_disk(seal: Seal) -> None:
+    """Converted back, by bytes and not by QEMU's comparison, which the role made."""
+    mounted = seal.path / "mounted"
+    sh("cp", "--sparse=always", seal.disk, mounted)
+    # What an interrupted build left.
+    seal.partial.mkdir(parents=True)
+    (seal.partial / "left").touch()
+    run = seal.run(*FORMATS)
+    assert run.rc == 0, run.output[-6000:]
+    names = {path.name for path in seal.partial.iterdir()}
+    assert names == {*(f"disk.{name}" for name in FORMATS), "boot.key", "recovery.key"}
+    assert seal.partial.stat().st_mode & 0o777 == 0o700
+    assert (seal.partial / "boot.key").read_text() == "the boot.key"
+    assert not seal.disk.exists()
+    for name, driver in FORMATS.items():
+        file, back = seal.partial / f"disk.{name}", seal.path / "back"
+        sh("qemu-img", "convert", "-f", driver, "-O", "raw", file, back)
+        sh("cmp", seal.closed, back)
+    # The unmount has written, or this test would show nothing.
+    assert subprocess.run(["cmp", "-s", mounted, back], check=False).returncode == 1
+
+
+def test_a_mount_that_ends_after_the_conversion(seal: Seal) -> None:
+    """A mount namespace of another build has the mount, too, so umount(8) does not end it."""
+    log = seal.path / "log"
+    namespace = ["unshare", "--mount", "--propagation", "private", "sleep", "120"]
+    with subprocess.Popen(namespace) as holder:
+        try:
+            while namespace_of(holder.pid) == namespace_of("self"):
+                assert holder.poll() is None
+            seal.tool(HOLDER, pid=holder.pid, log=log)
+            run = seal.run("qcow2")
+        finally:
+            holder.kill()
+    assert run.rc == 0, run.output[-6000:]
+    # Or the mount ended earlier, and this test would show nothing.
+    assert log.read_text() == "convert\n" * 2
+    back = seal.path / "back"
+    sh("qemu-img", "convert", "-O", "raw", seal.partial / "disk.qcow2", back)
+    sh("cmp", seal.closed, back)
+
+
+def namespace_of(pid: int | str) -> str:
+    return os.readlink(f"/proc/{pid}/ns/mnt")
+
+
+@pytest.mark.parametrize(
+    ("name", "offset", "part"),
+    [
+        ("qcow2", 50 * MIB, f"byte {49 * MIB} of the EFI system partition"),
+        ("vhdx", 101 * MIB + 512, f"byte {MIB + 512} of the LUKS header"),
+        ("vmdk", 120 * MIB, f"byte {18 * MIB} of the encrypted data"),
+    ],
+)
+def test_a_disk_that_is_written_meanwhile(seal: Seal, name: str, offset: int, part: str) -> None:
+    seal.tool(WRITER, offset=offset)
+    run = seal.run(name)
+    assert run.rc != 0
+    said = f"/disk.{name} is not the same disk: Content mismatch at offset {offset} ({part})!"
+    assert run.said(f"The disk could not be converted: {seal.partial}{said}"), run.output
+    assert run.said("something wrote to one of the two"), run.output
+    assert not (seal.partial / "boot.key").exists()
+
+
+def test_one_of_several_formats_that_fails(seal: Seal) -> None:
+    """Others are made at the same time, and their success does not hide it."""
+    seal.tool(FULL)
+    run = seal.run("vhdx", "qcow2")
+    assert run.rc != 0
+    assert run.said("The disk could not be converted: full."), run.output

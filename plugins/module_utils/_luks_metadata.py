@@ -27,7 +27,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 Json = t.Mapping[str, t.Any]
 Part = t.TypeVar("Part")
 
-# Before the JSON of each of the two copies of a LUKS2 header.
+# Before the JSON of each of the two copies of a LUKS2 header; all of it is in the first sector.
 LUKS2_BINARY = 4096
 # A header with its key slots ends before this, at the latest (LUKS2's default data offset).
 MOST_BYTES = 32 << 20

@@ -14,9 +14,14 @@ LUKS1_SLOT = struct.Struct(">II32sII")
 LUKS1_ACTIVE = 0x00AC71F3
 
 
+def is_luks1(start: bytes) -> bool:
+    """Say whether it is of the first version, and not of the second."""
+    return start[6:8] == b"\0\1"
+
+
 def length(start: bytes) -> int:
     """Return how long a header is, of which *start* is the beginning."""
-    if start[6:8] == b"\0\1":
+    if is_luks1(start):
         return int.from_bytes(start[104:108], "big") * 512
     segments = _luks2(start)["segments"].values()
     return min(int(segment["offset"]) for segment in segments)
@@ -24,7 +29,7 @@ def length(start: bytes) -> int:
 
 def slots(start: bytes) -> dict[int, tuple[int, int]]:
     """Return where each active key slot has its key material: offset and size."""
-    if start[6:8] == b"\0\1":
+    if is_luks1(start):
         key_bytes = int.from_bytes(start[108:112], "big")
         found = {n: LUKS1_SLOT.unpack_from(start, 208 + 48 * n) for n in range(8)}
         return {
@@ -38,7 +43,7 @@ def slots(start: bytes) -> dict[int, tuple[int, int]]:
 
 def used(start: bytes) -> list[tuple[int, int]]:
     """Return the parts of a header that say something, in order: offset and size."""
-    metadata = 592 if start[6:8] == b"\0\1" else 2 * int.from_bytes(start[8:16], "big")
+    metadata = 592 if is_luks1(start) else 2 * int.from_bytes(start[8:16], "big")
     return [(0, metadata), *sorted(slots(start).values())]
 
 

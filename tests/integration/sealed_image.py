@@ -260,46 +260,8 @@ class Recipe:
         return luks_header.empty_unused(luks)
 
     def _fill_luks(self) -> None:
-        luks, key = self.directory / "luks", self.directory / f"slot{min(self.slots)}.key"
-        if "luks2" in self.format_options:
-            self._fill_luks2(luks, str(key))
-            return
-        payload = f"driver=luks,key-secret=key,file.driver=file,file.filename={luks}"
-        secret = f"secret,id=key,file={key}"
-        run(
-            *("qemu-img", "convert", "-n", "-f", "raw", "--object", secret, "--target-image-opts"),
-            *(self.directory / "root.img", payload),
-        )
-
-    def _fill_luks2(self, luks: pathlib.Path, key: str) -> None:
-        """Encrypt the file system by cryptsetup's own code, which can do so in place only.
-
-        That makes a header with another volume key, so the volume key of the real one is given to it.
-        """
-        plain, volume_key = self.directory / "plain", self.directory / "volume.key"
-        size = self.luks_size - 16 * MIB
-        plain.write_bytes((self.directory / "root.img").read_bytes().ljust(size, b"\0"))
-        volume_key.unlink(missing_ok=True)
-        dump = (
-            "cryptsetup",
-            "luksDump",
-            "-q",
-            "--dump-volume-key",
-            "--volume-key-file",
-            volume_key,
-        )
-        run(*dump, "--key-file", key, luks)
-        options = ("--type", "luks2", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000")
-        header = self.directory / "detached"
-        header.unlink(missing_ok=True)
-        run(
-            *("cryptsetup", "reencrypt", "--encrypt", "-q", *options, "--sector-size", "512"),
-            *("--volume-key-file", volume_key, "--key-size", "512", "--key-file", key),
-            *("--header", header, plain),
-        )
-        with luks.open("r+b") as handle:
-            handle.seek(16 * MIB)
-            handle.write(plain.read_bytes())
+        key = self.directory / f"slot{min(self.slots)}.key"
+        encrypt(self.directory / "root.img", self.directory / "luks", key)
 
     def _make_esp(self) -> None:
         blocks = (LUKS_START - ESP_START) // 1024
@@ -333,3 +295,39 @@ class Recipe:
         run("mmd", "-i", esp, "::EFI", "::EFI/BOOT")
         for name, content in files.items():
             run("mcopy", "-D", "o", "-i", esp, "-", f"::{name}", data=content)
+
+
+def encrypt(plain: pathlib.Path, luks: pathlib.Path, key: pathlib.Path) -> None:
+    """Write a file system into a container, whose header stays as it is."""
+    with luks.open("rb") as handle:
+        start = handle.read(64 << 10)
+    if not luks_header.is_luks1(start):
+        _encrypt_luks2(plain, luks, key, luks_header.length(start))
+        return
+    payload = f"driver=luks,key-secret=key,file.driver=file,file.filename={luks}"
+    run(
+        *("qemu-img", "convert", "-n", "-f", "raw", "--object", f"secret,id=key,file={key}"),
+        *("--target-image-opts", plain, payload),
+    )
+
+
+def _encrypt_luks2(plain: pathlib.Path, luks: pathlib.Path, key: pathlib.Path, offset: int) -> None:
+    """Encrypt a file system by cryptsetup's own code, which can do so in place only.
+
+    That makes a header with another volume key, so the volume key of the real one is given to it.
+    """
+    own, volume_key, detached = (luks.with_name(it) for it in ("plain", "volume.key", "detached"))
+    for path in (own, volume_key, detached):
+        path.unlink(missing_ok=True)
+    own.write_bytes(plain.read_bytes().ljust(luks.stat().st_size - offset, b"\0"))
+    dump = ("cryptsetup", "luksDump", "-q", "--dump-volume-key", "--volume-key-file", volume_key)
+    run(*dump, "--key-file", key, luks)
+    options = ("--type", "luks2", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000")
+    run(
+        *("cryptsetup", "reencrypt", "--encrypt", "-q", *options, "--sector-size", "512"),
+        *("--volume-key-file", volume_key, "--key-size", "512", "--key-file", key),
+        *("--header", detached, own),
+    )
+    with luks.open("r+b") as handle:
+        handle.seek(offset)
+        handle.write(own.read_bytes())

@@ -126,11 +126,14 @@ def put_on(runner: Runner, device: str, file: str) -> None:
     """
     header = _read(runner, file)
     # What a header points to comes before it, and the first of the two copies of LUKS2 last: so a kill at any point
-    # leaves a header that opens, the old one or the new one.
+    # leaves a header that opens, the old one or the new one. GRUB takes the copy with the higher number and does not
+    # check it, so the number of a copy, which is in its first sector, comes after all else that it says.
     half = header.binary_size // 2
+    first = min(half, _luks_metadata.LUKS2_BINARY)
+    copies = ((half + first, 2 * half), (half, half + first), (first, half), (0, first))
     with open(file, "rb") as pinned, open(device, "r+b") as disk:
         size = os.fstat(pinned.fileno()).st_size
-        for start, end in ((2 * half, size), (half, 2 * half), (0, half)):
+        for start, end in ((2 * half, size), *copies):
             os.pwrite(disk.fileno(), os.pread(pinned.fileno(), end - start, start), start)
             os.fsync(disk.fileno())
     if not is_on(device, file):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 
 from attack_images import ALL, BLOCK, blocks
-from attacks import GRUB_SHELL, Attack, Outcome, Stage
+from attacks import GRUB_SHELL, Attack, Outcome, Stage, stopped
 from hostile import write
 
 
@@ -28,6 +28,8 @@ def play(stage: Stage) -> Outcome:
     )
     if seen == 1:
         guest.console.send("c")
+    if seen == 3:
+        return stopped("«Enter username:»")
     if seen:
         return stage.watch(guest, won=[GRUB_SHELL], stopped=["username:"], seconds=90)
     guest.console.send("\rcat (crypto0)/etc/shadow\r")

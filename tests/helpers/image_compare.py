@@ -63,6 +63,10 @@ class Names:
             (key, b"BOOT-KEY"),
         ]
 
+    def know(self, value: bytes, name: bytes) -> None:
+        """Replace *value* as well."""
+        self._known.append((value, name))
+
     def bytes(self, data: bytes) -> bytes:
         for value, name in self._known:
             data = data.replace(value, name)
@@ -91,6 +95,8 @@ def read(directory: pathlib.Path, mib: int = 2048) -> Facts:
     names = Names(directory, manifest)
     with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch, mounted(directory, mib) as root:
         work = pathlib.Path(scratch)
+        (pinned,) = (root / "etc/cryptsetup-headers.d").iterdir()
+        names.know(pinned.read_bytes(), b"LUKS-HEADER")
         tree = names.tree(root)
         device = run("findmnt", "--noheadings", "--output", "SOURCE", root).strip()
         (initrd,) = (root / "boot").glob("initrd.img-*")

@@ -124,12 +124,12 @@ def test_what_was_left_out_is_said(odd: Odd) -> None:
 
 
 def test_the_image_has_nothing_of_the_old_machine(odd: Odd) -> None:
-    root_uuid = odd.manifest["root_uuid"]
+    device = "/dev/mapper/cr_root"
     with mounted(odd.directory) as root:
         lines = (root / "etc/fstab").read_text().splitlines()
         assert lines == [
-            f"UUID={root_uuid} / ext4 errors=remount-ro 0 1",
-            "LABEL=ESP /boot/efi vfat umask=0077,nofail 0 2",
+            f"{device} / ext4 errors=remount-ro 0 1",
+            "LABEL=ESP /boot/efi vfat noauto,nodev,noexec,nosuid,umask=0077 0 0",
             *(FSTAB.splitlines()[number] for number in (4, 6, 7)),
         ]
         entries = (root / "etc/crypttab").read_text().splitlines()
@@ -137,6 +137,8 @@ def test_the_image_has_nothing_of_the_old_machine(odd: Odd) -> None:
         assert [it.split()[0] for it in entries] == ["vault", "cr_root"]
         keys = [it.name for it in (root / "etc/cryptsetup-keys.d").iterdir()]
         assert keys == [f"luks-{odd.manifest['luks_uuid']}.key"]
+        headers = [it.name for it in (root / "etc/cryptsetup-headers.d").iterdir()]
+        assert headers == [f"luks-{odd.manifest['luks_uuid']}.header"]
         assert [it.name for it in (root / "etc/keys").iterdir()] == ["vault.key"]
         assert (root / "srv/vault.img").read_text() == "a container"
         assert not (root / "swapfile").exists()
@@ -151,5 +153,5 @@ def test_the_image_has_nothing_of_the_old_machine(odd: Odd) -> None:
     # The newest is what is booted.
     assert SECOND not in starts[0][1]
     for start in starts:
-        assert f"root=UUID={root_uuid}" in start
+        assert f"root={device}" in start
         assert not [word for word in start if word.startswith(("rd.lvm", "rootflags"))]

@@ -22,6 +22,8 @@ GPT_TAIL = 33 * 512
 _BOOT_CODE = 440
 # Of what chance makes, 512 bytes have 221 different values, with a standard deviation of 4.5; text has about 50.
 _RANDOM_SHARE = 0.77
+# Of few bytes, chance makes fewer different ones now and then.
+_FEW, _SHARE_OF_FEW = 64, 0.5
 # The block of a cipher: what was never written is zero by whole ones.
 _CIPHER_BLOCK = 16
 # Of fewer bytes, some values are twice there by chance too often.
@@ -159,7 +161,8 @@ def _is_even(sector: bytes) -> bool:
     if len(written) < _LEAST:
         return written.count(0) <= len(written) // 4
     by_chance = 256 * (1 - (255 / 256) ** len(written))
-    return len(set(written)) >= _RANDOM_SHARE * by_chance
+    share = _SHARE_OF_FEW if len(written) < _FEW else _RANDOM_SHARE
+    return len(set(written)) >= share * by_chance
 
 
 __all__ = (

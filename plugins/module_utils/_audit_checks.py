@@ -197,11 +197,15 @@ def grub_cfg(
             others = [it for it in given if guest.name_of(it) == name and it != word]
             if others or word not in given:
                 problems.append(f"{kernel} gets {' '.join(others) or f'no {name}'}, not {word}")
-        shells = guest.SHELLS if guest.is_closed(words) else ()
         problems += [
             f"{kernel} gets {word}, which opens the console"
             for word in given
-            if word not in words and word.startswith(shells)
+            if guest.is_closed(words) and word not in words and guest.opens(word)
+        ]
+        problems += [
+            f"{kernel} gets {word}, which takes what the host has"
+            for word in given
+            if word not in (*words, *roots) and guest.plain(word).startswith(guest.HOST_DISKS)
         ]
         problems += [f"{kernel} gets the device {name}" for name in _DISK_DEVICE.findall(options)]
     known = {root_uuid, luks_uuid, luks_uuid.replace("-", "")}
@@ -246,6 +250,13 @@ def early_config(name: str, text: str, *, luks_uuid: str, debug_console: bool = 
                 f"{name} says 'cryptomount{arguments}': it must be '-u {plain}', without dashes and"
                 " without a key"
             )
+    scripts = {
+        script(luks_uuid=luks_uuid, directory=directory, debug_console=debug_console)
+        for script in (_grub.unlock_script, _grub.stub)
+        for directory in ("/boot/grub", "/boot/grub2")
+    }
+    if not problems and text not in scripts:
+        problems.append(f"{name} does more than to open this disk and read its grub.cfg")
     return problems
 
 

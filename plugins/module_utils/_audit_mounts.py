@@ -38,7 +38,7 @@ def mounts(
     problems = []
     mapped = {f"/dev/mapper/{row[0]}" for row in crypttab}
     for row in fstab:
-        source = row[0]
+        source = _fstab.source_of(row[0])
         if _fstab.is_on_demand(row) or source in mapped or _fstab.is_memory(source):
             continue
         if _fstab.is_of_host(row):

@@ -167,9 +167,9 @@ def opened_with(
     if not rows:
         return [f"{name} has no line for {mapping}"]
     return [
-        f"{name} opens {mapping} with the header on the disk: add header={path}"
+        f"{name} opens {mapping} with the header on the disk: add header={path}, and no other"
         for row in rows
-        if f"header={path}" not in "".join(row[3:4]).split(",")
+        if _fstab.headers(row) != [path]
     ]
 
 

@@ -14,6 +14,7 @@ goes by that name. What has to go is returned with the reason, for the person to
 
 from __future__ import annotations
 
+import posixpath
 import re
 import typing as t
 
@@ -30,6 +31,8 @@ _FILE_TYPES = (
 )
 # File systems that are directories of the host, which has every name.
 _HOST_TYPES = ("9p", "fuse.vmhgfs-fuse", "vboxsf", "virtiofs", "vmhgfs")
+# With one of these, systemd mounts what is noauto.
+_WANTED = ("x-systemd.automount", "x-systemd.wanted-by", "x-systemd.required-by", "x-initrd.mount")
 # An entry with one of these is opened in the initramfs.
 _EARLY = {"initramfs", "x-initrd.attach", "force"}
 
@@ -68,6 +71,20 @@ def path_of(field: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), field)
 
 
+def source_of(field: str) -> str:
+    """Return what a field of fstab(5) names, as whoever mounts it reads it: without escapes, quotes and detours."""
+    plain = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), field)
+    plain = plain.replace('"', "")
+    path = posixpath.normpath(f"/{plain.lstrip('/')}")
+    return path if plain.startswith("/") and path.startswith("/dev/") else plain
+
+
+def headers(fields: t.Sequence[str]) -> t.List[str]:
+    """Return the header files that a line of crypttab names; of several, the last one counts."""
+    options = fields[3].split(",") if len(fields) > 3 else []
+    return [option[len("header=") :] for option in options if option.startswith("header=")]
+
+
 def point_of(fields: t.Sequence[str]) -> str:
     """Return where a line of fstab is mounted; empty for swap."""
     return "/" + fields[1].strip("/") if fields[1].startswith("/") else ""
@@ -81,8 +98,10 @@ def swap_files(text: str) -> t.List[str]:
 
 def is_on_demand(fields: t.Sequence[str]) -> bool:
     """Say whether a line of fstab names what nobody asks for but a person (``noauto``)."""
-    options = _options(fields, 3)
-    return "noauto" in options and "x-systemd.automount" not in options
+    options = fields[3].split(",") if len(fields) > 3 else []
+    # Of the two, the last one counts; and a unit can want it all the same (systemd.mount(5)).
+    last = [option for option in options if option in ("auto", "noauto")][-1:]
+    return last == ["noauto"] and not any(option.startswith(_WANTED) for option in options)
 
 
 def is_opened_on_demand(fields: t.Sequence[str]) -> bool:
@@ -140,8 +159,8 @@ def fstab(
 def _why_unmounted(
     fields: t.Sequence[str], exists: Exists, mappings: t.Container[str]
 ) -> t.Optional[str]:
-    source, kind, options = fields[0], "".join(fields[2:3]), _options(fields, 3)
-    path = path_of(source)
+    source, kind, options = source_of(fields[0]), "".join(fields[2:3]), _options(fields, 3)
+    path = path_of(fields[0])
     if kind == "swap" and path:
         return None if exists(path) else NO_FILE
     if is_on_demand(fields):
@@ -224,6 +243,7 @@ __all__ = (
     "ROOT_OPTIONS",
     "crypttab",
     "fstab",
+    "headers",
     "is_memory",
     "is_of_host",
     "is_on_demand",
@@ -232,6 +252,7 @@ __all__ = (
     "path_of",
     "point_of",
     "rows",
+    "source_of",
     "stays_in_crypttab",
     "swap_files",
 )

@@ -14,10 +14,16 @@ import os
 import stat
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils import _initrd, _secret_search
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _fstab,
+    _initrd,
+    _secret_search,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import Runner
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 
+# What opens the root, of initramfs-tools, and of dracut and mkinitcpio.
+TABLES = ("/cryptroot/crypttab", "/etc/crypttab")
 # Says what is wrong with the pinned headers of an initramfs, by their names in the root.
 JudgeHeader = t.Callable[[t.Mapping[str, bytes]], t.List[str]]
 
@@ -50,10 +56,14 @@ def problems(
     count = 0
     needles = {"boot": boot_key, **{f"other {name}": key for name, key in others.items()}}
     headers: t.Dict[str, bytes] = {}
+    tables: t.Dict[str, bytes] = {}
     for part in _initrd.unpack(runner, path):
         handle = os.open(part.path, os.O_RDONLY)
         try:
-            headers.update(_headers(handle, part))
+            headers.update(
+                _files(handle, part, lambda name: name.startswith(f"{pinned_header.DIRECTORY}/"))
+            )
+            tables.update(_files(handle, part, TABLES.__contains__))
             # Not in compressed data: a compressor can store a key as it is, and that is searched unpacked.
             found = _secret_search.offsets(handle, needles, [(0, part.end)])
         finally:
@@ -71,15 +81,21 @@ def problems(
             f"it holds the boot key {count} times, not once: "
             + ("the machine would ask a second time" if count == 0 else "remove the copies")
         )
+    for name, table in tables.items():
+        for row in _fstab.rows(table.decode("utf-8", "replace")):
+            if not _fstab.path_of(row[1]) and [*headers] != _fstab.headers(row):
+                found_problems.append(
+                    f"its {name} opens {row[0]} with another header than the pinned one"
+                )
     return found_problems + header(headers)
 
 
-def _headers(handle: int, part: _initrd.Part) -> t.Dict[str, bytes]:
-    """Return the pinned headers in a part of an initramfs; of two of one name, the later one is in effect."""
+def _files(handle: int, part: _initrd.Part, wanted: t.Callable[[str], bool]) -> t.Dict[str, bytes]:
+    """Return the files of a part of an initramfs that are *wanted*; of two of one name, the later one is in effect."""
     found = {}
     for entry in part.entries:
         name = f"/{entry.name.lstrip('./')}"
-        if name.startswith(f"{pinned_header.DIRECTORY}/") and stat.S_ISREG(entry.mode):
+        if wanted(name) and stat.S_ISREG(entry.mode):
             found[name] = os.pread(handle, entry.size, entry.offset)
     return found
 

@@ -289,7 +289,9 @@ def read(runner: Runner, device: str) -> t.Optional[Header]:
     if uuid.rc != 0:
         return None
     text = runner.run([cryptsetup, "luksDump", device]).stdout
-    if re.search(r"^Version:\s*1\s*$", text, re.MULTILINE):
+    # The first line of that name is cryptsetup's own. A label or token can have others in it.
+    version = re.search(r"^Version:\s*(\d+)\s*$", text, re.MULTILINE)
+    if version and version.group(1) == "1":
         return parse_luks1(text)
     dump = runner.run([cryptsetup, "luksDump", "--dump-json-metadata", device]).stdout
     return parse_luks2(dump, uuid=uuid.stdout.strip())

@@ -65,6 +65,9 @@ CONF = "/etc/initramfs-tools/conf.d/sealedroot"
 # UMASK: the initramfs holds the key, so it is root's alone, also when an update rebuilds it.
 # RESUME: another machine's swap would be waited for at boot.
 CONF_TEXT = "MODULES=most\nUMASK=0077\nRESUME=none\n"
+# The initramfs reads this file as well (initramfs-tools, init). The word on the command line says the same; that can be
+# garbled on the disk, and this cannot without the compressed initramfs falling apart.
+CLOSED_TEXT = "panic=5\n"
 # cryptsetup-initramfs copies the key, but not the header that crypttab names (cryptsetup 2.6 to 2.8, hooks/cryptroot).
 HEADER_HOOK_TEXT = f"""\
 #!/bin/sh
@@ -94,10 +97,10 @@ def conf_hook(text: str) -> str:
     return _shell_defaults.assign(text, "KEYFILE_PATTERN", f"{_fstab.KEY_DIRECTORY}/*")
 
 
-def plan(tree: Tree, _params: t.Mapping[str, t.Any]) -> t.List[str]:
+def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
     """Plan the configuration of initramfs-tools; return the packages that are missing."""
     tree.write(CONF_HOOK, conf_hook(tree.text(CONF_HOOK)))
-    tree.write(CONF, CONF_TEXT)
+    tree.write(CONF, CONF_TEXT + ("" if params["debug_console"] else CLOSED_TEXT))
     tree.write(pinned_header.HOOK, HEADER_HOOK_TEXT, mode=0o755)
     # Read before ours; gone, since it names the swap of another machine.
     tree.remove("/etc/initramfs-tools/conf.d/resume")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 
 from attack_images import ALL, BLOCK, blocks
-from attacks import GRUB_SHELL, Attack, Outcome, Stage
+from attacks import GRUB_SHELL, Attack, Outcome, Stage, stopped
 from hostile import write
 
 
@@ -22,10 +22,16 @@ def play(stage: Stage) -> Outcome:
     write(stage.raw, block, os.urandom(BLOCK))
     guest = stage.genuine()
     stage.unlock(guest)
-    # Escape leaves a menu that has no entries.
-    found = stage.watch(guest, won=[GRUB_SHELL], stopped=["username:"], seconds=90)
-    if not found.won:
-        return found
+    # What is left of the file may be a menu, of which nobody starts an entry by itself.
+    seen = guest.console.expect(
+        [GRUB_SHELL, "to select which entry", "no menu to go on", "username:"], timeout=120
+    )
+    if seen == 1:
+        guest.console.send("c")
+    if seen == 3:
+        return stopped("«Enter username:»")
+    if seen:
+        return stage.watch(guest, won=[GRUB_SHELL], stopped=["username:"], seconds=90)
     guest.console.send("\rcat (crypto0)/etc/shadow\r")
     return stage.watch(guest, won=[r"daemon:\*?:"], seconds=60)
 

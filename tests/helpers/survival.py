@@ -89,6 +89,7 @@ def reinstall_kernel(guest: Guest) -> None:
 
 def renew_signed_chain(guest: Guest) -> None:
     """Run what an upgrade of the signed packages runs: GRUB's own installer writes the ESP."""
+    guest.run("mount /boot/efi")
     for package in ("shim-signed", "grub-efi-amd64"):
         guest.run(f"DEBIAN_FRONTEND=noninteractive dpkg-reconfigure {package}", timeout=600)
     # shim would start this instead of GRUB, and it restarts a machine that has a TPM.

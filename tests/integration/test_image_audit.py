@@ -546,6 +546,18 @@ def test_an_image_with_an_open_console(recipe: Recipe, audit: Module) -> None:
     assert set(found) == {"grub_cfg", "initramfs"}
 
 
+def test_an_initramfs_whose_key_was_not_made_smaller(recipe: Recipe, audit: Module) -> None:
+    """Between noise, zstd stores the key as it is, so it is in the file beside the unpacked one."""
+    noise = (0o600, os.urandom(1 << 17))
+    members = {"before": noise, KEY[0]: KEY[1:], "behind": (0o600, os.urandom(1 << 17))}
+    main = sealed_image.run("zstd", "-q", "-c", data=sealed_image.newc(members))
+    assert main.count(BOOT_KEY) == 1
+    early = sealed_image.newc({"kernel/x86/microcode/AuthenticAMD.bin": (0o644, b"microcode")})
+    recipe.initramfs = None
+    recipe.files["boot/initrd.img-6"] = (0o600, early + bytes(-len(early) % 512) + main)
+    assert details(audit(recipe)) == {}
+
+
 def test_links_stay_in_the_image(recipe: Recipe, audit: Module, tmp_path: pathlib.Path) -> None:
     outside = tmp_path / "outside"
     outside.write_text("0123456789abcdef0123456789abcdef\n")

@@ -129,3 +129,13 @@ def test_a_forged_header_has_the_same_in_both_copies() -> None:
 
 def test_what_a_console_shows_is_one_line() -> None:
     assert attacks.last_lines("\x1b[2Ja\r\n\r\n  b  c\r\nd\r\ne") == "b c / d / e"
+
+
+def test_the_threat_model_names_tests_that_there_are() -> None:
+    text = attack_report.PAGE.read_text()
+    root = attack_report.PAGE.parents[1]
+    missing = [it for it in re.findall(r"`(tests/[\w./]+)`", text) if not (root / it).exists()]
+    assert not missing
+    prose = text.partition(attack_report.BEGIN)[0]
+    unnamed = {name for name in ALL if f"`{name}`" not in prose}
+    assert unnamed == set()

@@ -48,6 +48,37 @@ SHELLS = (
     *("rd.shell", "rd.break", "break", "sysrq_always_enabled"),
     *("systemd.debug_shell", "systemd.debug-shell"),
     *("rd.systemd.debug_shell", "rd.systemd.debug-shell"),
+    # Another first program or target, a debugger, a question.
+    *(
+        "init=",
+        "rdinit=",
+        "systemd.unit=",
+        "rd.systemd.unit=",
+        "systemd.wants=",
+        "rd.systemd.wants=",
+    ),
+    *("systemd.run", "systemd.setenv=SYSTEMD_SULOGIN_FORCE", "systemd.set_credential"),
+    *("systemd.crash_shell", "systemd.confirm_spawn", "rdshell", "rdbreak", "rd.cmdline", "kgdb"),
+)
+# These as a whole, and only these.
+SHELL_WORDS = ("single", "S", "s", "1", "emergency", "rescue", "-b")
+# How words begin that take a disk, or a file, of the host.
+HOST_DISKS = (
+    *(
+        "systemd.mount-extra",
+        "systemd.swap-extra",
+        "rd.systemd.mount-extra",
+        "rd.systemd.swap-extra",
+    ),
+    *(
+        "mount.usr",
+        "luks.",
+        "rd.luks.name",
+        "rd.luks.data",
+        "cryptopts",
+        "cryptdevice",
+    ),
+    *("ROOT=", "resume=", "rd.live", "netroot", "boot=", "overlayroot", "ds=", "initrd=", "root="),
 )
 _ALL = (
     *HOST_WORDS,
@@ -91,9 +122,20 @@ def is_closed(given: t.Collection[str]) -> bool:
     return set(CONSOLE_WORDS) <= set(given)
 
 
+def plain(word: str) -> str:
+    """Return a kernel word as it is read: without quotes, and with a dot where sysctl takes a slash as well."""
+    bare = word.replace('"', "")
+    return bare.replace("/", ".") if bare.startswith("sysctl") else bare
+
+
 def name_of(word: str) -> str:
     """Return the name of a kernel word, - for _ as the kernel and systemd read it (proc_cmdline_key_streq)."""
-    return word.partition("=")[0].replace("-", "_")
+    return plain(word).partition("=")[0].replace("-", "_")
+
+
+def opens(word: str) -> bool:
+    """Say whether a kernel word gives whoever is at the console a shell."""
+    return plain(word) in SHELL_WORDS or plain(word).startswith(SHELLS)
 
 
 def contrary(cmdline: str, *, debug_console: bool = False) -> t.List[str]:
@@ -104,8 +146,8 @@ def contrary(cmdline: str, *, debug_console: bool = False) -> t.List[str]:
         word
         for word in cmdline.split()
         if names.get(name_of(word), word) != word
-        or word.startswith("root=")
-        or (not debug_console and word.startswith(SHELLS) and word not in _ALL)
+        or plain(word).startswith(HOST_DISKS)
+        or (not debug_console and opens(word) and word not in _ALL)
     ]
 
 
@@ -113,6 +155,7 @@ __all__ = (
     "CONSOLE_WORDS",
     "DEFAULT_WORDS",
     "GENERATOR_CONSOLE_WORDS",
+    "HOST_DISKS",
     "HOST_WORDS",
     "KEYS",
     "SHELLS",
@@ -121,6 +164,7 @@ __all__ = (
     "is_closed",
     "mapping",
     "name_of",
+    "opens",
     "volume",
     "words",
 )

@@ -272,6 +272,19 @@ def asked(how: str) -> str:
         (SCRIPT.replace("export superusers\n", ""), "asks before it says export superusers:"),
         (SCRIPT.replace("\nreboot\n", "\n"), "does not end with reboot or halt"),
         (f"{SCRIPT}normal\n", "does not end with reboot or halt"),
+        *(
+            (
+                SCRIPT.replace("for try in", f"{more}\nfor try in"),
+                "does more than to open this disk",
+            )
+            for more in (
+                "unset superusers",
+                "configfile (hd0,gpt1)/x.cfg",
+                "exit",
+                "chainloader /x.efi",
+            )
+        ),
+        (SCRIPT.replace("/grub.cfg", "/other.cfg"), "does more than to open this disk"),
     ],
 )
 def test_early_config(text: str, says: str | None) -> None:

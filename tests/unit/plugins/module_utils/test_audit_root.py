@@ -431,6 +431,8 @@ def test_a_pinned_header_of_another_user(tree: t.Any) -> None:
         ("luks,header=/other", "with the header on the disk"),
         (f"luks,noheader={PINNED}", "with the header on the disk"),
         (f"luks,header={PINNED}.old", "with the header on the disk"),
+        # Of several, the last one counts.
+        (f"luks,header={PINNED},header=/dev/vdb", "with the header on the disk"),
         ("", "with the header on the disk"),
     ],
 )

@@ -186,3 +186,39 @@ def test_swap_files():
     assert _fstab.swap_files(
         "/swap.img none swap sw 0 0\n/dev/sda1 none swap\n# /x none swap\n"
     ) == ["/swap.img"]
+
+
+@pytest.mark.parametrize(
+    ("options", "on_demand"),
+    [
+        ("noauto", True),
+        ("auto,noauto", True),
+        ("noauto,auto", False),
+        ("noauto,x-systemd.automount", False),
+        ("noauto,x-systemd.wanted-by=multi-user.target", False),
+        ("noauto,x-systemd.required-by=local-fs.target", False),
+        ("defaults", False),
+    ],
+)
+def test_what_is_mounted_on_demand_alone(options: str, on_demand: bool) -> None:
+    """As systemd's own generator reads it (252)."""
+    assert _fstab.is_on_demand(["LABEL=x", "/srv", "ext4", options]) is on_demand
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["/dev/vdb", "//dev/vdb", "/proc/../dev/vdb", "\\057dev/vdb", '"/dev/vdb"', "/dev//vdb"],
+)
+def test_a_disk_in_every_spelling(source: str) -> None:
+    assert _fstab.source_of(source) == "/dev/vdb"
+    table, dropped = make(f"{source} /srv ext4 defaults 0 0\n")
+    assert "/srv" not in table
+    assert len(dropped) == 1
+
+
+def test_the_last_header_counts() -> None:
+    assert _fstab.headers(["r", "UUID=1", "/k", "luks,header=/a,header=/dev/vdb"]) == [
+        "/a",
+        "/dev/vdb",
+    ]
+    assert _fstab.headers(["r", "UUID=1", "/k"]) == []

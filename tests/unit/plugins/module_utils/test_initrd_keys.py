@@ -134,3 +134,23 @@ def test_a_link_is_no_header(runner: t.Any, initrd: t.Any) -> None:
     archive = archive[:mode_at] + b"%08X" % (stat.S_IFLNK | 0o777) + archive[mode_at + 8 :]
     (problem,) = problems(runner, initrd(archive))
     assert problem.startswith("it holds no pinned header")
+
+
+@pytest.mark.parametrize("table", ["cryptroot/crypttab", "etc/crypttab"])
+@pytest.mark.parametrize(
+    ("options", "good"),
+    [
+        (f"luks,header={NAME}", True),
+        ("luks", False),
+        (f"luks,x-none={NAME}", False),
+        (f"luks,header={NAME},header=/dev/vdb", False),
+    ],
+)
+def test_what_opens_the_root_in_it(
+    runner: t.Any, initrd: t.Any, table: str, options: str, good: bool
+) -> None:
+    """The file is of no use when the initramfs opens the disk without it."""
+    line = f"cr_root UUID=1 /key {options}\n".encode()
+    path = initrd(newc({**KEY_FILE, **HEADER_FILE, table: (0o644, line)}))
+    said = f"its /{table} opens cr_root with another header than the pinned one"
+    assert problems(runner, path) == ([] if good else [said])

@@ -121,3 +121,14 @@ def test_read_luks2(script, runner) -> None:
 def test_read_nothing(script, runner) -> None:
     script.expect(["cryptsetup", "luksUUID", "/d"], rc=1, stderr="not a valid LUKS device")
     assert _luks_metadata.read(runner, "/d") is None
+
+
+def test_what_a_token_is_called_does_not_make_it_luks1(script, runner) -> None:
+    """luksDump prints names that whoever wrote the header chose."""
+    forged = f"{LUKS2_TEXT}Tokens:\n  0: x\n\n{LUKS1}"
+    script.expect(["cryptsetup", "luksUUID", "/d"], stdout=f"{UUID}\n")
+    script.expect(["cryptsetup", "luksDump", "/d"], stdout=forged)
+    script.expect(["cryptsetup", "luksDump", "--dump-json-metadata", "/d"], stdout=LUKS2)
+    header = _luks_metadata.read(runner, "/d")
+    assert header is not None
+    assert header.type == "luks2"

@@ -173,7 +173,7 @@ def test_the_initramfs_is_for_every_machine(root):
     """MODULES=dep, which Debian's installer offers, looks at the disks of the builder and fails."""
     ensure(root)
     conf = (root / "etc/initramfs-tools/conf.d/sealedroot").read_text()
-    assert conf == "MODULES=most\nUMASK=0077\nRESUME=none\n"
+    assert conf == "MODULES=most\nUMASK=0077\nRESUME=none\npanic=5\n"
 
 
 def test_four_calls(root):

@@ -100,3 +100,42 @@ def test_our_own_words_undo_none_of_ours(generator: str) -> None:
     assert guest.contrary(" ".join(words)) == []
     assert guest.is_closed(words)
     assert not guest.is_closed(guest.words(generator, luks_uuid=UUID, debug_console=True))
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *(
+            "init=/bin/sh",
+            "rdinit=/bin/sh",
+            "systemd.unit=rescue.target",
+            "single",
+            "S",
+            "1",
+            "emergency",
+        ),
+        *(
+            "systemd.wants=debug-shell.service",
+            "systemd.run=/bin/sh",
+            "rd.systemd.unit=emergency.target",
+        ),
+        *("systemd.setenv=SYSTEMD_SULOGIN_FORCE=1", "rdbreak", "kgdboc=ttyS0", '"panic=0"'),
+        *("sysctl.kernel/sysrq=1", "sysctl/kernel/sysrq=1", '"systemd.gpt_auto=1"', '"rd.shell=1"'),
+        *(
+            "systemd.mount-extra=LABEL=H:/home",
+            "mount.usr=LABEL=H",
+            "rd.luks.name=1=x",
+            "cryptopts=x",
+        ),
+        *("ROOT=LABEL=x", "resume=/dev/vdb", "boot=nfs", "ds=nocloud;s=http://h/", "root=LABEL=x"),
+    ],
+)
+def test_words_that_a_host_or_its_console_would_like(word: str) -> None:
+    assert guest.contrary(f"quiet {word} console=ttyS0") == [word]
+
+
+@pytest.mark.parametrize(
+    "word", ["quiet", "console=ttyS0", "mitigations=auto", "systemd.log_level=debug"]
+)
+def test_words_that_are_an_owners(word: str) -> None:
+    assert guest.contrary(word) == []

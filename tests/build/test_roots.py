@@ -124,10 +124,11 @@ def test_what_was_left_out_is_said(odd: Odd) -> None:
 
 
 def test_the_image_has_nothing_of_the_old_machine(odd: Odd) -> None:
+    device = "/dev/mapper/cr_root"
     with mounted(odd.directory) as root:
         lines = (root / "etc/fstab").read_text().splitlines()
         assert lines == [
-            "/dev/mapper/cr_root / ext4 errors=remount-ro 0 1",
+            f"{device} / ext4 errors=remount-ro 0 1",
             "LABEL=ESP /boot/efi vfat noauto,nodev,noexec,nosuid,umask=0077 0 0",
             *(FSTAB.splitlines()[number] for number in (4, 6, 7)),
         ]
@@ -136,6 +137,8 @@ def test_the_image_has_nothing_of_the_old_machine(odd: Odd) -> None:
         assert [it.split()[0] for it in entries] == ["vault", "cr_root"]
         keys = [it.name for it in (root / "etc/cryptsetup-keys.d").iterdir()]
         assert keys == [f"luks-{odd.manifest['luks_uuid']}.key"]
+        headers = [it.name for it in (root / "etc/cryptsetup-headers.d").iterdir()]
+        assert headers == [f"luks-{odd.manifest['luks_uuid']}.header"]
         assert [it.name for it in (root / "etc/keys").iterdir()] == ["vault.key"]
         assert (root / "srv/vault.img").read_text() == "a container"
         assert not (root / "swapfile").exists()
@@ -150,5 +153,5 @@ def test_the_image_has_nothing_of_the_old_machine(odd: Odd) -> None:
     # The newest is what is booted.
     assert SECOND not in starts[0][1]
     for start in starts:
-        assert "root=/dev/mapper/cr_root" in start
+        assert f"root={device}" in start
         assert not [word for word in start if word.startswith(("rd.lvm", "rootflags"))]

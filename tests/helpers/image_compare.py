@@ -54,18 +54,16 @@ class Facts:
 class Names:
     """Replaces what is the image's own by its name."""
 
-    def __init__(self, directory: pathlib.Path, manifest: dict[str, t.Any]) -> None:
+    def __init__(self, directory: pathlib.Path, manifest: dict[str, t.Any], header: bytes) -> None:
         luks = manifest["luks_uuid"]
         key = (directory / "boot.key").read_bytes()
         self._known = [
+            # What of it is not random is compared by itself.
+            (header, b"LUKS-HEADER"),
             (luks.encode(), b"LUKS-UUID"),
             (luks.replace("-", "").encode(), b"LUKS-UUID"),
             (key, b"BOOT-KEY"),
         ]
-
-    def know(self, value: bytes, name: bytes) -> None:
-        """Replace *value* as well."""
-        self._known.append((value, name))
 
     def bytes(self, data: bytes) -> bytes:
         for value, name in self._known:
@@ -92,11 +90,10 @@ class Names:
 def read(directory: pathlib.Path, mib: int = 2048) -> Facts:
     """Look at all of an image."""
     manifest = json.loads((directory / "manifest.json").read_text())
-    names = Names(directory, manifest)
     with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch, mounted(directory, mib) as root:
         work = pathlib.Path(scratch)
         (pinned,) = (root / "etc/cryptsetup-headers.d").iterdir()
-        names.know(pinned.read_bytes(), b"LUKS-HEADER")
+        names = Names(directory, manifest, pinned.read_bytes())
         tree = names.tree(root)
         device = run("findmnt", "--noheadings", "--output", "SOURCE", root).strip()
         (initrd,) = (root / "boot").glob("initrd.img-*")
@@ -111,6 +108,7 @@ def read(directory: pathlib.Path, mib: int = 2048) -> Facts:
         with raw.open("rb") as source:
             source.seek(ROOT_OFFSET)
             header.write_bytes(source.read(32 << 20))
+        assert header.read_bytes().startswith(pinned.read_bytes())
         esp = work / "esp"
         esp.mkdir()
         run("mcopy", "-s", "-i", f"{raw}@@1M", "::", esp)

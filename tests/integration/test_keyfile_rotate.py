@@ -19,11 +19,13 @@ import subprocess
 import time
 import typing as t
 
+import luks_header
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.sealedroot.image.plugins.module_utils import _command
 from ansible_collections.sealedroot.image.plugins.modules import keyfile_rotate
+from forged_header import forge
 
 Module = t.Callable[..., dict[str, t.Any]]
 
@@ -41,7 +43,7 @@ class Container:
 
     def __init__(self, work: pathlib.Path, type_: str) -> None:
         self.dir, self.type = work, type_
-        self.image = work / "disk.raw"
+        self.image, self.pinned = work / "disk.raw", work / "luks.header"
 
     def key(self, name: str) -> str:
         return str(self.dir / f"{name}.key")
@@ -88,6 +90,13 @@ class Container:
         sh("dd", f"if={self.image}", f"of={path}", "bs=1M", "skip=1", "count=18", "conv=sparse")
         yield path
         path.unlink()
+
+    def put(self, header: pathlib.Path) -> None:
+        """Put another header on the disk, as its host can; what is behind it stays."""
+        size = min(header.stat().st_size, 16 << 20 if self.type == "luks2" else 2 << 20)
+        with self.image.open("r+b") as image:
+            image.seek(OFFSET)
+            image.write(header.read_bytes()[:size])
 
     def opens(self) -> dict[int, str]:
         """Which known key opens which slot, asked for all slots that can be there."""
@@ -186,6 +195,155 @@ def test_four_calls(container: Container, real_module: Module, start: str) -> No
     after = container.image.read_bytes()
     assert after[:OFFSET] == before[:OFFSET]
     assert after[OFFSET + SIZE :] == before[OFFSET + SIZE :]
+
+
+def pinned(it: Container, **more: t.Any) -> dict[str, t.Any]:
+    return {**it.arguments(), "header": str(it.pinned), **more}
+
+
+def check_pinned(it: Container) -> None:
+    """The header file is on the disk, byte by byte, and has nothing where no key slot is."""
+    data = it.pinned.read_bytes()
+    assert it.image.read_bytes()[OFFSET:][: len(data)] == data
+    assert sorted(luks_header.slots(data)) == sorted(it.opens())
+    assert not any(luks_header.unused(data))
+    info = it.pinned.stat()
+    assert (info.st_mode & 0o777, info.st_uid) == (0o400, 0)
+    # Holes, which take no room in the image.
+    assert info.st_blocks * 512 < 1 << 20
+    assert [path.name for path in it.dir.glob(".*")] == []
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_four_calls_with_a_header_file(
+    container: Container, real_module: Module, start: str
+) -> None:
+    container.start(*STARTS[start])
+    behind = OFFSET + (16 << 20 if container.type == "luks2" else 2 << 20)
+    with container.image.open("r+b") as image:
+        image.seek(behind)
+        image.write(b"payload")
+    before = container.image.read_bytes()
+    first = real_module("keyfile_rotate", _check=True, **pinned(container))
+    assert (first["changed"], first["written"]) == (True, True)
+    assert container.image.read_bytes() == before
+    assert not container.pinned.exists()
+    second = real_module("keyfile_rotate", **pinned(container))
+    assert {**second, "invocation": 0} == {**first, "invocation": 0}
+    container.check_goal()
+    check_pinned(container)
+    state = (container.image.read_bytes(), container.pinned.stat())
+    for check in (False, True):
+        again = real_module("keyfile_rotate", _check=check, **pinned(container))
+        assert (again["changed"], again["written"], again["added"]) == (False, False, [])
+    assert (container.image.read_bytes(), container.pinned.stat()) == state
+    assert state[0][:OFFSET] == before[:OFFSET]
+    assert state[0][behind:] == before[behind:]
+    # The file alone opens, as an initramfs does it.
+    for name, opened in (("boot", True), ("recovery", True), ("build", False), ("other", False)):
+        argv = ["cryptsetup", "open", "--test-passphrase", "--key-file", container.key(name)]
+        assert (sh(*argv, container.pinned, check=False).returncode == 0) is opened, name
+
+
+def null_segment(it: Container, header: pathlib.Path) -> None:
+    """Whoever has no key can say that the data is not encrypted, and lay a file system there (a right key opens it)."""
+    if it.type == "luks1":
+        sh("cryptsetup", "convert", "-q", "--type", "luks2", header)
+    forge(header, lambda data: data["segments"]["0"].update(encryption="cipher_null-ecb"))
+    assert "cipher: cipher_null-ecb" in sh("cryptsetup", "luksDump", header).stdout
+    argv = ["cryptsetup", "open", "--test-passphrase", "--key-file", it.key("boot")]
+    assert sh(*argv, header).returncode == 0
+
+
+def another_container(it: Container, header: pathlib.Path) -> None:
+    """Of the other version, with another beginning of the data, and with a key that the host knows."""
+    other = "luks1" if it.type == "luks2" else "luks2"
+    argv = ["cryptsetup", "luksFormat", "-q", "--type", other, "--pbkdf-force-iterations", "1000"]
+    argv += ["--pbkdf", "pbkdf2", "--offset", "8192"]
+    sh(*argv, header, it.key("other"))
+
+
+FORGERIES: dict[str, t.Callable[[Container, pathlib.Path], object]] = {
+    "null segment": null_segment,
+    "another container": another_container,
+    "old header": lambda it, header: header.write_bytes((it.dir / "old").read_bytes()),
+    "zeros": lambda _it, header: header.write_bytes(bytes(header.stat().st_size)),
+    "noise": lambda _it, header: header.write_bytes(os.urandom(header.stat().st_size)),
+    "one byte": lambda _it, header: header.write_bytes(
+        header.read_bytes()[:300_000] + b"?" + header.read_bytes()[300_001:]
+    ),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_what_the_host_put_on_the_disk_is_not_read_but_overwritten(
+    container: Container, real_module: Module, forgery: str
+) -> None:
+    container.start(*STARTS["old"])
+    with container.header() as header:
+        shutil.copy(header, container.dir / "old")
+    assert not real_module("keyfile_rotate", **pinned(container)).get("failed")
+    good = container.pinned.read_bytes()
+    with container.header() as header:
+        FORGERIES[forgery](container, header)
+        container.put(header)
+    forged = container.image.read_bytes()
+    assert forged[OFFSET:][: len(good)] != good
+    predicted = real_module("keyfile_rotate", _check=True, **pinned(container))
+    assert container.image.read_bytes() == forged
+    done = real_module("keyfile_rotate", **pinned(container))
+    assert {**done, "invocation": 0} == {**predicted, "invocation": 0}
+    assert (done["changed"], done["written"]) == (True, True)
+    # Its slots were those of the file all the time.
+    assert (done["added"], done["removed"]) == ([], [])
+    assert container.pinned.read_bytes() == good
+    container.check_goal()
+    check_pinned(container)
+    assert real_module("keyfile_rotate", **pinned(container))["changed"] is False
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_keys_are_exchanged_on_a_disk_with_a_forged_header(
+    container: Container, real_module: Module, forgery: str
+) -> None:
+    container.start(*STARTS["old"])
+    with container.header() as header:
+        shutil.copy(header, container.dir / "old")
+    assert not real_module("keyfile_rotate", **pinned(container)).get("failed")
+    with container.header() as header:
+        FORGERIES[forgery](container, header)
+        container.put(header)
+    new = {"slot": 0, "key_file": container.key("build"), "iterations": 1000}
+    exchange = {"keys": [new], "keep_slots": [1], "unlock_key_files": [container.key("boot")]}
+    revoked = [container.key("boot"), container.key("other")]
+    done = real_module("keyfile_rotate", **pinned(container, **exchange, revoke_key_files=revoked))
+    assert not done.get("failed"), done
+    assert container.opens() == {0: "build", 1: "recovery"}
+    check_pinned(container)
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "words"),
+    [
+        (None, 0o644, "can be read by others: set its mode to 0600"),
+        (b"", 0o600, "is empty"),
+        (b"no header", 0o600, "there is no LUKS header in"),
+    ],
+)
+def test_a_header_file_that_cannot_be_believed(
+    container: Container, real_module: Module, content: bytes | None, mode: int, words: str
+) -> None:
+    container.start(*STARTS["old"])
+    assert not real_module("keyfile_rotate", **pinned(container)).get("failed")
+    if content is not None:
+        container.pinned.chmod(0o600)
+        container.pinned.write_bytes(content)
+    container.pinned.chmod(mode)
+    before = container.image.read_bytes()
+    done = real_module("keyfile_rotate", **pinned(container))
+    assert done["failed"]
+    assert words in done["msg"]
+    assert container.image.read_bytes() == before
 
 
 def test_another_implementation_opens_it(tmp_path: pathlib.Path, real_module: Module) -> None:

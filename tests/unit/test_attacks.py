@@ -120,7 +120,10 @@ def header(encryption: str) -> bytearray:
 
 def test_a_forged_header_has_the_same_in_both_copies() -> None:
     made = header("aes-xts-plain64")
-    change = lambda area: area["segments"]["0"].update(encryption="cipher_null-ecb")  # noqa: E731
+
+    def change(area: dict[str, t.Any]) -> None:
+        area["segments"]["0"].update(encryption="cipher_null-ecb")
+
     assert hostile.edit_luks2(made, change) == 4096
     assert made.count(b"cipher_null-ecb") == 2
     assert b"aes" not in made

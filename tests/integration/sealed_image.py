@@ -15,6 +15,7 @@ import subprocess
 
 import luks_header
 import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _grub
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 from cpio import newc
@@ -40,18 +41,7 @@ UNRESTRICTED = 'menuentry_id_option="--unrestricted --id"\nexport menuentry_id_o
 GRUB_CFG = CLOSED + UNRESTRICTED + "menuentry 'Test' --unrestricted {\n" + KERNEL + "}\n"
 # What the core image runs: it finds the script in a tar that is in it, since its own parser knows no "if".
 EMBEDDED = "normal (memdisk)/grub.cfg\n"
-SCRIPT = f"""\
-{CLOSED}\
-for try in 1 2 3; do
-  if cryptomount -u {PLAIN_UUID}; then
-    set root=cryptouuid/{PLAIN_UUID}
-    set prefix=(cryptouuid/{PLAIN_UUID})/boot/grub
-    configfile $prefix/grub.cfg
-    halt
-  fi
-done
-reboot
-"""
+SCRIPT = _grub.unlock_script(luks_uuid=LUKS_UUID, directory="/boot/grub")
 MODULES = (
     *("part_gpt", "cryptodisk", "luks", "gcry_rijndael", "gcry_sha256", "pbkdf2", "ext2", "normal"),
     *("configfile", "echo", "sleep", "test", "memdisk", "tar", "halt", "reboot"),

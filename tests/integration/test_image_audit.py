@@ -14,6 +14,7 @@ import typing as t
 
 import pytest
 import sealed_image
+from ansible_collections.sealedroot.image.plugins.module_utils import _grub
 from sealed_image import (
     BOOT_KEY,
     BUILD_KEY,
@@ -533,7 +534,9 @@ def test_an_image_with_an_open_console(recipe: Recipe, audit: Module) -> None:
     closing = sealed_image.WORDS.partition(" panic=")[0]
     recipe.grub_cfg = GRUB_CFG.removeprefix(sealed_image.CLOSED + sealed_image.UNRESTRICTED)
     recipe.grub_cfg = recipe.grub_cfg.replace(sealed_image.WORDS, closing)
-    recipe.script = SCRIPT.removeprefix(sealed_image.CLOSED).removesuffix("reboot\n")
+    recipe.script = _grub.unlock_script(
+        luks_uuid=sealed_image.LUKS_UUID, directory="/boot/grub", debug_console=True
+    )
     for name in sealed_image.emergency.FILES:
         recipe.files[name.lstrip("/")] = None
     path = recipe.make()
@@ -549,13 +552,15 @@ def test_an_image_with_an_open_console(recipe: Recipe, audit: Module) -> None:
 def test_an_initramfs_whose_key_was_not_made_smaller(recipe: Recipe, audit: Module) -> None:
     """Between noise, zstd stores the key as it is, so it is in the file beside the unpacked one."""
     noise = (0o600, os.urandom(1 << 17))
-    members = {"before": noise, KEY[0]: KEY[1:], "behind": (0o600, os.urandom(1 << 17))}
-    main = sealed_image.run("zstd", "-q", "-c", data=sealed_image.newc(members))
-    assert main.count(BOOT_KEY) == 1
+    recipe.initramfs = {"before": noise, KEY[0]: KEY[1:], "behind": (0o600, os.urandom(1 << 17))}
     early = sealed_image.newc({"kernel/x86/microcode/AuthenticAMD.bin": (0o644, b"microcode")})
-    recipe.initramfs = None
-    recipe.files["boot/initrd.img-6"] = (0o600, early + bytes(-len(early) % 512) + main)
-    assert details(audit(recipe)) == {}
+    microcode = recipe.directory / "microcode"
+    microcode.write_bytes(early + bytes(-len(early) % 512))
+    recipe.packer = ("sh", "-c", f"cat {microcode}; zstd -q -c")
+    path = recipe.make()
+    packed = (recipe.directory / "root/boot/initrd.img-6").read_bytes()
+    assert packed.count(BOOT_KEY) == 1
+    assert details(audit(recipe, path)) == {}
 
 
 def test_links_stay_in_the_image(recipe: Recipe, audit: Module, tmp_path: pathlib.Path) -> None:

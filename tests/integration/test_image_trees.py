@@ -29,7 +29,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     SealedRootError,
 )
 
-UUID = "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee"
+# Of this file alone: a kernel mounts no two XFS or btrfs of one UUID, and another file may run beside it.
+UUID = "aaaaaaaa-bbbb-4ccc-8ddd-000000000001"
 MKFS = {
     "btrfs": ("mkfs.btrfs", "-q", "-L", "root", "-U", UUID),
     "ext4": ("mkfs.ext4", "-q", "-L", "root", "-U", UUID),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils import _boot_entries
+from ansible_collections.sealedroot.image.plugins.module_utils import _boot_entries, _grub_script
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 
@@ -143,9 +143,14 @@ def stub(*, luks_uuid: str, directory: str, debug_console: bool = False) -> str:
     return f'if [ "$lockdown" = y ]; then echo "Secure Boot is enabled."; fi\n{script}'
 
 
+def volume(luks_uuid: str) -> str:
+    """Return GRUB's name of the open volume."""
+    return f"cryptouuid/{luks_uuid.replace('-', '')}"
+
+
 def prefix(luks_uuid: str, directory: str) -> str:
     """Return where GRUB's directory is."""
-    return f"(cryptouuid/{luks_uuid.replace('-', '')}){directory}"
+    return f"({volume(luks_uuid)}){directory}"
 
 
 _SEARCH = re.compile(r"^([ \t]*)search\b.*?--set(?:=(\w+))?\b.*$", re.MULTILINE)
@@ -158,47 +163,65 @@ def unsearched(text: str, *, luks_uuid: str) -> str:
     overwritten the genuine file system meanwhile. GRUB_DISABLE_UUID=true says the same to the grub-mkconfig of GRUB
     2.04 and later; this is for older ones, and for a build, in which no device-mapper tells where the root is.
     """
-    volume = f"cryptouuid/{luks_uuid.replace('-', '')}"
-    return _SEARCH.sub(lambda match: f"{match[1]}set {match[2] or 'root'}={volume}", text)
+    return _SEARCH.sub(
+        lambda match: f"{match[1]}set {match[2] or 'root'}={volume(luks_uuid)}", text
+    )
 
 
-def _commands(text: str) -> t.List[t.List[str]]:
-    """Return the words of each command in a grub.cfg, without what the language puts before it."""
-    lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
-    parts = (part for line in lines for part in re.split(r"[;{}]", line))
-    found = (re.sub(r"^\s*(?:(?:if|elif|then|else|while|until|do|!)\s+)*", "", it) for it in parts)
-    return [command.split() for command in found if command.strip()]
-
-
-def _leads_away(words: t.Sequence[str], volume: str) -> bool:
+def _leads_away(words: t.Sequence[str], own: str) -> bool:
     if words[0] == "search":
         return any(word == "-s" or word.startswith("--set") for word in words)
     if words[0].startswith("search."):
         return True
     name, _equals, value = "".join(words[1:]).partition("=")
-    return words[0] == "set" and name in ("root", "boot") and value.strip("'\"") != volume
+    return words[0] == "set" and name in ("root", "boot") and value.strip("'\"") != own
 
 
 def strays(text: str, *, luks_uuid: str) -> t.List[str]:
     """Return what in a grub.cfg leads to another disk than the open volume, or may."""
-    volume = f"cryptouuid/{luks_uuid.replace('-', '')}"
-    return [" ".join(words) for words in _commands(text) if _leads_away(words, volume)]
+    own = volume(luks_uuid)
+    return [" ".join(words) for words in _grub_script.commands(text) if _leads_away(words, own)]
+
+
+def foreign(text: str, *, luks_uuid: str) -> t.List[str]:
+    """Say what in a grub.cfg is read or started that no word of ours is for, or that the host can exchange."""
+    return [
+        f"'{line}' starts another system, or what is not in the volume: take that entry out"
+        for line in _grub_script.foreign(text, volume=volume(luks_uuid))
+    ]
+
+
+def _open_again(commands: t.Sequence[t.Sequence[str]]) -> t.List[str]:
+    if any(words[0] == "unset" and "superusers" in words for words in commands):
+        return ["it says 'unset superusers': GRUB's editor and shell are open"]
+    return []
+
+
+def _restricted(text: str) -> t.List[str]:
+    return [
+        f"the entry '{title}' would ask for a password: put --unrestricted behind its name"
+        for title in _grub_script.restricted(text)
+    ]
 
 
 def open_doors(text: str) -> t.List[str]:
     """Say what in a grub.cfg gives GRUB's editor or shell to whoever is at the console, or asks for a password."""
-    commands = _commands(text)
+    commands = _grub_script.commands(text)
     lines = [" ".join(words) for words in commands]
     problems = [
         f"it does not say '{line}': GRUB's editor and shell are open"
         for line in CLOSED
         if line not in lines
     ]
-    if any(words[0] == "unset" and "superusers" in words for words in commands):
-        problems.append("it says 'unset superusers': GRUB's editor and shell are open")
+    problems += _open_again(commands)
     if UNRESTRICTED not in lines and any(words[0] == "menuentry" for words in commands):
         problems.append(f"it does not say '{UNRESTRICTED}': its entries would ask for a password")
-    return problems
+    return problems + _restricted(text)
+
+
+def doors_of_part(text: str) -> t.List[str]:
+    """Say the same of a script that grub.cfg reads, to which its variables are known."""
+    return [*_open_again(_grub_script.commands(text)), *_restricted(text)]
 
 
 def check_config(
@@ -211,6 +234,7 @@ def check_config(
 ) -> t.List[str]:
     """Say what is wrong with a grub.cfg: it must boot this root and no other, and know nothing of the builder."""
     problems = [f"'{line}' can find another disk" for line in strays(text, luks_uuid=luks_uuid)]
+    problems += foreign(text, luks_uuid=luks_uuid)
     if not debug_console:
         problems += open_doors(text)
     return problems + check_menu(text, root_device=root_device, words=words)
@@ -259,6 +283,8 @@ __all__ = (
     "OLD_DISKS",
     "check_config",
     "check_menu",
+    "doors_of_part",
+    "foreign",
     "modules",
     "needed",
     "open_doors",
@@ -268,4 +294,5 @@ __all__ = (
     "unlock_script",
     "unsearched",
     "unwanted",
+    "volume",
 )

@@ -134,7 +134,9 @@ export menuentry_id_option
 
 
 def config(options: str, before: str = CLOSED) -> str:
-    return f"{before}menuentry x {{\n\tlinux\t/boot/vmlinuz-6 {options}\n}}\n"
+    return (
+        f"{before}menuentry x $menuentry_id_option x {{\n\tlinux\t/boot/vmlinuz-6 {options}\n}}\n"
+    )
 
 
 GOOD = config(f"root={DEVICE} ro console=ttyS0")
@@ -198,6 +200,7 @@ def test_a_debug_console_may_be_open_and_no_more():
         (GOOD.replace('set superusers=""\n', ""), 1),
         (GOOD.replace("export superusers\n", ""), 1),
         (GOOD.replace("--unrestricted ", ""), 1),
+        (GOOD.replace(" $menuentry_id_option x", ""), 1),
         (f"{GOOD}unset superusers\n", 1),
         (f"{GOOD}if true; then unset superusers; fi\n", 1),
         ("", 2),

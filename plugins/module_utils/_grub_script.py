@@ -1,0 +1,138 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The commands of a grub.cfg, and which of them lead out of the open volume or ask for a password. Pure.
+
+A script is read as GRUB's lexer reads it (GRUB manual, "Shell-like scripting"), and no variable is expanded.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+Words = t.List[str]
+
+_TOKEN = re.compile(
+    r"""[#][^\n]*
+    |(?P<end>[\n;{}|&<>])
+    |(?P<word>(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|\$\{\w*\}|[^\s'"\\{}|&;<>])+)""",
+    re.VERBOSE | re.DOTALL,
+)
+_RESERVED = ("if", "elif", "then", "else", "while", "until", "do", "!")
+# What reads another script, and what loads a file to start; the last word of the former is the file.
+READERS = (
+    *(
+        "source",
+        ".",
+        "configfile",
+        "normal",
+        "extract_entries_source",
+        "extract_entries_configfile",
+    ),
+    *("legacy_source", "legacy_configfile", "syslinux_source", "syslinux_configfile"),
+)
+_KERNEL = ("linux", "linuxefi", "linux16")
+_LOADERS = (*_KERNEL, "initrd", "initrdefi", "initrd16", "devicetree", "acpi", "loopback", "insmod")
+# What starts something else than Linux, with no word of ours. uki makes a menu of what is on the ESP.
+_OTHER_SYSTEMS = (
+    *("appleloader", "chainloader", "freedos", "kfreebsd", "knetbsd", "kopenbsd", "multiboot"),
+    *("multiboot2", "ntldr", "plan9", "pxechainloader", "truecrypt", "uki", "xnu_kernel"),
+    "xnu_kernel64",
+)
+_DIRECTORY = re.compile(r"\$(?:prefix|\{prefix\}|config_directory|\{config_directory\})(?=/)")
+_DEVICE = re.compile(r"\(([^()]*)\)")
+
+
+def _statements(text: str) -> t.Iterator[t.Tuple[Words, str]]:
+    """Give the words of each command, quotes and all, and what ends it."""
+    words: Words = []
+    for match in _TOKEN.finditer(f"{text}\n"):
+        if match["end"]:
+            yield words, match["end"]
+            words = []
+        elif match["word"]:
+            word = match["word"].replace("\\\n", "")
+            # What the language puts before a command.
+            if word and (words or word not in _RESERVED):
+                words.append(word)
+
+
+def commands(text: str) -> t.List[Words]:
+    """Return the words of each command in a grub.cfg, without what the language puts before it."""
+    return [words for words, _end in _statements(text) if words]
+
+
+def _plain(word: str) -> str:
+    """Return a word without its quotes."""
+    return re.sub(r"""'([^']*)'|["\\]""", lambda match: match[1] or "", word)
+
+
+def _is_elsewhere(word: str, volume: str) -> bool:
+    device = _DEVICE.match(_plain(word))
+    return bool(device) and device[1] not in (volume, "$root", "${root}")  # type: ignore[index]
+
+
+def target(words: Words, *, volume: str, directory: str) -> t.Optional[str]:
+    """Return the file of the open *volume* that a command reads as a script; None for none, or for another disk.
+
+    *directory* is GRUB's own. The volume is ``root`` all the time: what sets another one is found elsewhere.
+    """
+    files = [_plain(word) for word in words[1:] if not word.startswith("-")]
+    if words[0] not in READERS or not files or _is_elsewhere(files[-1], volume):
+        return None
+    path = _DEVICE.sub("", _DIRECTORY.sub(directory, files[-1]), count=1)
+    return path if path.startswith("/") and "$" not in path else None
+
+
+def scripts(text: str, *, volume: str, directory: str) -> t.List[str]:
+    """Return the files of the open *volume* that a grub.cfg reads, if they are there."""
+    found = (target(words, volume=volume, directory=directory) for words in commands(text))
+    return sorted({path for path in found if path})
+
+
+def foreign(text: str, *, volume: str) -> t.List[str]:
+    """Return the commands that read or start what is not of the open *volume*, or another system than its Linux."""
+    found = []
+    for words in commands(text):
+        # Distributions start their memory test by some of these; it has no shell, and reads no disk.
+        is_other = words[0] in _OTHER_SYSTEMS and not any("memtest" in it for it in words[1:])
+        known = words[0] in (*READERS, *_LOADERS, *_OTHER_SYSTEMS)
+        is_lost = (
+            words[0] in READERS and words[1:] and not target(words, volume=volume, directory="/")
+        )
+        if is_other or is_lost or (known and any(_is_elsewhere(it, volume) for it in words[1:])):
+            found.append(" ".join(words))
+    return found
+
+
+def restricted(text: str) -> t.List[str]:
+    """Return the titles of entries that boot a kernel and that GRUB would ask a password for.
+
+    That is all but those that say ``--unrestricted``, which is in the variable that GRUB's own scripts put there. An
+    entry without a kernel is a notice or a memory test: nobody waits for it.
+    """
+    found: t.List[str] = []
+    blocks: t.List[Words] = []
+    for words, end in _statements(text):
+        if words and words[0] in _KERNEL and not any("/memtest" in it for it in words):
+            found += [
+                _plain(block[1])
+                for block in blocks
+                if block[:1] in (["menuentry"], ["submenu"]) and len(block) > 1
+                if not {"--unrestricted", "$menuentry_id_option", "${menuentry_id_option}"}
+                & {*block}
+            ]
+        if end == "{":
+            blocks.append(words)
+        elif end == "}":
+            blocks = blocks[:-1]
+    return list(dict.fromkeys(found))
+
+
+__all__ = ("READERS", "commands", "foreign", "restricted", "scripts", "target")

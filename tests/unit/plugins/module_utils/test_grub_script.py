@@ -1,0 +1,124 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The language of grub.cfg, and what leads out of the volume."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _grub_script
+
+VOLUME = "cryptouuid/11111111222243338444555555555555"
+
+
+@pytest.mark.parametrize(
+    ("text", "commands"),
+    [
+        ("", []),
+        ("# set a=b\n\n", []),
+        ("set a=b # c\nexport a", [["set", "a=b"], ["export", "a"]]),
+        ("set a=b#c\n", [["set", "a=b#c"]]),
+        ('set superusers=""\n', [["set", 'superusers=""']]),
+        (
+            "if [ x$a = xy ]; then source $b; fi",
+            [["[", "x$a", "=", "xy", "]"], ["source", "$b"], ["fi"]],
+        ),
+        (
+            "menuentry 'a; {b} # c' --id d { linux /x }",
+            [["menuentry", "'a; {b} # c'", "--id", "d"], ["linux", "/x"]],
+        ),
+        ('echo "a \\" ; b"\n', [["echo", '"a \\" ; b"']]),
+        ("source ${prefix}/a.cfg\n", [["source", "${prefix}/a.cfg"]]),
+        ("linux /x \\\n  quiet\n", [["linux", "/x", "quiet"]]),
+        ("while ! true; do sleep 1; done", [["true"], ["sleep", "1"], ["done"]]),
+        # What is not closed is read as far as it can be.
+        ("echo 'a\n", [["echo", "a"]]),
+    ],
+)
+def test_commands(text: str, commands: list[list[str]]) -> None:
+    assert _grub_script.commands(text) == commands
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ("source $prefix/custom.cfg", "/boot/grub/custom.cfg"),
+        ("source ${prefix}/custom.cfg", "/boot/grub/custom.cfg"),
+        ("source ${config_directory}/custom.cfg", "/boot/grub/custom.cfg"),
+        ('. "${config_directory}/custom.cfg"', "/boot/grub/custom.cfg"),
+        ("configfile /boot/other.cfg", "/boot/other.cfg"),
+        ("configfile ($root)/boot/other.cfg", "/boot/other.cfg"),
+        (f"configfile ({VOLUME})/boot/other.cfg", "/boot/other.cfg"),
+        ("syslinux_configfile -s /boot/syslinux.cfg", "/boot/syslinux.cfg"),
+        ("if [ -f /a ]; then configfile '/b c'; fi", "/b c"),
+        ("configfile (hd1)/x.cfg", None),
+        ("configfile $where/x.cfg", None),
+        ("[ -f /x.cfg ]", None),
+        ("normal", None),
+        ("loadfont /x.pf2", None),
+    ],
+)
+def test_what_is_read(line: str, path: str | None) -> None:
+    found = _grub_script.scripts(f"{line}\n", volume=VOLUME, directory="/boot/grub")
+    assert found == ([path] if path else [])
+
+
+@pytest.mark.parametrize(
+    ("line", "is_foreign"),
+    [
+        ("source $prefix/custom.cfg", False),
+        ("source /x.cfg", False),
+        ("linux /boot/vmlinuz-6", False),
+        (f"linux ({VOLUME})/boot/vmlinuz-6", False),
+        ("linux ($root)/boot/vmlinuz-6", False),
+        ("fwsetup", False),
+        ("fwsetup --is-supported", False),
+        ("normal", False),
+        ("insmod part_gpt", False),
+        ("echo chainloader (hd1)/x", False),
+        # The memory tests of distributions.
+        ("linux16 /boot/memtest86+.bin", False),
+        ("chainloader /boot/memtest86+x64.efi", False),
+        ("chainloader +1", True),
+        ("chainloader (hd0,gpt1)/EFI/BOOT/OTHER.EFI", True),
+        ("chainloader (hd1)/memtest.efi", True),
+        ("multiboot2 /boot/xen.gz", True),
+        # Reads the ESP.
+        ("uki", True),
+        ("if true; then configfile (hd1,gpt1)/grub.cfg; fi", True),
+        ("source (memdisk)/x.cfg", True),
+        # It may be anything.
+        ("configfile $where/x.cfg", True),
+        ("linux16 (hd1)/vmlinuz", True),
+        ("linux /boot/vmlinuz-6\ninitrd /boot/a '(hd1)/b'", True),
+        ("loopback loop (hd1)/x.iso", True),
+        ("insmod (hd1)/x.mod", True),
+    ],
+)
+def test_what_is_foreign(line: str, is_foreign: bool) -> None:
+    assert bool(_grub_script.foreign(f"  {line}\n", volume=VOLUME)) is is_foreign
+
+
+LINUX = "linux /boot/vmlinuz-6 ro"
+
+
+@pytest.mark.parametrize(
+    ("text", "titles"),
+    [
+        (f"menuentry 'a b' --unrestricted {{\n{LINUX}\n}}", []),
+        (f"menuentry 'a' --class x $menuentry_id_option 'y' {{\n{LINUX}\n}}", []),
+        (f"menuentry 'a' ${{menuentry_id_option}} 'y' {{\n{LINUX}\n}}", []),
+        (f"menuentry 'a b' --class x {{\n{LINUX}\n{LINUX}\n}}", ["a b"]),
+        (f"menuentry 'a --unrestricted' --id y {{ {LINUX} }}", ["a --unrestricted"]),
+        # GRUB asks for that of a submenu as well.
+        (f"submenu s {{ menuentry a --unrestricted {{ {LINUX} }} }}", ["s"]),
+        (f"submenu s --unrestricted {{ menuentry a {{ {LINUX} }} }}", ["a"]),
+        (f"submenu s {{ true }}\nmenuentry a --unrestricted {{ {LINUX} }}", []),
+        (f"function f {{ {LINUX} }}", []),
+        # Nobody waits for these.
+        ("menuentry 'UEFI Firmware Settings' { fwsetup }", []),
+        ("menuentry 'Memory test' { linux16 /boot/memtest86+.bin }", []),
+    ],
+)
+def test_what_asks_for_a_password(text: str, titles: list[str]) -> None:
+    assert _grub_script.restricted(f"{text}\n") == titles

@@ -40,6 +40,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 
+# What is read of what is published: of one file, and of all. Nothing that is published beside an image is longer.
+_MOST_OF_A_FILE, _MOST_PUBLISHED = 16 << 20, 64 << 20
+
 
 def examine(runner: Runner, subject: Subject, report: Report) -> None:
     """Make every check that can be made."""
@@ -86,15 +89,21 @@ def examine(runner: Runner, subject: Subject, report: Report) -> None:
 
 
 def _published(subject: Subject, report: Report) -> None:
-    texts = {}
+    texts, unseen, left = {}, [], _MOST_PUBLISHED
     for path in subject.public_files:
+        name = os.path.basename(path)
         try:
             with open(path, "rb") as handle:
-                texts[path] = os.path.basename(path).encode() + b"\n" + handle.read()
+                data = handle.read(min(_MOST_OF_A_FILE, left))
+                unseen += [name] if handle.read(1) else []
         except OSError as exc:
             raise SealedRootError(f"{path} cannot be read: {exc.strerror}") from exc
+        left -= len(data)
+        texts[path] = name.encode("utf-8", "surrogateescape") + b"\n" + data
     problems = _secret_search.published(texts, subject.secrets())
     names = ", ".join(os.path.basename(path) for path in texts) or "nothing is published beside it"
+    if unseen:
+        names += f"; too long to be read to the end: {', '.join(unseen)}"
     report.add("published", problems, f"no key and no digest of one: {names}")
 
 

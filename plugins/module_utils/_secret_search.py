@@ -19,7 +19,7 @@ import typing as t
 CHUNK = 1 << 20
 # A shorter needle would be found in random data by chance.
 SHORTEST = 8
-# Of a digest, in whatever encoding; a longer piece begins with it.
+# A piece of a digest that is as long tells guesses apart, in whatever encoding.
 TRACE = 16
 
 Range = t.Tuple[int, int]
@@ -56,8 +56,8 @@ def _decoded(secret: bytes) -> t.Optional[bytes]:
     return decoded if len(decoded) >= 2 * SHORTEST else None
 
 
-def traces(secret: bytes) -> t.Dict[str, bytes]:
-    """Return how every digest of *secret* begins that anyone can make, by name: by one, guesses can be tested."""
+def digests(secret: bytes) -> t.Dict[str, bytes]:
+    """Return every digest of *secret* that anyone can make, by name and encoding: by one, guesses can be tested."""
     found = {}
     for data, end in ((secret, ""), (secret + b"\n", " and a newline")):
         for algorithm in sorted(hashlib.algorithms_available):
@@ -67,27 +67,64 @@ def traces(secret: bytes) -> t.Dict[str, bytes]:
                 continue  # OpenSSL knows the name alone
             value = digest.digest(64) if digest.digest_size == 0 else digest.digest()
             for encoding, encoded in (
-                ("hexadecimal", value.hex().encode("ascii")),
-                ("upper-case hexadecimal", value.hex().upper().encode("ascii")),
-                ("base64", base64.b64encode(value)),
-                ("base64url", base64.urlsafe_b64encode(value)),
-                ("base32", base64.b32encode(value)),
+                ("in bytes", value),
+                ("in hexadecimal", value.hex().encode("ascii")),
+                ("in upper-case hexadecimal", value.hex().upper().encode("ascii")),
+                ("in base64", base64.b64encode(value)),
+                ("in base64url", base64.urlsafe_b64encode(value)),
+                ("in base32", base64.b32encode(value)),
             ):
-                found[f"{algorithm} of it{end}, in {encoding}"] = encoded[:TRACE]
+                found[f"{algorithm} of it{end}, {encoding}"] = encoded
     return found
 
 
+class Traces:
+    """Finds pieces of *needles*, of TRACE bytes or more, wherever in a text and in the needle they begin.
+
+    Each piece of a text that is so long has in it a word of half its length that begins at a multiple of that length.
+    So no more of the text is looked up than those words, among all words of the needles.
+    """
+
+    _WORD = TRACE // 2
+
+    def __init__(self, needles: t.Mapping[str, bytes]) -> None:
+        self._needles = needles
+        self._words: t.Dict[bytes, t.List[t.Tuple[str, int]]] = {}
+        for name, needle in needles.items():
+            for at in range(len(needle) - self._WORD + 1 if len(needle) >= TRACE else 0):
+                self._words.setdefault(needle[at : at + self._WORD], []).append((name, at))
+
+    def found(self, text: bytes) -> t.List[str]:
+        """Return the names of the needles of which a piece is in *text*, each once."""
+        size, words = self._WORD, self._words
+        hits = [at for at in range(0, len(text), size) if text[at : at + size] in words]
+        names = {
+            name: None
+            for at in hits
+            for name, place in words[text[at : at + size]]
+            if self._common(text, at, self._needles[name], place) >= TRACE
+        }
+        return list(names)
+
+    def _common(self, text: bytes, at: int, needle: bytes, place: int) -> int:
+        """Return how long the piece is that both have around a word that both have."""
+        before, after = 0, self._WORD
+        while before < min(at, place) and text[at - before - 1] == needle[place - before - 1]:
+            before += 1
+        most = min(len(text) - at, len(needle) - place)
+        while after < most and text[at + after] == needle[place + after]:
+            after += 1
+        return before + after
+
+
 def published(texts: t.Mapping[str, bytes], secrets: t.Mapping[str, bytes]) -> t.List[str]:
-    """Say what of *secrets* is in what is published, file by file: one of them, or a digest."""
+    """Say what of *secrets* is in what is published, file by file: one of them, a digest, or a piece of one."""
     found = []
     for secret, content in secrets.items():
-        needles = {**forms(content), **traces(content)}
+        needles, traces = forms(content), Traces(digests(content))
         for name, text in texts.items():
-            found += [
-                f"{name} has the {secret} ({it})"
-                for it, needle in needles.items()
-                if needle in text
-            ]
+            hits = [it for it, needle in needles.items() if needle in text]
+            found += [f"{name} has the {secret} ({it})" for it in [*hits, *traces.found(text)]]
     return found
 
 
@@ -175,6 +212,9 @@ def search_bytes(data: bytes, secrets: t.Mapping[str, bytes]) -> t.List[str]:
 __all__ = (
     "CHUNK",
     "SHORTEST",
+    "TRACE",
+    "Traces",
+    "digests",
     "extents",
     "forms",
     "offsets",
@@ -182,6 +222,5 @@ __all__ = (
     "published",
     "search_bytes",
     "torn",
-    "traces",
     "within",
 )

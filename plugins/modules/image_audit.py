@@ -15,6 +15,13 @@ description:
   - GRUB's own code opens the disk with each key and refuses a wrong one; the LUKS header is exactly as asked
     for; each initramfs holds the boot key once; no key lies in the clear; nothing of the builder, and nothing
     that clones must not share, is in the image.
+  - The check C(mounts) reads C(/etc/fstab), C(/etc/crypttab) and the mount and swap units of systemd with their
+    drop-ins. None that a boot starts may name what the host can make.
+  - The check C(console) refuses an account with a shell and without a password, a getty that logs in by itself,
+    C(debug-shell.service) where something starts it, what gives emergency and rescue mode another end than a restart,
+    and a C(sysctl.d) file that gives the keys of SysRq back.
+  - The checks C(grub_cfg) and C(console) judge C(custom.cfg), and each script that C(grub.cfg) reads, as C(grub.cfg)
+    itself. None may start another system, or read what is not in the volume.
   - Needs nothing of the build that made the image, no loop device, no device-mapper and no mount.
   - Reads C(ext4), C(xfs) and C(btrfs) root file systems by their own tools in user space, so that the kernel of the
     machine that examines an image never mounts what another has made.
@@ -53,8 +60,13 @@ options:
   public_files:
     description:
       - Files about the image that others may read. None may hold a key, nor a digest of one, by which guesses could be
-        tested.
-      - The default is every C(.json) file beside the image.
+        tested. A digest is found whole or as any 16 characters of it, as bytes and in hexadecimal, base64 and base32,
+        by each algorithm that C(hashlib) has.
+      - The default is every regular file beside the image that its group or others may read, and every C(.json) file,
+        but no key file of O(keys) and O(dead_key_files) and no disk by its suffix (C(.qcow2), C(.raw), C(.vhd),
+        C(.vhdx), C(.vmdk)).
+      - Of each file the first 16 MiB are read, and of all together 64 MiB, small ones first. The verdict names those
+        that were not read to their end.
     type: list
     elements: path
   markers:
@@ -206,12 +218,16 @@ facts:
 """
 
 import concurrent.futures
-import glob
 import os
+import stat
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _audit, _audit_report
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _audit,
+    _audit_report,
+    _published,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     ModuleRunner,
     SealedRootError,
@@ -235,10 +251,22 @@ def read_key(path: str) -> bytes:
 
 
 def public_files(params: t.Mapping[str, t.Any]) -> t.List[str]:
-    """Return the files about the image that others may read."""
+    """Return the files about the image that others may read, small ones first."""
     if params["public_files"] is not None:
         return list(params["public_files"])
-    return sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(params["path"])), "*.json")))
+    directory = os.path.dirname(params["path"])
+    keys = [*filter(None, params["keys"].values()), *params["dead_key_files"]]
+    left_out = {os.path.realpath(path) for path in (params["path"], *keys)}
+    found = []
+    for name in os.listdir(directory or "."):
+        path = os.path.join(directory, name)
+        status = os.lstat(path)
+        is_public = name.endswith(".json") or status.st_mode & (stat.S_IRGRP | stat.S_IROTH)
+        is_disk = name.rpartition(".")[2] in _published.DRIVERS
+        is_other = stat.S_ISREG(status.st_mode) and os.path.realpath(path) not in left_out
+        if is_other and is_public and not is_disk:
+            found.append((status.st_size, path))
+    return [path for _size, path in sorted(found)]
 
 
 def subject(params: t.Mapping[str, t.Any]) -> _audit_report.Subject:

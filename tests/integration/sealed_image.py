@@ -151,6 +151,10 @@ class Recipe:
             for offset, content in self.patches.items():
                 handle.seek(offset)
                 handle.write(content)
+        # What it was made from is nobody else's: an audit takes what others may read beside an image for published.
+        for path in self.directory.iterdir():
+            if path.is_file() and path != self.disk:
+                path.chmod(0o600)
         return self.disk
 
     def _make_root(self, header: bytes) -> None:

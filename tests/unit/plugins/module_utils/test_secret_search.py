@@ -10,6 +10,7 @@ import hashlib
 import os
 import pathlib
 import subprocess
+import time
 import typing as t
 
 import pytest
@@ -119,10 +120,45 @@ def _hex(done: subprocess.CompletedProcess[bytes]) -> str:
     return done.stdout.split()[0].decode()
 
 
-def test_a_digest_that_was_cut_is_found() -> None:
-    text = hashlib.sha256(KEY).hexdigest()[: _secret_search.TRACE].encode()
-    assert _secret_search.published({"x": text}, {"key": KEY})
-    assert not _secret_search.published({"x": text[:-1]}, {"key": KEY})
+DIGEST = hashlib.sha256(KEY).digest()
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        DIGEST,
+        DIGEST.hex().encode(),
+        DIGEST.hex().upper().encode(),
+        base64.b64encode(DIGEST),
+        base64.urlsafe_b64encode(hashlib.sha512(KEY).digest()),
+        base64.b32encode(hashlib.sha3_256(KEY + b"\n").digest()),
+        hashlib.shake_128(KEY).digest(64),
+    ],
+)
+@pytest.mark.parametrize("before", range(9))
+def test_a_piece_of_a_digest_is_found(whole: bytes, before: int) -> None:
+    length = _secret_search.TRACE
+    for start in (0, 1, 7, len(whole) - length):
+        piece = whole[start : start + length]
+        text = b"{" * before + piece + b"}"
+        assert _secret_search.published({"x": text}, {"key": KEY}), (start, piece)
+        assert not _secret_search.published({"x": text.replace(piece, piece[:-1])}, {"key": KEY})
+
+
+def test_every_algorithm_is_looked_for() -> None:
+    for algorithm in hashlib.algorithms_guaranteed:
+        digest = hashlib.new(algorithm, KEY)
+        text = digest.hexdigest(32) if digest.digest_size == 0 else digest.hexdigest()  # type: ignore[call-arg]
+        found = _secret_search.published({"x": text.encode()}, {"key": KEY})
+        assert any(f"{algorithm} of it, in hexadecimal" in it for it in found), algorithm
+
+
+def test_pieces_are_looked_for_quickly() -> None:
+    """A megabyte of what looks like digests; a loaded machine may take ten times as long."""
+    text = os.urandom(1 << 19).hex().encode()
+    start = time.perf_counter()
+    assert _secret_search.published({"x": text}, {"a": KEY, "b": KEY[1:], "c": KEY[2:]}) == []
+    assert time.perf_counter() - start < 3
 
 
 def test_digests_of_other_data_are_none_of_a_key() -> None:

@@ -88,12 +88,28 @@ def test_what_is_published_is_what_lies_beside_the_image(
     run_module: RunModule, args: dict[str, t.Any], examined: list[_audit_report.Subject]
 ) -> None:
     directory = pathlib.Path(args["path"]).parent
-    for name in ("manifest.json", "bom.json", "notes.txt"):
-        (directory / name).touch()
+    dead = directory / "dead"
+    dead.write_bytes(KEY + b"3")
+    files = {
+        # Meant for others, whatever its mode is now.
+        "manifest.json": (0o600, 1),
+        "bom.json": (0o644, 2),
+        "notes.txt": (0o640, 3),
+        "private.txt": (0o600, 0),
+        "disk.vmdk": (0o644, 0),
+    }
+    for name, (mode, size) in files.items():
+        (directory / name).write_bytes(bytes(size))
+        (directory / name).chmod(mode)
+    (directory / "link").symlink_to("private.txt")
+    (directory / "more").mkdir()
+    args["dead_key_files"] = [str(dead)]
     assert not run_module("image_audit", **args).failed
-    assert examined[0].public_files == (f"{directory}/bom.json", f"{directory}/manifest.json")
-    assert not run_module("image_audit", **args, public_files=[f"{directory}/notes.txt"]).failed
-    assert examined[1].public_files == (f"{directory}/notes.txt",)
+    # Small ones first.
+    names = ("manifest.json", "bom.json", "notes.txt")
+    assert examined[0].public_files == tuple(f"{directory}/{name}" for name in names)
+    assert not run_module("image_audit", **args, public_files=[f"{directory}/private.txt"]).failed
+    assert examined[1].public_files == (f"{directory}/private.txt",)
     assert not run_module("image_audit", **args, public_files=[]).failed
     assert examined[2].public_files == ()
 
@@ -127,6 +143,7 @@ def test_nothing_of_a_key_is_published(
         (KEY.decode(), "manifest.json has the boot key (as it is)"),
         (hashlib.sha256(KEY).hexdigest(), "boot key (sha256 of it, in hexadecimal)"),
         (hashlib.sha1(KEY + b"2").hexdigest(), "recovery key (sha1 of it, in hexadecimal)"),
+        (hashlib.sha256(KEY).hexdigest()[-20:], "boot key (sha256 of it, in hexadecimal)"),
     ],
 )
 def test_a_key_or_a_digest_of_one_is_found_in_what_is_published(
@@ -135,6 +152,21 @@ def test_a_key_or_a_digest_of_one_is_found_in_what_is_published(
     found = published(run_module, script, args, json.dumps({"x": text}))
     assert found["verdict"] == "failed"
     assert says in found["detail"]
+
+
+def test_no_more_is_read_of_what_is_published_than_is_said(
+    run_module: RunModule, script: t.Any, args: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_audit, "_MOST_OF_A_FILE", 100)
+    monkeypatch.setattr(_audit, "_MOST_PUBLISHED", 130)
+    directory = pathlib.Path(args["path"]).parent
+    (directory / "long.txt").write_bytes(bytes(100) + KEY)
+    (directory / "longer.txt").write_bytes(bytes(28) + KEY + bytes(100))
+    assert published(run_module, script, args, "{}") == {
+        "verdict": "ok",
+        "detail": "no key and no digest of one: manifest.json, long.txt, longer.txt; too long to be read to the end: "
+        "long.txt, longer.txt",
+    }
 
 
 def test_what_is_published_and_cannot_be_read(

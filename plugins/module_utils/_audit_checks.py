@@ -174,18 +174,21 @@ def grub_cfg(
     luks_uuid: str,
     words: t.Sequence[str],
     builder_words: t.Sequence[str],
+    is_part: bool = False,
 ) -> Problems:
     """Every kernel gets this root and what it must be told, and nothing of the builder or the host is named.
 
-    *words* are those that every kernel must get, and no other of their names.
+    *words* are those that every kernel must get, and no other of their names. What grub.cfg reads is a part of it, and
+    need not boot a kernel.
     """
     problems = builder_traces(text, builder_words)
     problems += [
         f"'{line}' can find a disk of the host: set GRUB_DISABLE_UUID=true for grub-mkconfig"
         for line in _grub.strays(text, luks_uuid=luks_uuid)
     ]
+    problems += _grub.foreign(text, luks_uuid=luks_uuid)
     kernels = kernel_lines(text)
-    if not kernels:
+    if not kernels and not is_part:
         problems.append("grub.cfg boots no kernel: make it in the image with grub-mkconfig")
     for kernel, options in kernels:
         given = options.split()
@@ -210,7 +213,7 @@ def grub_cfg(
         problems += [f"{kernel} gets the device {name}" for name in _DISK_DEVICE.findall(options)]
     known = {root_uuid, luks_uuid, luks_uuid.replace("-", "")}
     foreign = set(_UUID.findall(text.lower())) - known
-    problems += [f"grub.cfg names {uuid}, which is not in the image" for uuid in sorted(foreign)]
+    problems += [f"it names {uuid}, which is not in the image" for uuid in sorted(foreign)]
     return problems
 
 

@@ -17,6 +17,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_mounts,
     _audit_root,
     _audit_selinux,
+    _audit_units,
     _btrfs_tree,
     _ext4_tree,
     _grub,
@@ -83,27 +84,38 @@ def examine(
         problems.append(f"the GRUB on the ESP lacks the module {module}, so it cannot read it")
     report.add("filesystem", problems, f"{volume.type}, unmounted properly and without errors")
     generator = ""
+    parts: t.Dict[str, str] = {}
     with report.guard("grub_cfg"):
         generator = _audit_root.generator(tree)
         if config is None:
             raise SealedRootError("GRUB could not read its configuration, see grub_opens")
-        config = _audit_root.menu(tree, config)
+        config, problems = _audit_root.menu(tree, config), []
+        parts = _audit_root.scripts(tree, config, luks_uuid=luks_uuid)
         root_device = guest.device(generator, luks_uuid)
-        problems = _audit_checks.grub_cfg(
-            config,
-            root_device=root_device,
-            root_uuid=uuid,
-            luks_uuid=luks_uuid,
-            words=guest.words(generator, luks_uuid=luks_uuid, debug_console=subject.debug_console),
-            builder_words=subject.builder_words,
-        )
+        for name, text in {"grub.cfg": config, **parts}.items():
+            found = _audit_checks.grub_cfg(
+                text,
+                root_device=root_device,
+                root_uuid=uuid,
+                luks_uuid=luks_uuid,
+                words=guest.words(
+                    generator, luks_uuid=luks_uuid, debug_console=subject.debug_console
+                ),
+                builder_words=subject.builder_words,
+                is_part=name in parts,
+            )
+            problems += [f"{name}: {it}" for it in found]
         report.add("grub_cfg", problems, f"every kernel gets root={root_device} and its words")
+    config = config or ""
     with report.guard("console"):
-        problems = _audit_root.console(tree, config or "")
+        problems = _audit_root.console(tree, config, parts)
         if subject.debug_console:
             report.add("console", [], "open for development, as was asked for")
         else:
-            report.add("console", problems, "no failure ends in a shell, and GRUB's is closed")
+            report.add(
+                "console", problems, "no failure and no login gives a shell, and GRUB's is closed"
+            )
+    config = "\n".join([config, *parts.values()])
     secrets = subject.secrets()
     boot_key = secrets.pop("boot key")
     crypttab = _audit_mounts.table(tree.text("/etc/crypttab"))
@@ -124,7 +136,7 @@ def examine(
         problems = _audit_root.initramfs(
             runner,
             tree,
-            loaded=_audit_checks.initrds(config or ""),
+            loaded=_audit_checks.initrds(config),
             boot_key=boot_key,
             others={**secrets, **_audit_root.foreign_keys(tree, crypttab, boot_key)},
             header=_initrd_keys.same(pinned, content),
@@ -136,6 +148,7 @@ def examine(
     with report.guard("mounts"):
         fstab = _audit_mounts.table(tree.text("/etc/fstab"))
         problems = _audit_mounts.mounts(fstab, crypttab, luks_uuid=luks_uuid)
+        problems += _audit_mounts.units(_audit_units.Units(tree), crypttab)
         report.add("mounts", problems, "nothing is mounted that the host could supply")
     with report.guard("identity"):
         report.add("identity", _audit_root.identity(tree), "nothing that clones must not share")
@@ -143,7 +156,7 @@ def examine(
         problems = _audit_root.agents(tree, subject.host_agents)
         report.add("host_agents", problems, "nothing does what the host says, unless asked for")
     with report.guard("selinux"):
-        problems, seen = _audit_selinux.examine(tree, config or "", wanted=subject.selinux)
+        problems, seen = _audit_selinux.examine(tree, config, wanted=subject.selinux)
         report.add("selinux", problems, seen)
 
 

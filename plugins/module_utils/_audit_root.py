@@ -17,10 +17,12 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_checks,
+    _audit_console,
     _boot_entries,
     _fstab,
     _generators,
     _grub,
+    _grub_script,
     _initrd_keys,
     _mkinitcpio,
 )
@@ -51,6 +53,9 @@ IDENTITY = (
     ("/var/lib/cloud", "instance*"),
 )
 MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
+# Where GRUB has its files; the second is Fedora's and SUSE's.
+GRUB_DIRECTORIES = ("/boot/grub", "/boot/grub2")
+_MENUS = tuple(f"{directory}/grub.cfg" for directory in GRUB_DIRECTORIES)
 _INITRAMFS = re.compile(r"(?:initrd|initramfs)[.-].+")
 _MOST_KEY = 8 << 20
 _KERNEL = re.compile(r"vmlinu[xz]-(.+)")
@@ -85,6 +90,23 @@ def menu(tree: Tree, config: str) -> str:
     return _boot_entries.rendered(config, entries, env)
 
 
+def scripts(tree: Tree, config: str, *, luks_uuid: str) -> t.Dict[str, str]:
+    """Return what GRUB reads beside grub.cfg, as far as it is there, by its path: custom.cfg, and what that reads."""
+    found: t.Dict[str, str] = {}
+    texts = [config]
+    while texts:
+        text = texts.pop()
+        for directory in GRUB_DIRECTORIES:
+            for path in _grub_script.scripts(
+                text, volume=_grub.volume(luks_uuid), directory=directory
+            ):
+                part = None if path in (*found, *_MENUS) else tree.text(path)
+                if part is not None:
+                    found[path] = part
+                    texts.append(part)
+    return dict(sorted(found.items()))
+
+
 def generator(tree: Tree) -> str:
     """Return what builds the initramfs of this root."""
     found = _generators.active(lambda path: tree.find(f"/{path}") is not None)
@@ -93,9 +115,15 @@ def generator(tree: Tree) -> str:
     return found
 
 
-def console(tree: Tree, config: str) -> Problems:
-    """Nobody at the console gets a shell: not of GRUB, and not from a boot that fails."""
+def console(tree: Tree, config: str, parts: t.Mapping[str, str]) -> Problems:
+    """Nobody at the console gets a shell: not of GRUB, not from a boot that fails, and no later one without a password.
+
+    *parts* are the scripts that *config* reads.
+    """
     problems = [f"grub.cfg: {problem}" for problem in _grub.open_doors(config)]
+    problems += [
+        f"{name}: {it}" for name, text in parts.items() for it in _grub.doors_of_part(text)
+    ]
     if _boot_entries.used(config):
         directory = _boot_entries.DIRECTORY
         names = [name for name in tree.entries(directory) if name.endswith(".conf")]
@@ -108,7 +136,7 @@ def console(tree: Tree, config: str) -> Problems:
     for path, text in emergency.FILES.items():
         if tree.text(path) != text:
             problems.append(f"{path} is not what makes a boot that fails end in a restart")
-    return problems
+    return problems + _audit_console.examine(tree)
 
 
 def agents(tree: Tree, allowed: t.Collection[str]) -> Problems:
@@ -379,6 +407,7 @@ def _is_reset(tree: Tree, node: t.Optional[Node]) -> bool:
 
 
 __all__ = (
+    "GRUB_DIRECTORIES",
     "IDENTITY",
     "KEY_DIRECTORIES",
     "agents",
@@ -395,6 +424,7 @@ __all__ = (
     "opened_with",
     "other_keys",
     "pinned",
+    "scripts",
     "tables",
     "umask",
 )

@@ -311,6 +311,27 @@ def cut(text: str) -> t.Callable[[Recipe], None]:
     return change
 
 
+def files(
+    contents: dict[str, bytes], links: dict[str, str] | None = None
+) -> t.Callable[[Recipe], None]:
+    def change(recipe: Recipe) -> None:
+        recipe.files.update((name, (0o644, content)) for name, content in contents.items())
+        recipe.links.update(links or {})
+
+    return change
+
+
+def custom(text: str) -> t.Callable[[Recipe], None]:
+    """Let the menu read a custom.cfg, as 41_custom of GRUB does."""
+
+    def change(recipe: Recipe) -> None:
+        recipe.grub_cfg += "source ${config_directory}/custom.cfg\n"
+        put("boot/grub/custom.cfg", text.encode())(recipe)
+
+    return change
+
+
+UNITS = "etc/systemd/system"
 DEVICE = "/dev/mapper/cr_root"
 EMERGENCY = "etc/systemd/system/emergency.service.d/sealedroot.conf"
 SWAP = "start=2048, size=77824, type=uefi\nstart=79872, size=83968, type=linux\n"
@@ -375,6 +396,57 @@ DEFECTS = [
     ("console", f"/{EMERGENCY} is not what makes", set_(files={EMERGENCY: None})),
     ("console", f"/{EMERGENCY} is not what makes", put(EMERGENCY, b"[Service]\nExecStart=sh\n")),
     ("console", "zz-sealedroot.conf is not what", put("etc/sysctl.d/zz-sealedroot.conf", b"")),
+    (
+        "console",
+        "the account root has no password",
+        files({"etc/passwd": b"root:x:0:0::/root:/bin/bash\n", "etc/shadow": b"root::1::::::\n"}),
+    ),
+    (
+        "console",
+        f"/{UNITS}/serial-getty@ttyS0.service.d/x.conf logs in without a password",
+        files(
+            {
+                "usr/lib/systemd/system/serial-getty@.service": b"[Service]\nExecStart=-/sbin/agetty %I\n",
+                f"{UNITS}/serial-getty@ttyS0.service.d/x.conf": (
+                    b"[Service]\nExecStart=\nExecStart=-/sbin/agetty -a root %I\n"
+                ),
+            }
+        ),
+    ),
+    ("console", "agetty.autologin logs in", put("etc/credstore/agetty.autologin", b"root")),
+    (
+        "console",
+        "debug-shell.service, a shell of root",
+        files(
+            {"usr/lib/systemd/system/debug-shell.service": b"[Service]\nExecStart=/bin/bash\n"},
+            {f"{UNITS}/sysinit.target.wants/debug-shell.service": "../debug-shell.service"},
+        ),
+    ),
+    (
+        "console",
+        f"does not restart the machine, because of /{UNITS}/rescue.service.d/zz.conf",
+        put(
+            f"{UNITS}/rescue.service.d/zz.conf",
+            b"[Service]\nExecStart=\nExecStart=-/sbin/sulogin\n",
+        ),
+    ),
+    ("console", "/etc/sysctl.conf is read after", put("etc/sysctl.conf", b"kernel.sysrq=1\n")),
+    (
+        "console",
+        "/boot/grub/custom.cfg: it says 'unset superusers'",
+        custom("unset superusers\n"),
+    ),
+    (
+        "grub_cfg",
+        f"custom.cfg: (cryptouuid/{sealed_image.PLAIN_UUID})/boot/vmlinuz-6 gets no root=",
+        custom(f"linux (cryptouuid/{sealed_image.PLAIN_UUID})/boot/vmlinuz-6 ro\n"),
+    ),
+    ("grub_cfg", "/boot/grub/custom.cfg: 'chainloader +1' starts", custom("chainloader +1\n")),
+    (
+        "console",
+        "the entry 'Test' would ask for a password",
+        set_(grub_cfg=GRUB_CFG.replace(" --unrestricted {", " {")),
+    ),
     ("esp", "has also", set_(esp_files={"EFI/BOOT/EXTRA.TXT": b"extra"})),
     ("esp", "without dashes", set_(script=SCRIPT.replace("-u ", "-p secret -u "))),
     ("esp", "never asks", set_(script="normal\n")),
@@ -472,6 +544,19 @@ DEFECTS = [
         "LABEL=ESP, which a disk of the host can have",
         put("etc/fstab", f"{DEVICE} / ext4\nLABEL=ESP /boot/efi vfat nofail\n".encode()),
     ),
+    (
+        "mounts",
+        f"/{UNITS}/data.mount names LABEL=data, which a disk of the host can have",
+        files(
+            {f"{UNITS}/data.mount": b"[Mount]\nWhat=LABEL=data\nWhere=/data\n"},
+            {f"{UNITS}/local-fs.target.wants/data.mount": "../data.mount"},
+        ),
+    ),
+    (
+        "mounts",
+        "extra.swap names the device /dev/vdb",
+        put(f"{UNITS}/extra.swap", b"[Swap]\nWhat=/dev/vdb\n[Install]\nWantedBy=swap.target\n"),
+    ),
     ("mounts", "no line for /", put("etc/fstab", b"")),
     ("mounts", "crypttab names", put("etc/crypttab", b"cr_root UUID=0 none luks\n")),
     ("identity", "machine-id is set", put("etc/machine-id", b"0123456789abcdef0123456789abcdef\n")),
@@ -494,6 +579,36 @@ def test_a_defect_fails_its_check(
     assert check in found, found
     assert says in found[check], found[check]
     assert check in outcome["msg"]
+
+
+def test_a_piece_of_a_digest_beside_the_image(recipe: Recipe, audit: Module) -> None:
+    path = recipe.make()
+    notes = path.with_name("notes.txt")
+    notes.write_text(f"key: {hashlib.sha256(BOOT_KEY).hexdigest()[20:40]}\n")
+    found = details(audit(recipe, path))
+    assert set(found) == {"published"}
+    assert f"{notes} has the boot key (sha256 of it, in hexadecimal)" in found["published"]
+    notes.chmod(0o600)
+    assert details(audit(recipe, path)) == {}
+
+
+# As distributions have it, and systemd starts it.
+USUAL = {
+    "etc/passwd": b"root:x:0:0:root:/root:/bin/bash\nsync:x:4:65534:sync:/bin:/bin/sync\n",
+    "etc/shadow": b"root:$y$j9T$salt$hash:1:0:99999:7:::\nsync:*:1:0:99999:7:::\n",
+    "usr/lib/systemd/system/getty@.service": b"[Service]\nExecStart=-/sbin/agetty -o '-p -- \\\\u' - $TERM\n",
+    "usr/lib/systemd/system/emergency.service": b"[Service]\nExecStart=-sulogin\n",
+    "usr/lib/systemd/system/debug-shell.service": b"[Service]\nExecStart=/bin/bash\n",
+    "usr/lib/systemd/system/tmp.mount": b"[Mount]\nWhat=tmpfs\nWhere=/tmp\nType=tmpfs\n",
+    "etc/sysctl.conf": b"#kernel.sysrq=438\n",
+}
+
+
+def test_what_distributions_ship_is_no_defect(recipe: Recipe, audit: Module) -> None:
+    custom("menuentry 'UEFI Firmware Settings' { fwsetup }\n")(recipe)
+    links = {f"{UNITS}/local-fs.target.wants/tmp.mount": "/usr/lib/systemd/system/tmp.mount"}
+    files(USUAL, links)(recipe)
+    assert details(audit(recipe)) == {}
 
 
 def test_a_file_system_in_the_clear(recipe: Recipe, audit: Module) -> None:

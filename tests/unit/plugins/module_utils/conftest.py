@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pathlib
+import posixpath
 import stat
 import typing as t
 
@@ -27,11 +28,16 @@ class FakeTree:
             self.contents[number] = data
 
     def find(self, path: str) -> Node | None:
-        return self.nodes.get(path)
+        node = self.nodes.get(path)
+        if node is None or not node.is_link:
+            return node
+        return self.find(posixpath.normpath(posixpath.join(path, "..", self.link_target(node))))
 
     def entries(self, path: str) -> dict[str, Node]:
-        inside = (name for name in self.nodes if name.rpartition("/")[0] == path)
-        return {name.rpartition("/")[2]: self.nodes[name] for name in inside}
+        inside = (name[len(path) + 1 :] for name in self.nodes if name.startswith(f"{path}/"))
+        names = {name.partition("/")[0] for name in inside}
+        directory = Node(1, stat.S_IFDIR | 0o755, 0, 0)
+        return {name: self.nodes.get(f"{path}/{name}", directory) for name in names}
 
     def read(self, node: Node, *, most: int = 1 << 20) -> bytes:
         assert node.size <= most
@@ -39,7 +45,7 @@ class FakeTree:
 
     def text(self, path: str) -> str | None:
         node = self.find(path)
-        return self.read(node).decode() if node else None
+        return self.read(node).decode() if node and node.is_file else None
 
     def link_target(self, node: Node) -> str:
         assert node.is_link

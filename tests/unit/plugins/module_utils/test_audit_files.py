@@ -34,7 +34,8 @@ def menu(*, debug_console: bool = False) -> str:
     words = " ".join(guest.words("mkinitcpio", luks_uuid=LUKS, debug_console=debug_console))
     closed = "" if debug_console else "\n".join([*_grub.CLOSED, _grub.UNRESTRICTED])
     linux = f"linux /boot/vmlinuz-linux root=/dev/mapper/luks-{LUKS} ro {words}"
-    return f"{closed}\nmenuentry x {{\n{linux}\ninitrd /boot/initramfs-linux.img\n}}\n"
+    custom = "source ${config_directory}/custom.cfg"
+    return f"{closed}\n{custom}\nmenuentry x --unrestricted {{\n{linux}\ninitrd /boot/initramfs-linux.img\n}}\n"
 
 
 def root(**change: t.Any) -> dict[str, t.Any]:
@@ -149,6 +150,30 @@ def test_an_open_console_that_was_asked_for(examine: t.Any) -> None:
             "host_agents",
             "cloud-init.service of cloud-init is on",
         ),
+        (
+            {
+                "/boot/grub/custom.cfg": (
+                    0o644,
+                    b"menuentry x --unrestricted {\nlinux /boot/old\n}\n",
+                )
+            },
+            "grub_cfg",
+            "/boot/grub/custom.cfg: /boot/old gets no root=",
+        ),
+        (
+            {"/boot/grub/custom.cfg": (0o644, b"unset superusers\n")},
+            "console",
+            "custom.cfg: it says",
+        ),
+        (
+            {
+                "/etc/systemd/system/x.mount": (0o644, b"[Mount]\nWhat=LABEL=x\nWhere=/x\n"),
+                "/etc/systemd/system/local-fs.target.wants/x.mount": (0o777, "../x.mount"),
+            },
+            "mounts",
+            "x.mount names LABEL=x, which a disk of the host can have",
+        ),
+        ({"/etc/sysctl.conf": (0o644, b"kernel.sysrq=1\n")}, "console", "sets kernel.sysrq to 1"),
         ({next(iter(emergency.FILES)): None}, "console", "is not what makes a boot that fails"),
     ],
 )

@@ -1,12 +1,14 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""fstab and crypttab."""
+"""fstab, crypttab and the units of systemd."""
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _audit_mounts
+from ansible_collections.sealedroot.image.plugins.module_utils import _audit_mounts, _audit_units
 
 LUKS = "11111111-2222-4333-8444-555555555555"
 ROOT = ["/dev/mapper/cr_root", "/", "ext4"]
@@ -107,3 +109,127 @@ def test_what_a_person_asks_for_alone_may_be_elsewhere(options: str, accepted: b
     assert (mounts([ROOT, ["UUID=cccc", "/backup", "ext4", options]]) == []) is accepted
     row = ["backup", "UUID=cccc", "none", options.replace("x-systemd.automount", "initramfs")]
     assert (mounts([ROOT], [*CRYPT, row]) == []) is accepted
+
+
+ETC, USR = "/etc/systemd/system", "/usr/lib/systemd/system"
+MASK = (0o777, "/dev/null")
+WANTED = {f"{ETC}/local-fs.target.wants/data.mount": (0o777, "../data.mount")}
+
+
+def unit(*lines: str) -> tuple[int, bytes]:
+    return (0o644, "\n".join(lines).encode())
+
+
+def data(what: str, *more: str) -> dict[str, t.Any]:
+    return {f"{ETC}/data.mount": unit("[Mount]", f"What={what}", "Where=/data", *more)}
+
+
+def judged(tree: t.Any, files: dict[str, t.Any]) -> list[str]:
+    return _audit_mounts.units(_audit_units.Units(tree(files)), CRYPT)
+
+
+@pytest.mark.parametrize(
+    ("what", "more", "says"),
+    [
+        (
+            "LABEL=data",
+            (),
+            "LABEL=data, which a disk of the host can have: name the mapping, or mask",
+        ),
+        ("UUID=aaaa", ("Options=ro,noauto",), "UUID=aaaa, which a disk of the host can have"),
+        ("PARTUUID=aaaa", (), "which a disk of the host can have"),
+        ("PARTLABEL=a%%b", (), "PARTLABEL=a%b, which"),
+        ("/dev/disk/by-label/data", (), "which a disk of the host can have"),
+        ("/dev/vdb1", (), "the device /dev/vdb1, which is not in the image"),
+        ("/dev/../dev/sda", (), "the device /dev/sda"),
+        ("share", ("Type=virtiofs",), "share, a directory of the host: leave it out, or mask data"),
+        ("/dev/mapper/cr_root", (), None),
+        ("/srv/data.img", (), None),
+        ("server:/data", ("Type=nfs",), None),
+        ("/dev/zram0", (), None),
+        ("tmpfs", ("Type=tmpfs",), None),
+        ("LABEL=data\nWhat=tmpfs", (), None),
+    ],
+)
+def test_a_mount_unit(tree: t.Any, what: str, more: tuple[str, ...], says: str | None) -> None:
+    found = judged(tree, {**data(what, *more), **WANTED})
+    assert [says in problem for problem in found if says] == ([True] if says else [])
+    assert bool(found) is bool(says)
+
+
+# What Debian 12 and 13, Fedora and SUSE ship and start.
+SHIPPED = {
+    "dev-hugepages": ("hugetlbfs", "hugetlbfs"),
+    "dev-mqueue": ("mqueue", "mqueue"),
+    "proc-fs-nfsd": ("nfsd", "nfsd"),
+    "proc-sys-fs-binfmt_misc": ("binfmt_misc", "binfmt_misc"),
+    "run-lock": ("tmpfs", "tmpfs"),
+    "run-vmblock\\x2dfuse": ("vmware-vmblock", "fuse.vmware-vmblock"),
+    "sys-fs-fuse-connections": ("fusectl", "fusectl"),
+    "sys-kernel-config": ("configfs", "configfs"),
+    "sys-kernel-debug": ("debugfs", "debugfs"),
+    "sys-kernel-tracing": ("tracefs", "tracefs"),
+    "tmp": ("tmpfs", "tmpfs"),
+    "var-lib-machines": ("/var/lib/machines.raw", "btrfs"),
+    "var-lib-nfs-rpc_pipefs": ("sunrpc", "rpc_pipefs"),
+}
+
+
+def test_units_that_distributions_ship(tree: t.Any) -> None:
+    files: dict[str, t.Any] = {}
+    for name, (what, kind) in SHIPPED.items():
+        files[f"{USR}/{name}.mount"] = unit("[Mount]", f"What={what}", f"Type={kind}")
+        files[f"{USR}/sysinit.target.wants/{name}.mount"] = (0o777, f"../{name}.mount")
+    assert judged(tree, files) == []
+
+
+INSTALL = ("[Install]", "WantedBy=local-fs.target")
+AUTOMOUNT = {f"{ETC}/data.automount": unit("[Automount]", "Where=/data", *INSTALL)}
+SWAP = {f"{USR}/extra.swap": unit("[Swap]", "What=LABEL=swap", "[Install]", "WantedBy=swap.target")}
+
+
+@pytest.mark.parametrize(
+    ("files", "path"),
+    [
+        # As what is noauto in fstab: a person's own to ask for.
+        (data("LABEL=x"), None),
+        (data("LABEL=x", *INSTALL), f"{ETC}/data.mount"),
+        ({**data("LABEL=x"), **WANTED}, f"{ETC}/data.mount"),
+        ({**data("LABEL=x"), **AUTOMOUNT}, f"{ETC}/data.mount"),
+        ({**data("LABEL=x"), f"{ETC}/data.automount": MASK}, None),
+        (
+            {**data("LABEL=x"), f"{ETC}/x.service": unit("[Unit]", "BindsTo=data.mount")},
+            f"{ETC}/data.mount",
+        ),
+        (
+            {
+                f"{USR}/data.mount": unit("[Mount]", "What=LABEL=x", *INSTALL),
+                f"{ETC}/data.mount": MASK,
+            },
+            None,
+        ),
+        (
+            {f"{USR}/data.mount": unit("[Mount]", "What=LABEL=x", *INSTALL), **data("tmpfs")},
+            None,
+        ),
+        # The drop-in has the last word.
+        (
+            {
+                **data("tmpfs", *INSTALL),
+                f"{ETC}/data.mount.d/x.conf": unit("[Mount]", "What=LABEL=x"),
+            },
+            f"{ETC}/data.mount.d/x.conf",
+        ),
+        # systemd makes the unit of a line in fstab.
+        (
+            {f"{ETC}/data.mount.d/x.conf": unit("[Mount]", "What=LABEL=x")},
+            f"{ETC}/data.mount.d/x.conf",
+        ),
+        (SWAP, f"{USR}/extra.swap"),
+        ({**SWAP, f"{ETC}/extra.swap": (0o644, b"")}, None),
+    ],
+)
+def test_which_units_count(tree: t.Any, files: dict[str, t.Any], path: str | None) -> None:
+    found = judged(tree, files)
+    assert bool(found) is bool(path)
+    assert path is None or found[0].startswith(f"{path} names LABEL=")

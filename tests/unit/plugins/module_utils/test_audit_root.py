@@ -348,14 +348,48 @@ OPEN_ENTRY = b"title a\nlinux /boot/vmlinuz-1\ngrub_arg --unrestricted\n"
 )
 def test_console(tree: t.Any, config: str, change: dict[str, t.Any], says: str | None) -> None:
     files = {ENTRIES: (0o755,), **CONSOLE, **change}
-    found = _audit_root.console(tree(files), config)
+    found = _audit_root.console(tree(files), config, {})
     assert [says in problem for problem in found if says] == ([True] if says else [])
     assert bool(found) is bool(says)
 
 
 def test_a_root_where_a_failed_boot_ends_in_sulogin(tree: t.Any) -> None:
-    found = _audit_root.console(tree({}), MENU)
+    found = _audit_root.console(tree({}), MENU, {})
     assert len(found) == len(emergency.FILES)
+
+
+LUKS = "11111111-2222-4333-8444-555555555555"
+READS = "source ${config_directory}/custom.cfg\nconfigfile ($root)/boot/other.cfg\n"
+
+
+def test_what_grub_reads_beside_its_menu(tree: t.Any) -> None:
+    files = {
+        "/boot/grub/custom.cfg": (0o644, b"source $prefix/more.cfg\nsource $prefix/custom.cfg\n"),
+        "/boot/grub/more.cfg": (0o644, b"echo more\n"),
+        "/boot/grub/unread.cfg": (0o644, b""),
+        "/boot/grub/grub.cfg": (0o644, READS.encode()),
+    }
+    found = _audit_root.scripts(tree(files), READS, luks_uuid=LUKS)
+    assert sorted(found) == ["/boot/grub/custom.cfg", "/boot/grub/more.cfg"]
+    assert found["/boot/grub/more.cfg"] == "echo more\n"
+    assert _audit_root.scripts(tree({}), READS, luks_uuid=LUKS) == {}
+    fedora = {"/boot/grub2/custom.cfg": (0o644, b"")}
+    assert list(_audit_root.scripts(tree(fedora), READS, luks_uuid=LUKS)) == list(fedora)
+
+
+@pytest.mark.parametrize(
+    ("part", "says"),
+    [
+        ("echo x\n", None),
+        ("menuentry x $menuentry_id_option x {\nlinux /x\n}\n", None),
+        ("menuentry x {\nlinux /x\n}\n", "/custom.cfg: the entry 'x' would ask for a password"),
+        ("unset superusers\n", "/custom.cfg: it says 'unset superusers'"),
+    ],
+)
+def test_the_console_of_what_grub_reads(tree: t.Any, part: str, says: str | None) -> None:
+    found = _audit_root.console(tree(CONSOLE), MENU, {"/custom.cfg": part})
+    assert [says in problem for problem in found if says] == ([True] if says else [])
+    assert bool(found) is bool(says)
 
 
 UNITS = "/usr/lib/systemd/system"
@@ -406,7 +440,7 @@ def test_agents(
 def test_pinned(tree: t.Any, change: dict[str, t.Any], on_disk: bytes, says: str | None) -> None:
     root = tree({TOP: (0o700,), PINNED: (0o400, HEADER), **change})
     node = root.find(PINNED)
-    found = _audit_root.pinned(root, node, root.read(node), UUID, on_disk)
+    found = _audit_root.pinned(root, node, root.read(node) if node else b"", UUID, on_disk)
     assert [says in problem for problem in found if says] == ([True] if says else [])
     assert bool(found) is bool(says)
 

@@ -1,0 +1,125 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Units of systemd, as they are read."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _audit_units
+
+ETC, USR, LIB = "/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"
+MASK = (0o777, "/dev/null")
+
+
+def file(text: str) -> tuple[int, bytes]:
+    return (0o644, text.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        ("", []),
+        ("[Service]\nExecStart=a = b\n", [("Service", "ExecStart", "a = b")]),
+        ("[Unit]\n# x=1\n ; y=2\n a = 1 \n", [("Unit", "a", "1")]),
+        (
+            "[Service]\nExecStart=a \\\n# no\n  b\nType=x",
+            [("Service", "ExecStart", "a    b"), ("Service", "Type", "x")],
+        ),
+        ("[S]\na=b\\\\\nc=d", [("S", "a", "b\\\\"), ("S", "c", "d")]),
+        ("a=1\n[no", [("", "a", "1")]),
+    ],
+)
+def test_parse(text: str, settings: list[tuple[str, str, str]]) -> None:
+    found = _audit_units.parse("/x", text)
+    assert [(it.section, it.key, it.value) for it in found] == settings
+    assert {it.path for it in found} <= {"/x"}
+
+
+def test_an_empty_setting_takes_back_those_before() -> None:
+    text = "[Service]\nExecStart=a\nExecStartPre=b\nExecStart=\nExecStart=c\n[Unit]\nExecStart=d\n"
+    found = _audit_units.listed(_audit_units.parse("", text), "Service", "Exec")
+    assert [it.value for it in found] == ["b", "c"]
+
+
+UNIT = file("[Service]\nExecStart=usr\n")
+DROP_IN = file("[Service]\nExecStart=drop-in\n")
+
+
+@pytest.mark.parametrize(
+    ("files", "commands"),
+    [
+        ({}, []),
+        ({f"{USR}/a.service": UNIT}, ["usr"]),
+        ({f"{LIB}/a.service": UNIT}, ["usr"]),
+        ({f"{USR}/a.service": UNIT, f"{ETC}/a.service": DROP_IN}, ["drop-in"]),
+        ({f"{ETC}.control/a.service": DROP_IN, f"{ETC}/a.service": UNIT}, ["drop-in"]),
+        ({f"{USR}/a.service": UNIT, f"{ETC}/a.service": MASK}, []),
+        ({f"{USR}/a.service": UNIT, f"{ETC}/a.service": (0o777, "../../../dev/null")}, []),
+        ({f"{USR}/a.service": UNIT, f"{ETC}/a.service": file("")}, []),
+        # An alias is read where it leads to.
+        ({f"{USR}/b.service": UNIT, f"{ETC}/a.service": (0o777, f"{USR}/b.service")}, ["usr"]),
+        ({f"{USR}/a.service": UNIT, f"{ETC}/a.service.d/x.conf": DROP_IN}, ["usr", "drop-in"]),
+        ({f"{USR}/a.service": UNIT, f"{ETC}/a.service.d/x": DROP_IN}, ["usr"]),
+        # Of the same name, the one in /etc hides the other.
+        (
+            {f"{USR}/a.service.d/x.conf": UNIT, f"{ETC}/a.service.d/x.conf": DROP_IN},
+            ["drop-in"],
+        ),
+        ({f"{USR}/a.service.d/x.conf": UNIT, f"{ETC}/a.service.d/x.conf": MASK}, []),
+        # Of others, the names say which is the last, and not the directories.
+        (
+            {f"{USR}/a.service.d/z.conf": UNIT, f"{ETC}/a.service.d/x.conf": DROP_IN},
+            ["drop-in", "usr"],
+        ),
+        ({f"{ETC}/service.d/x.conf": DROP_IN}, ["drop-in"]),
+    ],
+)
+def test_settings(tree: t.Any, files: dict[str, t.Any], commands: list[str]) -> None:
+    found = _audit_units.Units(tree(files)).settings("a.service")
+    assert [it.value for it in found] == commands
+
+
+@pytest.mark.parametrize(
+    "directory",
+    ["x-y@1.service.d", "x-y@.service.d", "x-@.service.d", "x-@1.service.d", "service.d"],
+)
+def test_an_instance_is_its_template_with_drop_ins(tree: t.Any, directory: str) -> None:
+    files = {f"{USR}/x-y@.service": UNIT, f"{ETC}/{directory}/a.conf": DROP_IN}
+    found = _audit_units.Units(tree(files)).settings("x-y@1.service")
+    assert [it.value for it in found] == ["usr", "drop-in"]
+
+
+WANTS = file("[Unit]\nRequires=b.service a.service\n")
+
+
+@pytest.mark.parametrize(
+    ("files", "starter"),
+    [
+        ({f"{USR}/a.service": UNIT}, None),
+        (
+            {f"{ETC}/x.target.wants/a.service": (0o777, "../a.service")},
+            f"{ETC}/x.target.wants/a.service",
+        ),
+        (
+            {f"{USR}/x.target.requires/a.service": (0o777, "../a.service")},
+            f"{USR}/x.target.requires/a.service",
+        ),
+        ({f"{USR}/x.target.wants/b.service": (0o777, "../a.service")}, None),
+        (
+            {
+                f"{USR}/x.target.wants/a.service": (0o777, "../a.service"),
+                f"{ETC}/x.target.wants/a.service": MASK,
+            },
+            None,
+        ),
+        ({f"{ETC}/x.service": WANTS}, f"{ETC}/x.service"),
+        ({f"{ETC}/x.service.d/y.conf": WANTS}, f"{ETC}/x.service.d/y.conf"),
+        ({f"{ETC}/x.service.d/y": WANTS}, None),
+        ({f"{ETC}/x.service": file("[Unit]\nAfter=a.service\n")}, None),
+    ],
+)
+def test_what_starts_a_unit(tree: t.Any, files: dict[str, t.Any], starter: str | None) -> None:
+    assert _audit_units.Units(tree(files)).starter("a.service") == starter

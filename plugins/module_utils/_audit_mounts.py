@@ -45,7 +45,7 @@ def _of_host(row: t.Sequence[str], mapped: t.Container[str]) -> t.Optional[str]:
     return None
 
 
-def mapped_devices(crypttab: t.Sequence[t.Sequence[str]]) -> t.Set[str]:
+def _mapped(crypttab: t.Sequence[t.Sequence[str]]) -> t.Set[str]:
     """Return the devices that crypttab makes."""
     return {f"/dev/mapper/{row[0]}" for row in crypttab}
 
@@ -57,7 +57,7 @@ def mounts(
 
     But for what a person asks for alone, which no boot waits for and nobody can slip in.
     """
-    mapped = mapped_devices(crypttab)
+    mapped = _mapped(crypttab)
     found = (_of_host(row, mapped) for row in fstab if not _fstab.is_on_demand(row))
     problems = [f"fstab {why}, or set noauto" for why in found if why]
     for row in crypttab:
@@ -74,7 +74,7 @@ def mounts(
 
 def units(have: _audit_units.Units, crypttab: t.Sequence[t.Sequence[str]]) -> Problems:
     """The units of systemd take nothing from the host either."""
-    mapped = mapped_devices(crypttab)
+    mapped = _mapped(crypttab)
     problems = []
     for name in have.names():
         section = {"mount": "Mount", "swap": "Swap"}.get(name.rpartition(".")[2])

@@ -23,6 +23,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _grub_core,
     _grub_fstest,
     _grub_install,
+    _grub_script,
     _luks_findings,
     _luks_metadata,
 )
@@ -189,7 +190,7 @@ def grub_cfg(
     problems += _grub.foreign(text, luks_uuid=luks_uuid)
     kernels = kernel_lines(text)
     if not kernels and not is_part:
-        problems.append("grub.cfg boots no kernel: make it in the image with grub-mkconfig")
+        problems.append("it boots no kernel: make it in the image with grub-mkconfig")
     for kernel, options in kernels:
         given = options.split()
         roots = [word for word in given if word.startswith("root=")]
@@ -219,15 +220,20 @@ def grub_cfg(
 
 def kernel_lines(text: str) -> t.List[t.Tuple[str, str]]:
     """Return the kernels that a grub.cfg boots, each with its command line."""
-    starts = re.findall(r"^\s*linux(?:efi|16)?\s+(\S+)(.*)$", text, re.MULTILINE)
+    starts = _loads(text, _grub_script.KERNEL)
     # A memory test (memtest86+x64.efi) is started like one.
-    return [start for start in starts if "/memtest" not in start[0]]
+    return [(it[0], " ".join(it[1:])) for it in starts if "/memtest" not in it[0]]
 
 
 def initrds(text: str) -> t.List[str]:
     """Return the initramfs files that a grub.cfg loads."""
-    lines = re.findall(r"^\s*initrd(?:efi|16)?\s+(.*)$", text, re.MULTILINE)
-    return sorted({name for line in lines for name in line.split()})
+    return sorted({name for names in _loads(text, _grub_script.INITRD) for name in names})
+
+
+def _loads(text: str, names: t.Container[str]) -> t.List[t.List[str]]:
+    """Return the words behind each of these commands, without quotes."""
+    commands = (words for words in _grub_script.commands(text) if words[0] in names)
+    return [[_grub_script.plain(it) for it in words[1:]] for words in commands if words[1:]]
 
 
 def early_config(name: str, text: str, *, luks_uuid: str, debug_console: bool = False) -> Problems:

@@ -37,8 +37,9 @@ READERS = (
     ),
     *("legacy_source", "legacy_configfile", "syslinux_source", "syslinux_configfile"),
 )
-_KERNEL = ("linux", "linuxefi", "linux16")
-_LOADERS = (*_KERNEL, "initrd", "initrdefi", "initrd16", "devicetree", "acpi", "loopback", "insmod")
+KERNEL = ("linux", "linuxefi", "linux16")
+INITRD = ("initrd", "initrdefi", "initrd16")
+_LOADERS = (*KERNEL, *INITRD, "devicetree", "acpi", "loopback", "insmod")
 # What starts something else than Linux, with no word of ours. uki makes a menu of what is on the ESP.
 _OTHER_SYSTEMS = (
     *("appleloader", "chainloader", "freedos", "kfreebsd", "knetbsd", "kopenbsd", "multiboot"),
@@ -68,13 +69,13 @@ def commands(text: str) -> t.List[Words]:
     return [words for words, _end in _statements(text) if words]
 
 
-def _plain(word: str) -> str:
+def plain(word: str) -> str:
     """Return a word without its quotes."""
     return re.sub(r"""'([^']*)'|["\\]""", lambda match: match[1] or "", word)
 
 
 def _is_elsewhere(word: str, volume: str) -> bool:
-    device = _DEVICE.match(_plain(word))
+    device = _DEVICE.match(plain(word))
     return bool(device) and device[1] not in (volume, "$root", "${root}")  # type: ignore[index]
 
 
@@ -83,7 +84,7 @@ def target(words: Words, *, volume: str, directory: str) -> t.Optional[str]:
 
     *directory* is GRUB's own. The volume is ``root`` all the time: what sets another one is found elsewhere.
     """
-    files = [_plain(word) for word in words[1:] if not word.startswith("-")]
+    files = [plain(word) for word in words[1:] if not word.startswith("-")]
     if words[0] not in READERS or not files or _is_elsewhere(files[-1], volume):
         return None
     path = _DEVICE.sub("", _DIRECTORY.sub(directory, files[-1]), count=1)
@@ -120,9 +121,9 @@ def restricted(text: str) -> t.List[str]:
     found: t.List[str] = []
     blocks: t.List[Words] = []
     for words, end in _statements(text):
-        if words and words[0] in _KERNEL and not any("/memtest" in it for it in words):
+        if words and words[0] in KERNEL and not any("/memtest" in it for it in words):
             found += [
-                _plain(block[1])
+                plain(block[1])
                 for block in blocks
                 if block[:1] in (["menuentry"], ["submenu"]) and len(block) > 1
                 if not {"--unrestricted", "$menuentry_id_option", "${menuentry_id_option}"}
@@ -135,4 +136,14 @@ def restricted(text: str) -> t.List[str]:
     return list(dict.fromkeys(found))
 
 
-__all__ = ("READERS", "commands", "foreign", "restricted", "scripts", "target")
+__all__ = (
+    "INITRD",
+    "KERNEL",
+    "READERS",
+    "commands",
+    "foreign",
+    "plain",
+    "restricted",
+    "scripts",
+    "target",
+)

@@ -257,10 +257,19 @@ def public_files(params: t.Mapping[str, t.Any]) -> t.List[str]:
     directory = os.path.dirname(params["path"])
     keys = [*filter(None, params["keys"].values()), *params["dead_key_files"]]
     left_out = {os.path.realpath(path) for path in (params["path"], *keys)}
+    try:
+        names = os.listdir(directory or ".")
+    except OSError as exc:
+        raise SealedRootError(
+            f"{directory} cannot be listed: {exc.strerror}. Say in public_files what others may read"
+        ) from exc
     found = []
-    for name in os.listdir(directory or "."):
+    for name in names:
         path = os.path.join(directory, name)
-        status = os.lstat(path)
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:
+            continue  # removed meanwhile
         is_public = name.endswith(".json") or status.st_mode & (stat.S_IRGRP | stat.S_IROTH)
         is_disk = name.rpartition(".")[2] in _published.DRIVERS
         is_other = stat.S_ISREG(status.st_mode) and os.path.realpath(path) not in left_out

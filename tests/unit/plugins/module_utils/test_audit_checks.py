@@ -244,6 +244,20 @@ def test_a_console_that_is_to_be_open_may_be() -> None:
     assert grub_cfg(line.replace("noresume", ""), words)
 
 
+@pytest.mark.parametrize(
+    ("text", "kernels"),
+    [
+        ("linux /a ro quiet\n\tlinuxefi\t/b\n# linux /c\n", [("/a", "ro quiet"), ("/b", "")]),
+        ("linux16 /boot/memtest86+.bin\nlinux\n", []),
+        # In one line, and with quotes, as GRUB reads it.
+        ("menuentry x { linux /a 'rd.break' }\n", [("/a", "rd.break")]),
+        ('if true; then linux "/a" a"b"; fi\n', [("/a", "ab")]),
+    ],
+)
+def test_kernel_lines(text: str, kernels: list[tuple[str, str]]) -> None:
+    assert _audit_checks.kernel_lines(text) == kernels
+
+
 def test_initrds() -> None:
     text = "initrd /boot/a /boot/b\n  initrdefi /boot/a\n# initrd /boot/c\n"
     assert _audit_checks.initrds(text) == ["/boot/a", "/boot/b"]

@@ -119,6 +119,7 @@ def test_a_root_as_it_should_be(examine: t.Any) -> None:
 
 def test_an_open_console_that_was_asked_for(examine: t.Any) -> None:
     files = root(**dict.fromkeys(emergency.FILES))
+    files["/etc/credstore/agetty.autologin"] = (0o600, b"root")
     assert examine(files, menu(debug_console=True), debug_console=True) == {}
     assert set(examine(files, menu(debug_console=True))) == {"grub_cfg", "console"}
 

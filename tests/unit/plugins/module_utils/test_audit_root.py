@@ -88,6 +88,7 @@ def test_initramfs(
         boot_key=BOOT,
         others={"recovery key": OTHER},
         header=_initrd_keys.same(PINNED, HEADER),
+        files={},
     )
     assert bool(found) is bool(says)
     assert says is None or any(says in problem for problem in found)
@@ -102,6 +103,7 @@ def test_no_initramfs(runner: t.Any, tree: t.Any) -> None:
         boot_key=BOOT,
         others={},
         header=_initrd_keys.same(PINNED, HEADER),
+        files={},
     )
     assert found == [
         "grub.cfg loads /boot/initrd, which is not there",

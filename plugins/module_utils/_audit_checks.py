@@ -251,9 +251,11 @@ def early_config(name: str, text: str, *, luks_uuid: str, debug_console: bool = 
                 " without a key"
             )
     scripts = {
-        script(luks_uuid=luks_uuid, directory=directory, debug_console=debug_console)
+        script(luks_uuid=luks_uuid, directory=directory, debug_console=console)
         for script in (_grub.unlock_script, _grub.stub)
         for directory in ("/boot/grub", "/boot/grub2")
+        # Where an open console was asked for, a closed one is no fault.
+        for console in {False, debug_console}
     }
     if not problems and text not in scripts:
         problems.append(f"{name} does more than to open this disk and read its grub.cfg")

@@ -63,7 +63,7 @@ for word in {words}; do
   case " $given " in
     *" $word "*) ;;
     *)
-      echo "The kernel was not told $word. Restarting." >/dev/kmsg
+      echo "<3>The kernel was not told $word. Restarting." >/dev/kmsg
       {_RESTART[place]}
       echo b >/proc/sysrq-trigger
       while :; do sleep 60; done

@@ -65,7 +65,7 @@ def test_a_word_is_lost(tmp_path: pathlib.Path, generator: str, word: str, inste
     given = [it if it != word else instead.format(word) for it in words(generator)]
     restart, log = run(tmp_path, generator, f"root=x {' '.join(given)} quiet")
     assert restart == RESTART.get(generator, RESTART["dracut"])
-    assert log == f"The kernel was not told {word}. Restarting.\n"
+    assert log == f"<3>The kernel was not told {word}. Restarting.\n"
 
 
 @pytest.mark.parametrize("generator", GENERATORS)

@@ -109,6 +109,8 @@ def console(tree: Tree, config: str) -> Problems:
     for path, text in emergency.FILES.items():
         if tree.text(path) != text:
             problems.append(f"{path} is not what makes a boot that fails end in a restart")
+    if tree.text(_grub.MENU_SCRIPT) != _grub.MENU_SCRIPT_TEXT:
+        problems.append(f"{_grub.MENU_SCRIPT} is not what closes GRUB when its menu is made again")
     return problems
 
 

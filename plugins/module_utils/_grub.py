@@ -53,7 +53,7 @@ EMBEDDED_CONFIG = f"normal (memdisk)/{MEMDISK_CONFIG}\n"
 CLOSED = ('set superusers=""', "export superusers")
 # What grub-mkconfig puts into every entry that it makes.
 UNRESTRICTED = 'menuentry_id_option="--unrestricted --id"'
-# The script of grub-mkconfig that says both: after 00_header and the themes, before the entries.
+# The script of grub-mkconfig that says both, and one thing more: after 00_header and the themes, before the entries.
 MENU_SCRIPT = "/etc/grub.d/06_sealedroot"
 MENU_SCRIPT_TEXT = f"""\
 #!/bin/sh
@@ -65,6 +65,26 @@ cat <<'EOF'
 {UNRESTRICTED}
 export menuentry_id_option
 EOF
+# Where GRUB starts Linux as a program of EFI (2.12 and later), the firmware can have an initramfs of the host's, which
+# the kernel would take. In an entry GRUB says so and boots all the same, so it is asked before. No file is read twice:
+# GRUB keeps what it has read.
+for mkimage in grub-mkimage grub2-mkimage; do
+  case $($mkimage --version 2>/dev/null) in '' | *' 2.0'*) continue ;; esac
+  for kernel in /boot/vmlinuz-*; do
+    [ -e "$kernel" ] || continue
+    name=$(${{mkimage%mkimage}}mkrelpath "$kernel")
+    cat <<EOF
+if linux '$name' panic=5; then
+  if initrd '$name'; then true; else
+    echo "The firmware has an initramfs of its own. Halting."
+    sleep 3
+    halt
+  fi
+fi
+EOF
+    break
+  done
+done
 """
 
 

@@ -172,6 +172,7 @@ class Recipe:
             HEADER_PATH: (0o400, header),
             **{path.lstrip("/"): (0o644, text.encode()) for path, text in emergency.FILES.items()},
             CHECK_PATH[1:]: CHECK_FILE,
+            _grub.MENU_SCRIPT[1:]: (0o755, _grub.MENU_SCRIPT_TEXT.encode()),
             "usr/sbin/mkinitramfs": (0o755, b"#!/bin/sh\n"),
             "usr/sbin/update-initramfs": (0o755, b"#!/bin/sh\n"),
             "etc/initramfs-tools/initramfs.conf": (0o644, b"MODULES=most\n"),

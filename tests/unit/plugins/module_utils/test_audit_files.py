@@ -58,6 +58,7 @@ def root(**change: t.Any) -> dict[str, t.Any]:
         "/boot/initramfs-linux.img": (0o600, image),
         **{path: (0o644, text.encode()) for path, text in emergency.FILES.items()},
         CHECK: CHECK_FILE,
+        _grub.MENU_SCRIPT: (0o755, _grub.MENU_SCRIPT_TEXT.encode()),
     }
     return {name: file for name, file in {**files, **change}.items() if file}
 

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The host answers with errors where the disk has the first program of the root, and the table of its file systems.
+"""The host answers with errors where the disk has the journal of the root's file system, which GRUB does not read.
 
 The guest must reset or halt, without a shell.
 
-Why: an initramfs whose root does not start ends in a shell, which has the boot key in reach.
+Why: an initramfs whose root cannot be mounted ends in a shell, which has the boot key in reach.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import json
 from attack_images import BLOCK, ONE_EACH, SECTOR, blocks
 from attacks import GENUINE, INITRAMFS_SHELL, Attack, Outcome, Stage
 
-FILES = ("/usr/lib/systemd/systemd", "/etc/fstab")
+# The inode of the journal (ext4, EXT4_JOURNAL_INO).
+JOURNAL = "<8>"
 
 
 def play(stage: Stage) -> Outcome:
     # QEMU's own errors, for every read that has one of these sectors in it (blkdebug).
-    places = [place for name in FILES for place in blocks(stage.image, name)[:8]]
-    sectors = [(place + more) // SECTOR for place in places for more in range(0, BLOCK, SECTOR)]
+    begin = blocks(stage.image, JOURNAL)[0]
+    sectors = range(begin // SECTOR, (begin + BLOCK) // SECTOR)
     image = {"driver": "file", "filename": str(stage.raw)}
     errors = [{"event": "none", "iotype": "read", "errno": 5, "sector": it} for it in sectors]
     disk = {

@@ -19,8 +19,10 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import typing as t
@@ -35,6 +37,7 @@ from builds import Place
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Where the consoles of attacks are left that ended as nobody expects.
 LOGS = ROOT / ".cache" / "attacks"
+STOPPING = threading.Event()
 
 
 def main(argv: list[str]) -> int:
@@ -75,8 +78,13 @@ def main(argv: list[str]) -> int:
                     # One after the other: building takes every processor that there is.
                     image = attack_images.build(kind, Place(folder), defended=defended)
                     played.append(pool.submit(play_all, wanted, image))
-        for future in played:
-            results += future.result()
+        try:
+            for future in played:
+                results += future.result()
+        except BaseException:
+            # What is being played ends first, and cleans up.
+            STOPPING.set()
+            raise
     return attack_report.finish(results, write=options.write)
 
 
@@ -88,6 +96,8 @@ def play_all(
     single = [{name: attack} for name, attack in attacks.items() if not attack.passive]
     results = []
     for group in [passive, *single] if passive else single:
+        if STOPPING.is_set():
+            break
         for result in play(group, image):
             print(result.line, flush=True)
             results.append(result)
@@ -145,4 +155,6 @@ def outcomes(group: t.Mapping[str, Attack], stage: Stage) -> t.Iterator[tuple[st
 
 
 if __name__ == "__main__":
+    # As Ctrl-C does: what was begun is cleaned up.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))

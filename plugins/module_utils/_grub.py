@@ -70,20 +70,29 @@ EOF
 # GRUB keeps what it has read.
 for mkimage in grub-mkimage grub2-mkimage; do
   case $($mkimage --version 2>/dev/null) in '' | *' 2.0'*) continue ;; esac
+  kernels=
   for kernel in /boot/vmlinuz-*; do
-    [ -e "$kernel" ] || continue
-    name=$(${{mkimage%mkimage}}mkrelpath "$kernel")
-    cat <<EOF
-if linux '$name' panic=5; then
-  if initrd '$name'; then true; else
-    echo "The firmware has an initramfs of its own. Halting."
-    sleep 3
-    halt
+    [ ! -e "$kernel" ] || kernels="$kernels '$(${{mkimage%mkimage}}mkrelpath "$kernel")'"
+  done
+  # The host can garble a word of this as well: whatever is not understood ends here, and so does one halt of the two.
+  [ -z "$kernels" ] || cat <<EOF
+set asked=
+for kernel in$kernels; do
+  if linux \\$kernel panic=5; then
+    if initrd \\$kernel; then set asked=y; fi
+    break
   fi
+done
+if [ "\\$asked" = y ]; then true; else
+  echo "The firmware has an initramfs of its own, or no kernel can be read. Halting."
+  sleep 3
+  halt
+  sleep 3
+  echo Halting.
+  halt
 fi
 EOF
-    break
-  done
+  break
 done
 """
 

@@ -259,12 +259,8 @@ def test_a_grub_that_starts_programs_of_efi_looks_for_an_initramfs_of_the_firmwa
     made = menu_script(tmp_path, versions, ("vmlinuz-6.12", "vmlinuz-6.1"))
     assert made.startswith(CLOSED)
     words = [line.strip() for line in made.removeprefix(CLOSED).splitlines()]
-    # One kernel alone, by its path in the volume.
-    assert words[:2] == [
-        "if linux '/@/boot/vmlinuz-6.1' panic=5; then",
-        "if initrd '/@/boot/vmlinuz-6.1'; then true; else",
-    ]
-    assert words[-3:] == ["halt", "fi", "fi"]
+    assert words[1] == "for kernel in '/@/boot/vmlinuz-6.1' '/@/boot/vmlinuz-6.12'; do"
+    assert words.count("halt") == 2
     assert _grub.open_doors(made + "menuentry x {\n}\n") == []
     assert _grub.strays(made, luks_uuid="x") == []
 

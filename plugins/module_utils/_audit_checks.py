@@ -232,7 +232,11 @@ def initrds(text: str) -> t.List[str]:
 
 def _loads(text: str, names: t.Container[str]) -> t.List[t.List[str]]:
     """Return the words behind each of these commands, without quotes."""
-    commands = (words for words in _grub_script.commands(text) if words[0] in names)
+    commands = (
+        words
+        for words in _grub_script.commands(text)
+        if words[0] in names and words not in _grub.TRIED
+    )
     return [[_grub_script.plain(it) for it in words[1:]] for words in commands if words[1:]]
 
 
@@ -260,9 +264,11 @@ def early_config(name: str, text: str, *, luks_uuid: str, debug_console: bool = 
                 " without a key"
             )
     scripts = {
-        script(luks_uuid=luks_uuid, directory=directory, debug_console=debug_console)
+        script(luks_uuid=luks_uuid, directory=directory, debug_console=console)
         for script in (_grub.unlock_script, _grub.stub)
         for directory in ("/boot/grub", "/boot/grub2")
+        # Where an open console was asked for, a closed one is no fault.
+        for console in {False, debug_console}
     }
     if not problems and text not in scripts:
         problems.append(f"{name} does more than to open this disk and read its grub.cfg")

@@ -33,7 +33,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest, kernel_words
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 
 # Where each type has its magic number, and what reads it.
@@ -112,6 +112,7 @@ def examine(
             report.add("console", [], "open for development, as was asked for")
         else:
             problems = _audit_root.console(tree, config, parts)
+            problems += _audit_root.insists(tree, generator, luks_uuid) if generator else []
             report.add(
                 "console", problems, "no failure and no login gives a shell, and GRUB's is closed"
             )
@@ -133,6 +134,10 @@ def examine(
         report.add("pinned_header", problems, "the header of the disk, and what opens the root")
     with report.guard("initramfs"):
         report.facts["kernels"] = _audit_root.kernels(tree)
+        check = {}
+        if generator and not subject.debug_console:
+            inside = kernel_words.path_inside(generator)
+            check[inside] = kernel_words.text(generator, luks_uuid=luks_uuid)
         problems = _audit_root.initramfs(
             runner,
             tree,
@@ -140,6 +145,7 @@ def examine(
             boot_key=boot_key,
             others={**secrets, **_audit_root.foreign_keys(tree, crypttab, boot_key)},
             header=_initrd_keys.same(pinned, content),
+            files=check,
         )
         report.add("initramfs", problems, "root's alone, with the boot key once and the header")
     with report.guard("key_files"):

@@ -36,6 +36,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._image_tree impor
     Tree,
     Volume,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import kernel_words
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 
 # Where keys of other containers are, beside those that crypttab names.
@@ -136,7 +137,18 @@ def console(tree: Tree, config: str, parts: t.Mapping[str, str]) -> Problems:
     for path, text in emergency.FILES.items():
         if tree.text(path) != text:
             problems.append(f"{path} is not what makes a boot that fails end in a restart")
+    if tree.text(_grub.MENU_SCRIPT) != _grub.MENU_SCRIPT_TEXT:
+        problems.append(f"{_grub.MENU_SCRIPT} is not what closes GRUB when its menu is made again")
     return problems + _audit_console.examine(tree)
+
+
+def insists(tree: Tree, generator: str, luks_uuid: str) -> Problems:
+    """Every initramfs that the root makes restarts the machine where the kernel lacks a word."""
+    path = kernel_words.path(generator)
+    node = tree.find(path)
+    if tree.text(path) != kernel_words.text(generator, luks_uuid=luks_uuid):
+        return [f"{path} is not what makes the initramfs insist on the words of the kernel"]
+    return [] if node and node.mode & 0o100 else [f"{path} is no program: make its mode 0755"]
 
 
 def agents(tree: Tree, allowed: t.Collection[str]) -> Problems:
@@ -215,8 +227,9 @@ def initramfs(
     boot_key: bytes,
     others: t.Mapping[str, bytes],
     header: _initrd_keys.JudgeHeader,
+    files: t.Mapping[str, str],
 ) -> Problems:
-    """Every initramfs is root's alone, and holds the boot key once, no other key, and the pinned header.
+    """Every initramfs is root's alone, and holds the boot key once, no other key, the pinned header and *files*.
 
     *loaded* are those that grub.cfg names.
     """
@@ -239,7 +252,7 @@ def initramfs(
         path = tree.dump(node)
         try:
             found = _initrd_keys.problems(
-                runner, path, boot_key=boot_key, others=others, header=header
+                runner, path, boot_key=boot_key, others=others, header=header, files=files
             )
         except SealedRootError as exc:
             found = [str(exc)]
@@ -417,6 +430,7 @@ __all__ = (
     "generator",
     "identity",
     "initramfs",
+    "insists",
     "installed",
     "kernels",
     "key_files",

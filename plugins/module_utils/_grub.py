@@ -53,7 +53,7 @@ EMBEDDED_CONFIG = f"normal (memdisk)/{MEMDISK_CONFIG}\n"
 CLOSED = ('set superusers=""', "export superusers")
 # What grub-mkconfig puts into every entry that it makes.
 UNRESTRICTED = 'menuentry_id_option="--unrestricted --id"'
-# The script of grub-mkconfig that says both: after 00_header and the themes, before the entries.
+# The script of grub-mkconfig that says both, and one thing more: after 00_header and the themes, before the entries.
 MENU_SCRIPT = "/etc/grub.d/06_sealedroot"
 MENU_SCRIPT_TEXT = f"""\
 #!/bin/sh
@@ -65,7 +65,39 @@ cat <<'EOF'
 {UNRESTRICTED}
 export menuentry_id_option
 EOF
+# Where GRUB starts Linux as a program of EFI (2.12 and later), the firmware can have an initramfs of the host's, which
+# the kernel would take. In an entry GRUB says so and boots all the same, so it is asked before. No file is read twice:
+# GRUB keeps what it has read.
+for mkimage in grub-mkimage grub2-mkimage; do
+  case $($mkimage --version 2>/dev/null) in '' | *' 2.0'*) continue ;; esac
+  kernels=
+  for kernel in /boot/vmlinuz-*; do
+    [ ! -e "$kernel" ] || kernels="$kernels '$(${{mkimage%mkimage}}mkrelpath "$kernel")'"
+  done
+  # The host can garble a word of this as well: whatever is not understood ends here, and so does one halt of the two.
+  [ -z "$kernels" ] || cat <<EOF
+set asked=
+for kernel in$kernels; do
+  if linux \\$kernel panic=5; then
+    if initrd \\$kernel; then set asked=y; fi
+    break
+  fi
+done
+if [ "\\$asked" = y ]; then true; else
+  echo "The firmware has an initramfs of its own, or no kernel can be read. Halting."
+  sleep 3
+  halt
+  sleep 3
+  echo Halting.
+  halt
+fi
+EOF
+  break
+done
 """
+
+# What that script tries, and starts nothing by: with a kernel in place of an initramfs, none would boot.
+TRIED = (["linux", "$kernel", "panic=5"], ["initrd", "$kernel"])
 
 
 def unwanted(words: t.Sequence[str]) -> t.Tuple[str, ...]:
@@ -281,6 +313,7 @@ __all__ = (
     "MENU_SCRIPT",
     "MENU_SCRIPT_TEXT",
     "OLD_DISKS",
+    "TRIED",
     "check_config",
     "check_menu",
     "doors_of_part",

@@ -47,9 +47,11 @@ def problems(
     boot_key: bytes,
     others: t.Mapping[str, bytes],
     header: JudgeHeader,
+    files: t.Mapping[str, str],
 ) -> t.List[str]:
     """Say what is wrong with an initramfs that is to hold the boot key once, none of *others*, and a good header.
 
+    *files* are what it must have, by their names in it, as programs.
     It is unpacked beside *path*; a key may be in any of the files that it is unpacked into.
     """
     found_problems: t.List[str] = []
@@ -57,6 +59,7 @@ def problems(
     needles = {"boot": boot_key, **{f"other {name}": key for name, key in others.items()}}
     headers: t.Dict[str, bytes] = {}
     tables: t.Dict[str, bytes] = {}
+    programs: t.Dict[str, bytes] = {}
     for part in _initrd.unpack(runner, path):
         handle = os.open(part.path, os.O_RDONLY)
         try:
@@ -64,6 +67,7 @@ def problems(
                 _files(handle, part, lambda name: name.startswith(f"{pinned_header.DIRECTORY}/"))
             )
             tables.update(_files(handle, part, TABLES.__contains__))
+            programs.update(_files(handle, part, files.__contains__, mode=0o100))
             # Not in compressed data: a compressor can store a key as it is, and that is searched unpacked.
             found = _secret_search.offsets(handle, needles, [(0, part.end)])
         finally:
@@ -87,15 +91,25 @@ def problems(
                 found_problems.append(
                     f"its {name} opens {row[0]} with another header than the pinned one"
                 )
+    found_problems += [
+        f"it has no {name} that is the root's: make it again"
+        for name, text in files.items()
+        if programs.get(name) != text.encode()
+    ]
     return found_problems + header(headers)
 
 
-def _files(handle: int, part: _initrd.Part, wanted: t.Callable[[str], bool]) -> t.Dict[str, bytes]:
-    """Return the files of a part of an initramfs that are *wanted*; of two of one name, the later one is in effect."""
+def _files(
+    handle: int, part: _initrd.Part, wanted: t.Callable[[str], bool], mode: int = 0
+) -> t.Dict[str, bytes]:
+    """Return the files of a part of an initramfs that are *wanted* and have the bits of *mode*.
+
+    Of two of one name, the later one is in effect.
+    """
     found = {}
     for entry in part.entries:
         name = f"/{entry.name.lstrip('./')}"
-        if wanted(name) and stat.S_ISREG(entry.mode):
+        if wanted(name) and stat.S_ISREG(entry.mode) and entry.mode & mode == mode:
             found[name] = os.pread(handle, entry.size, entry.offset)
     return found
 

@@ -58,8 +58,10 @@ _REPLACED = {
 def hooks(words: t.Sequence[str]) -> t.List[str]:
     """Return the hooks that unlock the root, before its file system is mounted and after its disk is found."""
     kept = [*dict.fromkeys(new for word in words for new in [_REPLACED.get(word, word)] if new)]
+    # base has the sh that a check needs (_initramfs/kernel_words.py).
+    kept = ["base", *(word for word in kept if word != "base")]
     if "systemd" not in kept:
-        kept.insert(kept.index("base") + 1 if "base" in kept else 0, "systemd")
+        kept.insert(1, "systemd")
     if "filesystems" not in kept:
         kept.append("filesystems")
     place = kept.index("filesystems")

@@ -21,7 +21,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import _fstab
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest, kernel_words
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 
 # plugins/doc_fragments/_unlocked_root.py says what they are.
@@ -50,14 +50,21 @@ def key_path(luks_uuid: str) -> str:
     return f"{_fstab.KEY_DIRECTORY}/{guest.volume(luks_uuid)}.key"
 
 
-def installed(params: Params) -> t.Tuple[str, ...]:
+def installed(generator: str, params: Params) -> t.Tuple[str, ...]:
     """Return the files that an initramfs of systemd holds as they are in the root, beside the key file."""
-    header = pinned_header.path(params["luks_uuid"])
-    return (header, *emergency.in_initramfs(debug_console=params["debug_console"]))
+    closed = () if params["debug_console"] else (kernel_words.path(generator), *emergency.UNITS)
+    return (pinned_header.path(params["luks_uuid"]), *closed)
 
 
 def ensure(
-    params: Params, *, mapping: str, options: str, plan: Plan, root: str, check_mode: bool
+    generator: str,
+    params: Params,
+    *,
+    mapping: str,
+    options: str,
+    plan: Plan,
+    root: str,
+    check_mode: bool,
 ) -> t.Dict[str, t.Any]:
     """Put the key and both tables into the tree at *root*, with what *plan* adds, and say what changed.
 
@@ -77,7 +84,9 @@ def ensure(
     tree.write(path, key or b"", mode=0o400, secret=True)
     pinned = pinned_header.path(params["luks_uuid"])
     tree.write(pinned, header or b"", mode=pinned_header.MODE, secret=True)
-    emergency.plan(tree, debug_console=params["debug_console"])
+    luks_uuid, debug_console = params["luks_uuid"], params["debug_console"]
+    emergency.plan(tree, debug_console=debug_console)
+    kernel_words.plan(tree, generator, luks_uuid=luks_uuid, debug_console=debug_console)
     table, old_disks = _fstab.crypttab(
         tree.text("/etc/crypttab"),
         name=mapping,

@@ -94,7 +94,7 @@ def configuration(tree: Tree, params: t.Mapping[str, t.Any]) -> str:
     split = glob.glob(tree.path(f"{MODULES}/[0-9][0-9]systemd-cryptsetup"))
     modules = " ".join(["systemd", "crypt", *(["systemd-cryptsetup"] if split else [])])
     key = _unlocked_root.key_path(params["luks_uuid"])
-    items = " ".join(["/etc/crypttab", key, *_unlocked_root.installed(params)])
+    items = " ".join(["/etc/crypttab", key, *_unlocked_root.installed("dracut", params)])
     return f"""\
 # The root is encrypted, and GRUB has asked for the passphrase already.
 # The machine that builds the initramfs need not be the one that boots it.
@@ -149,6 +149,7 @@ def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.D
 
     found = images(Tree(root))
     outcome = _unlocked_root.ensure(
+        "dracut",
         params,
         mapping=params["mapping"] or guest.mapping("dracut", params["luks_uuid"]),
         options=_unlocked_root.SYSTEMD_OPTIONS,

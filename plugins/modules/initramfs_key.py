@@ -131,7 +131,9 @@ def problems(
         # What is unpacked lies beside the link.
         link = os.path.join(directory, "initramfs")
         os.symlink(path, link)
-        found += _initrd_keys.problems(runner, link, boot_key=key, others=old, header=header)
+        found += _initrd_keys.problems(
+            runner, link, boot_key=key, others=old, header=header, files={}
+        )
     except SealedRootError as exc:
         found.append(str(exc))
     finally:

@@ -110,6 +110,7 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
 def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.Dict[str, t.Any]:
     """Configure the tree at *root*."""
     return _unlocked_root.ensure(
+        "initramfs_tools",
         params,
         mapping=params["mapping"],
         options=OPTIONS,

@@ -90,7 +90,7 @@ def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.D
 
     def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
         path = _unlocked_root.key_path(params["luks_uuid"])
-        configure(tree, [path, *_unlocked_root.installed(params)])
+        configure(tree, [path, *_unlocked_root.installed("mkinitcpio", params)])
         table, _old = _fstab.crypttab(
             "",
             name=mapping,
@@ -105,6 +105,7 @@ def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.D
         return [] if any(tree.exists(f"{it}/sd-encrypt") for it in HOOKS) else ["cryptsetup"]
 
     return _unlocked_root.ensure(
+        "mkinitcpio",
         params,
         mapping=mapping,
         options=_unlocked_root.SYSTEMD_OPTIONS,

@@ -3,10 +3,10 @@
 
 """The host gives the firmware an initramfs (QEMU's -initrd) beside a kernel that ends at once, so that the disk boots.
 
-The guest cannot refuse it where GRUB starts Linux as a program of EFI (2.12 and later): the kernel takes an initramfs
-of the firmware's before that of GRUB. GRUB 2.06 of Debian 12 starts it otherwise, and the genuine root boots.
+The guest must halt before its menu, or boot its own root.
 
-Why: the host's initramfs runs under the genuine kernel, where GRUB has left the boot key in memory.
+Why: where GRUB starts Linux as a program of EFI (2.12 and later), the kernel takes an initramfs of the firmware before
+that of GRUB, and GRUB has left the boot key in memory. GRUB 2.06 of Debian 12 starts it otherwise.
 """
 
 from __future__ import annotations
@@ -36,7 +36,4 @@ def play(stage: Stage) -> Outcome:
 ATTACK = Attack(
     images=("dracut-luks2",),
     play=play,
-    open_because="the kernel asks the firmware for an initramfs (LINUX_EFI_INITRD_MEDIA_GUID), which the host chose.",
-    combine_with="a measured boot whose firmware takes no kernel or initramfs that is not in the measurement (SEV's"
-    " kernel hashes), or a measurement that says so (TDX: RTMR).",
 )

@@ -3,21 +3,26 @@
 
 """The hostile host: plays every attack on images, with their defences and without.
 
-usage: ./run attacks [-- [--write] [--keep FOLDER] [--on KIND] [--only control|product] ATTACK...]
+usage: ./run attacks [-- [--write] [--keep FOLDER] [--on KIND] [--only control|product] [--jobs N] ATTACK...]
 
 Ends with a line like «attacks: 40 tried, 34 stopped, 6 open (documented)», and with 1 when the host won where it must
 not, or when an attack did nothing to an image without a defence. With --write what was measured goes into the table of
-docs/threat_model.md. --keep leaves the images in a folder, and takes those that are there.
+docs/threat_model.md. --keep leaves the images in a folder, and takes those that are there. --jobs says how many images
+are attacked at a time, each with one guest.
 """
 
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import contextlib
 import dataclasses
+import os
 import pathlib
+import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import typing as t
@@ -32,6 +37,7 @@ from builds import Place
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Where the consoles of attacks are left that ended as nobody expects.
 LOGS = ROOT / ".cache" / "attacks"
+STOPPING = threading.Event()
 
 
 def main(argv: list[str]) -> int:
@@ -43,6 +49,8 @@ def main(argv: list[str]) -> int:
         "--on", choices=[it.name for it in attack_images.KINDS], action="append", default=[]
     )
     parser.add_argument("--only", choices=("control", "product"))
+    # Emulated guests take a processor each.
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("names", nargs="*", metavar="ATTACK")
     options = parser.parse_args(argv)
     attacks = load(pathlib.Path(__file__).parent, options.names)
@@ -53,20 +61,30 @@ def main(argv: list[str]) -> int:
             temporary = tempfile.TemporaryDirectory(prefix="sealedroot-attacks-", dir="/var/tmp")
             folder = pathlib.Path(stack.enter_context(temporary))
         folder.mkdir(parents=True, exist_ok=True)
+        played = []
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(options.jobs))
         for kind in attack_images.KINDS:
             if options.on and kind.name not in options.on:
                 continue
             for defended in (False, True):
                 if options.only == ("control" if defended else "product"):
                     continue
-                wanted = [
-                    name
+                wanted = {
+                    name: it
                     for name, it in attacks.items()
                     if kind.name in it.images and (defended or not it.no_control)
-                ]
+                }
                 if wanted:
+                    # One after the other: building takes every processor that there is.
                     image = attack_images.build(kind, Place(folder), defended=defended)
-                    results += play_all({name: attacks[name] for name in wanted}, image)
+                    played.append(pool.submit(play_all, wanted, image))
+        try:
+            for future in played:
+                results += future.result()
+        except BaseException:
+            # What is being played ends first, and cleans up.
+            STOPPING.set()
+            raise
     return attack_report.finish(results, write=options.write)
 
 
@@ -78,6 +96,8 @@ def play_all(
     single = [{name: attack} for name, attack in attacks.items() if not attack.passive]
     results = []
     for group in [passive, *single] if passive else single:
+        if STOPPING.is_set():
+            break
         for result in play(group, image):
             print(result.line, flush=True)
             results.append(result)
@@ -135,4 +155,6 @@ def outcomes(group: t.Mapping[str, Attack], stage: Stage) -> t.Iterator[tuple[st
 
 
 if __name__ == "__main__":
+    # As Ctrl-C does: what was begun is cleaned up.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))

@@ -294,7 +294,7 @@ SHIM = "usr/lib/shim/shimx64.efi.signed"
 SIGNED_GRUB = "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"
 IN_GRUB = (
     *("part_gpt", "cryptodisk", "pbkdf2", "gcry_rijndael", "normal", "configfile", "linux", "luks"),
-    *("gcry_sha256", "ext2", "echo", "fat", "search", "test"),
+    *("gcry_sha256", "ext2", "echo", "fat", "search", "test", "halt", "reboot", "sleep"),
 )
 
 

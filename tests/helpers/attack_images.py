@@ -32,6 +32,8 @@ from guests import CMDLINE, hashed
 
 SECTOR = 512
 BLOCK = 4096
+# What changes together when one byte of the ciphertext does.
+XTS_BLOCK = 16
 # The room that a LUKS header and its key slots can take.
 HEADER = 16 << 20
 # Built by the same roles, and then relieved of every defence before the disk is closed.
@@ -211,14 +213,18 @@ def build(kind: Kind, place: Place, *, defended: bool) -> Image:
 
 
 @contextlib.contextmanager
-def decrypted(image: Image) -> t.Iterator[pathlib.Path]:
-    """Show the root file system of an image as a file, by QEMU's code, which reads LUKS1 only."""
+def decrypted(image: Image, disk: pathlib.Path | None = None) -> t.Iterator[pathlib.Path]:
+    """Show the root file system of an image as a file, by QEMU's code, which reads LUKS1 only.
+
+    It can be changed where *disk* is given: a copy of the disk, whose header may be another one afterwards.
+    """
     with tempfile.TemporaryDirectory(prefix="attack-view-") as name:
         folder = pathlib.Path(name)
-        disk, key, view = image.raw, image.directory / "boot.key", folder / "view"
-        if image.kind.luks == "luks2":
-            disk = folder / "disk.raw"
-            shutil.copy(image.raw, disk)
+        writable = "off" if disk is None else "on"
+        key, view = image.directory / "boot.key", folder / "view"
+        if disk is None and image.kind.luks == "luks2":
+            disk = pathlib.Path(shutil.copy(image.raw, folder / "disk.raw"))
+        if disk is not None and image.kind.luks == "luks2":
             header = folder / "header"
             with disk.open("r+b") as file:
                 file.seek(image.luks.start)
@@ -228,14 +234,19 @@ def decrypted(image: Image) -> t.Iterator[pathlib.Path]:
                 file.seek(image.luks.start)
                 file.write(header.read_bytes())
         view.touch()
+        reads = "off" if writable == "on" else "on"
         daemon = subprocess.Popen(
             [
                 *("qemu-storage-daemon", "--object", f"secret,id=key,file={key}"),
-                *("--blockdev", f"driver=file,node-name=f,filename={disk},read-only=on"),
                 "--blockdev",
-                f"driver=raw,node-name=r,file=f,offset={image.luks.start},size={image.luks.size},read-only=on",
-                *("--blockdev", "driver=luks,node-name=l,file=r,key-secret=key,read-only=on"),
-                *("--export", f"type=fuse,id=e,node-name=l,mountpoint={view},writable=off"),
+                f"driver=file,node-name=f,filename={disk or image.raw},read-only={reads}",
+                "--blockdev",
+                f"driver=raw,node-name=r,file=f,offset={image.luks.start},size={image.luks.size},read-only={reads}",
+                *("--blockdev", f"driver=luks,node-name=l,file=r,key-secret=key,read-only={reads}"),
+                *(
+                    "--export",
+                    f"type=fuse,id=e,node-name=l,mountpoint={view},writable={writable}",
+                ),
             ]
         )
         try:
@@ -259,3 +270,28 @@ def blocks(image: Image, name: str) -> list[int]:
         argv = ["debugfs", "-R", f"blocks {name}", str(view)]
         said = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
     return [image.payload + int(number) * BLOCK for number in said.split()]
+
+
+def ciphertext(image: Image, name: str, offset: int, text: bytes) -> tuple[int, bytes]:
+    """Return where 16 bytes of a file are on the disk, and what has to be there for them to be *text*.
+
+    A host cannot say what it gets, since it has no key; it tries until it is lucky. Tests need not wait for that.
+    """
+    assert len(text) == XTS_BLOCK
+    assert offset % XTS_BLOCK == 0
+    place = blocks(image, name)[offset // BLOCK] + offset % BLOCK
+    with tempfile.TemporaryDirectory(prefix="attack-words-") as folder:
+        disk = pathlib.Path(shutil.copy(image.raw, folder))
+        with decrypted(image, disk) as view, view.open("r+b") as file:
+            file.seek(place - image.payload)
+            file.write(text)
+        with disk.open("rb") as file:
+            file.seek(place)
+            return place, file.read(XTS_BLOCK)
+
+
+def content(image: Image, name: str) -> bytes:
+    """Return what is in a file of the root."""
+    with decrypted(image) as view:
+        argv = ["debugfs", "-R", f"cat {name}", str(view)]
+        return subprocess.run(argv, check=True, capture_output=True).stdout

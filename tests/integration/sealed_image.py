@@ -17,6 +17,7 @@ import luks_header
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import _grub
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import kernel_words
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 from cpio import newc
 
@@ -50,6 +51,9 @@ LUKS1 = ("--type", "luks1", "--hash", "sha256", "--key-size", "512")
 LUKS2 = ("--type", "luks2", *LUKS1[2:], "--pbkdf", "pbkdf2", "--sector-size", "512")
 KEY_PATH = f"etc/cryptsetup-keys.d/luks-{LUKS_UUID}.key"
 HEADER_PATH = f"etc/cryptsetup-headers.d/luks-{LUKS_UUID}.header"
+# What makes the initramfs insist on the words of the kernel.
+CHECK_PATH = kernel_words.path("initramfs_tools")
+CHECK_FILE = (0o755, kernel_words.text("initramfs_tools", luks_uuid=LUKS_UUID).encode())
 CRYPTTAB = f"cr_root UUID={LUKS_UUID} /{KEY_PATH} luks,initramfs,header=/{HEADER_PATH}\n"
 
 
@@ -79,6 +83,7 @@ class Recipe:
         default_factory=lambda: {
             "init": (0o755, b"#!/bin/sh\n"),
             "cryptroot/keyfiles/cr_root.key": (0o400, BOOT_KEY),
+            kernel_words.path_inside("initramfs_tools")[1:]: CHECK_FILE,
         }
     )
     # Where it has the pinned header; empty for nowhere.
@@ -170,6 +175,8 @@ class Recipe:
             KEY_PATH: (0o400, BOOT_KEY),
             HEADER_PATH: (0o400, header),
             **{path.lstrip("/"): (0o644, text.encode()) for path, text in emergency.FILES.items()},
+            CHECK_PATH[1:]: CHECK_FILE,
+            _grub.MENU_SCRIPT[1:]: (0o755, _grub.MENU_SCRIPT_TEXT.encode()),
             "usr/sbin/mkinitramfs": (0o755, b"#!/bin/sh\n"),
             "usr/sbin/update-initramfs": (0o755, b"#!/bin/sh\n"),
             "etc/initramfs-tools/initramfs.conf": (0o644, b"MODULES=most\n"),

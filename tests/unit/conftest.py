@@ -8,7 +8,10 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import pathlib
+import shutil
 import subprocess
+import sys
 import typing as t
 
 import pytest
@@ -157,3 +160,17 @@ def run_module(
         return Outcome(failed=bool(stop.value.code), result=printed)
 
     return run
+
+
+@pytest.fixture
+def shellcheck() -> t.Callable[[str], None]:
+    """Let shellcheck and sh read a program of ours that has no file in this repository."""
+    # Beside Python in the environment of ./run.
+    found = shutil.which("shellcheck") or str(pathlib.Path(sys.executable).with_name("shellcheck"))
+
+    def check(text: str) -> None:
+        for argv in ([found, "-"], ["sh", "-n"]):
+            done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+    return check

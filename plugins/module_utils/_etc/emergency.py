@@ -47,9 +47,4 @@ def plan(tree: Tree, *, debug_console: bool) -> None:
             tree.write(path, text, mode=0o644)
 
 
-def in_initramfs(*, debug_console: bool) -> t.Tuple[str, ...]:
-    """Return what an initramfs with systemd needs of it."""
-    return () if debug_console else UNITS
-
-
-__all__ = ("FILES", "UNITS", "in_initramfs", "plan")
+__all__ = ("FILES", "UNITS", "plan")

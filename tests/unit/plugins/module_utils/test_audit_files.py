@@ -15,7 +15,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
 from ansible_collections.sealedroot.image.plugins.module_utils._image_tree import Volume
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest, kernel_words
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 from cpio import newc
 
@@ -29,6 +29,9 @@ CHECKS = (
     *("identity", "host_agents", "selinux"),
 )
 
+CHECK = kernel_words.path("mkinitcpio")
+CHECK_FILE = (0o755, kernel_words.text("mkinitcpio", luks_uuid=LUKS).encode())
+
 
 def menu(*, debug_console: bool = False) -> str:
     words = " ".join(guest.words("mkinitcpio", luks_uuid=LUKS, debug_console=debug_console))
@@ -41,7 +44,7 @@ def menu(*, debug_console: bool = False) -> str:
 def root(**change: t.Any) -> dict[str, t.Any]:
     """The files of a root whose initramfs mkinitcpio builds."""
     table = f"luks-{LUKS} UUID={LUKS} {KEY} luks,header={NAME}\n".encode()
-    image = newc({KEY[1:]: (0o400, BOOT), NAME[1:]: (0o400, HEADER)})
+    image = newc({KEY[1:]: (0o400, BOOT), NAME[1:]: (0o400, HEADER), CHECK[1:]: CHECK_FILE})
     files: dict[str, t.Any] = {
         "/usr/bin/mkinitcpio": (0o755, b""),
         "/etc/mkinitcpio.conf": (0o644, f"FILES=({KEY} {NAME})\n".encode()),
@@ -55,6 +58,8 @@ def root(**change: t.Any) -> dict[str, t.Any]:
         "/boot/vmlinuz-linux": (0o644, b""),
         "/boot/initramfs-linux.img": (0o600, image),
         **{path: (0o644, text.encode()) for path, text in emergency.FILES.items()},
+        CHECK: CHECK_FILE,
+        _grub.MENU_SCRIPT: (0o755, _grub.MENU_SCRIPT_TEXT.encode()),
     }
     return {name: file for name, file in {**files, **change}.items() if file}
 
@@ -118,10 +123,13 @@ def test_a_root_as_it_should_be(examine: t.Any) -> None:
 
 
 def test_an_open_console_that_was_asked_for(examine: t.Any) -> None:
-    files = root(**dict.fromkeys(emergency.FILES))
+    image = newc({KEY[1:]: (0o400, BOOT), NAME[1:]: (0o400, HEADER)})
+    files = root(
+        **dict.fromkeys([*emergency.FILES, CHECK]), **{"/boot/initramfs-linux.img": (0o600, image)}
+    )
     files["/etc/credstore/agetty.autologin"] = (0o600, b"root")
     assert examine(files, menu(debug_console=True), debug_console=True) == {}
-    assert set(examine(files, menu(debug_console=True))) == {"grub_cfg", "console"}
+    assert set(examine(files, menu(debug_console=True))) == {"grub_cfg", "console", "initramfs"}
 
 
 @pytest.mark.parametrize(
@@ -162,6 +170,16 @@ def test_an_open_console_that_was_asked_for(examine: t.Any) -> None:
             "/boot/grub/custom.cfg: /boot/old gets no root=",
         ),
         (
+            {"/boot/grub/custom.cfg": (0o644, b"chainloader +1\n")},
+            "grub_cfg",
+            "/boot/grub/custom.cfg: 'chainloader +1' starts another system",
+        ),
+        (
+            {"/boot/grub/custom.cfg": (0o644, b"initrd /boot/x\n")},
+            "initramfs",
+            "grub.cfg loads /boot/x, which is not there",
+        ),
+        (
             {"/boot/grub/custom.cfg": (0o644, b"unset superusers\n")},
             "console",
             "custom.cfg: it says",
@@ -176,6 +194,19 @@ def test_an_open_console_that_was_asked_for(examine: t.Any) -> None:
         ),
         ({"/etc/sysctl.conf": (0o644, b"kernel.sysrq=1\n")}, "console", "sets kernel.sysrq to 1"),
         ({next(iter(emergency.FILES)): None}, "console", "is not what makes a boot that fails"),
+        ({CHECK: None}, "console", "is not what makes the initramfs insist on the words"),
+        ({CHECK: (0o755, b"#!/bin/sh\n")}, "console", "is not what makes the initramfs insist"),
+        ({CHECK: (0o644, CHECK_FILE[1])}, "console", f"{CHECK} is no program: make its mode 0755"),
+        (
+            {
+                "/boot/initramfs-linux.img": (
+                    0o600,
+                    newc({KEY[1:]: (0o400, BOOT), NAME[1:]: (0o400, HEADER)}),
+                )
+            },
+            "initramfs",
+            f"it has no {CHECK} that is the root's",
+        ),
     ],
 )
 def test_what_each_check_finds(

@@ -88,6 +88,7 @@ def test_initramfs(
         boot_key=BOOT,
         others={"recovery key": OTHER},
         header=_initrd_keys.same(PINNED, HEADER),
+        files={},
     )
     assert bool(found) is bool(says)
     assert says is None or any(says in problem for problem in found)
@@ -102,6 +103,7 @@ def test_no_initramfs(runner: t.Any, tree: t.Any) -> None:
         boot_key=BOOT,
         others={},
         header=_initrd_keys.same(PINNED, HEADER),
+        files={},
     )
     assert found == [
         "grub.cfg loads /boot/initrd, which is not there",
@@ -318,6 +320,7 @@ def test_what_builds_the_initramfs(tree: t.Any) -> None:
 
 
 CONSOLE = {path: (0o644, text.encode()) for path, text in emergency.FILES.items()}
+CONSOLE[_grub.MENU_SCRIPT] = (0o755, _grub.MENU_SCRIPT_TEXT.encode())
 MENU = f"{_grub.CLOSED[0]}\n{_grub.CLOSED[1]}\n{_grub.UNRESTRICTED}\nmenuentry x {{\n}}\n"
 ENTRIES = "/boot/loader/entries"
 BLS = f"{_grub.CLOSED[0]}\n{_grub.CLOSED[1]}\nblscfg\n"
@@ -335,6 +338,7 @@ OPEN_ENTRY = b"title a\nlinux /boot/vmlinuz-1\ngrub_arg --unrestricted\n"
             (MENU, {path: (0o644, b"[Service]\n")}, f"{path} is not what makes a boot that fails")
             for path in emergency.FILES
         ),
+        (MENU, {_grub.MENU_SCRIPT: (0o755, b"")}, "is not what closes GRUB when its menu is made"),
         (BLS, {f"{ENTRIES}/a.conf": (0o644, OPEN_ENTRY)}, None),
         (
             BLS,
@@ -355,7 +359,7 @@ def test_console(tree: t.Any, config: str, change: dict[str, t.Any], says: str |
 
 def test_a_root_where_a_failed_boot_ends_in_sulogin(tree: t.Any) -> None:
     found = _audit_root.console(tree({}), MENU, {})
-    assert len(found) == len(emergency.FILES)
+    assert len(found) == len(CONSOLE)
 
 
 LUKS = "11111111-2222-4333-8444-555555555555"

@@ -3,10 +3,16 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _grub, _shell_defaults
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _audit_checks,
+    _grub,
+    _grub_script,
+    _shell_defaults,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 
 UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
@@ -210,14 +216,74 @@ def test_the_doors_to_the_editor_and_the_shell(text, doors):
     assert len(_grub.open_doors(text)) == doors
 
 
-def test_the_script_of_grub_mkconfig_closes_them():
+def menu_script(tmp_path, versions, kernels=("vmlinuz-6.12",)):
+    """Run the script of grub-mkconfig in a machine whose GRUB programs have a version each."""
+    tools, boot = tmp_path / "bin", tmp_path / "boot"
+    for folder in (tools, boot):
+        folder.mkdir()
+    for name in kernels:
+        (boot / name).touch()
+    for name, version in versions.items():
+        for program, does in (
+            ("mkimage", f"echo '{name}-mkimage (GRUB) {version}'"),
+            ("mkrelpath", f'echo "/@$1" | sed "s|{boot}|/boot|"'),
+        ):
+            path = tools / f"{name}-{program}"
+            path.write_text(f"#!/bin/sh\n{does}\n")
+            path.chmod(0o755)
+    (tools / "sed").symlink_to(shutil.which("sed"))
+    (tools / "cat").symlink_to(shutil.which("cat"))
+    text = _grub.MENU_SCRIPT_TEXT.replace("/boot/", f"{boot}/")
     done = subprocess.run(
-        ["sh"], input=_grub.MENU_SCRIPT_TEXT, capture_output=True, text=True, check=True
+        [shutil.which("sh")],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": str(tools)},
     )
-    assert done.stdout == CLOSED
-    assert _grub.open_doors(done.stdout + "menuentry x {\n}\n") == []
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "versions", [{"grub": "2.06-13+deb12u2"}, {"grub2": "2.04"}, {"grub": "2.02~beta2"}, {}]
+)
+def test_the_script_of_grub_mkconfig_closes_them(tmp_path, versions):
+    made = menu_script(tmp_path, versions)
+    assert made == CLOSED
+    assert _grub.open_doors(made + "menuentry x {\n}\n") == []
     # After 00_header, which sets one of the two, and before every entry.
     assert "/etc/grub.d/00_header" < _grub.MENU_SCRIPT < "/etc/grub.d/10_linux"
+
+
+@pytest.mark.parametrize(
+    "versions",
+    [{"grub": "2.12-9"}, {"grub2": "2.12"}, {"grub": "2.14~rc1"}, {"grub": "2.12", "x": "1"}],
+)
+def test_a_grub_that_starts_programs_of_efi_looks_for_an_initramfs_of_the_firmware(
+    tmp_path, versions
+):
+    made = menu_script(tmp_path, versions, ("vmlinuz-6.12", "vmlinuz-6.1"))
+    assert made.startswith(CLOSED)
+    words = [line.strip() for line in made.removeprefix(CLOSED).splitlines()]
+    assert words[1] == "for kernel in '/@/boot/vmlinuz-6.1' '/@/boot/vmlinuz-6.12'; do"
+    assert words.count("halt") == 2
+    assert _grub.open_doors(made + "menuentry x {\n}\n") == []
+    assert _grub.strays(made, luks_uuid="x") == []
+    assert _grub.foreign(made, luks_uuid="x") == []
+    # An audit takes neither for what is booted.
+    assert [it for it in _grub_script.commands(made) if it in _grub.TRIED] == [*_grub.TRIED]
+    assert _audit_checks.kernel_lines(made) == []
+    assert _audit_checks.initrds(made) == []
+
+
+def test_a_menu_without_a_kernel(tmp_path):
+    assert menu_script(tmp_path, {"grub": "2.12"}, ()) == CLOSED
+
+
+def test_the_script_is_one_that_shellcheck_takes(shellcheck):
+    shellcheck(_grub.MENU_SCRIPT_TEXT)
 
 
 # What grub-mkconfig writes (GRUB: util/grub-mkconfig_lib.in, prepare_grub_to_access_device).

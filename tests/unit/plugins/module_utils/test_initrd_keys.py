@@ -22,7 +22,10 @@ ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 def problems(
-    runner: t.Any, path: pathlib.Path, others: t.Mapping[str, bytes] | None = None
+    runner: t.Any,
+    path: pathlib.Path,
+    others: t.Mapping[str, bytes] | None = None,
+    files: t.Mapping[str, str] | None = None,
 ) -> list[str]:
     return _initrd_keys.problems(
         runner,
@@ -30,6 +33,7 @@ def problems(
         boot_key=KEY,
         others=others or {},
         header=_initrd_keys.same(NAME, HEADER),
+        files=files or {},
     )
 
 
@@ -154,3 +158,22 @@ def test_what_opens_the_root_in_it(
     path = initrd(newc({**KEY_FILE, **HEADER_FILE, table: (0o644, line)}))
     said = f"its /{table} opens cr_root with another header than the pinned one"
     assert problems(runner, path) == ([] if good else [said])
+
+
+@pytest.mark.parametrize(
+    ("have", "good"),
+    [
+        ({"scripts/check": (0o755, b"text")}, True),
+        ({"./scripts/check": (0o700, b"text")}, True),
+        ({"scripts/check": (0o644, b"text")}, False),
+        ({"scripts/check": (0o755, b"other")}, False),
+        ({"check": (0o755, b"text")}, False),
+        ({}, False),
+    ],
+)
+def test_a_program_that_it_must_have(
+    runner: t.Any, initrd: t.Any, have: dict[str, t.Any], good: bool
+) -> None:
+    path = initrd(newc({**KEY_FILE, **HEADER_FILE, **have}))
+    said = "it has no /scripts/check that is the root's: make it again"
+    assert problems(runner, path, files={"/scripts/check": "text"}) == ([] if good else [said])

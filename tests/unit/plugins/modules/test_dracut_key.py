@@ -14,6 +14,7 @@ import typing as t
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import kernel_words
 from ansible_collections.sealedroot.image.plugins.modules import dracut_key
 
 UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
@@ -89,7 +90,14 @@ def test_later_updates_find_everything(root: pathlib.Path) -> None:
         "add_dracutmodules": ["x", "systemd", "crypt"],
         "add_drivers": ["y", "ext4"],
         # Whatever else crypttab and a failed boot need.
-        "install_items": ["z", "/etc/crypttab", KEY_FILE, PINNED, *emergency.UNITS],
+        "install_items": [
+            "z",
+            "/etc/crypttab",
+            KEY_FILE,
+            PINNED,
+            kernel_words.path("dracut"),
+            *emergency.UNITS,
+        ],
         "dracut_rescue_image": ["no"],
     }
 
@@ -105,7 +113,9 @@ def test_an_open_console_leaves_the_units_of_a_failed_boot_alone(root: pathlib.P
     ensure(root)
     assert ensure(root, debug_console=True)["changed"]
     assert read(root, BEFORE)["install_items"] == ["z", "/etc/crypttab", KEY_FILE, PINNED]
-    assert not any((root / path[1:]).exists() for path in emergency.FILES)
+    assert not any(
+        (root / path[1:]).exists() for path in [*emergency.FILES, kernel_words.path("dracut")]
+    )
 
 
 def test_what_dracut_is_to_install_is_there(root: pathlib.Path) -> None:

@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import os
-import pathlib
-import shutil
 import stat
 import subprocess
-import sys
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import kernel_words
 from ansible_collections.sealedroot.image.plugins.modules import initramfs_tools_key
 
 UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
@@ -75,10 +73,13 @@ def test_the_header_is_roots_alone_and_its_zeros_are_holes(root):
 
 def test_a_failed_boot_ends_in_no_shell_unless_that_was_asked_for(root):
     ensure(root)
-    for path in emergency.FILES:
-        assert (root / path[1:]).read_text() == emergency.FILES[path]
+    check = kernel_words.text("initramfs_tools", luks_uuid=UUID)
+    closed = {**emergency.FILES, kernel_words.path("initramfs_tools"): check}
+    for path in closed:
+        assert (root / path[1:]).read_text() == closed[path]
+    assert stat.S_IMODE((root / kernel_words.path("initramfs_tools")[1:]).stat().st_mode) == 0o755
     assert ensure(root, debug_console=True)["changed"]
-    assert not any((root / path[1:]).exists() for path in emergency.FILES)
+    assert not any((root / path[1:]).exists() for path in closed)
     assert not ensure(root, debug_console=True)["changed"]
 
 
@@ -120,12 +121,8 @@ def test_no_initramfs_is_built_without_the_header(root, tmp_path, left):
     assert "has no LUKS header: the machine would not boot" in done.stderr
 
 
-def test_the_hook_is_one_that_shellcheck_takes():
-    beside = pathlib.Path(sys.executable).with_name("shellcheck")
-    argv = [shutil.which("shellcheck") or str(beside), "-"]
-    text = initramfs_tools_key.HEADER_HOOK_TEXT
-    done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+def test_the_hook_is_one_that_shellcheck_takes(shellcheck):
+    shellcheck(initramfs_tools_key.HEADER_HOOK_TEXT)
 
 
 def test_later_updates_find_everything(root):

@@ -12,12 +12,13 @@ import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import _unlocked_root
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import kernel_words
 from ansible_collections.sealedroot.image.plugins.modules import mkinitcpio_key
 
 UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
 KEY = "k" * 44
 PINNED = f"/etc/cryptsetup-headers.d/luks-{UUID}.header"
-INSTALLED = [PINNED, *emergency.UNITS]
+INSTALLED = [PINNED, kernel_words.path("mkinitcpio"), *emergency.UNITS]
 PATH = f"/etc/cryptsetup-keys.d/luks-{UUID}.key"
 
 
@@ -100,13 +101,15 @@ def test_busyboxs_hooks_give_way_to_systemds(root):
 def test_an_open_console_leaves_the_units_of_a_failed_boot_alone(root):
     ensure(root, debug_console=True)
     assert effective(root, "FILES") == [PATH, PINNED]
-    assert not any((root / path[1:]).exists() for path in emergency.FILES)
+    assert not any(
+        (root / path[1:]).exists() for path in [*emergency.FILES, kernel_words.path("mkinitcpio")]
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "hooks", "files"),
     [
-        ("", "systemd block sd-encrypt filesystems", ""),
+        ("", "base systemd block sd-encrypt filesystems", ""),
         (
             'HOOKS="base udev block filesystems"\n',
             "base systemd block sd-encrypt filesystems",
@@ -124,7 +127,7 @@ def test_an_open_console_leaves_the_units_of_a_failed_boot_alone(root):
         ),
         (
             f"FILES+=(/x)\nFILES+=({PATH})\nHOOKS=(encrypt systemd block sd-encrypt filesystems fsck)\n",
-            "systemd block sd-encrypt filesystems fsck",
+            "base systemd block sd-encrypt filesystems fsck",
             "/x",
         ),
         # Neither of the two that know a disk to resume from, or a /usr of its own.

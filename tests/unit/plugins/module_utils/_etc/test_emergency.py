@@ -9,7 +9,6 @@ import configparser
 import pathlib
 import stat
 
-import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
 
@@ -60,13 +59,3 @@ def test_an_open_console_takes_them_away(tmp_path: pathlib.Path) -> None:
     assert tree.changed() == sorted(emergency.FILES)
     tree.apply()
     assert not [path for path in tmp_path.rglob("*sealedroot*") if path.is_file()]
-
-
-@pytest.mark.parametrize("debug_console", [False, True])
-def test_an_initramfs_has_the_units_that_the_root_has(
-    tmp_path: pathlib.Path, debug_console: bool
-) -> None:
-    planned(tmp_path, debug_console=debug_console).apply()
-    units = [path for path in tmp_path.rglob("*.service.d/*") if path.is_file()]
-    names = {f"/{path.relative_to(tmp_path)}" for path in units}
-    assert {*emergency.in_initramfs(debug_console=debug_console)} == names

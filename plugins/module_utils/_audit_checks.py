@@ -232,11 +232,7 @@ def initrds(text: str) -> t.List[str]:
 
 def _loads(text: str, names: t.Container[str]) -> t.List[t.List[str]]:
     """Return the words behind each of these commands, without quotes."""
-    commands = (
-        words
-        for words in _grub_script.commands(text)
-        if words[0] in names and words not in _grub.TRIED
-    )
+    commands = (words for words in _grub_script.commands(text) if words[0] in names)
     return [[_grub_script.plain(it) for it in words[1:]] for words in commands if words[1:]]
 
 

@@ -26,8 +26,8 @@ REQUIRED = (
     # What the script says that opens the volume.
     *("echo", "halt", "reboot", "sleep"),
 )
-# What reads that script in a core image of one's own.
-MEMDISK = ("memdisk", "tar")
+# What reads that script in a core image of one's own, and finds the kernels that it names.
+MEMDISK = ("memdisk", "tar", "regexp")
 WANTED = (
     *("all_video", "boot", "cat", "efi_gop", "fat", "gzio", "loadenv", "ls", "minicmd"),
     *("search", "search_fs_uuid", "terminal", "test"),
@@ -53,7 +53,7 @@ EMBEDDED_CONFIG = f"normal (memdisk)/{MEMDISK_CONFIG}\n"
 CLOSED = ('set superusers=""', "export superusers")
 # What grub-mkconfig puts into every entry that it makes.
 UNRESTRICTED = 'menuentry_id_option="--unrestricted --id"'
-# The script of grub-mkconfig that says both, and one thing more: after 00_header and the themes, before the entries.
+# The script of grub-mkconfig that says both: after 00_header and the themes, before the entries.
 MENU_SCRIPT = "/etc/grub.d/06_sealedroot"
 MENU_SCRIPT_TEXT = f"""\
 #!/bin/sh
@@ -65,39 +65,7 @@ cat <<'EOF'
 {UNRESTRICTED}
 export menuentry_id_option
 EOF
-# Where GRUB starts Linux as a program of EFI (2.12 and later), the firmware can have an initramfs of the host's, which
-# the kernel would take. In an entry GRUB says so and boots all the same, so it is asked before. No file is read twice:
-# GRUB keeps what it has read.
-for mkimage in grub-mkimage grub2-mkimage; do
-  case $($mkimage --version 2>/dev/null) in '' | *' 2.0'*) continue ;; esac
-  kernels=
-  for kernel in /boot/vmlinuz-*; do
-    [ ! -e "$kernel" ] || kernels="$kernels '$(${{mkimage%mkimage}}mkrelpath "$kernel")'"
-  done
-  # The host can garble a word of this as well: whatever is not understood ends here, and so does one halt of the two.
-  [ -z "$kernels" ] || cat <<EOF
-set asked=
-for kernel in$kernels; do
-  if linux \\$kernel panic=5; then
-    if initrd \\$kernel; then set asked=y; fi
-    break
-  fi
-done
-if [ "\\$asked" = y ]; then true; else
-  echo "The firmware has an initramfs of its own, or no kernel can be read. Halting."
-  sleep 3
-  halt
-  sleep 3
-  echo Halting.
-  halt
-fi
-EOF
-  break
-done
 """
-
-# What that script tries, and starts nothing by: with a kernel in place of an initramfs, none would boot.
-TRIED = (["linux", "$kernel", "panic=5"], ["initrd", "$kernel"])
 
 
 def unwanted(words: t.Sequence[str]) -> t.Tuple[str, ...]:
@@ -135,34 +103,66 @@ def modules(
     return [*names, *MEMDISK, *(name for name in WANTED if name in available)]
 
 
-def unlock_script(*, luks_uuid: str, directory: str, debug_console: bool = False) -> str:
+def unlock_script(
+    *, luks_uuid: str, directory: str, debug_console: bool = False, ask: bool = True
+) -> str:
     """Return the script that asks for the key, opens the volume and reads its grub.cfg; GRUB needs ``normal`` for it.
 
     It is generated from the UUID, never probed: a build's devices are not the machine's. The UUID is without dashes,
     since GRUB up to 2.06 compares it so (TECH 1.1). Whatever goes wrong ends in a restart or a halt, since GRUB's
     shell would have the open volume; *debug_console* leaves that open.
+
+    Where GRUB starts Linux as a program of EFI (2.12 and later), the firmware can have an initramfs of the host's, and
+    the kernel would take that. In an entry of the menu GRUB says so and boots all the same, so the script must *ask*.
     """
     uuid = luks_uuid.replace("-", "")
-    # Before the volume is open: no key that is pressed meanwhile leads to a shell.
-    closed = "" if debug_console else "".join(f"{line}\n" for line in CLOSED)
-    # A restart asks again; a configuration that is damaged stays so.
-    refused = 'echo "No key opens the disk. Restarting."\nsleep 3\nreboot\n'
-    damaged = '    echo "GRUB has no menu to go on with."\n    sleep 3\n    halt\n'
+    opened = [
+        f"set root=cryptouuid/{uuid}",
+        f"set prefix={prefix(uuid, directory)}",
+    ]
+    menu = ["configfile $prefix/grub.cfg"]
     if debug_console:
-        damaged = "    break\n"
-    return (
-        f"{closed}"
+        closed, after, refused = [], ["break"], []
+    else:
+        # Before the volume is open: no key that is pressed meanwhile leads to a shell.
+        closed = [*CLOSED]
+        if ask:
+            menu = _asked(menu, kernels=prefix(uuid, directory.rpartition("/")[0]))
+        # A restart asks again; a configuration that is damaged stays so.
+        after = ['echo "GRUB has no menu to go on with."', "sleep 3", "halt"]
+        refused = ['echo "No key opens the disk. Restarting."', "sleep 3", "reboot"]
+    lines = [
+        *closed,
         # GRUB before 2.14 asks once and gives up.
-        "for try in 1 2 3; do\n"
-        f"  if cryptomount -u {uuid}; then\n"
-        f"    set root=cryptouuid/{uuid}\n"
-        f"    set prefix={prefix(uuid, directory)}\n"
-        "    configfile $prefix/grub.cfg\n"
-        f"{damaged}"
-        "  fi\n"
-        "done\n"
-        f"{'' if debug_console else refused}"
-    )
+        "for try in 1 2 3; do",
+        f"  if cryptomount -u {uuid}; then",
+        *(f"    {line}" for line in [*opened, *menu, *after]),
+        "  fi",
+        "done",
+        *refused,
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _asked(menu: t.Sequence[str], *, kernels: str) -> t.List[str]:
+    """Return the lines that go to the *menu* when one of the kernels in a directory gets no initramfs but GRUB's.
+
+    GRUB keeps what it has read, so no file is read twice. The kernel stands in for an initramfs, which is never used.
+    """
+    start = "linux $kernel panic=5"
+    return [
+        f"for kernel in {kernels}/vmlinuz-* {kernels}/vmlinux-*; do",
+        f"  if {start}; then",
+        "    if initrd $kernel; then",
+        # Or GRUB 2.12 would give the next kernel no initramfs (loader/efi/linux.c, grub_linux_unload: it forgets that
+        # the kernel can ask for one).
+        f"      {start}",
+        *(f"      {line}" for line in menu),
+        "    fi",
+        "    break",
+        "  fi",
+        "done",
+    ]
 
 
 def stub(*, luks_uuid: str, directory: str, debug_console: bool = False) -> str:
@@ -171,7 +171,10 @@ def stub(*, luks_uuid: str, directory: str, debug_console: bool = False) -> str:
     It says what the kernel does not say when it is quiet: GRUB is locked down where Secure Boot is on, and nowhere
     else (GRUB: kern/lockdown.c, kern/efi/init.c).
     """
-    script = unlock_script(luks_uuid=luks_uuid, directory=directory, debug_console=debug_console)
+    # Locked down, GRUB gives the kernel its initramfs in another way, by which nothing can be asked.
+    script = unlock_script(
+        luks_uuid=luks_uuid, directory=directory, debug_console=debug_console, ask=False
+    )
     return f'if [ "$lockdown" = y ]; then echo "Secure Boot is enabled."; fi\n{script}'
 
 
@@ -313,7 +316,6 @@ __all__ = (
     "MENU_SCRIPT",
     "MENU_SCRIPT_TEXT",
     "OLD_DISKS",
-    "TRIED",
     "check_config",
     "check_menu",
     "doors_of_part",

@@ -34,12 +34,12 @@ def attach(stage: Stage, place: int) -> Outcome:
     )
     stage.unlock(guest)
     stage.after_grub(guest)
-    stage.slow_down(1)
+    stage.slow_down(operations=1)
     wins = (MARKER, INITRAMFS_SHELL)
     found = stage.watch(guest, won=wins, stopped=GENUINE, seconds=40, silence="it waits")
     if found.won or not found.evidence.startswith("it waits"):
         return found
-    stage.slow_down(0)
+    stage.slow_down(operations=0)
     return stage.watch(guest, won=wins, stopped=GENUINE)
 
 

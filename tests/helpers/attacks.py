@@ -258,10 +258,11 @@ class Stage:
             assert time.monotonic() < deadline, "the disk is not read any more"
             guest.console.expect(pexpect.TIMEOUT, timeout=0.05)
 
-    def slow_down(self, operations: int) -> None:
-        """Let the genuine disk do as many operations a second, or as many as it can for 0."""
-        none = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops_rd", "iops_wr"), 0)
-        self.control.do("block_set_io_throttle", device="genuine", iops=operations, **none)
+    def slow_down(self, *, operations: int = 0, size: int = 0) -> None:
+        """Let the genuine disk do as many operations and bytes a second, or as many as it can for 0."""
+        none = dict.fromkeys(("bps_rd", "bps_wr", "iops_rd", "iops_wr"), 0)
+        limits = {"iops": operations, "bps": size}
+        self.control.do("block_set_io_throttle", device="genuine", **limits, **none)
 
     def unplug(self) -> None:
         """Take the genuine disk away."""

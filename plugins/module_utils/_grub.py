@@ -158,6 +158,7 @@ def _asked(menu: t.Sequence[str], *, kernels: str) -> t.List[str]:
         # the kernel can ask for one).
         f"      {start}",
         *(f"      {line}" for line in menu),
+        '    else echo "The firmware has an initramfs of its own."',
         "    fi",
         "    break",
         "  fi",

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 """The host attaches a clone with a forged header before or behind the genuine disk: same UUIDs, labels and partition
-table; and lets the genuine one answer slowly when GRUB has read it.
+table; and lets the genuine one give a block a minute when GRUB has read it.
 
 The guest must boot the genuine root, reset or halt.
 
@@ -12,7 +12,7 @@ Why: two disks that answer to one name are a race, and the host chooses who is f
 from __future__ import annotations
 
 from attack_images import ONE_EACH
-from attacks import GENUINE, INITRAMFS_SHELL, MARKER, Attack, Outcome, Stage
+from attacks import GENUINE, INITRAMFS_SHELL, MARKER, SLOW, Attack, Outcome, Stage
 from hostile import forge_disk
 
 # Where on the bus the clone is; the genuine one is at 6.
@@ -34,13 +34,9 @@ def attach(stage: Stage, place: int) -> Outcome:
     )
     stage.unlock(guest)
     stage.after_grub(guest)
-    stage.slow_down(operations=1)
+    stage.slow_down()
     wins = (MARKER, INITRAMFS_SHELL)
-    found = stage.watch(guest, won=wins, stopped=GENUINE, seconds=40, silence="it waits")
-    if found.won or not found.evidence.startswith("it waits"):
-        return found
-    stage.slow_down(operations=0)
-    return stage.watch(guest, won=wins, stopped=GENUINE)
+    return stage.watch(guest, won=wins, stopped=GENUINE, seconds=SLOW)
 
 
 ATTACK = Attack(images=ONE_EACH, play=play)

@@ -10,16 +10,16 @@ Why: an initramfs that has waited for long enough may offer a shell, and has the
 
 from __future__ import annotations
 
-from attack_images import BLOCK, ONE_EACH
-from attacks import GENUINE, INITRAMFS_SHELL, Attack, Outcome, Stage
+from attack_images import ONE_EACH
+from attacks import GENUINE, INITRAMFS_SHELL, SLOW, Attack, Outcome, Stage
 
 
 def play(stage: Stage) -> Outcome:
     guest = stage.genuine()
     stage.unlock(guest)
     stage.after_grub(guest)
-    stage.slow_down(size=BLOCK // 60)
-    return stage.watch(guest, won=[INITRAMFS_SHELL], stopped=GENUINE)
+    stage.slow_down()
+    return stage.watch(guest, won=[INITRAMFS_SHELL], stopped=GENUINE, seconds=SLOW)
 
 
 ATTACK = Attack(images=ONE_EACH, play=play)

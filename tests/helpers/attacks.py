@@ -21,7 +21,7 @@ import time
 import typing as t
 
 import pexpect
-from attack_images import Image
+from attack_images import BLOCK, Image
 from guests import PROMPT, Guest
 from hostile import store_of_variables
 
@@ -36,6 +36,8 @@ LOGIN = r"login: "
 GENUINE = (LOGIN,)
 # A kernel that unpacks itself reads no disk for longer than that, and GRUB never rests as long.
 QUIET = 1.5
+# An initramfs waits twice for what udev has to do, two minutes each, before it says that its root does not come.
+SLOW = 480
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()=>][0-9A-Za-z]?|[\x00-\x08\x0e-\x1f]")
 _PARTS = re.compile(
     r"The host (?P<host>.*?)\n\nThe guest (?P<guest>(?:must|cannot) .*?)\n\nWhy: (?P<why>.*)",
@@ -258,11 +260,10 @@ class Stage:
             assert time.monotonic() < deadline, "the disk is not read any more"
             guest.console.expect(pexpect.TIMEOUT, timeout=0.05)
 
-    def slow_down(self, *, operations: int = 0, size: int = 0) -> None:
-        """Let the genuine disk do as many operations and bytes a second, or as many as it can for 0."""
-        none = dict.fromkeys(("bps_rd", "bps_wr", "iops_rd", "iops_wr"), 0)
-        limits = {"iops": operations, "bps": size}
-        self.control.do("block_set_io_throttle", device="genuine", **limits, **none)
+    def slow_down(self) -> None:
+        """Let the genuine disk give a block a minute."""
+        none = dict.fromkeys(("bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"), 0)
+        self.control.do("block_set_io_throttle", device="genuine", bps=BLOCK // 60, **none)
 
     def unplug(self) -> None:
         """Take the genuine disk away."""

@@ -37,6 +37,7 @@ AS_ASKED = ("hash", "slow-digest", "slow-slot")
 _UUID = re.compile(
     r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{32}\b"
 )
+_VARIABLE = re.compile(r"\$(?:\w+|\{\w+\})")
 _BUILDER_DEVICE = re.compile(
     r"/dev/(?:loop|nbd|dm-|fuse)\w*|/dev/mapper/sealedroot\S*|/var/tmp/\S*"
 )
@@ -220,9 +221,7 @@ def grub_cfg(
 
 def kernel_lines(text: str) -> t.List[t.Tuple[str, str]]:
     """Return the kernels that a grub.cfg boots, each with its command line."""
-    starts = _loads(text, _grub_script.KERNEL)
-    # A memory test (memtest86+x64.efi) is started like one.
-    return [(it[0], " ".join(it[1:])) for it in starts if "/memtest" not in it[0]]
+    return [(it[0], " ".join(it[1:])) for it in _loads(text, _grub_script.KERNEL)]
 
 
 def initrds(text: str) -> t.List[str]:
@@ -231,9 +230,14 @@ def initrds(text: str) -> t.List[str]:
 
 
 def _loads(text: str, names: t.Container[str]) -> t.List[t.List[str]]:
-    """Return the words behind each of these commands, without quotes."""
-    commands = (words for words in _grub_script.commands(text) if words[0] in names)
-    return [[_grub_script.plain(it) for it in words[1:]] for words in commands if words[1:]]
+    """Return the words behind each of these commands, without quotes and variables, but for those of a memory test."""
+    commands = (
+        words[1:]
+        for words in _grub_script.commands(text)
+        if words[0] in names and not _grub_script.is_memory_test(words)
+    )
+    plain = ([_VARIABLE.sub("", _grub_script.plain(it)) for it in words] for words in commands)
+    return [found for found in ([it for it in words if it] for words in plain) if found]
 
 
 def early_config(name: str, text: str, *, luks_uuid: str, debug_console: bool = False) -> Problems:

@@ -204,13 +204,11 @@ def unsearched(text: str, *, luks_uuid: str) -> str:
     )
 
 
-def _leads_away(words: t.Sequence[str], own: str) -> bool:
+def _leads_away(words: t.List[str], own: str) -> bool:
     if words[0] == "search":
-        return any(word == "-s" or word.startswith("--set") for word in words)
-    if words[0].startswith("search."):
-        return True
-    name, _equals, value = "".join(words[1:]).partition("=")
-    return words[0] == "set" and name in ("root", "boot") and value.strip("'\"") != own
+        return any(word == "-s" or word.startswith(("--set", "$")) for word in words)
+    name, value = _grub_script.assignment(words) or ("", "")
+    return words[0].startswith("search.") or (name in ("root", "boot") and value != own)
 
 
 def strays(text: str, *, luks_uuid: str) -> t.List[str]:
@@ -227,10 +225,19 @@ def foreign(text: str, *, luks_uuid: str) -> t.List[str]:
     ]
 
 
-def _open_again(commands: t.Sequence[t.Sequence[str]]) -> t.List[str]:
-    if any(words[0] == "unset" and "superusers" in words for words in commands):
-        return ["it says 'unset superusers': GRUB's editor and shell are open"]
-    return []
+def _open_again(text: str) -> t.List[str]:
+    commands = _grub_script.commands(text)
+    problems = [
+        f"it says '{words[0]}', so that somebody has a password, or nobody knows what it does"
+        for words in commands
+        if words[0] in ("password", "password_pbkdf2", "authenticate", "eval")
+    ]
+    for words in commands:
+        if words[0] == "unset" and "superusers" in map(_grub_script.plain, words):
+            problems.append("it says 'unset superusers': GRUB's editor and shell are open")
+    if any(_grub_script.assigned(text, "superusers")):
+        problems.append("it gives superusers a name: that user could have GRUB's editor and shell")
+    return problems
 
 
 def _restricted(text: str) -> t.List[str]:
@@ -249,15 +256,18 @@ def open_doors(text: str) -> t.List[str]:
         for line in CLOSED
         if line not in lines
     ]
-    problems += _open_again(commands)
-    if UNRESTRICTED not in lines and any(words[0] == "menuentry" for words in commands):
+    problems += _open_again(text)
+    name, _equals, option = UNRESTRICTED.partition("=")
+    if _grub_script.assigned(text, name)[-1:] != [option.strip('"')] and any(
+        words[0] == "menuentry" for words in commands
+    ):
         problems.append(f"it does not say '{UNRESTRICTED}': its entries would ask for a password")
     return problems + _restricted(text)
 
 
 def doors_of_part(text: str) -> t.List[str]:
     """Say the same of a script that grub.cfg reads, to which its variables are known."""
-    return [*_open_again(_grub_script.commands(text)), *_restricted(text)]
+    return [*_open_again(text), *_restricted(text)]
 
 
 def check_config(

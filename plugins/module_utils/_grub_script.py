@@ -65,8 +65,26 @@ def _statements(text: str) -> t.Iterator[t.Tuple[Words, str]]:
 
 
 def commands(text: str) -> t.List[Words]:
-    """Return the words of each command in a grub.cfg, without what the language puts before it."""
-    return [words for words, _end in _statements(text) if words]
+    """Return the words of each command in a grub.cfg, without what the language puts before it, and its plain name."""
+    return [[plain(words[0]), *words[1:]] for words, _end in _statements(text) if words]
+
+
+def assignment(words: Words) -> t.Optional[t.Tuple[str, str]]:
+    """Return the variable that a command sets, and its value; ``set`` need not be said. None for another command."""
+    said = words[1:2] if words[0] == "set" else words
+    name, equals, value = plain(said[0]).partition("=") if said else ("", "", "")
+    return (name, value) if equals else None
+
+
+def assigned(text: str, name: str) -> t.List[str]:
+    """Return the values that a grub.cfg gives a variable, in their order."""
+    pairs = map(assignment, commands(text))
+    return [pair[1] for pair in pairs if pair and pair[0] == name]
+
+
+def is_memory_test(words: Words) -> bool:
+    """Say whether a command starts a memory test (memtest86+x64.efi): it has no shell, and reads no disk."""
+    return any(plain(it).rpartition("/")[2].startswith("memtest") for it in words[1:2])
 
 
 def plain(word: str) -> str:
@@ -101,8 +119,8 @@ def foreign(text: str, *, volume: str) -> t.List[str]:
     """Return the commands that read or start what is not of the open *volume*, or another system than its Linux."""
     found = []
     for words in commands(text):
-        # Distributions start their memory test by some of these; it has no shell, and reads no disk.
-        is_other = words[0] in _OTHER_SYSTEMS and not any("memtest" in it for it in words[1:])
+        # Distributions start their memory test by some of these.
+        is_other = words[0] in _OTHER_SYSTEMS and not is_memory_test(words)
         known = words[0] in (*READERS, *_LOADERS, *_OTHER_SYSTEMS)
         is_lost = (
             words[0] in READERS and words[1:] and not target(words, volume=volume, directory="/")
@@ -121,7 +139,7 @@ def restricted(text: str) -> t.List[str]:
     found: t.List[str] = []
     blocks: t.List[Words] = []
     for words, end in _statements(text):
-        if words and words[0] in KERNEL and not any("/memtest" in it for it in words):
+        if words and words[0] in KERNEL and not is_memory_test(words):
             found += [
                 plain(block[1])
                 for block in blocks
@@ -140,8 +158,11 @@ __all__ = (
     "INITRD",
     "KERNEL",
     "READERS",
+    "assigned",
+    "assignment",
     "commands",
     "foreign",
+    "is_memory_test",
     "plain",
     "restricted",
     "scripts",

@@ -201,6 +201,12 @@ def more(words: str) -> str:
         (LINE + "# made on builder-7\n", "builder-7"),
         (f"search --fs-uuid --set=root {ROOT}\n{LINE}", "can find a disk of the host"),
         (f"set root='hd0,gpt2'\n{LINE}", "'set root='hd0,gpt2'' can find a disk of the host"),
+        (f"root=hd0,gpt2\n{LINE}", "'root=hd0,gpt2' can find a disk of the host"),
+        (f"by=--set\nsearch $by=root --file /x\n{LINE}", "can find a disk of the host"),
+        (LINE.replace("linux", "'linux'", 1).replace(DEVICE, "/dev/sdb"), "not root="),
+        (more("${none}init=/bin/sh"), "gets init=/bin/sh, which opens the console"),
+        (more("$vt_handoff ${extra_cmdline}"), None),
+        (f"{LINE}\tlinux\t/boot/memtest/vmlinuz root=/dev/sdb\n", "/boot/memtest/vmlinuz gets"),
         (more("systemd.gpt_auto=1"), "gets systemd.gpt_auto=1, not systemd.gpt_auto=0"),
         (more("systemd.gpt_auto"), "gets systemd.gpt_auto, not systemd.gpt_auto=0"),
         # As systemd reads it.

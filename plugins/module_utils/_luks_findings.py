@@ -399,8 +399,7 @@ def _of_slot(header: Header, it: Keyslot, *, bound: bool) -> t.List[str]:
             "ignored-slot": it.ignored,
             "slow-slot": pbkdf2 and it.iterations > SLOW_SLOT,
             "forced-slot": pbkdf2 and it.iterations < FEWEST_ITERATIONS,
-            "few-iterations": pbkdf2
-            and FEWEST_ITERATIONS <= it.iterations < PASSPHRASE_ITERATIONS,
+            "few-iterations": pbkdf2 and FEWEST_ITERATIONS <= it.iterations < PASSPHRASE_ITERATIONS,
         }
     )
 

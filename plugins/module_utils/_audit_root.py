@@ -154,17 +154,17 @@ def insists(tree: Tree, generator: str, luks_uuid: str) -> Problems:
 def agents(tree: Tree, allowed: t.Collection[str]) -> Problems:
     """No program does as root what the host says, but those that were asked for."""
     found = host_agents.units(lambda path: tree.find(path) is not None, allowed)
-    entries = tree.entries(host_agents.OWN_DIRECTORY)
-    masks = {
-        name
-        for name, node in entries.items()
-        if node.is_link and tree.link_target(node) == "/dev/null"
-    }
+
+    def is_masked(unit: str) -> bool:
+        directory, _slash, name = f"{host_agents.OWN_DIRECTORY}/{unit}".rpartition("/")
+        node = tree.entries(directory).get(name)
+        return bool(node and node.is_link and tree.link_target(node) == "/dev/null")
+
     return [
         f"{service} of {name} is on, so the host is root by it: mask it, or name {name} in image_host_agents"
         for name, services in found.items()
         for service in services
-        if service not in masks
+        if not is_masked(service)
     ]
 
 

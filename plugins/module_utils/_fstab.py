@@ -143,7 +143,7 @@ def fstab(
         elif point_of(fields) not in OWN_POINTS:
             reason = _why_unmounted(fields, exists, mappings)
             if reason:
-                dropped.append(_said("fstab", fields, reason))
+                dropped.append(said("fstab", fields, reason))
             else:
                 kept.append(line)
     options = ROOT_OPTIONS.get(filesystem, "defaults")
@@ -199,7 +199,7 @@ def crypttab(
             reason = "its name is that of the root" if fields[0] == name else None
             reason = reason or _why_closed(fields, exists)
             if reason:
-                dropped.append(_said("crypttab", fields, reason))
+                dropped.append(said("crypttab", fields, reason))
             else:
                 kept.append(line)
     return "\n".join([*kept, own]).lstrip("\n") + "\n", dropped
@@ -229,8 +229,12 @@ def key_of(fields: t.Sequence[str]) -> str:
     return f"{KEY_DIRECTORY}/{fields[0]}.key" if named in ("none", "-") else path_of(named)
 
 
-def _said(table: str, fields: t.Sequence[str], reason: str) -> str:
-    return f"{table} line '{' '.join(fields)}': {reason}"
+def said(table: str, fields: t.Sequence[str], reason: str) -> str:
+    """Say why a line goes, and name no more of it than a device and a name or mount point.
+
+    The manifest has it, and options can hold a password.
+    """
+    return f"{table} line '{' '.join(fields[:2])}': {reason}"
 
 
 __all__ = (
@@ -252,6 +256,7 @@ __all__ = (
     "path_of",
     "point_of",
     "rows",
+    "said",
     "source_of",
     "stays_in_crypttab",
     "swap_files",

@@ -21,7 +21,13 @@ DEFAULTS = "/etc/default/grub"
 DROP_INS = "/etc/default/grub.d"
 OWN_DROP_IN = f"{DROP_INS}/zz-sealedroot.cfg"
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# How a word of a kernel command line begins.
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
 CMDLINES = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT")
+
+
+def _name(word: str) -> str:
+    return "".join(_NAME.findall(word)[:1])
 
 
 def settings(
@@ -106,8 +112,9 @@ def plan(
     root_device: str,
     debug_console: bool = False,
 ) -> t.List[str]:
-    """Plan /etc/default/grub, and a drop-in where another one would have the last word; return the old words.
+    """Plan /etc/default/grub, and a drop-in where another one would have the last word; name the old words.
 
+    No more than their names: the manifest has them, and what comes behind a name can be a password.
     Unless there is to be a *debug_console*, GRUB's editor and shell close.
     """
     if debug_console:
@@ -122,15 +129,15 @@ def plan(
     default = _shell_defaults.values(text).get("GRUB_DEFAULT", "")
     if _UUID.search(default):
         text = _shell_defaults.assign(text, "GRUB_DEFAULT", _UUID.sub(root_device, default))
-    tree.write(DEFAULTS, text)
+    tree.write(DEFAULTS, text, secret=True)
     others = [_shell_defaults.values(tree.text(other)) for other in drop_ins]
     words = [word for other in others for name in CMDLINES for word in other.get(name, "").split()]
     unwanted = _grub.unwanted(kernel_cmdline.split())
     old = {word for word in words if word.startswith(unwanted)} - {*kernel_cmdline.split()}
     own = drop_in({name for other in others for name in other}, wanted, kernel_cmdline, old)
     if own:
-        tree.write(OWN_DROP_IN, own)
-    return [*dropped, *sorted(old - {*dropped})]
+        tree.write(OWN_DROP_IN, own, secret=True)
+    return list(dict.fromkeys(map(_name, [*dropped, *sorted(old)])))
 
 
 __all__ = ("DEFAULTS", "DROP_INS", "OWN_DROP_IN", "drop_in", "plan", "settings")

@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Which secret inputs an image was made from, for whoever has its boot key and nobody else. Pure.
+"""What can be said of an image to whoever has its boot key and to nobody else. Pure.
 
-A manifest is public, so a digest in it would let anyone test guesses of a secret. A MAC with the boot key can
-only be tested with that key, and whoever has it reads the image anyway.
+A manifest is public, so a digest of a secret input in it would let anyone test guesses of that. A MAC with the boot
+key can only be tested with that key, and whoever has it reads the image anyway.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import hashlib
 import hmac
 import json
 import typing as t
+import uuid
 
 # The LUKS header is public as well, and a guess of the boot key costs 1000 iterations there: not fewer here.
 ITERATIONS = 10_000
@@ -38,6 +39,17 @@ def macs(
     }
 
 
+def root_uuid(boot_key: bytes, image_uuid: str) -> str:
+    """Return the UUID of the root file system, which is the same for the same key and the UUID of the image.
+
+    Nothing public says it: Btrfs would take a disk of the host that has it for one of its own. It is not published,
+    so no guess of the key can be tested by it.
+    """
+    salt = b"root file system " + uuid.UUID(image_uuid).bytes
+    data = hashlib.pbkdf2_hmac("sha256", boot_key, salt, ITERATIONS, dklen=16)
+    return str(uuid.UUID(bytes=data, version=4))
+
+
 def different(found: t.Mapping[str, str], stored: t.Mapping[str, t.Any]) -> t.List[str]:
     """Name the inputs whose MAC is not the stored one."""
     return [
@@ -45,4 +57,4 @@ def different(found: t.Mapping[str, str], stored: t.Mapping[str, t.Any]) -> t.Li
     ]
 
 
-__all__ = ("ITERATIONS", "different", "macs")
+__all__ = ("ITERATIONS", "different", "macs", "root_uuid")

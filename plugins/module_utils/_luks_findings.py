@@ -17,6 +17,7 @@ import dataclasses
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._luks_metadata import (
+    STRIPES,
     Digest,
     Header,
     Keyslot,
@@ -39,6 +40,8 @@ HASHES = ("sha256", "sha512")
 PAYLOAD_OFFSETS = {"luks1": 2 << 20, "luks2": 16 << 20}
 # What OWASP asks for when PBKDF2 with SHA-256 protects a passphrase.
 PASSPHRASE_ITERATIONS = 600_000
+# cryptsetup makes no digest and no slot with fewer, whatever it is told.
+FEWEST_ITERATIONS = 1000
 # GRUB's C code makes 100 000 to 240 000 a second (TECH 2), the digest's again for each slot that it tries.
 SLOW_SLOT = 1_000_000
 SLOW_DIGEST = 10_000
@@ -134,6 +137,32 @@ TABLE: t.Tuple[Finding, ...] = (
         DANGER,
         "slot {number} holds a key of {it.key_bits} bits, and others one of {header.key_bits}",
         _KILL,
+    ),
+    Finding(
+        "area-key-size",
+        DANGER,
+        "slot {number} is encrypted with a key of {it.area_key_bits} bits, and holds one of {header.key_bits}",
+        _KILL,
+    ),
+    Finding(
+        "af-stripes",
+        DANGER,
+        f"slot {{number}} has {{it.stripes}} stripes, not {STRIPES}, which cryptsetup never makes",
+        _KILL,
+    ),
+    Finding(
+        "forced-slot",
+        DANGER,
+        "slot {number} has {it.iterations} iterations, fewer than cryptsetup ever makes"
+        f" ({FEWEST_ITERATIONS})",
+        _KILL,
+    ),
+    Finding(
+        "forced-digest",
+        DANGER,
+        "digest {number} has {it.iterations} iterations, fewer than cryptsetup ever makes"
+        f" ({FEWEST_ITERATIONS})",
+        _ANEW,
     ),
     Finding(
         "tokens",
@@ -349,6 +378,7 @@ def _of_digest(it: Digest) -> t.List[str]:
             "digest-type": it.type != "pbkdf2",
             "hash": it.hash not in HASHES,
             "slow-digest": it.iterations > SLOW_DIGEST,
+            "forced-digest": it.type == "pbkdf2" and it.iterations < FEWEST_ITERATIONS,
         }
     )
 
@@ -361,12 +391,15 @@ def _of_slot(header: Header, it: Keyslot, *, bound: bool) -> t.List[str]:
             # A slot of LUKS1 has no cipher and no size of its own.
             "slot-cipher": it.cipher not in ("", GRUB_CIPHER) and not null,
             "slot-key-size": it.key_bits not in (None, header.key_bits),
+            "area-key-size": it.area_key_bits not in (None, header.key_bits),
+            "af-stripes": it.stripes != STRIPES,
             "unbound-slot": not bound,
             "argon2": argon2,
             "kdf": not argon2 and not pbkdf2,
             "ignored-slot": it.ignored,
             "slow-slot": pbkdf2 and it.iterations > SLOW_SLOT,
-            "few-iterations": pbkdf2 and it.iterations < PASSPHRASE_ITERATIONS,
+            "forced-slot": pbkdf2 and it.iterations < FEWEST_ITERATIONS,
+            "few-iterations": pbkdf2 and FEWEST_ITERATIONS <= it.iterations < PASSPHRASE_ITERATIONS,
         }
     )
 

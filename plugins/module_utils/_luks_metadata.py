@@ -31,9 +31,11 @@ Part = t.TypeVar("Part")
 LUKS2_BINARY = 4096
 # A header with its key slots ends before this, at the latest (LUKS2's default data offset).
 MOST_BYTES = 32 << 20
+# How many stripes cryptsetup splits a volume key into, in both types (LUKS1 on-disk format, AF splitter).
+STRIPES = 4000
 # Before and between the key slots of a LUKS1 header, each of which has 4000 stripes of the volume key.
 _LUKS1_ALIGNMENT = 4096
-_LUKS1_STRIPES = 4000
+_LUKS1_STRIPES = STRIPES
 _LUKS1_SLOTS = 8
 _LUKS1_SLOT = re.compile(
     r"^Key Slot ([0-7]): ENABLED\n\s*Iterations:\s*([0-9]{1,10})\n(?:\s+.*\n)*?"
@@ -56,8 +58,10 @@ class Keyslot:
     ignored: bool = False
     # Where its key material is: offset and size in bytes, from the beginning of the header.
     area: t.Tuple[int, int] = (0, 0)
-    # LUKS2 only: the size of the key that it holds.
+    # LUKS2 only: the size of the key that it holds, and of that which its material is encrypted with.
     key_bits: t.Optional[int] = None
+    area_key_bits: t.Optional[int] = None
+    stripes: int = STRIPES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +145,7 @@ def parse_luks1(text: str) -> Header:
             iterations=int(iterations),
             kdf="pbkdf2",
             area=(int(start) * 512, int(stripes) * key_bits // 8),
+            stripes=int(stripes),
         )
         for slot, iterations, start, stripes in _LUKS1_SLOT.findall(text)
     }
@@ -213,6 +218,8 @@ def _keyslot(slot: Json) -> Keyslot:
         ignored=slot.get("priority") == 0,
         area=(_number(area, "offset", 0), _number(area, "size", 0)),
         key_bits=8 * _number(slot, "key_size"),
+        area_key_bits=8 * _number(area, "key_size", 0),
+        stripes=_number(af, "stripes", 0),
     )
 
 
@@ -300,6 +307,7 @@ def read(runner: Runner, device: str) -> t.Optional[Header]:
 __all__ = (
     "LUKS2_BINARY",
     "MOST_BYTES",
+    "STRIPES",
     "Digest",
     "Header",
     "Keyslot",

@@ -65,8 +65,8 @@ def container(tree: t.Mapping[str, t.Any], source: str) -> Container:
     return next(iter(found.values()))
 
 
-def find_container(runner: Runner) -> Container:
-    """Find the container that / is on."""
+def _source(runner: Runner) -> str:
+    """Return what is mounted as /, which need not be a device."""
     argv = [
         runner.find("findmnt"),
         "--json",
@@ -76,7 +76,23 @@ def find_container(runner: Runner) -> Container:
         "--mountpoint",
         "/",
     ]
-    source = json.loads(runner.run(argv, timeout=60).stdout)["filesystems"][0]["source"]
+    return str(json.loads(runner.run(argv, timeout=60).stdout)["filesystems"][0]["source"])
+
+
+def is_on(runner: Runner, device: str) -> bool:
+    """Say whether / is on a device, through whatever is between them."""
+    source = _source(runner)
+    if not source.startswith("/dev/"):
+        return False
+    argv = [runner.find("lsblk"), "--list", "--noheadings", "--inverse", "--output", "MAJ:MIN"]
+    number = os.stat(device).st_rdev
+    below = runner.run([*argv, source], timeout=60).stdout.split()
+    return f"{os.major(number)}:{os.minor(number)}" in below
+
+
+def find_container(runner: Runner) -> Container:
+    """Find the container that / is on."""
+    source = _source(runner)
     if not source.startswith("/dev/"):
         return container({"blockdevices": []}, source)
     argv = [runner.find("lsblk"), "--json", "--inverse", "--output", "NAME,TYPE,PATH", source]
@@ -190,6 +206,7 @@ __all__ = (
     "container",
     "find_container",
     "initramfs",
+    "is_on",
     "rebuilds",
     "unlock",
 )

@@ -14,6 +14,7 @@ import base64
 import binascii
 import hashlib
 import os
+import re
 import typing as t
 
 CHUNK = 1 << 20
@@ -21,6 +22,13 @@ CHUNK = 1 << 20
 SHORTEST = 8
 # A piece of a digest that is as long tells guesses apart, in whatever encoding.
 TRACE = 16
+# Any character of a string in JSON can be an escape (RFC 8259).
+_ESCAPE = re.compile(rb'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
+_ESCAPED = dict(zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t'))
+# A string can be a document in its turn, as in a log.
+_DOCUMENTS = (", in JSON", ", in JSON in JSON")
+# Between the bytes of a digest, as programs print fingerprints (aa:bb:cc).
+_PARTED = re.compile(rb"(?<=[0-9a-fA-F]{2})[: -](?=[0-9a-fA-F]{2})")
 
 Range = t.Tuple[int, int]
 
@@ -73,6 +81,7 @@ def digests(secret: bytes) -> t.Dict[str, bytes]:
                 ("in base64", base64.b64encode(value)),
                 ("in base64url", base64.urlsafe_b64encode(value)),
                 ("in base32", base64.b32encode(value)),
+                ("in lower-case base32", base64.b32encode(value).lower()),
             ):
                 found[f"{algorithm} of it{end}, {encoding}"] = encoded
     return found
@@ -117,14 +126,40 @@ class Traces:
         return before + after
 
 
+def _character(escape: t.Match[bytes]) -> bytes:
+    code, letter = escape.groups()
+    if code is None:
+        return bytes([_ESCAPED[letter[0]]])
+    return chr(int(code, 16)).encode("utf-8", "surrogatepass")
+
+
+def _readings(text: bytes) -> t.Dict[str, bytes]:
+    """Return a text as it is, and as other programs read it, by what they do to it.
+
+    Escapes are read wherever they are: what others publish can be a part of a JSON document, or a line of one.
+    """
+    found = {"": text}
+    for how in _DOCUMENTS:
+        read = _ESCAPE.sub(_character, text)
+        if read != text:
+            found[how] = text = read
+    joined = _PARTED.sub(b"", text)
+    return found if joined == text else {**found, ", in pairs of digits": joined}
+
+
 def published(texts: t.Mapping[str, bytes], secrets: t.Mapping[str, bytes]) -> t.List[str]:
     """Say what of *secrets* is in what is published, file by file: one of them, a digest, or a piece of one."""
     found = []
-    for secret, content in secrets.items():
-        needles, traces = forms(content), Traces(digests(content))
-        for name, text in texts.items():
-            hits = [it for it, needle in needles.items() if needle in text]
-            found += [f"{name} has the {secret} ({it})" for it in [*hits, *traces.found(text)]]
+    searched = [(forms(content), Traces(digests(content))) for content in secrets.values()]
+    for name, text in texts.items():
+        readings = _readings(text)
+        for secret, (needles, traces) in zip(secrets, searched):
+            hits: t.Dict[str, str] = {}
+            for how, reading in readings.items():
+                there = [it for it, needle in needles.items() if needle in reading]
+                for it in (*there, *traces.found(reading)):
+                    hits.setdefault(it, how)
+            found += [f"{name} has the {secret} ({it}{how})" for it, how in hits.items()]
     return found
 
 

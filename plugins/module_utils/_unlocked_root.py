@@ -87,6 +87,7 @@ def ensure(
     luks_uuid, debug_console = params["luks_uuid"], params["debug_console"]
     emergency.plan(tree, debug_console=debug_console)
     kernel_words.plan(tree, generator, luks_uuid=luks_uuid, debug_console=debug_console)
+    # Both tables can hold passwords of the source's, so what they were is not shown.
     table, old_disks = _fstab.crypttab(
         tree.text("/etc/crypttab"),
         name=mapping,
@@ -95,7 +96,7 @@ def ensure(
         options=f"{options},header={pinned}",
         exists=tree.exists,
     )
-    tree.write("/etc/crypttab", table)
+    tree.write("/etc/crypttab", table, secret=True)
     table, old_mounts = _fstab.fstab(
         tree.text("/etc/fstab"),
         device=f"/dev/mapper/{mapping}",
@@ -104,7 +105,7 @@ def ensure(
         exists=tree.exists,
         mappings=[row[0] for row in _fstab.rows(table)],
     )
-    tree.write("/etc/fstab", table)
+    tree.write("/etc/fstab", table, secret=True)
     directories = (_fstab.KEY_DIRECTORY, pinned_header.DIRECTORY)
     closed = all(_is_closed(tree.path(directory)) for directory in directories)
     outcome = {

@@ -147,8 +147,9 @@ class Plan:
             raise SealedRootError(
                 "there is no kernel in /boot for which an entry could be made: install one in the root"
             )
+        # The words of another machine can hold a password, so what they were is not shown.
         for name, text in self.entries.items():
-            self.tree.write(f"{_boot_entries.DIRECTORY}/{name}", text)
+            self.tree.write(f"{_boot_entries.DIRECTORY}/{name}", text, secret=True)
         for name in self.found:
             if name not in self.entries:
                 self.tree.remove(f"{_boot_entries.DIRECTORY}/{name}")
@@ -236,7 +237,8 @@ class Plan:
                 del env["blsdir"]
         if env != self.env or os.path.islink(self.tree.path(self.env_path)):
             # GRUB cannot follow a link to another file system, and would find neither words nor choice.
-            self.tree.write(self.env_path, _boot_entries.format_env(env), mode=0o600, replace=True)
+            block = _boot_entries.format_env(env)
+            self.tree.write(self.env_path, block, mode=0o600, secret=True, replace=True)
 
     def updates(self) -> None:
         """Plan what a later kernel's entry is made of."""
@@ -247,7 +249,7 @@ class Plan:
             wanted=self.words,
             unwanted=_grub.unwanted(self.words.split()),
         )
-        self.tree.write(CMDLINE, f"{words}\n")
+        self.tree.write(CMDLINE, f"{words}\n", secret=True)
         # So entries of all kernels are sorted by version, and a removed kernel's is found (kernel-install(8)).
         info = _shell_defaults.assign(
             self.tree.text(MACHINE_INFO), "KERNEL_INSTALL_MACHINE_ID", _boot_entries.TOKEN

@@ -100,7 +100,9 @@ core_image:
   returned: success
   sample: /run/sealedroot/esp/EFI/BOOT/BOOTX64.EFI
 dropped:
-  description: Words of the old kernel command line that named disks of another machine, or contradict ours.
+  description:
+    - The names of the words of the old kernel command line that named disks of another machine, or contradict ours.
+    - Not what came behind the C(=), which can be a secret.
   type: list
   elements: str
   returned: success

@@ -61,7 +61,8 @@ options:
     description:
       - Files about the image that others may read. None may hold a key, nor a digest of one, by which guesses could be
         tested. A digest is found whole or as any 16 characters of it, as bytes and in hexadecimal, base64 and base32,
-        by each algorithm that C(hashlib) has.
+        by each algorithm that C(hashlib) has; in pairs of digits (C(aa:bb:cc)) as any 8 of its bytes.
+      - What is escaped as in JSON is read as well, also where a string holds a document in its turn.
       - The default is every regular file beside the image that its group or others may read, and every C(.json) file,
         but no key file of O(keys) and O(dead_key_files) and no disk by its suffix (C(.qcow2), C(.raw), C(.vhd),
         C(.vhdx), C(.vmdk)).

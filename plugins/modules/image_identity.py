@@ -45,7 +45,19 @@ options:
       - Agents of the host that stay on. Whoever runs the machine is root in it by each of them.
     type: list
     elements: str
-    choices: [cloud-init, qemu-guest-agent, amazon-ssm-agent, azure, google, hyper-v, open-vm-tools, spice-vdagent, xen]
+    choices:
+      - cloud-init
+      - qemu-guest-agent
+      - amazon-ssm-agent
+      - azure
+      - digitalocean
+      - ec2-instance-connect
+      - google
+      - hyper-v
+      - open-vm-tools
+      - spice-vdagent
+      - virtualbox
+      - xen
     default: []
 """
 

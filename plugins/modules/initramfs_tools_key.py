@@ -38,7 +38,7 @@ files:
   elements: str
   returned: success
 dropped:
-  description: Lines of the old crypttab and fstab that had to go, each with the reason.
+  description: Lines of the old crypttab and fstab that had to go, by their first two fields, each with the reason.
   type: list
   elements: str
   returned: success

@@ -64,6 +64,10 @@ options:
         description: The name of the image, so that two images with one key have nothing in common.
         type: str
         required: true
+      image_uuid:
+        description: The UUID that those of the image are derived from; empty when they are random.
+        type: str
+        default: ""
       root_password_hash:
         description: The hash of root's password; empty when the root keeps its own.
         type: str
@@ -102,6 +106,11 @@ macs:
   type: dict
   returned: when O(mac) is given and the key is there
   sample: {"boot_key": "2c26b46b...", "customize": "fcde2b2e...", "root_password": "baa5a096..."}
+root_uuid:
+  description: The UUID for the root file system, which nobody can derive from O(mac.image_uuid) without the key.
+  type: str
+  returned: when O(mac.image_uuid) is given and the key is there
+  sample: 5e2fb13d-59b4-4a3f-9d0f-1ec31f9f8e5b
 """
 
 import base64
@@ -221,8 +230,8 @@ def ensure_keys(
     return made
 
 
-def macs(directory: str, wanted: t.Mapping[str, t.Any]) -> t.Dict[str, str]:
-    """Return the MACs of secret inputs; none when the key is not there."""
+def keyed(directory: str, wanted: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+    """Return the MACs of secret inputs and the root's UUID; nothing when the key is not there."""
     check_name(wanted["key"])
     path = os.path.join(directory, wanted["key"])
     if not os.path.exists(path):
@@ -230,7 +239,15 @@ def macs(directory: str, wanted: t.Mapping[str, t.Any]) -> t.Dict[str, str]:
     with open(path, "rb") as file:
         key = file.read()
     inputs = {name: wanted[name] for name in ("root_password_hash", "customize")}
-    return _input_mac.macs(key, wanted["image"], **inputs)
+    found: t.Dict[str, t.Any] = {"macs": _input_mac.macs(key, wanted["image"], **inputs)}
+    if wanted["image_uuid"]:
+        try:
+            found["root_uuid"] = _input_mac.root_uuid(key, wanted["image_uuid"])
+        except ValueError as exc:
+            raise SealedRootError(
+                f"mac.image_uuid '{wanted['image_uuid']}' is no UUID: take what uuidgen prints"
+            ) from exc
+    return found
 
 
 def ensure(
@@ -259,14 +276,14 @@ def ensure(
             make_directory(directory, 0o700)
             make_directory(os.path.join(path, "run"), 0o755)
         made = ensure_keys(directory, keys, check_mode=check_mode)
-    found = macs(directory, params["mac"]) if params["mac"] else {}
+    found = keyed(directory, params["mac"]) if params["mac"] else {}
     present = params["state"] == "present"
     given = {entry["name"] for entry in keys if entry["content"] is not None}
     return {
         "changed": was != present or bool(made),
         "files": {entry["name"]: os.path.join(directory, entry["name"]) for entry in keys},
         "generated": [name for name in made if name not in given],
-        **({"macs": found} if found else {}),
+        **found,
         "diff": {
             "before": {"mounted": was, "keys": before},
             "after": {"mounted": present, "keys": names if present else []},
@@ -296,6 +313,7 @@ def main() -> t.NoReturn:
                 "options": {
                     "key": {"type": "str", "required": True, "no_log": False},
                     "image": {"type": "str", "required": True},
+                    "image_uuid": {"type": "str", "default": ""},
                     "root_password_hash": {"type": "str", "default": "", "no_log": True},
                     "customize": {"type": "list", "elements": "str", "default": [], "no_log": True},
                 },

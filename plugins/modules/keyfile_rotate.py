@@ -68,7 +68,8 @@ options:
     description:
       - A file of root's with the LUKS header, by which the machine's initramfs opens the container
         (C(header=) in crypttab(5)).
-      - It is made from the container where there is none, so do that only while the container is your own.
+      - It is made from the container where there is none, so do that only while the container is your own. Of the disk
+        that the running root is on, none is made, since its host can have changed the header there.
       - Unused key slots in it, and so in the container, are empty.
     type: path
   revoke_key_files:
@@ -143,6 +144,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _loop,
     _luks_container,
     _luks_metadata,
+    _running_root,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     ModuleRunner,
@@ -240,11 +242,24 @@ def apply(runner: Runner, place: Place, steps: t.Sequence[_key_plan.Step], *, ha
             )
 
 
-def place_of(runner: Runner, device: str, header: str, *, check_mode: bool) -> t.Tuple[Place, bool]:
-    """Return where key slots are read, and whether the device has yet to get the header file."""
+def check_own(runner: Runner, path: str, header: str) -> None:
+    """Refuse to believe the header of the disk that this machine runs from."""
+    if _loop.is_block_device(path) and _running_root.is_on(runner, path):
+        raise SealedRootError(
+            f"the header file {header} does not exist, and the root of this machine is on {path}, whose host can have"
+            " changed the header there: put the file back, out of a backup or an initramfs in /boot, which has it at"
+            " the same path (lsinitrd, unmkinitramfs)"
+        )
+
+
+def place_of(
+    runner: Runner, device: str, path: str, header: str, *, check_mode: bool
+) -> t.Tuple[Place, bool]:
+    """Return where key slots are read, and whether the device, a part of *path*, has yet to get the header file."""
     if not header:
         return Place(device), False
     if not os.path.lexists(header):
+        check_own(runner, path, header)
         if check_mode:
             return Place(device), True
         pinned_header.make(runner, device, header)
@@ -289,7 +304,9 @@ def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t
     region = {key: params[key] for key in ("path", "offset", "size")}
     lock = contextlib.nullcontext() if check_mode else _luks_container.locked(params["path"])
     with lock, _loop.attached(runner, **region) as device:
-        place, stale = place_of(runner, device, params["header"] or "", check_mode=check_mode)
+        place, stale = place_of(
+            runner, device, params["path"], params["header"] or "", check_mode=check_mode
+        )
         header = _luks_metadata.read(runner, place.believed)
         if header is None:
             where = place.header or f"{params['path']} at offset {params['offset']}"

@@ -100,7 +100,8 @@ findings:
         - >-
           V(no-header), V(null-cipher), V(cipher), V(key-size), V(segments), V(segment-type), V(segment-flag),
           V(segment-size), V(iv-tweak), V(data-overlap), V(unbound-segment), V(digests), V(null-slot), V(slot-key-size),
-          V(tokens), V(reencrypt-slot) and V(requirement-reencrypt) have the severity V(danger).
+          V(area-key-size), V(af-stripes), V(forced-slot), V(forced-digest), V(tokens), V(reencrypt-slot) and
+          V(requirement-reencrypt) have the severity V(danger).
         - >-
           V(requirement), V(integrity), V(sector-size), V(unbound-digest), V(digest-type), V(hash), V(slow-digest),
           V(no-slots), V(unbound-slot), V(slot-type), V(slot-cipher), V(slot-hash), V(argon2), V(kdf), V(ignored-slot)

@@ -142,11 +142,13 @@ notes:
   elements: str
   returned: success
 left_out:
-  description: The files, and the lines of C(fstab) and C(crypttab), that an image does not get, each with the reason.
+  description:
+    - The files, and the lines of C(fstab) and C(crypttab), that an image does not get, each with the reason.
+    - Of a line the first two fields alone, since others can hold a secret.
   type: list
   elements: str
   returned: success
-  sample: ["fstab line '/dev/vg/data /data ext4 nofail 0 2': a disk of the old machine"]
+  sample: ["fstab line '/dev/vg/data /data': a disk of the old machine"]
 excluded:
   description: The members that must not be unpacked for an image, by the names that the tar has.
   type: list

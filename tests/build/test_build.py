@@ -103,8 +103,8 @@ def test_what_comes_out(built: Built) -> None:
     assert {check["verdict"] for check in manifest["audit"]["checks"]} == {"ok"}
     assert any(line.startswith("cryptsetup ") for line in manifest["packages"])
     assert manifest["builder"]["tools"]["cryptsetup"].startswith("cryptsetup 2")
-    stages = sorted(manifest["reached"], key=manifest["reached"].get)
-    assert stages == ["source", "disk", "keys", "initramfs", "seal", "audit"]
+    assert set(manifest["took"]) == {"disk", "initramfs", "seal", "audit"}
+    assert all(isinstance(seconds, int) for seconds in manifest["took"].values())
     built.place.leaves_nothing()
 
 

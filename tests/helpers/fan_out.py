@@ -11,6 +11,7 @@ only it is built. Last, every place where a key could have been left on a builde
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import os
 import pathlib
@@ -145,12 +146,15 @@ class Fleet:
         ]
 
     def at_once(self, builder: str) -> int:
-        """The most builds that were at work on a builder at one time, by the times in the manifests."""
+        """The most builds that were at work on a builder at one time, by what the manifests say."""
         moments = []
         for name in self.images:
-            reached = self.manifest(name).get("reached")
-            if reached and name.startswith(builder):
-                moments += [(reached["disk"], 1), (reached["audit"], -1)]
+            manifest = self.manifest(name)
+            if manifest and name.startswith(builder):
+                end = datetime.datetime.fromisoformat(manifest["created"]).timestamp()
+                # It had its turn when it had its disk.
+                after = sum(it for stage, it in manifest["took"].items() if stage != "disk")
+                moments += [(end - after, 1), (end, -1)]
         running, most = 0, 0
         for _moment, step in sorted(moments):
             running += step

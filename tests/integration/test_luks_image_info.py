@@ -190,7 +190,11 @@ SEGMENT, SLOT = ("segments", "0"), ("keyslots", "0")
         (("config", "flags"), ["allow-discards"], {"flags"}),
         ((*SLOT, "type"), "new", {"slot-type", "no-slots"}),
         ((*SLOT, "kdf", "type"), "new", {"kdf"}),
-        ((*SLOT, "key_size"), 32, {"key-size"}),
+        ((*SLOT, "key_size"), 32, {"key-size", "area-key-size"}),
+        ((*SLOT, "area", "key_size"), 32, {"area-key-size"}),
+        ((*SLOT, "af", "stripes"), 1, {"af-stripes"}),
+        ((*SLOT, "kdf", "iterations"), 1, {"forced-slot"}),
+        (("digests", "0", "iterations"), 1, {"forced-digest"}),
         # What cryptsetup takes for no header at all.
         ((*SEGMENT, "offset"), "65536", {"no-header"}),
         (("digests", "0", "segments"), [], {"no-header"}),

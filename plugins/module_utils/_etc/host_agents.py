@@ -14,9 +14,14 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
 
-UNIT_DIRECTORIES = ("/usr/lib/systemd/system", "/lib/systemd/system")
+UNIT_DIRECTORIES = (
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
 OWN_DIRECTORY = "/etc/systemd/system"
-# Names of services, as distributions have them. A unit that is masked starts for nobody (systemctl(1)).
+# Names of services, as distributions have them, and drop-ins of others' services (``.conf``). A unit that is masked
+# starts for nobody (systemctl(1)), and a drop-in that is a link to /dev/null says nothing (systemd.unit(5)).
 AGENTS: t.Mapping[str, t.Tuple[str, ...]] = {
     # User-data from a disk, from SMBIOS, or from an address that the host answers at.
     "cloud-init": (
@@ -25,11 +30,18 @@ AGENTS: t.Mapping[str, t.Tuple[str, ...]] = {
     ),
     # Commands by a virtio serial port (guest-exec).
     "qemu-guest-agent": ("qemu-guest-agent", "qemu-ga"),
-    "amazon-ssm-agent": ("amazon-ssm-agent",),
+    "amazon-ssm-agent": ("amazon-ssm-agent", "snap.amazon-ssm-agent.amazon-ssm-agent"),
     "azure": ("walinuxagent", "waagent"),
+    # Creates accounts and SSH keys for the web console.
+    "digitalocean": ("droplet-agent",),
+    # Lets sshd ask the host for the keys of an account.
+    "ec2-instance-connect": (
+        "ec2-instance-connect",
+        *(f"{ssh}.service.d/ec2-instance-connect.conf" for ssh in ("ssh", "sshd")),
+    ),
     "google": (
-        *("google-guest-agent", "google-guest-agent-manager", "google-osconfig-agent"),
-        *("google-startup-scripts", "google-shutdown-scripts"),
+        *("google-guest-agent", "google-guest-agent-manager", "google-guest-compat-manager"),
+        *("google-osconfig-agent", "google-startup-scripts", "google-shutdown-scripts"),
     ),
     "hyper-v": (
         *("hv-kvp-daemon", "hv-fcopy-daemon", "hv-vss-daemon"),
@@ -37,21 +49,28 @@ AGENTS: t.Mapping[str, t.Tuple[str, ...]] = {
     ),
     "open-vm-tools": ("open-vm-tools", "vmtoolsd", "vgauth", "vgauthd"),
     "spice-vdagent": ("spice-vdagentd",),
+    # Commands by a device (guestcontrol).
+    "virtualbox": ("vboxservice", "vboxadd-service", "virtualbox-guest-utils"),
     "xen": ("xe-daemon", "xe-linux-distribution"),
 }
 
 Exists = t.Callable[[str], bool]
 
 
+def files(name: str) -> t.List[str]:
+    """Return what an agent can have in a directory of units."""
+    return [unit if unit.endswith(".conf") else f"{unit}.service" for unit in AGENTS[name]]
+
+
 def units(exists: Exists, allowed: t.Collection[str]) -> t.Dict[str, t.List[str]]:
-    """Return the services of each agent in a root that is not *allowed*; *exists* takes absolute paths."""
+    """Return the units of each agent in a root that is not *allowed*; *exists* takes absolute paths."""
     found = {
         name: [
-            f"{unit}.service"
-            for unit in names
-            if any(exists(f"{top}/{unit}.service") for top in (*UNIT_DIRECTORIES, OWN_DIRECTORY))
+            file
+            for file in files(name)
+            if any(exists(f"{top}/{file}") for top in (*UNIT_DIRECTORIES, OWN_DIRECTORY))
         ]
-        for name, names in AGENTS.items()
+        for name in AGENTS
         if name not in allowed
     }
     return {name: services for name, services in found.items() if services}
@@ -66,4 +85,4 @@ def plan(tree: Tree, *, allowed: t.Collection[str]) -> t.List[str]:
     return sorted(found)
 
 
-__all__ = ("AGENTS", "OWN_DIRECTORY", "plan", "units")
+__all__ = ("AGENTS", "OWN_DIRECTORY", "files", "plan", "units")

@@ -398,6 +398,7 @@ def test_the_console_of_what_grub_reads(tree: t.Any, part: str, says: str | None
 
 UNITS = "/usr/lib/systemd/system"
 OWN = host_agents.OWN_DIRECTORY
+DROP_IN = "ssh.service.d/ec2-instance-connect.conf"
 AGENT = {f"{UNITS}/qemu-guest-agent.service": (0o644, b"")}
 
 
@@ -414,6 +415,12 @@ AGENT = {f"{UNITS}/qemu-guest-agent.service": (0o644, b"")}
         # Another one that is masked does not do for it.
         ({**AGENT, f"{OWN}/cloud-init.service": (0o777, "/dev/null")}, (), "is on"),
         ({f"{OWN}/waagent.service": (0o644, b"[Service]")}, (), "waagent.service of azure is on"),
+        ({f"/usr/local/lib/systemd/system/{DROP_IN}": (0o644, b"")}, (), f"{DROP_IN} of ec2-inst"),
+        (
+            {f"{UNITS}/{DROP_IN}": (0o644, b""), f"{OWN}/{DROP_IN}": (0o777, "/dev/null")},
+            (),
+            None,
+        ),
     ],
 )
 def test_agents(

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import _input_mac
 
@@ -34,6 +36,20 @@ def test_the_same_inputs_have_the_same_macs():
 )
 def test_what_differs_is_named(other, names):
     assert _input_mac.different(macs(**other), macs()) == names
+
+
+IMAGE = "6d1f5c0e-3c0b-4f0a-9d5c-0a6b3f6b1c2d"
+
+
+def test_the_uuid_of_the_root_is_that_of_key_and_image():
+    found = _input_mac.root_uuid(KEY, IMAGE)
+    assert str(uuid.UUID(found)) == found
+    assert uuid.UUID(found).version == 4
+    assert found == _input_mac.root_uuid(KEY, IMAGE.upper())
+    others = {_input_mac.root_uuid(KEY[:-1], IMAGE), _input_mac.root_uuid(KEY, IMAGE[:-1] + "e")}
+    assert len({found, *others}) == 3
+    # Nothing that is published says anything of it.
+    assert found.replace("-", "")[:12] not in str(macs()) + str(macs(image=IMAGE))
 
 
 def test_an_input_is_not_taken_for_another():

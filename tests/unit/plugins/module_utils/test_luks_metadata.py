@@ -45,10 +45,16 @@ def test_luks2_keeps_the_order_in_which_grub_tries() -> None:
     assert header.slot_order == (1, 0)
     assert header.slots == {
         1: Keyslot(
-            *(1000, "pbkdf2", "aes-xts-plain64", ("sha256",)), area=(290816, 258048), key_bits=512
+            *(1000, "pbkdf2", "aes-xts-plain64", ("sha256",)),
+            area=(290816, 258048),
+            key_bits=512,
+            area_key_bits=512,
         ),
         0: Keyslot(
-            *(4, "argon2id", "aes-xts-plain64", ("sha256",)), area=(32768, 258048), key_bits=512
+            *(4, "argon2id", "aes-xts-plain64", ("sha256",)),
+            area=(32768, 258048),
+            key_bits=512,
+            area_key_bits=512,
         ),
     }
     assert (header.type, header.uuid, header.hash) == ("luks2", UUID, "sha256")

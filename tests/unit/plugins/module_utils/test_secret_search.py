@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import pathlib
 import subprocess
@@ -132,6 +133,7 @@ DIGEST = hashlib.sha256(KEY).digest()
         base64.b64encode(DIGEST),
         base64.urlsafe_b64encode(hashlib.sha512(KEY).digest()),
         base64.b32encode(hashlib.sha3_256(KEY + b"\n").digest()),
+        base64.b32encode(DIGEST).lower(),
         hashlib.shake_128(KEY).digest(64),
     ],
 )
@@ -143,6 +145,48 @@ def test_a_piece_of_a_digest_is_found(whole: bytes, before: int) -> None:
         text = b"{" * before + piece + b"}"
         assert _secret_search.published({"x": text}, {"key": KEY}), (start, piece)
         assert not _secret_search.published({"x": text.replace(piece, piece[:-1])}, {"key": KEY})
+
+
+PASSPHRASE = b'correct "horse" \\battery/'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({"key": PASSPHRASE.decode()}),
+        json.dumps({PASSPHRASE.decode(): 1}),
+        json.dumps({"key": PASSPHRASE.decode()}).replace("/", "\\/"),
+        "".join(f"\\u{byte:04X}" for byte in PASSPHRASE),
+        # A document in a string of another one, and one that is cut off.
+        json.dumps({"log": json.dumps({"key": PASSPHRASE.decode()})}),
+        json.dumps({"key": PASSPHRASE.decode()})[5:-2],
+        # As it is, it has what looks like an escape.
+        PASSPHRASE.decode(),
+    ],
+)
+def test_a_passphrase_is_found_in_json(text: str) -> None:
+    secrets = {"recovery key": PASSPHRASE}
+    (found,) = _secret_search.published({"x.json": text.encode()}, secrets)
+    assert found.startswith("x.json has the recovery key (as it is")
+    other = text.replace("horse", "house").replace("\\u0068", "\\u0069")
+    assert not _secret_search.published({"x.json": other.encode()}, secrets)
+
+
+@pytest.mark.parametrize("between", [":", "-", " "])
+@pytest.mark.parametrize("case", [str.lower, str.upper])
+def test_a_digest_in_pairs_of_digits_is_found(between: str, case: t.Callable[[str], str]) -> None:
+    text = case(DIGEST.hex(between))
+    for part in (text, text[9 : 9 + 3 * 8 + 2]):
+        assert _secret_search.published({"x": part.encode()}, {"key": KEY}), part
+    assert not _secret_search.published({"x": text[: 3 * 7].encode()}, {"key": KEY})
+
+
+@pytest.mark.parametrize("unit", [b"\\", b'\\"', b"\\u0061", b"aa:", b"[", b"\\u"])
+def test_no_document_takes_long(unit: bytes) -> None:
+    """A megabyte of what is decoded; a loaded machine may take ten times as long."""
+    start = time.perf_counter()
+    assert _secret_search.published({"x": unit * ((1 << 20) // len(unit))}, {"a": KEY}) == []
+    assert time.perf_counter() - start < 5
 
 
 def test_every_algorithm_is_looked_for() -> None:

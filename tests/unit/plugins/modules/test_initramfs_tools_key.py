@@ -127,7 +127,7 @@ def test_the_hook_is_one_that_shellcheck_takes(shellcheck):
 
 def test_later_updates_find_everything(root):
     outcome = ensure(root)
-    assert outcome["dropped"] == ["crypttab line 'old UUID=1 none luks': a disk of the old machine"]
+    assert outcome["dropped"] == ["crypttab line 'old UUID=1': a disk of the old machine"]
     assert (root / "etc/crypttab").read_text() == (
         f"cr_root UUID={UUID} /etc/cryptsetup-keys.d/luks-{UUID}.key"
         f" luks,initramfs,discard,header={PINNED}\n"
@@ -203,14 +203,23 @@ def test_a_missing_key_or_header_is_said(root, option, name):
     assert not (root / "etc/cryptsetup-keys.d").exists()
 
 
+def test_no_option_of_the_source_is_said(root):
+    (root / "etc/crypttab").write_text("old UUID=1 none luks,tpm2-pin=hunter2\n")
+    fstab = "UUID=1 /x ext4 defaults\n//server/x /y cifs password=hunter2\n"
+    (root / "etc/fstab").write_text(fstab)
+    outcome = ensure(root, check_mode=True)
+    assert len(outcome["dropped"]) == 2
+    assert "hunter2" not in str(outcome)
+
+
 def test_a_container_in_a_file_and_what_is_on_it_stay(root):
     (root / "srv").mkdir()
     (root / "srv/vault.img").touch()
     (root / "etc/crypttab").write_text("vault /srv/vault.img none luks\nx /srv/x.img none luks\n")
     (root / "etc/fstab").write_text("/dev/mapper/vault /vault ext4\n/dev/mapper/x /x ext4\n")
     assert ensure(root)["dropped"] == [
-        "crypttab line 'x /srv/x.img none luks': the root has no such file",
-        "fstab line '/dev/mapper/x /x ext4': a disk of the old machine",
+        "crypttab line 'x /srv/x.img': the root has no such file",
+        "fstab line '/dev/mapper/x /x': a disk of the old machine",
     ]
     assert "vault /srv/vault.img none luks" in (root / "etc/crypttab").read_text()
     assert "/dev/mapper/vault /vault ext4" in (root / "etc/fstab").read_text()

@@ -268,6 +268,21 @@ def test_macs_of_secret_inputs_are_made_with_a_key_of_the_store(
     assert "macs" not in run_module("key_store", path=str(store.path), state="present").result
 
 
+def test_the_uuid_of_the_root_is_made_with_a_key_of_the_store(
+    store: Store, run_module: Run
+) -> None:
+    store.mounted()
+    given = "6d1f5c0e-3c0b-4f0a-9d5c-0a6b3f6b1c2d"
+    mac = {"key": "boot.key", "image": "web-1"}
+    arguments = {"path": str(store.path), "keys": [{"name": "boot.key"}]}
+    outcome = run_module("key_store", **arguments, mac={**mac, "image_uuid": given})
+    key = store.key("boot.key").read_bytes()
+    assert outcome["root_uuid"] == _input_mac.root_uuid(key, given)
+    assert "root_uuid" not in run_module("key_store", **arguments, mac=mac).result
+    outcome = run_module("key_store", **arguments, mac={**mac, "image_uuid": "web-1"})
+    assert outcome["msg"] == "mac.image_uuid 'web-1' is no UUID: take what uuidgen prints"
+
+
 def test_a_key_outside_of_the_store_makes_no_mac(store: Store, run_module: Run) -> None:
     store.mounted()
     outcome = run_module(

@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pathlib
 import random
 import stat
+import types
 import typing as t
 
 import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _loop, _running_root
 
 UUID = "11111111-2222-4333-8444-555555555555"
 SIZE = 2068480
@@ -263,6 +267,63 @@ def test_a_file_that_is_missing_is_made_of_the_disk(talk: Talk, rotate: t.Any) -
     assert not outcome.failed, outcome["msg"]
     assert (outcome["changed"], outcome["written"]) == (True, True)
     talk.agree(0, 1, 7)
+
+
+FINDMNT = ["findmnt", "--json", "--nofsroot", "--output", "SOURCE", "--mountpoint", "/"]
+LSBLK = ["lsblk", "--list", "--noheadings", "--inverse", "--output", "MAJ:MIN"]
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("path", ["/dev/vda", "/dev/vda2"])
+def test_no_file_is_made_of_the_disk_of_a_running_machine(
+    talk: Talk, rotate: t.Any, monkeypatch: pytest.MonkeyPatch, path: str, check: bool
+) -> None:
+    """That is the host's. The device is asked for by its number: it has other names."""
+    talk.header.unlink()
+    number = {"/dev/vda": (254, 0), "/dev/vda2": (254, 2)}[path]
+    block_device(monkeypatch, talk.disk, *number)
+    root = '{"filesystems": [{"source": "/dev/mapper/cr_root"}]}'
+    talk.script.expect(FINDMNT, stdout=root)
+    talk.script.expect([*LSBLK, "/dev/mapper/cr_root"], stdout=" 253:0\n 254:2\n 254:0\n")
+    outcome = rotate(_check=check)
+    assert outcome.failed
+    assert f"the root of this machine is on {talk.disk}, whose host can have" in outcome["msg"]
+    assert "put the file back" in outcome["msg"]
+    assert list(talk.header.parent.iterdir()) == []
+    talk.disk_is(0, 1)
+
+
+@pytest.mark.parametrize("source", ["/dev/mapper/cr_root", "overlay"])
+def test_another_disk_of_a_running_machine_is_its_own(
+    talk: Talk, rotate: t.Any, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    talk.header.unlink()
+    block_device(monkeypatch, talk.disk, 254, 16)
+    talk.script.expect(FINDMNT, stdout=json.dumps({"filesystems": [{"source": source}]}))
+    if source != "overlay":
+        talk.script.expect([*LSBLK, source], stdout="253:0\n254:2\n254:0\n")
+    talk.reads(0, 1, where=talk.disk)
+    talk.opens("boot", 0, where=talk.disk)
+    assert rotate(_check=True)["added"] == [7]
+
+
+def block_device(
+    monkeypatch: pytest.MonkeyPatch, disk: pathlib.Path, major: int, minor: int
+) -> None:
+    """Let a file have the number of a block device."""
+    stat_of = os.stat
+
+    def fake(path: t.Any, **more: t.Any) -> t.Any:
+        found = stat_of(path, **more)
+        if path != str(disk):
+            return found
+        return types.SimpleNamespace(
+            **{it: getattr(found, it) for it in dir(found) if it.startswith("st_")}
+            | {"st_rdev": os.makedev(major, minor)}
+        )
+
+    monkeypatch.setattr(_loop, "is_block_device", lambda path: path == str(disk))
+    monkeypatch.setattr(_running_root.os, "stat", fake)
 
 
 def test_check_mode_makes_no_file(talk: Talk, rotate: t.Any) -> None:

@@ -60,13 +60,39 @@ def test_a_unit_of_the_owner_gives_way(root: pathlib.Path) -> None:
     assert "hypervkvpd.service" in masked(root)
 
 
-@pytest.mark.parametrize("directory", ["/usr/lib/systemd/system", "/lib/systemd/system"])
+@pytest.mark.parametrize(
+    "directory",
+    ["/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"],
+)
 @pytest.mark.parametrize("name", host_agents.AGENTS)
 def test_every_service_of_every_agent(name: str, directory: str) -> None:
-    services = [f"{unit}.service" for unit in host_agents.AGENTS[name]]
+    services = host_agents.files(name)
     there = {f"{directory}/{service}" for service in services}
     assert host_agents.units(there.__contains__, ()) == {name: services}
     assert host_agents.units(there.__contains__, (name,)) == {}
+
+
+@pytest.mark.parametrize(
+    ("unit", "name"),
+    [
+        ("snap.amazon-ssm-agent.amazon-ssm-agent.service", "amazon-ssm-agent"),
+        ("droplet-agent.service", "digitalocean"),
+        ("ec2-instance-connect.service", "ec2-instance-connect"),
+        # By this alone, sshd takes the keys that the host names.
+        ("ssh.service.d/ec2-instance-connect.conf", "ec2-instance-connect"),
+        ("google-guest-compat-manager.service", "google"),
+        ("vboxadd-service.service", "virtualbox"),
+        ("vboxservice.service", "virtualbox"),
+    ],
+)
+def test_an_agent_in_the_owners_directory(tmp_path: pathlib.Path, unit: str, name: str) -> None:
+    own = tmp_path / "etc/systemd/system" / unit
+    own.parent.mkdir(parents=True)
+    own.touch()
+    names, tree = plan(tmp_path)
+    assert names == [name]
+    tree.apply()
+    assert str(own.readlink()) == "/dev/null"
 
 
 def test_no_service_is_of_two_agents() -> None:

@@ -73,7 +73,7 @@ def test_the_sources_of_a_core_image(tmp_path: pathlib.Path) -> None:
 def test_a_debug_console_is_one_in_a_later_core_image_as_well(tmp_path: pathlib.Path) -> None:
     tree, place = plan(tmp_path, debug_console=True)
     script = _grub_install.read_memdisk(tree.read(f"{place}/memdisk.tar") or b"")
-    what = {"luks_uuid": UUID, "directory": "/boot/grub"}
+    what: dict[str, t.Any] = {"luks_uuid": UUID, "directory": "/boot/grub"}
     assert script == _grub.unlock_script(**what, debug_console=True)
 
 

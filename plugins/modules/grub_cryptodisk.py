@@ -100,7 +100,9 @@ core_image:
   returned: success
   sample: /run/sealedroot/esp/EFI/BOOT/BOOTX64.EFI
 dropped:
-  description: Words of the old kernel command line that named disks of another machine, or contradict ours.
+  description:
+    - Words of the old kernel command line that named disks of another machine, take what the host has, open its
+      console, or contradict ours.
   type: list
   elements: str
   returned: success

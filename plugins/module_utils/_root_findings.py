@@ -150,7 +150,7 @@ def _tables(root: Root, found: Findings) -> None:
         filesystem="",
         esp_label="",
         exists=exists,
-        mappings=[row[0] for row in kept],
+        crypttab=kept,
     )
     found.left_out += [*closed, *unmounted]
     used = {_fstab.key_of(row) for row in kept}

@@ -64,7 +64,7 @@ def mounts(
     But for what a person asks for alone, which no boot waits for and nobody can slip in.
     """
     rows = [row for row in fstab if len(row) > 1]
-    have = [_Mount(row, "fstab", "or set noauto") for row in rows]
+    have = [_of_fstab(row, units) for row in rows]
     have += _of_units(units) if units else []
     own = _fstab.own_mappings(crypttab, root_device)
     booted = _fstab.mounted([it.row for it in have], crypttab)
@@ -77,7 +77,8 @@ def mounts(
             problems.append(f"{it.path} {_named(taken, crypttab)}{pulled_in}{otherwise}")
     for row in crypttab:
         disk = _fstab.disk_of(row)
-        if not disk or _fstab.is_opened_on_demand(row):
+        service = f"systemd-cryptsetup@{_fstab.escaped(row[0])}.service"
+        if not disk or (_fstab.is_opened_on_demand(row) and not _starter(units, service)):
             continue
         # How the initramfs finds the root; what it finds has to fit the pinned header.
         if disk.lower() != f"uuid={luks_uuid}":
@@ -88,6 +89,19 @@ def mounts(
     if not any(row[1:2] == ["/"] and row[0] in mapped for row in rows):
         problems.append("fstab has no line for / that names its mapping")
     return problems
+
+
+def _starter(units: t.Optional[_audit_units.Units], *names: str) -> t.Optional[str]:
+    """Return the file of a unit that starts one that systemd makes of a table."""
+    return next((file for file in map(units.starter, names) if file), None) if units else None
+
+
+def _of_fstab(row: t.List[str], units: t.Optional[_audit_units.Units]) -> _Mount:
+    name = _fstab.escaped(_fstab.point_of(row).strip("/"))
+    starter = _starter(units, f"{name}.mount", f"{name}.automount") if name else None
+    if not starter or not _fstab.is_on_demand(row):
+        return _Mount(row, "fstab", "or set noauto")
+    return _Mount([*row[:3], f"{row[3]},auto"], "fstab", f"or remove {starter}, which starts it")
 
 
 def _of_units(have: _audit_units.Units) -> t.List[_Mount]:

@@ -176,6 +176,16 @@ def taken(fields: Row, own: t.Container[str]) -> t.Optional[Taken]:
     return Taken(source, OLD_DISK) if "zfs" in programs else None
 
 
+def escaped(path: str) -> str:
+    """Return what the unit of a path is named (systemd-escape(1)); the path is without a / around it."""
+    plain = re.sub(r"[^\w:./]|^\.", lambda match: _escape(match.group(0)), path, flags=re.ASCII)
+    return plain.replace("/", "-")
+
+
+def _escape(letter: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in letter.encode("utf-8", "surrogateescape"))
+
+
 def _path_of_unit(name: str) -> str:
     """Return the path that a unit of systemd is named by (systemd-escape(1)), a mapping for what opens it."""
     stem, _dot, kind = name.rpartition(".")
@@ -378,6 +388,7 @@ __all__ = (
     "Taken",
     "crypttab",
     "disk_of",
+    "escaped",
     "fstab",
     "headers",
     "is_memory",

@@ -344,3 +344,38 @@ def test_units_and_fstab_pull_each_other_in(tree: t.Any) -> None:
     (problem,) = judged(tree, {f"{ETC}/x.mount": needing, **data("LABEL=x")})
     assert problem.startswith(f"{ETC}/data.mount names LABEL=x")
     assert judged(tree, data("LABEL=x")) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("data", "data"),
+        ("srv/my-disk", "srv-my\\x2ddisk"),
+        ("a b/.c", "a\\x20b-.c"),
+        (".x", "\\x2ex"),
+    ],
+)
+def test_a_unit_that_starts_what_is_noauto(tree: t.Any, path: str, name: str) -> None:
+    """As systemd-escape(1) names it."""
+    line = ["LABEL=x", f"/{path}".replace(" ", "\\040"), "ext4", "noauto"]
+    for kind in ("mount", "automount"):
+        link = f"{ETC}/multi-user.target.wants/{name}.{kind}"
+        (problem,) = judged(tree, {link: (0o777, "/x")}, line)
+        assert problem.endswith(f"name the mapping, or remove {link}, which starts it")
+    link = f"{ETC}/multi-user.target.wants/{name}2.mount"
+    assert judged(tree, {link: (0o777, "/x")}, line) == []
+
+
+def test_a_unit_that_starts_what_opens_a_disk(tree: t.Any) -> None:
+    unit_name = "systemd-cryptsetup@my\\x2dvault.service"
+    link = {f"{ETC}/multi-user.target.wants/{unit_name}": (0o777, "/x")}
+    crypttab = [*CRYPT, ["my-vault", *VAULT[1:]]]
+    for files, count in (({}, 0), (link, 1)):
+        found = _audit_mounts.mounts(
+            [ROOT],
+            crypttab,
+            luks_uuid=LUKS,
+            root_device="/dev/mapper/cr_root",
+            units=_audit_units.Units(tree(files)),
+        )
+        assert found == ["crypttab names UUID=cccc, which is not in the image"] * count

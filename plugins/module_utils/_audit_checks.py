@@ -198,19 +198,20 @@ def grub_cfg(
         if roots != [f"root={root_device}"]:
             problems.append(f"{kernel} gets {roots or 'no root='}, not root={root_device}")
         for word in words:
-            name = guest.name_of(word)
-            others = [it for it in given if guest.name_of(it) == name and it != word]
+            others = guest.rivals(word, given)
             if others or word not in given:
-                problems.append(f"{kernel} gets {' '.join(others) or f'no {name}'}, not {word}")
+                got = " ".join(others) or f"no {word.partition('=')[0]}"
+                problems.append(f"{kernel} gets {got}, not {word}")
+        foreign_words = [word for word in given if word not in (*words, *roots)]
         problems += [
             f"{kernel} gets {word}, which opens the console"
-            for word in given
-            if guest.is_closed(words) and word not in words and guest.opens(word)
+            for word in foreign_words
+            if guest.is_closed(words) and guest.opens(word)
         ]
         problems += [
             f"{kernel} gets {word}, which takes what the host has"
-            for word in given
-            if word not in (*words, *roots) and guest.plain(word).startswith(guest.HOST_DISKS)
+            for word in foreign_words
+            if guest.takes(word)
         ]
         problems += [f"{kernel} gets the device {name}" for name in _DISK_DEVICE.findall(options)]
     known = {root_uuid, luks_uuid, luks_uuid.replace("-", "")}

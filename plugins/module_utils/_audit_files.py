@@ -153,8 +153,13 @@ def examine(
         report.add("key_files", problems, "the key file is the boot key, and root's alone")
     with report.guard("mounts"):
         fstab = _audit_mounts.table(tree.text("/etc/fstab"))
-        problems = _audit_mounts.mounts(fstab, crypttab, luks_uuid=luks_uuid)
-        problems += _audit_mounts.units(_audit_units.Units(tree), crypttab)
+        problems = _audit_mounts.mounts(
+            fstab,
+            crypttab,
+            luks_uuid=luks_uuid,
+            root_device=guest.device(generator, luks_uuid),
+            units=_audit_units.Units(tree),
+        )
         report.add("mounts", problems, "nothing is mounted that the host could supply")
     with report.guard("identity"):
         report.add("identity", _audit_root.identity(tree), "nothing that clones must not share")

@@ -26,64 +26,93 @@ def table(text: t.Optional[str]) -> t.List[t.List[str]]:
 
 # What every disk can have that the host attaches.
 _TAG = re.compile(r"(?:UUID|LABEL|PARTUUID|PARTLABEL|ID)=|/dev/disk/")
+# What systemd reads in the options of a line of fstab, to make a unit of it.
+_OF_FSTAB = re.compile(r"(?:no)?auto$|x-(?:systemd|initrd)\.|comment=systemd\.")
 
 
-def _of_host(row: t.Sequence[str], mapped: t.Container[str]) -> t.Optional[str]:
-    """Say what a mount names that the host could supply, and what to do; None for what is in the image.
-
-    *row* is a line of fstab, or what a unit says in its place; *mapped* are the devices that crypttab makes.
-    """
-    source = _fstab.source_of(row[0])
-    if source in mapped or _fstab.is_memory(source):
-        return None
-    if _fstab.is_of_host(row):
-        return f"names {source}, a directory of the host: leave it out"
-    if _TAG.match(source):
-        return f"names {source}, which a disk of the host can have: name the mapping"
-    if source.startswith("/dev/"):
-        return f"names the device {source}, which is not in the image: name the mapping"
-    return None
+def _named(taken: _fstab.Taken, crypttab: t.Sequence[_fstab.Row]) -> str:
+    """Say what a mount names that the host could supply, and what to do."""
+    name = taken.name
+    if taken.reason == _fstab.OF_HOST:
+        return f"names {name}, a directory of the host: leave it out"
+    if name in {f"/dev/mapper/{row[0]}" for row in crypttab}:
+        return f"names {name}, which crypttab opens from a disk: open it from a file of the root"
+    if _TAG.match(name):
+        return f"names {name}, which a disk of the host can have: name the mapping"
+    kind = "the device " if name.startswith("/dev/") else ""
+    return f"names {kind}{name}, which is not in the image: name the mapping"
 
 
-def _mapped(crypttab: t.Sequence[t.Sequence[str]]) -> t.Set[str]:
-    """Return the devices that crypttab makes."""
-    return {f"/dev/mapper/{row[0]}" for row in crypttab}
+class _Mount(t.NamedTuple):
+    """A line of fstab, or what a unit says in its place; which file says so, and how it could be left to a person."""
+
+    row: t.List[str]
+    path: str
+    otherwise: str
 
 
 def mounts(
-    fstab: t.Sequence[t.Sequence[str]], crypttab: t.Sequence[t.Sequence[str]], *, luks_uuid: str
+    fstab: t.Sequence[t.List[str]],
+    crypttab: t.Sequence[t.Sequence[str]],
+    *,
+    luks_uuid: str,
+    root_device: str,
+    units: t.Optional[_audit_units.Units] = None,
 ) -> Problems:
-    """fstab and crypttab take nothing from a disk that the host could attach, but for the root by its pinned header.
+    """fstab, crypttab and units take nothing from a disk that the host could attach, but for the root by its header.
 
     But for what a person asks for alone, which no boot waits for and nobody can slip in.
     """
-    mapped = _mapped(crypttab)
-    found = (_of_host(row, mapped) for row in fstab if not _fstab.is_on_demand(row))
-    problems = [f"fstab {why}, or set noauto" for why in found if why]
+    rows = [row for row in fstab if len(row) > 1]
+    have = [_of_fstab(row, units) for row in rows]
+    have += _of_units(units) if units else []
+    own = _fstab.own_mappings(crypttab, root_device)
+    booted = _fstab.mounted([it.row for it in have], crypttab)
+    problems = []
+    for it in have:
+        taken = _fstab.taken(it.row, own) if tuple(it.row) in booted else None
+        if taken:
+            pulled_in = f", {_fstab.PULLED_IN}" if _fstab.is_on_demand(it.row) else ""
+            otherwise = "" if pulled_in else f", {it.otherwise}"
+            problems.append(f"{it.path} {_named(taken, crypttab)}{pulled_in}{otherwise}")
     for row in crypttab:
-        source = row[1] if len(row) > 1 else ""
-        if _fstab.is_opened_on_demand(row) or _fstab.path_of(source):
+        disk = _fstab.disk_of(row)
+        service = f"systemd-cryptsetup@{_fstab.escaped(row[0])}.service"
+        if not disk or (_fstab.is_opened_on_demand(row) and not _starter(units, service)):
             continue
         # How the initramfs finds the root; what it finds has to fit the pinned header.
-        if source.lower() != f"uuid={luks_uuid}":
-            problems.append(f"crypttab names {source}, which is not in the image")
-    if not any(row[1:2] == ["/"] and row[0] in mapped for row in fstab):
+        if disk.lower() != f"uuid={luks_uuid}":
+            problems.append(f"crypttab names {disk}, which is not in the image")
+        elif f"/dev/mapper/{row[0]}" != root_device:
+            problems.append(f"crypttab opens the disk of the root as {row[0]} as well")
+    mapped = {f"/dev/mapper/{row[0]}" for row in crypttab}
+    if not any(row[1:2] == ["/"] and row[0] in mapped for row in rows):
         problems.append("fstab has no line for / that names its mapping")
     return problems
 
 
-def units(have: _audit_units.Units, crypttab: t.Sequence[t.Sequence[str]]) -> Problems:
-    """The units of systemd take nothing from the host either."""
-    mapped = _mapped(crypttab)
-    problems = []
+def _starter(units: t.Optional[_audit_units.Units], *names: str) -> t.Optional[str]:
+    """Return the file of a unit that starts one that systemd makes of a table."""
+    return next((file for file in map(units.starter, names) if file), None) if units else None
+
+
+def _of_fstab(row: t.List[str], units: t.Optional[_audit_units.Units]) -> _Mount:
+    name = _fstab.escaped(_fstab.point_of(row).strip("/"))
+    starter = _starter(units, f"{name}.mount", f"{name}.automount") if name else None
+    if not starter or not _fstab.is_on_demand(row):
+        return _Mount(row, "fstab", "or set noauto")
+    return _Mount([*row[:3], f"{row[3]},auto"], "fstab", f"or remove {starter}, which starts it")
+
+
+def _of_units(have: _audit_units.Units) -> t.List[_Mount]:
+    found = []
     for name in have.names():
         section = {"mount": "Mount", "swap": "Swap"}.get(name.rpartition(".")[2])
         what = _audit_units.last(have.settings(name), section, "What") if section else None
         if section and what and what.value:
-            why = _of_host(_row(have, name, section, what.value), mapped)
-            if why and _is_started(have, name):
-                problems.append(f"{what.path} {why}, or mask {name}")
-    return problems
+            row = _row(have, name, section, what.value)
+            found.append(_Mount(row, what.path, f"or mask {name}"))
+    return found
 
 
 def _row(have: _audit_units.Units, name: str, section: str, what: str) -> t.List[str]:
@@ -92,11 +121,17 @@ def _row(have: _audit_units.Units, name: str, section: str, what: str) -> t.List
     where, kind, options = (
         _audit_units.last(settings, section, key) for key in ("Where", "Type", "Options")
     )
+    # What fstab alone has means nothing in a unit.
+    said = (options.value if options else "defaults").split(",")
+    words = [word for word in said if not _OF_FSTAB.match(word)]
+    for key in ("RequiresMountsFor", "WantsMountsFor"):
+        for it in _audit_units.listed(settings, "Unit", key):
+            words += [f"x-systemd.requires-mounts-for={path}" for path in it.value.split()]
     return [
         what.replace("%%", "%"),
         where.value if where else "none",
         kind.value if kind else section.lower(),
-        options.value if options else "defaults",
+        ",".join([*words, *([] if _is_started(have, name) else ["noauto"])]),
     ]
 
 
@@ -114,4 +149,4 @@ def _is_started(have: _audit_units.Units, name: str) -> bool:
     )
 
 
-__all__ = ("Problems", "mounts", "table", "units")
+__all__ = ("Problems", "mounts", "table")

@@ -120,17 +120,21 @@ def is_rescue(name: str) -> bool:
     return bool(match and re.fullmatch(r"0-rescue(?:-.*)?", match.group(1)))
 
 
-def words_for(have: str, *, root_device: str, wanted: str, unwanted: t.Tuple[str, ...]) -> str:
+def words_for(
+    have: str, *, root_device: str, wanted: str, unwanted: t.Callable[[str], bool]
+) -> str:
     """Return a kernel command line that has *root_device*, all of *wanted*, and what else *have* said.
 
-    Words that begin with one of *unwanted* go, but those of *wanted* do not.
+    Words that are *unwanted* go, but those of *wanted* do not.
     """
     kept, _dropped = _shell_defaults.without_words(have, unwanted, wanted.split())
     own = [f"root={root_device}", "ro", *(it for it in kept.split() if it not in ("ro", "rw"))]
     return _shell_defaults.merge_words(" ".join(own), wanted)
 
 
-def options_for(have: str, *, root_device: str, wanted: str, unwanted: t.Tuple[str, ...]) -> str:
+def options_for(
+    have: str, *, root_device: str, wanted: str, unwanted: t.Callable[[str], bool]
+) -> str:
     """Return the options of an entry; one that takes ``$kernelopts`` goes on to do so (RHEL 8)."""
     words = have.split()
     if "$kernelopts" in words:

@@ -214,7 +214,7 @@ def parts(fstab: str, volumes: t.Sequence[Volume]) -> t.List[Part]:
         if volume.problem:
             raise unreadable("the disk", volume)
         if volume.type in FILE_SYSTEMS:
-            found[point] = Part(_fstab.path_of(f"/{point}").strip("/"), volume, subvolume_of(row))
+            found[point] = Part(point, volume, subvolume_of(row))
     return [found[point] for point in sorted(found, key=lambda it: (it.count("/"), it))]
 
 

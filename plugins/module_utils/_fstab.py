@@ -23,16 +23,29 @@ KEY_DIRECTORY = "/etc/cryptsetup-keys.d"
 # Mount points that the image's own partitions take the place of.
 OWN_POINTS = ("/", "/boot", "/boot/efi", "/efi", "/usr")
 # What names a disk: gone with the old machine. The kernel makes /dev/zram* of memory.
-_DISK = re.compile(r"(UUID|LABEL|PARTUUID|PARTLABEL|ID)=|/dev/(?!zram\d+$|shm|null)")
+_DISK = re.compile(r"(UUID|LABEL|PARTUUID|PARTLABEL|ID)=|/dev/(?!zram\d+$|shm(?:/|$)|null$)")
 # With these, a path as source is a file with a file system in it, or swap.
 _FILE_TYPES = (
     *("auto", "btrfs", "erofs", "ext2", "ext3", "ext4", "iso9660", "squashfs", "swap", "udf"),
     *("vfat", "xfs"),
 )
-# File systems that are directories of the host, which has every name.
-_HOST_TYPES = ("9p", "fuse.vmhgfs-fuse", "vboxsf", "virtiofs", "vmhgfs")
-# With one of these, systemd mounts what is noauto.
-_WANTED = ("x-systemd.automount", "x-systemd.wanted-by", "x-systemd.required-by", "x-initrd.mount")
+# File systems that are directories of the host, which has every name; some of them are programs of FUSE.
+_HOST_TYPES = (
+    *("9p", "hostfs", "prl_fs", "prl_fsd", "vboxsf", "virtiofs", "vmhgfs", "vmhgfs-fuse"),
+)
+# With these, a program mounts: the type names it behind a dot, or the source does (mount.fuse(8)).
+_FUSE = ("fuse", "fuse3", "fuseblk")
+# With one of these, systemd mounts what is noauto; the last one is the old name of the first.
+_WANTED = (
+    *("x-systemd.automount", "x-systemd.wanted-by", "x-systemd.required-by", "x-initrd.mount"),
+    "comment=systemd.automount",
+)
+# With one of these, it mounts what a path lies in as well.
+_NEEDING = ("x-systemd.requires-mounts-for", "x-systemd.wants-mounts-for", "x-systemd.requires")
+# What units of systemd lie in that every boot starts: journal, random seed and private /tmp.
+_SYSTEM = ("/var/log/journal", "/var/lib/systemd", "/tmp", "/var/tmp")
+# Keys that are no file: what the kernel makes at random.
+_RANDOM = ("/dev/urandom", "/dev/random", "/dev/hwrng")
 # An entry with one of these is opened in the initramfs.
 _EARLY = {"initramfs", "x-initrd.attach", "force"}
 
@@ -42,9 +55,18 @@ CHECKED_AT_BOOT = ("ext4",)
 OLD_DISK = "a disk of the old machine"
 NO_FILE = "the root has no such file"
 OF_HOST = "a directory of the host"
+PULLED_IN = "and what a boot mounts or starts lies in it"
 
 Exists = t.Callable[[str], bool]
+Row = t.Sequence[str]
 Rows = t.List[t.List[str]]
+
+
+class Taken(t.NamedTuple):
+    """What of the host's a line takes, and what that is: :data:`OLD_DISK` or :data:`OF_HOST`."""
+
+    name: str
+    reason: str
 
 
 def _everything(_path: str) -> bool:
@@ -56,38 +78,43 @@ def rows(text: str) -> Rows:
     return [row for row in map(str.split, text.splitlines()) if _is_entry(row)]
 
 
-def _is_entry(fields: t.Sequence[str]) -> bool:
+def _is_entry(fields: Row) -> bool:
     return len(fields) >= 2 and not fields[0].startswith("#")
 
 
-def _options(fields: t.Sequence[str], number: int) -> t.Set[str]:
-    return set(fields[number].split(",")) if len(fields) > number else set()
+def _unescaped(field: str) -> str:
+    r"""Return a field with the escapes of fstab(5) (``\040``) read."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), field)
+
+
+def _options(fields: Row) -> t.List[str]:
+    return _unescaped(fields[3]).split(",") if len(fields) > 3 else []
 
 
 def path_of(field: str) -> str:
-    r"""Return the file that a field names, with the escapes of fstab(5) (``\040``) read; empty for none."""
-    if not field.startswith("/") or field.startswith(("//", "/dev/")):
-        return ""
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), field)
+    """Return the file that a field names; empty for none."""
+    source = source_of(field)
+    return "" if not source.startswith("/") or source.startswith(("//", "/dev/")) else source
 
 
 def source_of(field: str) -> str:
     """Return what a field of fstab(5) names, as whoever mounts it reads it: without escapes, quotes and detours."""
-    plain = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), field)
-    plain = plain.replace('"', "")
+    plain = _unescaped(field).replace('"', "")
     path = posixpath.normpath(f"/{plain.lstrip('/')}")
     return path if plain.startswith("/") and path.startswith("/dev/") else plain
 
 
-def headers(fields: t.Sequence[str]) -> t.List[str]:
+def headers(fields: Row) -> t.List[str]:
     """Return the header files that a line of crypttab names; of several, the last one counts."""
-    options = fields[3].split(",") if len(fields) > 3 else []
-    return [option[len("header=") :] for option in options if option.startswith("header=")]
+    found = (option.partition("=") for option in _options(fields))
+    return [value for name, equals, value in found if name == "header" and equals]
 
 
-def point_of(fields: t.Sequence[str]) -> str:
+def point_of(fields: Row) -> str:
     """Return where a line of fstab is mounted; empty for swap."""
-    return "/" + fields[1].strip("/") if fields[1].startswith("/") else ""
+    point = _unescaped(fields[1])
+    parts = (part for part in point.split("/") if part not in ("", "."))
+    return "/" + "/".join(parts) if point.startswith("/") else ""
 
 
 def swap_files(text: str) -> t.List[str]:
@@ -96,18 +123,22 @@ def swap_files(text: str) -> t.List[str]:
     return [path for path in found if path]
 
 
-def is_on_demand(fields: t.Sequence[str]) -> bool:
+def _is_noauto(options: t.Sequence[str]) -> bool:
+    """Say whether the last one of the two says so, which counts."""
+    return [option for option in options if option in ("auto", "noauto")][-1:] == ["noauto"]
+
+
+def is_on_demand(fields: Row) -> bool:
     """Say whether a line of fstab names what nobody asks for but a person (``noauto``)."""
-    options = fields[3].split(",") if len(fields) > 3 else []
-    # Of the two, the last one counts; and a unit can want it all the same (systemd.mount(5)).
-    last = [option for option in options if option in ("auto", "noauto")][-1:]
-    return last == ["noauto"] and not any(option.startswith(_WANTED) for option in options)
+    options = _options(fields)
+    # A unit can want it all the same (systemd.mount(5)).
+    return _is_noauto(options) and not any(option.startswith(_WANTED) for option in options)
 
 
-def is_opened_on_demand(fields: t.Sequence[str]) -> bool:
+def is_opened_on_demand(fields: Row) -> bool:
     """Say the same of a line of crypttab."""
-    options = _options(fields, 3)
-    return "noauto" in options and not options & _EARLY
+    options = _options(fields)
+    return _is_noauto(options) and not _EARLY & {*options}
 
 
 def is_memory(source: str) -> bool:
@@ -115,9 +146,114 @@ def is_memory(source: str) -> bool:
     return bool(re.fullmatch(r"/dev/(?:zram\d+|shm|null)", source))
 
 
-def is_of_host(fields: t.Sequence[str]) -> bool:
-    """Say whether a line of fstab mounts a directory of the machine's host."""
-    return "".join(fields[2:3]) in _HOST_TYPES
+def _programs(fields: Row) -> t.List[str]:
+    """Return what mounts a line of fstab: its types, and the program where that is FUSE."""
+    found = []
+    for kind in _unescaped("".join(fields[2:3])).split(","):
+        name, _dot, program = kind.partition(".")
+        if name in _FUSE:
+            program = program or source_of(fields[0]).partition("#")[0]
+            found.append(posixpath.basename(program))
+        found.append(kind)
+    return found
+
+
+def taken(fields: Row, own: t.Container[str]) -> t.Optional[Taken]:
+    """Return what of the host's a line of fstab takes when it is mounted, if anything; *own* are the guest's mappings.
+
+    The tables are written and audited by this alone.
+    """
+    source = source_of(fields[0])
+    programs = _programs(fields)
+    if any(it in _HOST_TYPES for it in programs) or source.startswith(".host:"):
+        return Taken(source, OF_HOST)
+    # The device of a program of FUSE, and those of options: a journal, a second disk, what is to be there before.
+    options = (option.partition("=") for option in _options(fields))
+    devices = [_device_of(value) for name, _equals, value in options if name != "loop"]
+    for name in (source, source_of(source.partition("#")[2]), *devices):
+        if name not in own and _DISK.match(name):
+            return Taken(name, OLD_DISK)
+    return Taken(source, OLD_DISK) if "zfs" in programs else None
+
+
+def escaped(path: str) -> str:
+    """Return what the unit of a path is named (systemd-escape(1)); the path is without a / around it."""
+    plain = re.sub(r"[^\w:./]|^\.", lambda match: _escape(match.group(0)), path, flags=re.ASCII)
+    return plain.replace("/", "-")
+
+
+def _escape(letter: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in letter.encode("utf-8", "surrogateescape"))
+
+
+def _path_of_unit(name: str) -> str:
+    """Return the path that a unit of systemd is named by (systemd-escape(1)), a mapping for what opens it."""
+    stem, _dot, kind = name.rpartition(".")
+    opened = re.fullmatch(r"systemd-cryptsetup@(.+)", stem)
+    if opened:
+        stem = f"dev-mapper-{opened.group(1)}"
+    elif kind not in ("automount", "device", "mount", "swap"):
+        return ""
+    path = stem.replace("-", "/")
+    return "/" + re.sub(r"\\x([0-9a-f]{2})", lambda match: chr(int(match.group(1), 16)), path)
+
+
+def _device_of(value: str) -> str:
+    """Return the device that the value of an option names, or its unit does; empty for none."""
+    source = source_of(value if value.startswith("/") else _path_of_unit(value))
+    return source if source.startswith("/dev/") else ""
+
+
+def _needs(fields: Row) -> t.List[str]:
+    """Return the paths whose file systems systemd mounts before it mounts a line of fstab (systemd.mount(5))."""
+    found = [posixpath.dirname(point_of(fields)), source_of(fields[0])]
+    for name, _equals, value in (option.partition("=") for option in _options(fields)):
+        if name in _NEEDING:
+            found.append(value if value.startswith("/") else _path_of_unit(value))
+    return found
+
+
+def _above(path: str) -> t.Iterator[str]:
+    """Return a path and what it lies in, but for the root; nothing for what is no path."""
+    plain = posixpath.normpath(f"/{path.lstrip('/')}") if path.startswith("/") else "/"
+    while plain != "/":
+        yield plain
+        plain = posixpath.dirname(plain)
+
+
+def mounted(fstab: t.Sequence[Row], crypttab: t.Sequence[Row]) -> t.Set[t.Tuple[str, ...]]:
+    """Return the lines of fstab that a boot mounts: those that nobody has to ask for, and what they lie in."""
+    entries = [row for row in crypttab if not is_opened_on_demand(row)]
+    opened = [name for row in entries for name in (*map(source_of, row[1:3]), *headers(row))]
+    needed = {above for path in (*_SYSTEM, *opened) for above in _above(path)}
+    asked = {tuple(row) for row in fstab if is_on_demand(row)}
+    found: t.Set[t.Tuple[str, ...]] = set()
+    more = {tuple(row) for row in fstab} - asked
+    while True:
+        found |= more
+        needed.update(above for row in more for path in _needs(row) for above in _above(path))
+        more = {row for row in asked - found if needed.intersection([*_above(point_of(row))][:1])}
+        if not more:
+            return found
+
+
+def disk_of(fields: Row) -> str:
+    """Return what of a disk a line of crypttab takes: the container, its key or its header; empty for nothing."""
+    source = "".join(fields[1:2])
+    if not path_of(source):
+        return source or "no device"
+    for named in (*fields[2:3], *headers(fields)):
+        # As PATH, or as PATH:DEVICE (crypttab(5)).
+        for name in (source_of(named), source_of(named.rpartition(":")[2])):
+            if _DISK.match(name) and name not in _RANDOM:
+                return named
+    return ""
+
+
+def own_mappings(crypttab: t.Sequence[Row], root: str) -> t.Set[str]:
+    """Return the devices of crypttab that are the guest's own: the *root*, which has its header, and files in it."""
+    others = {row[0] for row in crypttab if disk_of(row)}
+    return {root, *(f"/dev/mapper/{row[0]}" for row in crypttab if row[0] not in others)}
 
 
 def fstab(
@@ -127,52 +263,58 @@ def fstab(
     filesystem: str,
     esp_label: str,
     exists: Exists = _everything,
-    mappings: t.Container[str] = (),
+    crypttab: t.Sequence[Row] = (),
 ) -> t.Tuple[str, t.List[str]]:
     """Return the new table, and what had to go with the reason.
 
     Comments and everything that names no disk (tmpfs, zram, network, bind mounts) stay, and so does what is
-    mounted on demand alone. *exists* says whether a file is in the root; *mappings* are the names in crypttab.
+    mounted on demand alone. *exists* says whether a file is in the root; *crypttab* is that of the image.
     The lines that the image's own take the place of are not among those that had to go.
     """
+    own = own_mappings(crypttab, device)
+    others = [row for row in rows(text) if point_of(row) not in OWN_POINTS]
+    gone: t.Dict[t.Tuple[str, ...], str] = {}
+    for row in others:
+        reason = _why_unmounted(row, exists, own, on_demand=is_on_demand(row))
+        if reason:
+            gone[tuple(row)] = reason
+    kept_rows = [row for row in others if tuple(row) not in gone]
+    for pulled_in in mounted(kept_rows, crypttab):
+        reason = _why_unmounted(pulled_in, exists, own, on_demand=False)
+        if reason:
+            gone[pulled_in] = f"{reason}, {PULLED_IN}"
     kept, dropped = [], []
     for line in text.splitlines():
         fields = line.split()
         if not _is_entry(fields):
             kept.append(line)
+        elif tuple(fields) in gone:
+            dropped.append(said("fstab", fields, gone[tuple(fields)]))
         elif point_of(fields) not in OWN_POINTS:
-            reason = _why_unmounted(fields, exists, mappings)
-            if reason:
-                dropped.append(said("fstab", fields, reason))
-            else:
-                kept.append(line)
+            kept.append(line)
     options = ROOT_OPTIONS.get(filesystem, "defaults")
-    own = [
+    first = [
         # By the name that the guest gives: every disk of the host can have the UUID of the file system.
         f"{device} / {filesystem} {options} 0 {1 if filesystem in CHECKED_AT_BOOT else 0}",
         # noauto: the EFI system partition is the host's, and nothing that runs needs it.
         f"LABEL={esp_label} /boot/efi vfat noauto,nodev,noexec,nosuid,umask=0077 0 0",
     ]
-    return "\n".join([*own, *kept]).rstrip("\n") + "\n", dropped
+    return "\n".join([*first, *kept]).rstrip("\n") + "\n", dropped
 
 
 def _why_unmounted(
-    fields: t.Sequence[str], exists: Exists, mappings: t.Container[str]
+    fields: Row, exists: Exists, own: t.Container[str], *, on_demand: bool
 ) -> t.Optional[str]:
-    source, kind, options = source_of(fields[0]), "".join(fields[2:3]), _options(fields, 3)
-    path = path_of(fields[0])
+    kind, path = "".join(fields[2:3]), path_of(fields[0])
     if kind == "swap" and path:
         return None if exists(path) else NO_FILE
-    if is_on_demand(fields):
+    if on_demand:
         return None
-    if source.startswith("/dev/mapper/") and source[len("/dev/mapper/") :] in mappings:
-        return None
-    if is_of_host(fields):
-        return OF_HOST
-    if _DISK.match(source) or kind == "zfs":
-        return OLD_DISK
+    found = taken(fields, own)
+    if found:
+        return found.reason
     # systemd makes the source of a bind mount when it is missing; a missing file ends in its emergency mode.
-    is_file = kind in _FILE_TYPES and not options & {"bind", "rbind"}
+    is_file = kind in _FILE_TYPES and not {"bind", "rbind"} & {*_options(fields)}
     return NO_FILE if path and is_file and not exists(path) else None
 
 
@@ -205,25 +347,24 @@ def crypttab(
     return "\n".join([*kept, own]).lstrip("\n") + "\n", dropped
 
 
-def _why_closed(fields: t.Sequence[str], exists: Exists) -> t.Optional[str]:
+def _why_closed(fields: Row, exists: Exists) -> t.Optional[str]:
     if is_opened_on_demand(fields):
         return None
-    path = path_of(fields[1])
-    if not path:
+    if disk_of(fields):
         return OLD_DISK
-    if not exists(path):
+    if not exists(path_of(fields[1])):
         return NO_FILE
-    if _options(fields, 3) & _EARLY:
+    if _EARLY & {*_options(fields)}:
         return "a file of the root cannot be opened before the root"
     return None
 
 
-def stays_in_crypttab(fields: t.Sequence[str], exists: Exists) -> bool:
+def stays_in_crypttab(fields: Row, exists: Exists) -> bool:
     """Say whether an entry is kept, unless its name is that of the root."""
     return _why_closed(fields, exists) is None
 
 
-def key_of(fields: t.Sequence[str]) -> str:
+def key_of(fields: Row) -> str:
     """Return the file that an entry of crypttab takes its key from; empty when there can be none."""
     named = fields[2] if len(fields) > 2 else "none"
     return f"{KEY_DIRECTORY}/{fields[0]}.key" if named in ("none", "-") else path_of(named)
@@ -244,15 +385,22 @@ __all__ = (
     "OF_HOST",
     "OLD_DISK",
     "OWN_POINTS",
+    "PULLED_IN",
     "ROOT_OPTIONS",
+    "Row",
+    "Rows",
+    "Taken",
     "crypttab",
+    "disk_of",
+    "escaped",
     "fstab",
     "headers",
     "is_memory",
-    "is_of_host",
     "is_on_demand",
     "is_opened_on_demand",
     "key_of",
+    "mounted",
+    "own_mappings",
     "path_of",
     "point_of",
     "rows",
@@ -260,4 +408,5 @@ __all__ = (
     "source_of",
     "stays_in_crypttab",
     "swap_files",
+    "taken",
 )

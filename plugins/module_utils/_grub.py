@@ -36,13 +36,9 @@ WANTED = (
 )
 # Where distributions keep the modules of every platform; the second is SUSE's.
 LIBRARIES = ("/usr/lib/grub", "/usr/share/grub2")
-# The disks of the machine that the root is from. grub-mkconfig writes root= itself, and the initramfs has its
-# own crypttab, which cryptopts= would replace (TECH 4.1).
-OLD_DISKS = (
-    *("root=", "rootflags=", "rootfstype=", "resume=", "resume_offset="),
-    *("cryptdevice=", "cryptkey=", "cryptopts=", "luks=", "luks.", "rd.luks=", "rd.luks."),
-    *("rd.lvm", "rd.md", "rd.dm", "rd.multipath"),
-)
+# Words about the disks of the machine that the root is from, beside those that no image gets (guest.HOST_DISKS).
+# grub-mkconfig writes root= itself, and the initramfs has its own crypttab, which cryptopts= would replace (TECH 4.1).
+OLD_DISKS = ("rootflags", "rootfstype", "rd.lvm*", "rd.md*", "rd.dm*", "rd.multipath*")
 # What a signed GRUB has to have beyond these: Secure Boot lets it load none (TECH 1.8). The stub says "[", and is read
 # from the ESP.
 SIGNED = ("fat", "search", "test")
@@ -68,12 +64,12 @@ EOF
 """
 
 
-def unwanted(words: t.Sequence[str]) -> t.Tuple[str, ...]:
-    """Return how words of a root's own command line begin that must go: old disks, and what contradicts *words*."""
-    keys = {word.partition("=")[0] for word in words if "=" in word} & guest.KEYS
-    spelt = {*keys, *(key.replace("_", "-") for key in keys)}
-    shells = guest.SHELLS if guest.is_closed(words) else ()
-    return (*OLD_DISKS, *(f"{key}=" for key in sorted(spelt)), *shells)
+def unwanted(words: t.Sequence[str]) -> t.Callable[[str], bool]:
+    """Return what says of a word of a root's own command line that it must go beside *words*.
+
+    Those about old disks go, and those that undo what *words* say for the guest.
+    """
+    return lambda word: guest.is_named(word, OLD_DISKS) or guest.undoes(word, words)
 
 
 def needed(*, luks_type: str, hash_name: str, filesystem: str) -> t.List[str]:

@@ -133,7 +133,7 @@ def plan(
     others = [_shell_defaults.values(tree.text(other)) for other in drop_ins]
     words = [word for other in others for name in CMDLINES for word in other.get(name, "").split()]
     unwanted = _grub.unwanted(kernel_cmdline.split())
-    old = {word for word in words if word.startswith(unwanted)} - {*kernel_cmdline.split()}
+    old = {word for word in words if unwanted(word)} - {*kernel_cmdline.split()}
     own = drop_in({name for other in others for name in other}, wanted, kernel_cmdline, old)
     if own:
         tree.write(OWN_DROP_IN, own, secret=True)

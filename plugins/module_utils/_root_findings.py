@@ -150,7 +150,7 @@ def _tables(root: Root, found: Findings) -> None:
         filesystem="",
         esp_label="",
         exists=exists,
-        mappings=[row[0] for row in kept],
+        crypttab=kept,
     )
     found.left_out += [*closed, *unmounted]
     used = {_fstab.key_of(row) for row in kept}
@@ -159,7 +159,7 @@ def _tables(root: Root, found: Findings) -> None:
         _leave_out(found, root.members[path], "the key of a disk of the old machine")
     for row in _fstab.rows(lines):
         point = _fstab.point_of(row)
-        gone = _fstab.said("fstab", row, _fstab.OLD_DISK) in unmounted
+        gone = any(it.startswith(_fstab.said("fstab", row, _fstab.OLD_DISK)) for it in unmounted)
         if point in _ESSENTIAL and (gone or point in _fstab.OWN_POINTS) and not root.holds(point):
             found.problems.append(elsewhere(point))
         elif gone and point and not root.holds(point):

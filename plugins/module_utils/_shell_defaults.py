@@ -109,10 +109,10 @@ def merge_words(have: str, want: str) -> str:
 
 
 def without_words(
-    have: str, prefixes: t.Tuple[str, ...], kept: t.Container[str] = ()
+    have: str, goes: t.Callable[[str], bool], kept: t.Container[str] = ()
 ) -> t.Tuple[str, t.List[str]]:
-    """Return *have* without the words that begin with one of *prefixes* and are not *kept*, and those words."""
-    taken = [word for word in have.split() if word.startswith(prefixes) and word not in kept]
+    """Return *have* without the words that go and are not *kept*, and those words."""
+    taken = [word for word in have.split() if word not in kept and goes(word)]
     return " ".join(word for word in have.split() if word not in taken) if taken else have, taken
 
 

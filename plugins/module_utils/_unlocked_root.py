@@ -103,7 +103,7 @@ def ensure(
         filesystem=params["filesystem"],
         esp_label=params["esp_label"],
         exists=tree.exists,
-        mappings=[row[0] for row in _fstab.rows(table)],
+        crypttab=_fstab.rows(table),
     )
     tree.write("/etc/fstab", table, secret=True)
     directories = (_fstab.KEY_DIRECTORY, pinned_header.DIRECTORY)

@@ -128,6 +128,7 @@ class Plan:
         self.tree, self.runner, self.root_device = tree, runner, root_device
         self.env_path = f"{grub}/grubenv"
         self.words = wanted_words(tree)
+        self.unwanted = _grub.unwanted(self.words.split())
         self.dropped: t.List[str] = []
         self.entries: t.Dict[str, str] = {}
         self.names: t.Dict[str, str] = {}
@@ -170,7 +171,7 @@ class Plan:
             _boot_entries.get(text, "options"),
             root_device=self.root_device,
             wanted=self.words,
-            unwanted=_grub.unwanted(self.words.split()),
+            unwanted=self.unwanted,
         )
         fields = {
             "linux": kernel,
@@ -197,7 +198,7 @@ class Plan:
             return
         release = _root_tar.parse_os_release(self.tree.text("/etc/os-release"))
         options = _boot_entries.words_for(
-            "", root_device=self.root_device, wanted=self.words, unwanted=()
+            "", root_device=self.root_device, wanted=self.words, unwanted=self.unwanted
         )
         fields = {
             "title": f"{release.get('NAME', 'Linux')} ({version}) {release.get('VERSION', '')}".strip(),
@@ -229,7 +230,7 @@ class Plan:
                 env.get("kernelopts", ""),
                 root_device=self.root_device,
                 wanted=self.words,
-                unwanted=_grub.unwanted(self.words.split()),
+                unwanted=self.unwanted,
             )
         if "blsdir" in env:
             argv = [self.runner.find("grub2-mkrelpath", "grub-mkrelpath"), _boot_entries.DIRECTORY]
@@ -247,7 +248,7 @@ class Plan:
             old,
             root_device=self.root_device,
             wanted=self.words,
-            unwanted=_grub.unwanted(self.words.split()),
+            unwanted=self.unwanted,
         )
         self.tree.write(CMDLINE, f"{words}\n", secret=True)
         # So entries of all kernels are sorted by version, and a removed kernel's is found (kernel-install(8)).

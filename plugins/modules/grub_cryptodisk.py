@@ -101,7 +101,8 @@ core_image:
   sample: /run/sealedroot/esp/EFI/BOOT/BOOTX64.EFI
 dropped:
   description:
-    - The names of the words of the old kernel command line that named disks of another machine, or contradict ours.
+    - The names of the words of the old kernel command line that named disks of another machine, take what the host has,
+      open its console, or contradict ours.
     - Not what came behind the C(=), which can be a secret.
   type: list
   elements: str

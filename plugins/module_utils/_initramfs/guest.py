@@ -13,6 +13,7 @@ docs/threat_model.md has the attack that each word stops.
 
 from __future__ import annotations
 
+import fnmatch
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
@@ -43,50 +44,36 @@ GENERATOR_CONSOLE_WORDS: t.Mapping[str, t.Tuple[str, ...]] = {
 # What an owner may say otherwise, in a later word. dracut would wait for its root for ever (dracut.cmdline(7)), and a
 # confidential machine can start slowly.
 DEFAULT_WORDS: t.Mapping[str, t.Tuple[str, ...]] = {"dracut": ("rd.timeout=600",)}
-# How words begin that give whoever is at the console a shell, or SysRq.
+# Names of words that give whoever is at the console a shell, a debugger or SysRq: * stands for any end, and what has a
+# value here counts with that alone. With - for _, and behind rd., a name is the same one to who reads it.
 SHELLS = (
-    *("rd.shell", "rd.break", "break", "sysrq_always_enabled"),
-    *("systemd.debug_shell", "systemd.debug-shell"),
-    *("rd.systemd.debug_shell", "rd.systemd.debug-shell"),
-    # Another first program or target, a debugger, a question.
-    *(
-        "init=",
-        "rdinit=",
-        "systemd.unit=",
-        "rd.systemd.unit=",
-        "systemd.wants=",
-        "rd.systemd.wants=",
-    ),
-    *("systemd.run", "systemd.setenv=SYSTEMD_SULOGIN_FORCE", "systemd.set_credential"),
-    *("systemd.crash_shell", "systemd.confirm_spawn", "rdshell", "rdbreak", "rd.cmdline", "kgdb"),
+    *("rd.shell", "rdshell", "break", "rdbreak", "rd.cmdline", "sysrq_always_enabled*"),
+    # Another first program, target or unit.
+    *("init", "rdinit", "systemd.unit", "systemd.wants", "systemd.run*", "systemd.debug_shell"),
+    *("systemd.setenv=SYSTEMD_SULOGIN_FORCE*", "systemd.set_credential*"),
+    *("systemd.crash_shell", "systemd.confirm_spawn"),
+    # A debugger.
+    *("kgdb*", "ekgdboc"),
 )
 # These as a whole, and only these.
-SHELL_WORDS = ("single", "S", "s", "1", "emergency", "rescue", "-b")
-# How words begin that take a disk, or a file, of the host.
+SHELL_WORDS = ("single", "S", "s", "1", "emergency", "rescue", "-b", "-s")
+# Names of words that take a disk, or a file, of the host.
 HOST_DISKS = (
-    *(
-        "systemd.mount-extra",
-        "systemd.swap-extra",
-        "rd.systemd.mount-extra",
-        "rd.systemd.swap-extra",
-    ),
-    *(
-        "mount.usr",
-        "luks.",
-        "rd.luks.name",
-        "rd.luks.data",
-        "cryptopts",
-        "cryptdevice",
-    ),
-    *("ROOT=", "resume=", "rd.live", "netroot", "boot=", "overlayroot", "ds=", "initrd=", "root="),
+    # The kernel takes none of the words behind it for its own.
+    "--",
+    # Of two root= the last one counts; initramfs-tools takes variables as they are.
+    *("root", "ROOT", "mount.usr*", "boot", "nfsroot", "netroot", "rd.live*", "overlayroot"),
+    *("resume", "resume_offset", "initrd", "ds"),
+    *("systemd.mount_extra", "systemd.swap_extra"),
+    # Another mapping than the root's, or the root's without its pinned header: rd.hostonly=0 takes dracut's crypttab.
+    *("luks*", "cryptopts", "cryptdevice", "cryptkey", "rd.auto", "rd.hostonly"),
+    *("dm", "dm_mod.create", "roothash", "usrhash", "systemd.verity*"),
 )
 _ALL = (
     *HOST_WORDS,
     *CONSOLE_WORDS,
     *(it for its in GENERATOR_CONSOLE_WORDS.values() for it in its),
 )
-# What ours decide. Of a word that is given twice, the last one counts.
-KEYS = frozenset(word.partition("=")[0] for word in _ALL if "=" in word) - {"rd.shell"}
 
 
 def volume(luks_uuid: str) -> str:
@@ -128,27 +115,61 @@ def plain(word: str) -> str:
     return bare.replace("/", ".") if bare.startswith("sysctl") else bare
 
 
+def _spelt(word: str) -> str:
+    """Return a word with _ for each - in its name, as the kernel and systemd read it (proc_cmdline_key_streq)."""
+    name, equals, value = plain(word).partition("=")
+    return f"{name.replace('-', '_')}{equals}{value}"
+
+
+def as_read(word: str) -> str:
+    """Return a word in the one spelling that all others of it stand for: an initramfs takes it behind rd. as well."""
+    spelt = _spelt(word)
+    return spelt[len("rd.") :] if spelt.startswith("rd.") else spelt
+
+
 def name_of(word: str) -> str:
-    """Return the name of a kernel word, - for _ as the kernel and systemd read it (proc_cmdline_key_streq)."""
-    return plain(word).partition("=")[0].replace("-", "_")
+    """Return the name of a kernel word."""
+    return as_read(word).partition("=")[0]
+
+
+def is_named(word: str, names: t.Iterable[str]) -> bool:
+    """Say whether a word has one of *names*, which are as in :data:`SHELLS`."""
+    spellings = (_spelt(word).partition("=")[0], name_of(word), as_read(word))
+    patterns = [name.replace("-", "_") for name in names]
+    return any(fnmatch.fnmatchcase(it, pattern) for it in spellings for pattern in patterns)
 
 
 def opens(word: str) -> bool:
     """Say whether a kernel word gives whoever is at the console a shell."""
-    return plain(word) in SHELL_WORDS or plain(word).startswith(SHELLS)
+    return as_read(word) in map(as_read, SHELL_WORDS) or is_named(word, SHELLS)
+
+
+def takes(word: str) -> bool:
+    """Say whether a kernel word takes what the host has; ``rd.luks.uuid`` is one, for any disk but the image's."""
+    return is_named(word, HOST_DISKS)
+
+
+def rivals(word: str, given: t.Iterable[str]) -> t.List[str]:
+    """Return the words that say something else in the place of one of ours."""
+    return [it for it in given if name_of(it) == name_of(word) and as_read(it) != as_read(word)]
+
+
+def undoes(word: str, own: t.Sequence[str]) -> bool:
+    """Say whether a word undoes what those of a command line say for the guest; *own* may have an owner's as well."""
+    if as_read(word) in map(as_read, own):
+        return False
+    # Of a word that is given twice, the last one counts.
+    decided = {name_of(it) for it in own if "=" in it} & {name_of(it) for it in _ALL if "=" in it}
+    return name_of(word) in decided or takes(word) or (is_closed(own) and opens(word))
 
 
 def contrary(cmdline: str, *, debug_console: bool = False) -> t.List[str]:
     """Return the words of an owner's command line that undo what :func:`words` says."""
     own = HOST_WORDS if debug_console else _ALL
-    names = {name_of(word): word for word in own if "=" in word}
-    return [
-        word
-        for word in cmdline.split()
-        if names.get(name_of(word), word) != word
-        or plain(word).startswith(HOST_DISKS)
-        or (not debug_console and opens(word) and word not in _ALL)
-    ]
+    given = cmdline.split()
+    # A quote without an end takes ours, which come behind, into the value of a word.
+    quoted = [word for word in given if '"' in word] if cmdline.count('"') % 2 else []
+    return [word for word in given if word in quoted[-1:] or undoes(word, own)]
 
 
 __all__ = (
@@ -157,14 +178,18 @@ __all__ = (
     "GENERATOR_CONSOLE_WORDS",
     "HOST_DISKS",
     "HOST_WORDS",
-    "KEYS",
     "SHELLS",
+    "as_read",
     "contrary",
     "device",
     "is_closed",
+    "is_named",
     "mapping",
     "name_of",
     "opens",
+    "rivals",
+    "takes",
+    "undoes",
     "volume",
     "words",
 )

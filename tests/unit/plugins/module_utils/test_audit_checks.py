@@ -213,6 +213,15 @@ def more(words: str) -> str:
         (more("systemd.import-credentials=yes"), "not systemd.import_credentials=no"),
         (more("rd.break=pre-mount"), "gets rd.break=pre-mount, which opens the console"),
         (more("systemd.debug_shell"), "systemd.debug_shell, which opens the console"),
+        (more("sysrq-always-enabled"), "sysrq-always-enabled, which opens the console"),
+        (more("systemd.crash-shell=1"), "systemd.crash-shell=1, which opens the console"),
+        (more("ekgdboc=kbd"), "ekgdboc=kbd, which opens the console"),
+        (more("rd.luks.crypttab=0"), "rd.luks.crypttab=0, which takes what the host has"),
+        (more("rd.luks.uuid=luks-2"), "rd.luks.uuid=luks-2, which takes what the host has"),
+        (more("nfsroot=10.0.2.2:/x"), "nfsroot=10.0.2.2:/x, which takes what the host has"),
+        (more("rd.root=LABEL=x"), "rd.root=LABEL=x, which takes what the host has"),
+        (more("rd.systemd.gpt-auto=1"), "rd.systemd.gpt-auto=1, not systemd.gpt_auto=0"),
+        (more("rd.retry=60 rd.driver.pre=x rootfstype=ext4 console=tty0"), None),
     ],
 )
 def test_grub_cfg(text: str, says: str | None) -> None:

@@ -17,7 +17,7 @@ ESP = ["LABEL=ESP", "/boot/efi", "vfat", "noauto,nodev,noexec,nosuid,umask=0077"
 
 
 def mounts(fstab: list[list[str]], crypttab: list[list[str]] = CRYPT) -> list[str]:
-    return _audit_mounts.mounts(fstab, crypttab, luks_uuid=LUKS)
+    return _audit_mounts.mounts(fstab, crypttab, luks_uuid=LUKS, root_device="/dev/mapper/cr_root")
 
 
 def test_table() -> None:
@@ -69,6 +69,13 @@ def test_what_no_disk_of_the_host_can_be(row: list[str]) -> None:
         (["/dev/vda3", "/x", "ext4", "nofail"], "device /dev/vda3, which is not in the image"),
         (["share", "/x", "virtiofs"], "share, a directory of the host"),
         (["share", "/x", "9p", "trans=virtio,nofail"], "share, a directory of the host"),
+        (["vmhgfs-fuse", "/x", "fuse", "allow_other"], "a directory of the host"),
+        ([".host:/x", "/x", "fuse./usr/bin/vmhgfs-fuse"], "a directory of the host"),
+        (["none", "/x", "prl_fs"], "none, a directory of the host"),
+        (["tank/home", "/x", "zfs"], "names tank/home, which is not in the image"),
+        (["/srv/x", "/x", "ext4", "loop,journal_path=/dev/vdb"], "the device /dev/vdb"),
+        (["UUID=a", "/x", "ext4", "noauto,comment=systemd.automount"], "UUID=a, which"),
+        (["UUID=a", "/x", "ext4", "noauto,x-systemd\\056automount"], "UUID=a, which"),
     ],
 )
 def test_what_the_host_could_supply(row: list[str], says: str) -> None:
@@ -111,6 +118,91 @@ def test_what_a_person_asks_for_alone_may_be_elsewhere(options: str, accepted: b
     assert (mounts([ROOT], [*CRYPT, row]) == []) is accepted
 
 
+VAULT = ["vault", "UUID=cccc", "/etc/keys/vault.key", "luks,noauto"]
+FILE = ["vault", "/srv/vault.img", "/etc/keys/vault.key", "luks,noauto"]
+SAYS = "fstab names /dev/mapper/vault, which crypttab opens from a disk"
+
+
+@pytest.mark.parametrize(
+    ("entry", "options", "says"),
+    [
+        # systemd starts what makes a device that a line waits for, be that noauto or not.
+        (VAULT, "defaults", SAYS),
+        (VAULT, "nofail", SAYS),
+        (VAULT, "noauto", None),
+        (VAULT, "noauto,x-systemd.automount", SAYS),
+        (FILE, "defaults", None),
+        # Of auto and noauto, the last one counts.
+        ([*VAULT[:3], "noauto,auto"], "noauto", "crypttab names UUID=cccc"),
+        # The first line of a name counts, and either may be.
+        ([*FILE[:2], "/k:LABEL=x", "luks"], "noauto", "crypttab names /k:LABEL=x"),
+        ([*FILE[:3], "header=/dev/vdb"], "noauto", "crypttab names /dev/vdb"),
+    ],
+)
+def test_a_mapping_is_the_guests_own(entry: list[str], options: str, says: str | None) -> None:
+    found = mounts([ROOT, ["/dev/mapper/vault", "/vault", "ext4", options]], [*CRYPT, entry])
+    assert [it[: len(says or "")] for it in found] == ([says] if says else [])
+
+
+def test_the_disk_of_the_root_is_opened_once() -> None:
+    (problem,) = mounts([ROOT], [*CRYPT, ["other", f"UUID={LUKS}", "none", "luks"]])
+    assert problem == "crypttab opens the disk of the root as other as well"
+    crypttab = [*CRYPT, FILE, VAULT]
+    (problem,) = mounts([ROOT, ["/dev/mapper/vault", "/vault", "ext4"]], crypttab)
+    assert problem.startswith(SAYS)
+
+
+DISK = ["UUID=cccc", "/srv/disk", "ext4", "noauto"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "crypttab"),
+    [
+        ([["tmpfs", "/srv/disk/cache", "tmpfs"]], []),
+        ([["/srv/disk/www", "/var/www", "none", "bind"]], []),
+        ([["/srv//disk/x.img", "/x", "ext4", "loop"]], []),
+        ([["/srv/disk/swap", "none", "swap"]], []),
+        ([["tmpfs", "/x", "tmpfs", "x-systemd.requires-mounts-for=/srv/disk"]], []),
+        ([["tmpfs", "/x", "tmpfs", "x-systemd.requires=srv-disk.mount"]], []),
+        # What is pulled in pulls in.
+        (
+            [
+                ["tmpfs", "/x/y", "tmpfs"],
+                ["/srv/disk/x", "/x", "none", "bind,noauto"],
+            ],
+            [],
+        ),
+        ([], [["v", "/srv/disk/v.img", "/k", "luks"]]),
+        ([], [["v", "/v.img", "/srv/disk/k", "luks"]]),
+    ],
+)
+def test_what_is_pulled_in_is_not_on_demand(
+    lines: list[list[str]], crypttab: list[list[str]]
+) -> None:
+    assert mounts([ROOT, DISK]) == []
+    (problem,) = mounts([ROOT, DISK, *lines], [*CRYPT, *crypttab])
+    assert problem.startswith("fstab names UUID=cccc, which a disk of the host can have")
+    assert problem.endswith("what a boot mounts or starts lies in it")
+
+
+@pytest.mark.parametrize("point", ["/var", "/var/log/", "/tmp", "/var/lib"])
+def test_what_systemd_itself_pulls_in(point: str) -> None:
+    assert len(mounts([ROOT, ["UUID=cccc", point, "ext4", "noauto"]])) == 1
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ["tmpfs", "/srv/diskette", "tmpfs"],
+        ["tmpfs", "/srv/disk/cache", "tmpfs", "noauto"],
+        ["/srv/disk", "/x", "none", "bind,noauto"],
+        ["/srv/x.img", "/x", "ext4", "loop=/dev/loop3"],
+    ],
+)
+def test_what_pulls_nothing_in(row: list[str]) -> None:
+    assert mounts([ROOT, ESP, DISK, row]) == []
+
+
 ETC, USR = "/etc/systemd/system", "/usr/lib/systemd/system"
 MASK = (0o777, "/dev/null")
 WANTED = {f"{ETC}/local-fs.target.wants/data.mount": (0o777, "../data.mount")}
@@ -124,8 +216,14 @@ def data(what: str, *more: str) -> dict[str, t.Any]:
     return {f"{ETC}/data.mount": unit("[Mount]", f"What={what}", "Where=/data", *more)}
 
 
-def judged(tree: t.Any, files: dict[str, t.Any]) -> list[str]:
-    return _audit_mounts.units(_audit_units.Units(tree(files)), CRYPT)
+def judged(tree: t.Any, files: dict[str, t.Any], *lines: list[str]) -> list[str]:
+    return _audit_mounts.mounts(
+        [ROOT, *lines],
+        CRYPT,
+        luks_uuid=LUKS,
+        root_device="/dev/mapper/cr_root",
+        units=_audit_units.Units(tree(files)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -233,3 +331,51 @@ def test_which_units_count(tree: t.Any, files: dict[str, t.Any], path: str | Non
     found = judged(tree, files)
     assert bool(found) is bool(path)
     assert path is None or found[0].startswith(f"{path} names LABEL=")
+
+
+def test_units_and_fstab_pull_each_other_in(tree: t.Any) -> None:
+    cache = unit("[Mount]", "What=tmpfs", "Where=/data/cache", "Type=tmpfs", *INSTALL)
+    files = {f"{ETC}/data-cache.mount": cache}
+    (problem,) = judged(tree, files, ["LABEL=x", "/data", "ext4", "noauto"])
+    assert problem.startswith("fstab names LABEL=x")
+    (problem,) = judged(tree, {**files, **data("LABEL=x")})
+    assert problem.startswith(f"{ETC}/data.mount names LABEL=x")
+    needing = unit("[Unit]", "RequiresMountsFor=/data", "[Mount]", "What=tmpfs", *INSTALL)
+    (problem,) = judged(tree, {f"{ETC}/x.mount": needing, **data("LABEL=x")})
+    assert problem.startswith(f"{ETC}/data.mount names LABEL=x")
+    assert judged(tree, data("LABEL=x")) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("data", "data"),
+        ("srv/my-disk", "srv-my\\x2ddisk"),
+        ("a b/.c", "a\\x20b-.c"),
+        (".x", "\\x2ex"),
+    ],
+)
+def test_a_unit_that_starts_what_is_noauto(tree: t.Any, path: str, name: str) -> None:
+    """As systemd-escape(1) names it."""
+    line = ["LABEL=x", f"/{path}".replace(" ", "\\040"), "ext4", "noauto"]
+    for kind in ("mount", "automount"):
+        link = f"{ETC}/multi-user.target.wants/{name}.{kind}"
+        (problem,) = judged(tree, {link: (0o777, "/x")}, line)
+        assert problem.endswith(f"name the mapping, or remove {link}, which starts it")
+    link = f"{ETC}/multi-user.target.wants/{name}2.mount"
+    assert judged(tree, {link: (0o777, "/x")}, line) == []
+
+
+def test_a_unit_that_starts_what_opens_a_disk(tree: t.Any) -> None:
+    unit_name = "systemd-cryptsetup@my\\x2dvault.service"
+    link = {f"{ETC}/multi-user.target.wants/{unit_name}": (0o777, "/x")}
+    crypttab = [*CRYPT, ["my-vault", *VAULT[1:]]]
+    for files, count in (({}, 0), (link, 1)):
+        found = _audit_mounts.mounts(
+            [ROOT],
+            crypttab,
+            luks_uuid=LUKS,
+            root_device="/dev/mapper/cr_root",
+            units=_audit_units.Units(tree(files)),
+        )
+        assert found == ["crypttab names UUID=cccc, which is not in the image"] * count

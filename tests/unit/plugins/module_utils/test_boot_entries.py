@@ -67,9 +67,13 @@ def test_a_key_is_a_whole_word():
     ],
 )
 def test_words_of_a_command_line(have, words):
-    said = _boot_entries.words_for(have, root_device=ROOT, wanted="a=1", unwanted=_grub.OLD_DISKS)
+    said = _boot_entries.words_for(
+        have, root_device=ROOT, wanted="a=1", unwanted=_grub.unwanted([])
+    )
     assert said == words
-    again = _boot_entries.words_for(said, root_device=ROOT, wanted="a=1", unwanted=_grub.OLD_DISKS)
+    again = _boot_entries.words_for(
+        said, root_device=ROOT, wanted="a=1", unwanted=_grub.unwanted([])
+    )
     assert again == words
 
 
@@ -77,7 +81,7 @@ def test_our_own_disk_is_no_old_one():
     wanted = "rd.luks.uuid=luks-2"
     for have in ("rd.luks.uuid=luks-1", "rd.luks.uuid=luks-2"):
         said = _boot_entries.words_for(
-            have, root_device=ROOT, wanted=wanted, unwanted=("rd.luks.",)
+            have, root_device=ROOT, wanted=wanted, unwanted=_grub.unwanted([])
         )
         assert said == f"root={ROOT} ro rd.luks.uuid=luks-2"
 

@@ -85,6 +85,13 @@ def test_what_checks_itself_is_not_checked_at_boot(filesystem: str) -> None:
     assert table.splitlines()[0] == f"{ROOT} / {filesystem} defaults 0 0"
 
 
+CRYPTTAB = [
+    ["vault", "/srv/vault.img", "/etc/keys/vault.key", "luks"],
+    ["backup", "UUID=6f0f-cccc", "/etc/keys/backup.key", "luks,noauto"],
+    ["cr_root", "UUID=u", "/k", "luks,initramfs,header=/h"],
+]
+
+
 def nothing(_path: str) -> bool:
     return False
 
@@ -105,8 +112,34 @@ def nothing(_path: str) -> bool:
         ("share /srv/share vboxsf defaults 0 0", _fstab.OF_HOST),
         (".host:/ /mnt/hgfs fuse.vmhgfs-fuse allow_other 0 0", _fstab.OF_HOST),
         ("share /srv/share virtiofs noauto 0 0", None),
+        ("vmhgfs-fuse /mnt/hgfs fuse defaults,allow_other 0 0", _fstab.OF_HOST),
+        (".host:/x /mnt/h fuse./usr/bin/vmhgfs-fuse defaults 0 0", _fstab.OF_HOST),
+        (".host:/x /mnt/h auto defaults 0 0", _fstab.OF_HOST),
+        ("/usr/bin/vmhgfs-fuse#x /mnt/h fuse defaults 0 0", _fstab.OF_HOST),
+        ("none /mnt/psf prl_fs sync,nosuid 0 0", _fstab.OF_HOST),
+        ("psf /mnt/psf fuse.prl_fsd defaults 0 0", _fstab.OF_HOST),
+        ("hostshare /mnt/v fuse.virtiofs defaults 0 0", _fstab.OF_HOST),
+        ("share /mnt/v fuse3.vboxsf defaults 0 0", _fstab.OF_HOST),
+        ("share /mnt/v \\071p defaults 0 0", _fstab.OF_HOST),
+        ("none /mnt/h hostfs defaults 0 0", _fstab.OF_HOST),
+        ("ntfs-3g#/dev/vdb1 /mnt/n fuse defaults 0 0", _fstab.OLD_DISK),
+        ("ntfs-3g#UUID=1 /mnt/n fuse defaults 0 0", _fstab.OLD_DISK),
+        ("/dev/nullb0 /mnt/n ext4 defaults 0 0", _fstab.OLD_DISK),
+        ("tmpfs /mnt/n tmpfs x-systemd.requires=/dev/vdb 0 0", _fstab.OLD_DISK),
+        ("tmpfs /mnt/n tmpfs x-systemd.requires=dev-vdb.device 0 0", _fstab.OLD_DISK),
+        (
+            "tmpfs /mnt/n tmpfs x-systemd.requires=systemd-cryptsetup@backup.service 0 0",
+            _fstab.OLD_DISK,
+        ),
         # Mounted as soon as somebody looks.
         ("UUID=1 /backup ext4 noauto,x-systemd.automount 0 0", _fstab.OLD_DISK),
+        ("UUID=1 /backup ext4 noauto,comment=systemd.automount 0 0", _fstab.OLD_DISK),
+        ("UUID=1 /backup ext4 noauto,x-systemd\\056automount 0 0", _fstab.OLD_DISK),
+        # What systemd itself has there is needed at any boot.
+        ("UUID=1 /var ext4 noauto 0 0", f"{_fstab.OLD_DISK}, {_fstab.PULLED_IN}"),
+        # A disk that crypttab opens for a person alone.
+        ("/dev/mapper/backup /backup ext4 defaults 0 0", _fstab.OLD_DISK),
+        ("/dev/mapper/backup /backup ext4 noauto 0 0", None),
         # systemd's emergency mode is where a missing file ends.
         ("/swapfile none swap sw 0 0", _fstab.NO_FILE),
         ("/swapfile none swap noauto 0 0", _fstab.NO_FILE),
@@ -125,11 +158,13 @@ def nothing(_path: str) -> bool:
         ("/srv/a /srv/b none bind 0 0", None),
         ("/srv/a /srv/b ext4 rbind 0 0", None),
         ("/a:/b /pool fuse.mergerfs defaults 0 0", None),
+        ("sshfs#a@server:/ /s fuse defaults 0 0", None),
+        ("vmware-vmblock /run/vmblock-fuse fuse.vmware-vmblock defaults 0 0", None),
         ("/dev/mapper/vault /vault ext4 defaults 0 0", None),
     ],
 )
 def test_what_becomes_of_a_line(line: str, reason):
-    table, dropped = make(f"{line}\n", exists=nothing, mappings=["vault"])
+    table, dropped = make(f"{line}\n", exists=nothing, crypttab=CRYPTTAB)
     named = " ".join(line.split()[:2])
     assert dropped == ([f"fstab line '{named}': {reason}"] if reason else [])
     assert (line in table.splitlines()) == (reason is None)
@@ -173,6 +208,10 @@ def test_what_is_part_of_the_images_root_is_replaced(line: str):
         ),
         ("vault /srv/vault.img /etc/keys/vault.key luks", None),
         ("backup UUID=4 none luks,noauto", None),
+        ("backup UUID=4 none luks,noauto,auto", _fstab.OLD_DISK),
+        ("vault /srv/vault.img /vault.key:LABEL=keys luks", _fstab.OLD_DISK),
+        ("vault /srv/vault.img none luks,header=/dev/vdb", _fstab.OLD_DISK),
+        ("vault /srv/vault.img /dev/urandom swap", None),
     ],
 )
 def test_what_becomes_of_an_entry(line: str, reason):
@@ -192,6 +231,36 @@ def test_where_an_entry_has_its_key():
     assert _fstab.key_of(["a", "/dev/sda", "/dev/urandom", "swap"]) == ""
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "tmpfs /srv/disk/cache tmpfs size=10M 0 0",
+        "/srv/disk/www /var/www none bind 0 0",
+        "tmpfs /x tmpfs x-systemd.requires-mounts-for=/srv/disk/x 0 0",
+    ],
+)
+def test_what_another_line_has_mounted_is_not_on_demand(line: str):
+    """systemd mounts what a path of another unit lies in, be that noauto or not (RequiresMountsFor=)."""
+    disk = "UUID=2 /srv/disk ext4 noauto 0 0"
+    table, dropped = make(f"{disk}\n{line}\n")
+    assert dropped == [f"fstab line 'UUID=2 /srv/disk': {_fstab.OLD_DISK}, {_fstab.PULLED_IN}"]
+    assert line in table.splitlines()
+    assert make(table) == (table, [])
+    # What goes itself pulls nothing in.
+    other = "UUID=3 /srv/disk/more ext4 defaults 0 0"
+    assert disk in make(f"{disk}\n{other}\n")[0]
+    assert make(f"{disk}\n{line.replace(' 0 0', ',noauto')}\n")[0].count("noauto") == 3
+
+
+def test_a_container_in_a_file_pulls_in_where_it_lies():
+    table, dropped = make(
+        "UUID=2 /srv ext4 noauto 0 0\n/dev/mapper/vault /v ext4\n", crypttab=CRYPTTAB
+    )
+    assert "/srv ext4" not in table
+    assert "/dev/mapper/vault /v ext4" in table
+    assert len(dropped) == 1
+
+
 def test_swap_files():
     assert _fstab.swap_files(
         "/swap.img none swap sw 0 0\n/dev/sda1 none swap\n# /x none swap\n"
@@ -205,6 +274,7 @@ def test_swap_files():
         ("auto,noauto", True),
         ("noauto,auto", False),
         ("noauto,x-systemd.automount", False),
+        ("noauto,comment=systemd.automount", False),
         ("noauto,x-systemd.wanted-by=multi-user.target", False),
         ("noauto,x-systemd.required-by=local-fs.target", False),
         ("defaults", False),

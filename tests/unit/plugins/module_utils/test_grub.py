@@ -358,6 +358,12 @@ def test_what_is_a_stray(line, stray):
     [
         # Disks of the machine that the root is from go at any time.
         ([], "root=/dev/sda1 resume=/dev/sda2 rd.lvm.lv=a/b quiet", "quiet"),
+        ([], "rootflags=subvol=x rootfstype=btrfs rd.md=0 rd.dm.uuid=x rootwait", "rootwait"),
+        (
+            [],
+            "rd.luks.crypttab=0 nfsroot=x rd.auto dm-mod.create=x ro rd.driver.pre=x",
+            "ro rd.driver.pre=x",
+        ),
         ([], "panic=30 rd.break systemd.gpt_auto=1", "panic=30 rd.break systemd.gpt_auto=1"),
         # A word that ours has an opinion about,
         (["systemd.gpt_auto=0"], "systemd.gpt_auto=1 quiet", "quiet"),
@@ -375,6 +381,11 @@ def test_what_is_a_stray(line, stray):
             ["panic=5", "sysctl.kernel.sysrq=0"],
             "rd.shell rd.break=mount break=top systemd.debug_shell=1 sysrq_always_enabled quiet",
             "quiet",
+        ),
+        (
+            ["panic=5", "sysctl.kernel.sysrq=0"],
+            "systemd.crash-shell sysrq-always-enabled ekgdboc=kbd -s rd.retry=9",
+            "rd.retry=9",
         ),
         (["panic=10"], "rd.break systemd.debug_shell=1", "rd.break systemd.debug_shell=1"),
     ],

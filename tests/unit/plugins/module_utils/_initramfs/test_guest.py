@@ -97,7 +97,9 @@ def test_words_that_undo_ours(cmdline: str, closed: list[str], opened: list[str]
 @pytest.mark.parametrize("generator", guest.GENERATOR_CONSOLE_WORDS)
 def test_our_own_words_undo_none_of_ours(generator: str) -> None:
     words = guest.words(generator, luks_uuid=UUID)
-    assert guest.contrary(" ".join(words)) == []
+    # An owner does not know the UUID of a build.
+    assert guest.contrary(" ".join(words)) == [word for word in words if word == DISK]
+    assert not [word for word in words if guest.undoes(word, words)]
     assert guest.is_closed(words)
     assert not guest.is_closed(guest.words(generator, luks_uuid=UUID, debug_console=True))
 
@@ -134,8 +136,90 @@ def test_words_that_a_host_or_its_console_would_like(word: str) -> None:
     assert guest.contrary(f"quiet {word} console=ttyS0") == [word]
 
 
+# Every spelling of a name, with - or _ and behind rd. or not, and whatever the value.
+OPENING = (
+    *("rd.shell", "rd.shell=1", "rdshell", "rd.break", "rd.break=mount", "break", "break=top"),
+    *("rdbreak", "rd.cmdline=ask", "init=/bin/sh", "rdinit=/bin/sh", "-s", "-b", "single"),
+    *("rd.emergency", "rd.rescue", "rescue", "rd.systemd.unit=rescue.target"),
+    *("systemd.debug-shell", "rd.systemd.debug_shell=ttyS0", "systemd.crash-shell=1"),
+    *("systemd.crash_shell", "rd.systemd.crash-shell", "systemd.confirm-spawn=1"),
+    *("systemd.set-credential=a:b", "systemd.set_credential_binary=a:b"),
+    *("rd.systemd.set-credential-binary=a:b", "systemd.run-success-action=none"),
+    *("systemd.setenv=SYSTEMD_SULOGIN_FORCE=1", "rd.systemd.setenv=SYSTEMD_SULOGIN_FORCE=1"),
+    *("sysrq-always-enabled", "sysrq_always_enabled", "sysrq-always-enabled=1"),
+    *("kgdboc=ttyS0", "ekgdboc=kbd", "kgdbwait", "kgdboc-earlycon", "kgdbcon"),
+)
+TAKING = (
+    *(
+        "rd.luks=0",
+        "luks=no",
+        "rd.luks.crypttab=0",
+        "luks.crypttab=no",
+        "rd.luks.options=header=/x",
+    ),
+    *("luks.options=1=discard", "rd.luks.uuid=luks-1", "luks.uuid=1", "rd.luks.name=1=x"),
+    *("rd.luks.key=/k:LABEL=x", "rd.luks.partuuid=1", "rd.auto", "rd.auto=1", "rd.hostonly=0"),
+    *(
+        "nfsroot=10.0.2.2:/x",
+        "netroot=iscsi:x",
+        "root=LABEL=x",
+        "ROOT=LABEL=x",
+        "mount.usr=LABEL=H",
+    ),
+    *("mount.usrfstype=ext4", "rd.live.image", "boot=nfs", "overlayroot=device:dev=/dev/vdb"),
+    *("resume=/dev/vdb", "resume-offset=1", "initrd=\\x", "ds=nocloud"),
+    *("systemd.mount_extra=LABEL=H:/home", "systemd.swap-extra=/dev/vdb"),
+    *("rd.systemd.mount-extra=LABEL=H:/home", "rd.systemd.swap_extra=/dev/vdb"),
+    *("cryptopts=target=x", "cryptdevice=UUID=1:x", "cryptkey=/dev/vdb:ext4:/k"),
+    *("dm-mod.create=x,,0,rw", "dm_mod.create=x", "dm=1", "roothash=00", "usrhash=00"),
+    *(
+        "systemd.verity=1",
+        "systemd.verity_root_data=/dev/vdb",
+        "rd.systemd.verity-usr-hash=/dev/vdb",
+    ),
+    *("systemd.gpt_auto", "systemd.gpt-auto=1", "rd.systemd.gpt_auto=1", "rd.systemd.gpt-auto"),
+    *("systemd.import-credentials=yes", "rd.systemd.import_credentials=1", "efi=runtime", "--"),
+)
+
+
+@pytest.mark.parametrize("word", [*OPENING, *TAKING])
+def test_a_word_in_every_spelling(word: str) -> None:
+    assert guest.contrary(f"quiet {word} console=ttyS0") == [word]
+    assert guest.contrary(word, debug_console=True) == ([word] if word in TAKING else [])
+
+
+def test_a_quote_without_an_end() -> None:
+    """The kernel would take all of our words for a part of that one."""
+    assert guest.contrary('quiet dyndbg="file a +p"') == []
+    assert guest.contrary('quiet dyndbg="file a +p', debug_console=True) == ['dyndbg="file']
+
+
 @pytest.mark.parametrize(
-    "word", ["quiet", "console=ttyS0", "mitigations=auto", "systemd.log_level=debug"]
+    "word",
+    [
+        *("quiet", "console=ttyS0", "console=tty0", "net.ifnames=0", "norandmaps", "ro", "rw"),
+        *("earlyprintk=ttyS0", "cgroup_enable=memory", "crashkernel=auto", "mitigations=auto"),
+        *("systemd.default_device_timeout_sec=900", "systemd.unified_cgroup_hierarchy=1"),
+        *("systemd.log_level=debug", "rd.systemd.show_status=1", "rd.retry=60", "rd.timeout=0"),
+        *("rd.driver.blacklist=x", "rd.driver.pre=x", "rd.udev.log_level=3", "rd.debug"),
+        *("rootflags=subvol=x", "rootfstype=ext4", "rootdelay=5", "rootwait", "security=selinux"),
+        *("selinux=1", "enforcing=1", "apparmor=0", "nomodeset", "ipv6.disable=1", "boot_delay=1"),
+        *("initcall_debug", "panic_on_oops=1", "sysctl.vm.swappiness=1", "rhgb", "autofs=1"),
+    ],
 )
 def test_words_that_are_an_owners(word: str) -> None:
+    words = guest.words("dracut", luks_uuid=UUID)
     assert guest.contrary(word) == []
+    assert not guest.undoes(word, words)
+
+
+def test_what_counts_beside_a_whole_command_line() -> None:
+    words = ["console=ttyS0", "init=/mine", *guest.words("dracut", luks_uuid=UUID)]
+    # Its own, in whatever spelling, and what it has no opinion about.
+    for word in ("init=/mine", "rd.systemd.gpt-auto=0", "console=tty0", DISK):
+        assert not guest.undoes(word, words)
+    for word in ("init=/other", "rd.luks.uuid=luks-2", "rd.emergency=halt", "panic=0"):
+        assert guest.undoes(word, words)
+    opened = guest.words("dracut", luks_uuid=UUID, debug_console=True)
+    assert not guest.undoes("panic=0", opened)
+    assert guest.undoes("rd.luks.options=discard", opened)

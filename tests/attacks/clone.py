@@ -36,7 +36,7 @@ def attach(stage: Stage, place: int) -> Outcome:
     stage.after_grub(guest)
     stage.slow_down()
     wins = (MARKER, INITRAMFS_SHELL)
-    return stage.watch(guest, won=wins, stopped=GENUINE, seconds=SLOW)
+    return stage.watch(guest, won=wins, stopped=GENUINE, seconds=SLOW[stage.image.kind.initramfs])
 
 
 ATTACK = Attack(images=ONE_EACH, play=play)

@@ -36,8 +36,9 @@ LOGIN = r"login: "
 GENUINE = (LOGIN,)
 # A kernel that unpacks itself reads no disk for longer than that, and GRUB never rests as long.
 QUIET = 1.5
-# An initramfs waits twice for what udev has to do, two minutes each, before it says that its root does not come.
-SLOW = 480
+# Seconds after which an initramfs has given up its root: initramfs-tools waits twice for what udev has to do, two
+# minutes each, and dracut as long as attack_images.py says, and a minute for udev.
+SLOW = {"initramfs-tools": 480, "dracut": 240}
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()=>][0-9A-Za-z]?|[\x00-\x08\x0e-\x1f]")
 _PARTS = re.compile(
     r"The host (?P<host>.*?)\n\nThe guest (?P<guest>(?:must|cannot) .*?)\n\nWhy: (?P<why>.*)",
@@ -260,10 +261,12 @@ class Stage:
             assert time.monotonic() < deadline, "the disk is not read any more"
             guest.console.expect(pexpect.TIMEOUT, timeout=0.05)
 
-    def slow_down(self) -> None:
-        """Let the genuine disk give a block a minute."""
+    def slow_down(self, *, slow: bool = True) -> None:
+        """Let the genuine disk give a block a minute, or what it can."""
         none = dict.fromkeys(("bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"), 0)
-        self.control.do("block_set_io_throttle", device="genuine", bps=BLOCK // 60, **none)
+        self.control.do(
+            "block_set_io_throttle", device="genuine", bps=BLOCK // 60 if slow else 0, **none
+        )
 
     def unplug(self) -> None:
         """Take the genuine disk away."""

@@ -22,6 +22,7 @@ UNITS = tuple(
     f"/etc/systemd/system/{it}.service.d/sealedroot.conf" for it in ("emergency", "rescue")
 )
 SYSCTL = "/etc/sysctl.d/zz-sealedroot.conf"
+CHECK = "/etc/systemd/system-generators/sealedroot"
 OLD_SETTINGS = {
     "etc/fstab": "UUID=1111 / xfs defaults 0 1\n",
     "etc/crypttab": "# <target name>\nswap_crypt UUID=1111-22 none luks,swap\n",
@@ -96,7 +97,7 @@ def test_what_it_says(image: Image, done: dict[str, t.Any]) -> None:
     entry = " ".join(OLD_SETTINGS["etc/crypttab"].splitlines()[-1].split()[:2])
     assert done["dropped"] == [f"crypttab line '{entry}': a disk of the old machine"]
     conf = "/etc/dracut.conf.d/sealedroot.conf"
-    names = [KEY, PINNED, "/etc/crypttab", "/etc/fstab", conf, *UNITS, SYSCTL]
+    names = [KEY, PINNED, "/etc/crypttab", "/etc/fstab", conf, *UNITS, SYSCTL, CHECK]
     assert done["files"] == sorted(names)
     # Neither key nor header.
     assert BOOT_KEY not in str(done)

@@ -177,7 +177,7 @@ def test_what_the_core_image_runs(image: Image) -> None:
     # Closed before anything is asked, three times asked, and no end that is a shell.
     assert lines[:2] == CLOSED
     assert lines[2:4] == ["for try in 1 2 3; do", f"if cryptomount -u {PLAIN_UUID}; then"]
-    opened = lines[4 : lines.index("fi")]
+    opened = lines[4 : lines.index("halt") + 1]
     assert opened[0] == f"set root=cryptouuid/{PLAIN_UUID}"
     assert f"set prefix=(cryptouuid/{PLAIN_UUID})/boot/grub" in opened
     assert opened[opened.index("configfile $prefix/grub.cfg") + 1 :][-1] == "halt"

@@ -667,7 +667,8 @@ def test_an_image_with_an_open_console(recipe: Recipe, audit: Module) -> None:
 def test_an_initramfs_whose_key_was_not_made_smaller(recipe: Recipe, audit: Module) -> None:
     """Between noise, zstd stores the key as it is, so it is in the file beside the unpacked one."""
     noise = (0o600, os.urandom(1 << 17))
-    recipe.initramfs = {"before": noise, KEY[0]: KEY[1:], "behind": (0o600, os.urandom(1 << 17))}
+    assert recipe.initramfs
+    recipe.initramfs = {"a": noise, **recipe.initramfs, "z": (0o600, os.urandom(1 << 17))}
     early = sealed_image.newc({"kernel/x86/microcode/AuthenticAMD.bin": (0o644, b"microcode")})
     microcode = recipe.directory / "microcode"
     microcode.write_bytes(early + bytes(-len(early) % 512))

@@ -17,10 +17,12 @@ KEY = f"/etc/cryptsetup-keys.d/luks-{UUID}.key"
 PINNED = f"/etc/cryptsetup-headers.d/luks-{UUID}.header"
 ENTRY = f"cr_root UUID={UUID} {KEY} luks,initramfs,discard,header={PINNED}"
 HOOK = "/etc/initramfs-tools/hooks/sealedroot"
+CONF = "/etc/initramfs-tools/conf.d/sealedroot"
 # What makes a boot that fails end in a restart.
 ENDS = (
     *(f"/etc/systemd/system/{it}.service.d/sealedroot.conf" for it in ("emergency", "rescue")),
     "/etc/sysctl.d/zz-sealedroot.conf",
+    "/etc/initramfs-tools/scripts/init-top/sealedroot",
 )
 # What an installed machine with encrypted swap and few modules leaves behind.
 OLD_TABLE = "# <target name>\nswap_crypt UUID=1111-22 none luks,swap\ncr_root UUID=33 none luks\n"
@@ -75,7 +77,7 @@ def test_what_it_says(done: dict[str, t.Any]) -> None:
     assert done["files"] == sorted(
         [
             *(KEY, "/etc/crypttab", "/etc/cryptsetup-initramfs/conf-hook", "/etc/fstab"),
-            *("/etc/initramfs-tools/conf.d/resume", "/etc/initramfs-tools/conf.d/sealedroot"),
+            *("/etc/initramfs-tools/conf.d/resume", CONF),
             *(PINNED, HOOK, *ENDS),
         ]
     )
@@ -168,13 +170,13 @@ def test_a_failure_ends_in_a_restart(image: Image, done: dict[str, t.Any]) -> No
 def test_a_console_for_development(image: Image, done: dict[str, t.Any]) -> None:
     opened = image.task("initramfs_tools_key", **ARGUMENTS, debug_console=True)
     try:
-        assert opened["files"] == sorted(ENDS)
+        assert opened["files"] == sorted([CONF, *ENDS])
         assert [name for name in ENDS if (image.root / name.lstrip("/")).exists()] == []
         # The rest stays.
         assert image.text("etc/crypttab").splitlines()[-1] == ENTRY
     finally:
         closed = image.task("initramfs_tools_key", **ARGUMENTS)
-    assert closed["files"] == sorted(ENDS)
+    assert closed["files"] == sorted([CONF, *ENDS])
 
 
 def test_packages_that_are_missing_are_named(image: Image, done: dict[str, t.Any]) -> None:

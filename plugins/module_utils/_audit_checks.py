@@ -241,8 +241,18 @@ def _loads(text: str, names: t.Container[str]) -> t.List[t.List[str]]:
     return [found for found in ([it for it in words if it] for words in plain) if found]
 
 
-def early_config(name: str, text: str, *, luks_uuid: str, debug_console: bool = False) -> Problems:
-    """What GRUB does before the disk is open: ask for the passphrase of this disk, and never show a shell."""
+def early_config(
+    name: str,
+    text: str,
+    *,
+    luks_uuid: str,
+    modules: t.Container[str] = (),
+    debug_console: bool = False,
+) -> Problems:
+    """What GRUB does before the disk is open: ask for the passphrase of this disk, and never show a shell.
+
+    *modules* are those of the core image that does it.
+    """
     problems = []
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     before = lines[: next((i for i, line in enumerate(lines) if "cryptomount" in line), len(lines))]
@@ -264,13 +274,16 @@ def early_config(name: str, text: str, *, luks_uuid: str, debug_console: bool = 
                 f"{name} says 'cryptomount{arguments}': it must be '-u {plain}', without dashes and"
                 " without a key"
             )
-    scripts = {
-        script(luks_uuid=luks_uuid, directory=directory, debug_console=console)
-        for script in (_grub.unlock_script, _grub.stub)
-        for directory in ("/boot/grub", "/boot/grub2")
-        # Where an open console was asked for, a closed one is no fault.
-        for console in {False, debug_console}
-    }
+    # Where an open console was asked for, a closed one is no fault.
+    places = [
+        (it, console) for it in ("/boot/grub", "/boot/grub2") for console in {False, debug_console}
+    ]
+    scripts = set()
+    for directory, console in places:
+        what: t.Dict[str, t.Any] = {"luks_uuid": luks_uuid, "directory": directory}
+        scripts.add(_grub.stub(**what, debug_console=console))
+        ask = _grub.ASKS in modules
+        scripts.add(_grub.unlock_script(**what, debug_console=console, ask=ask))
     if not problems and text not in scripts:
         problems.append(f"{name} does more than to open this disk and read its grub.cfg")
     return problems
@@ -298,19 +311,21 @@ def esp(
     configured = False
     for name, data in files.items():
         if name.upper().endswith("GRUB.CFG"):
-            text = data.decode("utf-8", "replace")
+            text, inside = data.decode("utf-8", "replace"), frozenset()
         else:
             core = _grub_core.parse(data)
             if core is None or signed or not core.config:
                 continue
-            text = _grub_install.read_memdisk(core.memdisk)
+            text, inside = _grub_install.read_memdisk(core.memdisk), core.modules
             if core.config != _grub.EMBEDDED_CONFIG:
                 problems.append(f"{name} begins with '{core.config.strip()}', not with its memdisk")
             lost = sorted({*CORE_MODULES, *modules} - core.modules)
             if lost:
                 problems.append(f"{name} lacks the GRUB modules {', '.join(lost)}")
         configured = True
-        problems += early_config(name, text, luks_uuid=luks_uuid, debug_console=debug_console)
+        problems += early_config(
+            name, text, luks_uuid=luks_uuid, modules=inside, debug_console=debug_console
+        )
         problems += builder_traces(text, ())
     if not configured:
         problems.append("nothing on the ESP tells GRUB which disk to unlock")

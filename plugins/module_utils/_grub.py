@@ -26,11 +26,16 @@ REQUIRED = (
     # What the script says that opens the volume.
     *("echo", "halt", "reboot", "sleep"),
 )
-# What reads that script in a core image of one's own, and finds the kernels that it names.
-MEMDISK = ("memdisk", "tar", "regexp")
+# What reads that script in a core image of one's own.
+MEMDISK = ("memdisk", "tar")
+# GRUB 2.12 and later have it: those that start Linux as a program of EFI. Before, a kernel that was loaded twice with
+# an initramfs in between reset the machine (2.06 of Debian 12 with LUKS2).
+ASKS = "efitextmode"
 WANTED = (
     *("all_video", "boot", "cat", "efi_gop", "fat", "gzio", "loadenv", "ls", "minicmd"),
     *("search", "search_fs_uuid", "terminal", "test"),
+    # What tells that the script has to ask, and finds the kernels that it asks with.
+    *(ASKS, "regexp"),
     # The menu of Fedora and its relatives; the second name is GRUB 2.14's.
     *("blscfg", "blsuki"),
 )
@@ -100,7 +105,7 @@ def modules(
 
 
 def unlock_script(
-    *, luks_uuid: str, directory: str, debug_console: bool = False, ask: bool = True
+    *, luks_uuid: str, directory: str, debug_console: bool = False, ask: bool = False
 ) -> str:
     """Return the script that asks for the key, opens the volume and reads its grub.cfg; GRUB needs ``normal`` for it.
 
@@ -169,9 +174,7 @@ def stub(*, luks_uuid: str, directory: str, debug_console: bool = False) -> str:
     else (GRUB: kern/lockdown.c, kern/efi/init.c).
     """
     # Locked down, GRUB gives the kernel its initramfs in another way, by which nothing can be asked.
-    script = unlock_script(
-        luks_uuid=luks_uuid, directory=directory, debug_console=debug_console, ask=False
-    )
+    script = unlock_script(luks_uuid=luks_uuid, directory=directory, debug_console=debug_console)
     return f'if [ "$lockdown" = y ]; then echo "Secure Boot is enabled."; fi\n{script}'
 
 
@@ -314,6 +317,7 @@ def check_menu(text: str, *, root_device: str, words: t.Sequence[str]) -> t.List
 
 
 __all__ = (
+    "ASKS",
     "CLOSED",
     "EMBEDDED_CONFIG",
     "FILESYSTEM_MODULES",

@@ -66,7 +66,7 @@ def plan(
     if modules:
         files = {
             CONFIG: _grub.EMBEDDED_CONFIG,
-            MEMDISK: memdisk(_grub.unlock_script(**what)),
+            MEMDISK: memdisk(_grub.unlock_script(**what, ask=_grub.ASKS in modules)),
             MODULES: f"{' '.join(modules)}\n",
         }
     for name, content in files.items():

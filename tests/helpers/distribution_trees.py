@@ -263,7 +263,7 @@ ALL = (
 MODULES = (
     *("part_gpt", "cryptodisk", "pbkdf2", "gcry_rijndael", "normal", "configfile", "linux"),
     *("luks", "luks2", "gcry_sha256", "ext2", "xfs", "loadenv", "echo"),
-    *("halt", "reboot", "sleep", "memdisk", "tar", "regexp"),
+    *("halt", "reboot", "sleep", "memdisk", "tar"),
 )
 # Where Linux has what every image needs; distributions compress modules differently.
 DRIVERS = (

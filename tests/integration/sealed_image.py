@@ -45,7 +45,7 @@ EMBEDDED = "normal (memdisk)/grub.cfg\n"
 SCRIPT = _grub.unlock_script(luks_uuid=LUKS_UUID, directory="/boot/grub")
 MODULES = (
     *("part_gpt", "cryptodisk", "luks", "gcry_rijndael", "gcry_sha256", "pbkdf2", "ext2", "normal"),
-    *("configfile", "echo", "sleep", "test", "memdisk", "tar", "regexp", "halt", "reboot"),
+    *("configfile", "echo", "sleep", "test", "memdisk", "tar", "halt", "reboot"),
 )
 LUKS1 = ("--type", "luks1", "--hash", "sha256", "--key-size", "512")
 LUKS2 = ("--type", "luks2", *LUKS1[2:], "--pbkdf", "pbkdf2", "--sector-size", "512")

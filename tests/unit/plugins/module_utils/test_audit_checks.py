@@ -351,6 +351,18 @@ def esp(
     )
 
 
+@pytest.mark.parametrize("asks", [False, True])
+@pytest.mark.parametrize("has_it", [False, True])
+def test_a_newer_grub_has_to_ask_for_another_initramfs(
+    monkeypatch: pytest.MonkeyPatch, asks: bool, has_it: bool
+) -> None:
+    script = _grub.unlock_script(luks_uuid=LUKS, directory="/boot/grub", ask=asks)
+    more = {_grub.ASKS} if has_it else set()
+    modules = frozenset({*_audit_checks.CORE_MODULES, "luks", *more})
+    found = esp(monkeypatch, core(script, modules=modules), "BOOTX64.EFI")
+    assert bool(found) == (asks != has_it)
+
+
 def test_esp(monkeypatch: pytest.MonkeyPatch) -> None:
     assert esp(monkeypatch, core(), "bootx64.efi") == []
     assert "has no BOOTX64.EFI" in esp(monkeypatch, core())[0]

@@ -70,6 +70,15 @@ def test_the_sources_of_a_core_image(tmp_path: pathlib.Path) -> None:
     assert plan(tmp_path)[0].changed() == []
 
 
+def test_a_grub_that_starts_programs_of_efi_asks_for_another_initramfs(
+    tmp_path: pathlib.Path,
+) -> None:
+    tree, place = plan(tmp_path, modules=["luks", "memdisk", "efitextmode"])
+    script = _grub_install.read_memdisk(tree.read(f"{place}/memdisk.tar") or b"")
+    assert script == _grub.unlock_script(luks_uuid=UUID, directory="/boot/grub", ask=True)
+    assert "initrd" in script
+
+
 def test_a_debug_console_is_one_in_a_later_core_image_as_well(tmp_path: pathlib.Path) -> None:
     tree, place = plan(tmp_path, debug_console=True)
     script = _grub_install.read_memdisk(tree.read(f"{place}/memdisk.tar") or b"")

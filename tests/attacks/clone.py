@@ -12,7 +12,7 @@ Why: two disks that answer to one name are a race, and the host chooses who is f
 from __future__ import annotations
 
 from attack_images import ONE_EACH
-from attacks import GENUINE, INITRAMFS_SHELL, MARKER, SLOW, Attack, Outcome, Stage
+from attacks import INITRAMFS_SHELL, MARKER, Attack, Outcome, Stage
 from hostile import forge_disk
 
 # Where on the bus the clone is; the genuine one is at 6.
@@ -34,9 +34,7 @@ def attach(stage: Stage, place: int) -> Outcome:
     )
     stage.unlock(guest)
     stage.after_grub(guest)
-    stage.slow_down()
-    wins = (MARKER, INITRAMFS_SHELL)
-    return stage.watch(guest, won=wins, stopped=GENUINE, seconds=SLOW[stage.image.kind.initramfs])
+    return stage.watch_slow(guest, won=[MARKER, INITRAMFS_SHELL])
 
 
 ATTACK = Attack(images=ONE_EACH, play=play)

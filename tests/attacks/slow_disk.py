@@ -11,23 +11,14 @@ Why: an initramfs that has waited for long enough may offer a shell, and has the
 from __future__ import annotations
 
 from attack_images import ONE_EACH
-from attacks import GENUINE, INITRAMFS_SHELL, SLOW, Attack, Outcome, Stage
-
-WAITS = "it waits for its disk"
+from attacks import INITRAMFS_SHELL, Attack, Outcome, Stage
 
 
 def play(stage: Stage) -> Outcome:
     guest = stage.genuine()
     stage.unlock(guest)
     stage.after_grub(guest)
-    stage.slow_down()
-    shell, patience = [INITRAMFS_SHELL], SLOW[stage.image.kind.initramfs]
-    found = stage.watch(guest, won=shell, stopped=GENUINE, seconds=patience, silence=WAITS)
-    if not found.evidence.startswith(WAITS):
-        return found
-    # dracut looks at the disk once more before it shows its shell.
-    stage.slow_down(slow=False)
-    return stage.watch(guest, won=shell, stopped=GENUINE)
+    return stage.watch_slow(guest, won=[INITRAMFS_SHELL])
 
 
 ATTACK = Attack(images=ONE_EACH, play=play)

@@ -268,6 +268,17 @@ class Stage:
             "block_set_io_throttle", device="genuine", bps=BLOCK // 60 if slow else 0, **none
         )
 
+    def watch_slow(self, guest: Guest, *, won: t.Sequence[str]) -> Outcome:
+        """Slow the genuine disk down until the initramfs has given up, and say how that ends."""
+        self.slow_down()
+        patience, waits = SLOW[self.image.kind.initramfs], "it waits for its disk"
+        found = self.watch(guest, won=won, stopped=GENUINE, seconds=patience, silence=waits)
+        if not found.evidence.startswith(waits):
+            return found
+        # dracut looks at the disk once more before it shows its shell.
+        self.slow_down(slow=False)
+        return self.watch(guest, won=won, stopped=GENUINE)
+
     def unplug(self) -> None:
         """Take the genuine disk away."""
         self.control.human("drive_del genuine")

@@ -97,5 +97,7 @@ def measured(result: Result) -> str:
         return f"{result.kind}: not played"
     date = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     word = "won" if result.outcome.won else "stopped"
-    evidence = result.outcome.evidence.replace("<", "&lt;")
+    # A guest's console can hold anything.
+    evidence = "".join(it for it in result.outcome.evidence if it.isprintable())
+    evidence = evidence.replace("<", "&lt;")
     return f"{result.kind}: {word} after {result.outcome.seconds:.0f} s, {evidence} ({date})"

@@ -276,7 +276,7 @@ def early_config(
             )
     # Where an open console was asked for, a closed one is no fault.
     places = [
-        (it, console) for it in ("/boot/grub", "/boot/grub2") for console in {False, debug_console}
+        (it, console) for it in ("/boot/grub", "/boot/grub2") for console in (False, debug_console)
     ]
     scripts = set()
     for directory, console in places:

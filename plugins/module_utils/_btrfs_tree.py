@@ -150,7 +150,7 @@ class Tree(_image_tree.Tree):
             handle = inner
         return handle
 
-    def link_target(self, node: Node) -> str:
+    def _read_link(self, node: Node) -> str:
         *names, name = self._paths[node.inode]
         directory = self._open(self._places[node.inode], names)
         try:

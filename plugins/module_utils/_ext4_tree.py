@@ -97,7 +97,7 @@ class Tree(_image_tree.Tree):
     def _read_directory(self, inode: int) -> t.Dict[str, Node]:
         return parse_directory(self._ask(f"ls -p <{inode}>"))
 
-    def link_target(self, node: Node) -> str:
+    def _read_link(self, node: Node) -> str:
         if node.size >= 60:  # longer ones are in a block of their own
             return self.read(node).decode("utf-8", "surrogateescape")
         said = self._ask(f"stat <{node.inode}>")

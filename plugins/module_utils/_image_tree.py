@@ -87,6 +87,7 @@ class Tree(abc.ABC):
         self._device = device
         self._work_dir = work_dir
         self._directories: t.Dict[int, t.Dict[str, Node]] = {}
+        self._targets: t.Dict[int, str] = {}
 
     @abc.abstractmethod
     def volume(self) -> Volume:
@@ -97,7 +98,7 @@ class Tree(abc.ABC):
         """Return the entries of a directory, without ``.`` and ``..``."""
 
     @abc.abstractmethod
-    def link_target(self, node: Node) -> str:
+    def _read_link(self, node: Node) -> str:
         """Return what a symbolic link points to."""
 
     @abc.abstractmethod
@@ -112,6 +113,12 @@ class Tree(abc.ABC):
         if inode not in self._directories:
             self._directories[inode] = self._read_directory(inode)
         return self._directories[inode]
+
+    def link_target(self, node: Node) -> str:
+        """Return what a symbolic link points to."""
+        if node.inode not in self._targets:
+            self._targets[node.inode] = self._read_link(node)
+        return self._targets[node.inode]
 
     def find(self, path: str, *, follow: bool = True) -> t.Optional[Node]:
         """Return the entry at *path*, or None; the last symbolic link is followed if *follow*."""

@@ -192,7 +192,7 @@ class Tree(_image_tree.Tree):
             raise SealedRootError("an inode of the root file system is damaged")
         return inode
 
-    def link_target(self, node: Node) -> str:
+    def _read_link(self, node: Node) -> str:
         with open(self._device, "rb") as device:
             if self._formats.get(node.inode) == "local":
                 target = self._inode(device.fileno(), node.inode)[_FORK : _FORK + node.size]

@@ -94,8 +94,8 @@ def test_links_lead_into_the_image(script: t.Any, tree: _ext4_tree.Tree) -> None
 def test_a_loop_of_links(script: t.Any, tree: _ext4_tree.Tree) -> None:
     script.expect(ask("ls -p <2>"), stdout=ROOT, stderr=VERSION)
     script.expect(ask("ls -p <12>"), stdout=ETC, stderr=VERSION)
-    for _ in range(20):
-        script.expect(ask("stat <22>"), **link(22, "self"))
+    # Read once, as a directory is.
+    script.expect(ask("stat <22>"), **link(22, "self"))
     assert tree.find("/etc/self") is None
 
 

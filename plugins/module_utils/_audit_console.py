@@ -45,9 +45,8 @@ _SYSCTL = ("/etc/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/li
 _SYSCTL_OF_PROCPS = "/etc/sysctl.conf"
 
 
-def examine(tree: Tree) -> Problems:
+def examine(tree: Tree, units: Units) -> Problems:
     """Nobody gets a shell without a password from what the root starts."""
-    units = Units(tree)
     return [
         *accounts(tree.text("/etc/passwd") or "", tree.text("/etc/shadow") or ""),
         *first_boot(tree, units),

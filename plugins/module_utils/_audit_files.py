@@ -72,7 +72,7 @@ def examine(
     many bytes as it is asked for, and at least those that a whole header has.
     """
     tree = open_tree(runner, device, work)
-    volume = tree.volume()
+    volume, units = tree.volume(), _audit_units.Units(tree)
     uuid = volume.uuid
     report.facts["root_uuid"] = uuid
     report.facts["filesystem"] = volume.type
@@ -111,7 +111,7 @@ def examine(
         if subject.debug_console:
             report.add("console", [], "open for development, as was asked for")
         else:
-            problems = _audit_root.console(tree, config, parts)
+            problems = _audit_root.console(tree, config, parts, units)
             problems += _audit_root.insists(tree, generator, luks_uuid) if generator else []
             report.add(
                 "console", problems, "no failure and no login gives a shell, and GRUB's is closed"
@@ -158,7 +158,7 @@ def examine(
             crypttab,
             luks_uuid=luks_uuid,
             root_device=guest.device(generator, luks_uuid),
-            units=_audit_units.Units(tree),
+            units=units,
         )
         report.add("mounts", problems, "nothing is mounted that the host could supply")
     with report.guard("identity"):

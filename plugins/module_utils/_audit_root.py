@@ -18,6 +18,7 @@ import typing as t
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_checks,
     _audit_console,
+    _audit_units,
     _boot_entries,
     _fstab,
     _generators,
@@ -116,7 +117,9 @@ def generator(tree: Tree) -> str:
     return found
 
 
-def console(tree: Tree, config: str, parts: t.Mapping[str, str]) -> Problems:
+def console(
+    tree: Tree, config: str, parts: t.Mapping[str, str], units: _audit_units.Units
+) -> Problems:
     """Nobody at the console gets a shell: not of GRUB, not from a boot that fails, and no later one without a password.
 
     *parts* are the scripts that *config* reads.
@@ -139,7 +142,7 @@ def console(tree: Tree, config: str, parts: t.Mapping[str, str]) -> Problems:
             problems.append(f"{path} is not what makes a boot that fails end in a restart")
     if tree.text(_grub.MENU_SCRIPT) != _grub.MENU_SCRIPT_TEXT:
         problems.append(f"{_grub.MENU_SCRIPT} is not what closes GRUB when its menu is made again")
-    return problems + _audit_console.examine(tree)
+    return problems + _audit_console.examine(tree, units)
 
 
 def insists(tree: Tree, generator: str, luks_uuid: str) -> Problems:
@@ -154,17 +157,11 @@ def insists(tree: Tree, generator: str, luks_uuid: str) -> Problems:
 def agents(tree: Tree, allowed: t.Collection[str]) -> Problems:
     """No program does as root what the host says, but those that were asked for."""
     found = host_agents.units(lambda path: tree.find(path) is not None, allowed)
-
-    def is_masked(unit: str) -> bool:
-        directory, _slash, name = f"{host_agents.OWN_DIRECTORY}/{unit}".rpartition("/")
-        node = tree.entries(directory).get(name)
-        return bool(node and node.is_link and tree.link_target(node) == "/dev/null")
-
     return [
         f"{service} of {name} is on, so the host is root by it: mask it, or name {name} in image_host_agents"
         for name, services in found.items()
         for service in services
-        if not is_masked(service)
+        if not _audit_units.is_masked(tree, f"{host_agents.OWN_DIRECTORY}/{service}")
     ]
 
 

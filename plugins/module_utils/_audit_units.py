@@ -166,9 +166,8 @@ class Units:
 
         Of those that a distribution ships, no more is read than their links: hundreds of files would tell nothing.
         """
-        for directory in (it for it in self._files if it.endswith(_WANTS)):
-            link = merged(self._tree, [f"{top}/{directory}" for top in DIRECTORIES]).get(name)
-            if link and not is_masked(self._tree, link):
+        for link in self._links.get(name, ()):
+            if not is_masked(self._tree, link):
                 return link
         asked = (it for it in self._own if it.key in _ASKS and name in it.value.split())
         return next((it.path for it in asked), None)
@@ -176,6 +175,16 @@ class Units:
     def is_enabled(self, name: str) -> bool:
         """Say whether a unit asks to be started: systemd enables what no preset forbids (systemd.preset(5))."""
         return any(it.section == "Install" and it.key in _ENABLED_BY for it in self.settings(name))
+
+    @functools.cached_property
+    def _links(self) -> t.Dict[str, t.List[str]]:
+        """The links that start each unit."""
+        found: t.Dict[str, t.List[str]] = {}
+        for directory in (it for it in self._files if it.endswith(_WANTS)):
+            links = merged(self._tree, [f"{top}/{directory}" for top in DIRECTORIES])
+            for name, path in links.items():
+                found.setdefault(name, []).append(path)
+        return found
 
     @functools.cached_property
     def _own(self) -> t.List[Setting]:

@@ -88,6 +88,7 @@ class Tree(abc.ABC):
         self._work_dir = work_dir
         self._directories: t.Dict[int, t.Dict[str, Node]] = {}
         self._targets: t.Dict[int, str] = {}
+        self._texts: t.Dict[int, str] = {}
 
     @abc.abstractmethod
     def volume(self) -> Volume:
@@ -168,7 +169,9 @@ class Tree(abc.ABC):
         node = self.find(path)
         if node is None or not node.is_file:
             return None
-        return self.read(node).decode("utf-8", "surrogateescape")
+        if node.inode not in self._texts:
+            self._texts[node.inode] = self.read(node).decode("utf-8", "surrogateescape")
+        return self._texts[node.inode]
 
 
 __all__ = ("Node", "Tree", "Volume", "read_at")

@@ -281,7 +281,7 @@ def test_sysrq_of_a_file_that_another_hides(tree: t.Any) -> None:
 def test_all_of_them(tree: t.Any) -> None:
     files = {"/etc/passwd": file(PASSWD), "/etc/shadow": file(SHADOW.format(root="*"))}
     good = {**files, **SHIPPED, **DISTRIBUTION, **OURS, **SHELL, **FIRSTBOOT}
-    assert _audit_console.examine(tree(good)) == []
+    assert _audit_console.examine(tree(good), Units(tree(good))) == []
     bad = {
         **good,
         **STARTED,
@@ -291,4 +291,4 @@ def test_all_of_them(tree: t.Any) -> None:
         f"{ETC}/rescue.service.d/zz.conf": SULOGIN,
         "/etc/sysctl.conf": file("kernel.sysrq=1\n"),
     }
-    assert len(_audit_console.examine(tree(bad))) == 6
+    assert len(_audit_console.examine(tree(bad), Units(tree(bad)))) == 6

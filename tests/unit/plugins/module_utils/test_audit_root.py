@@ -13,6 +13,7 @@ import cpio
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_root,
+    _audit_units,
     _grub,
     _initrd_keys,
 )
@@ -352,13 +353,15 @@ OPEN_ENTRY = b"title a\nlinux /boot/vmlinuz-1\ngrub_arg --unrestricted\n"
 )
 def test_console(tree: t.Any, config: str, change: dict[str, t.Any], says: str | None) -> None:
     files = {ENTRIES: (0o755,), **CONSOLE, **change}
-    found = _audit_root.console(tree(files), config, {})
+    it = tree(files)
+    found = _audit_root.console(it, config, {}, _audit_units.Units(it))
     assert [says in problem for problem in found if says] == ([True] if says else [])
     assert bool(found) is bool(says)
 
 
 def test_a_root_where_a_failed_boot_ends_in_sulogin(tree: t.Any) -> None:
-    found = _audit_root.console(tree({}), MENU, {})
+    it = tree({})
+    found = _audit_root.console(it, MENU, {}, _audit_units.Units(it))
     assert len(found) == len(CONSOLE)
 
 
@@ -391,7 +394,8 @@ def test_what_grub_reads_beside_its_menu(tree: t.Any) -> None:
     ],
 )
 def test_the_console_of_what_grub_reads(tree: t.Any, part: str, says: str | None) -> None:
-    found = _audit_root.console(tree(CONSOLE), MENU, {"/custom.cfg": part})
+    it = tree(CONSOLE)
+    found = _audit_root.console(it, MENU, {"/custom.cfg": part}, _audit_units.Units(it))
     assert [says in problem for problem in found if says] == ([True] if says else [])
     assert bool(found) is bool(says)
 

@@ -310,8 +310,9 @@ def esp(
         problems.append(f"the ESP has no {', '.join(sorted(want - have))}")
     configured = False
     for name, data in files.items():
+        inside: t.FrozenSet[str] = frozenset()
         if name.upper().endswith("GRUB.CFG"):
-            text, inside = data.decode("utf-8", "replace"), frozenset()
+            text = data.decode("utf-8", "replace")
         else:
             core = _grub_core.parse(data)
             if core is None or signed or not core.config:

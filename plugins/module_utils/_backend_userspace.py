@@ -123,8 +123,7 @@ def state(runner: Runner, *, path: str, offset: int, payload: str, node: str) ->
     loops, pids = _loops(runner, payload), daemons(payload)
     if os.path.lexists(node):
         info = os.stat(node) if os.path.exists(node) else os.lstat(node)
-        numbers = [os.stat(loop.device).st_rdev for loop in loops]
-        if not stat.S_ISBLK(info.st_mode) or info.st_rdev not in numbers:
+        if not stat.S_ISBLK(info.st_mode) or info.st_rdev not in _numbers(loops):
             raise SealedRootError(f"{node} exists and is not open on {path}: use another name")
         if not pids:
             return "broken"
@@ -133,7 +132,7 @@ def state(runner: Runner, *, path: str, offset: int, payload: str, node: str) ->
                 f"{node} is open, but not on {path} at offset {offset}: close it, or use another name"
             )
         return "open"
-    if _nodes(loops, node):
+    if _nodes(_numbers(loops), node):
         return "closed"  # the work directory belongs to another open container
     return "broken" if loops or pids or _is_mounted(payload) else "closed"
 
@@ -143,14 +142,17 @@ def _loops(runner: Runner, payload: str) -> t.List[_loop.Loop]:
     return [loop for loop in _loop.list_all(runner) if loop.backing_file == payload]
 
 
-def _nodes(loops: t.Sequence[_loop.Loop], node: str) -> t.List[str]:
-    """The nodes beside *node* that stand for one of *loops*."""
-    numbers = [os.stat(loop.device).st_rdev for loop in loops]
+def _numbers(loops: t.Sequence[_loop.Loop]) -> t.List[int]:
+    return [os.stat(loop.device).st_rdev for loop in loops]
+
+
+def _nodes(numbers: t.Sequence[int], node: str) -> t.List[str]:
+    """The nodes beside *node* that stand for one of the block devices with these *numbers*."""
     directory = os.path.dirname(node)
     found = []
     for name in sorted(os.listdir(directory)) if numbers else []:
         with contextlib.suppress(FileNotFoundError):
-            info = os.stat(os.path.join(directory, name))
+            info = os.lstat(os.path.join(directory, name))
             if stat.S_ISBLK(info.st_mode) and info.st_rdev in numbers:
                 found.append(os.path.join(directory, name))
     return found
@@ -219,7 +221,11 @@ def open_mapping(
     try:
         device = _loop.attach(runner, path=payload, read_only=read_only, direct_io=True)
         os.makedirs(os.path.dirname(node), exist_ok=True)
-        os.mknod(node, 0o600 | stat.S_IFBLK, os.stat(device).st_rdev)
+        number = os.stat(device).st_rdev
+        # The device was free: a node that stands for it is of a container that is gone.
+        for stale in _nodes([number], node):
+            os.unlink(stale)
+        os.mknod(node, 0o600 | stat.S_IFBLK, number)
     except (SealedRootError, OSError) as exc:
         # Not the node: another process has just made it.
         _release(runner, payload)
@@ -229,7 +235,7 @@ def open_mapping(
 def _claim(runner: Runner, payload: str, node: str) -> None:
     """Make the mount point of the export; what is there already is another container's, or a file."""
     if _is_mounted(payload):
-        users = ", ".join(_nodes(_loops(runner, payload), node)) or "an open container"
+        users = ", ".join(_nodes(_numbers(_loops(runner, payload)), node)) or "an open container"
         raise SealedRootError(
             f"the work_dir {os.path.dirname(payload)} is in use by {users}: give each container its own"
         )

@@ -211,6 +211,8 @@ def _nodes(directory: str, numbers: t.Set[int]) -> t.List[str]:
     """
     bound = {loop.number: loop.path for loop in _loops()}
     name = os.path.basename(directory)
+    # As the role disk calls it: with the first digits of its directory's digest.
+    own = re.compile(rf"sealedroot-{re.escape(name)}-[0-9a-f]{{8}}")
     nodes = []
     for entry in list_names(MAPPER_DIR):
         path = f"{MAPPER_DIR}/{entry}"
@@ -219,7 +221,7 @@ def _nodes(directory: str, numbers: t.Set[int]) -> t.List[str]:
             continue
         backing = bound.get(info.st_rdev, "")
         stale = (
-            entry == f"sealedroot-{name}"
+            own.fullmatch(entry) is not None
             and os.major(info.st_rdev) == 7
             and not backing.endswith(f"/{name}/payload")
         )

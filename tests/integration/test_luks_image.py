@@ -694,6 +694,30 @@ def test_a_killed_open_is_finished(image: Image, real_module: Module) -> None:
     ok(real_module("luks_image", **image.options(state="closed")), changed=False)
 
 
+def test_a_node_that_stands_for_nothing_any_more_is_removed(
+    image: Image, real_module: Module
+) -> None:
+    """A builder that was killed left it, and the kernel gives its loop device to this container."""
+    stale = image.node.with_name(f"{image.name}-stale")
+    stale.parent.mkdir(exist_ok=True)
+    for _try in range(10):
+        free = int(sh("losetup", "--find").strip().removeprefix("/dev/loop"))
+        os.mknod(stale, 0o600 | stat.S_IFBLK, os.makedev(7, free))
+        ok(real_module("luks_image", **image.options()), changed=True)
+        if image.loops() == [f"/dev/loop{free}"]:
+            break
+        # Another program was faster, so the node stands for what is another's.
+        assert stale.exists()
+        stale.unlink()
+        ok(real_module("luks_image", **image.options(state="closed")), changed=True)
+    else:
+        raise AssertionError("another program always takes the free loop device")
+    assert not stale.exists()
+    image.node.unlink()
+    ok(real_module("luks_image", **image.options()), changed=True)
+    ok(real_module("luks_image", **image.options(state="closed")), changed=True)
+
+
 @pytest.mark.parametrize("luks", ["luks1", "luks2"])
 @pytest.mark.parametrize("state", ["open", "closed"])
 def test_a_killed_daemon_is_said_once(

@@ -26,6 +26,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils._image_tree impor
 
 ROOT_INODE = 2
 _ROW = re.compile(r"/(\d+)/([0-7]{6})/(\d+)/(\d+)/(.*)/(\d*)/")
+# What debugfs says before it answers a request that it reads from a file.
+_ECHO = re.compile(r"^debugfs: (.*)\n", re.MULTILINE)
+_LINK = re.compile(r'^Fast link dest: "(.*)"$', re.MULTILINE | re.DOTALL)
+# A link that is as long lies in a block of its own.
+_IN_BLOCK = 60
 _MOUNTED_ON = ("<not available>", "/", "/sysroot", "/root")
 
 
@@ -72,13 +77,62 @@ class Tree(_image_tree.Tree):
     root = ROOT_INODE
 
     def _ask(self, request: str) -> str:
-        argv = [self._runner.find("debugfs"), "-R", request, self._device]
-        result = self._runner.run(argv, timeout=120)
+        return self._ask_all([request])[0]
+
+    def _ask_all(self, requests: t.Sequence[str]) -> t.List[str]:
+        """Return what debugfs says to each request: one start of it costs more than most of its answers."""
+        if not requests:
+            return []
+        argv = [self._runner.find("debugfs"), "-f", "-", self._device]
+        lines = "".join(f"{request}\n" for request in requests)
+        result = self._runner.run(argv, stdin=lines.encode(), timeout=120)
         # debugfs exits with 0 whatever happens; the first line of stderr is its version.
         complaints = result.stderr.strip().splitlines()[1:]
         if complaints:
             raise CommandError(argv, result)
-        return result.stdout
+        begin, *said = _ECHO.split(result.stdout)
+        # A name or a link with a newline could pass itself off as another request.
+        if begin or said[::2] != list(requests):
+            raise SealedRootError("a name in the image has a newline, so it cannot be read")
+        return said[1::2]
+
+    def load(
+        self,
+        directories: t.Iterable[str] = (),
+        *,
+        links: t.Iterable[str] = (),
+        texts: t.Iterable[str] = (),
+    ) -> None:
+        directories, texts = list(directories), list(texts)
+        places = {path.rpartition("/")[0] for path in texts}
+        while True:
+            # One level of the tree after the other.
+            unread = {it for it in map(self._unread, [*directories, *places]) if it is not None}
+            if not unread:
+                break
+            self._directories.update(self._read_directories(sorted(unread)))
+        within = [node for path in links for node in self.entries(path).values() if node.is_link]
+        short = {it.inode for it in within if it.size < _IN_BLOCK} - set(self._targets)
+        self._targets.update(self._read_links(sorted(short)))
+        found = [self.find(path) for path in texts]
+        files = {it.inode: it for it in found if it and it.is_file and it.size <= _image_tree.MOST}
+        wanted = [node for inode, node in files.items() if inode not in self._texts]
+        for node, path in zip(wanted, self._dump_all(wanted)):
+            self._texts[node.inode] = _image_tree.taken(path).decode("utf-8", "surrogateescape")
+
+    def _unread(self, path: str) -> t.Optional[int]:
+        """Return the first directory on the way to *path*, or there, that has not been read."""
+        missing = []
+
+        def listing(inode: int) -> t.Dict[str, Node]:
+            if inode not in self._directories:
+                missing.append(inode)
+            return self._directories.get(inode, {})
+
+        node = self._walk(path, listing)
+        if node and node.is_directory:
+            listing(node.inode)
+        return missing[0] if missing else None
 
     def volume(self) -> Volume:
         superblock = parse_superblock(self._ask("show_super_stats -h"))
@@ -95,19 +149,28 @@ class Tree(_image_tree.Tree):
         )
 
     def _read_directory(self, inode: int) -> t.Dict[str, Node]:
-        return parse_directory(self._ask(f"ls -p <{inode}>"))
+        return self._read_directories([inode])[inode]
+
+    def _read_directories(self, inodes: t.Sequence[int]) -> t.Dict[int, t.Dict[str, Node]]:
+        said = self._ask_all([f"ls -p <{inode}>" for inode in inodes])
+        return dict(zip(inodes, map(parse_directory, said)))
 
     def _read_link(self, node: Node) -> str:
-        if node.size >= 60:  # longer ones are in a block of their own
+        if node.size >= _IN_BLOCK:
             return self.read(node).decode("utf-8", "surrogateescape")
-        said = self._ask(f"stat <{node.inode}>")
-        match = re.search(r'^Fast link dest: "(.*)"$', said, re.MULTILINE | re.DOTALL)
-        return match.group(1) if match else ""
+        return self._read_links([node.inode])[node.inode]
+
+    def _read_links(self, inodes: t.Sequence[int]) -> t.Dict[int, str]:
+        found = [_LINK.search(said) for said in self._ask_all([f"stat <{it}>" for it in inodes])]
+        return {inode: it.group(1) if it else "" for inode, it in zip(inodes, found)}
 
     def dump(self, node: Node) -> str:
-        path = os.path.join(self._work_dir, f"inode-{node.inode}")
-        self._ask(f"dump <{node.inode}> {path}")
-        return path
+        return self._dump_all([node])[0]
+
+    def _dump_all(self, nodes: t.Sequence[Node]) -> t.List[str]:
+        paths = [os.path.join(self._work_dir, f"inode-{node.inode}") for node in nodes]
+        self._ask_all([f"dump <{node.inode}> {path}" for node, path in zip(nodes, paths)])
+        return paths
 
     def attribute(self, node: Node, name: str) -> t.Optional[bytes]:
         path = os.path.join(self._work_dir, f"inode-{node.inode}.attribute")

@@ -27,6 +27,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 )
 
 _MOST_LINKS = 20
+# What a small file has at the most, in bytes.
+MOST = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +76,15 @@ def read_at(device: int, size: int, place: int) -> bytes:
     return data
 
 
+def taken(path: str) -> bytes:
+    """Return the content of a file that was copied out of an image, and remove the copy."""
+    try:
+        with open(path, "rb") as handle:
+            return handle.read()
+    finally:
+        os.unlink(path)
+
+
 class Tree(abc.ABC):
     """Reads files of the file system in *device*; copies go to *work_dir*, which must be private.
 
@@ -110,6 +121,15 @@ class Tree(abc.ABC):
     def attribute(self, node: Node, name: str) -> t.Optional[bytes]:
         """Return an extended attribute, by its whole name; None when the file has none of that name."""
 
+    def load(  # noqa: B027  # most types read as fast one by one
+        self,
+        directories: t.Iterable[str] = (),
+        *,
+        links: t.Iterable[str] = (),
+        texts: t.Iterable[str] = (),
+    ) -> None:
+        """Read what will be asked for, where that is faster together: *links* are all those in these directories."""
+
     def _list(self, inode: int) -> t.Dict[str, Node]:
         if inode not in self._directories:
             self._directories[inode] = self._read_directory(inode)
@@ -123,6 +143,11 @@ class Tree(abc.ABC):
 
     def find(self, path: str, *, follow: bool = True) -> t.Optional[Node]:
         """Return the entry at *path*, or None; the last symbolic link is followed if *follow*."""
+        return self._walk(path, self._list, follow=follow)
+
+    def _walk(
+        self, path: str, listing: t.Callable[[int], t.Dict[str, Node]], *, follow: bool = True
+    ) -> t.Optional[Node]:
         names = [name for name in path.split("/") if name not in ("", ".")]
         trail = [Node(self.root, stat.S_IFDIR | 0o755, 0, 0)]
         links = 0
@@ -133,7 +158,7 @@ class Tree(abc.ABC):
                 continue
             if not trail[-1].is_directory:
                 return None
-            node = self._list(trail[-1].inode).get(name)
+            node = listing(trail[-1].inode).get(name)
             if node is None:
                 return None
             if node.is_link and (names or follow):
@@ -153,16 +178,11 @@ class Tree(abc.ABC):
         node = self.find(path)
         return self._list(node.inode) if node and node.is_directory else {}
 
-    def read(self, node: Node, *, most: int = 1 << 20) -> bytes:
+    def read(self, node: Node, *, most: int = MOST) -> bytes:
         """Return the content of a small file."""
         if node.size > most:
             raise SealedRootError(f"inode {node.inode} has {node.size} bytes: too many to be read")
-        path = self.dump(node)
-        try:
-            with open(path, "rb") as handle:
-                return handle.read()
-        finally:
-            os.unlink(path)
+        return taken(self.dump(node))
 
     def text(self, path: str) -> t.Optional[str]:
         """Return a text file; None when it is not there or is no file."""
@@ -174,4 +194,4 @@ class Tree(abc.ABC):
         return self._texts[node.inode]
 
 
-__all__ = ("Node", "Tree", "Volume", "read_at")
+__all__ = ("MOST", "Node", "Tree", "Volume", "read_at", "taken")

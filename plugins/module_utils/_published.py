@@ -25,19 +25,18 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _luks_container,
     _luks_metadata,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._audit_report import SLOTS
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._digest import sha256
-
-MANIFEST = "manifest.json"
-BOOT_KEY, RECOVERY_KEY = "boot.key", "recovery.key"
-# The key slot of each key file.
-KEY_FILES = {BOOT_KEY: SLOTS["boot"], RECOVERY_KEY: SLOTS["recovery"]}
-# QEMU's name of each format, by the end of the disk's name: a file is never asked what it is.
-DRIVERS = {"qcow2": "qcow2", "raw": "raw", "vhd": "vpc", "vhdx": "vhdx", "vmdk": "vmdk"}
+from ansible_collections.sealedroot.image.plugins.module_utils._image_files import (
+    BOOT_KEY,
+    DRIVERS,
+    KEY_FILES,
+    MANIFEST,
+    RECOVERY_KEY,
+)
 
 # What the manifest calls the input that a key file is made from.
 _INPUTS = {BOOT_KEY: "boot_key", RECOVERY_KEY: "recovery"}
@@ -214,9 +213,6 @@ def _look(
 
 
 __all__ = (
-    "DRIVERS",
-    "KEY_FILES",
-    "MANIFEST",
     "SECRET_INPUTS",
     "is_as_listed",
     "problem",

@@ -227,7 +227,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit,
     _audit_report,
-    _published,
+    _image_files,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     ModuleRunner,
@@ -272,7 +272,7 @@ def public_files(params: t.Mapping[str, t.Any]) -> t.List[str]:
         except FileNotFoundError:
             continue  # removed meanwhile
         is_public = name.endswith(".json") or status.st_mode & (stat.S_IRGRP | stat.S_IROTH)
-        is_disk = name.rpartition(".")[2] in _published.DRIVERS
+        is_disk = name.rpartition(".")[2] in _image_files.DRIVERS
         is_other = stat.S_ISREG(status.st_mode) and os.path.realpath(path) not in left_out
         if is_other and is_public and not is_disk:
             found.append((status.st_size, path))

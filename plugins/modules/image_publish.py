@@ -92,7 +92,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _bom,
-    _published,
+    _image_files,
     _secret_search,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
@@ -104,8 +104,8 @@ BOM = "bom.json"
 def describe(path: str, known: t.Optional[str]) -> t.Dict[str, t.Any]:
     """Return what anyone may know of a file: SHA-256 and size, but of a key no more than its slot."""
     name = os.path.basename(path)
-    if name in _published.KEY_FILES:
-        return {"slot": _published.KEY_FILES[name]}
+    if name in _image_files.KEY_FILES:
+        return {"slot": _image_files.KEY_FILES[name]}
     return {"sha256": known or sha256(path), "size": os.path.getsize(path)}
 
 
@@ -140,9 +140,9 @@ def check_public(directory: str) -> None:
     keys: t.Dict[str, bytes] = {}
     texts: t.Dict[str, bytes] = {}
     for name in names:
-        if name in _published.KEY_FILES or name in (BOM, _published.MANIFEST):
+        if name in _image_files.KEY_FILES or name in (BOM, _image_files.MANIFEST):
             with open(os.path.join(directory, name), "rb") as file:
-                (keys if name in _published.KEY_FILES else texts)[name] = file.read()
+                (keys if name in _image_files.KEY_FILES else texts)[name] = file.read()
     texts["the name of a file"] = "\n".join(names).encode()
     found = _secret_search.published(texts, keys)
     if found:
@@ -170,11 +170,11 @@ def ensure(params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.
     software = params["software"]
     if software and not check_mode:
         write_json(src_dir, BOM, bill_of_materials(software))
-    names = sorted(name for name in os.listdir(src_dir) if name != _published.MANIFEST)
+    names = sorted(name for name in os.listdir(src_dir) if name != _image_files.MANIFEST)
     known = params["digests"]
     files = {name: describe(os.path.join(src_dir, name), known.get(name)) for name in names}
     if not check_mode:
-        write_json(src_dir, _published.MANIFEST, {**params["manifest"], "files": files})
+        write_json(src_dir, _image_files.MANIFEST, {**params["manifest"], "files": files})
         check_public(src_dir)
         publish(src_dir, dest)
     return {

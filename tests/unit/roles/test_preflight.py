@@ -16,7 +16,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _audit_files,
     _growth,
     _grub,
-    _published,
+    _image_files,
     _root_tar,
     _tools,
 )
@@ -93,7 +93,7 @@ def test_every_format_is_known_wherever_they_are_told_apart() -> None:
     assert sorted(known["__seal_known_formats"]) == choices
     assert set(known["__seal_flat_formats"]) < set(choices)
     drivers = {name: it["driver"] for name, it in known["__seal_known_formats"].items()}
-    assert drivers == _published.DRIVERS
+    assert drivers == _image_files.DRIVERS
 
 
 def test_a_password_hash_is_what_the_image_takes() -> None:

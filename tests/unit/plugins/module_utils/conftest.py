@@ -27,6 +27,9 @@ class FakeTree:
             self.nodes[path] = Node(number, kind | mode, 0, len(data))
             self.contents[number] = data
 
+    def load(self, *_directories: t.Any, **_more: t.Any) -> None:
+        """Nothing is faster together."""
+
     def find(self, path: str) -> Node | None:
         node = self.nodes.get(path)
         if node is None or not node.is_link:

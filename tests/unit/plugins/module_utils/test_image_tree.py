@@ -32,8 +32,15 @@ ETC = """/12/040755/0/0/.//
 """
 
 
-def ask(request: str) -> list[str]:
-    return ["debugfs", "-R", request, "/payload"]
+def ask(script: t.Any, *requests: str, stdout: str | tuple[str, ...] = "", **more: t.Any) -> None:
+    """One run of debugfs: it says each request again before it answers it."""
+    answers = (stdout,) if isinstance(stdout, str) else stdout
+    said = "".join(
+        f"debugfs: {request}\n{answer}" for request, answer in zip(requests, answers, strict=True)
+    )
+    lines = "".join(f"{request}\n" for request in requests)
+    argv = ["debugfs", "-f", "-", "/payload"]
+    script.expect(argv, **{"stdin": lines.encode(), "stdout": said, "stderr": VERSION, **more})
 
 
 @pytest.fixture
@@ -41,13 +48,13 @@ def tree(runner: t.Any, tmp_path: pathlib.Path) -> _ext4_tree.Tree:
     return _ext4_tree.Tree(runner, "/payload", str(tmp_path))
 
 
-def link(inode: int, target: str) -> dict[str, t.Any]:
-    return {"stdout": f'Inode: {inode}\nFast link dest: "{target}"\n', "stderr": VERSION}
+def link(inode: int, target: str) -> str:
+    return f'Inode: {inode}\nFast link dest: "{target}"\n'
 
 
 def test_directories_are_read_once(script: t.Any, tree: _ext4_tree.Tree) -> None:
-    script.expect(ask("ls -p <2>"), stdout=ROOT, stderr=VERSION)
-    script.expect(ask("ls -p <12>"), stdout=ETC, stderr=VERSION)
+    ask(script, "ls -p <2>", stdout=ROOT)
+    ask(script, "ls -p <12>", stdout=ETC)
     node = tree.find("/etc/a name with spaces")
     assert node == _image_tree.Node(23, 0o100600, 1000, 7)
     assert node.is_file
@@ -63,26 +70,26 @@ def test_directories_are_read_once(script: t.Any, tree: _ext4_tree.Tree) -> None
 def test_attributes(script: t.Any, tree: _ext4_tree.Tree, tmp_path: pathlib.Path) -> None:
     node = _image_tree.Node(20, 0o100644, 0, 5)
     path = tmp_path / "inode-20.attribute"
-    request = ask(f"ea_get -f {path} <20> security.selinux")
-    script.expect(request, stderr=VERSION, effect=lambda: path.write_bytes(b"u:r:t\0"))
+    request = f"ea_get -f {path} <20> security.selinux"
+    ask(script, request, effect=lambda: path.write_bytes(b"u:r:t\0"))
     assert tree.attribute(node, "security.selinux") == b"u:r:t\0"
     said = "ea_get: Extended attribute key not found while getting extended attribute\n"
-    script.expect(request, stderr=VERSION + said)
+    ask(script, request, stderr=VERSION + said)
     assert tree.attribute(node, "security.selinux") is None
-    script.expect(request, stderr=f"{VERSION}ea_get: Input/output error\n")
+    ask(script, request, stderr=f"{VERSION}ea_get: Input/output error\n")
     with pytest.raises(CommandError, match="Input/output error"):
         tree.attribute(node, "security.selinux")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_links_lead_into_the_image(script: t.Any, tree: _ext4_tree.Tree) -> None:
-    script.expect(ask("ls -p <2>"), stdout=ROOT, stderr=VERSION)
-    script.expect(ask("ls -p <12>"), stdout=ETC, stderr=VERSION)
-    script.expect(ask("stat <21>"), **link(21, "../../../../etc/fstab"))
+    ask(script, "ls -p <2>", stdout=ROOT)
+    ask(script, "ls -p <12>", stdout=ETC)
+    ask(script, "stat <21>", stdout=link(21, "../../../../etc/fstab"))
     found = tree.find("/etc/up")
     assert found is not None
     assert found.inode == 20
-    script.expect(ask("stat <13>"), **link(13, "/etc"))
+    ask(script, "stat <13>", stdout=link(13, "/etc"))
     found = tree.find("/link/fstab")
     assert found is not None
     assert found.inode == 20
@@ -92,29 +99,25 @@ def test_links_lead_into_the_image(script: t.Any, tree: _ext4_tree.Tree) -> None
 
 
 def test_a_loop_of_links(script: t.Any, tree: _ext4_tree.Tree) -> None:
-    script.expect(ask("ls -p <2>"), stdout=ROOT, stderr=VERSION)
-    script.expect(ask("ls -p <12>"), stdout=ETC, stderr=VERSION)
+    ask(script, "ls -p <2>", stdout=ROOT)
+    ask(script, "ls -p <12>", stdout=ETC)
     # Read once, as a directory is.
-    script.expect(ask("stat <22>"), **link(22, "self"))
+    ask(script, "stat <22>", stdout=link(22, "self"))
     assert tree.find("/etc/self") is None
 
 
 def test_a_long_link(script: t.Any, tree: _ext4_tree.Tree, tmp_path: pathlib.Path) -> None:
     copy = tmp_path / "inode-9"
-    script.expect(
-        ask(f"dump <9> {copy}"), stderr=VERSION, effect=lambda: copy.write_bytes(b"/long")
-    )
+    ask(script, f"dump <9> {copy}", effect=lambda: copy.write_bytes(b"/long"))
     assert tree.link_target(_image_tree.Node(9, 0o120777, 0, 60)) == "/long"
     assert not copy.exists()
 
 
 def test_text(script: t.Any, tree: _ext4_tree.Tree, tmp_path: pathlib.Path) -> None:
     copy = tmp_path / "inode-20"
-    script.expect(ask("ls -p <2>"), stdout=ROOT, stderr=VERSION)
-    script.expect(ask("ls -p <12>"), stdout=ETC, stderr=VERSION)
-    script.expect(
-        ask(f"dump <20> {copy}"), stderr=VERSION, effect=lambda: copy.write_bytes(b"text\xff")
-    )
+    ask(script, "ls -p <2>", stdout=ROOT)
+    ask(script, "ls -p <12>", stdout=ETC)
+    ask(script, f"dump <20> {copy}", effect=lambda: copy.write_bytes(b"text\xff"))
     assert tree.text("/etc/fstab") == "text\udcff"
     assert not copy.exists()
     assert tree.text("/etc/none") is None
@@ -127,7 +130,7 @@ def test_a_large_file_is_not_read(tree: _ext4_tree.Tree) -> None:
 
 
 def test_debugfs_complains(script: t.Any, tree: _ext4_tree.Tree) -> None:
-    script.expect(ask("ls -p <2>"), stderr=f"{VERSION}/payload: Bad magic number in super-block\n")
+    ask(script, "ls -p <2>", stderr=f"{VERSION}/payload: Bad magic number in super-block\n")
     with pytest.raises(CommandError, match="Bad magic"):
         tree.find("/etc")
 
@@ -135,6 +138,33 @@ def test_debugfs_complains(script: t.Any, tree: _ext4_tree.Tree) -> None:
 def test_a_name_with_a_newline_is_not_taken_for_two() -> None:
     with pytest.raises(SealedRootError, match="unreadable entry"):
         _ext4_tree.parse_directory("/20/100644/0/0/a\nb/5/\n")
+
+
+def test_a_link_with_a_newline_is_not_taken_for_two(script: t.Any, tree: _ext4_tree.Tree) -> None:
+    ask(script, "ls -p <2>", stdout=ROOT)
+    ask(script, "ls -p <12>", stdout=ETC)
+    tree.load(["/etc"])
+    target = f'x"\ndebugfs: stat <22>\n{link(22, "/dev/null")}'
+    ask(script, "stat <21>", "stat <22>", stdout=(link(21, target), link(22, "self")))
+    with pytest.raises(SealedRootError, match="newline"):
+        tree.load(links=["/etc"])
+
+
+def test_what_is_read_together(
+    script: t.Any, tree: _ext4_tree.Tree, tmp_path: pathlib.Path
+) -> None:
+    """Level by level; what was read is not asked for again, neither here nor later."""
+    copy = tmp_path / "inode-20"
+    ask(script, "ls -p <2>", stdout=ROOT)
+    ask(script, "stat <13>", stdout=link(13, "/etc"))
+    ask(script, "ls -p <12>", stdout=ETC)
+    ask(script, "stat <21>", "stat <22>", stdout=(link(21, "../etc/fstab"), link(22, "self")))
+    ask(script, f"dump <20> {copy}", effect=lambda: copy.write_bytes(b"text"))
+    tree.load(["/link", "/etc", "/none/at/all"], links=["/etc"], texts=["/etc/up", "/etc/none"])
+    assert list(tmp_path.iterdir()) == []
+    tree.load(["/etc"], links=["/link"], texts=["/etc/fstab"])
+    assert tree.text("/etc/up") == tree.text("/link/fstab") == "text"
+    assert tree.find("/etc/self") is None
 
 
 def test_superblock() -> None:
@@ -166,7 +196,7 @@ def test_a_superblock_without_fields() -> None:
 
 def test_volume(script: t.Any, tree: _ext4_tree.Tree) -> None:
     fields = "Filesystem UUID: abc\nFilesystem volume name: root\nFilesystem state: clean\n"
-    script.expect(ask("show_super_stats -h"), stdout=fields, stderr=VERSION)
+    ask(script, "show_super_stats -h", stdout=fields)
     script.expect(["e2fsck", "-f", "-n", "/payload"], rc=4)
     says = "e2fsck finds errors (exit status 4) in the root file system"
     assert tree.volume() == _image_tree.Volume("ext4", "abc", "root", (says,))

@@ -11,6 +11,7 @@ import os
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _disk_view,
+    _image_files,
     _input_mac,
     _luks_metadata,
     _published,
@@ -76,7 +77,7 @@ class Image:
         for name, status in answers.items():
             argv = ["cryptsetup", "open", "--test-passphrase", "--verbose"]
             argv += ["--key-file", f"{self.path}/{name}.key"]
-            argv += ["--key-slot", str(_published.KEY_FILES[f"{name}.key"]), header]
+            argv += ["--key-slot", str(_image_files.KEY_FILES[f"{name}.key"]), header]
             self.script.expect(argv, rc=status)
 
     def look(self, runner, **given):

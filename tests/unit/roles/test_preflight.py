@@ -135,7 +135,7 @@ def test_what_is_said_of_an_image_that_is_there(
         preflight_replace=False,
         __preflight_output_dir="/out/web-1",
         __preflight_output={**WHOLE, "manifest": {"inputs": was}, **output},
-        __preflight_inputs={**was, **inputs},
+        image_inputs={**was, **inputs},
     )
     check = "{% set it = __preflight_output_checked[0] %}{{ '' if it.good else it.otherwise }}"
     text = Templar(loader=DataLoader(), variables=variables).template(trust_as_template(check))

@@ -204,6 +204,11 @@ def grub_cfg(
                 problems.append(f"{kernel} gets {got}, not {word}")
         foreign_words = [word for word in given if word not in (*words, *roots)]
         problems += [
+            f"{kernel} gets {word}, which quotes: systemd does not see the words behind it"
+            for word in foreign_words
+            if guest.is_special(word)
+        ]
+        problems += [
             f"{kernel} gets {word}, which opens the console"
             for word in foreign_words
             if guest.is_closed(words) and guest.opens(word)

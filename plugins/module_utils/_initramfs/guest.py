@@ -14,6 +14,7 @@ docs/threat_model.md has the attack that each word stops.
 from __future__ import annotations
 
 import fnmatch
+import re
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
@@ -68,7 +69,14 @@ HOST_DISKS = (
     # Another mapping than the root's, or the root's without its pinned header: rd.hostonly=0 takes dracut's crypttab.
     *("luks*", "cryptopts", "cryptdevice", "cryptkey", "rd.auto", "rd.hostonly"),
     *("dm", "dm_mod.create", "roothash", "usrhash", "systemd.verity*"),
+    *(f"rootflags=*{option}=*" for option in ("logdev", "rtdev", "device", "journal_path")),
+    # An overlay, an image, another initramfs and an ACPI table.
+    *("rd.overlay*", "systemd.pull*", "initrdmem", "efivar_ssdt"),
 )
+# What quotes: systemd takes ' and " in the command line, the kernel ", so a single one hides all words behind it from one
+# of them; and what GRUB takes for its own language.
+QUOTES = "'\"\\"
+_SPECIAL = re.compile(rf"[{re.escape(QUOTES)}$`;{{}}|&<>]|^#")
 _ALL = (
     *HOST_WORDS,
     *CONSOLE_WORDS,
@@ -154,8 +162,15 @@ def rivals(word: str, given: t.Iterable[str]) -> t.List[str]:
     return [it for it in given if name_of(it) == name_of(word) and as_read(it) != as_read(word)]
 
 
+def is_special(word: str) -> bool:
+    """Say whether GRUB, the kernel and systemd may read a word otherwise than it is written."""
+    return bool(_SPECIAL.search(word))
+
+
 def undoes(word: str, own: t.Sequence[str]) -> bool:
     """Say whether a word undoes what those of a command line say for the guest; *own* may have an owner's as well."""
+    if is_special(word):
+        return True
     if as_read(word) in map(as_read, own):
         return False
     # Of a word that is given twice, the last one counts.
@@ -166,10 +181,7 @@ def undoes(word: str, own: t.Sequence[str]) -> bool:
 def contrary(cmdline: str, *, debug_console: bool = False) -> t.List[str]:
     """Return the words of an owner's command line that undo what :func:`words` says."""
     own = HOST_WORDS if debug_console else _ALL
-    given = cmdline.split()
-    # A quote without an end takes ours, which come behind, into the value of a word.
-    quoted = [word for word in given if '"' in word] if cmdline.count('"') % 2 else []
-    return [word for word in given if word in quoted[-1:] or undoes(word, own)]
+    return [word for word in cmdline.split() if undoes(word, own)]
 
 
 __all__ = (
@@ -178,12 +190,14 @@ __all__ = (
     "GENERATOR_CONSOLE_WORDS",
     "HOST_DISKS",
     "HOST_WORDS",
+    "QUOTES",
     "SHELLS",
     "as_read",
     "contrary",
     "device",
     "is_closed",
     "is_named",
+    "is_special",
     "mapping",
     "name_of",
     "opens",

@@ -58,16 +58,19 @@ def text(generator: str, *, luks_uuid: str) -> str:
 #!/bin/sh
 # Restarts the machine where the kernel was not told one of these words: the host can garble grub.cfg.
 {_BEGIN[place]}\
+stop() {{
+  echo "<3>$1. Restarting." >/dev/kmsg
+  {_RESTART[place]}
+  echo b >/proc/sysrq-trigger
+  while :; do sleep 60; done
+}}
 read -r given </proc/cmdline
+# systemd does not see the words that quotes hold together, and takes a single one to the end.
+case $given in *[\\'\\"\\\\]*) stop "The kernel was told something in quotes" ;; esac
 for word in {words}; do
   case " $given " in
     *" $word "*) ;;
-    *)
-      echo "<3>The kernel was not told $word. Restarting." >/dev/kmsg
-      {_RESTART[place]}
-      echo b >/proc/sysrq-trigger
-      while :; do sleep 60; done
-      ;;
+    *) stop "The kernel was not told $word" ;;
   esac
 done
 """

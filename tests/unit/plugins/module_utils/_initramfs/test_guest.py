@@ -171,6 +171,13 @@ TAKING = (
     *("systemd.mount_extra=LABEL=H:/home", "systemd.swap-extra=/dev/vdb"),
     *("rd.systemd.mount-extra=LABEL=H:/home", "rd.systemd.swap_extra=/dev/vdb"),
     *("cryptopts=target=x", "cryptdevice=UUID=1:x", "cryptkey=/dev/vdb:ext4:/k"),
+    *(
+        "rootflags=logdev=/dev/vdb",
+        "rootflags=ro,device=/dev/vdb",
+        "rd.overlay=LABEL=x",
+        "rd.overlay",
+    ),
+    *("systemd.pull=raw:x:http://h/", "rd.systemd.pull=x", "initrdmem=0x1,0x2", "efivar_ssdt=x"),
     *("dm-mod.create=x,,0,rw", "dm_mod.create=x", "dm=1", "roothash=00", "usrhash=00"),
     *(
         "systemd.verity=1",
@@ -188,10 +195,30 @@ def test_a_word_in_every_spelling(word: str) -> None:
     assert guest.contrary(word, debug_console=True) == ([word] if word in TAKING else [])
 
 
-def test_a_quote_without_an_end() -> None:
-    """The kernel would take all of our words for a part of that one."""
-    assert guest.contrary('quiet dyndbg="file a +p"') == []
-    assert guest.contrary('quiet dyndbg="file a +p', debug_console=True) == ['dyndbg="file']
+@pytest.mark.parametrize(
+    "word",
+    [
+        *('dyndbg="file', "x=\\'", "'systemd.debug_shell'", "systemd.debug''_shell", "bre\\ak=top"),
+        *(
+            "\\'rd.luks.crypttab\\'=0",
+            "$a",
+            "${a}",
+            "a;b",
+            "a|b",
+            "a&b",
+            "{",
+            "}",
+            "a>b",
+            "#a",
+            "`a`",
+        ),
+    ],
+)
+def test_what_is_read_otherwise_than_it_is_written(word: str) -> None:
+    """The kernel, systemd or GRUB would take our words for a part of it, or it for something else."""
+    assert guest.contrary(f"quiet {word} a=b") == [word]
+    assert guest.contrary(f"quiet {word} a=b", debug_console=True) == [word]
+    assert guest.undoes(word, guest.words("dracut", luks_uuid=UUID))
 
 
 @pytest.mark.parametrize(

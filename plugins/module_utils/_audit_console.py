@@ -30,6 +30,11 @@ _NO_SHELLS = ("false", "halt", "nologin", "shutdown", "sync", "true")
 # What systemd-firstboot takes for a password that is still to be set (v254 and later).
 _UNPROVISIONED = "!unprovisioned"
 _GETTY = re.compile(r"(?:(?:serial-|container-)?getty|autovt)@.*\.service|console-getty\.service")
+# Programs that ask for a login, under the names that distributions start them by.
+_PROGRAMS = ("agetty", "getty", "mingetty")
+# What else a program of theirs replaces login(1) by; and the options of login that take a value.
+_LOGIN_PROGRAMS = ("--loginprog", "--login-program")
+_VALUES_OF_LOGIN = "dhr"
 # Options of agetty(8): what matters, by its letter, and letters that take no value, so that others can follow.
 _OPTIONS = {"a": "autologin", "l": "login-program", "o": "login-options"}
 _FLAGS = "8EJLNRUchimnpsw"
@@ -40,6 +45,11 @@ _CREDENTIAL_STORES = tuple(
     for top in ("/etc", "/usr/local/lib", "/usr/lib")
     for end in ("", ".encrypted")
 )
+_SYSTEM_CONF = "/etc/systemd/system.conf"
+_SYSTEM_DROP_INS = tuple(
+    f"{top}/systemd/system.conf.d" for top in ("/etc", "/usr/local/lib", "/usr/lib")
+)
+_YES = ("1", "yes", "y", "true", "t", "on")
 _SYSCTL = ("/etc/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d")
 # procps reads it behind all others (sysctl --system). systemd reads it where a link in sysctl.d names it.
 _SYSCTL_OF_PROCPS = "/etc/sysctl.conf"
@@ -53,6 +63,7 @@ def examine(tree: Tree, units: Units) -> Problems:
         *gettys(units),
         *credentials(tree),
         *debug_shell(units),
+        *crash_shell(tree),
         *failed_boots(tree, units),
         *sysrq(tree),
     ]
@@ -60,7 +71,11 @@ def examine(tree: Tree, units: Units) -> Problems:
 
 def accounts(passwd: str, shadow: str) -> Problems:
     """Every account that has a shell has a password or is locked (passwd(5), shadow(5))."""
-    hashes = {row[0]: row[1] for row in _rows(shadow) if len(row) > 1}
+    hashes: t.Dict[str, str] = {}
+    for row in _rows(shadow):
+        if len(row) > 1:
+            # Of a name that is there twice, the first one counts.
+            hashes.setdefault(row[0], row[1])
     problems = []
     for row in _rows(passwd):
         if len(row) < 7 or row[0].startswith(("+", "-")):
@@ -77,7 +92,9 @@ def accounts(passwd: str, shadow: str) -> Problems:
 
 
 def _rows(text: str) -> t.List[t.List[str]]:
-    return [line.split(":") for line in text.split("\n") if line.strip()]
+    # glibc leaves out what is before a name, and a comment.
+    lines = (line.lstrip() for line in text.split("\n"))
+    return [line.split(":") for line in lines if line and not line.startswith("#")]
 
 
 def first_boot(tree: Tree, units: Units) -> Problems:
@@ -104,6 +121,14 @@ def gettys(units: Units) -> Problems:
             if it.key == "ExecStart":
                 why = _opens(it.value)
                 problems += [f"{it.path} {why}: leave that out"] if why else []
+        problems += [
+            f"{it.path} runs '{it.value}' ({it.key}) at a console: leave that out"
+            for it in _audit_units.listed(settings, "Service", "Exec")
+            if it.key != "ExecStart" and it.path.startswith(_audit_units.OWN_DIRECTORIES)
+        ]
+        for it in _audit_units.listed(settings, "Service", "ImportCredential"):
+            if it.value.partition(":")[2].startswith(_CREDENTIALS):
+                problems.append(f"{it.path} takes {it.value} for a login: leave that out")
         for key in ("SetCredential", "LoadCredential"):
             for it in _audit_units.listed(settings, "Service", key):
                 credential, colon, _value = it.value.partition(":")
@@ -119,16 +144,25 @@ def _opens(command: str) -> t.Optional[str]:
     except ValueError:
         words = command.split()
     program = words[0].lstrip("-@:+!|") if words else ""
-    if not program.endswith("getty"):
-        return f"starts {program}, which is no getty"
+    if program.rpartition("/")[2] not in _PROGRAMS:
+        return f"starts {program}, which is none of {', '.join(_PROGRAMS)}"
+    other = next((it for it in words if it.startswith(_LOGIN_PROGRAMS) and "/login" not in it), "")
+    if program.endswith("mingetty") and other:
+        return f"starts another program in place of a login ({other})"
     for option, value in _options(words[1:]):
         if option == "autologin":
             return "logs in without a password (--autologin)"
         if option == "login-program" and value.rpartition("/")[2] != "login":
             return f"starts {value} in place of a login"
-        if option == "login-options" and any(it.startswith("-f") for it in value.split()):
+        if option == "login-options" and any(map(_is_forced, value.split())):
             return "logs in without a password (login -f)"
     return None
+
+
+def _is_forced(word: str) -> bool:
+    """Say whether letters of login(1) have -f, for a user who is known already."""
+    flags = re.split(f"[{_VALUES_OF_LOGIN}]", word)[0]
+    return flags.startswith("-") and not flags.startswith("--") and "f" in flags
 
 
 def _options(words: t.Sequence[str]) -> t.Iterator[t.Tuple[str, str]]:
@@ -167,6 +201,19 @@ def debug_shell(units: Units) -> Problems:
     )
 
 
+def crash_shell(tree: Tree) -> Problems:
+    """systemd gives no shell where it fails itself (systemd-system.conf(5))."""
+    drop_ins = _audit_units.merged(tree, _SYSTEM_DROP_INS)
+    files = [_SYSTEM_CONF, *(path for name, path in drop_ins.items() if name.endswith(".conf"))]
+    settings = [it for path in files for it in _audit_units.parse(path, tree.text(path) or "")]
+    it = _audit_units.last(settings, "Manager", "CrashShell")
+    return (
+        [f"{it.path} has CrashShell={it.value}, a shell of root: leave it out"]
+        if it and it.value.lower() in _YES
+        else []
+    )
+
+
 def failed_boots(tree: Tree, units: Units) -> Problems:
     """Nothing that is read beside ours gives a boot that fails another end."""
     problems = []
@@ -182,6 +229,11 @@ def failed_boots(tree: Tree, units: Units) -> Problems:
             problems.append(
                 f"{other} takes the place of systemd's own for a boot that fails: remove it"
             )
+        problems += [
+            f"{drop_in} changes systemd's own for a boot that fails: remove it"
+            for drop_in in units.drop_ins(target)
+            if not units.is_masked(target)
+        ]
     return problems
 
 
@@ -232,6 +284,7 @@ def _values(text: str, key: str) -> t.List[str]:
 
 __all__ = (
     "accounts",
+    "crash_shell",
     "credentials",
     "debug_shell",
     "examine",

@@ -30,6 +30,11 @@ _TAG = re.compile(r"(?:UUID|LABEL|PARTUUID|PARTLABEL|ID)=|/dev/disk/")
 _OF_FSTAB = re.compile(r"(?:no)?auto$|x-(?:systemd|initrd)\.|comment=systemd\.")
 
 
+# Settings of a service that mount a file with a file system in it, or a device; systemd.exec(5). A word is SOURCE or
+# SOURCE:WHERE..., and a - before it takes its absence for no fault.
+_IMAGES = ("RootImage", "MountImages", "ExtensionImages")
+
+
 def _named(taken: _fstab.Taken, crypttab: t.Sequence[_fstab.Row]) -> str:
     """Say what a mount names that the host could supply, and what to do."""
     name = taken.name
@@ -49,6 +54,8 @@ class _Mount(t.NamedTuple):
     row: t.List[str]
     path: str
     otherwise: str
+    # As the unit has it.
+    what: str = ""
 
 
 def mounts(
@@ -71,10 +78,15 @@ def mounts(
     problems = []
     for it in have:
         taken = _fstab.taken(it.row, own) if tuple(it.row) in booted else None
-        if taken:
+        if tuple(it.row) in booted and _audit_units.has_specifier(it.what):
+            problems.append(
+                f"{it.path} mounts {it.what}, which systemd makes a name of: write the name out, {it.otherwise}"
+            )
+        elif taken:
             pulled_in = f", {_fstab.PULLED_IN}" if _fstab.is_on_demand(it.row) else ""
             otherwise = "" if pulled_in else f", {it.otherwise}"
             problems.append(f"{it.path} {_named(taken, crypttab)}{pulled_in}{otherwise}")
+    problems += _images(units) if units else []
     for row in crypttab:
         disk = _fstab.disk_of(row)
         service = f"systemd-cryptsetup@{_fstab.escaped(row[0])}.service"
@@ -111,8 +123,17 @@ def _of_units(have: _audit_units.Units) -> t.List[_Mount]:
         what = _audit_units.last(have.settings(name), section, "What") if section else None
         if section and what and what.value:
             row = _row(have, name, section, what.value)
-            found.append(_Mount(row, what.path, f"or mask {name}"))
+            found.append(_Mount(row, what.path, f"or mask {name}", what.value))
     return found
+
+
+def _images(have: _audit_units.Units) -> Problems:
+    found = [(it, word) for it in have.own if it.key in _IMAGES for word in it.value.split()]
+    return [
+        f"{it.path} mounts {source} ({it.key}), which is not in the image: leave it out"
+        for it, source in ((it, word.lstrip("-").partition(":")[0]) for it, word in found)
+        if not _fstab.path_of(source) or _audit_units.has_specifier(source)
+    ]
 
 
 def _row(have: _audit_units.Units, name: str, section: str, what: str) -> t.List[str]:

@@ -16,8 +16,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import posixpath
+import re
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils import _fstab
 from ansible_collections.sealedroot.image.plugins.module_utils._image_tree import Node, Tree
 
 # A file in one of them hides those of the same name in what follows. What is not a distribution's comes first.
@@ -27,7 +29,17 @@ OWN_DIRECTORIES = (
 )
 DIRECTORIES = (*OWN_DIRECTORIES, "/usr/lib/systemd/system", "/lib/systemd/system")
 _WANTS = (".wants", ".requires", ".upholds")
-_ASKS = ("Wants", "Requires", "BindsTo", "Upholds")
+# Settings that start what they name: of any unit, and of timers, paths, sockets and services.
+_ASKS = (
+    *("Wants", "Requires", "BindsTo", "Upholds", "OnSuccess", "OnFailure"),
+    *("Unit", "Service", "Sockets"),
+)
+# Settings that mount what a path lies in (systemd.unit(5), systemd.exec(5)).
+_NEEDS = ("RequiresMountsFor", "WantsMountsFor", "WorkingDirectory", "RootDirectory", "RootImage")
+# Rules of udev that are not a distribution's, and what of them starts a unit (systemd.device(5)).
+_RULES = ("/etc/udev/rules.d", "/usr/local/lib/udev/rules.d")
+_RULE_WANTS = re.compile(r'SYSTEMD_WANTS\}?\s*\+?=\s*"([^"]*)"')
+_SPECIFIER = re.compile(r"%[^%]")
 _ENABLED_BY = ("WantedBy", "RequiredBy", "UpheldBy")
 
 
@@ -74,6 +86,23 @@ def listed(settings: t.Sequence[Setting], section: str, begins: str) -> t.List[S
             found = [other for other in found if it.value or other.key != it.key]
             found += [it] if it.value else []
     return found
+
+
+def has_specifier(value: str) -> bool:
+    """Say whether systemd puts something else in the place of a part of a value (systemd.unit(5), SPECIFIERS)."""
+    return bool(_SPECIFIER.search(value.replace("%%", "")))
+
+
+def _names(value: str, name: str) -> bool:
+    """Say whether one of the units in *value* is *name*, or may be, where systemd puts in what nobody here knows."""
+    patterns = (".*".join(map(re.escape, _SPECIFIER.split(word))) for word in value.split())
+    return any(re.fullmatch(pattern, name) for pattern in patterns)
+
+
+def _lie_in(value: str, point: str) -> bool:
+    """Say whether one of the paths in *value* lies where *point* is mounted."""
+    paths = (posixpath.normpath(word.lstrip("-~")) for word in value.split())
+    return any(path == point or path.startswith(f"{point}/") for path in paths)
 
 
 def merged(tree: Tree, directories: t.Sequence[str]) -> t.Dict[str, str]:
@@ -169,7 +198,13 @@ class Units:
         for link in self._links.get(name, ()):
             if not is_masked(self._tree, link):
                 return link
-        asked = (it for it in self._own if it.key in _ASKS and name in it.value.split())
+        point = _fstab.path_of_unit(name) if name.endswith(".mount") else ""
+        asked = (
+            it
+            for it in self.own
+            if (it.key in _ASKS and _names(it.value, name))
+            or (point and it.key in _NEEDS and _lie_in(it.value, point))
+        )
         return next((it.path for it in asked), None)
 
     def is_enabled(self, name: str) -> bool:
@@ -187,7 +222,8 @@ class Units:
         return found
 
     @functools.cached_property
-    def _own(self) -> t.List[Setting]:
+    def own(self) -> t.List[Setting]:
+        """The settings that are not a distribution's, of units and, as if of one, of udev's rules."""
         found = []
         for top in OWN_DIRECTORIES:
             for name, node in self._tree.entries(top).items():
@@ -195,6 +231,9 @@ class Units:
                 files = [f"{name}/{it}" for it in inside if it.endswith(".conf")]
                 files += [name] if node.is_file else []
                 found += [it for file in files for it in self._read(f"{top}/{file}")]
+        for path in merged(self._tree, _RULES).values():
+            text = self._tree.text(path) or "" if path.endswith(".rules") else ""
+            found += [Setting(path, "", "Wants", value) for value in _RULE_WANTS.findall(text)]
         return found
 
     def _read(self, path: str) -> t.List[Setting]:
@@ -208,6 +247,7 @@ __all__ = (
     "OWN_DIRECTORIES",
     "Setting",
     "Units",
+    "has_specifier",
     "is_masked",
     "last",
     "listed",

@@ -33,6 +33,8 @@ _FILE_TYPES = (
 _HOST_TYPES = (
     *("9p", "hostfs", "prl_fs", "prl_fsd", "vboxsf", "virtiofs", "vmhgfs", "vmhgfs-fuse"),
 )
+# With these, a name that is no path is a pool, or a flash memory, that the host has.
+_OF_NAMES = {"jffs2", "ubifs", "zfs"}
 # With these, a program mounts: the type names it behind a dot, or the source does (mount.fuse(8)).
 _FUSE = ("fuse", "fuse3", "fuseblk")
 # With one of these, systemd mounts what is noauto; the last one is the old name of the first.
@@ -100,6 +102,8 @@ def path_of(field: str) -> str:
 def source_of(field: str) -> str:
     """Return what a field of fstab(5) names, as whoever mounts it reads it: without escapes, quotes and detours."""
     plain = _unescaped(field).replace('"', "")
+    # Of whichever process: what it sees is the root.
+    plain = re.sub(r"^/+proc/+[^/]+/+(?:cwd|root)(?=/)", "", plain)
     path = posixpath.normpath(f"/{plain.lstrip('/')}")
     return path if plain.startswith("/") and path.startswith("/dev/") else plain
 
@@ -173,7 +177,7 @@ def taken(fields: Row, own: t.Container[str]) -> t.Optional[Taken]:
     for name in (source, source_of(source.partition("#")[2]), *devices):
         if name not in own and _DISK.match(name):
             return Taken(name, OLD_DISK)
-    return Taken(source, OLD_DISK) if "zfs" in programs else None
+    return Taken(source, OLD_DISK) if _OF_NAMES & {*programs} else None
 
 
 def escaped(path: str) -> str:
@@ -186,7 +190,7 @@ def _escape(letter: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in letter.encode("utf-8", "surrogateescape"))
 
 
-def _path_of_unit(name: str) -> str:
+def path_of_unit(name: str) -> str:
     """Return the path that a unit of systemd is named by (systemd-escape(1)), a mapping for what opens it."""
     stem, _dot, kind = name.rpartition(".")
     opened = re.fullmatch(r"systemd-cryptsetup@(.+)", stem)
@@ -200,7 +204,7 @@ def _path_of_unit(name: str) -> str:
 
 def _device_of(value: str) -> str:
     """Return the device that the value of an option names, or its unit does; empty for none."""
-    source = source_of(value if value.startswith("/") else _path_of_unit(value))
+    source = source_of(value if value.startswith("/") else path_of_unit(value))
     return source if source.startswith("/dev/") else ""
 
 
@@ -209,7 +213,7 @@ def _needs(fields: Row) -> t.List[str]:
     found = [posixpath.dirname(point_of(fields)), source_of(fields[0])]
     for name, _equals, value in (option.partition("=") for option in _options(fields)):
         if name in _NEEDING:
-            found.append(value if value.startswith("/") else _path_of_unit(value))
+            found.append(value if value.startswith("/") else path_of_unit(value))
     return found
 
 
@@ -402,6 +406,7 @@ __all__ = (
     "mounted",
     "own_mappings",
     "path_of",
+    "path_of_unit",
     "point_of",
     "rows",
     "said",

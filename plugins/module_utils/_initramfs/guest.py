@@ -73,9 +73,10 @@ HOST_DISKS = (
     # An overlay, an image, another initramfs and an ACPI table.
     *("rd.overlay*", "systemd.pull*", "initrdmem", "efivar_ssdt"),
 )
-# What quotes: systemd takes ' and " in the command line, the kernel ", so a single one hides all words behind it from one
-# of them; and what GRUB takes for its own language.
+# What quotes: systemd takes ' and " in the command line, the kernel ". A single one hides all words behind it from who
+# takes it.
 QUOTES = "'\"\\"
+# Beside that, what is GRUB's own language.
 _SPECIAL = re.compile(rf"[{re.escape(QUOTES)}$`;{{}}|&<>]|^#")
 _ALL = (
     *HOST_WORDS,

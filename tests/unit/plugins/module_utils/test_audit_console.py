@@ -58,6 +58,11 @@ SHADOW = "root:{root}:20787:0:99999:7:::\ndaemon:*:20787:0:99999:7:::\nsync:*:20
         (PASSWD.replace("root:x", "root:*"), SHADOW.format(root=""), None),
         (PASSWD, SHADOW.format(root="*").replace("sync:*", "sync:"), None),
         (PASSWD, SHADOW.format(root="*").replace("daemon:*", "daemon:"), None),
+        # Of two, glibc takes the first; it leaves out what is before a name.
+        (PASSWD, "root::1::::::\nroot:*:1::::::\n", "the account root has no password"),
+        (PASSWD, "root:*:1::::::\nroot::1::::::\n", None),
+        (PASSWD, "\t root::1::::::\n", "the account root has no password"),
+        (f" {PASSWD}", "#root:*:1::::::\nroot::1::::::\n", "the account root has no password"),
         # No shell is /bin/sh.
         ("a::1000:1000::/:\n", "", "the account a has no password"),
         ("+::::::\n", "", None),
@@ -99,6 +104,8 @@ USUAL = [
     r"-/sbin/agetty -o '-p -- \\u' --noclear --keep-baud - 115200,38400,9600 $TERM",
     r"-/usr/bin/agetty -o '-- \\u' --noreset --noclear --issue-file=/etc/issue - ${TERM}",
     "-/sbin/mingetty --noclear %I",
+    "-/sbin/mingetty --loginprog=/bin/login %I",
+    "-/sbin/agetty -o '-p -h f -r f' %I",
     "-/sbin/agetty -L 115200 ttyS0 vt100",
     "-/sbin/agetty -l /usr/bin/login --noclear tty1",
 ]
@@ -111,10 +118,14 @@ OPEN = [
     ("-/sbin/agetty -8La root %I", "(--autologin)"),
     (r"-/sbin/agetty -o '-p -f root' %I", "(login -f)"),
     ("-/sbin/agetty --login-options='-f root' %I", "(login -f)"),
+    ("-/sbin/agetty -n -o '-pf root' %I", "(login -f)"),
+    ("-/sbin/agetty -n -o '-p -fp -- root' %I", "(login -f)"),
+    ("-/sbin/mingetty --loginprog=/bin/sh %I", "another program in place of a login"),
+    ("-/sbin/rungetty %I -- /bin/bash", "starts /sbin/rungetty, which is none of"),
     ("-/sbin/agetty -n -l /bin/bash %I", "starts /bin/bash in place of a login"),
     ("-/sbin/agetty --skip-login --login-program=/bin/bash %I", "starts /bin/bash in place of"),
-    ("-/bin/bash", "starts /bin/bash, which is no getty"),
-    ("@/bin/sh 'unclosed", "starts /bin/sh, which is no getty"),
+    ("-/bin/bash", "starts /bin/bash, which is none of agetty, getty, mingetty"),
+    ("@/bin/sh 'unclosed", "starts /bin/sh, which is none of"),
 ]
 
 
@@ -152,6 +163,27 @@ SHIPPED = {f"{USR}/{name}": exec_(USUAL[0]) for name in ("getty@.service", "seri
             "credential login.noauth",
         ),
         ({"getty@.service.d/x.conf": file("[Service]\nImportCredential=agetty.*\n")}, None),
+        (
+            {
+                "getty@.service.d/x.conf": file(
+                    "[Service]\nImportCredential=my.l:agetty.autologin\n"
+                )
+            },
+            "takes my.l:agetty.autologin for a login",
+        ),
+        *(
+            (
+                {"serial-getty@.service.d/x.conf": file(f"[Service]\n{key}=-/bin/bash\n")},
+                f"({key}) at",
+            )
+            for key in (
+                "ExecStartPre",
+                "ExecCondition",
+                "ExecStartPost",
+                "ExecStopPost",
+                "ExecReload",
+            )
+        ),
         ({"getty@.service": MASK, "getty@.service.d/x.conf": AUTOLOGIN}, None),
         ({"other.service": AUTOLOGIN}, None),
     ],
@@ -196,6 +228,36 @@ STARTED = {f"{ETC}/sysinit.target.wants/debug-shell.service": (0o777, f"{USR}/de
 )
 def test_debug_shell(tree: t.Any, files: dict[str, t.Any], says: str | None) -> None:
     judge(_audit_console.debug_shell(Units(tree(files))), says)
+
+
+MANAGER = "[Manager]\nCrashShell={}\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({}, None),
+        ({"/etc/systemd/system.conf": MANAGER.format("yes")}, "/etc/systemd/system.conf has Crash"),
+        ({"/etc/systemd/system.conf": "[Manager]\n#CrashShell=yes\n"}, None),
+        (
+            {"/usr/lib/systemd/system.conf.d/x.conf": MANAGER.format("On")},
+            "system.conf.d/x.conf has",
+        ),
+        ({"/etc/systemd/system.conf.d/x": MANAGER.format("yes")}, None),
+        # A drop-in has the last word.
+        (
+            {
+                "/etc/systemd/system.conf": MANAGER.format("yes"),
+                "/etc/systemd/system.conf.d/x.conf": MANAGER.format("no"),
+            },
+            None,
+        ),
+    ],
+)
+def test_crash_shell(tree: t.Any, files: dict[str, str], says: str | None) -> None:
+    judge(
+        _audit_console.crash_shell(tree({name: file(text) for name, text in files.items()})), says
+    )
 
 
 DISTRIBUTION = {
@@ -243,6 +305,14 @@ SULOGIN = exec_("", "-/sbin/sulogin")
         ),
         ({f"{ETC}/emergency.target": file("[Unit]\nRequires=x.service\n")}, "takes the place"),
         ({f"{ETC}/emergency.target": MASK}, None),
+        (
+            {f"{ETC}/emergency.target.d/a.conf": file("[Unit]\nWants=x.service\n")},
+            "emergency.target.d/a.conf changes systemd's own",
+        ),
+        (
+            {f"{USR}/rescue.target.d/a.conf": file("[Unit]\nWants=x.service\n")},
+            "rescue.target.d/a.conf changes systemd's own",
+        ),
         # Nothing starts then, and no shell.
         ({f"{ETC}/emergency.service": MASK}, None),
     ],

@@ -247,6 +247,16 @@ def judged(tree: t.Any, files: dict[str, t.Any], *lines: list[str]) -> list[str]
         ("/dev/zram0", (), None),
         ("tmpfs", ("Type=tmpfs",), None),
         ("LABEL=data\nWhat=tmpfs", (), None),
+        (
+            "/d%jv/vdb",
+            (),
+            "mounts /d%jv/vdb, which systemd makes a name of: write the name out, or mask",
+        ),
+        ("/srv/%i.img", (), "which systemd makes a name of"),
+        ("/proc/1/root/dev/vdb", (), "the device /dev/vdb"),
+        ("/proc/self/root/../dev/vdb", (), "the device /dev/vdb"),
+        ("mtd0", ("Type=jffs2",), "names mtd0, which is not in the image"),
+        ("ubi0:x", ("Type=ubifs",), "names ubi0:x, which is not in the image"),
     ],
 )
 def test_a_mount_unit(tree: t.Any, what: str, more: tuple[str, ...], says: str | None) -> None:
@@ -331,6 +341,25 @@ def test_which_units_count(tree: t.Any, files: dict[str, t.Any], path: str | Non
     found = judged(tree, files)
     assert bool(found) is bool(path)
     assert path is None or found[0].startswith(f"{path} names LABEL=")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("RootImage=/dev/disk/by-label/HOST", "mounts /dev/disk/by-label/HOST (RootImage), which"),
+        ("RootImage=/srv/x.raw", None),
+        ("RootImage=/srv/%i.raw", "mounts /srv/%i.raw (RootImage)"),
+        ("RootImage=", None),
+        ("MountImages=/srv/a.raw:/mnt -/dev/vdb:/mnt2:ro", "mounts /dev/vdb (MountImages)"),
+        ("ExtensionImages=/dev/disk/by-id/x", "mounts /dev/disk/by-id/x (ExtensionImages)"),
+        ("RootDirectory=/srv/x", None),
+    ],
+)
+def test_an_image_that_a_service_mounts(tree: t.Any, line: str, says: str | None) -> None:
+    for path in (f"{ETC}/x.service", f"{ETC}/x.service.d/y.conf"):
+        found = judged(tree, {path: unit("[Service]", line)})
+        assert found == ([it for it in found if says in it and it.startswith(path)] if says else [])
+        assert bool(found) is bool(says)
 
 
 def test_units_and_fstab_pull_each_other_in(tree: t.Any) -> None:

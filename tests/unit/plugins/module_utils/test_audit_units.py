@@ -123,3 +123,55 @@ WANTS = file("[Unit]\nRequires=b.service a.service\n")
 )
 def test_what_starts_a_unit(tree: t.Any, files: dict[str, t.Any], starter: str | None) -> None:
     assert _audit_units.Units(tree(files)).starter("a.service") == starter
+
+
+def section(name: str, *lines: str) -> tuple[int, bytes]:
+    return file("\n".join([f"[{name}]", *lines, ""]))
+
+
+@pytest.mark.parametrize(
+    ("content", "starts"),
+    [
+        (section("Timer", "OnBootSec=1", "Unit=srv-x.mount"), True),
+        (section("Path", "PathExists=/x", "Unit=srv-x.mount"), True),
+        (section("Socket", "Service=srv-x.mount"), True),
+        (section("Unit", "OnSuccess=a.service srv-x.mount"), True),
+        (section("Unit", "OnFailure=srv-x.mount"), True),
+        # A specifier may stand for anything.
+        (section("Unit", "Wants=srv-%i.mount"), True),
+        (section("Unit", "Wants=%i-x.mount"), True),
+        (section("Unit", "Wants=srv-%i.swap"), False),
+        (section("Unit", "Wants=srv-%%.mount"), False),
+        (section("Unit", "RequiresMountsFor=/a /srv/x/y"), True),
+        (section("Unit", "WantsMountsFor=/srv/x"), True),
+        (section("Unit", "RequiresMountsFor=/srv/xy"), False),
+        (section("Service", "WorkingDirectory=-/srv/x"), True),
+        (section("Service", "WorkingDirectory=~"), False),
+        (section("Service", "RootDirectory=/srv/x/root"), True),
+        (section("Unit", "OnFailureJobMode=srv-x.mount"), False),
+    ],
+)
+def test_what_starts_a_mount(tree: t.Any, content: tuple[int, bytes], starts: bool) -> None:
+    found = _audit_units.Units(tree({f"{ETC}/a@.service": content})).starter("srv-x.mount")
+    assert found == (f"{ETC}/a@.service" if starts else None)
+
+
+@pytest.mark.parametrize(
+    ("path", "rule", "starts"),
+    [
+        ("/etc/udev/rules.d/a.rules", 'ENV{SYSTEMD_WANTS}="srv-x.mount"', True),
+        (
+            "/etc/udev/rules.d/a.rules",
+            'TAG+="x", ENV{SYSTEMD_WANTS} += "a.service srv-x.mount"',
+            True,
+        ),
+        ("/usr/local/lib/udev/rules.d/a.rules", 'ENV{SYSTEMD_WANTS}+="srv-%k.mount"', True),
+        ("/etc/udev/rules.d/a", 'ENV{SYSTEMD_WANTS}="srv-x.mount"', False),
+        ("/etc/udev/rules.d/a.rules", 'ENV{SYSTEMD_WANTS}="srv-x.service"', False),
+    ],
+)
+def test_a_rule_of_udev_that_starts_a_mount(
+    tree: t.Any, path: str, rule: str, starts: bool
+) -> None:
+    found = _audit_units.Units(tree({path: file(rule)})).starter("srv-x.mount")
+    assert found == (path if starts else None)

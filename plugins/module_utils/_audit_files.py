@@ -134,7 +134,7 @@ def examine(
         generator = _audit_root.generator(tree)
         if config is None:
             raise SealedRootError("GRUB could not read its configuration, see grub_opens")
-        config, problems = _audit_root.menu(tree, config), []
+        config, problems = _audit_root.menu(tree, config), _audit_root.environment(tree)
         parts = _audit_root.scripts(tree, config, luks_uuid=luks_uuid)
         root_device = guest.device(generator, luks_uuid)
         for name, text in {"grub.cfg": config, **parts}.items():

@@ -86,10 +86,22 @@ def menu(tree: Tree, config: str) -> str:
     directory = _boot_entries.DIRECTORY
     names = [name for name in tree.entries(directory) if name.endswith(".conf")]
     entries = {name: tree.text(f"{directory}/{name}") or "" for name in names}
+    return _boot_entries.rendered(config, entries, _environment(tree))
+
+
+def _environment(tree: Tree) -> t.Dict[str, str]:
     blocks = [tree.find(f"{grub}/grubenv") for grub in ("/boot/grub2", "/boot/grub")]
     block = next((node for node in blocks if node and node.is_file), None)
-    env = _boot_entries.parse_env(tree.read(block)) if block else {}
-    return _boot_entries.rendered(config, entries, env)
+    return _boot_entries.parse_env(tree.read(block)) if block else {}
+
+
+def environment(tree: Tree) -> Problems:
+    """The block that load_env reads, and any program of the guest writes, says nothing of where GRUB reads."""
+    return [
+        f"grubenv sets {name}: take it out with grub-editenv"
+        for name in _environment(tree)
+        if name in _grub_script.GUARDED
+    ]
 
 
 def scripts(tree: Tree, config: str, *, luks_uuid: str) -> t.Dict[str, str]:
@@ -422,6 +434,7 @@ __all__ = (
     "KEY_DIRECTORIES",
     "agents",
     "console",
+    "environment",
     "filesystem",
     "foreign_keys",
     "generator",

@@ -207,7 +207,9 @@ def _leads_away(words: t.List[str], own: str) -> bool:
     if words[0] == "search":
         return any(word == "-s" or word.startswith(("--set", "$")) for word in words)
     name, value = _grub_script.assignment(words) or ("", "")
-    return words[0].startswith("search.") or (name in ("root", "boot") and value != own)
+    return words[0].startswith("search.") or (
+        name in ("root", "boot", "prefix", "config_directory") and value != own
+    )
 
 
 def strays(text: str, *, luks_uuid: str) -> t.List[str]:
@@ -221,6 +223,9 @@ def foreign(text: str, *, luks_uuid: str) -> t.List[str]:
     return [
         f"'{line}' starts another system, or what is not in the volume: take that entry out"
         for line in _grub_script.foreign(text, volume=volume(luks_uuid))
+    ] + [
+        f"'{line}' has somebody else say what GRUB does: take it out, or write out what it stands for"
+        for line in _grub_script.unclear(text, volume=volume(luks_uuid))
     ]
 
 

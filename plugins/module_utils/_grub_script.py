@@ -39,13 +39,17 @@ READERS = (
 )
 KERNEL = ("linux", "linuxefi", "linux16")
 INITRD = ("initrd", "initrdefi", "initrd16")
-_LOADERS = (*KERNEL, *INITRD, "devicetree", "acpi", "loopback", "insmod")
+_LOADERS = (*KERNEL, *INITRD, "devicetree", "acpi", "loopback", "insmod", "blscfg")
 # What starts something else than Linux, with no word of ours. uki makes a menu of what is on the ESP.
 _OTHER_SYSTEMS = (
     *("appleloader", "chainloader", "freedos", "kfreebsd", "knetbsd", "kopenbsd", "multiboot"),
     *("multiboot2", "ntldr", "plan9", "pxechainloader", "truecrypt", "uki", "xnu_kernel"),
-    "xnu_kernel64",
+    *("xnu_kernel64", "xen_hypervisor", "xen_linux", "xen_initrd", "xen_module", "xen_xsm"),
 )
+# Variables by which GRUB finds what it reads, and keeps its editor and shell closed.
+GUARDED = ("boot", "config_directory", "prefix", "root", "superusers")
+# What asks the console or the firmware, and what looks at a disk or a text and sets a variable.
+_ASKERS, _SETTERS = ("read", "smbios"), ("probe", "regexp")
 _DIRECTORY = re.compile(r"\$(?:prefix|\{prefix\}|config_directory|\{config_directory\})(?=/)")
 _DEVICE = re.compile(r"\(([^()]*)\)")
 
@@ -130,6 +134,44 @@ def foreign(text: str, *, volume: str) -> t.List[str]:
     return found
 
 
+def _set_by(words: Words) -> t.List[str]:
+    """Return the variables that a command sets by -s NAME, --set NAME or --set=NAME; a number may be before a name."""
+    found = []
+    for word, following in zip(map(plain, words[1:]), [*map(plain, words[2:]), ""]):
+        option, equals, value = word.partition("=")
+        if option in ("-s", "--set") or (word.startswith("-s") and not word.startswith("--")):
+            found.append(
+                value if equals else word[2:] if option[:2] == "-s" and word[2:] else following
+            )
+    return [name.rpartition(":")[2] for name in found]
+
+
+def _is_guarded(name: str) -> bool:
+    return name in GUARDED or "$" in name
+
+
+def _is_unclear(words: Words, volume: str) -> bool:
+    name, rest = plain(words[0]), [plain(word) for word in words[1:]]
+    if "$" in words[0] or name in _ASKERS:
+        return True
+    if name in _SETTERS:
+        return any(map(_is_guarded, _set_by(words)))
+    if name == "load_env":
+        named = [part for word in rest for part in (word, word.partition("=")[2])]
+        plainly = (_DIRECTORY.sub("", it) for it in named)
+        return any(map(_is_guarded, plainly)) or any(_is_elsewhere(it, volume) for it in named)
+    if name == "cryptomount":
+        own = volume.rpartition("/")[2]
+        return rest[:1] != ["-u"] or [word.replace("-", "") for word in rest[1:]] != [own]
+    return False
+
+
+def unclear(text: str, *, volume: str) -> t.List[str]:
+    """Return the commands by which a variable, the console, the firmware or another disk says what GRUB does."""
+    found = [words for words, _end in _statements(text) if words and _is_unclear(words, volume)]
+    return [" ".join(words) for words in found]
+
+
 def restricted(text: str) -> t.List[str]:
     """Return the titles of entries that boot a kernel and that GRUB would ask a password for.
 
@@ -155,6 +197,7 @@ def restricted(text: str) -> t.List[str]:
 
 
 __all__ = (
+    "GUARDED",
     "INITRD",
     "KERNEL",
     "READERS",
@@ -167,4 +210,5 @@ __all__ = (
     "restricted",
     "scripts",
     "target",
+    "unclear",
 )

@@ -270,6 +270,21 @@ def test_entries_are_part_of_the_menu(tree: t.Any) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["kernelopts", "saved_entry", "boot_success"], []),
+        (["root"], ["grubenv sets root: take it out"]),
+        (["superusers", "x", "prefix"], ["grubenv sets superusers", "grubenv sets prefix"]),
+    ],
+)
+def test_what_load_env_would_set(tree: t.Any, names: list[str], says: list[str]) -> None:
+    text = "# GRUB Environment Block\n" + "".join(f"{name}=x\n" for name in names) + "####"
+    found = _audit_root.environment(tree({"/boot/grub/grubenv": (0o600, text.encode())}))
+    assert len(found) == len(says)
+    assert all(begin in problem for begin, problem in zip(says, found, strict=True))
+
+
 VAULT = ["vault", "/srv/vault.img", "/etc/keys/vault.key", "luks"]
 BACKUP = ["backup", "UUID=1", "none", "noauto"]
 

@@ -343,6 +343,8 @@ def test_what_leads_to_other_disks():
         ("search --file /x", False),
         (f"set root=cryptouuid/{ROOT.replace('-', '')}", True),
         ("set boot='hd1'", True),
+        ("prefix=(hd1)/grub", True),
+        ("set config_directory=(hd1)/x", True),
         ("search --set --label x", True),
         (f"search -u {ROOT} -s root", True),
         ("search.fs_uuid 1234-ABCD root", True),

@@ -93,10 +93,54 @@ def test_what_is_read(line: str, path: str | None) -> None:
         ("linux /boot/vmlinuz-6\ninitrd /boot/a '(hd1)/b'", True),
         ("loopback loop (hd1)/x.iso", True),
         ("insmod (hd1)/x.mod", True),
+        ("blscfg", False),
+        ("blscfg (hd1,gpt1)/loader", True),
+        ("xen_hypervisor (hd1)/xen", True),
     ],
 )
 def test_what_is_foreign(line: str, is_foreign: bool) -> None:
     assert bool(_grub_script.foreign(f"  {line}\n", volume=VOLUME)) is is_foreign
+
+
+@pytest.mark.parametrize(
+    ("line", "is_unclear"),
+    [
+        ("$u superusers", True),
+        ("for c in unset; do $c superusers; done", True),
+        ('"${c}" (hd1,gpt1)/grub.cfg', True),
+        ("br$none x", True),
+        ("read x", True),
+        ("if true; then read; fi", True),
+        ("smbios -t 11 -s 4 --set root", True),
+        ("smbios --type 0 --get-string 4", True),
+        ("probe -s root --fs-uuid hd1", True),
+        ("probe -sroot --fs-uuid hd1", True),
+        ("probe --set=root -u hd1", True),
+        ("probe --set rootuuid -u $root", False),
+        ("regexp -s root '(.*)' hd1,gpt1", True),
+        ("regexp --set=1:root '(.*)' hd1,gpt1", True),
+        ("regexp --set 1:prefix '(.*)' hd1,gpt1", True),
+        ("regexp --set=$x '(.*)' hd1,gpt1", True),
+        ("regexp --set=1:number '(.*)' root", False),
+        ("load_env", False),
+        ("load_env saved_entry next_entry", False),
+        ("load_env -f ${config_directory}/grubenv", False),
+        ("load_env root prefix", True),
+        ("load_env -f (hd1,gpt1)/grubenv", True),
+        ("load_env --file=/x $names", True),
+        ("load_env --file=(hd1,gpt1)/grubenv", True),
+        (f"cryptomount -u {VOLUME.rpartition('/')[2]}", False),
+        ("cryptomount -a", True),
+        ("cryptomount (hd1,gpt1)", True),
+        (f"cryptomount -u {VOLUME.rpartition('/')[2]} -a", True),
+        ("set gfxpayload=$linux_gfx_mode", False),
+        ('[ "${next_entry}" ]', False),
+        ("load_video", False),
+        ("echo read $x", False),
+    ],
+)
+def test_what_is_unclear(line: str, is_unclear: bool) -> None:
+    assert bool(_grub_script.unclear(f"  {line}\n", volume=VOLUME)) is is_unclear
 
 
 LINUX = "linux /boot/vmlinuz-6 ro"

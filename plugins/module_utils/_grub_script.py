@@ -52,6 +52,7 @@ GUARDED = ("boot", "config_directory", "prefix", "root", "superusers")
 _ASKERS, _SETTERS = ("read", "smbios"), ("probe", "regexp")
 _DIRECTORY = re.compile(r"\$(?:prefix|\{prefix\}|config_directory|\{config_directory\})(?=/)")
 _DEVICE = re.compile(r"\(([^()]*)\)")
+_ASSIGNMENT = re.compile(r"\w+=")
 
 
 def _statements(text: str) -> t.Iterator[t.Tuple[Words, str]]:
@@ -152,7 +153,8 @@ def _is_guarded(name: str) -> bool:
 
 def _is_unclear(words: Words, volume: str) -> bool:
     name, rest = plain(words[0]), [plain(word) for word in words[1:]]
-    if "$" in words[0] or name in _ASKERS:
+    # What gives a variable another's value starts nothing.
+    if ("$" in words[0] and not _ASSIGNMENT.match(words[0])) or name in _ASKERS:
         return True
     if name in _SETTERS:
         return any(map(_is_guarded, _set_by(words)))

@@ -135,6 +135,8 @@ def test_what_is_foreign(line: str, is_foreign: bool) -> None:
         (f"cryptomount -u {VOLUME.rpartition('/')[2]} -a", True),
         ("set gfxpayload=$linux_gfx_mode", False),
         ('[ "${next_entry}" ]', False),
+        ('saved_entry="${chosen}"', False),
+        ("$name=x", True),
         ("load_video", False),
         ("echo read $x", False),
     ],

@@ -45,6 +45,8 @@ FEWEST_ITERATIONS = 1000
 # GRUB's C code makes 100 000 to 240 000 a second (TECH 2), the digest's again for each slot that it tries.
 SLOW_SLOT = 1_000_000
 SLOW_DIGEST = 10_000
+# Of key material, on both versions.
+_ALIGNMENT = 4096
 # A name in a header can be as long as the header.
 _LONGEST = 300
 
@@ -284,6 +286,12 @@ TABLE: t.Tuple[Finding, ...] = (
         "leave it, if you chose the offset, converted the header, or made it with another program",
     ),
     Finding(
+        "slot-area",
+        NOTE,
+        "slot {number} has its key material at byte {it.offset}, where or as long as cryptsetup puts none",
+        "leave it, if another program made the header, else add its key again and remove it",
+    ),
+    Finding(
         "flags",
         NOTE,
         "the header has the flag {it}, so it is opened with that option",
@@ -330,7 +338,7 @@ def findings(header: t.Optional[Header]) -> t.List[Finding]:
         found += [_say(id_, header, digest.number, digest) for id_ in _of_digest(digest)]
     for number, slot in header.slots.items():
         bound = any(number in digest.slots and digest.segments for digest in digests)
-        ids = _of_slot(header, slot, bound=bound)
+        ids = _of_slot(header, number, slot, bound=bound)
         found += [_say(id_, header, number, slot) for id_ in ids]
         found += [_say("slot-hash", header, number, it) for it in slot.hashes if it != header.hash]
     for number, type_ in header.other_slots.items():
@@ -383,7 +391,23 @@ def _of_digest(it: Digest) -> t.List[str]:
     )
 
 
-def _of_slot(header: Header, it: Keyslot, *, bound: bool) -> t.List[str]:
+def _is_usual(header: Header, number: int, it: Keyslot) -> bool:
+    """Say whether the key material is where cryptsetup puts it: one area behind the other, on 4096 bytes each."""
+    if it.stripes != STRIPES or it.key_bits not in (None, header.key_bits):
+        return True  # Others have findings of their own.
+    if header.type == "luks1":
+        unit = _area(header.key_bits)
+        return it.area[0] == header.binary_size + number * unit
+    unit = _area(it.key_bits or 0)
+    begin = it.area[0] - header.binary_size
+    return it.area[1] == unit and begin >= 0 and not begin % unit
+
+
+def _area(key_bits: int) -> int:
+    return max(1, -(-key_bits // 8 * STRIPES // _ALIGNMENT)) * _ALIGNMENT
+
+
+def _of_slot(header: Header, number: int, it: Keyslot, *, bound: bool) -> t.List[str]:
     null, argon2, pbkdf2 = "null" in it.cipher, it.kdf.startswith("argon2"), it.kdf == "pbkdf2"
     return _true(
         {
@@ -393,6 +417,7 @@ def _of_slot(header: Header, it: Keyslot, *, bound: bool) -> t.List[str]:
             "slot-key-size": it.key_bits not in (None, header.key_bits),
             "area-key-size": it.area_key_bits not in (None, header.key_bits),
             "af-stripes": it.stripes != STRIPES,
+            "slot-area": not _is_usual(header, number, it),
             "unbound-slot": not bound,
             "argon2": argon2,
             "kdf": not argon2 and not pbkdf2,

@@ -63,6 +63,11 @@ class Keyslot:
     area_key_bits: t.Optional[int] = None
     stripes: int = STRIPES
 
+    @property
+    def offset(self) -> int:
+        """Where its key material begins, in bytes."""
+        return self.area[0]
+
 
 @dataclasses.dataclass(frozen=True)
 class Segment:

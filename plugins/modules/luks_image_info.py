@@ -106,7 +106,7 @@ findings:
           V(requirement), V(integrity), V(sector-size), V(unbound-digest), V(digest-type), V(hash), V(slow-digest),
           V(no-slots), V(unbound-slot), V(slot-type), V(slot-cipher), V(slot-hash), V(argon2), V(kdf), V(ignored-slot)
           and V(slow-slot) have the severity V(boot).
-        - V(few-iterations), V(data-offset) and V(flags) have the severity V(note).
+        - V(few-iterations), V(data-offset), V(slot-area) and V(flags) have the severity V(note).
       type: str
     severity:
       description:

@@ -108,6 +108,8 @@ CASES: list[tuple[tuple[str, ...], t.Any, dict[str, str]]] = [
     ((*SLOT, "key_size"), 32, {
         "key-size": "256 bits, not 512",
         "area-key-size": "with a key of 512 bits, and holds one of 256",
+        # That of a shorter key is shorter.
+        "slot-area": "slot 1 has its key material at byte",
     }),
     (("keyslots", "7"), {**luks2()["keyslots"]["1"], "key_size": 32}, {
         "slot-key-size": "slot 7 holds a key of 256 bits, and others one of 512",
@@ -117,6 +119,12 @@ CASES: list[tuple[tuple[str, ...], t.Any, dict[str, str]]] = [
     ((*SLOT, "area", "key_size"), 1 << 40, {"area-key-size": f"a key of {8 << 40} bits"}),
     ((*SLOT, "af", "stripes"), 1, {"af-stripes": "slot 1 has 1 stripes, not 4000"}),
     ((*SLOT, "af", "stripes"), 4001, {"af-stripes": "4001 stripes"}),
+    ((*SLOT, "area", "offset"), "32768", {}),
+    ((*SLOT, "area", "offset"), str(32768 + 5 * 258048), {}),
+    ((*SLOT, "area", "offset"), str(12 << 20), {"slot-area": "slot 1 has its key material at byte 12582912"}),
+    ((*SLOT, "area", "offset"), "33280", {"slot-area": "at byte 33280"}),
+    ((*SLOT, "area", "offset"), "4096", {"slot-area": "at byte 4096"}),
+    ((*SLOT, "area", "size"), "262144", {"slot-area": "where or as long as cryptsetup puts none"}),
     ((*SLOT, "area", "encryption"), "cipher_null-ecb", {"null-slot": "cipher_null-ecb"}),
     ((*SLOT, "area", "encryption"), "serpent-xts-plain64", {"slot-cipher": "serpent"}),
     ((*SLOT, "kdf", "hash"), "sha512", {"slot-hash": "the hash sha512, and the digest sha256"}),
@@ -160,7 +168,7 @@ def test_luks2(place: tuple[str, ...], value: t.Any, says: dict[str, str]) -> No
         ("Payload offset:\t4096", "Payload offset:\t0", {"data-overlap"}),
         ("Payload offset:\t4096", "Payload offset:\t4039", {"data-overlap"}),
         ("Payload offset:\t4096", "Payload offset:\t4040", {"data-offset"}),
-        ("MK bits:       \t512", "MK bits:       \t256", {"key-size"}),
+        ("MK bits:       \t512", "MK bits:       \t256", {"key-size", "slot-area"}),
         ("MK iterations: \t1000", "MK iterations: \t162418", {"slow-digest"}),
         ("MK iterations: \t1000", "MK iterations: \t1", {"forced-digest"}),
         ("AF stripes:            \t4000", "AF stripes:            \t1", {"af-stripes"}),

@@ -15,8 +15,8 @@ description:
   - GRUB's own code opens the disk with each key and refuses a wrong one; the LUKS header is exactly as asked
     for; each initramfs holds the boot key once; no key lies in the clear; nothing of the builder, and nothing
     that clones must not share, is in the image.
-  - The check C(mounts) reads C(/etc/fstab), C(/etc/crypttab) and the mount and swap units of systemd with their
-    drop-ins. None that a boot starts may name what the host can make.
+  - The check C(mounts) reads C(/etc/fstab), C(/etc/crypttab), the mount and swap units of systemd with their drop-ins,
+    and the images that services mount. None that a boot starts may name what the host can make.
   - The check C(console) refuses an account with a shell and without a password, a getty that logs in by itself,
     C(debug-shell.service) where something starts it, what gives emergency and rescue mode another end than a restart,
     and a C(sysctl.d) file that gives the keys of SysRq back.

@@ -190,7 +190,7 @@ SEGMENT, SLOT = ("segments", "0"), ("keyslots", "0")
         (("config", "flags"), ["allow-discards"], {"flags"}),
         ((*SLOT, "type"), "new", {"slot-type", "no-slots"}),
         ((*SLOT, "kdf", "type"), "new", {"kdf"}),
-        ((*SLOT, "key_size"), 32, {"key-size", "area-key-size"}),
+        ((*SLOT, "key_size"), 32, {"key-size", "area-key-size", "slot-area"}),
         ((*SLOT, "area", "key_size"), 32, {"area-key-size"}),
         ((*SLOT, "af", "stripes"), 1, {"af-stripes"}),
         ((*SLOT, "kdf", "iterations"), 1, {"forced-slot"}),

@@ -78,6 +78,8 @@ HOST_DISKS = (
 QUOTES = "'\"\\"
 # Beside that, what is GRUB's own language.
 _SPECIAL = re.compile(rf"[{re.escape(QUOTES)}$`;{{}}|&<>]|^#")
+# A variable of a root's own GRUB, whose words are judged where they are.
+_VARIABLE = re.compile(r"\$(?:\w+|\{\w+\})")
 _ALL = (
     *HOST_WORDS,
     *CONSOLE_WORDS,
@@ -164,8 +166,11 @@ def rivals(word: str, given: t.Iterable[str]) -> t.List[str]:
 
 
 def is_special(word: str) -> bool:
-    """Say whether GRUB, the kernel and systemd may read a word otherwise than it is written."""
-    return bool(_SPECIAL.search(word))
+    """Say whether GRUB, the kernel and systemd may read a word otherwise than it is written.
+
+    A variable of GRUB is none: a root has some.
+    """
+    return bool(_SPECIAL.search(_VARIABLE.sub("", word)))
 
 
 def undoes(word: str, own: t.Sequence[str]) -> bool:
@@ -182,7 +187,8 @@ def undoes(word: str, own: t.Sequence[str]) -> bool:
 def contrary(cmdline: str, *, debug_console: bool = False) -> t.List[str]:
     """Return the words of an owner's command line that undo what :func:`words` says."""
     own = HOST_WORDS if debug_console else _ALL
-    return [word for word in cmdline.split() if undoes(word, own)]
+    # An owner knows no variable of a root that is not made yet.
+    return [word for word in cmdline.split() if "$" in word or undoes(word, own)]
 
 
 __all__ = (

@@ -218,7 +218,8 @@ def test_what_is_read_otherwise_than_it_is_written(word: str) -> None:
     """The kernel, systemd or GRUB would take our words for a part of it, or it for something else."""
     assert guest.contrary(f"quiet {word} a=b") == [word]
     assert guest.contrary(f"quiet {word} a=b", debug_console=True) == [word]
-    assert guest.undoes(word, guest.words("dracut", luks_uuid=UUID))
+    is_variable = word in ("$a", "${a}")
+    assert guest.undoes(word, guest.words("dracut", luks_uuid=UUID)) is not is_variable
 
 
 @pytest.mark.parametrize(

@@ -32,11 +32,12 @@ _UNPROVISIONED = "!unprovisioned"
 _GETTY = re.compile(r"(?:(?:serial-|container-)?getty|autovt)@.*\.service|console-getty\.service")
 # Programs that ask for a login, under the names that distributions start them by.
 _PROGRAMS = ("agetty", "getty", "mingetty")
-# What else a program of theirs replaces login(1) by; and the options of login that take a value.
-_LOGIN_PROGRAMS = ("--loginprog", "--login-program")
+# The options of login(1) that take a value.
 _VALUES_OF_LOGIN = "dhr"
 # Options of agetty(8): what matters, by its letter, and letters that take no value, so that others can follow.
 _OPTIONS = {"a": "autologin", "l": "login-program", "o": "login-options"}
+# mingetty(8) has no letters.
+_OF_MINGETTY = "loginprog"
 _FLAGS = "8EJLNRUchimnpsw"
 # What agetty and login take from the credentials of their service, without a password (systemd.system-credentials(7)).
 _CREDENTIALS = ("agetty.autologin", "login.noauth")
@@ -146,13 +147,10 @@ def _opens(command: str) -> t.Optional[str]:
     program = words[0].lstrip("-@:+!|") if words else ""
     if program.rpartition("/")[2] not in _PROGRAMS:
         return f"starts {program}, which is none of {', '.join(_PROGRAMS)}"
-    other = next((it for it in words if it.startswith(_LOGIN_PROGRAMS) and "/login" not in it), "")
-    if program.endswith("mingetty") and other:
-        return f"starts another program in place of a login ({other})"
     for option, value in _options(words[1:]):
         if option == "autologin":
             return "logs in without a password (--autologin)"
-        if option == "login-program" and value.rpartition("/")[2] != "login":
+        if option in ("login-program", _OF_MINGETTY) and value.rpartition("/")[2] != "login":
             return f"starts {value} in place of a login"
         if option == "login-options" and any(map(_is_forced, value.split())):
             return "logs in without a password (login -f)"
@@ -174,7 +172,7 @@ def _options(words: t.Sequence[str]) -> t.Iterator[t.Tuple[str, str]]:
             name, equals, given = word[2:].partition("=")
             value = given if equals else following
             # getopt_long(3) takes a beginning for the whole.
-            found = (it for it in _OPTIONS.values() if it.startswith(name))
+            found = (it for it in (*_OPTIONS.values(), _OF_MINGETTY) if it.startswith(name))
         elif word.startswith("-"):
             letters = word[1:].lstrip(_FLAGS)
             value = letters[1:] or following

@@ -65,7 +65,7 @@ _TEXTS = (
     _grub.MENU_SCRIPT,
 )
 _UNITS = re.compile(
-    r"getty@?\.service$|\.mount$|\.swap$|^(systemd-firstboot|debug-shell|emergency|rescue)\."
+    r"getty@?\.service$|\.mount$|\.swap$|/(systemd-firstboot|debug-shell|emergency|rescue)\."
 )
 
 
@@ -82,18 +82,17 @@ def open_tree(runner: Runner, device: str, work: str) -> _image_tree.Tree:
 def _read_ahead(tree: _image_tree.Tree) -> None:
     """Read what the checks ask for of nearly every root. It changes nothing but the time that they take."""
     tree.load([*_DIRECTORIES, *_audit_units.DIRECTORIES], texts=_TEXTS)
-    inside = {top: tree.entries(top) for top in _audit_units.DIRECTORIES}
-    below = [
-        f"{top}/{name}"
-        for top, all_ in inside.items()
-        for name, it in all_.items()
-        if it.is_directory
-    ]
+    inside = {
+        f"{top}/{name}": node
+        for top in _audit_units.DIRECTORIES
+        for name, node in tree.entries(top).items()
+    }
+    below = [path for path, node in inside.items() if node.is_directory]
+    # All of the owner's, and few of a distribution's.
     units = [
-        f"{top}/{name}"
-        for top, all_ in inside.items()
-        for name, it in all_.items()
-        if it.is_file and (top in _audit_units.OWN_DIRECTORIES or _UNITS.search(name))
+        path
+        for path, node in inside.items()
+        if node.is_file and (path.startswith(_audit_units.OWN_DIRECTORIES) or _UNITS.search(path))
     ]
     tree.load(below, links=[*_audit_units.DIRECTORIES, *below], texts=units)
 

@@ -139,11 +139,10 @@ def _set_by(words: Words) -> t.List[str]:
     """Return the variables that a command sets by -s NAME, --set NAME or --set=NAME; a number may be before a name."""
     found = []
     for word, following in zip(map(plain, words[1:]), [*map(plain, words[2:]), ""]):
-        option, equals, value = word.partition("=")
-        if option in ("-s", "--set") or (word.startswith("-s") and not word.startswith("--")):
-            found.append(
-                value if equals else word[2:] if option[:2] == "-s" and word[2:] else following
-            )
+        if word in ("-s", "--set"):
+            found.append(following)
+        elif word.startswith(("-s", "--set=")):
+            found.append(word.partition("=")[2] or word[2:])
     return [name.rpartition(":")[2] for name in found]
 
 

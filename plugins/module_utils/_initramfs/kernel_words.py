@@ -54,6 +54,7 @@ def text(generator: str, *, luks_uuid: str) -> str:
     """Return the check, a program of sh."""
     place = path(generator)
     words = " ".join(shlex.quote(word) for word in guest.words(generator, luks_uuid=luks_uuid))
+    quotes = "".join(f"\\{letter}" for letter in guest.QUOTES)
     return f"""\
 #!/bin/sh
 # Restarts the machine where the kernel was not told one of these words: the host can garble grub.cfg.
@@ -66,7 +67,7 @@ stop() {{
 }}
 read -r given </proc/cmdline
 # systemd does not see the words that quotes hold together, and takes a single one to the end.
-case $given in *[\\'\\"\\\\]*) stop "The kernel was told something in quotes" ;; esac
+case $given in *[{quotes}]*) stop "The kernel was told something in quotes" ;; esac
 for word in {words}; do
   case " $given " in
     *" $word "*) ;;

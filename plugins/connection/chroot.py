@@ -9,11 +9,16 @@ DOCUMENTATION = r"""
 name: chroot
 short_description: Run tasks in the root directory of an image on its builder
 description:
-  - Runs commands in a root directory on the builder, each in namespaces of its own (mount, pid, ipc, uts)
-    and with only those capabilities that package managers need, by C(bwrap) on the builder.
+  - Runs commands in a root directory on the builder, each in a sandbox of its own by C(bwrap), which
+    M(sealedroot.image.image_runtime) has prepared there. The root is not trusted; C(docs/sandbox.md) of the collection
+    says what it can reach and what not, with the test of each line.
+  - Modules start by the Python of the builder, without a shell, loader or library of the image. Of what comes back
+    from an image, only data is left.
   - The environment is built from scratch. The image sees its own C(/dev), C(/proc), an empty C(/sys), a
     C(/tmp) that is new for each command, and a C(/run) that lasts for the build; nothing stays mounted.
-  - Files are transferred by commands in the image, so a symbolic link in it leads nowhere but into it.
+  - There is no network but for tasks that ask for it (O(network)).
+  - Files are transferred by that Python in the image, so a symbolic link in it leads nowhere but into it, and anything
+    but a regular file is refused.
   - The idea is that of P(community.general.chroot#connection).
 author: The sealedroot.image authors (@sealedroot)
 notes:
@@ -33,12 +38,12 @@ options:
     vars:
       - name: image_root
   run_dir:
-    description: The directory on the builder, on a tmpfs, that is C(/run) in the image.
+    description: The directory on the builder that M(sealedroot.image.image_runtime) prepared.
     type: str
     vars:
       - name: image_run
   device:
-    description: The block device of the root file system, the only one that the image sees.
+    description: The block device of the root file system, the only one that the image sees. It can only read it.
     type: str
     vars:
       - name: image_device
@@ -47,6 +52,35 @@ options:
     type: str
     vars:
       - name: image_root_device
+  network:
+    description: Whether the task reaches the network of the builder, by C(slirp4netns); never the builder's loopback.
+    type: bool
+    default: false
+    vars:
+      - name: image_network
+  secrets:
+    description: Whether C(/run/sealedroot) has the boot key and the LUKS header in it.
+    type: bool
+    default: false
+    vars:
+      - name: image_secrets
+  output:
+    description: Whether the task can write to C(/run/sealedroot/esp), from which the builder takes files.
+    type: bool
+    default: false
+    vars:
+      - name: image_output
+  disk:
+    description: The disk of the image, on the builder, to be read as C(/run/sealedroot/disk.raw).
+    type: path
+    vars:
+      - name: image_disk_file
+  deadline:
+    description: After so many seconds a command is ended with all that it started. A C(timeout) is of core's own.
+    type: int
+    default: 3600
+    vars:
+      - name: image_command_timeout
   detach:
     description:
       - A file on the builder, out of the reach of the image. When it is set, a command is started and left to
@@ -74,13 +108,19 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.become import BecomeBase
 from ansible.plugins.connection import ConnectionBase
-from ansible_collections.sealedroot.image.plugins.plugin_utils import _transfer
 from ansible_collections.sealedroot.image.plugins.plugin_utils._builder import Builder, connect
 from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env import (
+    READ,
+    SAYS,
+    STOPPED,
+    WRITE,
     Sandbox,
-    shell_command,
+    command_line,
+    launch,
+    printable,
 )
 from ansible_collections.sealedroot.image.plugins.plugin_utils._detached import detached
+from ansible_collections.sealedroot.image.plugins.plugin_utils._transfer import CHUNK
 
 
 class Connection(ConnectionBase):
@@ -119,10 +159,11 @@ class Connection(ConnectionBase):
         if self._connected:
             return self
         self._sandbox = Sandbox(
-            root=self.get_option("root") or "",
-            run_dir=self.get_option("run_dir") or "",
-            device=self.get_option("device") or "",
+            **{name: self.get_option(name) or "" for name in ("root", "run_dir", "device", "disk")},
             root_device=self.get_option("root_device") or "",
+            **{
+                name: self.get_option(name) for name in ("network", "secrets", "output", "deadline")
+            },
         )
         problem = self._sandbox.problem()
         if problem:
@@ -140,41 +181,63 @@ class Connection(ConnectionBase):
     def exec_command(
         self, cmd: str, in_data: t.Optional[bytes] = None, sudoable: bool = True
     ) -> t.Tuple[int, bytes, bytes]:
-        """Run a command in the image."""
+        """Run a command in the image. What it printed comes back as plain text."""
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)  # type: ignore[safe-super]
         self._connect()
+        line, _is_module = command_line(self._sandbox, cmd)
+        status, stdout, stderr = self._run(line, in_data or b"")
+        return status, printable(stdout), printable(stderr)
+
+    def _run(self, line: str, in_data: bytes) -> t.Tuple[int, bytes, bytes]:
+        """Run a line of the launcher on the builder."""
         log = self.get_option("detach")
-        line = shell_command(self._sandbox, cmd)
         builder = t.cast(Builder, self._builder)
-        status, stdout, stderr = builder.run(detached(line, log) if log else line, in_data or b"")
-        if status == 127 and stderr.rstrip().endswith(b"bwrap: not found"):
+        status, stdout, stderr = builder.run(detached(line, log) if log else line, in_data)
+        said = stderr.decode("utf-8", "replace").strip()
+        if status in (126, 127) and "sandbox/launch" in said:
             raise AnsibleConnectionFailure(
-                "bwrap is not installed on the builder: install bubblewrap"
+                f"{self._sandbox.run_dir} has no sandbox: run the module image_runtime for it first"
             )
-        if status == 1 and stderr.startswith(b"bwrap: "):
-            said = stderr.decode("utf-8", "replace").strip()
-            raise AnsibleConnectionFailure(f"no command can run in {self._sandbox.root}: {said}")
+        last = said.rpartition("\n")[2]
+        if (status == STOPPED and last.startswith(SAYS)) or (
+            status == 1 and said.startswith("bwrap: ")
+        ):
+            text = printable(last.encode()).decode()
+            raise AnsibleConnectionFailure(f"no command can run in {self._sandbox.root}: {text}")
         return status, stdout, stderr
 
-    def _must(self, command: str, in_data: bytes) -> bytes:
-        """Run a command of a transfer; its failure is the transfer's."""
-        status, stdout, stderr = self.exec_command(command, in_data=in_data)
+    def _python(self, code: str, *arguments: str, in_data: bytes = b"") -> bytes:
+        """Run a few lines of our own Python in the image; their failure is the transfer's."""
+        self._connect()
+        line = launch(self._sandbox, "python", "-c", code, *arguments)
+        status, stdout, stderr = self._run(line, in_data)
         if status != 0:
-            said = stderr.decode("utf-8", "replace").strip()
-            raise AnsibleConnectionFailure(f"'{command}' failed in the image: {said}")
+            said = printable(stderr).decode("utf-8", "replace").strip().rpartition("\n")[2]
+            raise AnsibleConnectionFailure(f"'{arguments[0]}' cannot be transferred: {said}")
         return stdout
 
     def put_file(self, in_path: str, out_path: str) -> None:
         """Copy a file of the controller into the image."""
         super().put_file(in_path, out_path)  # type: ignore[safe-super]
         with open(in_path, "rb") as file:
-            _transfer.put(self._must, file, out_path)
+            position = 0
+            while True:
+                data = file.read(CHUNK)
+                if data or not position:
+                    self._python(WRITE, out_path, str(position), in_data=data)
+                position += len(data)
+                if len(data) < CHUNK:
+                    break
 
     def fetch_file(self, in_path: str, out_path: str) -> None:
         """Copy a file of the image to the controller."""
         super().fetch_file(in_path, out_path)  # type: ignore[safe-super]
         with open(out_path, "wb") as file:
-            _transfer.fetch(self._must, in_path, file)
+            while True:
+                data = self._python(READ, in_path, str(file.tell()), str(CHUNK))
+                file.write(data)
+                if len(data) < CHUNK:
+                    break
 
     def close(self) -> None:
         """Close the connection to the builder."""

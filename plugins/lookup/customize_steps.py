@@ -15,7 +15,7 @@ description:
 author: The sealedroot.image authors (@sealedroot)
 options:
   _terms:
-    description: The steps, each with C(role) or C(tasks), and C(vars) if there are any; see C(image_customize).
+    description: The steps, each with C(role) or C(tasks), and C(vars) and C(network) if wanted; see C(image_customize).
     type: list
     elements: dict
 """
@@ -50,7 +50,7 @@ from ansible.errors import AnsibleError
 from ansible.playbook.role.definition import RoleDefinition
 from ansible.plugins.lookup import LookupBase
 
-KEYS = {"role", "tasks", "vars"}
+KEYS = {"role", "tasks", "vars", "network"}
 
 
 def digest(step: t.Mapping[str, t.Any], path: pathlib.Path) -> str:
@@ -79,7 +79,12 @@ class LookupModule(LookupBase):
             return {"problem": problem, "digest": ""}
         unknown = ", ".join(sorted(set(step) - KEYS))
         if unknown:
-            problem = f"{name} has {unknown}, which means nothing: use role or tasks, and vars."
+            problem = (
+                f"{name} has {unknown}, which means nothing: use role or tasks, vars and network."
+            )
+            return {"problem": problem, "digest": ""}
+        if not isinstance(step.get("network", False), bool):
+            problem = f"{name} has network '{step['network']}': write true or false."
             return {"problem": problem, "digest": ""}
         try:
             path = self._role(step["role"]) if "role" in step else self._tasks(step["tasks"])

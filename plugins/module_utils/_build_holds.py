@@ -30,6 +30,8 @@ DAEMONS = ("qemu-storage-daemon",)
 HELPERS = re.compile(
     r"bwrap|tar|mke2fs|mkfs\..*|qemu-img|qemu-system-.*|grub2?-fstest|fstrim|sha256sum|sync"
 )
+# As image_runtime puts it beside the image.
+LAUNCHER = "sandbox/launcher.pyc"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,9 +249,14 @@ def _processes(directory: str, numbers: t.Set[int]) -> t.Tuple[t.List[Process], 
         if name in DAEMONS:
             if mentions(argv, directory):
                 daemons.append(process)
-        elif root in numbers or (HELPERS.fullmatch(name) and mentions(argv, directory)):
+        elif root in numbers or (_is_helper(name, argv) and mentions(argv, directory)):
             working.append(process)
     return working, daemons
+
+
+def _is_helper(name: str, argv: t.Sequence[str]) -> bool:
+    """Say whether it is a program that a build starts; what is in a sandbox ends with its launcher."""
+    return bool(HELPERS.fullmatch(name)) or any(it.endswith(f"/{LAUNCHER}") for it in argv)
 
 
 def _ancestors() -> t.Set[int]:

@@ -40,8 +40,8 @@ LEFT_OUT = (
     ),
     *("tests", "tkinter", "turtledemo", "unittest", "wsgiref", "xmlrpc"),
 )
-# Read at each start. A program of the image, its own Python above all, must not inherit the wrapper's
-# environment, and what starts this Python again must do so through the wrapper.
+# Read at each start, before anything else. A program of the image, its own Python above all, must not inherit what is
+# about this Python, and what starts this Python again must do so through the wrapper.
 CUSTOMIZATION = """\
 import os
 import sys
@@ -49,6 +49,25 @@ import sys
 for name in ("PYTHONHOME", "PYTHONDONTWRITEBYTECODE"):
     os.environ.pop(name, None)
 sys.executable = {program!r}
+image = os.environ.pop("SEALEDROOT_IMAGE", "")
+if image:
+    import ctypes
+
+    # Until now no file of the image could be read. From here on, the C library looks for users without the libraries
+    # that /etc/nsswitch.conf names, and what the module starts can neither read nor change its memory and its output
+    # (PR_SET_DUMPABLE, proc(5)).
+    libc = ctypes.CDLL(None)
+    for database in (b"group", b"gshadow", b"passwd", b"shadow"):
+        libc.__nss_configure_lookup(database, b"files")
+    libc.prctl(4, 0, 0, 0, 0)
+    os.chroot(image)
+    os.chdir("/")
+    # The C library goes on with these, and what is started gets what the task asked for: not by os.environ, which
+    # would tell the C library.
+    for name in (b"LC_ALL", b"OPENSSL_CONF"):
+        os.environ._data.pop(name, None)
+        if b"SEALEDROOT_" + name in os.environ._data:
+            os.environ._data[name] = os.environ._data.pop(b"SEALEDROOT_" + name)
 """
 # Extension modules that would bring libraries along and that no module needs.
 EXTENSIONS_LEFT_OUT = (
@@ -107,7 +126,7 @@ def wrapper(interpreter: Interpreter, home: str) -> str:
     return (
         "#!/bin/sh\n"
         f"PYTHONHOME={home} PYTHONDONTWRITEBYTECODE=1 exec {home}/libs/{loader}"
-        f' --library-path {home}/libs {home}/bin/python3 -s "$@"\n'
+        f' --inhibit-cache --library-path {home}/libs {home}/bin/python3 -s "$@"\n'
     )
 
 

@@ -79,15 +79,33 @@ def type_of(label: str) -> str:
     return fields[2] if len(fields) > 2 else ""
 
 
-def sandbox_argv(bwrap: str, root: str, command: t.Sequence[str]) -> t.List[str]:
+def sandbox_argv(bwrap: str, filter_path: str, root: str, command: t.Sequence[str]) -> t.List[str]:
     """Return the argv that runs a program of the image that only reads the image.
 
-    Nothing is mounted over the root but /proc, which libselinux before 3.6 needs, so that what other mounts
-    hide is seen, too. Of all capabilities it has the one that reads files of every owner.
+    *filter_path* is the file with the filter of system calls. The environment is empty for bwrap, too, which the image
+    sees as process 1. Nothing is mounted over the root but /proc, which libselinux before 3.6 needs, so that what other
+    mounts hide is seen, too. Of all capabilities it has the one that reads files of every owner.
     """
-    argv = [bwrap, "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
-    argv += ["--unshare-net", "--ro-bind", root, "/", "--proc", "/proc", "--remount-ro", "/proc"]
-    argv += ["--cap-drop", "ALL", "--cap-add", "CAP_DAC_OVERRIDE", "--clearenv"]
+    argv = ["sh", "-c", 'exec env -i "$@" 9<"$0"', filter_path, bwrap, "--seccomp", "9"]
+    argv += [
+        "--die-with-parent",
+        "--new-session",
+        "--unshare-pid",
+        "--unshare-ipc",
+        "--unshare-uts",
+    ]
+    argv += [
+        "--unshare-cgroup-try",
+        "--unshare-net",
+        "--ro-bind",
+        root,
+        "/",
+        "--proc",
+        "/proc",
+        "--remount-ro",
+        "/proc",
+    ]
+    argv += ["--cap-drop", "ALL", "--cap-add", "CAP_DAC_OVERRIDE"]
     argv += ["--setenv", "PATH", "/usr/sbin:/usr/bin:/sbin:/bin", "--setenv", "LC_ALL", "C.UTF-8"]
     return [*argv, "--chdir", "/", "--", *command]
 

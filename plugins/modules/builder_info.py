@@ -160,8 +160,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import seccomp
 
 MIB = 1 << 20
+TUN = "/dev/net/tun"
 # The programs whose version decides what an image looks like inside, and how to ask them.
 SHAPING = {
     "cryptsetup": "--version",
@@ -277,6 +279,16 @@ def place_problems(work_dir: str, output_dir: t.Optional[str], needed: int) -> t
     return problems
 
 
+def network_problems(tools: t.Mapping[str, str]) -> t.List[str]:
+    """Say why nothing in an image could reach a network, if something in it is to."""
+    if "slirp4netns" not in tools or os.path.exists(TUN):
+        return []
+    return [
+        f"The builder has no {TUN}, so nothing in the image can reach a network (image_packages, network: true in"
+        " image_customize): load the kernel's module tun, or give the device to the container."
+    ]
+
+
 def look(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool = False
 ) -> t.Dict[str, t.Any]:
@@ -307,6 +319,9 @@ def look(
             problems.append(problem)
         else:
             wanted[f"emulation-{arch.machine}"] = f"QEMU's user mode emulation of {arch.machine}"
+    if "bwrap" in tools and not seccomp.is_there():
+        wanted["libseccomp"] = "libseccomp"
+    problems += network_problems(tools)
     packages = {tool: _tools.package(family, tool) for tool in wanted}
     unknown = [name for tool, name in wanted.items() if not packages[tool]]
     if unknown:

@@ -8,18 +8,26 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: image_runtime
-short_description: What the tasks in an image need, in a directory that is /run there
+short_description: The sandbox that the tasks in an image run in
 description:
-  - Puts a Python (the one that runs this module, with its standard library, shared libraries and loader), the boot
-    key and the LUKS header into a directory on the builder, which the connection
-    P(sealedroot.image.chroot#connection) shows to the image as C(/run). The image needs no Python, and none of this
-    stays in it.
+  - Prepares on the builder what the connection P(sealedroot.image.chroot#connection) runs commands of an image with.
+    That is a program which makes their sandbox, a filter of system calls, and a Python (the one that runs this module,
+    with its standard library, shared libraries and loader). The image needs no Python, and nothing of this stays in it.
+  - What the builder gives to the image, C(/run/sealedroot) there, is read-only, and the keys are in it for tasks
+    that ask for them only. What the image writes, C(/run) there, is on a tmpfs of its own, which the module mounts
+    below O(path).
+  - Root of the image is nobody on the builder where its kernel can map the ids of mounts, Linux 5.12 and newer for the
+    usual file systems.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
 options:
   path:
-    description: The directory, on a tmpfs.
+    description: The directory, on a tmpfs, for the builder's root only.
+    type: path
+    required: true
+  root:
+    description: The root directory of the image, on the builder.
     type: path
     required: true
   key_file:
@@ -34,9 +42,10 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Prepare what the image sees as /run
+- name: Prepare the sandbox of the image
   sealedroot.image.image_runtime:
     path: /var/tmp/build/private/run
+    root: /var/tmp/build/root
     key_file: /var/tmp/build/private/keys/boot.key
     header_file: /var/tmp/build/private/luks.header
 """
@@ -47,10 +56,21 @@ python:
   type: str
   returned: success
   sample: /run/sealedroot/python3
+maps_ids:
+  description: Whether root of the image is nobody on the builder.
+  type: bool
+  returned: not in check mode
+maps_ids_reason:
+  description: Why it is not, as the kernel or bwrap says it.
+  type: str
+  returned: when it is not
 """
 
 import os
+import py_compile
+import shlex
 import shutil
+import sys
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -63,8 +83,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import launcher, seccomp
 
-IN_IMAGE = "/run/sealedroot"
+# Of the builder's memory, for what the image has in /run and what Ansible transfers into it.
+OWN_SHARE = 4
+MAPS_IDS = b"maps_ids=True"
 
 
 def read(path: str) -> t.Optional[bytes]:
@@ -86,41 +109,133 @@ def write(path: str, data: bytes, mode: int) -> None:
         file.write(data)
 
 
+def open_directories(above: str, *names: str) -> None:
+    """Make directories that every user of the image passes through, whatever the builder's umask is."""
+    for name in names:
+        path = os.path.join(above, name)
+        os.makedirs(path, exist_ok=True)
+        os.chmod(path, 0o755)  # noqa: S103
+
+
+def give(runner: Runner, directory: str) -> str:
+    """Make what is read-only in the image, and return the name of the loader of its Python."""
+    open_directories(directory, "", "tmp", launcher.OUTPUT)
+    for name in (*launcher.SECRETS, launcher.DISK):
+        write(os.path.join(directory, name), b"", 0o444)
+    interpreter = _python_runtime.find(runner)
+    python = os.path.join(directory, "python")
+    shutil.rmtree(python, ignore_errors=True)
+    program = f"{launcher.IN_IMAGE}/python3"
+    _python_runtime.install(interpreter, python, program)
+    script = _python_runtime.wrapper(interpreter, launcher.PYTHON)
+    write(os.path.join(directory, "python3"), script.encode("ascii"), 0o755)
+    return os.path.basename(interpreter.loader)
+
+
+def mount_own(runner: Runner, directory: str) -> None:
+    """Mount what is the image's own, with a size of its own: it cannot fill the tmpfs of the keys."""
+    os.makedirs(directory, exist_ok=True)
+    if not os.path.ismount(directory):
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // OWN_SHARE
+        options = f"nosuid,nodev,mode=0755,size={size}"
+        runner.run([runner.find("mount"), "-t", "tmpfs", "-o", options, "tmpfs", directory])
+    open_directories(directory, "run", "run/sealedroot", "tmp", launcher.OUTPUT)
+    os.chmod(os.path.join(directory, "tmp"), 0o700)
+
+
+def launcher_source() -> bytes:
+    """Return the launcher as it is written: from the zip that Ansible sent, or from a file."""
+    source = t.cast(t.Any, launcher).__loader__.get_source(launcher.__name__)
+    # Ansible's own loader returns bytes.
+    return source if isinstance(source, bytes) else t.cast(str, source).encode()
+
+
+def prepare(runner: Runner, sandbox: str, loader: str) -> t.Dict[str, t.Any]:
+    """Write the program that makes the sandbox and its filter, and return its settings."""
+    library = seccomp.load()
+    os.makedirs(sandbox, mode=0o700, exist_ok=True)
+    write(os.path.join(sandbox, "empty"), b"", 0o444)
+    source = os.path.join(sandbox, "launcher.py")
+    write(source, launcher_source(), 0o400)
+    # Compiled once: it runs for every command.
+    compiled = py_compile.compile(source, cfile=f"{source}c", doraise=True)
+    line = " ".join(shlex.quote(word) for word in ("exec", sys.executable, "-IS", f"{compiled}"))
+    write(os.path.join(sandbox, "launch"), f'#!/bin/sh\n{line} "$@"\n'.encode(), 0o500)
+    with open(os.path.join(sandbox, "filter.bpf"), "wb") as file:
+        seccomp.export(library, file.fileno(), os.uname().machine)
+    return {
+        "bwrap": runner.find("bwrap"),
+        "slirp4netns": shutil.which("slirp4netns") or "",
+        "loader": loader,
+        "keyctl": seccomp.number(library, "keyctl"),
+    }
+
+
+def choose_ids(runner: Runner, path: str, root: str, settings: t.Mapping[str, t.Any]) -> str:
+    """Try whether the ids of the root can be mapped, write the settings, and say why not if they cannot."""
+    sandbox = os.path.join(path, "sandbox")
+    _own(path, launcher.FIRST_ID)
+    write_settings(sandbox, {**settings, "maps_ids": True})
+    argv = [os.path.join(sandbox, "launch"), f"root={root}", "probe=1", "deadline=60"]
+    done = runner.run([*argv, "python", "-c", ""], check=False, timeout=90)
+    if done.rc == 0:
+        return ""
+    _own(path, 0)
+    write_settings(sandbox, {**settings, "maps_ids": False})
+    return (done.stderr or done.stdout).strip() or f"status {done.rc}"
+
+
+def write_settings(sandbox: str, settings: t.Mapping[str, t.Any]) -> None:
+    """Write the settings as the launcher reads them."""
+    text = "".join(f"{name}={value}\n" for name, value in settings.items())
+    write(os.path.join(sandbox, "settings"), text.encode(), 0o400)
+
+
+def _own(path: str, owner: int) -> None:
+    """Give what the image may read or write to its root."""
+    own, secrets = os.path.join(path, "own"), os.path.join(path, "secrets")
+    for name in ("run", "tmp", launcher.OUTPUT):
+        os.chown(os.path.join(own, name), owner, owner)
+    for name in ("", *launcher.SECRETS):
+        os.chown(os.path.join(secrets, name), owner, owner)
+
+
 def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
     """Prepare the directory."""
     _luks_container.check_key_file(params["key_file"])
     _luks_container.check_key_file(params["header_file"], "header file")
-    directory = os.path.join(params["path"], "sealedroot")
+    path = params["path"]
+    sandbox, secrets_dir = os.path.join(path, "sandbox"), os.path.join(path, "secrets")
     secrets = {
-        os.path.join(directory, name): read(params[option]) or b""
-        for name, option in (("boot.key", "key_file"), ("luks.header", "header_file"))
+        os.path.join(secrets_dir, name): read(params[option]) or b""
+        for name, option in zip(launcher.SECRETS, ("key_file", "header_file"))
     }
-    python = os.path.join(directory, "python")
-    program = os.path.join(directory, "python3")
-    # The program is written last.
-    have_secrets = all(read(path) == content for path, content in secrets.items())
-    have_python = os.path.isdir(python) and os.path.isfile(program)
-    if not check_mode:
-        # tmp: for tasks that transfer files, see the connection.
-        os.makedirs(os.path.join(directory, "tmp"), mode=0o700, exist_ok=True)
-        os.chmod(directory, 0o755)  # noqa: S103 - users of the image pass through it
-        for path, content in secrets.items():
-            if read(path) != content:
-                write(path, content, 0o400)
-        if not have_python:
-            interpreter = _python_runtime.find(runner)
-            shutil.rmtree(python, ignore_errors=True)
-            _python_runtime.install(interpreter, python, f"{IN_IMAGE}/python3")
-            script = _python_runtime.wrapper(interpreter, f"{IN_IMAGE}/python")
-            write(program, script.encode("ascii"), 0o755)
+    # The settings are written last.
+    settings_path = os.path.join(sandbox, "settings")
+    before = read(settings_path) or b""
+    have_sandbox = bool(before) and os.path.ismount(os.path.join(path, "own"))
+    have_secrets = all(read(name) == content for name, content in secrets.items())
+    reason = ""
+    if not check_mode and not (have_secrets and have_sandbox):
+        owner = launcher.FIRST_ID if have_sandbox and MAPS_IDS in before else 0
+        os.makedirs(secrets_dir, mode=0o700, exist_ok=True)
+        for name, content in secrets.items():
+            write(name, content, 0o400)
+            os.chown(name, owner, owner)
+        if not have_sandbox:
+            settings = prepare(runner, sandbox, give(runner, os.path.join(path, "given")))
+            mount_own(runner, os.path.join(path, "own"))
+            reason = choose_ids(runner, path, params["root"], settings)
     return {
-        "changed": not (have_secrets and have_python),
-        "python": f"{IN_IMAGE}/python3",
+        "changed": not (have_secrets and have_sandbox),
+        "python": f"{launcher.IN_IMAGE}/python3",
+        **({} if check_mode else {"maps_ids": MAPS_IDS in (read(settings_path) or b"")}),
+        **({"maps_ids_reason": reason} if reason else {}),
         "diff": {
-            "before": {"python": have_python, "secrets": have_secrets},
-            "after": {"python": True, "secrets": True},
+            "before": {"sandbox": have_sandbox, "secrets": have_secrets},
+            "after": {"sandbox": True, "secrets": True},
         },
     }
 
@@ -130,6 +245,7 @@ def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
+            "root": {"type": "path", "required": True},
             "key_file": {"type": "path", "required": True, "no_log": False},
             "header_file": {"type": "path", "required": True},
         },

@@ -38,7 +38,7 @@ options:
     choices: [labelled, relabel_at_boot]
     default: labelled
 requirements:
-  - bwrap on the builder
+  - bwrap and libseccomp on the builder
   - setfiles in the image
 """
 
@@ -82,9 +82,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils import _selinux
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     ModuleRunner,
+    Result,
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import seccomp
 
 PACKAGES = "selinux-policy-default (Debian) or selinux-policy-targeted (Fedora)"
 # In the image: its configuration, its policies, and its setfiles.
@@ -95,10 +97,16 @@ LOOK = (
 SETFILES_SECONDS = 1800
 
 
+def run(runner: Runner, root: str, command: t.Sequence[str], *, timeout: int) -> Result:
+    """Run a program of the image that only reads it."""
+    with seccomp.exported() as filter_path:
+        argv = _selinux.sandbox_argv(runner.find("bwrap"), filter_path, root, command)
+        return runner.run(argv, check=False, timeout=timeout)
+
+
 def look(runner: Runner, root: str) -> t.Tuple[_selinux.Config, str]:
     """Return the configuration of the image and its policy's file name; a lack is an error."""
-    argv = _selinux.sandbox_argv(runner.find("bwrap"), root, ["/bin/sh", "-c", LOOK])
-    found = runner.run(argv, check=False, timeout=60)
+    found = run(runner, root, ["/bin/sh", "-c", LOOK], timeout=60)
     config, _nul, rest = found.stdout.partition("\0")
     names, nul, setfiles = rest.partition("\0")
     if not nul:
@@ -122,8 +130,8 @@ def look(runner: Runner, root: str) -> t.Tuple[_selinux.Config, str]:
 
 def plan(runner: Runner, root: str, config: _selinux.Config, policy: str) -> t.Dict[str, str]:
     """Ask the image's own setfiles which labels are not as they are to be."""
-    argv = _selinux.sandbox_argv(runner.find("bwrap"), root, _selinux.setfiles_argv(config, policy))
-    done = runner.run(argv, check=False, timeout=SETFILES_SECONDS)
+    argv = _selinux.setfiles_argv(config, policy)
+    done = run(runner, root, argv, timeout=SETFILES_SECONDS)
     if done.rc != 0:
         said = "; ".join(done.stderr.strip().splitlines()[:10]) or "no reason given"
         raise SealedRootError(

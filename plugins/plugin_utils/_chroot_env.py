@@ -6,57 +6,70 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The sandbox that a command in the image runs in: pure functions that make the argv."""
+"""What the connection asks the launcher on the builder for: pure functions."""
 
 from __future__ import annotations
 
 import dataclasses
 import posixpath
+import re
 import shlex
 import typing as t
 
-# What package managers and account tools need. Everything else is dropped: an image's script must not
-# mount, load modules, make device nodes, set the clock, trace or reboot (capabilities(7)). Not
-# CAP_DAC_READ_SEARCH: CAP_DAC_OVERRIDE reads as much, and open_by_handle_at(2) would with it open every file
-# of a mounted file system, the build's keys on the tmpfs of /run among them.
-CAPABILITIES = (
-    "CAP_AUDIT_WRITE",
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox.launcher import (
+    CAPABILITIES,
+    IN_IMAGE,
+    SAYS,
+    STOPPED,
 )
 
-# Nothing of the controller's or builder's environment is passed on.
-ENVIRONMENT = {
-    "HOME": "/root",
-    "LANG": "C.UTF-8",
-    "LOGNAME": "root",
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "SHELL": "/bin/sh",
-    "TERM": "dumb",
-    "USER": "root",
-}
+PYTHON = f"{IN_IMAGE}/python3"
+# What core's shell plugin appends to each command.
+_APPENDED = " && sleep 0"
+_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 
-# The descriptor of an empty file; /dev/null itself cannot be read where no device works.
-EMPTY = "9"
+READ = """
+import os, stat, sys
+handle = os.open(sys.argv[1], os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+if not stat.S_ISREG(os.fstat(handle).st_mode):
+    sys.exit("not a regular file")
+os.lseek(handle, int(sys.argv[2]), os.SEEK_SET)
+left = int(sys.argv[3])
+while left:
+    data = os.read(handle, min(left, 65536))
+    if not data:
+        break
+    sys.stdout.buffer.write(data)
+    left -= len(data)
+"""
+WRITE = """
+import os, stat, sys
+flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY
+handle = os.open(sys.argv[1], flags, 0o666)
+if not stat.S_ISREG(os.fstat(handle).st_mode):
+    sys.exit("not a regular file")
+if sys.argv[2] == "0":
+    os.ftruncate(handle, 0)
+os.lseek(handle, 0, os.SEEK_END)
+with open(handle, "wb") as file:
+    for data in iter(lambda: sys.stdin.buffer.read(65536), b""):
+        file.write(data)
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sandbox:
-    """Where the image is on the builder."""
+    """Where the image is on the builder, and what a task needs beyond that."""
 
     root: str
     run_dir: str
     device: str = ""
     root_device: str = ""
+    disk: str = ""
+    network: bool = False
+    secrets: bool = False
+    output: bool = False
+    deadline: int = 3600
 
     def problem(self) -> str:
         """Say what is wrong with the options, or return an empty string."""
@@ -65,53 +78,92 @@ class Sandbox:
                 return f"the option {name} is not set (variable image_{name.replace('_dir', '')})"
             if not path.startswith("/") or not posixpath.normpath(path).strip("/"):
                 return f"the option {name} is '{path}': it must be an absolute path, and not /"
+        for name, path in (("device", self.device), ("root_device", self.root_device)):
+            if path and (not path.startswith("/dev/") or posixpath.normpath(path) != path):
+                return f"the option {name} is '{path}': it must be a path below /dev"
         return ""
 
 
-def bwrap_argv(sandbox: Sandbox, command: str) -> t.List[str]:
-    """Return the argv that runs *command* in the image with bwrap(1).
+def python_call(command: str) -> t.Optional[t.Tuple[t.Dict[str, str], t.List[str]]]:
+    """Return environment and arguments when core's *command* does nothing but start our Python, else None.
 
-    Every mount is made in a namespace of the command's own, so none is left on the builder, and the root
-    is changed by pivot_root(2), which, other than chroot(2), has no way back. bwrap makes the image's root
-    nosuid and nodev.
+    Such is a module: it needs no shell of the image. What is no such call to the last byte is a command.
     """
-    argv = ["bwrap", "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
-    argv += ["--hostname", "localhost", "--bind", sandbox.root, "/", "--dev", "/dev"]
-    # An empty /sys and no kernel command line: they are the builder's.
-    argv += ["--proc", "/proc", "--ro-bind-data", EMPTY, "/proc/cmdline", "--tmpfs", "/sys"]
-    # bwrap leaves /proc/sys writable for root, and with it the builder's kernel.core_pattern.
-    argv += ["--remount-ro", "/proc"]
-    argv += ["--bind", sandbox.run_dir, "/run", "--tmpfs", "/tmp", "--chmod", "1777", "/tmp"]
-    if sandbox.device:
-        # Under the name that it was mounted by, which grub-probe looks for, and under the one that it will have in the
-        # machine, which GRUB's configuration names.
-        argv += ["--dev-bind", sandbox.device, sandbox.device]
-        if sandbox.root_device:
-            argv += ["--symlink", sandbox.device, sandbox.root_device]
-    argv += ["--cap-drop", "ALL"]
-    for capability in CAPABILITIES:
-        argv += ["--cap-add", capability]
-    argv.append("--clearenv")
-    for name, value in ENVIRONMENT.items():
-        argv += ["--setenv", name, value]
-    return [*argv, "--chdir", "/", "/bin/sh", "-c", command]
+    try:
+        words = shlex.split(command)
+        if len(words) != 3 or words[1] != "-c":
+            return None
+        line = words[2].strip()
+        line = line[: -len(_APPENDED)].strip() if line.endswith(_APPENDED) else line
+        words = shlex.split(line)
+    except ValueError:
+        return None
+    environment = {}
+    while words:
+        match = _ASSIGNMENT.fullmatch(words[0])
+        if not match:
+            break
+        environment[match.group(1)] = match.group(2)
+        words = words[1:]
+    if not words or words[0] != PYTHON:
+        return None
+    plain = " ".join(
+        [*(f"{name}={shlex.quote(value)}" for name, value in environment.items())]
+        + [shlex.quote(word) for word in words]
+    )
+    return (environment, words[1:]) if plain == line else None
 
 
-def shell_command(sandbox: Sandbox, command: str) -> str:
-    """Return bwrap_argv as one line for the builder's shell.
+def launch(
+    sandbox: Sandbox,
+    *words: str,
+    environment: t.Optional[t.Mapping[str, str]] = None,
+) -> str:
+    """Return the line for the builder's shell that runs ``shell COMMAND`` or ``python ARGUMENT ...`` in the image.
 
-    Modes of what is made in the image are not left to the builder's umask.
-    The shell gives way to bwrap, whose --die-with-parent is then about who started the shell.
+    The shell gives way to the launcher, which ends with who started the shell.
     """
-    words = ("exec", *bwrap_argv(sandbox, command))
-    return f"umask 022; {' '.join(shlex.quote(word) for word in words)} {EMPTY}</dev/null"
+    options = {name: value for name, value in dataclasses.asdict(sandbox).items() if value}
+    program = f"{options.pop('run_dir')}/sandbox/launch"
+    given = [f"{name}={1 if value is True else value}" for name, value in options.items()]
+    given += [f"env:{name}={value}" for name, value in (environment or {}).items()]
+    return f"exec {' '.join(shlex.quote(word) for word in (program, *given, *words))}"
+
+
+def command_line(sandbox: Sandbox, command: str) -> t.Tuple[str, bool]:
+    """Return the line for one of core's commands, and whether it is a module."""
+    call = python_call(command)
+    if call is None:
+        return launch(sandbox, "shell", command), False
+    environment, arguments = call
+    return launch(sandbox, "python", *arguments, environment=environment), True
+
+
+def printable(data: bytes) -> bytes:
+    """Return what a program printed without characters that a terminal obeys."""
+    text = data.decode("utf-8", "surrogateescape")
+    kept = (it for it in text.replace("\r\n", "\n") if it in "\n\t" or not _is_control(it))
+    return "".join(kept).encode("utf-8", "surrogateescape")
+
+
+def _is_control(character: str) -> bool:
+    number = ord(character)
+    # C0 and DEL; C1 (ECMA-48), also as bytes that are no UTF-8; and what changes the direction of text.
+    if number < 0x20 or 0x7F <= number < 0xA0 or 0xDC80 <= number < 0xDCA0:
+        return True
+    return 0x202A <= number <= 0x202E or 0x2066 <= number <= 0x2069
 
 
 __all__ = (
     "CAPABILITIES",
-    "EMPTY",
-    "ENVIRONMENT",
+    "PYTHON",
+    "READ",
+    "SAYS",
+    "STOPPED",
+    "WRITE",
     "Sandbox",
-    "bwrap_argv",
-    "shell_command",
+    "command_line",
+    "launch",
+    "printable",
+    "python_call",
 )

@@ -61,6 +61,16 @@ class Image:
     def run_dir(self) -> pathlib.Path:
         return self.path / "run"
 
+    @property
+    def run(self) -> pathlib.Path:
+        """What is /run in the image."""
+        return self.run_dir / "own" / "run"
+
+    @property
+    def esp(self) -> pathlib.Path:
+        """What is /run/sealedroot/esp in the image."""
+        return self.run_dir / "own" / "esp"
+
     def ansible(self, *arguments: str) -> str:
         """Run the command `ansible` for the image and return what it printed."""
         variables = {
@@ -70,6 +80,8 @@ class Image:
             "image_run": str(self.run_dir),
             "image_device": self.device,
             "image_root_device": self.root_device,
+            # For each of a build's tasks, the roles ask for what it needs.
+            **dict.fromkeys(("image_network", "image_secrets", "image_output"), True),
         }
         command = ["ansible", "image", "--inventory", "image,", "--extra-vars"]
         done = subprocess.run(
@@ -126,7 +138,7 @@ def fill(image: Image, source: pathlib.Path | None = None, **more: t.Any) -> Non
     header = image.path / "luks.header"
     header.touch(mode=0o600)
     header.write_bytes(HEADER)
-    arguments = f"path={image.run_dir} key_file={key} header_file={header}"
+    arguments = f"path={image.run_dir} root={image.root} key_file={key} header_file={header}"
     run("ansible", "localhost", "--module-name", "sealedroot.image.image_runtime", "-a", arguments)
 
 
@@ -139,6 +151,7 @@ def in_memory(path: pathlib.Path, **more: t.Any) -> t.Iterator[Image]:
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, path)
         stack.callback(run, "umount", image.root)
+        stack.callback(run, "umount", image.run_dir / "own")
         fill(image, None, **more)
         yield image
 
@@ -166,6 +179,7 @@ def on_a_file_system(path: pathlib.Path, source: pathlib.Path | None = None) -> 
         stack.callback(node.unlink)
         run("mount", "-t", "ext4", "-o", "nodev,noinit_itable", node, image.root)
         stack.callback(run, "umount", image.root)
+        stack.callback(run, "umount", image.run_dir / "own")
         fill(image, source)
         # A bootstrap makes no initramfs; the role initramfs_tools puts an empty one there while it makes it.
         for kernel in (image.root / "boot").glob("vmlinuz-*"):

@@ -16,6 +16,8 @@ import time
 import typing as t
 
 import pytest
+import small_root
+from ansible_collections.sealedroot.image.plugins.modules import image_runtime
 
 Module = t.Callable[..., dict[str, t.Any]]
 
@@ -80,17 +82,16 @@ class Build:
         root.mkdir()
         sh("mount", "-o", "noatime,nodev", self.node, root)
         copy_program("/bin/sleep", root)
-        (root / "run").mkdir()
-        shown = private / "run" / "disk.raw"
-        shown.touch()
-        sh("mount", "--bind", disk, shown)
+        copy_program("/bin/sh", root)
 
     def run_in_image(self) -> None:
         """Start what the chroot connection starts; its controller does not live to end it."""
-        argv = ["bwrap", "--unshare-pid", "--bind", str(self.dir / "root"), "/", "--proc", "/proc"]
-        argv += ["--bind", str(self.dir / "private/run"), "/run", "/bin/sleep", "300"]
-        (self.dir / "root/proc").mkdir()
-        self.processes.append(subprocess.Popen(argv))
+        root, run = self.dir / "root", self.dir / "private" / "run"
+        image_runtime.ensure(
+            small_root.Installed(), small_root.runtime_arguments(run, root), check_mode=False
+        )
+        argv = [run / "sandbox/launch", f"root={root}", "shell", "/bin/sleep 300"]
+        self.processes.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL))
         wait(lambda: len(self.pids("sleep")) == 1)
 
     def pids(self, name: str) -> list[str]:

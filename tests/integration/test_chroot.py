@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import time
+import typing as t
 
 import pytest
 import small_root
@@ -19,7 +20,7 @@ from ansible.playbook.play_context import PlayContext
 from ansible.plugins.loader import connection_loader
 from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env import (
     Sandbox,
-    shell_command,
+    command_line,
 )
 
 
@@ -29,13 +30,22 @@ def root(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 @pytest.fixture
-def connection(root: pathlib.Path, tmp_path: pathlib.Path):
-    (tmp_path / "run").mkdir()
-    connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
-    variables = {"image_root": str(root), "image_run": str(tmp_path / "run")}
-    connection.set_options(var_options=variables)
-    yield connection
-    connection.close()
+def connect(root: pathlib.Path, tmp_path: pathlib.Path):
+    """Connect to the image, with variables of a task."""
+    paths = {"image_root": str(root), "image_run": str(tmp_path / "run")}
+
+    def connect(**variables: t.Any):
+        connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
+        connection.set_options(var_options={**paths, **variables})
+        return connection
+
+    with small_root.sandbox(tmp_path / "run", root):
+        yield connect
+
+
+@pytest.fixture
+def connection(connect):
+    return connect()
 
 
 def run(connection, command: str) -> tuple[int, str, str]:
@@ -100,8 +110,8 @@ def test_files_pass_unchanged(connection, tmp_path: pathlib.Path) -> None:
 
 def test_run_lasts_and_tmp_does_not(connection, tmp_path: pathlib.Path) -> None:
     assert run(connection, ": >/run/kept; : >/tmp/gone")[0] == 0
-    assert run(connection, "ls /run /tmp")[1].split() == ["/run:", "kept", "/tmp:"]
-    assert (tmp_path / "run" / "kept").exists()
+    assert run(connection, "ls /run /tmp")[1].split() == ["/run:", "kept", "sealedroot", "/tmp:"]
+    assert (tmp_path / "run" / "own" / "run" / "kept").exists()
 
 
 def test_nothing_stays_mounted(connection, root: pathlib.Path) -> None:
@@ -134,28 +144,51 @@ def test_no_setuid_program_and_no_device_of_the_image_works(connection, root: pa
     assert "NoNewPrivs:\t1" in stdout
 
 
-def test_the_image_sees_its_own_device_only(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    device = tmp_path / "mapper" / "sealedroot-x"
-    device.parent.mkdir()
-    os.mknod(device, stat.S_IFBLK | 0o600, os.makedev(7, 250))
-    (tmp_path / "run").mkdir()
-    connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
-    variables = {
-        "image_root": str(root),
-        "image_run": str(tmp_path / "run"),
-        "image_device": str(device),
-        "image_root_device": "/dev/mapper/cr_root",
-    }
-    connection.set_options(var_options=variables)
+@pytest.fixture
+def device(tmp_path: pathlib.Path) -> t.Iterator[pathlib.Path]:
+    """A loop device with a name of its own, as a mapping has one."""
+    (tmp_path / "disk.raw").write_bytes(b"disk" * (256 << 10))
+    losetup = ["losetup", "--find", "--show", tmp_path / "disk.raw"]
+    loop = subprocess.run(losetup, capture_output=True, text=True, check=True).stdout.strip()
+    node = pathlib.Path(f"/dev/mapper/sealedroot-test-{os.getpid()}")
+    node.parent.mkdir(exist_ok=True)
+    os.mknod(node, stat.S_IFBLK | 0o600, os.stat(loop).st_rdev)
+    yield node
+    node.unlink()
+    subprocess.run(["losetup", "--detach", loop], check=True)
+
+
+def test_the_image_sees_its_own_device_only(connect, device: pathlib.Path) -> None:
+    connection = connect(image_device=str(device), image_root_device="/dev/mapper/cr_root")
     status, stdout, stderr = run(
-        connection,
-        f"[ -b {device} ] && readlink /dev/mapper/cr_root; ls {device.parent}; ls /dev/mapper; ls /dev",
+        connection, f"[ -b {device} ] && readlink /dev/mapper/cr_root; ls /dev/mapper; ls /dev"
     )
     assert (status, stderr) == (0, "")
-    link, name, mapped, *others = stdout.split()
+    link, *names = stdout.split()
     # Under its name in the machine, too, and under no name that a disk of the host could have.
-    assert (link, name, mapped) == (str(device), device.name, "cr_root")
-    assert not {"kvm", "loop0", "disk", "fuse", "vda", "sda", "mem"} & set(others)
+    assert link == str(device)
+    assert names[:2] == ["cr_root", device.name]
+    assert not {"kvm", "loop0", "disk", "fuse", "vda", "sda", "mem"} & set(names)
+
+
+def test_the_image_reads_its_device_and_cannot_write_it(
+    connect, device: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    connection = connect(image_device=str(device))
+    before = (tmp_path / "disk.raw").read_bytes()
+    assert run(connection, f"dd if={device} bs=4 count=2 2>/dev/null") == (0, "diskdisk", "")
+    for command in (f"echo x >{device}", f"dd if=/dev/zero of={device} count=8"):
+        assert run(connection, command)[0] != 0
+    assert (tmp_path / "disk.raw").read_bytes() == before
+
+
+def test_no_loop_device_stays(connect, device: pathlib.Path) -> None:
+    connection = connect(image_device=str(device))
+    assert run(connection, "true")[0] == 0
+    backing = [
+        path.read_text() for path in pathlib.Path("/sys/block").glob("loop*/loop/backing_file")
+    ]
+    assert str(device) not in "".join(backing)
 
 
 def test_host_name_is_not_the_builders(connection) -> None:
@@ -171,11 +204,12 @@ def test_nothing_that_a_command_starts_outlives_it(connection) -> None:
     assert not small_root.left_running(f"sleep {marker}")
 
 
-def test_a_killed_task_takes_its_command_along(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_a_killed_task_takes_its_command_along(
+    connect, root: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
     """Started as the local connection does it, from a process that then dies without a word."""
-    (tmp_path / "run").mkdir()
     marker = f"61.{os.getpid()}"
-    line = shell_command(Sandbox(str(root), str(tmp_path / "run")), f"sleep {marker}; true")
+    line, _ = command_line(Sandbox(str(root), str(tmp_path / "run")), f"sleep {marker}; true")
     start = "import subprocess, sys; subprocess.Popen(sys.argv[1], shell=True, stdin=-1).wait()"
     task = subprocess.Popen([sys.executable, "-c", start, line])
     try:
@@ -193,12 +227,9 @@ def wait_until(condition) -> None:
         time.sleep(0.05)
 
 
-def test_a_detached_command_goes_on_and_tells_how_it_ended(
-    connection, root: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
+def test_a_detached_command_goes_on_and_tells_how_it_ended(connect, tmp_path: pathlib.Path) -> None:
     log = tmp_path / "it's.log"
-    variables = {"image_root": str(root), "image_run": str(tmp_path / "run")}
-    connection.set_options(var_options={**variables, "image_detach": str(log)})
+    connection = connect(image_detach=str(log))
     begun = time.monotonic()
     marker = f"1.{os.getpid()}"
     status, stdout, stderr = run(connection, f"echo begun; sleep {marker}; echo ended >&2; exit 5")
@@ -210,13 +241,10 @@ def test_a_detached_command_goes_on_and_tells_how_it_ended(
     assert not small_root.left_running(f"sleep {marker}")
 
 
-def test_the_image_cannot_say_how_a_detached_command_ended(
-    connection, root: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
+def test_the_image_cannot_say_how_a_detached_command_ended(connect, tmp_path: pathlib.Path) -> None:
     """What it prints is followed by the truth, and of the builder's files it has only its output."""
     log = tmp_path / "log"
-    variables = {"image_root": str(root), "image_run": str(tmp_path / "run")}
-    connection.set_options(var_options={**variables, "image_detach": str(log)})
+    connection = connect(image_detach=str(log))
     run(connection, "echo exit status 0; ls /proc/self/fd | tr '\\n' ' '; echo; exit 1")
     subprocess.run(["timeout", "10", "flock", log, "true"], check=True)
     lines = log.read_text().splitlines()
@@ -229,10 +257,10 @@ def test_exit_status_and_quoting_pass(connection) -> None:
     assert run(connection, "echo \"it's\" '$HOME' $HOME; exit 7") == (7, "it's $HOME /root\n", "")
 
 
-def test_standard_input_passes_as_it_is(connection) -> None:
+def test_standard_input_passes_as_it_is(connection, root: pathlib.Path) -> None:
     data = bytes(range(256)) * 5000
-    status, stdout, _ = connection.exec_command("cat", in_data=data)
-    assert (status, stdout) == (0, data)
+    assert connection.exec_command("cat >/etc/data", in_data=data)[0] == 0
+    assert (root / "etc" / "data").read_bytes() == data
 
 
 def test_a_file_larger_than_a_piece_passes(connection, tmp_path: pathlib.Path, monkeypatch) -> None:
@@ -247,11 +275,15 @@ def test_a_file_larger_than_a_piece_passes(connection, tmp_path: pathlib.Path, m
         assert (tmp_path / "back").read_bytes() == data
 
 
-def test_a_root_without_a_shell_is_said(tmp_path: pathlib.Path) -> None:
-    for name in ("root", "run"):
-        (tmp_path / name).mkdir()
-    connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
-    paths = {"image_root": str(tmp_path / "root"), "image_run": str(tmp_path / "run")}
-    connection.set_options(var_options=paths)
+def test_a_root_without_a_shell_is_said(connect, root: pathlib.Path) -> None:
+    (root / "bin" / "sh").unlink()
     with pytest.raises(AnsibleConnectionFailure, match="no command can run in"):
-        connection.exec_command("true")
+        run(connect(), "true")
+
+
+def test_a_directory_without_a_sandbox_is_said(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
+    paths = {"image_root": str(root), "image_run": str(tmp_path / "run")}
+    connection.set_options(var_options=paths)
+    with pytest.raises(AnsibleConnectionFailure, match="run the module image_runtime for it first"):
+        run(connection, "true")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -39,7 +40,6 @@ class Play:
         # A connection of its own: the masters of other tests would be used else.
         self.path, self.builder = path, {**builder, "ansible_control_path_dir": str(path / "cp")}
         self.root = small_root.make(path / "root")
-        (path / "run").mkdir()
 
     def start(self, *tasks: dict[str, t.Any], memory: int = 0) -> subprocess.Popen[str]:
         image = {
@@ -84,9 +84,17 @@ class Play:
         return output
 
 
+@contextlib.contextmanager
+def playing(path: pathlib.Path, builder: dict[str, t.Any]) -> t.Iterator[Play]:
+    play = Play(path, builder)
+    with small_root.sandbox(path / "run", play.root):
+        yield play
+
+
 @pytest.fixture
-def play(tmp_path: pathlib.Path, server: sshd.Server) -> Play:
-    return Play(tmp_path, server.variables())
+def play(tmp_path: pathlib.Path, server: sshd.Server) -> t.Iterator[Play]:
+    with playing(tmp_path, server.variables()) as it:
+        yield it
 
 
 def raw(command: str, **more: t.Any) -> dict[str, t.Any]:
@@ -94,20 +102,6 @@ def raw(command: str, **more: t.Any) -> dict[str, t.Any]:
 
 
 SHOW = {"ansible.builtin.debug": {"msg": "SEEN={{ seen.stdout }}="}}
-
-
-def runtime(play: Play) -> dict[str, t.Any]:
-    """The task that gives the image a Python, from the builder's."""
-    key, header = play.path / "boot.key", play.path / "luks.header"
-    for path in (key, header):
-        path.write_bytes(b"x" * 44)
-        path.chmod(0o600)
-    module = {
-        "path": str(play.path / "run"),
-        "key_file": str(key),
-        "header_file": str(header),
-    }
-    return {"sealedroot.image.image_runtime": module, "delegate_to": "builder-2"}
 
 
 PYTHON = {
@@ -130,7 +124,6 @@ def test_modules_run_and_files_pass_unchanged(play: Play) -> None:
     source.write_bytes(data)
     back = play.path / "back"
     play.run(
-        runtime(play),
         {
             "ansible.builtin.copy": {"src": str(source), "dest": "/etc/a file", "mode": "0600"},
             "vars": PYTHON,
@@ -155,7 +148,6 @@ def test_a_file_larger_than_the_memory_of_the_controller_passes(play: Play) -> N
         file.write(os.urandom(4096))
     back = play.path / "back"
     play.run(
-        runtime(play),
         {
             "ansible.builtin.copy": {"src": str(source), "dest": "/etc/large", "mode": "0600"},
             "vars": PYTHON,
@@ -189,7 +181,8 @@ def test_the_builder_becomes_root_where_it_says_so(
         # Whoever is root already does not become root.
         ansible_become_user="toor",
     )
-    output = Play(tmp_path, variables).run(raw("echo $((6 * 7))"), SHOW)
+    with playing(tmp_path, variables) as play:
+        output = play.run(raw("echo $((6 * 7))"), SHOW)
     assert "SEEN=42\\n=" in output
     assert log.read_text().startswith("-H -n -u toor /bin/sh -c echo BECOME-SUCCESS-")
 
@@ -202,7 +195,8 @@ def test_through_a_jump_host(tmp_path: pathlib.Path, server: sshd.Server) -> Non
     )
     variables = server.variables(ansible_ssh_common_args=jump)
     before = (server.folder / "log").read_text().count("Accepted publickey")
-    assert "SEEN=42\\n=" in Play(tmp_path, variables).run(raw("echo $((6 * 7))"), SHOW)
+    with playing(tmp_path, variables) as play:
+        assert "SEEN=42\\n=" in play.run(raw("echo $((6 * 7))"), SHOW)
     assert (server.folder / "log").read_text().count("Accepted publickey") == before + 2
 
 

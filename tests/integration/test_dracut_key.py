@@ -49,7 +49,7 @@ def done(image: Image) -> dict[str, t.Any]:
 
 def unpacked(image: Image, path: str, name: str) -> dict[str, t.Any]:
     """Return what a file has that dracut's own tool unpacks, by path."""
-    target = image.run_dir / name
+    target = image.run / name
     target.mkdir()
     image.shell(f"cd /run/{name} && lsinitrd --unpack {path} >/dev/null")
     return {f"/{it.relative_to(target)}": it for it in target.rglob("*")}
@@ -145,14 +145,14 @@ def test_systemd_opens_the_root_with_the_key_and_nothing_else(
         )
     finally:
         table.write_text(before)
-    (unit,) = (image.run_dir / "units").glob("systemd-cryptsetup@*.service")
+    (unit,) = (image.run / "units").glob("systemd-cryptsetup@*.service")
     attach = [line for line in unit.read_text().splitlines() if line.startswith("ExecStart=")]
     words = attach[0].replace("'", "").split()[1:]
     device = f"/dev/disk/by-uuid/{UUID}"
     options = f"luks,discard,x-initrd.attach,header={PINNED}"
     assert words == ["attach", f"luks-{UUID}", device, KEY, options]
     # However slowly the machine starts.
-    (timeout,) = (image.run_dir / "units").glob("dev-disk-by*.device.d/*-device-timeout.conf")
+    (timeout,) = (image.run / "units").glob("dev-disk-by*.device.d/*-device-timeout.conf")
     assert "JobRunningTimeoutSec=0" in timeout.read_text()
 
 

@@ -141,7 +141,7 @@ def test_an_open_console_for_development(image: Image) -> None:
 
 
 def core(image: Image) -> bytes:
-    return (image.run_dir / CORE.removeprefix("run/")).read_bytes()
+    return (image.esp / CORE.removeprefix("run/sealedroot/esp/")).read_bytes()
 
 
 def memdisk(image: Image) -> str:
@@ -183,7 +183,7 @@ def test_what_the_core_image_runs(image: Image) -> None:
     assert opened[opened.index("configfile $prefix/grub.cfg") + 1 :][-1] == "halt"
     assert lines[-1] == "reboot"
     image.shell(f"tar -xOf /{SOURCES}/memdisk.tar grub.cfg >/run/script")
-    assert (image.run_dir / "script").read_text() == script
+    assert (image.run / "script").read_text() == script
     image.shell("grub-script-check /run/script")
     loop = debian_root.run("grub-fstest", image.root / SOURCES / "memdisk.tar", "ls", "(loop0)/")
     assert loop.split() == ["grub.cfg"]
@@ -229,7 +229,7 @@ def test_a_later_grub_install_makes_the_same_core_image(image: Image) -> None:
             path = image.root / name
             path.with_name("hidden").rename(path)
         shutil.rmtree(image.root / "boot/efi", ignore_errors=True)
-    calls = (image.run_dir / "grub-install").read_text().splitlines()
+    calls = (image.run / "grub-install").read_text().splitlines()
     assert calls == ["--no-nvram --target=x86_64-efi", "--version"]
     assert sorted(it.name for it in (image.root / SOURCES).iterdir()) == [
         *("core.cfg", "memdisk.tar", "modules")

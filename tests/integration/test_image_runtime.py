@@ -12,6 +12,7 @@ import pathlib
 import struct
 import subprocess
 import sys
+import typing as t
 
 import pytest
 import small_root
@@ -31,13 +32,14 @@ def arguments(place: pathlib.Path) -> dict[str, str]:
     private = place / "private"
     return {
         "path": str(private / "run"),
+        "root": str(place / "root"),
         "key_file": str(private / "keys" / "boot.key"),
         "header_file": str(private / "luks.header"),
     }
 
 
 @pytest.fixture
-def place(tmp_path: pathlib.Path, real_module) -> pathlib.Path:
+def place(tmp_path: pathlib.Path, real_module) -> t.Iterator[pathlib.Path]:
     """A work directory: root, private/run with the runtime, private/keys."""
     small_root.make(tmp_path / "root")
     for name in ("keys", "run"):
@@ -49,7 +51,8 @@ def place(tmp_path: pathlib.Path, real_module) -> pathlib.Path:
     for path in (key, header):
         path.chmod(0o600)
     assert real_module("image_runtime", **arguments(tmp_path))["changed"]
-    return tmp_path
+    yield tmp_path
+    subprocess.run(["umount", tmp_path / "private" / "run" / "own"], check=True)
 
 
 @pytest.fixture
@@ -58,7 +61,9 @@ def run(place: pathlib.Path):
     paths = {"image_root": str(place / "root"), "image_run": str(place / "private" / "run")}
     connection.set_options(var_options=paths)
 
-    def run(command: str) -> str:
+    def run(command: str, **variables: t.Any) -> str:
+        connection.set_options(var_options={**paths, **variables})
+        connection._connected = False
         status, stdout, stderr = connection.exec_command(command)
         assert status == 0, stderr
         return str(stdout.decode())
@@ -80,7 +85,7 @@ def test_four_calls(place: pathlib.Path, real_module) -> None:
     header.write_bytes(HEADER[::-1])
     calls = [real_module("image_runtime", _check=check, **args) for check in (True, False, False)]
     assert [call["changed"] for call in calls] == [True, True, False]
-    assert (place / "private/run/sealedroot/luks.header").read_bytes() == HEADER[::-1]
+    assert (place / "private/run/secrets/luks.header").read_bytes() == HEADER[::-1]
 
 
 def test_a_header_that_others_can_read_is_refused(place: pathlib.Path, real_module) -> None:
@@ -123,9 +128,14 @@ def test_programs_that_it_starts_see_nothing_of_it(run) -> None:
     assert "HOME=/root" in started.splitlines()
 
 
-def test_key_and_header_are_there_for_root_only(run) -> None:
-    assert run("ls -l /run/sealedroot/boot.key").startswith("-r-------- 1 0 0 44 ")
-    assert run("ls -l /run/sealedroot/luks.header").startswith(f"-r-------- 1 0 0 {len(HEADER)} ")
+def test_key_and_header_are_there_for_who_asks_and_for_root_only(run) -> None:
+    command = "cd /run/sealedroot; cat boot.key; echo; ls -l boot.key luks.header"
+    assert "Ym9" not in run(command)
+    printed = run(command, image_secrets=True)
+    key, header = printed.splitlines()[-2:]
+    assert key.startswith("-r-------- 1 0 0 44 ")
+    assert header.startswith(f"-r-------- 1 0 0 {len(HEADER)} ")
+    assert run("cat /run/sealedroot/boot.key", image_secrets=True).startswith("Ym9")
 
 
 OPEN_BY_HANDLE = """
@@ -146,7 +156,7 @@ def test_files_beside_what_is_shown_cannot_be_opened_by_handle(place: pathlib.Pa
     key = os.fsencode(place / "private" / "keys" / "boot.key")
     assert libc.name_to_handle_at(-100, key, buffer, ctypes.byref(mount), 0) == 0
     length, kind = struct.unpack("Ii", buffer.raw[:8])
-    (place / "private" / "run" / "open.py").write_text(OPEN_BY_HANDLE)
+    (place / "private" / "run" / "own" / "run" / "open.py").write_text(OPEN_BY_HANDLE)
     printed = run(f"{PYTHON} /run/open.py {kind} {buffer.raw[8 : 8 + length].hex()}")
     assert printed == "Operation not permitted\n"
 
@@ -221,7 +231,7 @@ def test_tasks_of_a_playbook(place: pathlib.Path, pipelining: bool) -> None:
     # Of the tasks themselves nothing is left, in the image or in what it saw as /run.
     assert tree(root) - before == {"etc/templated"}
     assert (root / "etc" / "link").is_symlink()
-    assert list((place / "private" / "run" / "sealedroot" / "tmp").iterdir()) == []
+    assert list((place / "private" / "run" / "own" / "tmp").iterdir()) == []
 
 
 def tree(root: pathlib.Path) -> set[str]:

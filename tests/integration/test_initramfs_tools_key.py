@@ -113,7 +113,7 @@ def test_mounts(image: Image, done: dict[str, t.Any]) -> None:
 def test_the_initramfs_unlocks_the_root_without_asking(image: Image, initramfs: str) -> None:
     """cryptsetup-initramfs shortens the options, so its table is read word by word."""
     image.shell(f"unmkinitramfs {initramfs} /run/unpacked")
-    unpacked = image.run_dir / "unpacked"
+    unpacked = image.run / "unpacked"
     found = [path for path in unpacked.rglob("cryptroot/*") if path.is_file()]
     (table,) = (path.read_text().split() for path in found if path.name == "crypttab")
     assert table[:3] == ["cr_root", f"UUID={UUID}", "/cryptroot/keyfiles/cr_root.key"]

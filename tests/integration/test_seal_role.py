@@ -49,9 +49,8 @@ class Seal:
     def __init__(self, path: pathlib.Path, real_module: t.Callable[..., dict[str, t.Any]]) -> None:
         self.path, self.work, self.module = path, path / "work" / "web-1", real_module
         self.disk, self.root = self.work / "disk.raw", self.work / "root"
-        self.shown = self.work / "run" / "sealedroot" / "disk.raw"
         self.partial = path / "out" / ".web-1.partial"
-        for directory in (self.root, self.shown.parent, path / "tools"):
+        for directory in (self.root, self.work / "run", path / "tools"):
             directory.mkdir(parents=True)
         self.keys = {}
         for name in ("boot.key", "recovery.key"):
@@ -87,12 +86,9 @@ class Seal:
         for number in range(100):
             (self.root / f"file{number}").write_text(str(number))
         sh("mount", "-o", "remount,ro", self.root)
-        self.shown.touch()
-        sh("mount", "--bind", self.disk, self.shown)
 
     def release(self) -> None:
-        for mount in (self.shown, self.root):
-            sh("umount", "--quiet", mount, check=False)
+        sh("umount", "--quiet", self.root, check=False)
         if os.path.exists("/dev/mapper/seal-role"):
             self.luks("closed")
         assert held(self.path) == []

@@ -121,7 +121,7 @@ def arguments(image: Image, **more: t.Any) -> dict[str, t.Any]:
 def test_four_calls_and_what_is_there_then(image: Image) -> None:
     done = image.four_calls("grub_cryptodisk", **arguments(image))
     assert done["core_image"] == "/run/sealedroot/esp/EFI/BOOT/grubx64.efi"
-    esp = image.run_dir / "sealedroot/esp"
+    esp = image.esp
     files = {str(path.relative_to(esp)): path for path in esp.rglob("*") if path.is_file()}
     assert set(files) == {
         *("EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/grubx64.efi", "EFI/BOOT/mmx64.efi"),
@@ -145,7 +145,7 @@ def test_four_calls_and_what_is_there_then(image: Image) -> None:
 def test_an_open_console_for_development(image: Image) -> None:
     done = image.task("grub_cryptodisk", **arguments(image, debug_console=True))
     assert not done["failed"], done
-    stub = (image.run_dir / "sealedroot/esp/EFI/BOOT/grub.cfg").read_text()
+    stub = (image.esp / "EFI/BOOT/grub.cfg").read_text()
     assert stub.count("cryptomount -u") == 1
     assert not {"superusers", "reboot", "halt"} & set(stub.split())
     assert image.task("grub_cryptodisk", **arguments(image))["changed"]
@@ -165,7 +165,7 @@ def sign(image: Image, path: pathlib.Path, prefix: str, *modules: str) -> bytes:
     subprocess.run(
         [
             *("sbsign", "--key", key, "--cert", certificate, "--output", signed),
-            image.run_dir / "own.efi",
+            image.run / "own.efi",
         ],
         check=True,
         capture_output=True,

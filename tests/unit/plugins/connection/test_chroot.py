@@ -7,7 +7,7 @@ import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.loader import become_loader, connection_loader
-from ansible_collections.sealedroot.image.plugins.plugin_utils import _transfer
+from ansible_collections.sealedroot.image.plugins.connection import chroot
 from ansible_collections.sealedroot.image.plugins.plugin_utils._builder import Builder
 
 
@@ -46,7 +46,7 @@ def test_status_and_output_pass_through(connect):
     connection = connect((3, b"out", b"err"))
     assert connection.exec_command("false", in_data=b"data") == (3, b"out", b"err")
     ((command, data),) = connection._builder.connection.calls
-    assert command.startswith("umask 022; exec bwrap ")
+    assert command.startswith("exec /w/run/sandbox/launch ")
     assert data == b"data"
 
 
@@ -58,18 +58,30 @@ def test_without_a_root_the_variable_is_named():
 
 
 @pytest.mark.parametrize(
-    "said",
+    ("status", "said"),
     [
-        b"/bin/sh: 1: exec: bwrap: not found",
-        b"/bin/sh: line 1: exec: bwrap: not found",
-        b"sh: exec: line 0: bwrap: not found",
+        (127, b"/bin/sh: 1: exec: /w/run/sandbox/launch: not found"),
+        (127, b"/bin/sh: line 1: exec: /w/run/sandbox/launch: not found"),
+        (127, b"sh: exec: line 0: /w/run/sandbox/launch: not found"),
+        (126, b"/bin/sh: 1: exec: /w/run/sandbox/launch: Permission denied"),
     ],
-    ids=["dash", "bash", "busybox"],
+    ids=["dash", "bash", "busybox", "no program"],
 )
-def test_a_missing_bwrap_is_a_connection_failure(connect, said):
-    connection = connect((127, b"", said))
-    with pytest.raises(AnsibleConnectionFailure, match="install bubblewrap"):
+def test_a_missing_sandbox_is_a_connection_failure(connect, status, said):
+    connection = connect((status, b"", said))
+    with pytest.raises(AnsibleConnectionFailure, match="run the module image_runtime"):
         connection.exec_command("true")
+
+
+def test_a_stopped_command_is_a_connection_failure(connect):
+    connection = connect((125, b"", b"sandbox: the command did not end within 9 seconds\x1b[2J"))
+    with pytest.raises(AnsibleConnectionFailure, match=r"did not end within 9 seconds\[2J"):
+        connection.exec_command("true")
+
+
+def test_a_terminal_obeys_nothing_of_the_image(connect):
+    connection = connect((0, b"a\x1b[2Jb\n", b"\x1b]0;x\x07"))
+    assert connection.exec_command("true") == (0, b"a[2Jb\n", b"]0;x")
 
 
 def test_a_root_that_bwrap_cannot_enter_is_a_connection_failure(connect):
@@ -79,15 +91,15 @@ def test_a_root_that_bwrap_cannot_enter_is_a_connection_failure(connect):
 
 
 def test_put_file_passes_in_pieces(connect, tmp_path, monkeypatch):
-    monkeypatch.setattr(_transfer, "CHUNK", 4)
+    monkeypatch.setattr(chroot, "CHUNK", 4)
     source = tmp_path / "source"
     source.write_bytes(b"0123456789")
     connection = connect(*[(0, b"", b"")] * 3)
     connection.put_file(str(source), "/etc/it's")
     calls = connection._builder.connection.calls
     assert [data for _command, data in calls] == [b"0123", b"4567", b"89"]
-    assert "cat > " in calls[0][0]
-    assert all("cat >> " in command for command, _data in calls[1:])
+    assert [command.rsplit(" ", 1)[1] for command, _data in calls] == ["0", "4", "8"]
+    assert all("it'\"'\"'s" in command for command, _data in calls)
 
 
 def test_put_file_makes_an_empty_file(connect, tmp_path):
@@ -105,7 +117,7 @@ def test_put_file_failure_is_said(connect, tmp_path):
 
 
 def test_fetch_file_stops_at_a_short_piece(connect, tmp_path, monkeypatch):
-    monkeypatch.setattr(_transfer, "CHUNK", 4)
+    monkeypatch.setattr(chroot, "CHUNK", 4)
     connection = connect((0, b"0123", b""), (0, b"45", b""))
     connection.fetch_file("/etc/x", str(tmp_path / "x"))
     assert (tmp_path / "x").read_bytes() == b"012345"
@@ -215,16 +227,16 @@ def sudo():
 def test_the_builder_becomes_root_by_its_own_variables():
     command = became(ansible_become=True, ansible_become_flags="-H -n")
     assert command.split()[:7] == ["sudo", "-H", "-n", "-u", "root", "/bin/sh", "-c"]
-    assert "exec bwrap" in command
+    assert "exec /w/run/sandbox/launch" in command
 
 
 def test_the_play_may_ask_for_become_and_the_builder_decline():
     assert became(sudo()).startswith("sudo ")
-    assert became(sudo(), ansible_become=False).startswith("umask 022; exec bwrap ")
+    assert became(sudo(), ansible_become=False).startswith("exec /w/run/sandbox/launch ")
 
 
 def test_root_does_not_become_root():
-    assert became(sudo(), user="root").startswith("umask 022; exec bwrap ")
+    assert became(sudo(), user="root").startswith("exec /w/run/sandbox/launch ")
 
 
 def test_the_method_of_the_builder_is_used():
@@ -241,8 +253,8 @@ def test_the_sign_of_success_is_not_output():
     plugin.success = "BECOME-SUCCESS-x"
     inner = Inner((0, b"BECOME-SUCCESS-x\n\x00data", b""), (0, b"data", b""))
     connection._builder = Builder(inner, plugin)
-    assert connection.exec_command("cat f")[1] == b"\x00data"
-    assert connection.exec_command("cat f")[1] == b"data"
+    assert connection._run("cat f", b"")[1] == b"\x00data"
+    assert connection._run("cat f", b"")[1] == b"data"
 
 
 def test_an_empty_root_is_not_the_controllers_directory():

@@ -57,6 +57,7 @@ def test_a_role_beside_the_playbook(place: pathlib.Path) -> None:
         ({"vars": {}}, "one of role and tasks"),
         ("web", "one of role and tasks"),
         ({"role": "web", "when": "x"}, "has when, which means nothing"),
+        ({"tasks": "tasks.yml", "network": "yes"}, "has network 'yes': write true or false"),
     ],
 )
 def test_what_cannot_run_is_named(place: pathlib.Path, step: t.Any, problem: str) -> None:

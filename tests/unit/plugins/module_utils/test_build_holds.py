@@ -142,8 +142,14 @@ def test_processes(kernel: Kernel) -> None:
     kernel.process(55, "/usr/bin/vim", f"{W}/disk.raw")
     kernel.process(56, "bwrap", f"{W}/root", exe="/usr/bin/python3")
     (kernel.proc / "57").mkdir()  # ended meanwhile
+    launcher = ("-IS", f"{W}/private/run/sandbox/launcher.pyc", f"root={W}/root", "shell", "true")
+    kernel.process(58, "python3", *launcher, exe="/usr/bin/python3")
+    kernel.process(
+        59, "python3", *(it.replace(W, f"{W}2") for it in launcher), exe="/usr/bin/python3"
+    )
     holds = _build_holds.find(W)
-    assert [(it.pid, it.name) for it in holds.processes] == [(52, "bwrap"), (54, "tar")]
+    found = [(it.pid, it.name) for it in holds.processes]
+    assert found == [(52, "bwrap"), (54, "tar"), (58, "python3")]
     assert [it.pid for it in holds.daemons] == [50]
 
 

@@ -170,6 +170,9 @@ def test_the_wrapper_uses_nothing_of_the_root_but_a_shell(interpreter):
     command = lines[-1]
     assert "PYTHONHOME=/run/x/python " in command
     home = "/run/x/python"
-    assert f"exec {home}/libs/ld-linux-x86-64.so.2 --library-path {home}/libs" in command
+    assert (
+        f"exec {home}/libs/ld-linux-x86-64.so.2 --inhibit-cache --library-path {home}/libs"
+        in command
+    )
     # Packages that root installed for the image's own Python are not for this one.
     assert command.endswith('/run/x/python/bin/python3 -s "$@"')

@@ -199,6 +199,27 @@ def test_no_holes_and_no_root(look: Look, monkeypatch: pytest.MonkeyPatch) -> No
     assert "keeps no sparse files" in look()["problems"][0]
 
 
+def test_a_network_in_the_image_needs_a_tunnel(
+    look: Look, builder: Builder, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    builder.tools |= {"slirp4netns"}
+    monkeypatch.setattr(builder_info, "TUN", str(tmp_path / "tun"))
+    (problem,) = look(tools=["slirp4netns"])["problems"]
+    assert "load the kernel's module tun" in problem
+    assert look(tools=[])["problems"] == []
+    (tmp_path / "tun").touch()
+    assert look(tools=["slirp4netns"])["problems"] == []
+
+
+def test_the_filter_of_the_sandbox_needs_its_library(
+    look: Look, builder: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder.tools |= {"bwrap"}
+    for there, packages in ((True, []), (False, ["libseccomp2"])):
+        monkeypatch.setattr(builder_info.seccomp, "is_there", lambda there=there: there)
+        assert look(tools=["bwrap"])["missing_packages"] == packages
+
+
 def test_every_tool_has_a_package_in_every_family() -> None:
     architectures = _architectures.ARCHITECTURES.values()
     for tool in (

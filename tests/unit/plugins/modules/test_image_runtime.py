@@ -9,14 +9,23 @@ import stat
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import _python_runtime
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import launcher, seccomp
 
 HEADER = b"LUKS header".ljust(8192, b"\0")
 KEY = "Ym9vdGJvb3Rib290Ym9vdGJvb3Rib290Ym9vdGJvb3Q="
+SECRETS = ("boot.key", "luks.header")
+
+
+class Library:
+    """A libseccomp that knows one call."""
+
+    def seccomp_syscall_resolve_name(self, _name):
+        return 250
 
 
 @pytest.fixture
-def runtime(tmp_path, monkeypatch, run_module):
-    """The module on a private directory; the interpreter is a small made one."""
+def runtime(tmp_path, monkeypatch, run_module, script):
+    """The module on a private directory; the interpreter is a small made one, and nothing is mounted."""
     stdlib = tmp_path / "lib" / "python3.11"
     stdlib.mkdir(parents=True)
     (stdlib / "os.py").touch()
@@ -32,17 +41,36 @@ def runtime(tmp_path, monkeypatch, run_module):
     luks_header = tmp_path / "luks.header"
     luks_header.write_bytes(HEADER)
     luks_header.chmod(0o400)
-    (tmp_path / "run").mkdir()
+    run = tmp_path / "run"
+    run.mkdir()
+    mounted, owners = set(), {}
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) in mounted)
+    monkeypatch.setattr(os, "chown", lambda path, user, group: owners.update({path: (user, group)}))
+    monkeypatch.setattr(seccomp, "load", Library)
+    monkeypatch.setattr(seccomp, "export", lambda _library, handle, _name: os.write(handle, b"bpf"))
 
     class Runtime:
-        directory = tmp_path / "run" / "sealedroot"
+        directory = run
         key = boot_key
         header = luks_header
+        owner = owners
+
+        def expect(self, *, maps_ids=True):
+            """Expect what a first call does: mount a tmpfs, and try whether ids can be mapped."""
+            size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+            own = str(run / "own")
+            options = f"nosuid,nodev,mode=0755,size={size}"
+            argv = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", own]
+            script.expect(argv, effect=lambda: mounted.add(own))
+            argv = [str(run / "sandbox/launch"), "root=/w/root", "probe=1", "deadline=60"]
+            said = "" if maps_ids else "sandbox: map the ids of /w/root: Invalid argument\n"
+            script.expect([*argv, "python", "-c", ""], rc=0 if maps_ids else 125, stderr=said)
 
         def __call__(self, **args):
             return run_module(
                 "image_runtime",
-                path=str(tmp_path / "run"),
+                path=str(run),
+                root="/w/root",
                 key_file=str(boot_key),
                 header_file=str(luks_header),
                 _diff=True,
@@ -58,86 +86,115 @@ def mode(path):
 
 def test_four_calls(runtime):
     predicted = runtime(_check=True)
-    assert not runtime.directory.exists()
+    assert list(runtime.directory.iterdir()) == []
+    runtime.expect()
     done = runtime()
-    assert predicted.result == done.result
+    assert done.result == {**predicted.result, "maps_ids": True}
     assert done["changed"]
     assert done["python"] == "/run/sealedroot/python3"
-    assert done["diff"]["before"] == {"python": False, "secrets": False}
+    assert done["diff"]["before"] == {"sandbox": False, "secrets": False}
     assert not runtime()["changed"]
     assert not runtime(_check=True)["changed"]
 
 
 def test_modes(runtime):
+    runtime.expect()
     old = os.umask(0o077)
     try:
         runtime()
     finally:
         os.umask(old)
-    assert mode(runtime.directory / "boot.key") == 0o400
-    assert mode(runtime.directory / "luks.header") == 0o400
-    assert mode(runtime.directory / "tmp") == 0o700
-    assert mode(runtime.directory / "python3") == 0o755
+    directory = runtime.directory
+    assert mode(directory / "secrets") == 0o700
+    for name in SECRETS:
+        assert mode(directory / "secrets" / name) == 0o400
+        # Where they are shown, there is something to mount them on, and nothing in it.
+        assert (directory / "given" / name).read_bytes() == b""
+    assert mode(directory / "own/tmp") == 0o700
+    assert mode(directory / "sandbox") == 0o700
+    assert mode(directory / "given/python3") == 0o755
     # A program of the image may run as another user.
     for folder in (".", "python", "python/bin", "python/libs", "python/lib/python3.11"):
-        assert mode(runtime.directory / folder) == 0o755, folder
+        assert mode(directory / "given" / folder) == 0o755, folder
+
+
+def test_what_the_image_may_change_is_its_roots_and_the_rest_is_not(runtime):
+    runtime.expect()
+    runtime()
+    owned = {os.path.relpath(it, runtime.directory) for it in runtime.owner}
+    writable = {"own/run", "own/tmp", "own/esp"}
+    assert owned == {*writable, "secrets", *(f"secrets/{name}" for name in SECRETS)}
+    assert set(runtime.owner.values()) == {(launcher.FIRST_ID, launcher.FIRST_ID)}
+
+
+def test_where_ids_cannot_be_mapped_the_reason_is_said(runtime):
+    runtime.expect(maps_ids=False)
+    done = runtime()
+    assert done["maps_ids"] is False
+    assert done["maps_ids_reason"] == "sandbox: map the ids of /w/root: Invalid argument"
+    assert set(runtime.owner.values()) == {(0, 0)}
+    assert "maps_ids=False\n" in (runtime.directory / "sandbox/settings").read_text()
+
+
+def test_the_launcher_reads_the_settings(runtime):
+    runtime.expect()
+    runtime()
+    settings = launcher.Settings((runtime.directory / "sandbox/settings").read_text())
+    assert (settings.bwrap, settings.loader, settings.keyctl) == ("bwrap", "ld.so", 250)
+    assert settings.maps_ids
+    source = (runtime.directory / "sandbox/launcher.py").read_text()
+    assert 'if __name__ == "__main__"' in source
+    assert (runtime.directory / "sandbox/launch").read_text().endswith('launcher.pyc "$@"\n')
 
 
 def test_the_key_is_as_it_was_and_not_shown(runtime):
+    runtime.expect()
     done = runtime()
-    assert (runtime.directory / "boot.key").read_text() == KEY
+    assert (runtime.directory / "secrets/boot.key").read_text() == KEY
     assert KEY not in json.dumps(done.result)
 
 
 def test_another_key_replaces_the_first(runtime):
+    runtime.expect()
     runtime()
     runtime.key.write_text("another key")
+    runtime.owner.clear()
     done = runtime()
     assert done["changed"]
-    assert done["diff"]["before"] == {"python": True, "secrets": False}
-    assert (runtime.directory / "boot.key").read_text() == "another key"
-    assert mode(runtime.directory / "boot.key") == 0o400
+    assert done["diff"]["before"] == {"sandbox": True, "secrets": False}
+    assert (runtime.directory / "secrets/boot.key").read_text() == "another key"
+    assert mode(runtime.directory / "secrets/boot.key") == 0o400
+    assert set(runtime.owner.values()) == {(launcher.FIRST_ID, launcher.FIRST_ID)}
 
 
 def test_another_header_replaces_the_first(runtime):
+    runtime.expect()
     runtime()
-    assert (runtime.directory / "luks.header").read_bytes() == HEADER
+    path = runtime.directory / "secrets/luks.header"
+    assert path.read_bytes() == HEADER
     runtime.header.chmod(0o600)
     runtime.header.write_bytes(HEADER[::-1])
     assert runtime(_check=True)["changed"]
-    assert (runtime.directory / "luks.header").read_bytes() == HEADER
+    assert path.read_bytes() == HEADER
     assert runtime()["changed"]
-    assert (runtime.directory / "luks.header").read_bytes() == HEADER[::-1]
-    assert mode(runtime.directory / "luks.header") == 0o400
+    assert path.read_bytes() == HEADER[::-1]
+    assert mode(path) == 0o400
     assert not runtime()["changed"]
 
 
-@pytest.mark.parametrize("lost", ["python3", "python"])
-def test_a_run_that_was_killed_half_way_is_finished(runtime, lost):
+def test_a_run_that_was_killed_half_way_is_finished(runtime, script):
+    runtime.expect()
     runtime()
-    path = runtime.directory / lost
-    path.rename(path.parent / "lost")
+    (runtime.directory / "sandbox/settings").unlink()
+    (runtime.directory / "given/python3").unlink()
+    argv = [str(runtime.directory / "sandbox/launch"), "root=/w/root", "probe=1", "deadline=60"]
+    script.expect([*argv, "python", "-c", ""])
     done = runtime()
     assert not done.failed
     assert done["changed"]
-    assert (runtime.directory / "python3").exists()
-    assert (runtime.directory / "python" / "bin" / "python3").exists()
+    assert (runtime.directory / "given/python3").exists()
+    assert (runtime.directory / "given/python/bin/python3").exists()
     assert not runtime()["changed"]
-
-
-def test_a_link_of_the_image_is_not_followed(runtime, tmp_path):
-    """/run belongs to root of the image, who could have put a link there."""
-    runtime.directory.mkdir()
-    victim = tmp_path / "victim"
-    victim.write_text("untouched")
-    (runtime.directory / "boot.key").symlink_to(victim)
-    (runtime.directory / "luks.header").symlink_to(victim)
-    (runtime.directory / "python3").symlink_to(victim)
-    assert runtime()["changed"]
-    assert victim.read_text() == "untouched"
-    assert not (runtime.directory / "boot.key").is_symlink()
-    assert not (runtime.directory / "luks.header").is_symlink()
-    assert not (runtime.directory / "python3").is_symlink()
 
 
 @pytest.mark.parametrize(("name", "what"), [("key", "key file"), ("header", "header file")])
@@ -147,4 +204,4 @@ def test_what_others_can_read_is_refused(runtime, name, what):
     outcome = runtime()
     assert outcome.failed
     assert f"the {what} {path} can be read by others: set its mode to 0600" in outcome["msg"]
-    assert not runtime.directory.exists()
+    assert list(runtime.directory.iterdir()) == []

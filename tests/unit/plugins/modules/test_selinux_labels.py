@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pathlib
@@ -91,6 +92,14 @@ PLAN = {
 }
 
 
+FILTER = "/tmp/filter"
+
+
+@pytest.fixture(autouse=True)
+def _filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selinux_labels.seccomp, "exported", lambda: contextlib.nullcontext(FILTER))
+
+
 def expect(
     script: t.Any,
     root: pathlib.Path,
@@ -102,7 +111,7 @@ def expect(
 ) -> None:
     look = ["/bin/sh", "-c", selinux_labels.LOOK]
     script.expect(
-        _selinux.sandbox_argv("bwrap", str(root), look),
+        _selinux.sandbox_argv("bwrap", FILTER, str(root), look),
         stdout=f"{config}\0{policies}\0{setfiles}",
         rc=0 if setfiles else 127,
     )
@@ -111,7 +120,7 @@ def expect(
             f"Would relabel {path} from <no context> to {label(kind)}\n"
             for path, kind in plan.items()
         )
-        script.expect(_selinux.sandbox_argv("bwrap", str(root), SETFILES), stdout=said)
+        script.expect(_selinux.sandbox_argv("bwrap", FILTER, str(root), SETFILES), stdout=said)
 
 
 def test_everything_gets_a_label(
@@ -223,7 +232,7 @@ def test_what_a_root_can_lack(
 
 
 def test_a_root_in_which_nothing_runs(root: pathlib.Path, script: t.Any, run_module: t.Any) -> None:
-    argv = _selinux.sandbox_argv("bwrap", str(root), ["/bin/sh", "-c", selinux_labels.LOOK])
+    argv = _selinux.sandbox_argv("bwrap", FILTER, str(root), ["/bin/sh", "-c", selinux_labels.LOOK])
     script.expect(argv, rc=1, stderr="bwrap: execvp /bin/sh: No such file or directory\n")
     outcome = run_module("selinux_labels", root=str(root))
     assert "no command can run in" in outcome["msg"]
@@ -234,7 +243,7 @@ def test_a_policy_that_does_not_fit(
     root: pathlib.Path, attributes: Attributes, script: t.Any, run_module: t.Any
 ) -> None:
     expect(script, root, None)
-    argv = _selinux.sandbox_argv("bwrap", str(root), SETFILES)
+    argv = _selinux.sandbox_argv("bwrap", FILTER, str(root), SETFILES)
     script.expect(argv, rc=255, stderr="setfiles: invalid context x:y:z\n", stdout="Would relabel")
     outcome = run_module("selinux_labels", root=str(root))
     assert "exit status 255 (setfiles: invalid context x:y:z): install the policy" in outcome["msg"]

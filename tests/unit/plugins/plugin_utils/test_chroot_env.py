@@ -6,74 +6,103 @@ from __future__ import annotations
 import shlex
 
 import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import launcher
 from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env import (
     Sandbox,
-    bwrap_argv,
-    shell_command,
+    command_line,
+    launch,
+    printable,
+    python_call,
 )
 
 SANDBOX = Sandbox("/w/root", "/w/run")
+PYTHON = "/run/sealedroot/python3"
 
 
-def pairs(argv, option):
-    return [argv[i + 1] for i, word in enumerate(argv) if word == option]
+def words_of(line):
+    exec_, program, *words = shlex.split(line)
+    assert (exec_, program) == ("exec", f"{SANDBOX.run_dir}/sandbox/launch")
+    return words
 
 
-def test_the_command_is_the_last_word_and_untouched():
+def test_the_launcher_gets_the_command_untouched():
     command = 'echo "it\'s" $HOME; exit 3'
-    assert bwrap_argv(SANDBOX, command)[-3:] == ["/bin/sh", "-c", command]
-    line = shlex.split(shell_command(SANDBOX, command))
-    assert line == ["umask", "022;", "exec", *bwrap_argv(SANDBOX, command), "9</dev/null"]
+    line, is_module = command_line(SANDBOX, command)
+    options = launcher.Options(words_of(line))
+    assert (options.root, options.arguments) == ("/w/root", [command])
+    assert (options.is_python, is_module) == (False, False)
+    assert not any((options.network, options.secrets, options.output, options.device))
 
 
-def test_nothing_of_the_builder_is_shown():
-    argv = bwrap_argv(SANDBOX, "true")
-    assert "--clearenv" in argv
-    assert argv.index("--clearenv") < argv.index("--setenv")
-    assert {"--unshare-pid", "--unshare-ipc", "--unshare-uts", "--die-with-parent"} <= set(argv)
-    binds = [(argv[i + 1], argv[i + 2]) for i, w in enumerate(argv) if w == "--bind"]
-    assert binds == [("/w/root", "/"), ("/w/run", "/run")]
-    assert "--dev-bind" not in argv
-    assert pairs(argv, "--ro-bind") == []
-    at = argv.index("/proc/cmdline")
-    assert argv[at - 2 : at] == ["--ro-bind-data", "9"]
+def test_the_launcher_gets_what_a_task_asks_for():
+    sandbox = Sandbox(
+        *("/w/root", "/w/run", "/dev/mapper/x", "/dev/mapper/cr_root", "/w/disk.raw"),
+        network=True,
+        secrets=True,
+        output=True,
+        deadline=7,
+    )
+    options = launcher.Options(words_of(launch(sandbox, "shell", "true")))
+    assert (options.device, options.root_device) == ("/dev/mapper/x", "/dev/mapper/cr_root")
+    assert options.disk == "/w/disk.raw"
+    assert all((options.network, options.secrets, options.output))
+    assert options.deadline == "7"
 
 
-def test_only_listed_capabilities_stay():
-    argv = bwrap_argv(SANDBOX, "true")
-    assert pairs(argv, "--cap-drop") == ["ALL"]
-    kept = set(pairs(argv, "--cap-add"))
-    dangerous = {"CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_MKNOD", "CAP_SYS_RAWIO", "CAP_SYS_PTRACE"}
-    # It opens any file of a mounted file system by its handle: the keys are on the one of /run.
-    dangerous.add("CAP_DAC_READ_SEARCH")
-    assert kept
-    assert not kept & dangerous
+def of_core(line, *, executable="/bin/sh"):
+    """A command as core's shell plugin hands it to the connection."""
+    return f"{executable} -c {shlex.quote(line + ' && sleep 0')}"
 
 
-def test_proc_is_read_only_once_everything_is_mounted_on_it():
-    argv = bwrap_argv(SANDBOX, "true")
-    at = argv.index("--remount-ro")
-    assert argv[at + 1] == "/proc"
-    assert at > argv.index("--proc")
-    assert at > argv.index("/proc/cmdline")
+@pytest.mark.parametrize(
+    ("line", "environment", "arguments"),
+    [
+        (PYTHON, {}, []),
+        (
+            f"{PYTHON} /run/sealedroot/tmp/a/AnsiballZ_setup.py",
+            {},
+            ["/run/sealedroot/tmp/a/AnsiballZ_setup.py"],
+        ),
+        (f"A=1 B='x y' {PYTHON}", {"A": "1", "B": "x y"}, []),
+        (f"A='$(id)' {PYTHON}", {"A": "$(id)"}, []),
+        (f"A='it'\"'\"'s' {PYTHON}", {"A": "it's"}, []),
+    ],
+)
+def test_a_module_is_recognised(line, environment, arguments):
+    assert python_call(of_core(line)) == (environment, arguments)
+    options = launcher.Options(words_of(command_line(SANDBOX, of_core(line))[0]))
+    assert options.is_python
+    assert (options.environment, options.arguments) == (environment, arguments)
 
 
-def test_the_root_device_has_the_name_that_it_will_have_in_the_machine():
-    sandbox = Sandbox("/w/root", "/w/run", "/dev/mapper/x", "/dev/mapper/cr_root")
-    argv = bwrap_argv(sandbox, "true")
-    assert pairs(argv, "--dev-bind") == ["/dev/mapper/x"]
-    at = argv.index("--symlink")
-    assert argv[at + 1 : at + 3] == ["/dev/mapper/x", "/dev/mapper/cr_root"]
-    # Nothing is named by its UUID, which every disk of a host can have.
-    assert not any("by-uuid" in word for word in argv)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "id",
+        f"id; {PYTHON}",
+        f"{PYTHON}; id",
+        f"{PYTHON} -c 'x'; id",
+        f"{PYTHON} a $(id)",
+        f"{PYTHON} `id`",
+        f"{PYTHON} >/etc/passwd",
+        f"A=$(id) {PYTHON}",
+        f"A=$HOME {PYTHON}",
+        f"{PYTHON} && id",
+        f"{PYTHON}\nid",
+        f"{PYTHON}3",
+        f"/usr/bin/env {PYTHON}",
+        "/usr/bin/python3",
+        "'",
+    ],
+)
+def test_anything_else_is_a_command_for_the_shell_of_the_image(line):
+    assert python_call(of_core(line)) is None
+    assert not command_line(SANDBOX, of_core(line))[1]
 
 
-def test_a_device_without_a_name_in_the_machine_has_its_own_alone():
-    argv = bwrap_argv(Sandbox("/w/root", "/w/run", "/dev/mapper/x"), "true")
-    assert pairs(argv, "--dev-bind") == ["/dev/mapper/x"]
-    assert "/dev/mapper/cr_root" not in argv
-    links = [argv[at + 1] for at, word in enumerate(argv) if word == "--symlink"]
-    assert "/dev/mapper/x" not in links
+@pytest.mark.parametrize("command", ["", "'", PYTHON, f"sh {PYTHON}", f"sh -x -c {PYTHON}"])
+def test_what_core_does_not_write_is_a_command(command):
+    assert python_call(command) is None
 
 
 @pytest.mark.parametrize(
@@ -86,6 +115,9 @@ def test_a_device_without_a_name_in_the_machine_has_its_own_alone():
         (Sandbox("//", "/r"), "not /"),
         (Sandbox("/w/..", "/r"), "not /"),
         (Sandbox("/w", "/."), "not /"),
+        (Sandbox("/w", "/r", "/etc/passwd"), "below /dev"),
+        (Sandbox("/w", "/r", "/dev/../etc/passwd"), "below /dev"),
+        (Sandbox("/w", "/r", "/dev/x", "/etc/passwd"), "below /dev"),
     ],
 )
 def test_bad_options_are_named(sandbox, words):
@@ -94,3 +126,21 @@ def test_bad_options_are_named(sandbox, words):
 
 def test_good_options_are_no_problem():
     assert SANDBOX.problem() == ""
+
+
+@pytest.mark.parametrize(
+    ("printed", "shown"),
+    [
+        (b"plain\n\ttext\n", b"plain\n\ttext\n"),
+        ("für Größe".encode(), "für Größe".encode()),
+        (b"\x1b[2J\x1b]0;title\x07x", b"[2J]0;titlex"),
+        (b"safe\revil\r\n", b"safeevil\n"),
+        (b"a\x00b\x7fc", b"abc"),
+        ("a\x9bb".encode(), b"ab"),
+        (b"a\x9bb", b"ab"),
+        (b"\xff\xfe", b"\xff\xfe"),
+        ("a\u202eb\u2066c".encode(), b"abc"),
+    ],
+)
+def test_a_terminal_obeys_nothing_of_what_is_printed(printed, shown):
+    assert printable(printed) == shown

@@ -1,0 +1,163 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The system calls that no program of an image may make: a filter by libseccomp(3), which bwrap loads.
+
+libseccomp comes with every systemd, and knows each architecture's numbers. What only privileges decide is not here:
+the sandbox has few.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import socket
+import tempfile
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+
+LIBRARY = "libseccomp.so.2"
+
+# Keyrings, which are the user's and not the namespace's; new namespaces and mounts; and what reaches the kernel with no
+# use for a package manager.
+REFUSED = (
+    *("add_key", "keyctl", "request_key"),
+    *("setns", "unshare"),
+    *("fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr", "move_mount"),
+    *("open_tree", "pivot_root", "umount", "umount2"),
+    *("bpf", "fanotify_init", "io_uring_enter", "io_uring_register", "io_uring_setup"),
+    *("kexec_file_load", "kexec_load", "lookup_dcookie", "open_by_handle_at"),
+    *("perf_event_open", "process_vm_readv", "process_vm_writev", "ptrace", "userfaultfd"),
+    *("acct", "delete_module", "finit_module", "init_module", "quotactl", "quotactl_fd"),
+    *("reboot", "swapoff", "swapon", "syslog", "vhangup"),
+    *("adjtimex", "clock_adjtime", "clock_settime", "settimeofday", "stime"),
+    *("ioperm", "iopl", "modify_ldt", "nfsservctl", "uselib", "vm86", "vm86old"),
+)
+# Programs then use what they used before these calls were there (clone3 hides its flags from a filter).
+UNKNOWN = ("clone3",)
+# CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, NEWTIME (clone(2)).
+NAMESPACES = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000, 0x80)
+# TIOCSTI and TIOCLINUX type into a terminal; the rest is what loop devices are told (loop(4)).
+IOCTLS = (0x5412, 0x541C, *range(0x4C00, 0x4C0B), 0x4C80, 0x4C81, 0x4C82)
+# All others, AF_VSOCK above all, are of no network namespace or of no use.
+FAMILIES = (socket.AF_UNSPEC, socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
+LAST_FAMILY = 64
+
+_ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
+_EQUAL, _NOT_LESS, _MASKED_EQUAL = 4, 5, 7
+_INT = 0xFFFFFFFF
+# A second architecture of the same kernel, whose programs a root can have: its number in libseccomp.
+_OTHERS = {"x86_64": (0x40000003,), "aarch64": (0x40000028,)}
+
+
+class _Compare(ctypes.Structure):
+    """``struct scmp_arg_cmp``."""
+
+    _fields_ = (
+        ("arg", ctypes.c_uint),
+        ("op", ctypes.c_int),
+        ("a", ctypes.c_uint64),
+        ("b", ctypes.c_uint64),
+    )
+
+
+def is_there() -> bool:
+    """Say whether the library can be loaded."""
+    try:
+        ctypes.CDLL(LIBRARY)
+    except OSError:
+        return False
+    return True
+
+
+def load() -> t.Any:
+    """Load libseccomp, or say what to install."""
+    try:
+        library = ctypes.CDLL(LIBRARY, use_errno=True)
+    except OSError:
+        raise SealedRootError(
+            f"{LIBRARY} is not on the builder: install libseccomp (libseccomp2 on Debian)"
+        ) from None
+    library.seccomp_init.restype = ctypes.c_void_p
+    library.seccomp_init.argtypes = [ctypes.c_uint32]
+    library.seccomp_rule_add_array.argtypes = [
+        *(ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint),
+        ctypes.POINTER(_Compare),
+    ]
+    library.seccomp_arch_add.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
+    library.seccomp_export_bpf.argtypes = [ctypes.c_void_p, ctypes.c_int]
+    library.seccomp_release.argtypes = [ctypes.c_void_p]
+    return library
+
+
+def number(library: t.Any, name: str) -> int:
+    """Return the number of a system call; negative where the library does not know it."""
+    return int(library.seccomp_syscall_resolve_name(name.encode()))
+
+
+def export(library: t.Any, handle: int, machine: str) -> None:
+    """Write the filter to the open file *handle*, as the kernel takes it (seccomp(2)); *machine* is uname's."""
+    context = library.seccomp_init(_ALLOW)
+    try:
+        for other in _OTHERS.get(machine, ()):
+            _check(library.seccomp_arch_add(context, other), "seccomp_arch_add")
+        for name, refusal, comparison in _rules():
+            call = number(library, name)
+            # An older library does not know the newest calls, and its kernel neither.
+            if call == -1:
+                continue
+            arguments = (_Compare * 1)(*([comparison] if comparison else []))
+            count = 1 if comparison else 0
+            _check(
+                library.seccomp_rule_add_array(context, _ERRNO | refusal, call, count, arguments),
+                name,
+            )
+        _check(library.seccomp_export_bpf(context, handle), "seccomp_export_bpf")
+    finally:
+        library.seccomp_release(context)
+
+
+@contextlib.contextmanager
+def exported() -> t.Iterator[str]:
+    """Give the path of a file with the filter for this machine."""
+    with tempfile.NamedTemporaryFile(prefix="sealedroot-") as file:
+        export(load(), file.fileno(), os.uname().machine)
+        yield file.name
+
+
+def _rules() -> t.Iterator[t.Tuple[str, int, t.Optional[_Compare]]]:
+    """Name each call, what it gets, and what its argument has to be for that.
+
+    Flags and requests are 32 bits for the kernel, whatever the upper half of the register holds.
+    """
+    for name in REFUSED:
+        yield name, errno.EPERM, None
+    for name in UNKNOWN:
+        yield name, errno.ENOSYS, None
+    for flag in NAMESPACES:
+        # Of clone the lowest byte is a signal, so that CLONE_NEWTIME is not a flag of it.
+        if flag > 0xFF:
+            yield "clone", errno.EPERM, _Compare(0, _MASKED_EQUAL, flag, flag)
+    for request in IOCTLS:
+        yield "ioctl", errno.EPERM, _Compare(1, _MASKED_EQUAL, _INT, request)
+    for name in ("socket", "socketpair"):
+        for family in range(LAST_FAMILY):
+            if family not in FAMILIES:
+                yield name, errno.EAFNOSUPPORT, _Compare(0, _MASKED_EQUAL, _INT, family)
+        yield name, errno.EAFNOSUPPORT, _Compare(0, _NOT_LESS, LAST_FAMILY, 0)
+
+
+def _check(result: int, what: str) -> None:
+    if result < 0:
+        raise SealedRootError(f"libseccomp refuses {what}: {os.strerror(-result)}")
+
+
+__all__ = ("IOCTLS", "LIBRARY", "REFUSED", "export", "exported", "is_there", "load", "number")

@@ -102,8 +102,8 @@ _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 _PR_SET_PDEATHSIG = 1
 _SIGKILL = 9
-_LOOP_CTL_GET_FREE, _LOOP_CONFIGURE = 0x4C82, 0x4C0A
-_LO_FLAGS_READ_ONLY, _LO_FLAGS_AUTOCLEAR = 1, 4
+_LOOP_CTL_GET_FREE, _LOOP_SET_FD, _LOOP_SET_STATUS64 = 0x4C82, 0x4C00, 0x4C04
+_LO_FLAGS_AUTOCLEAR = 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -388,12 +388,13 @@ def read_only_loop(device: str) -> t.Tuple[str, int]:
             finally:
                 os.close(control)
             handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            # struct loop_config: descriptor, block size, struct loop_info64 with its flags at 52, reserved.
-            info = bytearray(232)
-            struct.pack_into("I", info, 52, _LO_FLAGS_READ_ONLY | _LO_FLAGS_AUTOCLEAR)
-            config = struct.pack("II", backing, 0) + bytes(info) + bytes(64)
             try:
-                fcntl.ioctl(handle, _LOOP_CONFIGURE, config)
+                # It is read-only since the file behind it is.
+                fcntl.ioctl(handle, _LOOP_SET_FD, backing)
+                # struct loop_info64, with its flags at 52.
+                info = bytearray(232)
+                struct.pack_into("I", info, 52, _LO_FLAGS_AUTOCLEAR)
+                fcntl.ioctl(handle, _LOOP_SET_STATUS64, info)
                 return path, handle
             except OSError as exc:
                 os.close(handle)
@@ -470,13 +471,13 @@ class ControlGroup:
     @staticmethod
     def _remove(path: str) -> None:
         # The last process of a group can take a moment to go.
-        for _attempt in range(50):
+        for _attempt in range(500):
             try:
                 os.rmdir(path)
                 os.rmdir(os.path.dirname(path))
             except OSError as exc:
                 if exc.errno == errno.EBUSY and os.path.isdir(path):
-                    time.sleep(0.01)
+                    time.sleep(0.001)
                     continue
             return
 
@@ -580,6 +581,12 @@ def run(options: Options, settings: Settings, runtime: str) -> int:
     group = ControlGroup()
     seccomp = os.open(f"{runtime}/sandbox/filter.bpf", os.O_RDONLY)
     outputs = [os.pipe(), os.pipe()]
+    if settings.maps_ids:
+        # Many a script opens /dev/stderr and its like by name.
+        for handle in (0, outputs[0][1], outputs[1][1]):
+            # A pipe without a name; one with a name is somebody's file.
+            if os.readlink(f"/proc/self/fd/{handle}").startswith("pipe:"):
+                os.fchown(handle, FIRST_ID, FIRST_ID)
     ready, go = os.pipe(), os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -31,7 +31,7 @@ class ActionModule(ActionBase):
             result.update(
                 failed=True,
                 msg=(
-                    f"The module {module} did not answer as it does ({_answers.short(exc or 'too deep')}), so something in the"
+                    f"The module {module} did not answer as it does ({_answers.short(str(exc))}), so something in the"
                     " root or the machine answered for it. Nothing of it was used: look at where the root is from."
                 ),
             )
@@ -41,4 +41,6 @@ class ActionModule(ActionBase):
     def _parse_returned_data(self, res: t.Dict[str, t.Any], *more: t.Any) -> t.Any:
         """Read what was printed only after core's orders are out of it."""
         stdout = _answers.plain(res.get("stdout", "").encode("utf-8", "surrogateescape"))
-        return super()._parse_returned_data({**res, "stdout": stdout.decode("utf-8", "surrogateescape")}, *more)
+        # Core shows what stands around a result.
+        text = _answers.clean(stdout.decode("utf-8", "surrogateescape"))
+        return super()._parse_returned_data({**res, "stdout": text}, *more)

@@ -272,8 +272,8 @@ def _kernels(root: Root, kernels: t.Sequence[str], filesystem: str, found: Findi
     for version in kernels:
         if not KERNEL_VERSION.fullmatch(version):
             found.problems.append(
-                f"The version of a kernel, {version[:128]!r}, has other characters than letters, digits and . _ + ~ -, or"
-                " too many. Remove this kernel, and pack the root again."
+                f"The version of a kernel, {version[:128]!r}, has other characters than letters, digits and . _ + ~ -,"
+                " or too many. Remove this kernel, and pack the root again."
             )
             continue
         modules = have.get(version, set())

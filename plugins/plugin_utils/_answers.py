@@ -37,6 +37,10 @@ MOST_MESSAGE = 4096
 _CONTROL = re.compile(
     "\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+# Of these, what a terminal obeys: NUL and the like are between names that a program lists.
+_TERMINAL = re.compile(
+    "\r(?!\n)|[\x07\x08\x0b\x0c\x0e\x0f\x1b\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+)
 
 # Keys that core obeys. Those that begin with ansible_, _ansible or __ansible go too.
 _OBEYED = frozenset(
@@ -72,8 +76,14 @@ _CHOICES: t.Mapping[str, t.Tuple[str, ...]] = {
 Result = t.Dict[str, t.Any]
 
 
+def shown(output: bytes) -> bytes:
+    """Replace what a terminal obeys in the output of a command; every other byte stays."""
+    text = output.decode("utf-8", "surrogateescape")
+    return _TERMINAL.sub("\ufffd", text).encode("utf-8", "surrogateescape")
+
+
 def clean(text: str) -> str:
-    """Replace the characters that a terminal obeys."""
+    """Replace control characters, and what cannot be encoded."""
     return _CONTROL.sub("\ufffd", text)
 
 
@@ -109,7 +119,8 @@ def parsed(text: str) -> t.Optional[Result]:
         return None
     if len(text) > MOST_BYTES:
         raise AnsibleError(
-            f"a task in the image printed more than {MOST_BYTES >> 20} MiB of JSON, which is not read: let it print less"
+            f"a task in the image printed more than {MOST_BYTES >> 20} MiB of JSON, which is not read: let it"
+            " print less"
         )
     try:
         found = json.loads(lines)
@@ -173,11 +184,15 @@ def _add_facts(result: t.Mapping[str, t.Any], kept: Result) -> None:
     found = result.get("ansible_facts")
     if not isinstance(found, dict):
         return
-    kept["ansible_facts"] = {key: data(value) for key, value in found.items() if _is_fact(key, value)}
+    kept["ansible_facts"] = {
+        key: data(value) for key, value in found.items() if _is_fact(key, value)
+    }
     names = sorted(key for key in found if key not in kept["ansible_facts"])
     names = [name for name in names if re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,63}", name)][:10]
     if names:
-        said = f"The image set variables that are not its own, which was not done: {', '.join(names)}."
+        said = (
+            f"The image set variables that are not its own, which was not done: {', '.join(names)}."
+        )
         kept["warnings"] = [*kept.get("warnings", []), said]
 
 
@@ -211,7 +226,21 @@ def data(value: t.Any) -> t.Any:
     if "__ansible_type" in value:
         # A value with core's marks, such as where it is from; any other object of core has none.
         return data(value.get("value"))
-    return {clean(key): data(it) for key, it in value.items() if not key.startswith(("_ansible", "__ansible"))}
+    return {
+        clean(key): data(it)
+        for key, it in value.items()
+        if not key.startswith(("_ansible", "__ansible"))
+    }
 
 
-__all__ = ("PACKAGE_MANAGERS", "SERVICE_MANAGERS", "clean", "data", "parsed", "plain", "short", "warnings")
+__all__ = (
+    "PACKAGE_MANAGERS",
+    "SERVICE_MANAGERS",
+    "clean",
+    "data",
+    "parsed",
+    "plain",
+    "short",
+    "shown",
+    "warnings",
+)

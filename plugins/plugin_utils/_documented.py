@@ -79,7 +79,10 @@ def kept(module: str, result: t.Mapping[str, t.Any], args: t.Mapping[str, t.Any]
 
 def _failure(result: t.Mapping[str, t.Any]) -> Values:
     """Return what a module says of its failure, as text."""
-    values: Values = {"failed": True, "msg": _answers.short(result.get("msg") or "it gave no reason")}
+    values: Values = {
+        "failed": True,
+        "msg": _answers.short(result.get("msg") or "it gave no reason"),
+    }
     # What core says of a module that broke; the rest of its own objects is made anew from the message.
     for key in ("module_stderr", "module_stdout", "exception"):
         if isinstance(result.get(key), str) and result[key]:
@@ -145,7 +148,11 @@ def _value(name: str, value: t.Any, what: Spec, args: t.Mapping[str, t.Any]) -> 
     if kind == "dict":
         if not isinstance(value, dict):
             raise UnfitError(f"{name} is no dict")
-        return _contents(name, value, what["contains"], args) if "contains" in what else _free(name, value)
+        return (
+            _contents(name, value, what["contains"], args)
+            if "contains" in what
+            else _free(name, value)
+        )
     value = _scalar(name, value, kind)
     if "choices" in what and value not in what["choices"]:
         raise UnfitError(f"{name} is none of {', '.join(map(repr, what['choices']))}")
@@ -159,7 +166,9 @@ def _scalar(name: str, value: t.Any, kind: str) -> t.Any:
         return _answers.clean(value)
     fits = {
         "bool": isinstance(value, bool),
-        "float": isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
+        "float": isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and math.isfinite(value),
         "int": _is_int(value),
     }
     if not fits.get(kind):
@@ -183,7 +192,7 @@ def _free(name: str, values: t.Mapping[str, t.Any]) -> Values:
         if isinstance(value, dict):
             found[key] = _free(where, value)
         elif isinstance(value, list):
-            found[key] = [_plain(f"an element of {where}", it) for it in value[: MOST_ITEMS]]
+            found[key] = [_plain(f"an element of {where}", it) for it in value[:MOST_ITEMS]]
         else:
             found[key] = _plain(where, value)
     return found

@@ -52,8 +52,8 @@ class ImpossibleError(Exception):
 
     def __init__(self, what: str) -> None:
         super().__init__(
-            f"{what}. A program in the root answered what it liked, so nothing of it was used: look at where the root is"
-            " from, and at what was installed in it."
+            f"{what}. A program in the root answered what it liked, so nothing of it was used: look at where the root"
+            " is from, and at what was installed in it."
         )
 
 
@@ -65,7 +65,9 @@ def root_now(tar: Values, found: Values, families: t.Sequence[Values]) -> t.Dict
     for key in ("architecture", "family"):
         if found[key] != tar[key]:
             said = short(found[key], 64)
-            raise ImpossibleError(f"The {key} of the image was {tar[key]!r}, and now it is {said!r}")
+            raise ImpossibleError(
+                f"The {key} of the image was {tar[key]!r}, and now it is {said!r}"
+            )
     words = _architectures.find(tar["architecture"]).words()
     _check_programs(found, family)
     _check_packages(found, family, words)
@@ -73,7 +75,9 @@ def root_now(tar: Values, found: Values, families: t.Sequence[Values]) -> t.Dict
     return {**tar, **{key: found[key] for key in CHANGES if key in found}}
 
 
-def _each(what: str, values: t.Iterable[str], allowed: t.Union[t.Container[str], t.Pattern[str]]) -> None:
+def _each(
+    what: str, values: t.Iterable[str], allowed: t.Union[t.Container[str], t.Pattern[str]]
+) -> None:
     """Refuse a value that is not allowed: of a closed list, or in the form of a pattern."""
     for value in values:
         fits = allowed.fullmatch(value) if isinstance(allowed, re.Pattern) else value in allowed

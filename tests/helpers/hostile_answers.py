@@ -36,18 +36,22 @@ TEMPLATE = "{{{{ lookup('ansible.builtin.pipe', 'touch {canary}') }}}}"
 ESCAPES = "a\x1b]0;title\x07\x1b[2J\x9b31m\r{{\u202e\u2028\x00\x7f"
 TRAVERSAL = "../../../../../../../../var/tmp/evil"
 # Each is a variable of the collection, of core, or of a connection.
-VARIABLES: Answer = {
-    name: "/../../evil"
-    for name in (
-        *("image_root_tar", "image_builder", "image_root", "image_run", "family_debian_initramfs"),
-        *("__family", "__source_families", "customize_python", "seal_publish_tasks", "source_spec"),
-        *("ansible_connection", "ansible_host", "ansible_become", "ansible_become_exe", "ansible_remote_tmp"),
-        *("ansible_python_interpreter", "ansible_shell_executable", "ansible_ssh_common_args"),
-        *("ansible_async_dir", "ansible_chroot_pipelining", "ansible_chroot_exe", "ansible_pipelining"),
-        *("ansible_delegated_vars", "ansible_system_tmpdirs", "ansible_common_remote_group"),
-        *("discovered_interpreter_python", "groups", "hostvars", "inventory_hostname", "vars"),
-    )
-}
+_VARIABLES = (
+    *("image_root_tar", "image_builder", "image_root", "image_run", "family_debian_initramfs"),
+    *("__family", "__source_families", "customize_python", "seal_publish_tasks", "source_spec"),
+    *(
+        "ansible_connection",
+        "ansible_host",
+        "ansible_become",
+        "ansible_become_exe",
+        "ansible_remote_tmp",
+    ),
+    *("ansible_python_interpreter", "ansible_shell_executable", "ansible_ssh_common_args"),
+    *("ansible_async_dir", "ansible_chroot_pipelining", "ansible_chroot_exe", "ansible_pipelining"),
+    *("ansible_delegated_vars", "ansible_system_tmpdirs", "ansible_common_remote_group"),
+    *("discovered_interpreter_python", "groups", "hostvars", "inventory_hostname", "vars"),
+)
+VARIABLES: Answer = dict.fromkeys(_VARIABLES, "/../../evil")
 ORDERS: Answer = {
     "add_host": {"host_name": "evil", "groups": ["evil"], "host_vars": {"evil": 1}},
     "add_group": "evil",
@@ -82,7 +86,11 @@ def example(spec: t.Mapping[str, t.Any], args: t.Mapping[str, t.Any]) -> Answer:
 def _example(key: str, what: t.Mapping[str, t.Any], args: t.Mapping[str, t.Any]) -> t.Any:
     if what["type"] == "list":
         element = {**what, "type": what["elements"]}
-        return copy.deepcopy(_WORDS[key]) if isinstance(_WORDS.get(key), list) else [_example(key, element, args)]
+        return (
+            copy.deepcopy(_WORDS[key])
+            if isinstance(_WORDS.get(key), list)
+            else [_example(key, element, args)]
+        )
     if "contains" in what:
         return example(what["contains"], args)
     if key in _WORDS and isinstance(_WORDS[key], dict if what["type"] == "dict" else str):
@@ -134,7 +142,12 @@ def answers(honest: Answer, canary: str) -> dict[str, bytes]:
         "orders_in_a_loop": {**honest, "results": [{**ORDERS, "ansible_facts": VARIABLES}]},
         "results_are_text": {**honest, "results": template},
         "failed_is_text": {**honest, "failed": template},
-        "failed": {"failed": True, "msg": f"{ESCAPES} {template}", "exception": ESCAPES, "rc": template},
+        "failed": {
+            "failed": True,
+            "msg": f"{ESCAPES} {template}",
+            "exception": ESCAPES,
+            "rc": template,
+        },
         "failed_with_an_object": {"failed": True, "msg": {"a": [template]}, "exception": [1]},
         "core_s_own_exception": {
             "failed": True,
@@ -144,7 +157,9 @@ def answers(honest: Answer, canary: str) -> dict[str, bytes]:
         "core_s_own_warning": {
             **honest,
             "warnings": [{"__ansible_type": "WarningSummary", "event": event}],
-            "deprecations": [{"__ansible_type": "DeprecationSummary", "event": event, "version": ESCAPES}],
+            "deprecations": [
+                {"__ansible_type": "DeprecationSummary", "event": event, "version": ESCAPES}
+            ],
         },
         "diff": {**honest, "diff": {"before": ESCAPES, "after": [template], "prepared": {"a": 1}}},
         "invocation": {**honest, "invocation": {"module_args": {template: template}}},
@@ -158,7 +173,9 @@ def answers(honest: Answer, canary: str) -> dict[str, bytes]:
         "trusted_templates": strings_as(honest, trusted),
         "vault": strings_as(honest, {"__ansible_vault": template}),
         "unsafe": strings_as(honest, {"__ansible_unsafe": template}),
-        "unknown_object": strings_as(honest, {"__ansible_type": "AnsibleSourcePosition", "value": template}),
+        "unknown_object": strings_as(
+            honest, {"__ansible_type": "AnsibleSourcePosition", "value": template}
+        ),
         "undocumented": {**honest, "evil": template, template: template, "x" * 100_000: 1},
         "half_characters": strings(honest, "\ud800"),
         "numbers": {**honest, "changed": 1e999, "rc": 10**400},

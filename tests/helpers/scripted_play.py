@@ -58,7 +58,7 @@ class Connection(ConnectionBase):
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
         path = pathlib.Path(self.get_option("answers"), self.get_option("module"), self.get_option("name"))
         data = path.read_bytes()
-        return 0, _answers.plain(data) if self.get_option("filtered") else data, b""
+        return 0, _answers.shown(_answers.plain(data)) if self.get_option("filtered") else data, b""
 
     def put_file(self, in_path, out_path):
         pass
@@ -157,7 +157,10 @@ def run(
     place: pathlib.Path, plays: t.Sequence[t.Any], hosts: t.Mapping[str, t.Any], timeout: int = 600
 ) -> dict[str, t.Any]:
     """Run the plays on these hosts; return what the callback saw, and as ``output`` what was printed."""
-    for kind, name, text in (("connection", "scripted", CONNECTION), ("callback", "dump", CALLBACK)):
+    for kind, name, text in (
+        ("connection", "scripted", CONNECTION),
+        ("callback", "dump", CALLBACK),
+    ):
         (place / kind).mkdir()
         (place / kind / f"{name}.py").write_text(text)
     namespace = place / "collections" / "ansible_collections" / "sealedroot"
@@ -182,7 +185,13 @@ def run(
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     done = subprocess.run(
-        [shutil.which("ansible-playbook") or "", "-i", str(place / "hosts.yml"), str(place / "play.yml"), "--diff"],
+        [
+            shutil.which("ansible-playbook") or "",
+            "-i",
+            str(place / "hosts.yml"),
+            str(place / "play.yml"),
+            "--diff",
+        ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -62,16 +62,28 @@ def test_no_name_of_a_role_or_a_file_is_made_from_data() -> None:
         *(f"{{{{ __family_{it['name']}_generator }}}}" for it in LookupModule().run([])),
         "{{ [lookup('ansible.builtin.env', 'PWD'), customize_step.tasks] | path_join }}",
         "{{ 'present' if __preflight_same else 'plan' }}",
-        "{{ __source_tasks[__source_local.type] | ansible.builtin.mandatory('The type of image_source is not known.') }}",
+        "{{ __source_tasks[__source_local.type]"
+        " | ansible.builtin.mandatory('The type of image_source is not known.') }}",
     }
     files = [*pathlib.Path(ROLES).glob("*/tasks/*.yml"), *(ROOT / "playbooks").glob("*.yml")]
-    words = ("include_role", "import_role", "include_tasks", "import_tasks", "include_vars", "import_playbook")
+    words = (
+        "include_role",
+        "import_role",
+        "include_tasks",
+        "import_tasks",
+        "include_vars",
+        "import_playbook",
+    )
     seen = set()
     for path in files:
         for task in tasks(play_tasks(yaml.safe_load(path.read_text()))):
             for word in words:
                 what = task.get(f"ansible.builtin.{word}", "")
-                names = [what] if isinstance(what, str) else [str(it) for key, it in what.items() if key != "apply"]
+                names = (
+                    [what]
+                    if isinstance(what, str)
+                    else [str(it) for key, it in what.items() if key != "apply"]
+                )
                 seen |= {template for name in names for template in re.findall(r"{{.*?}}", name)}
     assert seen == allowed
 

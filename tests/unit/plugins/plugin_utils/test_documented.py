@@ -34,7 +34,17 @@ def test_of_each_key_a_value_of_another_type_is_refused(module: str) -> None:
     spec = _documented.returned(module)
     honest = hostile_answers.example(spec, ARGS)
     for key, what in spec.items():
-        for value in (None, 1.5, True, -1 << 70, "a", ["a"], {"a": 1}, {"a": {"b": object()}}, [["a"]]):
+        for value in (
+            None,
+            1.5,
+            True,
+            -1 << 70,
+            "a",
+            ["a"],
+            {"a": 1},
+            {"a": {"b": object()}},
+            [["a"]],
+        ):
             fits = {
                 "str": isinstance(value, str) and "choices" not in what,
                 "list": value == ["a"] and what.get("elements") == "str",
@@ -97,7 +107,9 @@ def test_core_s_own_keys_are_plain_text() -> None:
 
 
 def test_a_failure_is_text_of_a_bounded_length() -> None:
-    found = kept("chroot_prep", failed=True, msg="a" * 10_000, rc="1", exception=[1], files=["x"], evil=1)
+    found = kept(
+        "chroot_prep", failed=True, msg="a" * 10_000, rc="1", exception=[1], files=["x"], evil=1
+    )
     assert set(found) == {"failed", "msg"}
     assert len(found["msg"]) < 4200
     assert kept("chroot_prep", failed=True)["msg"] == "it gave no reason"

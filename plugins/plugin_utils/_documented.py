@@ -99,13 +99,22 @@ def _core(result: t.Mapping[str, t.Any]) -> Values:
     entries = [diff] if isinstance(diff, dict) else diff
     if not isinstance(entries, list) or len(entries) > MOST_ITEMS:
         raise UnfitError("diff is no list")
-    keys = ("after", "after_header", "before", "before_header", "prepared")
-    shown = [
-        {key: _answers.short(it[key], MOST_DIFF) for key in keys if isinstance(it.get(key), str)}
-        for it in entries
-        if isinstance(it, dict)
-    ]
-    return {"diff": shown, "warnings": _answers.warnings(result.get("warnings"))}
+    return {
+        "diff": [_difference(it) for it in entries if isinstance(it, dict)],
+        "warnings": _answers.warnings(result.get("warnings")),
+    }
+
+
+def _difference(entry: t.Mapping[str, t.Any]) -> Values:
+    """Return what core shows of a difference: texts, or dicts that it makes texts of."""
+    found: Values = {}
+    for key in ("after", "after_header", "before", "before_header", "prepared"):
+        value = entry.get(key)
+        if isinstance(value, str):
+            found[key] = _answers.short(value, MOST_DIFF)
+        elif isinstance(value, dict):
+            found[key] = _free("diff", value)
+    return found
 
 
 def _contents(

@@ -27,7 +27,7 @@ from ansible.module_utils.json_utils import _filter_non_json_lines
 from ansible.module_utils.parsing.convert_bool import BOOLEANS_FALSE
 
 # The longest output that is parsed, and the deepest that a module's result is nested.
-MOST_BYTES = 64 << 20
+MOST_BYTES = 16 << 20
 MOST_DEPTH = 64
 MOST_WARNINGS = 100
 MOST_MESSAGE = 4096

@@ -113,7 +113,8 @@ def _difference(entry: t.Mapping[str, t.Any]) -> Values:
         if isinstance(value, str):
             found[key] = _answers.short(value, MOST_DIFF)
         elif isinstance(value, dict):
-            found[key] = _free("diff", value)
+            # Of any names, such as paths.
+            found[key] = _answers.data(value)
     return found
 
 

@@ -15,7 +15,11 @@ import re
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import _fstab, _generators
-from ansible_collections.sealedroot.image.plugins.module_utils._root_tar import Member, plain
+from ansible_collections.sealedroot.image.plugins.module_utils._root_tar import (
+    KERNEL_VERSION,
+    Member,
+    plain,
+)
 
 FSTAB, CRYPTTAB = "etc/fstab", "etc/crypttab"
 GRUB_PROBES = ("usr/sbin/grub-probe", "usr/sbin/grub2-probe", "usr/bin/grub-probe")
@@ -266,6 +270,12 @@ def disks(modules: t.Container[str]) -> t.List[str]:
 def _kernels(root: Root, kernels: t.Sequence[str], filesystem: str, found: Findings) -> None:
     have = drivers(root)
     for version in kernels:
+        if not KERNEL_VERSION.fullmatch(version):
+            found.problems.append(
+                f"The version of a kernel, {version[:128]!r}, has other characters than letters, digits and . _ + ~ -,"
+                " or too many. Remove this kernel, and pack the root again."
+            )
+            continue
         modules = have.get(version, set())
         if "dm_crypt" not in modules:
             found.problems.append(

@@ -36,6 +36,9 @@ MAGICS = (
 )
 SUPPORTED = ("none", "gzip", "xz", "zstd")
 
+# What a kernel can be called, since that becomes the name of files and a word of commands.
+KERNEL_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}")
+
 # Programs that some root of every kind has as a regular file.
 PROGRAMS = (
     *("usr/bin/dash", "bin/dash", "usr/bin/bash", "bin/bash", "usr/bin/busybox", "bin/busybox"),
@@ -267,6 +270,7 @@ def initramfs(members: t.Iterable[Member]) -> str:
 
 
 __all__ = (
+    "KERNEL_VERSION",
     "MAGICS",
     "OS_RELEASES",
     "PROGRAMS",

@@ -43,9 +43,10 @@ uuid:
   type: str
   returned: success
 type:
-  description: V(luks1) or V(luks2).
+  description: The version of the LUKS header.
   type: str
   returned: success
+  choices: [luks1, luks2]
 slots:
   description: The iterations of each active slot.
   type: dict

@@ -39,12 +39,68 @@ root:
   type: dict
   returned: success
 ansible_facts:
-  description:
-    - The distribution and its version, and C(os_family), C(pkg_mgr), C(service_mgr), C(architecture), C(machine),
-      C(system), and C(kernel), the newest one in C(/boot).
-    - C(is_chroot) is true.
+  description: Facts of M(ansible.builtin.setup), and no others.
   type: dict
   returned: when O(facts) is true
+  contains:
+    ansible_architecture:
+      description: The architecture of the programs in the image.
+      type: str
+    ansible_distribution:
+      description: The name of the distribution.
+      type: str
+    ansible_distribution_file_parsed:
+      description: Whether the file was understood.
+      type: bool
+      returned: when known
+    ansible_distribution_file_path:
+      description: The file that says which distribution it is.
+      type: str
+      returned: when known
+    ansible_distribution_file_variety:
+      description: The kind of this file.
+      type: str
+      returned: when known
+    ansible_distribution_major_version:
+      description: The first number of its version.
+      type: str
+      returned: when known
+    ansible_distribution_minor_version:
+      description: The second number of its version.
+      type: str
+      returned: when known
+    ansible_distribution_release:
+      description: The name of the release.
+      type: str
+      returned: when known
+    ansible_distribution_version:
+      description: Its version.
+      type: str
+      returned: when known
+    ansible_is_chroot:
+      description: It is true.
+      type: bool
+    ansible_kernel:
+      description: The newest kernel in C(/boot); empty when there is none.
+      type: str
+    ansible_machine:
+      description: The architecture of the programs in the image.
+      type: str
+    ansible_os_family:
+      description: The family of the distribution, in the words of M(ansible.builtin.setup).
+      type: str
+    ansible_pkg_mgr:
+      description: The package manager.
+      type: str
+      choices: [apk, apt, dnf, dnf5, pacman, portage, unknown, xbps, zypper]
+    ansible_service_mgr:
+      description: What runs the services.
+      type: str
+      choices: [systemd, unknown]
+    ansible_system:
+      description: The kernel's name.
+      type: str
+      choices: [Linux]
 """
 
 import os

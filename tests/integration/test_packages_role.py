@@ -102,7 +102,13 @@ class Root:
             "image_packages": packages,
             "image_size": "4GiB",
         }
-        tar = {"path": "/srv/root.tar", "missing_packages": list(missing), "sha256": "0"}
+        tar = {
+            "path": "/srv/root.tar",
+            "missing_packages": list(missing),
+            "sha256": "0",
+            "architecture": "x86_64",
+            "family": "debian",
+        }
         inventory = self.image.path / "inventory.json"
         hosts = {
             "hosts": {"image": {"image_root_tar": tar, "image_missing_packages": list(missing)}}

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import typing as t
 
+import documented_results
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
@@ -157,6 +158,7 @@ def run_module(
         with patch_module_args(args), pytest.raises(SystemExit) as stop:
             module.main()
         printed = json.loads(capsys.readouterr().out)
+        documented_results.check(name, printed, args)
         return Outcome(failed=bool(stop.value.code), result=printed)
 
     return run

@@ -160,6 +160,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 MIB = 1 << 20
 # The programs whose version decides what an image looks like inside, and how to ask them.
@@ -333,13 +334,12 @@ def look(
     leftovers = _build_holds.find(work_dir).describe()
     if os.path.isdir(work_dir):
         leftovers.append(f"directory {work_dir}")
-    output_dir = params["output_dir"]
+    output_dir, output = params["output_dir"], {}
+    if output_dir:
+        found = _published.read(runner, output_dir, params["secret_inputs"])
+        output = {"warnings": found.pop("warnings"), "output": found}
     return {
-        **(
-            {"output": _published.read(runner, output_dir, params["secret_inputs"])}
-            if output_dir
-            else {}
-        ),
+        **output,
         "tools": tools,
         "versions": versions(runner, tools),
         "missing_tools": missing,
@@ -381,13 +381,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    try:
-        info = look(ModuleRunner(module), module.params, check_mode=module.check_mode)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    for warning in info.get("output", {}).pop("warnings", []):
-        module.warn(warning)
-    module.exit_json(changed=False, **info)
+    run(module, lambda: look(ModuleRunner(module), module.params, check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._digest import sha256
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 BOM = "bom.json"
 
@@ -206,11 +207,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    try:
-        outcome = ensure(module.params, check_mode=module.check_mode)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    module.exit_json(**outcome)
+    run(module, lambda: ensure(module.params, check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

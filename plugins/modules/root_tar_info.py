@@ -197,6 +197,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     SealedRootError,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._digest import check_digest, sha256
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 
 def inspect(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
@@ -243,6 +244,12 @@ def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     }
 
 
+def outcome(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+    """Return what the tar holds; its notes are warnings as well."""
+    info = inspect(runner, params)
+    return {**info, "warnings": [f"{info['path']}: {note}" for note in info["notes"]]}
+
+
 def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
@@ -254,13 +261,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    try:
-        info = inspect(ModuleRunner(module), module.params)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    for note in info["notes"]:
-        module.warn(f"{info['path']}: {note}")
-    module.exit_json(changed=False, **info)
+    run(module, lambda: outcome(ModuleRunner(module), module.params))
 
 
 if __name__ == "__main__":

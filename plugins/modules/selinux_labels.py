@@ -85,6 +85,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 PACKAGES = "selinux-policy-default (Debian) or selinux-policy-targeted (Fedora)"
 # In the image: its configuration, its policies, and its setfiles.
@@ -291,13 +292,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    try:
-        outcome = ensure(ModuleRunner(module), module.params, check_mode=module.check_mode)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    except OSError as exc:
-        module.fail_json(msg=f"{module.params['root']} cannot be labelled: {exc}")
-    module.exit_json(**outcome)
+    run(module, lambda: ensure(ModuleRunner(module), module.params, check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class ActionModule(ActionBase):
         try:
             lease.ensure(directories, state, own, lease.lives(play), check_mode=check_mode)
         except edge.EXPECTED as exc:
-            raise AnsibleActionFail(edge.sentence(exc)) from exc
+            raise AnsibleActionFail(edge.sentence(exc)) from None
 
     def _on_builder(
         self,

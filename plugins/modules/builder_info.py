@@ -160,6 +160,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 MIB = 1 << 20
@@ -265,6 +266,13 @@ def place_problems(work_dir: str, output_dir: t.Optional[str], needed: int) -> t
             f"The file system of {work_dir} keeps no sparse files or is read-only: set image_work_dir to"
             " a directory on ext4, XFS, Btrfs or tmpfs."
         )
+    if output_dir:
+        parent = os.path.dirname(os.path.abspath(output_dir))
+        while not os.path.lexists(parent):
+            parent = os.path.dirname(parent)
+        problem = file_kind.problem(parent, file_kind.DIRECTORY)
+        if problem:
+            problems.append(f"image_output_dir: {parent} {problem}.")
     devices = set()
     for path in (work_dir, *([output_dir] if output_dir else [])):
         device = os.stat(nearest(path)).st_dev

@@ -103,7 +103,9 @@ def check(params: t.Mapping[str, t.Any]) -> t.Tuple[str, str]:
         raise SealedRootError("signature and keyring go together: give both, or neither")
     if params["keyring"]:
         _download.check_keyring(params["keyring"])
-        if not params["signature"].startswith("/"):
+        if params["signature"].startswith("/"):
+            _download.check_file("signature", params["signature"])
+        else:
             _download.check_url(params["signature"])
     if not params["checksum"]:
         return "", ""

@@ -186,7 +186,6 @@ missing_growth_packages:
 """
 
 import concurrent.futures
-import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -197,16 +196,16 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     SealedRootError,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._digest import check_digest, sha256
+from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 
 def inspect(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     """Return what the tar holds."""
     path, digest = params["path"], params["digest"]
-    if not os.path.isfile(path):
-        raise SealedRootError(
-            f"the root tar {path} does not exist on the builder: correct the path"
-        )
+    problem = file_kind.problem(path, file_kind.FILE)
+    if problem:
+        raise SealedRootError(f"the root tar {path} {problem}")
     if digest is None and not params["get_checksum"]:
         return {"path": path, **look(runner, params), "sha256": ""}
     # Hashing and tar run side by side; but a promised digest is checked before tar sees the file.

@@ -208,7 +208,7 @@ def excluded(
 
 def check(directory: str, own: Owner) -> None:
     """Fail when another has the lease; makes nothing."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+    with contextlib.suppress(FileNotFoundError, PermissionError):
         handle = _open(path_of(directory))
         try:
             if not _lock(handle) and _said(handle)["id"] != own.id:

@@ -34,10 +34,11 @@ DAMAGED = (ValueError, OverflowError, EOFError, struct.error, zlib.error)
 EXPECTED = (SealedRootError, OSError, RecursionError, MemoryError, *DAMAGED)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-# What tools print then.
-_FULL_WORDS = tuple(os.strerror(number) for number in _FULL)
+# What tools print then; those written in Go, in small letters.
+_FULL_WORDS = tuple(os.strerror(number).lower() for number in _FULL)
 # What to say of a path for each error of the kernel that has a cure of its own.
 _CURES = {
+    errno.EEXIST: "is there already, and is not what is needed there: remove it, or correct the path",
     errno.EIO: "cannot be read or written, because the disk below it fails: see the kernel's log, and use another",
     errno.EISDIR: "is a directory, and a file is needed: give the path of a file",
     errno.ELOOP: "is a symbolic link, or has too many on its way: give the path that it leads to",
@@ -76,7 +77,7 @@ def sentence(exc: BaseException, params: t.Optional[t.Mapping[str, t.Any]] = Non
     hints = [*_strings(params or {}), tempfile.gettempdir()]
     if isinstance(exc, SealedRootError):
         said = str(exc)
-        is_full = any(words in said for words in _FULL_WORDS)
+        is_full = any(words in said.lower() for words in _FULL_WORDS)
         return f"{said}. {_full([said, *hints])}" if is_full else said
     if isinstance(exc, OSError):
         return _of_kernel(exc, hints)

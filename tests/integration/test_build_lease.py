@@ -115,7 +115,7 @@ class Builds:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(10)
-        wait_until(lambda: not any(file.exists() for file in self.files), 5)
+        wait_until(lambda: not any(file.exists() for file in self.files), 15)
 
 
 def wait_until(is_so: t.Callable[[], bool], seconds: float) -> None:
@@ -166,7 +166,7 @@ def test_what_ends_the_play_ends_the_lease(builds: Builds, number: signal.Signal
     first = builds.start()
     assert all(file.exists() for file in builds.files)
     first.send_signal(number)
-    wait_until(lambda: not any(file.exists() for file in builds.files), 5)
+    wait_until(lambda: not any(file.exists() for file in builds.files), 15)
     again = builds.run("look")
     assert again.rc == 0, again.output
     assert again.said("Remove what an interrupted build left")
@@ -208,7 +208,7 @@ def test_a_teardown_cleans_up_after_a_dead_build(builds: Builds) -> None:
     first = builds.start()
     first.kill()
     first.wait()
-    wait_until(lambda: not builds.files[0].exists(), 5)
+    wait_until(lambda: not builds.files[0].exists(), 15)
     assert builds.run(TEARDOWN).rc == 0
     assert not builds.disk.exists()
 
@@ -239,7 +239,7 @@ def test_a_remote_builder_hears_of_the_end(remote_builds: Builds, number: signal
     assert says_who(remote_builds.run("look", image_work_dir=other), first)
     assert not pathlib.Path(other).exists()
     first.send_signal(number)
-    wait_until(lambda: not any(file.exists() for file in remote_builds.files), 5)
+    wait_until(lambda: not any(file.exists() for file in remote_builds.files), 15)
     assert remote_builds.run("look").rc == 0
     assert not remote_builds.disk.exists()
 

@@ -47,7 +47,7 @@ def is_free(directory: str) -> bool:
     return True
 
 
-def becomes_free(directory: str, seconds: float = 3) -> bool:
+def becomes_free(directory: str, seconds: float = 15) -> bool:
     deadline = time.monotonic() + seconds
     while not is_free(directory):
         if time.monotonic() > deadline:

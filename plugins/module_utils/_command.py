@@ -33,6 +33,14 @@ class SealedRootError(Exception):
     """Something that a person can mend; the message says what to change."""
 
 
+class FailedError(SealedRootError):
+    """What was found is a failure; *outcome* is what the module returns with the message."""
+
+    def __init__(self, message: str, outcome: t.Dict[str, t.Any]) -> None:
+        self.outcome = outcome
+        super().__init__(message)
+
+
 class MissingToolError(SealedRootError):
     """A program is not installed on the machine that runs the module."""
 
@@ -138,6 +146,7 @@ class ModuleRunner(Runner):
 __all__ = (
     "LOCALE",
     "CommandError",
+    "FailedError",
     "MissingToolError",
     "ModuleRunner",
     "Result",

@@ -31,6 +31,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
 
 MOUNT_SECONDS = 300
 # Of logical volumes in more than one piece, each of which takes a daemon.
@@ -40,8 +41,9 @@ FILES = re.compile(r"(disk|volume-[0-9]+)([.]qcow2)?")
 
 
 def _ends(path: str) -> t.Tuple[bytes, bytes]:
-    if not os.path.isfile(path):
-        raise SealedRootError(f"{path} is not a file on the builder: correct the path")
+    problem = file_kind.problem(path, file_kind.FILE)
+    if problem:
+        raise SealedRootError(f"{path} {problem}")
     with open(path, "rb") as file:
         head = file.read(_disk_source.HEAD_BYTES)
         file.seek(max(0, os.path.getsize(path) - _disk_source.TAIL_BYTES))

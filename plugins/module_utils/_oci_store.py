@@ -18,6 +18,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
 
 READ_SECONDS = 600
 
@@ -112,11 +113,10 @@ def _bounded(name: str, data: bytes) -> bytes:
 
 def find(runner: Runner, path: str) -> Store:
     """Return where the image of that path is."""
-    if os.path.isdir(path):
-        return Directory(path)
-    if not os.path.isfile(path):
-        raise SealedRootError("it does not exist on the builder: correct the path")
-    return Archive(runner, path)
+    problem = file_kind.problem(path, file_kind.FILE, file_kind.DIRECTORY)
+    if problem:
+        raise SealedRootError(f"it {problem}")
+    return Directory(path) if os.path.isdir(path) else Archive(runner, path)
 
 
 __all__ = ("Archive", "Directory", "Store", "find")

@@ -161,6 +161,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     SealedRootError,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import seccomp
+from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 MIB = 1 << 20
 TUN = "/dev/net/tun"
@@ -266,6 +268,13 @@ def place_problems(work_dir: str, output_dir: t.Optional[str], needed: int) -> t
             f"The file system of {work_dir} keeps no sparse files or is read-only: set image_work_dir to"
             " a directory on ext4, XFS, Btrfs or tmpfs."
         )
+    if output_dir:
+        parent = os.path.dirname(os.path.abspath(output_dir))
+        while not os.path.lexists(parent):
+            parent = os.path.dirname(parent)
+        problem = file_kind.problem(parent, file_kind.DIRECTORY)
+        if problem:
+            problems.append(f"image_output_dir: {parent} {problem}.")
     devices = set()
     for path in (work_dir, *([output_dir] if output_dir else [])):
         device = os.stat(nearest(path)).st_dev
@@ -348,13 +357,12 @@ def look(
     leftovers = _build_holds.find(work_dir).describe()
     if os.path.isdir(work_dir):
         leftovers.append(f"directory {work_dir}")
-    output_dir = params["output_dir"]
+    output_dir, output = params["output_dir"], {}
+    if output_dir:
+        found = _published.read(runner, output_dir, params["secret_inputs"])
+        output = {"warnings": found.pop("warnings"), "output": found}
     return {
-        **(
-            {"output": _published.read(runner, output_dir, params["secret_inputs"])}
-            if output_dir
-            else {}
-        ),
+        **output,
         "tools": tools,
         "versions": versions(runner, tools),
         "missing_tools": missing,
@@ -396,13 +404,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    try:
-        info = look(ModuleRunner(module), module.params, check_mode=module.check_mode)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    for warning in info.get("output", {}).pop("warnings", []):
-        module.warn(warning)
-    module.exit_json(changed=False, **info)
+    run(module, lambda: look(ModuleRunner(module), module.params, check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

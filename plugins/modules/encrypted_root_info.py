@@ -88,6 +88,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 ROOT = "/"
 
@@ -135,11 +136,7 @@ def read(runner: Runner) -> t.Dict[str, t.Any]:
 def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    try:
-        outcome = read(ModuleRunner(module))
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    module.exit_json(**outcome)
+    run(module, lambda: read(ModuleRunner(module)))
 
 
 if __name__ == "__main__":

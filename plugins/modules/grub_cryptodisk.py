@@ -135,6 +135,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     SealedRootError,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 PLATFORMS = {it.grub_platform: it for it in _architectures.ARCHITECTURES.values()}
 # Each loads its module and does no more. A signed GRUB without that says "prohibited by secure boot policy" and waits.
@@ -355,13 +356,10 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    try:
-        outcome = ensure(
-            ModuleRunner(module), module.params, root="/", check_mode=module.check_mode
-        )
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    module.exit_json(**outcome)
+    run(
+        module,
+        lambda: ensure(ModuleRunner(module), module.params, root="/", check_mode=module.check_mode),
+    )
 
 
 if __name__ == "__main__":

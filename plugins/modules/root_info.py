@@ -112,8 +112,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.facts.system.distribution import DistributionFactCollector
 from ansible.module_utils.facts.system.pkg_mgr import PkgMgrFactCollector
 from ansible_collections.sealedroot.image.plugins.module_utils import _root_look
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._root_tar import Member, plain
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 KINDS = ((stat.S_ISREG, "-"), (stat.S_ISDIR, "d"), (stat.S_ISLNK, "l"))
 
@@ -182,18 +182,20 @@ def facts(module: AnsibleModule, found: t.Mapping[str, t.Any]) -> t.Dict[str, t.
     return {f"ansible_{name}": value for name, value in gathered.items()}
 
 
+def outcome(module: AnsibleModule) -> t.Dict[str, t.Any]:
+    """Return what the tree holds and, if they are wanted, its facts."""
+    found = look("/", module.params)
+    gathered = {"ansible_facts": facts(module, found)} if module.params["facts"] else {}
+    return {"root": found, **gathered}
+
+
 def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={"facts": {"type": "bool", "default": False}, **_root_look.ARGUMENTS},
         supports_check_mode=True,
     )
-    try:
-        found = look("/", module.params)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    gathered = {"ansible_facts": facts(module, found)} if module.params["facts"] else {}
-    module.exit_json(changed=False, root=found, **gathered)
+    run(module, lambda: outcome(module))
 
 
 if __name__ == "__main__":

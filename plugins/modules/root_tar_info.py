@@ -236,7 +236,6 @@ missing_growth_packages:
 """
 
 import concurrent.futures
-import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -247,15 +246,16 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     SealedRootError,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._digest import check_digest, sha256
+from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 
 def inspect(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     """Return what the tar holds."""
     path, digest = params["path"], params["digest"]
-    if not os.path.isfile(path):
-        raise SealedRootError(
-            f"the root tar {path} does not exist on the builder: correct the path"
-        )
+    problem = file_kind.problem(path, file_kind.FILE)
+    if problem:
+        raise SealedRootError(f"the root tar {path} {problem}")
     if digest is None and not params["get_checksum"]:
         return {"path": path, **look(runner, params), "sha256": ""}
     # Hashing and tar run side by side; but a promised digest is checked before tar sees the file.
@@ -293,6 +293,12 @@ def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     }
 
 
+def outcome(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+    """Return what the tar holds; its notes are warnings as well."""
+    info = inspect(runner, params)
+    return {**info, "warnings": [f"{info['path']}: {note}" for note in info["notes"]]}
+
+
 def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
@@ -304,13 +310,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    try:
-        info = inspect(ModuleRunner(module), module.params)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    for note in info["notes"]:
-        module.warn(f"{info['path']}: {note}")
-    module.exit_json(changed=False, **info)
+    run(module, lambda: outcome(ModuleRunner(module), module.params))
 
 
 if __name__ == "__main__":

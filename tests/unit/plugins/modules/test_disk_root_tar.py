@@ -241,4 +241,4 @@ def test_bad_input_is_said_before_anything(pack, more: dict[str, t.Any], says: s
 
 def test_a_path_that_is_no_file(steps: Steps, pack) -> None:
     steps.path.unlink()
-    assert "is not a file on the builder: correct the path" in pack()["msg"]
+    assert "does not exist on the builder: correct the path" in pack()["msg"]

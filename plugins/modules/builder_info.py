@@ -17,6 +17,7 @@ author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
   - sealedroot.image._attributes.info
+  - sealedroot.image._secret_arguments.follow
   - sealedroot.image._secret_inputs
 options:
   tools:
@@ -377,6 +378,8 @@ def main() -> t.NoReturn:
             "work_dir": {"type": "path", "required": True},
             "output_dir": {"type": "path"},
             "secret_inputs": _published.SECRET_INPUTS,
+            # The action plugin's.
+            "secrets_follow": {"type": "bool", "default": False, "no_log": False},
             "needed_bytes": {"type": "int", "default": 0},
         },
         supports_check_mode=True,

@@ -17,6 +17,7 @@ author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
   - sealedroot.image._attributes.info
+  - sealedroot.image._secret_arguments.follow
   - sealedroot.image._secret_inputs
 options:
   tools:
@@ -298,6 +299,11 @@ def network_problems(tools: t.Mapping[str, str]) -> t.List[str]:
     ]
 
 
+def sandbox_needs(tools: t.Mapping[str, str]) -> t.Dict[str, str]:
+    """Return what the sandbox of images lacks beside tools."""
+    return {"libseccomp": "libseccomp"} if "bwrap" in tools and not seccomp.is_there() else {}
+
+
 def look(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool = False
 ) -> t.Dict[str, t.Any]:
@@ -328,8 +334,7 @@ def look(
             problems.append(problem)
         else:
             wanted[f"emulation-{arch.machine}"] = f"QEMU's user mode emulation of {arch.machine}"
-    if "bwrap" in tools and not seccomp.is_there():
-        wanted["libseccomp"] = "libseccomp"
+    wanted.update(sandbox_needs(tools))
     problems += network_problems(tools)
     packages = {tool: _tools.package(family, tool) for tool in wanted}
     unknown = [name for tool, name in wanted.items() if not packages[tool]]
@@ -400,6 +405,8 @@ def main() -> t.NoReturn:
             "work_dir": {"type": "path", "required": True},
             "output_dir": {"type": "path"},
             "secret_inputs": _published.SECRET_INPUTS,
+            # The action plugin's.
+            "secrets_follow": {"type": "bool", "default": False, "no_log": False},
             "needed_bytes": {"type": "int", "default": 0},
         },
         supports_check_mode=True,

@@ -18,7 +18,7 @@ author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
   - sealedroot.image._attributes.info
-options: {}
+  - sealedroot.image._secret_arguments.follow
 """
 
 EXAMPLES = r"""
@@ -135,7 +135,11 @@ def read(runner: Runner) -> t.Dict[str, t.Any]:
 
 def main() -> t.NoReturn:
     """Run the module."""
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    module = AnsibleModule(
+        # The action plugin's.
+        argument_spec={"secrets_follow": {"type": "bool", "default": False, "no_log": False}},
+        supports_check_mode=True,
+    )
     run(module, lambda: read(ModuleRunner(module)))
 
 

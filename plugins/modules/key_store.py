@@ -21,6 +21,7 @@ description:
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
+  - sealedroot.image._secret_arguments
 options:
   path:
     description: The mount point of the tmpfs; made if missing, with mode 0700.

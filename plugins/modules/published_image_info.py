@@ -17,6 +17,7 @@ author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
   - sealedroot.image._attributes.info
+  - sealedroot.image._secret_arguments
   - sealedroot.image._secret_inputs
 requirements:
   - cryptsetup and qemu-img, to try the keys

@@ -17,6 +17,7 @@ description:
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
+  - sealedroot.image._secret_arguments
 options:
   url:
     description:

@@ -10,11 +10,15 @@ from __future__ import annotations
 import typing as t
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.sealedroot.image.plugins.plugin_utils import _answers, _documented
+from ansible_collections.sealedroot.image.plugins.plugin_utils import (
+    _answers,
+    _documented,
+    _secret_arguments,
+)
 
 
 class ActionModule(ActionBase):
-    """Run the module of the task, and keep of its result what it documents."""
+    """Run the module of the task, its secrets on standard input, and keep of its result what it documents."""
 
     _supports_check_mode = True
     # The result of a task that runs on would come by another module's way.
@@ -25,7 +29,8 @@ class ActionModule(ActionBase):
         result: t.Dict[str, t.Any] = super().run(tmp, task_vars)
         module = self._task.action.rpartition(".")[2]
         try:
-            answer = self._execute_module(task_vars=task_vars)
+            with _secret_arguments.piped(self):
+                answer = self._execute_module(task_vars=task_vars)
             result.update(_documented.kept(module, answer, self._task.args))
         except (_documented.UnfitError, RecursionError) as exc:
             result.update(

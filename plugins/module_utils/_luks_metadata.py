@@ -297,15 +297,15 @@ def _objects(data: Json, name: str) -> t.List[t.Tuple[int, Json]]:
 def read(runner: Runner, device: str) -> t.Optional[Header]:
     """Read the header on *device* (a block device or a file that begins with it); None if none."""
     cryptsetup = runner.find("cryptsetup")
-    uuid = runner.run([cryptsetup, "luksUUID", device], check=False)
+    uuid = runner.run([cryptsetup, "luksUUID", device], check=False, timeout=60)
     if uuid.rc != 0:
         return None
-    text = runner.run([cryptsetup, "luksDump", device]).stdout
+    text = runner.run([cryptsetup, "luksDump", device], timeout=60).stdout
     # The first line of that name is cryptsetup's own. A label or token can have others in it.
     version = re.search(r"^Version:\s*(\d+)\s*$", text, re.MULTILINE)
     if version and version.group(1) == "1":
         return parse_luks1(text)
-    dump = runner.run([cryptsetup, "luksDump", "--dump-json-metadata", device]).stdout
+    dump = runner.run([cryptsetup, "luksDump", "--dump-json-metadata", device], timeout=60).stdout
     return parse_luks2(dump, uuid=uuid.stdout.strip())
 
 

@@ -122,6 +122,16 @@ def _alone(path: str, what: str) -> SealedRootError:
 
 def partitions(text: str) -> t.List[Volume]:
     """Parse ``sfdisk --json`` (sfdisk(8)); the container of logical partitions is none itself."""
+    try:
+        return _partitions(text)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        # A name can be such that sfdisk writes no JSON.
+        raise SealedRootError(
+            "the partition table of the disk cannot be read: write it anew (sfdisk), or give the root as a tar"
+        ) from None
+
+
+def _partitions(text: str) -> t.List[Volume]:
     table = json.loads(text)["partitiontable"]
     sector = int(table.get("sectorsize", SECTOR))
     found = []

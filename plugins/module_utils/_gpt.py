@@ -47,6 +47,14 @@ class Table:
 
 def parse(text: str) -> Table:
     """Parse ``sfdisk --json``; anything but a GPT is an error."""
+    try:
+        return _parse(text)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        # A name can be such that sfdisk writes no JSON.
+        raise SealedRootError("the partition table cannot be read: write it anew") from None
+
+
+def _parse(text: str) -> Table:
     table = json.loads(text)["partitiontable"]
     if table["label"] != "gpt":
         raise SealedRootError(f"the partition table is {table['label']}, not gpt")

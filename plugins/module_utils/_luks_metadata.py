@@ -15,7 +15,6 @@ GRUB tries the key slots in that order (TECH 1.3).
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import typing as t
 
@@ -23,6 +22,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system import untrusted_json
 
 Json = t.Mapping[str, t.Any]
 Part = t.TypeVar("Part")
@@ -175,8 +175,8 @@ def parse_luks2(text: str, *, uuid: str) -> Header:
     Whoever has the disk can have written the metadata, so nothing in it has to be there or have a type.
     """
     try:
-        data = _part({"metadata": json.loads(text)}, "metadata", dict)
-    except (RecursionError, ValueError):
+        data = _part({"metadata": untrusted_json.loads(text)}, "metadata", dict)
+    except ValueError:
         raise _damaged("metadata") from None
     config = _part(data, "config", dict)
     segments = [_segment(*item) for item in _objects(data, "segments")]

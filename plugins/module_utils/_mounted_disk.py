@@ -31,6 +31,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
 
 MOUNT_SECONDS = 300
 # Of logical volumes in more than one piece, each of which takes a daemon.
@@ -256,7 +257,7 @@ def is_directory(top: str, name: str) -> bool:
         try:
             if not stat.S_ISDIR(os.lstat(path).st_mode):
                 return False
-        except FileNotFoundError:
+        except OSError:  # not there, or no name that can be
             return False
     return True
 
@@ -274,7 +275,7 @@ def read_fstab(top: str) -> str:
     path = os.path.join(top, "etc/fstab")
     if not is_directory(top, "etc") or not os.path.lexists(path):
         return ""
-    return _nofollow.read_file(path).decode("utf-8", "surrogateescape")
+    return _nofollow.read_file(path, most=regular_file.SMALL).decode("utf-8", "surrogateescape")
 
 
 __all__ = (

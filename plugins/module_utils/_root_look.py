@@ -22,6 +22,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 
+# What a program or a table of a root has at the most, in bytes.
+MOST = 16 << 20
 # What both modules that look are told; their documentation is theirs.
 ARGUMENTS: t.Dict[str, t.Any] = {
     "filesystem": {"type": "str", "default": "ext4"},
@@ -140,4 +142,4 @@ def describe(
     }
 
 
-__all__ = ("ARGUMENTS", "describe", "wanted")
+__all__ = ("ARGUMENTS", "MOST", "describe", "wanted")

@@ -21,6 +21,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import S
 BLOCK = 4096
 INODE = 256
 RECORD = 512
+# Of members, and of a name's bytes as tar lists them, four for one: what Linux takes as a path (path_resolution(7)).
+MOST_MEMBERS = 2_000_000
+LONGEST = 4 * 4096
 
 # The first bytes of a file and the program that made them; the last ones are named, not read.
 MAGICS = (
@@ -91,7 +94,11 @@ def parse_listing(text: str) -> t.List[Member]:
     end = None
     for line in text.splitlines():
         match = _LINE.fullmatch(line)
+        if len(line) > 2 * LONGEST:
+            raise SealedRootError("it has a name that is longer than a path can be")
         if match:
+            if len(rows) == MOST_MEMBERS:
+                raise SealedRootError(f"it has more than {MOST_MEMBERS} members")
             rows.append((int(match.group("block")), match))
             continue
         end = _END.fullmatch(line)

@@ -143,9 +143,10 @@ def test_every_command_has_a_deadline() -> None:
     without = []
     for path in sorted(PLUGINS.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("runner.run"):
-                if not {"timeout", None} & {it.arg for it in node.keywords}:
-                    without.append(f"{path.name}:{node.lineno}")
+            if not isinstance(node, ast.Call) or not ast.unparse(node.func).endswith("runner.run"):
+                continue
+            if not {"timeout", None} & {it.arg for it in node.keywords}:
+                without.append(f"{path.name}:{node.lineno}")
     assert without == []
 
 

@@ -253,7 +253,7 @@ def test_the_writer_replaces_a_link(kind: str, tmp_path: pathlib.Path) -> None:
 
 def test_what_stands_in_the_way_of_the_writer(tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SealedRootError, match="file/x cannot be written: (File exists|Not a dir)"):
+    with pytest.raises(SealedRootError, match=r"file/x cannot be written: (File exists|Not a dir)"):
         regular_file.write(str(tmp_path / "file/x"), b"new")
 
 

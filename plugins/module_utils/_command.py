@@ -23,6 +23,8 @@ import subprocess
 import time
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
+
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
@@ -43,7 +45,13 @@ _CHUNK = 1 << 20
 
 
 class SealedRootError(Exception):
-    """Something that a person can mend; the message says what to change."""
+    """Something that a person can mend; the message says what to change.
+
+    It can quote an image, whose control characters are shown and not obeyed.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable.text(message))
 
 
 class MissingToolError(SealedRootError):

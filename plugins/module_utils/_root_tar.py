@@ -17,6 +17,7 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import _architectures, _generators
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
 
 BLOCK = 4096
 INODE = 256
@@ -186,7 +187,7 @@ def machine(program: bytes) -> str:
 def parse_os_release(text: str) -> t.Dict[str, str]:
     """Parse os-release(5)."""
     pairs = re.findall(r"^([A-Za-z_0-9]+)=[\"']?(.*?)[\"']?$", text, re.MULTILINE)
-    return dict(pairs)
+    return {name: printable.text(value) for name, value in pairs}
 
 
 def family(

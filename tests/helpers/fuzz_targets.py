@@ -254,8 +254,12 @@ PARTITIONS = json.dumps(
             "sectorsize": 512,
             "partitions": [
                 {
-                    "node": "x1", "start": 2048, "size": 4096, "type": _gpt.ESP_TYPE,
-                    "uuid": "A", "name": "ESP",
+                    "node": "x1",
+                    "start": 2048,
+                    "size": 4096,
+                    "type": _gpt.ESP_TYPE,
+                    "uuid": "A",
+                    "name": "ESP",
                 },
                 {"node": "x2", "start": 8192, "size": 4096, "type": _gpt.LUKS_TYPE},
             ],

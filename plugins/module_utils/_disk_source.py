@@ -15,13 +15,13 @@ tool follow a backing file, an external data file or an extent to other files of
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import struct
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import _fstab
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system import untrusted_json
 
 HEAD_BYTES = 64 << 10
 TAIL_BYTES = 512
@@ -132,7 +132,7 @@ def partitions(text: str) -> t.List[Volume]:
 
 
 def _partitions(text: str) -> t.List[Volume]:
-    table = json.loads(text)["partitiontable"]
+    table = untrusted_json.loads(text)["partitiontable"]
     sector = int(table.get("sectorsize", SECTOR))
     found = []
     for row in table.get("partitions", []):

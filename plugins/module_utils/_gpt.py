@@ -11,13 +11,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system import untrusted_json
 
 MIB = 1 << 20
 SECTOR = 512
@@ -55,7 +55,7 @@ def parse(text: str) -> Table:
 
 
 def _parse(text: str) -> Table:
-    table = json.loads(text)["partitiontable"]
+    table = untrusted_json.loads(text)["partitiontable"]
     if table["label"] != "gpt":
         raise SealedRootError(f"the partition table is {table['label']}, not gpt")
     sector = int(table.get("sectorsize", SECTOR))

@@ -22,11 +22,13 @@ TESTS = pathlib.Path(__file__).resolve().parents[1]
 def load_collection() -> None:
     """Let Ansible's loader find this checkout, as the tests do."""
     spec = importlib.util.spec_from_file_location("collection_of_tests", TESTS / "conftest.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
 def main() -> int:
+    """Do what the command line says; return the exit status."""
     load_collection()
     import fuzz_engine
     import fuzz_targets
@@ -45,9 +47,9 @@ def main() -> int:
     if unknown:
         parser.error(f"no such target: {', '.join(sorted(unknown))}")
     chosen = [it for it in targets if not options.targets or it.name in options.targets]
-    tally = fuzz_engine.fuzz(chosen, options.seed, seconds=options.seconds)
-    for failure in tally.failures:
-        print(failure)
+    tally = fuzz_engine.fuzz(
+        chosen, options.seed, seconds=options.seconds, say=lambda it: print(it, flush=True)
+    )
     print(tally.line)
     return 1 if tally.failures else 0
 

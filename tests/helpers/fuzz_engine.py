@@ -24,15 +24,15 @@ import hypothesis
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from hypothesis import strategies as st
 
-# What one input may take: seconds of processor time, which a busy machine has no say in, and bytes of memory beside what
-# was there before.
+# What one input may take: seconds of processor time, which a busy machine has no say in, and bytes of memory beside
+# what was there before.
 DEADLINE, MEMORY = 5.0, 1 << 30
 # And seconds in all, for one that waits.
 _PATIENCE = 30.0
 # How long an input is at the most: as long as the longest file of text that is read.
 LONGEST = 4 << 20
 # Inputs at a time, and how long a bad one is made smaller.
-_ROUND, _SHRINK_SECONDS = 200, 10.0
+_ROUND, _SHRINK_SECONDS = 60, 10.0
 _EXTREMES = (
     *(0, 1, 7, 8, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000),
     *(0xFFFFFFFF, (1 << 63) - 1, 1 << 63, (1 << 64) - 1),
@@ -55,7 +55,7 @@ _NODES: tuple[t.Any, ...] = (
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A parser: what it is called, the modules that it is of, a call of it, valid samples, and words of its language."""
+    """A parser: its name, the modules that it covers, a call of it, valid samples, and words of its language."""
 
     name: str
     covers: tuple[str, ...]
@@ -92,12 +92,21 @@ class Tally:
     inputs: int = 0
     peak: int = 0
     failures: list[Failure] = dataclasses.field(default_factory=list)
+    say: t.Callable[[Failure], t.Any] = str
+
+    def add(self, *failures: Failure) -> None:
+        """Take failures, and say each."""
+        for failure in failures:
+            self.failures.append(failure)
+            self.say(failure)
 
     def count(self, kind: str) -> int:
+        """Return how many failures are hangs, or are none."""
         return len([it for it in self.failures if (it.kind == "hang") == (kind == "hang")])
 
     @property
     def line(self) -> str:
+        """The result in one line."""
         return (
             f"fuzz: {self.inputs} inputs, {self.count('traceback')} tracebacks, {self.count('hang')} hangs,"
             f" peak {self.peak} MiB"
@@ -227,13 +236,14 @@ class _Child:
         self.since = 0.0
 
     def one(self, data: bytes) -> None:
+        """Try an input; tell hypothesis of a failure that is new."""
         self.inputs += 1
         self.board[:24] = struct.pack("<dQQ", time.monotonic(), self.inputs, len(data))
         self.board[24 : 24 + len(data)] = data
         try:
             attempt(self.target, data)
         except Hang:
-            self.last["hang"] = self.failure("hang", f"it took more than {DEADLINE:.0f} s", data)
+            self.last["hang"] = self._failure("hang", f"it took more than {DEADLINE:.0f} s", data)
         except Exception as exc:
             where = _where(exc)
             if where in self.known or (self.shrinking and where != self.shrinking):
@@ -243,13 +253,14 @@ class _Child:
             elif time.monotonic() > self.since + _SHRINK_SECONDS:
                 return
             said = f"{where}: {ascii(str(exc))[:200]}"
-            self.last[where] = self.failure("traceback", said, data)
+            self.last[where] = self._failure("traceback", said, data)
             raise _Found from exc
 
-    def failure(self, kind: str, what: str, data: bytes) -> Failure:
+    def _failure(self, kind: str, what: str, data: bytes) -> Failure:
         return Failure(self.target.name, self.seed, kind, what, data)
 
     def round(self, number: int, examples: int) -> None:
+        """Try so many inputs, which follow from the seed, the target and the number."""
         text = f"{self.seed}:{self.target.name}:{number}".encode()
         start = int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
         settings = hypothesis.settings(
@@ -295,7 +306,7 @@ def _work(
     child = _Child(target, seed, board)
     end, number = time.monotonic() + seconds, first
     while True:
-        child.round(number, examples or (_ROUND // 20 if target.is_slow else _ROUND))
+        child.round(number, examples or (_ROUND // 6 if target.is_slow else _ROUND))
         number += 1
         pipe.send((child.inputs, _peak(), list(child.last.values()), number))
         child.inputs = 0
@@ -305,10 +316,15 @@ def _work(
 
 
 def fuzz(
-    targets: t.Sequence[Target], seed: int, *, seconds: float = 0.0, examples: int = 0
+    targets: t.Sequence[Target],
+    seed: int,
+    *,
+    seconds: float = 0.0,
+    examples: int = 0,
+    say: t.Callable[[Failure], t.Any] = str,
 ) -> Tally:
     """Try every target: for a part of the *seconds* each, or with so many *examples*."""
-    tally = Tally()
+    tally = Tally(say=say)
     context = multiprocessing.get_context("fork")
     board = mmap.mmap(-1, LONGEST + 4096)
     begin = time.monotonic()
@@ -347,20 +363,20 @@ def _watch(
                 count, peak, failures, number = pipe.recv()
                 tally.inputs += count
                 tally.peak = max(tally.peak, peak)
-                tally.failures += failures
+                tally.add(*failures)
                 continue
         except EOFError:
             child.join()
             if child.exitcode == 0:
                 return number, True
             what = f"the process ended with {child.exitcode}"
-            tally.failures.append(Failure(target.name, seed, "traceback", what, _shown(board)))
+            tally.add(Failure(target.name, seed, "traceback", what, _shown(board)))
             return number + 1, False
         began = struct.unpack("<d", board[:8])[0]
         if time.monotonic() - began > _PATIENCE:
             data = _shown(board)
             os.kill(child.pid, signal.SIGKILL)
-            tally.failures.append(Failure(target.name, seed, "hang", "nothing interrupts it", data))
+            tally.add(Failure(target.name, seed, "hang", "nothing interrupts it", data))
             return number + 1, False
 
 

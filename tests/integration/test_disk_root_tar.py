@@ -160,7 +160,7 @@ def test_replays_a_dirty_journal(tmp_path: pathlib.Path, tree: pathlib.Path, pac
 def test_refuses_a_broken_file_system(
     tmp_path: pathlib.Path, tree: pathlib.Path, pack: Pack, kind: str
 ) -> None:
-    """What the kernel would be given was looked at by the file system's own checker, which wrote nothing to the disk."""
+    """The file system's own checker looks at it before the kernel does, and writes nothing to the disk."""
     path = blank(tmp_path / "broken.raw", 320)
     sh(f"mkfs.{kind}", "-q", path)
     with mounted(path, tmp_path / "mnt", "loop") as point:

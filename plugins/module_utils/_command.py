@@ -47,11 +47,11 @@ _CHUNK = 1 << 20
 class SealedRootError(Exception):
     """Something that a person can mend; the message says what to change.
 
-    It can quote an image, whose control characters are shown and not obeyed.
+    It can quote an image, whose control characters are shown and not obeyed, and which can say much.
     """
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(printable.text(message))
+        super().__init__(printable.message(message))
 
 
 class MissingToolError(SealedRootError):

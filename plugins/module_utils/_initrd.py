@@ -38,6 +38,8 @@ MOST_BYTES = 1 << 30
 # Of its files: more than a whole distribution has.
 MOST_ENTRIES = 500_000
 _HEADER = 110
+# Of a name that is said.
+_LONGEST_NAME = 200
 # How much padding between archives is looked at together.
 _STEP = 1 << 20
 # What unpacks it takes a window of the size that the data says.
@@ -111,7 +113,7 @@ def _read_archive(data: Data, start: int, entries: t.List[Entry]) -> int:
         content = start + _align(name_at + name_size - start)
         position = start + _align(content + size - start)
         if content + size > len(data):
-            raise SealedRootError(f"the cpio archive breaks off in {name}")
+            raise SealedRootError(f"the cpio archive breaks off in {name[:_LONGEST_NAME]}")
         if name == "TRAILER!!!":
             return min(position, len(data))
         if len(entries) == MOST_ENTRIES:

@@ -12,6 +12,7 @@ import json
 import mmap
 import multiprocessing
 import os
+import pathlib
 import resource
 import signal
 import struct
@@ -22,7 +23,13 @@ import zlib
 
 import hypothesis
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
 from hypothesis import strategies as st
+
+# Not in the checkout, which is checked for files without a licence.
+hypothesis.configuration.set_hypothesis_home_dir(
+    pathlib.Path(__file__).resolve().parents[2] / ".cache" / "hypothesis"
+)
 
 # What one input may take: seconds of processor time, which a busy machine has no say in, and bytes of memory beside
 # what was there before.
@@ -32,7 +39,9 @@ _PATIENCE = 30.0
 # How long an input is at the most: as long as the longest file of text that is read.
 LONGEST = 4 << 20
 # Inputs at a time, and how long a bad one is made smaller.
-_ROUND, _SHRINK_SECONDS = 60, 10.0
+_ROUND, _SHRINK_SECONDS = 200, 10.0
+# What an input is made of, in bytes.
+_DRAWN = 128
 _EXTREMES = (
     *(0, 1, 7, 8, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000),
     *(0xFFFFFFFF, (1 << 63) - 1, 1 << 63, (1 << 64) - 1),
@@ -121,78 +130,91 @@ class Unprintable(Exception):
     """A sentence has characters in it that a terminal would obey."""
 
 
-@st.composite
-def inputs(draw: t.Any, samples: t.Sequence[bytes], target: Target) -> bytes:
+class Dice:
+    """Decisions out of bytes that hypothesis drew at once: one draw for each would cost more than most parsers."""
+
+    def __init__(self, drawn: bytes) -> None:
+        self._drawn, self._at = drawn, 0
+
+    def bytes(self, size: int) -> bytes:
+        """Return the next bytes; zeros when there are no more."""
+        self._at += size
+        return self._drawn[self._at - size : self._at].ljust(size, b"\0")
+
+    def number(self, below: int) -> int:
+        """Return a number that is less."""
+        return int.from_bytes(self.bytes(1 if below <= 16 else 3), "big") % max(below, 1)
+
+    def choice(self, among: t.Sequence[t.Any]) -> t.Any:
+        """Return one of these."""
+        return among[self.number(len(among))]
+
+
+def made(drawn: bytes, samples: t.Sequence[bytes], target: Target) -> bytes:
     """Make an input: a sample or words of the language, changed some times."""
-    tokens = (*target.tokens, *_BINARY)
-    kind = draw(st.integers(0, 11))
-    if kind == 0:
-        data: bytes = draw(st.binary(max_size=400))
-    elif kind <= 2:
-        data = b"".join(draw(st.lists(st.sampled_from(tokens), max_size=40)))
+    dice, tokens = Dice(drawn), (*target.tokens, *_BINARY)
+    kind = dice.number(12)
+    if kind == 11:
+        data = dice.bytes(dice.number(100))
+    elif kind >= 9:
+        data = b"".join(dice.choice(tokens) for _number in range(dice.number(40)))
     else:
-        data = draw(st.sampled_from(samples))
-    if target.json and draw(st.booleans()):
-        data = draw(json_changed(data))
-    for _number in range(draw(st.integers(0 if target.json else 1, 4))):
-        data = draw(changed(data, samples, tokens))[:LONGEST]
+        data = dice.choice(samples)
+    if target.json and dice.number(2):
+        data = json_changed(data, dice)
+    for _number in range(dice.number(4) + (not target.json)):
+        data = changed(data, samples, tokens, dice)[:LONGEST]
     return data
 
 
-@st.composite
 def changed(
-    draw: t.Any, data: bytes, samples: t.Sequence[bytes], tokens: t.Sequence[bytes]
+    data: bytes, samples: t.Sequence[bytes], tokens: t.Sequence[bytes], dice: Dice
 ) -> bytes:
     """Change bytes in one of the ways in which files are damaged and forged."""
-    at = draw(st.integers(0, len(data)))
-    how = draw(
-        st.sampled_from(["flip", "cut", "end", "insert", "number", "splice", "repeat", "many"])
-    )
+    at = dice.number(len(data) + 1)
+    how = dice.choice(["cut", "end", "flip", "insert", "number", "splice", "repeat", "many"])
     if how == "flip" and at < len(data):
-        return data[:at] + bytes([data[at] ^ (1 << draw(st.integers(0, 7)))]) + data[at + 1 :]
+        return data[:at] + bytes([data[at] ^ (1 << dice.number(8))]) + data[at + 1 :]
     if how == "end":
         return data[:at]
     if how == "insert":
-        piece = draw(st.one_of(st.sampled_from(tokens), st.binary(max_size=16)))
+        piece = dice.choice(tokens) if dice.number(2) else dice.bytes(dice.number(16))
         return data[:at] + piece + data[at:]
     if how == "number":
-        form = draw(st.sampled_from("BHIQ"))
+        form = dice.choice("BHIQ")
         size = struct.calcsize(form)
-        value = draw(st.sampled_from(_EXTREMES)) & ((1 << 8 * size) - 1)
-        packed = struct.pack(draw(st.sampled_from("<>")) + form, value)
-        return data[:at] + packed + data[at + size :]
+        value = dice.choice(_EXTREMES) & ((1 << 8 * size) - 1)
+        return data[:at] + struct.pack(dice.choice("<>") + form, value) + data[at + size :]
     if how == "splice":
-        other = draw(st.sampled_from(samples))
-        return data[:at] + other[draw(st.integers(0, len(other))) :]
+        other = dice.choice(samples)
+        return data[:at] + other[dice.number(len(other) + 1) :]
     if how == "repeat":
-        until = min(len(data), at + draw(st.integers(1, 64)))
-        return data[:at] + data[at:until] * draw(st.integers(2, 50)) + data[until:]
+        until = min(len(data), at + 1 + dice.number(64))
+        return data[:at] + data[at:until] * (2 + dice.number(50)) + data[until:]
     if how == "many":
         # What is slow by its square shows only when it is long.
-        piece = draw(st.sampled_from(tokens)) + draw(st.sampled_from((b"", *tokens)))
-        times = draw(st.sampled_from([100, 3000, 100_000]))
+        piece = dice.choice(tokens) + dice.choice((b"", *tokens))
+        times = dice.choice((100, 1000, 3000, 100_000))
         return data[:at] + piece * min(times, (1 << 18) // len(piece)) + data[at:]
-    return data[:at] + data[at + draw(st.integers(1, 64)) :]
+    return data[:at] + data[at + 1 + dice.number(64) :]
 
 
-@st.composite
-def json_changed(draw: t.Any, data: bytes) -> bytes:
+def json_changed(data: bytes, dice: Dice) -> bytes:
     """Put something else in the place of a value somewhere in a JSON document."""
     try:
         document = json.loads(data)
     except ValueError:
         return data
-    if draw(st.integers(0, 20)) == 0:
-        return draw(st.sampled_from([b"[", b'{"a":'])) * draw(st.sampled_from([100, 5000, 200_000]))
-    top: list[t.Any] = [document]
-    for _number in range(draw(st.integers(1, 3))):
+    if not dice.number(20):
+        return t.cast(bytes, dice.choice([b"[", b'{"a":'])) * dice.choice([100, 5000, 200_000])
+    top: t.List[t.Any] = [document]
+    for _number in range(1 + dice.number(3)):
         holder: t.Any = top
         key: t.Any = 0
-        while isinstance(holder[key], (dict, list)) and holder[key] and draw(st.integers(0, 5)):
+        while isinstance(holder[key], (dict, list)) and holder[key] and dice.number(6):
             holder = holder[key]
-            names = sorted(holder) if isinstance(holder, dict) else range(len(holder))
-            key = draw(st.sampled_from(names))
-        holder[key] = draw(st.sampled_from(_NODES))
+            key = dice.choice(sorted(holder) if isinstance(holder, dict) else range(len(holder)))
+        holder[key] = dice.choice(_NODES)
     return json.dumps(top[0]).encode()
 
 
@@ -206,7 +228,7 @@ def attempt(target: Target, data: bytes) -> None:
     try:
         target.run(data)
     except SealedRootError as exc:
-        if not all(it.isprintable() for it in str(exc)):
+        if printable.text(str(exc)) != str(exc) or len(str(exc)) > 7 * printable.LONGEST:
             raise Unprintable(ascii(str(exc))[:300]) from exc
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -235,8 +257,9 @@ class _Child:
         self.shrinking = ""
         self.since = 0.0
 
-    def one(self, data: bytes) -> None:
+    def one(self, drawn: bytes) -> None:
         """Try an input; tell hypothesis of a failure that is new."""
+        data = made(drawn, self.samples, self.target)
         self.inputs += 1
         self.board[:24] = struct.pack("<dQQ", time.monotonic(), self.inputs, len(data))
         self.board[24 : 24 + len(data)] = data
@@ -272,7 +295,7 @@ class _Child:
             print_blob=False,
             verbosity=hypothesis.Verbosity.quiet,
         )
-        strategy = inputs(self.samples, self.target)
+        strategy = st.binary(min_size=_DRAWN, max_size=_DRAWN)
         try:
             hypothesis.seed(start)(settings(hypothesis.given(strategy)(self.one)))()
         except (_Found, hypothesis.errors.Flaky, ExceptionGroup):
@@ -306,7 +329,7 @@ def _work(
     child = _Child(target, seed, board)
     end, number = time.monotonic() + seconds, first
     while True:
-        child.round(number, examples or (_ROUND // 6 if target.is_slow else _ROUND))
+        child.round(number, examples or (_ROUND // 20 if target.is_slow else _ROUND))
         number += 1
         pipe.send((child.inputs, _peak(), list(child.last.values()), number))
         child.inputs = 0

@@ -84,7 +84,7 @@ def test_a_traceback_is_found_and_made_small() -> None:
             raise KeyError(data[0])
 
     (failure,) = fuzz_engine.fuzz([target(parser)], 1, examples=300).failures
-    assert (failure.kind, len(failure.data)) == ("traceback", 10)
+    assert (failure.kind, len(failure.data) < 40) == ("traceback", True)
     assert "KeyError" in str(failure)
     assert "--seed 1" in str(failure)
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import typing as t
 
+# Of a message, in characters.
+LONGEST = 8000
 # Of what is not printable, these do no harm, and the words of tools are in lines.
 _KEPT = "\n\t"
 
@@ -31,6 +33,13 @@ def text(said: str) -> str:
     return said if said.isprintable() else "".join(map(_shown, said))
 
 
+def message(said: str) -> str:
+    """Return a message as :func:`text` has it, and no more than its beginning and end where it is too long."""
+    if len(said) > LONGEST:
+        said = f"{said[: LONGEST // 2]} ... {said[-LONGEST // 2 :]}"
+    return text(said)
+
+
 def result(value: t.Any) -> t.Any:
     """Return what a module returns, with :func:`text` for each text in it, keys included."""
     if isinstance(value, str):
@@ -42,4 +51,4 @@ def result(value: t.Any) -> t.Any:
     return value
 
 
-__all__ = ("result", "text")
+__all__ = ("LONGEST", "message", "result", "text")

@@ -33,6 +33,11 @@ def test_what_is_shown(said: str, shown: str) -> None:
     assert str(SealedRootError(said)) == shown
 
 
+def test_a_message_has_an_end() -> None:
+    said = str(SealedRootError("first " + "\x1b" * 100_000 + " last"))
+    assert (said[:10], said[-5:], len(said) < 40_000) == ("first \\x1b", " last", True)
+
+
 def test_all_of_a_result() -> None:
     value = {"a\x1b": ["\x1b", ("x", 1, None, True, 2.5)], "b": {"c": "\x9b"}}
     shown = {"a\\x1b": ["\\x1b", ["x", 1, None, True, 2.5]], "b": {"c": "\\x9b"}}

@@ -45,7 +45,4 @@ class ActionModule(ActionBase):
 
     def _parse_returned_data(self, res: t.Dict[str, t.Any], *more: t.Any) -> t.Any:
         """Read what was printed only after core's orders are out of it."""
-        stdout = _answers.plain(res.get("stdout", "").encode("utf-8", "surrogateescape"))
-        # Core shows what stands around a result.
-        text = _answers.clean(stdout.decode("utf-8", "surrogateescape"))
-        return super()._parse_returned_data({**res, "stdout": text}, *more)
+        return super()._parse_returned_data(_answers.without_orders(res), *more)

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import re
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system import untrusted_json
 
 # Of an index, a manifest or a configuration.
 LARGEST = 4 << 20
@@ -61,7 +61,7 @@ def blob(digest: t.Any) -> str:
 def parse(data: bytes, what: str) -> t.Any:
     """Parse JSON."""
     try:
-        return json.loads(data)
+        return untrusted_json.loads(data)
     except ValueError as exc:
         raise SealedRootError(f"its {what} is not JSON") from exc
 

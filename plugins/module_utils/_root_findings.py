@@ -20,6 +20,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._root_tar import 
     Member,
     plain,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
 
 FSTAB, CRYPTTAB = "etc/fstab", "etc/crypttab"
 GRUB_PROBES = ("usr/sbin/grub-probe", "usr/sbin/grub2-probe", "usr/bin/grub-probe")
@@ -116,9 +117,10 @@ def _is_in(found: Findings, member: Member) -> bool:
 
 def _leave_out(found: Findings, member: Member, reason: str) -> None:
     name = plain(member.raw)
-    if any("\ud800" <= letter <= "\udfff" for letter in name):
+    if printable.text(name) != name or "\n" in name:
         found.problems.append(
-            f"The name {member.raw} is not UTF-8, but it has to be named: {reason}. Rename it, or remove it."
+            f"The name {member.raw} is not UTF-8 or has control characters, but it has to be named: {reason}. Rename"
+            " it, or remove it."
         )
         return
     found.excluded.append(name)

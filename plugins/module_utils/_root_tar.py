@@ -17,10 +17,14 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import _architectures, _generators
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
 
 BLOCK = 4096
 INODE = 256
 RECORD = 512
+# Of members, and of a name's bytes as tar lists them, four for one: what Linux takes as a path (path_resolution(7)).
+MOST_MEMBERS = 2_000_000
+LONGEST = 4 * 4096
 
 # The first bytes of a file and the program that made them; the last ones are named, not read.
 MAGICS = (
@@ -94,7 +98,11 @@ def parse_listing(text: str) -> t.List[Member]:
     end = None
     for line in text.splitlines():
         match = _LINE.fullmatch(line)
+        if len(line) > 2 * LONGEST:
+            raise SealedRootError("it has a name that is longer than a path can be")
         if match:
+            if len(rows) == MOST_MEMBERS:
+                raise SealedRootError(f"it has more than {MOST_MEMBERS} members")
             rows.append((int(match.group("block")), match))
             continue
         end = _END.fullmatch(line)
@@ -182,7 +190,7 @@ def machine(program: bytes) -> str:
 def parse_os_release(text: str) -> t.Dict[str, str]:
     """Parse os-release(5)."""
     pairs = re.findall(r"^([A-Za-z_0-9]+)=[\"']?(.*?)[\"']?$", text, re.MULTILINE)
-    return dict(pairs)
+    return {name: printable.text(value) for name, value in pairs}
 
 
 def family(

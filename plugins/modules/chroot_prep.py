@@ -61,6 +61,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 RESOLV_CONF = "/etc/resolv.conf"
@@ -95,8 +96,7 @@ def content(path: str) -> t.Optional[bytes]:
     try:
         if not stat.S_ISREG(os.lstat(path).st_mode):
             return None
-        with open(path, "rb") as file:
-            return file.read()
+        return regular_file.read(path, most=regular_file.SMALL, follow=False)
     except FileNotFoundError:
         return None
 

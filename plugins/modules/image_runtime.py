@@ -138,7 +138,8 @@ def mount_own(runner: Runner, directory: str) -> None:
     if not os.path.ismount(directory):
         size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // OWN_SHARE
         options = f"nosuid,nodev,mode=0755,size={size}"
-        runner.run([runner.find("mount"), "-t", "tmpfs", "-o", options, "tmpfs", directory])
+        argv = [runner.find("mount"), "-t", "tmpfs", "-o", options, "tmpfs", directory]
+        runner.run(argv, timeout=60)
     open_directories(directory, "run", "run/sealedroot", "tmp", launcher.OUTPUT)
     os.chmod(os.path.join(directory, "tmp"), 0o700)
 

@@ -168,8 +168,8 @@ def mount(runner: Runner, path: str, size: str) -> None:
     os.makedirs(path, mode=0o700, exist_ok=True)
     options = f"mode=0700,size={size},nosuid,nodev"
     argv = [runner.find("mount"), "-t", "tmpfs", "-o"]
-    if runner.run([*argv, f"{options},noswap", SOURCE, path], check=False).rc != 0:
-        runner.run([*argv, options, SOURCE, path])
+    if runner.run([*argv, f"{options},noswap", SOURCE, path], check=False, timeout=60).rc != 0:
+        runner.run([*argv, options, SOURCE, path], timeout=60)
     if not is_mounted(path):
         raise SealedRootError(f"mount(8) succeeded, but {path} is no mount point")
 

@@ -175,7 +175,9 @@ NAME = re.compile(r"(?!(?:\.|\.\.|control)$)[A-Za-z0-9#+.:=@_-]{1,127}")
 
 def signature(runner: Runner, device: str) -> str:
     """Return what is on *device* in blkid's words, or an empty string when it is blank."""
-    found = runner.run([runner.find("blkid"), "--probe", "--output", "export", device], check=False)
+    found = runner.run(
+        [runner.find("blkid"), "--probe", "--output", "export", device], check=False, timeout=60
+    )
     if found.rc not in (0, 2):  # 2: nothing found; 8: more than one signature
         return found.stderr.strip() or "an ambiguous signature"
     wanted = ("TYPE=", "PTTYPE=")

@@ -103,16 +103,22 @@ ansible_facts:
       choices: [Linux]
 """
 
+import contextlib
+import glob
 import os
 import re
 import stat
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.facts.system.distribution import DistributionFactCollector
+from ansible.module_utils.facts.system.distribution import (
+    DistributionFactCollector,
+    DistributionFiles,
+)
 from ansible.module_utils.facts.system.pkg_mgr import PkgMgrFactCollector
 from ansible_collections.sealedroot.image.plugins.module_utils import _root_look
 from ansible_collections.sealedroot.image.plugins.module_utils._root_tar import Member, plain
+from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 KINDS = ((stat.S_ISREG, "-"), (stat.S_ISDIR, "d"), (stat.S_ISLNK, "l"))
@@ -152,8 +158,8 @@ def look(root: str, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     for names in _root_look.wanted(found, families, signed=bool(signed)):
         name = next((name for name in names if name in files), None)
         if name:
-            with open(os.path.join(root, plain(name)), "rb") as file:
-                data[name] = file.read()
+            path = os.path.join(root, plain(name))
+            data[name] = regular_file.read(path, most=_root_look.MOST, follow=False)
     return _root_look.describe(
         "the image",
         found,
@@ -169,8 +175,22 @@ def newest(versions: t.Iterable[str]) -> str:
     return max(versions, key=lambda it: [int(word) for word in re.findall(r"\d+", it)], default="")
 
 
+def check_releases(root: str = "/") -> None:
+    """Refuse what the collectors would wait for, or read for ever, in the place of a file that names the system."""
+    known = {it["path"] for it in DistributionFiles.OSDIST_LIST}
+    paths = {os.path.join(root, it.lstrip("/")) for it in (*known, "usr/lib/os-release")}
+    for pattern in ("etc/*release", "etc/*version"):
+        paths.update(glob.glob(os.path.join(root, pattern)))
+    for path in sorted(paths):
+        # SUSE has a directory of a like name, which none of them reads.
+        if not os.path.isdir(path):
+            with contextlib.suppress(FileNotFoundError):
+                regular_file.read(path, most=regular_file.SMALL)
+
+
 def facts(module: AnsibleModule, found: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     """Return the image's own facts, by the collectors of setup where they read files only."""
+    check_releases()
     gathered = {"system": "Linux", "is_chroot": True}
     gathered.update(DistributionFactCollector().collect(module))
     prefixed = {f"ansible_{name}": value for name, value in gathered.items()}

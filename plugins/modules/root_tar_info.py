@@ -284,7 +284,7 @@ def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     members = _tar.listing(runner, path)
     asked = params["secure_boot"]
     wanted = _root_look.wanted(members, families, signed=bool(asked))
-    data = _tar.contents(runner, path, members, wanted)
+    data = _tar.contents(runner, path, members, wanted, most=_root_look.MOST)
     return {
         "compression": compression,
         **_root_look.describe(

@@ -111,6 +111,13 @@ def plain(stdout: bytes) -> bytes:
     return json.dumps(harmless).encode() + b"\n"
 
 
+def without_orders(res: t.Mapping[str, t.Any]) -> Result:
+    """Return what core has of a command, before it reads a result in it, without what it would obey."""
+    stdout = plain(str(res.get("stdout", "")).encode("utf-8", "surrogateescape"))
+    # Core shows what stands around a result.
+    return {**res, "stdout": clean(stdout.decode("utf-8", "surrogateescape"))}
+
+
 def parsed(text: str) -> t.Optional[Result]:
     """Return what core would take for a module's result; None when there is none."""
     try:
@@ -243,4 +250,5 @@ __all__ = (
     "short",
     "shown",
     "warnings",
+    "without_orders",
 )

@@ -22,6 +22,7 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action.normal import ActionModule as NormalAction
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _answers
 
 # The options that have secrets, in whichever module: those with no_log, wherever they are in the arguments.
 SECRETS = frozenset(
@@ -52,6 +53,10 @@ class SecretAction(NormalAction):
         with piped(self):
             result: t.Dict[str, t.Any] = super().run(tmp, task_vars)
         return result
+
+    def _parse_returned_data(self, res: t.Dict[str, t.Any], *more: t.Any) -> t.Any:
+        """Read what was printed only after core's orders are out of it: of a machine, its host may answer."""
+        return super()._parse_returned_data(_answers.without_orders(res), *more)
 
 
 @contextlib.contextmanager

@@ -112,7 +112,7 @@ def _difference(entry: t.Mapping[str, t.Any]) -> Values:
         value = entry.get(key)
         if isinstance(value, str):
             found[key] = _answers.short(value, MOST_DIFF)
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and key in ("after", "before"):
             # Of any names, such as paths.
             found[key] = _answers.data(value)
     return found

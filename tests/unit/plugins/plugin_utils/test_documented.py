@@ -93,14 +93,20 @@ def test_core_s_own_keys_are_plain_text() -> None:
         "chroot_prep",
         files=[],
         changed=True,
-        diff={"before": "a\x1b", "after": 1, "x": "y"},
+        diff={
+            "before": "a\x1b",
+            "after": {"/\x1b": [1]},
+            "prepared": {"a": 1},
+            "before_header": 1,
+            "x": "y",
+        },
         warnings=["a\x1b", {"event": {"msg": "b"}}, 1],
         invocation={"module_args": {}},
         evil=1,
     )
     assert found == {
         "changed": True,
-        "diff": [{"before": "a\ufffd"}],
+        "diff": [{"before": "a\ufffd", "after": {"/\ufffd": [1]}}],
         "files": [],
         "warnings": ["a\ufffd", "b"],
     }

@@ -150,7 +150,7 @@ def test_only_sane_files_are_taken(
     assert "is a FIFO, not a file" in refused()
     odd.unlink()
     os.mknod(odd, 0o20600, os.makedev(1, 5))  # /dev/zero
-    assert "is a FIFO, not a file" in refused()
+    assert "is a device, not a file" in refused()
     odd.unlink()
     with odd.open("wb") as file:
         file.truncate(64 * MIB + 1)

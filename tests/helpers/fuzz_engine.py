@@ -57,6 +57,7 @@ _BINARY = (
     b"\x1b[31m",
     b"\xc2\x9b",
 )
+T = t.TypeVar("T")
 _NODES: tuple[t.Any, ...] = (
     *(None, True, -1, 0, 1 << 62, 1 << 200, 1e300, "", "x", "\x1b[2J", "\ud800", "9" * 60),
     *([], {}, [None], {"": {}}, [[]], "../../../etc/shadow"),
@@ -146,7 +147,7 @@ class Dice:
         """Return a number that is less."""
         return int.from_bytes(self.bytes(1 if below <= 16 else 3), "big") % max(below, 1)
 
-    def choice(self, among: t.Sequence[t.Any]) -> t.Any:
+    def choice(self, among: t.Sequence[T]) -> T:
         """Return one of these."""
         return among[self.number(len(among))]
 
@@ -207,7 +208,7 @@ def json_changed(data: bytes, dice: Dice) -> bytes:
     except ValueError:
         return data
     if not dice.number(20):
-        return t.cast(bytes, dice.choice([b"[", b'{"a":'])) * dice.choice([100, 5000, 200_000])
+        return dice.choice([b"[", b'{"a":']) * dice.choice([100, 5000, 200_000])
     top: t.List[t.Any] = [document]
     for _number in range(1 + dice.number(3)):
         holder: t.Any = top

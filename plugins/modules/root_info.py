@@ -178,7 +178,7 @@ def newest(versions: t.Iterable[str]) -> str:
 def check_releases(root: str = "/") -> None:
     """Refuse what the collectors would wait for, or read for ever, in the place of a file that names the system."""
     known = {it["path"] for it in DistributionFiles.OSDIST_LIST}
-    paths = {os.path.join(root, it.lstrip("/")) for it in (*known, "usr/lib/os-release")}
+    paths = {os.path.join(root, str(it).lstrip("/")) for it in (*known, "usr/lib/os-release")}
     for pattern in ("etc/*release", "etc/*version"):
         paths.update(glob.glob(os.path.join(root, pattern)))
     for path in sorted(paths):

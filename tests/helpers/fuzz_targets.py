@@ -694,7 +694,7 @@ def shell(data: bytes) -> None:
     have, _taken = _shell_defaults.without_words(words[:4096], lambda it: "=" in it)
     _shell_defaults.merge_words(have, "a b")
     _grub_defaults.settings(words, "a b", DEVICE)
-    arrays = _mkinitcpio.arrays(words, {})
+    arrays = _mkinitcpio.arrays(words, _mkinitcpio.NOTHING)
     _mkinitcpio.assign(words, "HOOKS", ["a"])
     _mkinitcpio.hooks(arrays.get("HOOKS", [])[:1000])
 

@@ -273,9 +273,9 @@ def test_the_owner_of_what_is_replaced_stays(tmp_path: pathlib.Path) -> None:
 def test_as_much_as_is_asked_for(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"12345")
-    assert regular_file.read(path, most=5) == b"12345"
+    assert regular_file.read(str(path), most=5) == b"12345"
     with pytest.raises(SealedRootError, match=r"x is larger than 4 bytes, so it is not read$"):
-        regular_file.read(path, most=4)
+        regular_file.read(str(path), most=4)
 
 
 def test_what_is_not_there_is_the_callers_affair(tmp_path: pathlib.Path) -> None:

@@ -173,7 +173,7 @@ def signed(status: str) -> bool:
     A second signature by a key that is not in the keyring does no harm, a bad or expired one does.
     """
     words = {
-        (line.split() + ["", ""])[1] for line in status.splitlines() if line.startswith("[GNUPG:] ")
+        [*line.split(), "", ""][1] for line in status.splitlines() if line.startswith("[GNUPG:] ")
     }
     bad = {"BADSIG", "EXPSIG", "EXPKEYSIG", "REVKEYSIG"}
     return {"GOODSIG", "VALIDSIG"} <= words and not bad & words

@@ -228,6 +228,12 @@ CASES: dict[str, t.Callable[[], t.Any]] = {
         lambda: _oci.parse(b"9" * (1 << 20), "x"), "its x is not JSON"
     ),
     "much metadata": lambda: _lvm.parse("a = 1\n" * 200_000),
+    "key slots of blank lines": refuses(
+        lambda: _luks_metadata.parse_luks1(
+            "Key Slot 0: ENABLED\n\tIterations: 1\n" * 1000 + "\t\n" * 9000
+        ),
+        "the header is damaged",
+    ),
     "a table with an empty line": lambda: _running_root.unlock(
         "\n \nx UUID=y /k luks,header=/h\n", "x"
     ),

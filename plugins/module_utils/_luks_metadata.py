@@ -38,7 +38,7 @@ _LUKS1_ALIGNMENT = 4096
 _LUKS1_STRIPES = STRIPES
 _LUKS1_SLOTS = 8
 _LUKS1_SLOT = re.compile(
-    r"^Key Slot ([0-7]): ENABLED\n[ \t]*Iterations:[ \t]*([0-9]{1,10})\n(?:[ \t]+.*\n)*?"
+    r"^Key Slot ([0-7]): ENABLED\n[ \t]*Iterations:[ \t]*([0-9]{1,10})\n(?:[ \t].*\n)*?"
     r"[ \t]*Key material offset:[ \t]*([0-9]{1,10})\n[ \t]*AF stripes:[ \t]*([0-9]{1,10})$",
     re.MULTILINE,
 )

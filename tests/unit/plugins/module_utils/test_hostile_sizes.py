@@ -240,6 +240,13 @@ CASES: dict[str, t.Callable[[], t.Any]] = {
     "much metadata": lambda: _lvm.parse("a = 1\n" * 200_000),
     # The header of xz asks for a window of 4 GiB (The .xz File Format 3.1).
     "a memdisk that is compressed": lambda: _grub_install.read_memdisk(xz_of_4_gib()),
+    # Each blank at the beginning of a line would be one more way to read it.
+    "a key slot of blanks": refuses(
+        lambda: _luks_metadata.parse_luks1(
+            "Key Slot 0: ENABLED\n\tIterations: 1\n" + "\t      \t x\n" * 40
+        ),
+        "the header is damaged",
+    ),
     "key slots of blank lines": refuses(
         lambda: _luks_metadata.parse_luks1(
             "Key Slot 0: ENABLED\n\tIterations: 1\n" * 1000 + "\t\n" * 9000

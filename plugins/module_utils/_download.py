@@ -172,9 +172,8 @@ def signed(status: str) -> bool:
 
     A second signature by a key that is not in the keyring does no harm, a bad or expired one does.
     """
-    words = {
-        [*line.split(), "", ""][1] for line in status.splitlines() if line.startswith("[GNUPG:] ")
-    }
+    lines = (line.split() for line in status.splitlines() if line.startswith("[GNUPG:] "))
+    words = {line[1] for line in lines if len(line) > 1}
     bad = {"BADSIG", "EXPSIG", "EXPKEYSIG", "REVKEYSIG"}
     return {"GOODSIG", "VALIDSIG"} <= words and not bad & words
 

@@ -38,10 +38,12 @@ _LUKS1_ALIGNMENT = 4096
 _LUKS1_STRIPES = STRIPES
 _LUKS1_SLOTS = 8
 _LUKS1_SLOT = re.compile(
-    r"^Key Slot ([0-7]): ENABLED\n\s*Iterations:\s*([0-9]{1,10})\n(?:\s+.*\n)*?"
-    r"\s*Key material offset:\s*([0-9]{1,10})\n\s*AF stripes:\s*([0-9]{1,10})$",
+    r"^Key Slot ([0-7]): ENABLED\n[ \t]*Iterations:[ \t]*([0-9]{1,10})\n(?:[ \t].*\n)*?"
+    r"[ \t]*Key material offset:[ \t]*([0-9]{1,10})\n[ \t]*AF stripes:[ \t]*([0-9]{1,10})$",
     re.MULTILINE,
 )
+# Of what luksDump prints of a LUKS1 header, in characters: far more than its eight key slots take.
+_LUKS1_TEXT = 64 << 10
 _NUMBER = re.compile("0|[1-9][0-9]{0,18}")
 
 
@@ -127,6 +129,8 @@ class Header:
 
 def parse_luks1(text: str) -> Header:
     """Parse the text of ``cryptsetup luksDump`` of a LUKS1 header."""
+    if len(text) > _LUKS1_TEXT:
+        raise SealedRootError("the LUKS1 header is damaged: restore it from a backup")
 
     def field(name: str, pattern: str = "(.*?)", flags: int = re.MULTILINE) -> t.Any:
         found = re.findall(rf"^{name}:[ \t]*{pattern}[ \t]*$", text, flags)

@@ -15,6 +15,7 @@ import struct
 import subprocess
 import tarfile
 import typing as t
+import zlib
 
 import efi
 import pytest
@@ -23,6 +24,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _disk_source,
     _gpt,
     _grub_core,
+    _grub_install,
     _grub_script,
     _luks_metadata,
     _lvm,
@@ -170,6 +172,14 @@ def core_of_headers() -> bytes:
     return body + bytes(2 << 20)
 
 
+def xz_of_4_gib() -> bytes:
+    header = b"\x02\x00\x21\x01\x28\x00\x00\x00"
+    stream = b"\xfd7zXZ\x00\x00\x00" + zlib.crc32(b"\x00\x00").to_bytes(4, "little")
+    return (
+        stream + header + zlib.crc32(header).to_bytes(4, "little") + bytes([1, 0, 0]) + b"x" * 512
+    )
+
+
 def xfs_leaf() -> bytes:
     """Make a block of 64 KiB with 7000 attributes that all have the same value, which is most of it."""
     data = bytearray(64 << 10)
@@ -228,6 +238,21 @@ CASES: dict[str, t.Callable[[], t.Any]] = {
         lambda: _oci.parse(b"9" * (1 << 20), "x"), "its x is not JSON"
     ),
     "much metadata": lambda: _lvm.parse("a = 1\n" * 200_000),
+    # The header of xz asks for a window of 4 GiB (The .xz File Format 3.1).
+    "a memdisk that is compressed": lambda: _grub_install.read_memdisk(xz_of_4_gib()),
+    # Each blank at the beginning of a line would be one more way to read it.
+    "a key slot of blanks": refuses(
+        lambda: _luks_metadata.parse_luks1(
+            "Key Slot 0: ENABLED\n\tIterations: 1\n" + "\t      \t x\n" * 40
+        ),
+        "the header is damaged",
+    ),
+    "key slots of blank lines": refuses(
+        lambda: _luks_metadata.parse_luks1(
+            "Key Slot 0: ENABLED\n\tIterations: 1\n" * 1000 + "\t\n" * 9000
+        ),
+        "the header is damaged",
+    ),
     "a table with an empty line": lambda: _running_root.unlock(
         "\n \nx UUID=y /k luks,header=/h\n", "x"
     ),

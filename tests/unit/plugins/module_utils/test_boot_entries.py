@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import _boot_entries, _grub
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
@@ -165,3 +167,13 @@ def test_grub_cfg_with_entries_is_closed_and_searches_for_nothing(debug_console)
     stray = "search --no-floppy --fs-uuid --set=boot 3"
     closed = "\n".join(_grub.CLOSED)
     assert check(f"{closed}\n{stray}\nblscfg\n") == [f"'{stray}' can find another disk"]
+
+
+@pytest.mark.parametrize(
+    "text", ["\n " * 50_000, "options" + " " * 100_000 + "x\n", "options" + " x" * 50_000]
+)
+def test_blanks_without_end_take_no_long_time(text: str) -> None:
+    began = time.process_time()
+    _boot_entries.rendered(f"{text}blscfg", {"x": f"linux /x\n{text}"}, {})
+    _boot_entries.put(text, "options", "a b")
+    assert time.process_time() - began < 2

@@ -105,7 +105,7 @@ options:
 
 import typing as t
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.become import BecomeBase
 from ansible.plugins.connection import ConnectionBase
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _answers
@@ -159,11 +159,15 @@ class Connection(ConnectionBase):
         if self._connected:
             return self
         self._sandbox = Sandbox(
-            **{name: self.get_option(name) or "" for name in ("root", "run_dir", "device", "disk")},
+            root=self.get_option("root") or "",
+            run_dir=self.get_option("run_dir") or "",
+            device=self.get_option("device") or "",
             root_device=self.get_option("root_device") or "",
-            **{
-                name: self.get_option(name) for name in ("network", "secrets", "output", "deadline")
-            },
+            disk=self.get_option("disk") or "",
+            network=self.get_option("network"),
+            secrets=self.get_option("secrets"),
+            output=self.get_option("output"),
+            deadline=self.get_option("deadline"),
         )
         problem = self._sandbox.problem()
         if problem:
@@ -194,15 +198,16 @@ class Connection(ConnectionBase):
         builder = t.cast(Builder, self._builder)
         status, stdout, stderr = builder.run(detached(line, log) if log else line, in_data)
         said = stderr.decode("utf-8", "replace").strip()
+        # Failures of the task: a host that cannot be reached would be given up, without releasing its builder.
         if status in (126, 127) and "sandbox/launch" in said:
-            raise AnsibleConnectionFailure(
+            raise AnsibleError(
                 f"{self._sandbox.run_dir} has no sandbox: run the module image_runtime for it first"
             )
         last = said.rpartition("\n")[2]
         if (status == STOPPED and last.startswith(SAYS)) or (
             status == 1 and said.startswith("bwrap: ")
         ):
-            raise AnsibleConnectionFailure(
+            raise AnsibleError(
                 f"no command can run in {self._sandbox.root}: {_answers.short(last)}"
             )
         return status, stdout, stderr
@@ -214,9 +219,7 @@ class Connection(ConnectionBase):
         status, stdout, stderr = self._run(line, in_data)
         if status != 0:
             said = stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
-            raise AnsibleConnectionFailure(
-                f"'{arguments[0]}' cannot be transferred: {_answers.short(said)}"
-            )
+            raise AnsibleError(f"'{arguments[0]}' cannot be transferred: {_answers.short(said)}")
         return stdout
 
     def put_file(self, in_path: str, out_path: str) -> None:

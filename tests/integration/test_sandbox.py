@@ -17,7 +17,7 @@ import typing as t
 
 import pytest
 import small_root
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleError
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.loader import connection_loader
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import launcher
@@ -421,19 +421,109 @@ def test_run_of_the_image_is_not_where_the_keys_are(place: Place) -> None:
 
 
 def test_a_flood_of_output_is_stopped(place: Place) -> None:
-    with pytest.raises(AnsibleConnectionFailure, match="printed more than 64 MiB and was stopped"):
+    with pytest.raises(AnsibleError, match="printed more than 64 MiB and was stopped"):
         in_image(place, "cat /dev/zero")
-    with pytest.raises(AnsibleConnectionFailure, match="printed more than 64 MiB and was stopped"):
+    with pytest.raises(AnsibleError, match="printed more than 64 MiB and was stopped"):
         in_image(place, "cat /dev/zero >&2")
 
 
 def test_a_command_that_hangs_is_stopped_with_all_that_it_started(place: Place) -> None:
     marker = f"78.{os.getpid()}"
     begun = time.monotonic()
-    with pytest.raises(AnsibleConnectionFailure, match="did not end within 2 seconds"):
+    with pytest.raises(AnsibleError, match="did not end within 2 seconds"):
         in_image(place, f"sleep {marker} & sleep {marker}", image_command_timeout=2)
     assert time.monotonic() - begun < 15
     assert not small_root.left_running(f"sleep {marker}")
+
+
+@pytest.mark.parametrize("network", ["", "network=1"])
+def test_a_killed_launcher_leaves_nothing_whenever_it_is_killed(place: Place, network: str) -> None:
+    marker = f"75.{os.getpid()}"
+    words = [network] if network else []
+    for attempt in range(40):
+        process = subprocess.Popen(
+            [
+                *(place.path / "run/sandbox/launch", f"root={place.root}", *words),
+                *("shell", f"sleep {marker}; : {marker}"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(0.01 * attempt)
+        process.kill()
+        process.wait()
+    deadline = time.monotonic() + 10
+    while left := small_root.left_running(marker):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+def test_no_descriptor_of_the_builder_is_passed_on(place: Place, tmp_path: pathlib.Path) -> None:
+    handles = [os.open(tmp_path, os.O_RDONLY), os.open(__file__, os.O_RDONLY)]
+    command = "for it in /proc/*/fd/*; do readlink $it; done"
+    done = subprocess.run(
+        [place.path / "run/sandbox/launch", f"root={place.root}", "shell", command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        pass_fds=handles,
+    )
+    for handle in handles:
+        os.close(handle)
+    assert "pipe:" in done.stdout
+    kinds = ("/dev/null", "pipe:", "anon_inode:[eventfd]", "anon_inode:[signalfd]", "/proc")
+    assert [it for it in done.stdout.splitlines() if not it.startswith(kinds)] == []
+
+
+def test_a_reader_that_stops_does_not_stop_the_clock(place: Place) -> None:
+    process = subprocess.Popen(
+        [
+            place.path / "run/sandbox/launch",
+            f"root={place.root}",
+            "deadline=3",
+            "shell",
+            "cat /dev/zero",
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert process.wait(timeout=30) == launcher.STOPPED
+    finally:
+        process.kill()
+
+
+SERVERS = """
+exec(open(PATH).read().replace('__name__ == "__main__"', "False"))
+print(name_servers())
+"""
+
+
+@pytest.mark.parametrize(
+    ("resolv_conf", "servers"),
+    [
+        ("nameserver 127.0.0.53\n", []),
+        ("nameserver 127.0.0.1\nnameserver 192.0.2.53\n", ["192.0.2.53"]),
+        ("# nameserver 192.0.2.1\nsearch example.org\nnameserver ::1\nnameserver 0.0.0.0\n", []),
+    ],
+)
+def test_a_name_server_on_the_loopback_is_not_used(
+    tmp_path: pathlib.Path, resolv_conf: str, servers: list[str]
+) -> None:
+    """slirp4netns leads every port of 10.0.2.3 to what it takes for the name server."""
+    (tmp_path / "resolv.conf").write_text(resolv_conf)
+    code = tmp_path / "servers.py"
+    code.write_text(SERVERS.replace("PATH", repr(launcher.__file__)))
+    command = (
+        f"mount --bind {tmp_path}/resolv.conf /etc/resolv.conf && exec {sys.executable} {code}"
+    )
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", command], capture_output=True, text=True, check=False
+    )
+    # What systemd-resolved asks counts, too, where there is one.
+    assert done.stdout.startswith(repr(servers)[:-1]), done.stderr
 
 
 def test_a_fork_bomb_has_an_end(place: Place) -> None:
@@ -609,9 +699,9 @@ def test_a_transfer_takes_and_makes_regular_files_only(
     connection = connect(place)
     begun = time.monotonic()
     for name in ("/etc/fifo", "/etc/null", "/etc", "/dev/null", "/etc/absent/x"):
-        with pytest.raises(AnsibleConnectionFailure, match="cannot be transferred"):
+        with pytest.raises(AnsibleError, match="cannot be transferred"):
             connection.put_file(str(tmp_path / "source"), name)
-        with pytest.raises(AnsibleConnectionFailure, match="cannot be transferred"):
+        with pytest.raises(AnsibleError, match="cannot be transferred"):
             connection.fetch_file(name, str(tmp_path / "target"))
     assert time.monotonic() - begun < 30
     for name in ("fifo", "null"):

@@ -108,8 +108,9 @@ MOST_PROCESSES = 4096
 SHARED_MEMORY = 64 * MIB
 SLIRP_SECONDS = 20
 
-_CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
-_MS_PRIVATE, _MS_REC = 1 << 18, 0x4000
+_CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
+_CLONE_NEWPID, _CLONE_NEWNET = 0x20000000, 0x40000000
+_MS_BIND, _MS_PRIVATE, _MS_REC = 0x1000, 1 << 18, 0x4000
 _AT_FDCWD, _AT_EMPTY_PATH = -100, 0x1000
 _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH, _MOUNT_ATTR_IDMAP = 1, 4, 0x00100000
 # The same for every architecture.
@@ -378,13 +379,12 @@ def mount_points() -> t.List[str]:
     ]
 
 
-def map_ids(at: Places, settings: Settings, *, probe: bool) -> None:
-    """Become root of a user namespace, and say where it finds the parts of the sandbox.
+def map_ids(at: Places, settings: Settings, namespace: int, *, probe: bool) -> None:
+    """Become root of a user *namespace*, and say where it finds the parts of the sandbox.
 
     The parts lie below directories that only the builder's root may enter, so they are mounted on a tmpfs first.
     All of it is in a mount namespace of this process.
     """
-    namespace = user_namespace()
     trees = {name: _clone(getattr(at, name)) for name in Places.DIRECTORIES[1:]}
     trees["root"] = _clone(at.root, namespace)
     if at.disk:
@@ -543,15 +543,57 @@ def _limits() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, files), files))
 
 
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+def _die_with_parent(parent: int = -1) -> None:
+    """End when the parent does; *parent* is a pipe whose other end it alone holds.
 
-
-def network(settings: Settings, pid: int) -> int:
-    """Give the network namespace of *pid* a way out, and return the process that is it.
-
-    slirp4netns(1) asks the builder's resolver for names. It leads nowhere on the builder's own loopback.
+    The kernel forgets this when a process changes its user, so it is asked for again after that.
     """
+    _libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+    if parent >= 0 and select.select([parent], [], [], 0)[0]:
+        os._exit(STOPPED)  # it has ended before
+
+
+def _keep_descriptors() -> None:
+    """Pass on no descriptor that this process was started with, but for the three standard streams."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if int(name) > 2:
+                os.set_inheritable(int(name), False)
+        except OSError:
+            continue  # the one that listed them
+
+
+def name_servers() -> t.List[str]:
+    """Return the builder's name servers, those that others can reach.
+
+    Whatever slirp4netns takes for the server of names is reached by the image at 10.0.2.3, at every port.
+    """
+    found: t.List[str] = []
+    # The second has what is behind systemd-resolved's own address.
+    for path in ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                lines = [line.split() for line in file]
+        except OSError:
+            continue
+        found += [it[1] for it in lines if len(it) > 1 and it[0] == "nameserver"]
+    return [it for it in found if ":" not in it and not it.startswith(("127.", "0."))]
+
+
+def network(settings: Settings, pid: int, resolv_conf: str) -> None:
+    """Give the network namespace of *pid* a way out, which ends with it.
+
+    slirp4netns(1) leads nowhere on the builder's own loopback, if its server of names is not there.
+    """
+    servers = name_servers()
+    if not servers:
+        raise SandboxError(
+            "the builder's name server is on its loopback, which an image must not reach: name another one, with"
+            " an IPv4 address, in /etc/resolv.conf or /run/systemd/resolve/resolv.conf"
+        )
+    with open(resolv_conf, "w", encoding="ascii") as file:
+        file.write("".join(f"nameserver {it}\n" for it in servers))
+    os.chmod(resolv_conf, 0o644)
     if not settings.slirp4netns:
         raise SandboxError(
             "slirp4netns is not installed on the builder, and this command needs a network"
@@ -567,32 +609,57 @@ def network(settings: Settings, pid: int) -> int:
             silent = os.open(os.devnull, os.O_RDWR)
             for number in (0, 1, 2):
                 os.dup2(silent, number)
+            _unshare(_CLONE_NEWNS)
+            _make_private()
+            source = resolv_conf.encode()
+            bind = ctypes.c_ulong(_MS_BIND)
+            _call(_libc.mount(source, b"/etc/resolv.conf", None, bind, None), "mount")
             os.execve(settings.slirp4netns, [*argv, f"/proc/{pid}/ns/net", "tap0"], {})  # noqa: S606
         finally:
             os._exit(STOPPED)
     os.close(told)
     try:
         if not select.select([ready], [], [], SLIRP_SECONDS)[0] or not os.read(ready, 1):
-            end(process)
             raise SandboxError(
                 "slirp4netns gives no network: see whether it runs by itself on the builder"
             )
     finally:
         os.close(ready)
-    return process
 
 
-def end(process: int) -> int:
-    """End a child if it still runs, and return the status that it ended with."""
-    os.kill(process, _SIGKILL)
-    return os.waitpid(process, 0)[1]
+def wait_for(pid: int) -> int:
+    """Wait for all children, and return the status of *pid*, with which the kernel ends the others.
+
+    An init cannot end before somebody has waited for every other process of its namespace.
+    """
+    found = 0
+    while True:
+        try:
+            ended, status = os.waitpid(-1, 0)
+        except ChildProcessError:
+            return found
+        found = status if ended == pid else found
+
+
+def _make_private() -> None:
+    """Let no mount of this process's namespace reach the builder's."""
+    private = ctypes.c_ulong(_MS_REC | _MS_PRIVATE)
+    _call(_libc.mount(None, b"/", None, private, None), "mount")
 
 
 def _begin(
-    options: Options, settings: Settings, at: Places, *, seccomp: int, ready: int, go: int
+    options: Options,
+    settings: Settings,
+    at: Places,
+    *,
+    seccomp: int,
+    namespace: int,
+    ready: int,
+    go: int,
+    alive: int,
 ) -> None:
     """Become bwrap, in the child of :func:`run`; a network is asked for by *ready* and there after *go*."""
-    _die_with_parent()
+    _die_with_parent(alive)
     flags = _CLONE_NEWNET if options.network else 0
     flags |= _CLONE_NEWNS if settings.maps_ids else 0
     if flags:
@@ -602,9 +669,9 @@ def _begin(
         if not os.read(go, 1):
             os._exit(STOPPED)
     if settings.maps_ids:
-        private = ctypes.c_ulong(_MS_REC | _MS_PRIVATE)
-        _call(_libc.mount(None, b"/", None, private, None), "mount")
-        map_ids(at, settings, probe=bool(options.probe))
+        _make_private()
+        map_ids(at, settings, namespace, probe=bool(options.probe))
+        _die_with_parent(alive)
         resource.setrlimit(resource.RLIMIT_NPROC, (MOST_PROCESSES, MOST_PROCESSES))
     _limits()
     os.umask(0o022)
@@ -631,33 +698,38 @@ def run(options: Options, settings: Settings, runtime: str) -> int:
             # A pipe without a name; one with a name is somebody's file.
             if os.readlink(f"/proc/self/fd/{handle}").startswith("pipe:"):
                 os.fchown(handle, FIRST_ID, FIRST_ID)
-    ready, go = os.pipe(), os.pipe()
+    ready, go, alive = os.pipe(), os.pipe(), os.pipe()
+    namespace = user_namespace() if settings.maps_ids else -1
+    # All children are in a process namespace that the first one is the init of: when that ends, for it has to end with
+    # this process, the kernel ends whatever bwrap and the image have started by then.
+    _unshare(_CLONE_NEWPID)
     pid = os.fork()
     if pid == 0:
         try:
+            os.close(alive[1])
             for number, (_reading, writing) in enumerate(outputs, start=1):
                 os.dup2(writing, number)
             os.close(go[1])
             group.enter()
-            _begin(options, settings, at, seccomp=seccomp, ready=ready[1], go=go[0])
+            ends = {"ready": ready[1], "go": go[0], "alive": alive[0]}
+            _begin(options, settings, at, seccomp=seccomp, namespace=namespace, **ends)
         except BaseException as exc:
             os.write(2, f"{SAYS}{exc}\n".encode())
         finally:
             os._exit(STOPPED)
     for handle in (outputs[0][1], outputs[1][1], ready[1], go[0], seccomp):
         os.close(handle)
-    children = [pid]
-    status = 0
+    stopped = "it was interrupted"
     try:
         if options.network and os.read(ready[0], 1):
-            children.append(network(settings, pid))
+            resolv_conf = f"{runtime}/sandbox/resolv.conf"
+            network(settings, pid, resolv_conf)
             os.write(go[1], b"+")
         stopped = _pass_on([outputs[0][0], outputs[1][0]], int(options.deadline))
-        if not stopped:
-            status = os.waitpid(children.pop(0), 0)[1]
     finally:
-        for child in children:
-            end(child)
+        if stopped:
+            os.kill(pid, _SIGKILL)
+        status = wait_for(pid)
         group.remove()
     if stopped:
         raise SandboxError(stopped)
@@ -686,13 +758,18 @@ def _pass_on(sources: t.List[int], deadline: int) -> str:
                 poll.unregister(source)
                 del targets[source]
             while data:
-                data = data[os.write(targets[source], data) :]
+                # As much as a pipe takes at once: who reads it can stop.
+                wait = max(0, until - time.monotonic())
+                if not select.select([], [targets[source]], [], wait)[1]:
+                    return f"what the command printed was not read for {deadline} seconds"
+                data = data[os.write(targets[source], data[: select.PIPE_BUF]) :]
     return ""
 
 
 def main() -> int:
     """Run what the arguments ask for."""
     _die_with_parent()
+    _keep_descriptors()
     runtime = os.path.dirname(os.path.dirname(os.path.abspath(sys.argv[0])))
     try:
         with open(f"{runtime}/sandbox/settings", encoding="utf-8") as file:
@@ -705,4 +782,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

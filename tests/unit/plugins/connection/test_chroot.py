@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.loader import become_loader, connection_loader
 from ansible_collections.sealedroot.image.plugins.connection import chroot
@@ -69,15 +69,15 @@ def test_without_a_root_the_variable_is_named():
     ],
     ids=["dash", "bash", "busybox", "no program"],
 )
-def test_a_missing_sandbox_is_a_connection_failure(connect, status, said):
+def test_a_missing_sandbox_fails_the_task(connect, status, said):
     connection = connect((status, b"", said))
-    with pytest.raises(AnsibleConnectionFailure, match="run the module image_runtime"):
+    with pytest.raises(AnsibleError, match="run the module image_runtime"):
         connection.exec_command("true")
 
 
-def test_a_stopped_command_is_a_connection_failure(connect):
+def test_a_stopped_command_fails_the_task(connect):
     connection = connect((125, b"", b"sandbox: the command did not end within 9 seconds\x1b[2J"))
-    with pytest.raises(AnsibleConnectionFailure, match="did not end within 9 seconds"):
+    with pytest.raises(AnsibleError, match="did not end within 9 seconds"):
         connection.exec_command("true")
 
 
@@ -97,9 +97,9 @@ def test_core_obeys_nothing_of_the_image(connect):
     assert said["ansible_facts"] == {}
 
 
-def test_a_root_that_bwrap_cannot_enter_is_a_connection_failure(connect):
+def test_a_root_that_bwrap_cannot_enter_fails_the_task(connect):
     connection = connect((1, b"", b"bwrap: Can't find source path /w/root: No such file"))
-    with pytest.raises(AnsibleConnectionFailure, match="no command can run in /w/root"):
+    with pytest.raises(AnsibleError, match="no command can run in /w/root"):
         connection.exec_command("true")
 
 
@@ -125,7 +125,7 @@ def test_put_file_makes_an_empty_file(connect, tmp_path):
 def test_put_file_failure_is_said(connect, tmp_path):
     (tmp_path / "file").write_bytes(b"x")
     connection = connect((1, b"", b"No space left on device"))
-    with pytest.raises(AnsibleConnectionFailure, match="No space left"):
+    with pytest.raises(AnsibleError, match="No space left"):
         connection.put_file(str(tmp_path / "file"), "/file")
 
 

@@ -403,7 +403,7 @@ def umask(tree: Tree) -> t.Optional[str]:
     value = None
     for path in [f"{top}/initramfs.conf", *(f"{top}/conf.d/{name}" for name in names)]:
         text = tree.text(path) or ""
-        for match in re.finditer(r"^\s*UMASK=['\"]?(\d+)", text, re.MULTILINE):
+        for match in re.finditer(r"^[ \t]*UMASK=['\"]?(\d+)", text, re.MULTILINE):
             value = match.group(1)
     return value
 

@@ -33,12 +33,12 @@ _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 def used(config: str) -> bool:
     """Say whether a grub.cfg makes its menu of boot loader entries."""
-    return bool(re.search(r"^\s*blscfg\b", config, re.MULTILINE))
+    return bool(re.search(r"^[ \t]*blscfg\b", config, re.MULTILINE))
 
 
 def fallback(config: str) -> t.Optional[str]:
     """Return the kernel's words that grub.cfg has for entries without their own (RHEL 8); None for none."""
-    found = re.findall(r'^\s*set kernelopts="([^"]*)"', config, re.MULTILINE)
+    found = re.findall(r'^[ \t]*set kernelopts="([^"]*)"', config, re.MULTILINE)
     return found[-1] if found else None
 
 
@@ -66,7 +66,8 @@ def format_env(variables: t.Mapping[str, str]) -> bytes:
 
 def get(entry: str, key: str) -> str:
     """Return the value of *key*, or an empty string; of several lines all, as GRUB takes several initrd."""
-    return " ".join(re.findall(rf"^{key}[ \t]+(.*?)[ \t]*$", entry, re.MULTILINE))
+    found = re.findall(rf"^{key}[ \t]+(.*)$", entry, re.MULTILINE)
+    return " ".join(value.strip(" \t") for value in found)
 
 
 def put(entry: str, key: str, value: str) -> str:

@@ -37,6 +37,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _root_tar,
     _running_root,
     _selinux,
+    _serial_boot,
     _shell_defaults,
     _tar,
     _xfs_attributes,
@@ -251,6 +252,7 @@ CASES: dict[str, t.Callable[[], t.Any]] = {
         _audit_checks.early_config("x", "\n" * 200_000, luks_uuid="x"),
         _grub.check_menu("\n" * 200_000, root_device="x", words=[]),
     ],
+    "a console of blanks": lambda: _serial_boot.plain("s" + " " * 30_000, "s a a a b"),
     "a policy of blanks": refuses(
         lambda: _selinux.parse_config(f"SELINUXTYPE=a{' ' * 200_000}b"), "names no directory"
     ),

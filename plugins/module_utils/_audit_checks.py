@@ -269,7 +269,7 @@ def early_config(
             problems.append(
                 f"{name} does not end with reboot or halt, so a failure ends in a shell"
             )
-    calls = re.findall(r"^[ \t]*(?:if[ \t]+)?cryptomount\b([^;\n]*)", text, re.MULTILINE)
+    calls = re.findall(r"^[ \t]*(?:if\s+)?cryptomount\b([^;\n]*)", text, re.MULTILINE)
     plain = luks_uuid.replace("-", "")
     if not calls:
         problems.append(f"{name} has no cryptomount, so GRUB never asks for the passphrase")

@@ -66,8 +66,8 @@ def format_env(variables: t.Mapping[str, str]) -> bytes:
 
 def get(entry: str, key: str) -> str:
     """Return the value of *key*, or an empty string; of several lines all, as GRUB takes several initrd."""
-    found = re.findall(rf"^{key}[ \t](.*)$", entry, re.MULTILINE)
-    return " ".join(it.strip(" \t") for it in found)
+    found = re.findall(rf"^{key}[ \t]+(.*)$", entry, re.MULTILINE)
+    return " ".join(value.strip(" \t") for value in found)
 
 
 def put(entry: str, key: str, value: str) -> str:

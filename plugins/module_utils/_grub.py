@@ -298,7 +298,7 @@ def check_menu(text: str, *, root_device: str, words: t.Sequence[str]) -> t.List
     """
     problems = []
     # Of what GRUB starts this way, a memory test alone (memtest86+x64.efi) is no kernel.
-    starts = re.findall(r"^[ \t]*linux(?:efi)?[ \t]+(\S+)(.*)$", text, re.MULTILINE)
+    starts = re.findall(r"^[ \t]*linux(?:efi)?\s+(\S+)(.*)$", text, re.MULTILINE)
     kernels = [start for start in starts if "/memtest" not in start[0]]
     if _boot_entries.used(text):
         fallback = _boot_entries.fallback(text)

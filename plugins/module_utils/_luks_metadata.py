@@ -43,7 +43,7 @@ _LUKS1_SLOT = re.compile(
     re.MULTILINE,
 )
 # Of what luksDump prints of a LUKS1 header, in characters: far more than its eight key slots take.
-_LUKS1_TEXT = 64 << 10
+_LUKS1_TEXT = 8 << 10
 _NUMBER = re.compile("0|[1-9][0-9]{0,18}")
 
 

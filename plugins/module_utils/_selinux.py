@@ -56,8 +56,8 @@ def parse_config(text: str) -> Config:
     modes = re.findall(
         r"^SELINUX=[ \t]*(enforcing|permissive|disabled)", text, re.MULTILINE | re.IGNORECASE
     )
-    types = re.findall(r"^[ \t]*SELINUXTYPE=(.*?)\s*$", text, re.MULTILINE)
-    found = types[-1] if types else "targeted"
+    types = re.findall(r"^[ \t]*SELINUXTYPE=(.*)$", text, re.MULTILINE)
+    found = types[-1].rstrip() if types else "targeted"
     if not _TYPE.fullmatch(found):
         raise SealedRootError(
             f"SELINUXTYPE in {CONFIG} of the image is '{found}', which names no directory in"

@@ -203,7 +203,8 @@ def judge(boot: Boot, *, expect: str, secure_boot: bool = False) -> t.Tuple[bool
 def plain(text: str, secret: str) -> str:
     """Return a console log without terminal control sequences and without *secret*."""
     # GRUB's shell would echo a key that is typed too late; wrapped, it has line ends inside.
-    between = r"[\s\x1b\[0-9;H]*?"
+    # With a bound: a key can have blanks in it, and then each run of them could be read in many ways.
+    between = r"[\s\x1b\[0-9;H]{0,40}?"
     pattern = between.join(re.escape(char) for char in secret)
     hidden = re.sub(pattern, "<key>", text) if secret else text
     hidden = re.sub(r"\x1b(?:\[[0-9;?=]*[A-Za-z]|[()][A-Z0-9]|[=>])", "", hidden)

@@ -20,9 +20,12 @@ import zlib
 import efi
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _audit_checks,
+    _boot_entries,
     _btrfs_blocks,
     _disk_source,
     _gpt,
+    _grub,
     _grub_core,
     _grub_install,
     _grub_script,
@@ -33,6 +36,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _pe,
     _root_tar,
     _running_root,
+    _selinux,
+    _serial_boot,
     _shell_defaults,
     _tar,
     _xfs_attributes,
@@ -240,18 +245,29 @@ CASES: dict[str, t.Callable[[], t.Any]] = {
     "much metadata": lambda: _lvm.parse("a = 1\n" * 200_000),
     # The header of xz asks for a window of 4 GiB (The .xz File Format 3.1).
     "a memdisk that is compressed": lambda: _grub_install.read_memdisk(xz_of_4_gib()),
+    "entries of blanks": lambda: _boot_entries.get(f"linux a{' ' * 200_000}b", "linux"),
+    "a menu of blank lines": lambda: [
+        _boot_entries.used("\n" * 200_000),
+        _boot_entries.fallback("\n" * 200_000),
+        _audit_checks.early_config("x", "\n" * 200_000, luks_uuid="x"),
+        _grub.check_menu("\n" * 200_000, root_device="x", words=[]),
+    ],
+    "a console of blanks": lambda: _serial_boot.plain("s" + " " * 30_000, "s a a a b"),
+    "a policy of blanks": refuses(
+        lambda: _selinux.parse_config(f"SELINUXTYPE=a{' ' * 200_000}b"), "names no directory"
+    ),
     # Each blank at the beginning of a line would be one more way to read it.
     "a key slot of blanks": refuses(
         lambda: _luks_metadata.parse_luks1(
             "Key Slot 0: ENABLED\n\tIterations: 1\n" + "\t      \t x\n" * 40
         ),
-        "the header is damaged",
+        "header is damaged",
     ),
     "key slots of blank lines": refuses(
         lambda: _luks_metadata.parse_luks1(
             "Key Slot 0: ENABLED\n\tIterations: 1\n" * 1000 + "\t\n" * 9000
         ),
-        "the header is damaged",
+        "header is damaged",
     ),
     "a table with an empty line": lambda: _running_root.unlock(
         "\n \nx UUID=y /k luks,header=/h\n", "x"

@@ -248,6 +248,13 @@ def left(marker: str, canary: int) -> list[str]:
         time.sleep(0.2)
 
 
+@contextlib.contextmanager
+def folder() -> t.Iterator[pathlib.Path]:
+    """Give a place for the base and all builds: on a disk, since an overlay of an overlay is none."""
+    with tempfile.TemporaryDirectory(prefix="sealedroot-hostile-", dir="/var/tmp") as name:
+        yield pathlib.Path(name)
+
+
 class Base:
     """A minimal Debian with the attacker in it, unpacked once."""
 

@@ -42,7 +42,7 @@ def sourced(name: str, mode: int = 0o644) -> t.Callable[[Root], None]:
     """A file that a program of the image runs, or reads as a shell does."""
 
     def make(root: Root) -> None:
-        begin = "#!/bin/sh\n[ \"${1-}\" != prereqs ] || exit 0\n" if mode & 0o100 else ""
+        begin = '#!/bin/sh\n[ "${1-}" != prereqs ] || exit 0\n' if mode & 0o100 else ""
         root.write(name, f"{begin}{PROGRAM} {pathlib.Path(name).name} >&2\n", mode)
 
     return make
@@ -63,8 +63,9 @@ def package(root: Root) -> None:
         (tree / "DEBIAN/postinst").write_text(f"#!/bin/sh\n{PROGRAM} postinst >&2\n")
         (tree / "DEBIAN/postinst").chmod(0o755)
         subprocess.run(
-            ["dpkg-deb", "--build", "--root-owner-group", "-q", tree, f"{folder}/hostile.deb"],
+            ["dpkg-deb", "--build", "--root-owner-group", tree, f"{folder}/hostile.deb"],
             check=True,
+            capture_output=True,
         )
         data = pathlib.Path(folder, "hostile.deb").read_bytes()
     digest = hashlib.sha256(data).hexdigest()
@@ -110,7 +111,10 @@ def facts_become_a_role(root: Root) -> None:
     evil = tasks_of_its_own(root)
     names = ("family_debian_initramfs", "image_root", "image_builder", "image_root_tar")
     lie = {
-        "ansible_facts": {**dict.fromkeys(names, f"/{evil}"), "discovered_interpreter_python": evil},
+        "ansible_facts": {
+            **dict.fromkeys(names, f"/{evil}"),
+            "discovered_interpreter_python": evil,
+        },
         "_ansible_delegated_vars": {"ansible_host": "203.0.113.1"},
         "add_host": {"host_name": "hostile", "groups": ["images"]},
         "changed": False,
@@ -171,7 +175,7 @@ def before(name: str, script: str) -> t.Callable[[Root], None]:
 
 def core_image(script: str) -> t.Callable[[Root], None]:
     """A grub-mkimage that leaves something else where its core image should be."""
-    find = 'while [ $# -gt 0 ]; do case $1 in -o) out=$2 ;; --output=*) out=${1#*=} ;; esac; shift; done\n'
+    find = "while [ $# -gt 0 ]; do case $1 in -o) out=$2 ;; --output=*) out=${1#*=} ;; esac; shift; done\n"
     return instead("/usr/bin/grub-mkimage", f'{find}rm -f "$out"\n{script}')
 
 
@@ -188,7 +192,7 @@ perl -e 'for my $n (1 .. 2000000) { open(my $f, ">", "/srv/many/$n") or last; cl
 rm -rf /srv/many /run/full"""
 STAY = """
 for count in 1 2 3 4 5 6 7 8; do
-  setsid sh -c 'trap "" HUP INT TERM PIPE; (perl -e "\\$0 = q(perl-MARKER); sleep 3600" &) ; sleep 3600' >/dev/null 2>&1 &
+  setsid sh -c 'trap "" HUP INT TERM; (perl -e "\\$0 = q(perl-MARKER); sleep 3600" &); sleep 3600' >/dev/null 2>&1 &
 done"""
 
 
@@ -291,7 +295,9 @@ def loop_of_links(root: Root) -> None:
 
 def nodes(root: Root) -> None:
     """Devices of the builder in the root; the attacker opens them."""
-    for index, (kind, major, minor) in enumerate((("c", 1, 1), ("c", 1, 3), ("b", 7, 0), ("b", 254, 0))):
+    for index, (kind, major, minor) in enumerate(
+        (("c", 1, 1), ("c", 1, 3), ("b", 7, 0), ("b", 254, 0))
+    ):
         root.device(f"{HOME}/nodes/{index}", kind, major, minor)
     root.hook("/usr/sbin/update-initramfs")
 
@@ -304,7 +310,9 @@ def tar_members(root: Root) -> None:
     subprocess.run(["tar", "-C", root.path, "-cf", path, "."], check=True)
     folder = str(root.canaries.folder)
 
-    def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", content: bytes = b"") -> None:
+    def member(
+        name: str, kind: bytes = tarfile.REGTYPE, target: str = "", content: bytes = b""
+    ) -> None:
         info = tarfile.TarInfo(name)
         info.type, info.linkname, info.size, info.mode = kind, target, len(content), 0o644
         file.addfile(info, io.BytesIO(content))
@@ -334,12 +342,23 @@ ROWS = (
     Row("default-grub", default_grub, hooks=("default-grub",)),
     Row(
         "programs",
-        hook("/usr/bin/dpkg-query", "/usr/bin/debconf-set-selections", "/usr/bin/ls", "/usr/bin/timeout", "/usr/bin/sleep"),
+        hook(
+            "/usr/bin/dpkg-query",
+            "/usr/bin/debconf-set-selections",
+            "/usr/bin/ls",
+            "/usr/bin/timeout",
+            "/usr/bin/sleep",
+        ),
         hooks=("dpkg-query", "debconf-set-selections", "ls", "timeout"),
     ),
     Row(
         "grub-programs",
-        hook("/usr/bin/grub-mkimage", "/usr/sbin/grub-probe", "/usr/bin/grub-fstest", "/usr/sbin/grub-mkconfig"),
+        hook(
+            "/usr/bin/grub-mkimage",
+            "/usr/sbin/grub-probe",
+            "/usr/bin/grub-fstest",
+            "/usr/sbin/grub-mkconfig",
+        ),
         hooks=("grub-mkimage", "grub-probe", "grub-fstest"),
     ),
     Row("package", package, hooks=("postinst",), variables={"image_packages": ["hostile"]}),
@@ -348,17 +367,45 @@ ROWS = (
     Row("tar-members", tar_members, outcome="."),
     # Programs that lie.
     Row("lies", lies, hooks=("dpkg-query",)),
-    Row("lies-flood", instead("/usr/bin/dpkg-query", "head -c 104857600 /dev/zero"), FLOODED, ("dpkg-query",)),
+    Row(
+        "lies-flood",
+        instead("/usr/bin/dpkg-query", "head -c 104857600 /dev/zero"),
+        FLOODED,
+        ("dpkg-query",),
+    ),
     Row("core-link", core_image_link, ".", ("grub-mkimage",)),
     Row("core-fifo", core_image('mkfifo "$out"'), ".", ("grub-mkimage",)),
     Row("core-directory", core_image('mkdir "$out"'), ".", ("grub-mkimage",)),
     Row("core-huge", core_image('truncate -s 3G "$out"'), ".", ("grub-mkimage",)),
     # Programs that hang, flood, fork and stay.
-    Row("hang-update", instead(UPDATE, "sleep 100000"), STOPPED, ("update-initramfs",), command_seconds=40),
-    Row("hang-fifo", instead("/usr/bin/debconf-set-selections", "mkfifo /run/f; cat /run/f"), STOPPED, ("debconf-set-selections",), command_seconds=40),
-    Row("hang-grub-script", instead("/usr/sbin/grub-probe", "trap '' TERM INT HUP; while :; do sleep 1; done"), STOPPED, ("grub-probe",), command_seconds=40),
+    Row(
+        "hang-update",
+        instead(UPDATE, "sleep 100000"),
+        STOPPED,
+        ("update-initramfs",),
+        command_seconds=40,
+    ),
+    Row(
+        "hang-fifo",
+        instead("/usr/bin/debconf-set-selections", "mkfifo /run/f; cat /run/f"),
+        STOPPED,
+        ("debconf-set-selections",),
+        command_seconds=40,
+    ),
+    Row(
+        "hang-grub-script",
+        instead("/usr/sbin/grub-probe", "trap '' TERM INT HUP; while :; do sleep 1; done"),
+        STOPPED,
+        ("grub-probe",),
+        command_seconds=40,
+    ),
     Row("flood-stdout", instead(UPDATE, "exec cat /dev/zero"), FLOODED, ("update-initramfs",)),
-    Row("flood-stderr", instead("/usr/bin/debconf-set-selections", "exec cat /dev/zero >&2"), FLOODED, ("debconf-set-selections",)),
+    Row(
+        "flood-stderr",
+        instead("/usr/bin/debconf-set-selections", "exec cat /dev/zero >&2"),
+        FLOODED,
+        ("debconf-set-selections",),
+    ),
     Row("flood-files", before(UPDATE, FILES), ".", ("update-initramfs",)),
     Row("forks", before(UPDATE, FORKS), hooks=("update-initramfs",)),
     Row("stay", stay, hooks=("update-initramfs",)),
@@ -368,19 +415,34 @@ ROWS = (
     # Paths that are read first.
     Row("os-release-link", links("file", "/etc/os-release", "/usr/lib/os-release"), EARLY),
     Row("os-release-fifo", fifos("/etc/os-release", "/usr/lib/os-release"), EARLY),
-    Row("os-release-device", all_of(device("/etc/os-release"), device("/usr/lib/os-release")), EARLY),
+    Row(
+        "os-release-device", all_of(device("/etc/os-release"), device("/usr/lib/os-release")), EARLY
+    ),
     Row("os-release-huge", huge("/usr/lib/os-release"), EARLY),
     Row("boot-link", links("far folder", "/boot"), "kernel|/boot"),
     Row("modules-link", links("folder", "/usr/lib/modules"), "kernel|modules"),
     Row("run-link", links("folder", "/run", "/tmp"), "is not a directory"),
     Row("dev-fifo", fifos("/dev", "/proc", "/sys"), "is not a directory"),
     # Paths that are read or written in the image.
-    Row("links-of-identity", links("file", "/etc/hostname", "/etc/hosts", "/etc/machine-id", "/etc/resolv.conf")),
+    Row(
+        "links-of-identity",
+        links("file", "/etc/hostname", "/etc/hosts", "/etc/machine-id", "/etc/resolv.conf"),
+    ),
     Row("far-links", links("far", "/etc/crypttab", "/etc/fstab", "/boot/grub/grub.cfg")),
     Row("loop-of-links", loop_of_links, "."),
-    Row("shadow-link", links("file", "/etc/shadow"), ".", variables={"image_root_password_hash": SHADOW_HASH}),
+    Row(
+        "shadow-link",
+        links("file", "/etc/shadow"),
+        ".",
+        variables={"image_root_password_hash": SHADOW_HASH},
+    ),
     Row("ssh-link", links("folder", "/root/.ssh"), ".", variables={"image_authorized_keys": [KEY]}),
-    Row("ssh-keys-fifo", fifos("/root/.ssh/authorized_keys"), ".", variables={"image_authorized_keys": [KEY]}),
+    Row(
+        "ssh-keys-fifo",
+        fifos("/root/.ssh/authorized_keys"),
+        ".",
+        variables={"image_authorized_keys": [KEY]},
+    ),
     Row("hostname-fifo", fifos("/etc/hostname"), "hostname"),
     Row("fstab-device", device("/etc/fstab"), "fstab"),
     Row("crypttab-socket", sockets("/etc/crypttab"), "crypttab"),
@@ -388,7 +450,11 @@ ROWS = (
     Row("default-grub-doublings", doublings, "default/grub"),
     Row("conf-link", links("folder", "/etc/initramfs-tools/conf.d"), "."),
     Row("modules-fifo", fifos("/etc/initramfs-tools/modules"), "."),
-    Row("cryptsetup-links", links("folder", "/etc/cryptsetup-keys.d", "/etc/cryptsetup-headers.d"), "."),
+    Row(
+        "cryptsetup-links",
+        links("folder", "/etc/cryptsetup-keys.d", "/etc/cryptsetup-headers.d"),
+        ".",
+    ),
     Row("conf-hook-fifo", fifos("/etc/cryptsetup-initramfs/conf-hook"), "."),
     Row("grub-link", links("far folder", "/boot/grub"), "."),
     Row("grub-cfg-directory", directories("/boot/grub/grub.cfg"), "."),

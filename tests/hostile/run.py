@@ -17,7 +17,6 @@ import os
 import pathlib
 import signal
 import sys
-import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "helpers"))
 
@@ -33,8 +32,7 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     rows = hostile_table.select(options.names)
     verdicts = []
-    with tempfile.TemporaryDirectory(prefix="sealedroot-hostile-", dir="/var/tmp") as name:
-        folder = pathlib.Path(name)
+    with hostile_roots.folder() as folder:
         base = hostile_roots.Base(folder)
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
             played = [pool.submit(hostile_roots.play, row, base, folder) for row in rows]
@@ -48,7 +46,9 @@ def main(argv: list[str]) -> int:
                 raise
     wrong = [it for it in verdicts if it.wrong]
     if wrong:
-        print(f"{len(wrong)} ended wrong, see {hostile_roots.LOGS}: {', '.join(it.name for it in wrong)}")
+        print(
+            f"{len(wrong)} ended wrong, see {hostile_roots.LOGS}: {', '.join(it.name for it in wrong)}"
+        )
     reached = sum(bool(it.reached) for it in verdicts)
     hung = sum(it.hung for it in verdicts)
     print(f"hostile: {len(verdicts)} roots, {reached} reached the builder, {hung} hung")

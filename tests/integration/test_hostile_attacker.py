@@ -17,7 +17,17 @@ from hostile_roots import ATTACK, Canaries, perl
 
 # It wins nothing more where bwrap and the kernel of this machine refuse even root.
 WON = {
-    *("abstract socket", "directory", "end of a process", "env", "file", "file for writing", "key", "mode of a file", "unmount"),
+    *(
+        "abstract socket",
+        "directory",
+        "end of a process",
+        "env",
+        "file",
+        "file for writing",
+        "key",
+        "mode of a file",
+        "unmount",
+    ),
     *("mount", "names of keys", "namespace 10000000 by clone", "namespace by clone3"),
     *("namespace 10000000 by unshare", "namespace 40000000 by unshare", "new key", "open_tree"),
     *("process", "root of the builder", "tcp", "the log of the kernel", "device c 1 5"),

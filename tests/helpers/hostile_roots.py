@@ -251,7 +251,9 @@ def left(marker: str, canary: int) -> list[str]:
 @contextlib.contextmanager
 def folder() -> t.Iterator[pathlib.Path]:
     """Give a place for the base and all builds: on a disk, since an overlay of an overlay is none."""
-    with tempfile.TemporaryDirectory(prefix="sealedroot-hostile-", dir="/var/tmp") as name:
+    with tempfile.TemporaryDirectory(
+        prefix="sealedroot-hostile-", dir="/var/tmp", ignore_cleanup_errors=True
+    ) as name:
         yield pathlib.Path(name)
 
 
@@ -324,9 +326,10 @@ class Root:
         for name in names:
             self._fresh(name).mkdir()
 
-    def socket(self, name: str) -> None:
+    def socket(self, *names: str) -> None:
         # Its path would be too long for bind(2).
-        os.mknod(self._fresh(name), stat.S_IFSOCK | 0o666)
+        for name in names:
+            os.mknod(self._fresh(name), stat.S_IFSOCK | 0o666)
 
     def device(self, name: str, kind: str, major: int, minor: int) -> None:
         mode = {"b": stat.S_IFBLK, "c": stat.S_IFCHR}[kind] | 0o666
@@ -477,6 +480,8 @@ def play(row: Row, base: Base, folder: pathlib.Path) -> Verdict:
         verdict.reached += wins(output, log, canaries, place)
         verdict.reached += canaries.reached()
         verdict.wrong += remains(place)
+        if held(place.path):
+            release(place)
     except Exception as exc:  # the other roots are played
         verdict.wrong.append(f"{type(exc).__name__}: {' '.join(str(exc).split())[:2000]}")
     finally:
@@ -485,7 +490,9 @@ def play(row: Row, base: Base, folder: pathlib.Path) -> Verdict:
     if not verdict.right:
         LOGS.mkdir(parents=True, exist_ok=True)
         (LOGS / f"{row.name}.log").write_text(f"{verdict.line}\n\n{log}\n\n{output}")
-    shutil.rmtree(place.path, ignore_errors=True)
+    # Never below a mount.
+    if not held(place.path):
+        shutil.rmtree(place.path, ignore_errors=True)
     return verdict
 
 
@@ -543,7 +550,8 @@ def release(place: Place) -> None:
 def judge(verdict: Verdict, row: Row, status: int | None, output: str, log: str) -> None:
     """Say how the build ended, and what of that is wrong."""
     failures = re.findall(r"^(?:fatal|failed): .*$", output, re.MULTILINE)
-    messages = re.findall(r'"msg": "((?:[^"\\]|\\.)*)"', "\n".join(failures))
+    words = r'"(?:msg|stdout|stderr)": "((?:[^"\\]|\\.)*)"'
+    messages = [it for it in re.findall(words, "\n".join(failures)) if it]
     said = " ".join(" / ".join(messages).replace("\\n", " ").split())
     verdict.outcome = BUILT if status == 0 else f"refused: {said[:400]}"
     if row.outcome == BUILT and status != 0:

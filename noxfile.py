@@ -295,6 +295,13 @@ def hostile(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Give every parser what nobody would write: ./run fuzz [-- --seconds S --seed N] [TARGET...]."""
+    tested(session)
+    session.run("python", "tests/fuzz/run.py", *session.posargs)
+
+
+@nox.session
 def sources(session: nox.Session) -> None:
     """Build from every type of source, compare the trees and boot each: half an hour without KVM."""
     env = tested(session, "debootstrap", "mkosi")

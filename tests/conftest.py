@@ -67,6 +67,10 @@ def real_module(capsys: pytest.CaptureFixture[str]) -> t.Callable[..., dict[str,
         with patch_module_args(args), pytest.raises(SystemExit):
             module.main()
         printed: dict[str, t.Any] = json.loads(capsys.readouterr().out)
+        # Not at the top: the collection has to be found first.
+        import documented_results
+
+        documented_results.check(name, printed, args)
         return printed
 
     return run

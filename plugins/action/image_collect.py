@@ -14,6 +14,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _transfer
 from ansible_collections.sealedroot.image.plugins.plugin_utils._builder import Builder
+from ansible_collections.sealedroot.image.plugins.plugin_utils._secret_arguments import hidden
 
 
 class ActionModule(ActionBase):
@@ -51,7 +52,8 @@ class ActionModule(ActionBase):
             # The ssh plugin shows what a command prints from -vvv on, and here that is keys and disks. What it asks
             # is its own context, which is another object than this plugin's.
             self._connection._play_context.no_log = True
-            result["files"] = self._collect(files, options["dest"])
+            with hidden():
+                result["files"] = self._collect(files, options["dest"])
         return result
 
     def _collect(

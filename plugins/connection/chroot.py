@@ -108,6 +108,7 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.become import BecomeBase
 from ansible.plugins.connection import ConnectionBase
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _answers
 from ansible_collections.sealedroot.image.plugins.plugin_utils._builder import Builder, connect
 from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env import (
     READ,
@@ -117,7 +118,6 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env impor
     Sandbox,
     command_line,
     launch,
-    printable,
 )
 from ansible_collections.sealedroot.image.plugins.plugin_utils._detached import detached
 from ansible_collections.sealedroot.image.plugins.plugin_utils._transfer import CHUNK
@@ -184,9 +184,9 @@ class Connection(ConnectionBase):
         """Run a command in the image. What it printed comes back as plain text."""
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)  # type: ignore[safe-super]
         self._connect()
-        line, _is_module = command_line(self._sandbox, cmd)
-        status, stdout, stderr = self._run(line, in_data or b"")
-        return status, printable(stdout), printable(stderr)
+        status, stdout, stderr = self._run(command_line(self._sandbox, cmd), in_data or b"")
+        # Also of what is no module to us: it may be one, by another Python.
+        return status, _answers.shown(_answers.plain(stdout)), _answers.shown(stderr)
 
     def _run(self, line: str, in_data: bytes) -> t.Tuple[int, bytes, bytes]:
         """Run a line of the launcher on the builder."""
@@ -202,8 +202,9 @@ class Connection(ConnectionBase):
         if (status == STOPPED and last.startswith(SAYS)) or (
             status == 1 and said.startswith("bwrap: ")
         ):
-            text = printable(last.encode()).decode()
-            raise AnsibleConnectionFailure(f"no command can run in {self._sandbox.root}: {text}")
+            raise AnsibleConnectionFailure(
+                f"no command can run in {self._sandbox.root}: {_answers.short(last)}"
+            )
         return status, stdout, stderr
 
     def _python(self, code: str, *arguments: str, in_data: bytes = b"") -> bytes:
@@ -212,8 +213,10 @@ class Connection(ConnectionBase):
         line = launch(self._sandbox, "python", "-c", code, *arguments)
         status, stdout, stderr = self._run(line, in_data)
         if status != 0:
-            said = printable(stderr).decode("utf-8", "replace").strip().rpartition("\n")[2]
-            raise AnsibleConnectionFailure(f"'{arguments[0]}' cannot be transferred: {said}")
+            said = stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+            raise AnsibleConnectionFailure(
+                f"'{arguments[0]}' cannot be transferred: {_answers.short(said)}"
+            )
         return stdout
 
     def put_file(self, in_path: str, out_path: str) -> None:

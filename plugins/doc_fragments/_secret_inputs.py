@@ -20,7 +20,6 @@ options:
     description:
       - The inputs that the image is to be made from and that are secrets, to be compared with those that it was made
         from. Without it they are not compared.
-      - Set C(ansible_pipelining) for the task, or Ansible writes them to a disk with the module.
     type: dict
     suboptions:
       boot_key:

@@ -88,9 +88,13 @@ class LookupModule(LookupBase):
             return {"problem": problem, "digest": ""}
         try:
             path = self._role(step["role"]) if "role" in step else self._tasks(step["tasks"])
+            found = digest(step, path)
         except AnsibleError as exc:
             return {"problem": f"{name} cannot be found: {exc}", "digest": ""}
-        return {"problem": "", "digest": digest(step, path)}
+        except OSError as exc:
+            problem = f"{name} cannot be read: {exc.filename}: {exc.strerror}. Correct that."
+            return {"problem": problem, "digest": ""}
+        return {"problem": "", "digest": found}
 
     def _role(self, role: str) -> pathlib.Path:
         # The one place in core that knows where roles are; it has no public name.
@@ -102,10 +106,16 @@ class LookupModule(LookupBase):
             raise AnsibleError(
                 f"{exc}. Install the role, write its directory, or set roles_path (ANSIBLE_ROLES_PATH)."
             ) from exc
+        if not os.path.isdir(path):
+            raise AnsibleError(f"{path} is no directory of a role. Correct the name.")
         return pathlib.Path(path)
 
     def _tasks(self, file: str) -> pathlib.Path:
         path = pathlib.Path(os.environ.get("PWD", ".")) / file
         if not path.is_file():
             raise AnsibleError(f"there is no file {path}. Correct the path.")
+        # Not from a cache, from which include_tasks would take what is read here.
+        loader = t.cast(t.Any, self._loader)
+        if not isinstance(loader.load_from_file(str(path), cache="none") or [], list):
+            raise AnsibleError(f"{path} is no list of tasks. Write one, or correct the path.")
         return path

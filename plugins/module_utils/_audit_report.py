@@ -16,6 +16,7 @@ import os
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
 
 SLOTS = {"boot": 0, "recovery": 1}
 CHECKS = (
@@ -80,7 +81,7 @@ class Report:
     def add(self, name: str, problems: t.Sequence[str], fine: str) -> bool:
         """Record a verdict."""
         verdict, detail = ("failed", "; ".join(problems)) if problems else ("ok", fine)
-        self._checks[name] = Check(name, verdict, detail)
+        self._checks[name] = Check(name, verdict, printable.text(detail))
         return not problems
 
     @contextlib.contextmanager
@@ -107,7 +108,7 @@ class Report:
         """Return what the module returns: no times, since a key has a part in most of them."""
         return {
             "checks": [dataclasses.asdict(check) for check in self.checks()],
-            "facts": self.facts,
+            "facts": printable.result(self.facts),
         }
 
 

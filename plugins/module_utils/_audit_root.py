@@ -24,6 +24,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _generators,
     _grub,
     _grub_script,
+    _initrd,
     _initrd_keys,
     _mkinitcpio,
 )
@@ -258,7 +259,7 @@ def initramfs(
                 f"/boot/{name} has mode {node.permissions} and owner {node.uid}, not 0600 and root:"
                 " set UMASK=0077 for it"
             )
-        path = tree.dump(node)
+        path = tree.dump(node, most=_initrd.MOST_BYTES)
         try:
             found = _initrd_keys.problems(
                 runner, path, boot_key=boot_key, others=others, header=header, files=files

@@ -17,6 +17,8 @@ import typing as t
 import urllib.parse
 import uuid
 
+from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
+
 # What OSV and the vendors call a distribution in package URLs where that is not its ID in os-release(5).
 VENDORS = {
     "opensuse-leap": "opensuse",
@@ -30,7 +32,7 @@ _NO_PACKAGES = ("gpg-pubkey",)
 
 
 def _quote(text: str) -> str:
-    return urllib.parse.quote(text, safe=":")
+    return urllib.parse.quote(text, safe=":", errors="surrogateescape")
 
 
 def package_url(
@@ -50,7 +52,7 @@ def package_url(
 
 
 def _component(kind: str, os_release: t.Mapping[str, str], line: str) -> t.Dict[str, str]:
-    name, version, architecture = (*line.split(), "", "")[:3]
+    name, version, architecture = (*printable.text(line).split(), "", "")[:3]
     url = package_url(kind, os_release, name, version, architecture)
     return {"type": "library", "bom-ref": url, "name": name, "version": version, "purl": url}
 
@@ -77,6 +79,7 @@ def bill(
         "version": os_release.get("VERSION_ID", ""),
         "description": os_release.get("PRETTY_NAME", ""),
     }
+    system = {key: printable.text(value) for key, value in system.items()}
     metadata: t.Dict[str, t.Any] = {
         "component": {key: value for key, value in system.items() if value},
         "tools": {"components": [{"type": "application", "name": "sealedroot.image"}]},

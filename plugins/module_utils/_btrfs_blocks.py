@@ -34,6 +34,8 @@ _ROOT = struct.Struct(
     "<168xQQ"
 )  # btrfs_root_item up to the number of its root directory and its block
 _MOST_LEVELS = 8
+# Of a block, in bytes (BTRFS_MAX_METADATA_BLOCKSIZE).
+LARGEST_NODE = 64 << 10
 # One copy of a chunk is enough, and of one that is whole in one piece all addresses follow each other.
 _CHUNK = re.compile(
     r"key \(FIRST_CHUNK_TREE CHUNK_ITEM (\d+)\) [^\n]*\n"
@@ -211,6 +213,7 @@ class Forest:
 
 
 __all__ = (
+    "LARGEST_NODE",
     "Chunk",
     "Forest",
     "Named",

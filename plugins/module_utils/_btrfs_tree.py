@@ -158,7 +158,7 @@ class Tree(_image_tree.Tree):
         finally:
             os.close(directory)
 
-    def dump(self, node: Node) -> str:
+    def _dump(self, node: Node) -> str:
         if not stat.S_ISREG(node.mode):
             raise SealedRootError(f"/{'/'.join(self._paths[node.inode])} is not a file")
         *names, name = self._paths[node.inode]
@@ -184,6 +184,8 @@ class Tree(_image_tree.Tree):
             root, size = int(fields["root"]), int(fields["nodesize"])
         except (KeyError, ValueError):
             raise _btrfs_blocks.damaged("the superblock") from None
+        if size > _btrfs_blocks.LARGEST_NODE:
+            raise _btrfs_blocks.damaged("the superblock")
         chunks = _btrfs_blocks.parse_chunks(self._inspect("dump-tree", "-t", "chunk"))
 
         def read(address: int) -> bytes:

@@ -15,6 +15,8 @@ need.
 
 from __future__ import annotations
 
+import os
+import stat
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._command import Runner
@@ -27,10 +29,20 @@ _TABLES = ("/proc/mounts", "/proc/self/mounts")
 _WRITER = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER")
 
 
+def _is_block(path: str) -> bool:
+    try:
+        return stat.S_ISBLK(os.stat(path).st_mode)
+    except OSError:  # what opens it will say so
+        return False
+
+
 def argv(
     runner: Runner, device: str, command: t.Sequence[str], *, output: t.Optional[str] = None
 ) -> t.List[str]:
-    """Return *command* confined; it finds *device* as DEVICE, read-only, and the directory *output* as OUTPUT."""
+    """Return *command* confined; it finds *device* as DEVICE, and the directory *output* as OUTPUT.
+
+    A file is read-only. A block device is not, so it must be one whose content nobody misses.
+    """
     found = [runner.find("bwrap"), "--die-with-parent", "--new-session", "--clearenv"]
     # Root keeps every capability otherwise.
     found += ["--cap-drop", "ALL"]
@@ -38,7 +50,7 @@ def argv(
     found += [f"--unshare-{space}" for space in ("ipc", "net", "pid", "uts")]
     for path in _SYSTEM:
         found += ["--ro-bind-try", path, path]
-    found += ["--dev", "/dev", "--ro-bind", device, DEVICE]
+    found += ["--dev", "/dev", "--dev-bind" if _is_block(device) else "--ro-bind", device, DEVICE]
     # Of /proc only the tables that btrfs wants, empty: it refuses a device that is a mount point, as it is here.
     for table in _TABLES:
         found += ["--dev-bind", "/dev/null", table]

@@ -15,13 +15,13 @@ tool follow a backing file, an external data file or an extent to other files of
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import struct
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import _fstab
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system import untrusted_json
 
 HEAD_BYTES = 64 << 10
 TAIL_BYTES = 512
@@ -122,7 +122,17 @@ def _alone(path: str, what: str) -> SealedRootError:
 
 def partitions(text: str) -> t.List[Volume]:
     """Parse ``sfdisk --json`` (sfdisk(8)); the container of logical partitions is none itself."""
-    table = json.loads(text)["partitiontable"]
+    try:
+        return _partitions(text)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        # A name can be such that sfdisk writes no JSON.
+        raise SealedRootError(
+            "the partition table of the disk cannot be read: write it anew (sfdisk), or give the root as a tar"
+        ) from None
+
+
+def _partitions(text: str) -> t.List[Volume]:
+    table = untrusted_json.loads(text)["partitiontable"]
     sector = int(table.get("sectorsize", SECTOR))
     found = []
     for row in table.get("partitions", []):

@@ -13,6 +13,7 @@ curl reads its options from standard input, since a URL can have a password or a
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
@@ -23,11 +24,13 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
 
 SCHEMES = ("file", "http", "https")
 # curl(1), "EXIT CODES": what another try may mend. 22 is a status of HTTP, looked at by itself.
 _BROKEN = (5, 6, 7, 16, 18, 28, 35, 52, 55, 56, 92)
 _BUSY = re.compile(r"error: (408|429|5\d\d)\b")
+_NOT_WRITTEN = 23
 # The server cannot go on from there, or there is nothing after it.
 _NO_RANGE = (33, 36)
 _NO_RANGE_STATUS = re.compile(r"error: 416\b")
@@ -46,6 +49,11 @@ def check_url(url: str) -> None:
         raise SealedRootError(
             "the url is not one of https://, http:// or file://, or has a blank in it"
         )
+    problem = ""
+    if parts.scheme == "file":
+        problem = file_kind.problem(urllib.parse.unquote(parts.path), file_kind.FILE)
+    if problem:
+        raise SealedRootError(f"what the url names {problem}")
 
 
 def shown(url: str) -> str:
@@ -67,6 +75,11 @@ def config(url: str, path: str, *, seconds: int, largest: int = 0) -> bytes:
     lines += ["max-redirs = 10", "connect-timeout = 30", "speed-limit = 1", "speed-time = 60"]
     lines += [f"max-time = {seconds}", *([f"max-filesize = {largest}"] if largest else [])]
     return "\n".join([*lines, ""]).encode("utf-8", "surrogateescape")
+
+
+def _is_full(path: str) -> bool:
+    usage = os.statvfs(os.path.dirname(path))
+    return usage.f_bavail * usage.f_frsize < 1 << 20 or usage.f_favail == 0 < usage.f_files
 
 
 def _size(path: str) -> int:
@@ -103,6 +116,8 @@ def fetch(
         result = runner.run(argv, stdin=data, check=False, timeout=left + 30)
         if result.rc == 0:
             return
+        if result.rc == _NOT_WRITTEN and _is_full(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         said = result.stderr.strip() or f"exit status {result.rc}"
         no_range = result.rc in _NO_RANGE or (result.rc == 22 and _NO_RANGE_STATUS.search(said))
         if no_range and had:
@@ -130,8 +145,16 @@ def _redacted(said: str, url: str) -> str:
     return line
 
 
+def check_file(name: str, path: str) -> None:
+    """Refuse what is no file on the builder."""
+    problem = file_kind.problem(path, file_kind.FILE)
+    if problem:
+        raise SealedRootError(f"the {name} {path} {problem}")
+
+
 def check_keyring(path: str) -> None:
     """Refuse a keyring that gpgv cannot read."""
+    check_file("keyring", path)
     try:
         with open(path, "rb") as file:
             head = file.read(64)
@@ -149,7 +172,9 @@ def signed(status: str) -> bool:
 
     A second signature by a key that is not in the keyring does no harm, a bad or expired one does.
     """
-    words = {line.split()[1] for line in status.splitlines() if line.startswith("[GNUPG:] ")}
+    words = {
+        (line.split() + ["", ""])[1] for line in status.splitlines() if line.startswith("[GNUPG:] ")
+    }
     bad = {"BADSIG", "EXPSIG", "EXPKEYSIG", "REVKEYSIG"}
     return {"GOODSIG", "VALIDSIG"} <= words and not bad & words
 

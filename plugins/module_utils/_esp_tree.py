@@ -13,20 +13,28 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
+
+# What a file of an ESP has at the most, in bytes.
+MOST = 64 << 20
+
+
+def holds(path: str, data: bytes) -> bool:
+    """Say whether there is a file with this content."""
+    try:
+        return regular_file.read(path, most=max(MOST, len(data)), follow=False) == data
+    except FileNotFoundError:
+        return False
+
 
 def write(folder: str, files: t.Mapping[str, bytes]) -> t.List[str]:
     """Write *files* below *folder*; return those that were not there so."""
     changed = []
     for name, data in files.items():
         path = os.path.join(folder, name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        if os.path.exists(path):
-            with open(path, "rb") as file:
-                if file.read() == data:
-                    continue
-        with open(path, "wb") as file:
-            file.write(data)
-        changed.append(name)
+        if not holds(path, data):
+            regular_file.write(path, data)
+            changed.append(name)
     return changed
 
 
@@ -39,4 +47,4 @@ def keep_only(folder: str, names: t.Container[str]) -> None:
                 os.unlink(path)
 
 
-__all__ = ("keep_only", "write")
+__all__ = ("MOST", "holds", "keep_only", "write")

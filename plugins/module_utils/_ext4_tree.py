@@ -164,7 +164,7 @@ class Tree(_image_tree.Tree):
         found = [_LINK.search(said) for said in self._ask_all([f"stat <{it}>" for it in inodes])]
         return {inode: it.group(1) if it else "" for inode, it in zip(inodes, found)}
 
-    def dump(self, node: Node) -> str:
+    def _dump(self, node: Node) -> str:
         return self._dump_all([node])[0]
 
     def _dump_all(self, nodes: t.Sequence[Node]) -> t.List[str]:

@@ -16,10 +16,9 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import tempfile
 import typing as t
 
-BLOCK = 4096
+from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
 
 
 class Tree:
@@ -44,14 +43,13 @@ class Tree:
         """Say whether something is there, a dangling link included."""
         return os.path.lexists(self.path(name))
 
-    def read(self, name: str) -> t.Optional[bytes]:
-        """Return the content as it will be, or None when there is none."""
+    def read(self, name: str, *, most: int = regular_file.SMALL) -> t.Optional[bytes]:
+        """Return the content as it will be, or None when there is none; more than *most* bytes are refused."""
         if name in self._writes:
             return self._writes[name][0]
         try:
-            with open(self.path(name), "rb") as file:
-                return file.read()
-        except (FileNotFoundError, IsADirectoryError):
+            return regular_file.read(self.path(name), most=most)
+        except FileNotFoundError:
             return None
 
     def text(self, name: str) -> str:
@@ -72,20 +70,30 @@ class Tree:
         With *replace*, a symbolic link gives way to it; else what the link leads to is written.
         """
         data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
-        try:
-            info: t.Optional[os.stat_result] = os.stat(self.path(name))
-        except FileNotFoundError:
-            info = None
+        link = replace and os.path.islink(self.path(name))
+        info = None if link else self._file(name)
         have = stat.S_IMODE(info.st_mode) if info else None
         want = mode if mode is not None else have if have is not None else 0o644
-        link = replace and os.path.islink(self.path(name))
-        if self.read(name) == data and have == want and not link:
+        # Of another size, it need not be read.
+        is_as_long = name in self._writes or (info and info.st_size == len(data))
+        if is_as_long and have == want and self.read(name, most=len(data)) == data:
             return
         self._writes[name] = (data, want)
         if link:
             self._links.add(name)
         if secret:
             self._secret.add(name)
+
+    def _file(self, name: str) -> t.Optional[os.stat_result]:
+        """Return what stat(2) says of a regular file; None when it is not there, and an error for anything else."""
+        try:
+            handle = regular_file.opened(self.path(name))
+        except FileNotFoundError:
+            return None
+        try:
+            return os.fstat(handle)
+        finally:
+            os.close(handle)
 
     def link(self, name: str, target: str) -> None:
         """Plan a symbolic link, which takes the place of what is there."""
@@ -105,7 +113,8 @@ class Tree:
         """Return the changes in Ansible's form; a secret is named, never shown."""
         shown = []
         for name, (data, _mode) in sorted(self._writes.items()):
-            before, after = self._show(name, self._current(name)), self._show(name, data)
+            old = b"" if name in self._secret else self._current(name)
+            before, after = self._show(name, old), self._show(name, data)
             shown.append(
                 {"before_header": name, "after_header": name, "before": before, "after": after}
             )
@@ -121,8 +130,7 @@ class Tree:
 
     def _current(self, name: str) -> bytes:
         try:
-            with open(self.path(name), "rb") as file:
-                return file.read()
+            return regular_file.read(self.path(name), most=regular_file.SMALL)
         except FileNotFoundError:
             return b""
 
@@ -133,9 +141,8 @@ class Tree:
         """Write and remove."""
         for name, (data, mode) in self._writes.items():
             path = self.path(name)
-            self._write_atomically(
-                path if name in self._links else os.path.realpath(path), data, mode
-            )
+            real = path if name in self._links else os.path.realpath(path)
+            regular_file.write(real, data, mode=mode)
         for name, target in self._new_links.items():
             path = self.path(name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -148,31 +155,6 @@ class Tree:
                 shutil.rmtree(path)
             else:
                 os.unlink(path)
-
-    @staticmethod
-    def _write_atomically(real: str, data: bytes, mode: int) -> None:
-        """Replace the file *real*, owner kept, in one rename."""
-        directory = os.path.dirname(real)
-        os.makedirs(directory, exist_ok=True)
-        owner = os.stat(real) if os.path.exists(real) else None
-        handle, partial = tempfile.mkstemp(dir=directory, prefix=".sealedroot-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                # Zeros stay holes: written, they would be ciphertext that the image carries.
-                for start in range(0, len(data), BLOCK):
-                    block = data[start : start + BLOCK]
-                    if block.count(0) == len(block):
-                        file.seek(len(block), os.SEEK_CUR)
-                    else:
-                        file.write(block)
-                file.truncate(len(data))
-                os.fchmod(file.fileno(), mode)
-                if owner:
-                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-            os.rename(partial, real)
-        except OSError:
-            os.unlink(partial)
-            raise
 
     def directory(self, name: str, mode: int) -> None:
         """Make a directory with *mode* at once; used just before apply."""

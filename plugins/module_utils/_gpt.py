@@ -11,13 +11,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system import untrusted_json
 
 MIB = 1 << 20
 SECTOR = 512
@@ -47,7 +47,15 @@ class Table:
 
 def parse(text: str) -> Table:
     """Parse ``sfdisk --json``; anything but a GPT is an error."""
-    table = json.loads(text)["partitiontable"]
+    try:
+        return _parse(text)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        # A name can be such that sfdisk writes no JSON.
+        raise SealedRootError("the partition table cannot be read: write it anew") from None
+
+
+def _parse(text: str) -> Table:
+    table = untrusted_json.loads(text)["partitiontable"]
     if table["label"] != "gpt":
         raise SealedRootError(f"the partition table is {table['label']}, not gpt")
     sector = int(table.get("sectorsize", SECTOR))

@@ -20,6 +20,8 @@ import typing as t
 
 _INFO = struct.Struct("<4sIQQ")
 _OBJECT = struct.Struct("<II")
+# The letters can be part of the program, but not often.
+_MOST_HEADERS = 16
 _ELF, _MEMDISK, _CONFIG, _PREFIX = 0, 1, 2, 3
 
 
@@ -35,12 +37,12 @@ class Core:
 
 def parse(data: bytes) -> t.Optional[Core]:
     """Return the parts of the core image *data*; None when it is another program."""
-    base = data.find(b"mimg")
-    while base >= 0:
-        core = _parse_at(data, base)
-        if core:
-            return core
+    base = -1
+    for _number in range(_MOST_HEADERS):
         base = data.find(b"mimg", base + 1)
+        core = _parse_at(data, base) if base >= 0 else None
+        if core or base < 0:
+            return core
     return None
 
 
@@ -82,11 +84,15 @@ def _module_name(elf: bytes) -> str:
         if elf[4] == 2:  # ELFCLASS64
             (table,) = struct.unpack_from("<Q", elf, 0x28)
             size, count, names_index = struct.unpack_from("<HHH", elf, 0x3A)
-            fields, layout = 0x18, "<QQ"
+            fields, layout, least = 0x18, "<QQ", 64
         else:
             (table,) = struct.unpack_from("<I", elf, 0x20)
             size, count, names_index = struct.unpack_from("<HHH", elf, 0x2E)
-            fields, layout = 0x10, "<II"
+            fields, layout, least = 0x10, "<II", 40
+
+        # A table that does not fit would be walked in vain, once for each module.
+        if size < least or table + count * size > len(elf):
+            return ""
 
         def section(index: int) -> bytes:
             start, length = struct.unpack_from(layout, elf, table + index * size + fields)

@@ -13,6 +13,7 @@ A script is read as GRUB's lexer reads it (GRUB manual, "Shell-like scripting"),
 
 from __future__ import annotations
 
+import functools
 import re
 import typing as t
 
@@ -52,6 +53,7 @@ GUARDED = ("boot", "config_directory", "prefix", "root", "superusers")
 _ASKERS, _SETTERS = ("read", "smbios"), ("probe", "regexp")
 _DIRECTORY = re.compile(r"\$(?:prefix|\{prefix\}|config_directory|\{config_directory\})(?=/)")
 _DEVICE = re.compile(r"\(([^()]*)\)")
+_QUOTES = frozenset("'\"\\")
 _ASSIGNMENT = re.compile(r"\w+=")
 
 
@@ -69,8 +71,12 @@ def _statements(text: str) -> t.Iterator[t.Tuple[Words, str]]:
                 words.append(word)
 
 
-def commands(text: str) -> t.List[Words]:
-    """Return the words of each command in a grub.cfg, without what the language puts before it, and its plain name."""
+@functools.lru_cache(maxsize=8)
+def commands(text: str) -> t.Sequence[Words]:
+    """Return the words of each command in a grub.cfg, without what the language puts before it, and its plain name.
+
+    What is returned is not to be changed: each of many judgements asks for it anew.
+    """
     return [[plain(words[0]), *words[1:]] for words, _end in _statements(text) if words]
 
 
@@ -94,6 +100,8 @@ def is_memory_test(words: Words) -> bool:
 
 def plain(word: str) -> str:
     """Return a word without its quotes."""
+    if not _QUOTES.intersection(word):
+        return word
     return re.sub(r"""'([^']*)'|["\\]""", lambda match: match[1] or "", word)
 
 

@@ -27,6 +27,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
 )
 
 _MOST_LINKS = 20
+# Linux takes none that is longer (path_resolution(7)).
+_LONGEST_LINK = 4096
 # What a small file has at the most, in bytes.
 MOST = 1 << 20
 
@@ -114,7 +116,7 @@ class Tree(abc.ABC):
         """Return what a symbolic link points to."""
 
     @abc.abstractmethod
-    def dump(self, node: Node) -> str:
+    def _dump(self, node: Node) -> str:
         """Copy a file's content into the work directory and return where it is."""
 
     @abc.abstractmethod
@@ -166,6 +168,8 @@ class Tree(abc.ABC):
                 if links > _MOST_LINKS:
                     return None
                 target = self.link_target(node)
+                if len(target) > _LONGEST_LINK:
+                    return None
                 if target.startswith("/"):
                     trail = trail[:1]
                 names = [part for part in target.split("/") if part not in ("", ".")] + names
@@ -180,9 +184,13 @@ class Tree(abc.ABC):
 
     def read(self, node: Node, *, most: int = MOST) -> bytes:
         """Return the content of a small file."""
+        return taken(self.dump(node, most=most))
+
+    def dump(self, node: Node, *, most: int) -> str:
+        """Copy a file's content into the work directory and return where it is; *most* is how long it may be."""
         if node.size > most:
             raise SealedRootError(f"inode {node.inode} has {node.size} bytes: too many to be read")
-        return taken(self.dump(node))
+        return self._dump(node)
 
     def text(self, path: str) -> t.Optional[str]:
         """Return a text file; None when it is not there or is no file."""

@@ -20,6 +20,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
 
 # Magic number -> (program, ending of the file names that it takes).
 COMPRESSIONS: t.Tuple[t.Tuple[bytes, str, str], ...] = (
@@ -32,7 +33,19 @@ COMPRESSIONS: t.Tuple[t.Tuple[bytes, str, str], ...] = (
     (b"\x5d\x00\x00", "xz", ".lzma"),
     (b"\x89LZO\x00", "lzop", ".lzo"),
 )
+# Of an initramfs, packed or not: a guest unpacks it into its memory.
+MOST_BYTES = 1 << 30
+# Of its files: more than a whole distribution has.
+MOST_ENTRIES = 500_000
 _HEADER = 110
+# Of a name that is said.
+_LONGEST_NAME = 200
+# How much padding between archives is looked at together.
+_STEP = 1 << 20
+# What unpacks it takes a window of the size that the data says.
+_MEMORY = 2 << 30
+# The exit status of a command that wrote more than it may (SIGXFSZ).
+_TOO_LARGE = -25
 _MAGICS = (b"070701", b"070702")
 
 
@@ -72,8 +85,10 @@ def read_archives(data: Data) -> Archive:
     entries: t.List[Entry] = []
     position, end = 0, len(data)
     while position < end:
-        if data[position : position + 1] == b"\0":
-            position += 1  # padding between archives
+        piece = bytes(data[position : position + _STEP])
+        rest = piece.lstrip(b"\0")
+        position += len(piece) - len(rest)
+        if not rest:
             continue
         if data[position : position + 6] not in _MAGICS:
             return Archive(tuple(entries), position)
@@ -98,9 +113,11 @@ def _read_archive(data: Data, start: int, entries: t.List[Entry]) -> int:
         content = start + _align(name_at + name_size - start)
         position = start + _align(content + size - start)
         if content + size > len(data):
-            raise SealedRootError(f"the cpio archive breaks off in {name}")
+            raise SealedRootError(f"the cpio archive breaks off in {name[:_LONGEST_NAME]}")
         if name == "TRAILER!!!":
             return min(position, len(data))
+        if len(entries) == MOST_ENTRIES:
+            raise SealedRootError(f"the cpio archive has more than {MOST_ENTRIES} files")
         entries.append(Entry(name, mode, uid, content, size))
 
 
@@ -118,9 +135,28 @@ def compression(magic: bytes) -> t.Tuple[str, str]:
     )
 
 
+def _check_size(path: str) -> None:
+    # In its place there may be something that is no file at all.
+    handle = regular_file.opened(path)
+    try:
+        size = os.fstat(handle).st_size
+    finally:
+        os.close(handle)
+    if size == 0:
+        raise SealedRootError("the initramfs is empty")
+    if size > MOST_BYTES:
+        raise SealedRootError(
+            f"the initramfs is larger than {regular_file.size(MOST_BYTES)}: no machine would unpack it"
+        )
+
+
 def _read(path: str) -> Archive:
-    with open(path, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return read_archives(data)
+    handle = regular_file.opened(path)
+    try:
+        with mmap.mmap(handle, 0, access=mmap.ACCESS_READ) as data:
+            return read_archives(data)
+    finally:
+        os.close(handle)
 
 
 def unpack(runner: Runner, path: str) -> t.List[Part]:
@@ -128,12 +164,11 @@ def unpack(runner: Runner, path: str) -> t.List[Part]:
 
     They lie beside it, in a directory that is the caller's to remove.
     """
-    if os.path.getsize(path) == 0:
-        raise SealedRootError("the initramfs is empty")
+    _check_size(path)
     early = _read(path)
     if early.rest is None:
         return [Part(path, early.entries, os.path.getsize(path))]
-    with open(path, "rb") as source:
+    with open(regular_file.opened(path), "rb") as source:
         source.seek(early.rest)
         tool, ending = compression(source.read(6))
         source.seek(early.rest)
@@ -142,8 +177,16 @@ def unpack(runner: Runner, path: str) -> t.List[Part]:
             shutil.copyfileobj(source, target, 1 << 20)
     # Every one of these programs puts FILE beside FILE.ending; lz4 only when it is told to.
     main = f"{path}.main"
-    argv = [runner.find(tool), "-d", "-f", "-q", packed, *([main] if tool == "lz4" else [])]
+    # What is packed small can be large beyond measure, and so can the memory that it asks for.
+    bounds = [f"--fsize={MOST_BYTES}", f"--as={_MEMORY}"]
+    argv = [runner.find("prlimit"), *bounds, runner.find(tool), "-d", "-f", "-q", packed]
+    argv += [main] if tool == "lz4" else []
     result = runner.run(argv, check=False, timeout=300)
+    if (os.path.exists(main) and os.path.getsize(main) >= MOST_BYTES) or result.rc == _TOO_LARGE:
+        raise SealedRootError(
+            f"the initramfs is larger than {regular_file.size(MOST_BYTES)} when it is unpacked: no machine would"
+            " unpack it"
+        )
     # gzip warns (2) of padding behind the data, and has written all of it.
     if result.rc not in (0, 2) or not os.path.exists(main) or os.path.getsize(main) == 0:
         raise SealedRootError(f"{tool} cannot unpack the initramfs: {result.stderr.strip()}")

@@ -75,7 +75,7 @@ def list_all(runner: Runner) -> t.List[Loop]:
     """Return every bound loop device."""
     columns = "NAME,OFFSET,SIZELIMIT,RO,DIO,BACK-MAJ:MIN,BACK-INO,BACK-FILE"
     argv = [runner.find("losetup"), "--list", "--json", "--output", columns]
-    return parse(runner.run(argv).stdout)
+    return parse(runner.run(argv, timeout=60).stdout)
 
 
 def find(

@@ -15,7 +15,6 @@ GRUB tries the key slots in that order (TECH 1.3).
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import typing as t
 
@@ -23,6 +22,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system import untrusted_json
 
 Json = t.Mapping[str, t.Any]
 Part = t.TypeVar("Part")
@@ -175,8 +175,8 @@ def parse_luks2(text: str, *, uuid: str) -> Header:
     Whoever has the disk can have written the metadata, so nothing in it has to be there or have a type.
     """
     try:
-        data = _part({"metadata": json.loads(text)}, "metadata", dict)
-    except (RecursionError, ValueError):
+        data = _part({"metadata": untrusted_json.loads(text)}, "metadata", dict)
+    except ValueError:
         raise _damaged("metadata") from None
     config = _part(data, "config", dict)
     segments = [_segment(*item) for item in _objects(data, "segments")]
@@ -297,15 +297,15 @@ def _objects(data: Json, name: str) -> t.List[t.Tuple[int, Json]]:
 def read(runner: Runner, device: str) -> t.Optional[Header]:
     """Read the header on *device* (a block device or a file that begins with it); None if none."""
     cryptsetup = runner.find("cryptsetup")
-    uuid = runner.run([cryptsetup, "luksUUID", device], check=False)
+    uuid = runner.run([cryptsetup, "luksUUID", device], check=False, timeout=60)
     if uuid.rc != 0:
         return None
-    text = runner.run([cryptsetup, "luksDump", device]).stdout
+    text = runner.run([cryptsetup, "luksDump", device], timeout=60).stdout
     # The first line of that name is cryptsetup's own. A label or token can have others in it.
     version = re.search(r"^Version:\s*(\d+)\s*$", text, re.MULTILINE)
     if version and version.group(1) == "1":
         return parse_luks1(text)
-    dump = runner.run([cryptsetup, "luksDump", "--dump-json-metadata", device]).stdout
+    dump = runner.run([cryptsetup, "luksDump", "--dump-json-metadata", device], timeout=60).stdout
     return parse_luks2(dump, uuid=uuid.stdout.strip())
 
 

@@ -25,7 +25,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import S
 
 SECTOR = 512
 # Of a hostile disk: far more than any machine's, and far less than what would hurt.
-METADATA_BYTES = 16 << 20
+METADATA_BYTES = 4 << 20
+# Of the metadata of all physical volumes together.
+_ALL_METADATA_BYTES = 16 << 20
 MAX_DEPTH = 8
 MAX_PIECES = 256
 
@@ -72,6 +74,8 @@ def logical_volumes(read: Read, members: t.Iterable[Region]) -> t.List[LogicalVo
     """Return the logical volumes on these regions of a disk, which *read* reads by offset and size."""
     try:
         found = [it for it in (_physical_volume(read, *region) for region in members) if it]
+        if sum(len(it.text) for it in found) > _ALL_METADATA_BYTES:
+            raise DamagedError("there is more metadata than any machine has")
         groups: t.Dict[str, t.Tuple[str, Section]] = {}
         for name, group in (_group(it.text) for it in found if it.text):
             # Each has a copy; the one with the highest number is the last that was written.

@@ -14,6 +14,8 @@ import re
 import shlex
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+
 CONF = "/etc/mkinitcpio.conf"
 DROP_INS = "/etc/mkinitcpio.conf.d"
 # What the hook sd-encrypt takes as the crypttab of the initramfs (mkinitcpio -H sd-encrypt).
@@ -28,7 +30,12 @@ def arrays(text: str, have: t.Mapping[str, t.Sequence[str]]) -> t.Dict[str, t.Li
     """Return HOOKS and FILES as bash has them after *text*; before it they were *have*."""
     found = {name: list(words) for name, words in have.items()}
     for name, operator, _value, array, string in _ARRAY.findall(text):
-        words = shlex.split(array, comments=True) if array else string.split()
+        try:
+            words = shlex.split(array, comments=True) if array else string.split()
+        except ValueError:
+            raise SealedRootError(
+                f"{name} in a configuration of mkinitcpio has a quote that does not end: correct it"
+            ) from None
         found[name] = [*found[name], *words] if operator == "+=" else words
     return found
 

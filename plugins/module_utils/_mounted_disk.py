@@ -20,6 +20,7 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import (
     _backend_userspace,
+    _confined,
     _disk_source,
     _loop,
     _luks1_view,
@@ -31,8 +32,23 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    file_kind,
+    regular_file,
+)
 
 MOUNT_SECONDS = 300
+CHECK_SECONDS = 1800
+_EXT = ("ext2", "ext3", "ext4")
+# What checks a file system before the kernel is given it, and the exit statuses of one that can be used. e2fsck does as
+# at every boot: it replays the journal and mends what a power cut leaves, here in the layer over the disk.
+_CHECKS: t.Dict[str, t.Tuple[t.Tuple[str, ...], t.Tuple[int, ...]]] = {
+    **dict.fromkeys(_EXT, (("e2fsck", "-f", "-p"), (0, 1))),
+    "xfs": (("xfs_repair", "-n"), (0,)),
+    "btrfs": (("btrfs", "check", "--readonly"), (0,)),
+}
+# What xfs_repair says of a log that only the kernel replays, without which its other words mean nothing.
+_LOG = "valuable metadata changes in a log"
 # Of logical volumes in more than one piece, each of which takes a daemon.
 MAX_JOINED = 64
 # What a disk makes in its directory, beside directories.
@@ -40,8 +56,9 @@ FILES = re.compile(r"(disk|volume-[0-9]+)([.]qcow2)?")
 
 
 def _ends(path: str) -> t.Tuple[bytes, bytes]:
-    if not os.path.isfile(path):
-        raise SealedRootError(f"{path} is not a file on the builder: correct the path")
+    problem = file_kind.problem(path, file_kind.FILE)
+    if problem:
+        raise SealedRootError(f"{path} {problem}")
     with open(path, "rb") as file:
         head = file.read(_disk_source.HEAD_BYTES)
         file.seek(max(0, os.path.getsize(path) - _disk_source.TAIL_BYTES))
@@ -191,15 +208,49 @@ class Disk:
         return _disk_source.probed(volume, self.runner.run(argv, check=False, timeout=60).stdout)
 
     def mount(self, volume: _disk_source.Volume, point: str, option: str = "") -> None:
-        """Mount read-only; only the device can be written to, for the journal."""
+        """Mount read-only what its own checker finds whole; only the device can be written to, for the journal."""
         path, offset = volume.path or self.export, volume.offset
-        if (path, offset) not in self.devices:
+        device = self.devices.get((path, offset))
+        if device is None:
             device = _loop.attach(self.runner, path=path, offset=offset, size=volume.size)
             self.devices[path, offset] = device
+            if not self._is_whole(volume, device):
+                # The kernel has to replay the log first; then it can be judged.
+                self._mount(volume, device, point, "")
+                self.runner.run([self.runner.find("umount"), point], timeout=MOUNT_SECONDS)
+                if not self._is_whole(volume, device):
+                    raise self._damaged(volume, "its log cannot be replayed")
+        self._mount(volume, device, point, option)
+
+    def _is_whole(self, volume: _disk_source.Volume, device: str) -> bool:
+        """Check a file system; say no for one that cannot be checked before its log was replayed."""
+        command, fine = _CHECKS[volume.type]
+        argv = _confined.argv(self.runner, device, [*command, _confined.DEVICE])
+        result = self.runner.run(argv, check=False, timeout=CHECK_SECONDS)
+        if result.rc in fine:
+            return True
+        said = result.stderr + result.stdout
+        if volume.type == "xfs" and _LOG in said:
+            return False
+        lines = [line for line in said.replace(_confined.DEVICE, "it").splitlines() if line.strip()]
+        raise self._damaged(
+            volume, f"{command[0]} ends with {result.rc}: {'; '.join(lines[-3:])[:300]}"
+        )
+
+    @staticmethod
+    def _damaged(volume: _disk_source.Volume, why: str) -> SealedRootError:
+        return SealedRootError(
+            f"{volume.name} ({volume.type}) is damaged ({why}), and this builder's kernel mounts nothing that is:"
+            " repair the file system in its machine, or give the root as a tar"
+        )
+
+    def _mount(self, volume: _disk_source.Volume, device: str, point: str, option: str) -> None:
         options = ["ro", "nosuid", "nodev", "noexec", *(["nouuid"] if volume.type == "xfs" else [])]
+        # The file system can say that an error in it is to stop the machine that mounts it.
+        options += ["errors=remount-ro"] if volume.type in _EXT else []
         argv = [self.runner.find("mount"), "--types", volume.type]
         argv += ["--options", ",".join([*options, *([option] if option else [])])]
-        argv += [self.devices[path, offset], point]
+        argv += [device, point]
         try:
             self.runner.run(argv, timeout=MOUNT_SECONDS)
         except CommandError as exc:
@@ -256,7 +307,7 @@ def is_directory(top: str, name: str) -> bool:
         try:
             if not stat.S_ISDIR(os.lstat(path).st_mode):
                 return False
-        except FileNotFoundError:
+        except OSError:  # not there, or no name that can be
             return False
     return True
 
@@ -274,7 +325,7 @@ def read_fstab(top: str) -> str:
     path = os.path.join(top, "etc/fstab")
     if not is_directory(top, "etc") or not os.path.lexists(path):
         return ""
-    return _nofollow.read_file(path).decode("utf-8", "surrogateescape")
+    return _nofollow.read_file(path, most=regular_file.SMALL).decode("utf-8", "surrogateescape")
 
 
 __all__ = (

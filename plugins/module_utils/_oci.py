@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import re
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system import untrusted_json
 
 # Of an index, a manifest or a configuration.
 LARGEST = 4 << 20
@@ -61,13 +61,21 @@ def blob(digest: t.Any) -> str:
 def parse(data: bytes, what: str) -> t.Any:
     """Parse JSON."""
     try:
-        return json.loads(data)
+        return untrusted_json.loads(data)
     except ValueError as exc:
         raise SealedRootError(f"its {what} is not JSON") from exc
 
 
 def _fields(value: t.Any, what: str) -> t.Dict[str, t.Any]:
     if not isinstance(value, dict):
+        raise SealedRootError(f"its {what} is not what the OCI image specification says")
+    return value
+
+
+def _list(value: t.Any, what: str) -> t.List[t.Any]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
         raise SealedRootError(f"its {what} is not what the OCI image specification says")
     return value
 
@@ -86,7 +94,7 @@ def candidates(read: t.Callable[[str], bytes]) -> t.List[Candidate]:
     seen: t.Set[str] = set()
 
     def visit(index: t.Mapping[str, t.Any], names: t.Tuple[str, ...]) -> None:
-        for entry in index.get("manifests") or []:
+        for entry in _list(index.get("manifests"), "index"):
             entry = _fields(entry, "index")
             notes = _fields(entry.get("annotations") or {}, "index")
             own = tuple(str(notes[key]) for key in _NAMES if notes.get(key)) or names
@@ -113,7 +121,7 @@ def docker_candidates(read: t.Callable[[str], bytes]) -> t.List[Candidate]:
         data = read(str(entry.get("Config")))
         config = _fields(parse(data, "configuration"), "configuration")
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        names = tuple(str(name) for name in entry.get("RepoTags") or ())
+        names = tuple(str(name) for name in _list(entry.get("RepoTags"), "manifest.json"))
         found.append(Candidate(digest, names, _platform(config), number=number))
     return found
 
@@ -195,7 +203,7 @@ def manifest(read: t.Callable[[str], bytes], chosen: Candidate, architecture: st
         raise SealedRootError(
             f"it holds no container image, but a {config.get('mediaType')}: get another one"
         )
-    layers = [_fields(it, "manifest") for it in fields.get("layers") or []]
+    layers = [_fields(it, "manifest") for it in _list(fields.get("layers"), "manifest")]
     for it in (config, *layers):
         blob(it.get("digest"))
     platform = _platform(verified(read, str(config["digest"])))

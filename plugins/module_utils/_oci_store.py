@@ -11,12 +11,18 @@
 from __future__ import annotations
 
 import os
+import stat
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils import _oci
+from ansible_collections.sealedroot.image.plugins.module_utils import _nofollow, _oci
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    OutputLimitError,
     Runner,
     SealedRootError,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    file_kind,
+    regular_file,
 )
 
 READ_SECONDS = 600
@@ -40,7 +46,7 @@ class Directory(Store):
     """An OCI image layout."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self._path = os.path.realpath(path)
         if not os.path.isfile(os.path.join(path, "index.json")):
             raise SealedRootError(
                 "it has no index.json, so it is no OCI image layout. For a directory that holds a root,"
@@ -48,16 +54,12 @@ class Directory(Store):
             )
 
     def read(self, name: str) -> bytes:
-        try:
-            with open(os.path.join(self._path, name), "rb") as file:
-                data = file.read(_oci.LARGEST + 1)
-        except OSError as exc:
-            raise SealedRootError(f"its {name} cannot be read ({exc.strerror})") from exc
-        return _bounded(name, data)
+        return _nofollow.read_file(os.path.join(self._path, name), most=_oci.LARGEST)
 
     def layout(self, names: t.Sequence[str], scratch: str) -> str:
         for name in names:
-            if not os.path.isfile(os.path.join(self._path, name)):
+            # A link could lead to any file of the builder.
+            if not _is_file(os.path.join(self._path, name)):
                 raise SealedRootError(f"it lacks {name}: get the whole image again")
         return self._path
 
@@ -85,8 +87,13 @@ class Archive(Store):
 
     def read(self, name: str) -> bytes:
         argv = [self._tar, "--extract", "--to-stdout", "--file", self._path, "--", self._raw(name)]
-        data = self._runner.run(argv, timeout=READ_SECONDS).stdout
-        return _bounded(name, data.encode("utf-8", "surrogateescape"))
+        try:
+            data = self._runner.run(argv, timeout=READ_SECONDS, most=_oci.LARGEST).stdout
+        except OutputLimitError:
+            raise SealedRootError(
+                f"its {name} is larger than {regular_file.size(_oci.LARGEST)}: get the image again"
+            ) from None
+        return data.encode("utf-8", "surrogateescape")
 
     def layout(self, names: t.Sequence[str], scratch: str) -> str:
         target = os.path.join(scratch, "unpacked")
@@ -96,6 +103,10 @@ class Archive(Store):
         # A layer can be there twice, as the empty one.
         argv += sorted({self._raw(name) for name in names})
         self._runner.run(argv, timeout=3 * READ_SECONDS)
+        # tar made of a member what it is: a link, a device or a FIFO.
+        for name in names:
+            if not _is_file(os.path.join(target, self._raw(name))):
+                raise SealedRootError(f"its {name} is no file: get the whole image again")
         return target
 
     def _raw(self, name: str) -> str:
@@ -104,19 +115,19 @@ class Archive(Store):
         return self._members[name]
 
 
-def _bounded(name: str, data: bytes) -> bytes:
-    if len(data) > _oci.LARGEST:
-        raise SealedRootError(f"its {name} is larger than {_oci.LARGEST >> 20} MiB")
-    return data
+def _is_file(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def find(runner: Runner, path: str) -> Store:
     """Return where the image of that path is."""
-    if os.path.isdir(path):
-        return Directory(path)
-    if not os.path.isfile(path):
-        raise SealedRootError("it does not exist on the builder: correct the path")
-    return Archive(runner, path)
+    problem = file_kind.problem(path, file_kind.FILE, file_kind.DIRECTORY)
+    if problem:
+        raise SealedRootError(f"it {problem}")
+    return Directory(path) if os.path.isdir(path) else Archive(runner, path)
 
 
 __all__ = ("Archive", "Directory", "Store", "find")

@@ -66,7 +66,8 @@ def _parse(data: bytes) -> t.Optional[Program]:
     checksum = optional + _CHECKSUM
     hashed = data[:checksum] + data[checksum + 4 : entry] + data[entry + 8 : end]
     table = optional + size
-    sections = (data[table + 40 * index :][:8].rstrip(b"\0") for index in range(count))
+    begins = (table + 40 * index for index in range(count))
+    sections = (data[begin : begin + 8].rstrip(b"\0") for begin in begins)
     return Program(
         sections=tuple(name.decode("ascii", "replace") for name in sections),
         signatures=tuple(_signatures(data[first : first + length])),

@@ -170,15 +170,18 @@ def read(
         "other_inputs": [],
         "warnings": [],
     }
+    path = os.path.join(directory, MANIFEST)
+    if not os.path.isfile(path):
+        return nothing
     try:
-        with open(os.path.join(directory, MANIFEST), encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file:
             manifest = json.load(file)
         return {
             **nothing,
             "manifest": manifest,
             **_look(runner, _Image(directory, manifest), given),
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return nothing
 
 

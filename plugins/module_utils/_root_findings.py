@@ -15,7 +15,12 @@ import re
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import _fstab, _generators
-from ansible_collections.sealedroot.image.plugins.module_utils._root_tar import Member, plain
+from ansible_collections.sealedroot.image.plugins.module_utils._root_tar import (
+    KERNEL_VERSION,
+    Member,
+    plain,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
 
 FSTAB, CRYPTTAB = "etc/fstab", "etc/crypttab"
 GRUB_PROBES = ("usr/sbin/grub-probe", "usr/sbin/grub2-probe", "usr/bin/grub-probe")
@@ -112,9 +117,10 @@ def _is_in(found: Findings, member: Member) -> bool:
 
 def _leave_out(found: Findings, member: Member, reason: str) -> None:
     name = plain(member.raw)
-    if any("\ud800" <= letter <= "\udfff" for letter in name):
+    if printable.text(name) != name or "\n" in name:
         found.problems.append(
-            f"The name {member.raw} is not UTF-8, but it has to be named: {reason}. Rename it, or remove it."
+            f"The name {member.raw} is not UTF-8 or has control characters, but it has to be named: {reason}. Rename"
+            " it, or remove it."
         )
         return
     found.excluded.append(name)
@@ -266,6 +272,12 @@ def disks(modules: t.Container[str]) -> t.List[str]:
 def _kernels(root: Root, kernels: t.Sequence[str], filesystem: str, found: Findings) -> None:
     have = drivers(root)
     for version in kernels:
+        if not KERNEL_VERSION.fullmatch(version):
+            found.problems.append(
+                f"The version of a kernel, {version[:128]!r}, has other characters than letters, digits and . _ + ~ -,"
+                " or too many. Remove this kernel, and pack the root again."
+            )
+            continue
         modules = have.get(version, set())
         if "dm_crypt" not in modules:
             found.problems.append(

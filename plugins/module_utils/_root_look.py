@@ -21,7 +21,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _root_tar,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
 
+# What a program or a table of a root has at the most, in bytes.
+MOST = 16 << 20
 # What both modules that look are told; their documentation is theirs.
 ARGUMENTS: t.Dict[str, t.Any] = {
     "filesystem": {"type": "str", "default": "ext4"},
@@ -133,11 +136,11 @@ def describe(
             filesystem=filesystem,
             packages=_root_needs.packages_of(family, os_release) if family else {},
         ),
-        "problems": found.problems,
-        "notes": found.notes,
-        "left_out": found.left_out,
+        "problems": printable.result(found.problems),
+        "notes": printable.result(found.notes),
+        "left_out": printable.result(found.left_out),
         "excluded": found.excluded,
     }
 
 
-__all__ = ("ARGUMENTS", "describe", "wanted")
+__all__ = ("ARGUMENTS", "MOST", "describe", "wanted")

@@ -17,10 +17,14 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import _architectures, _generators
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
 
 BLOCK = 4096
 INODE = 256
 RECORD = 512
+# Of members, and of a name's bytes as tar lists them, four for one: what Linux takes as a path (path_resolution(7)).
+MOST_MEMBERS = 2_000_000
+LONGEST = 4 * 4096
 
 # The first bytes of a file and the program that made them; the last ones are named, not read.
 MAGICS = (
@@ -35,6 +39,9 @@ MAGICS = (
     (b"PK\x03\x04", "zip"),
 )
 SUPPORTED = ("none", "gzip", "xz", "zstd")
+
+# What a kernel can be called, since that becomes the name of files and a word of commands.
+KERNEL_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}")
 
 # Programs that some root of every kind has as a regular file.
 PROGRAMS = (
@@ -91,7 +98,11 @@ def parse_listing(text: str) -> t.List[Member]:
     end = None
     for line in text.splitlines():
         match = _LINE.fullmatch(line)
+        if len(line) > 2 * LONGEST:
+            raise SealedRootError("it has a name that is longer than a path can be")
         if match:
+            if len(rows) == MOST_MEMBERS:
+                raise SealedRootError(f"it has more than {MOST_MEMBERS} members")
             rows.append((int(match.group("block")), match))
             continue
         end = _END.fullmatch(line)
@@ -179,7 +190,7 @@ def machine(program: bytes) -> str:
 def parse_os_release(text: str) -> t.Dict[str, str]:
     """Parse os-release(5)."""
     pairs = re.findall(r"^([A-Za-z_0-9]+)=[\"']?(.*?)[\"']?$", text, re.MULTILINE)
-    return dict(pairs)
+    return {name: printable.text(value) for name, value in pairs}
 
 
 def family(
@@ -267,6 +278,7 @@ def initramfs(members: t.Iterable[Member]) -> str:
 
 
 __all__ = (
+    "KERNEL_VERSION",
     "MAGICS",
     "OS_RELEASES",
     "PROGRAMS",

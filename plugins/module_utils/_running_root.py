@@ -113,7 +113,7 @@ def unlock(crypttab: str, mapping: str) -> Unlock:
     """
     changed = "this is no image of this collection, or its crypttab was changed"
     rows = (line.split() for line in crypttab.splitlines() if not line.lstrip().startswith("#"))
-    for name, *fields in rows:
+    for name, *fields in filter(None, rows):
         if name != mapping or not fields:
             continue
         named = fields[1] if len(fields) > 1 else "-"

@@ -13,6 +13,12 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+
+# Of a value, expanded: what Linux takes as the environment of a program at once (execve(2), MAX_ARG_STRLEN).
+LONGEST = 128 << 10
+# Of all values of a file together.
+_LONGEST_ALL = 32 * LONGEST
 _ASSIGNMENT = re.compile(r"^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=", re.MULTILINE)
 _VARIABLE = r"\$\{(\w+)\}|\$(\w+)"
 # What the word behind the = is made of, in the shell's language.
@@ -20,7 +26,8 @@ _PIECE = re.compile(
     r"'(?P<single>[^']*)'"
     r'|"(?P<double>(?:[^"\\]|\\.)*)"'
     r"|\\(?P<escaped>.)"
-    r"|(?P<command>`[^`]*`|\$\([^)]*\))"
+    # Without a bound, each one that is never closed would be looked for up to the end.
+    r"|(?P<command>`[^`]{0,4096}`|\$\([^)]{0,4096}\))"
     rf"|(?P<plain>{_VARIABLE}|\$|[^\s'\"\\`$;&|<>()]+)",
     re.DOTALL,
 )
@@ -38,9 +45,17 @@ class _Assignment(t.NamedTuple):
 def _assignments(text: str) -> t.List[_Assignment]:
     found: t.List[_Assignment] = []
     known: t.Dict[str, str] = {}
+    total = 0
     match = _ASSIGNMENT.search(text)
     while match:
         value, end = _word(text, match.end(), known)
+        total += len(value)
+        if len(value) > LONGEST or total > _LONGEST_ALL:
+            # One that has its own value twice, line after line, would double it.
+            raise SealedRootError(
+                f"the value of {match.group(1)[:40]} in a file of shell assignments takes more than"
+                f" {LONGEST >> 10} KiB, or all of them {_LONGEST_ALL >> 20} MiB: correct the file"
+            )
         known[match.group(1)] = value
         found.append(_Assignment(match.group(1), value, match.end(), end))
         match = _ASSIGNMENT.search(text, end)
@@ -116,4 +131,4 @@ def without_words(
     return " ".join(word for word in have.split() if word not in taken) if taken else have, taken
 
 
-__all__ = ("assign", "merge_words", "values", "without_words")
+__all__ = ("LONGEST", "assign", "merge_words", "values", "without_words")

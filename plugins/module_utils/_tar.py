@@ -15,11 +15,17 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils import _root_tar
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    OutputLimitError,
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
 
 TAR_SECONDS = 1800
+# What tar may print of a root's names, in bytes: some two million of them.
+MOST_LISTED = 256 << 20
+# What it may say beside the files that it was asked for.
+MESSAGES = 1 << 20
 _TRUNCATED = re.compile(
     r"unexpected (eof|end)|truncated|premature end|unexpected end of (file|input)", re.IGNORECASE
 )
@@ -29,7 +35,13 @@ def listing(runner: Runner, path: str) -> t.List[_root_tar.Member]:
     """List the tar; tar's own exit status tells a truncated or foreign file."""
     argv = [runner.find("tar"), "--list", "--verbose", "--block-number", "--numeric-owner"]
     argv += ["--quoting-style=escape", "--file", path]
-    result = runner.run(argv, check=False, timeout=TAR_SECONDS)
+    try:
+        result = runner.run(argv, check=False, timeout=TAR_SECONDS, most=MOST_LISTED)
+    except OutputLimitError:
+        raise SealedRootError(
+            f"the names in {path} take more than {regular_file.size(MOST_LISTED)}, so it is no tar of a root: pack"
+            " it again"
+        ) from None
     if _TRUNCATED.search(result.stderr):
         raise SealedRootError(f"{path} is truncated: get the file again")
     if result.rc != 0:
@@ -51,8 +63,10 @@ def contents(
     path: str,
     members: t.Sequence[_root_tar.Member],
     wanted: t.Iterable[t.Sequence[str]],
+    *,
+    most: int,
 ) -> t.Dict[str, bytes]:
-    """Extract files in one pass: of each of *wanted* the first name that is there.
+    """Extract files in one pass: of each of *wanted* the first name that is there, of *most* bytes at the most.
 
     tar writes them in the order of the archive.
     """
@@ -60,8 +74,20 @@ def contents(
     raws = {member.raw for member in picked if member}
     if not raws:
         return {}
+    expected = 0
+    for member in members:
+        if member.type == "-" and member.raw in raws:
+            # A sparse member takes nothing in the tar, and all of its size when it is read.
+            if member.size > most:
+                raise SealedRootError(
+                    f"{path} cannot be used: its {member.name} has {member.size} bytes, and more than"
+                    f" {regular_file.size(most)} are no file of that name. Pack the root again"
+                )
+            expected += member.size
+    if expected > MOST_LISTED:
+        raise SealedRootError(f"{path} has one file too many times: pack the root again")
     argv = [runner.find("tar"), "--extract", "--to-stdout", "--file", path, *sorted(raws)]
-    result = runner.run(argv, timeout=TAR_SECONDS)
+    result = runner.run(argv, timeout=TAR_SECONDS, most=expected + MESSAGES)
     data = result.stdout.encode("utf-8", "surrogateescape")
     found, start = {}, 0
     # A member can be there twice: the last one counts, as it does for who unpacks it.

@@ -71,7 +71,8 @@ def ensure(
     *options* are those of the root's line in crypttab(5).
     """
     tree = Tree(root)
-    key, header = tree.read(params["key_file"]), tree.read(params["header_file"])
+    key = tree.read(params["key_file"])
+    header = tree.read(params["header_file"], most=pinned_header.MOST)
     for name, data in (("key_file", key), ("header_file", header)):
         if not data:
             raise SealedRootError(f"{name} {params[name]} does not exist in the image")

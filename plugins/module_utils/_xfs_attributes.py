@@ -32,12 +32,16 @@ _FAR = struct.Struct(">8xB")
 _LEAF_MAGIC, _NODE_MAGIC, _VALUE_MAGIC = 0x3BEE, 0x3EBE, b"XARM"
 
 
+# A view, since the values of a hostile block can be one and the same large piece of it.
+Data = t.Union[bytes, memoryview]
+
+
 class Entry(t.NamedTuple):
     """An attribute; *value* is None when it lies in blocks of its own."""
 
     flags: int
     name: bytes
-    value: t.Optional[bytes]
+    value: t.Optional[Data]
 
 
 Entries = t.Iterator[Entry]
@@ -47,14 +51,14 @@ def _damaged() -> SealedRootError:
     return SealedRootError("the attributes of a file of the image are damaged")
 
 
-def _unpack(form: struct.Struct, data: bytes, position: int) -> t.Tuple[t.Any, ...]:
+def _unpack(form: struct.Struct, data: Data, position: int) -> t.Tuple[t.Any, ...]:
     try:
         return form.unpack_from(data, position)
     except struct.error:
         raise _damaged() from None
 
 
-def _cut(data: bytes, position: int, size: int) -> bytes:
+def _cut(data: Data, position: int, size: int) -> Data:
     if position + size > len(data):
         raise _damaged()
     return data[position : position + size]
@@ -63,16 +67,17 @@ def _cut(data: bytes, position: int, size: int) -> bytes:
 def short_form(fork: bytes) -> Entries:
     """Give the attributes in the fork of an inode that has room for them."""
     total, count = _unpack(_SHORT_HEADER, fork, 0)
-    fork, position = _cut(fork, 0, total), _SHORT_HEADER.size
+    fork, position = bytes(_cut(fork, 0, total)), _SHORT_HEADER.size
     for _number in range(count):
         name, value, flags = _unpack(_SHORT_ENTRY, fork, position)
         position += _SHORT_ENTRY.size
-        yield Entry(flags, _cut(fork, position, name), _cut(fork, position + name, value))
+        yield Entry(flags, bytes(_cut(fork, position, name)), _cut(fork, position + name, value))
         position += name + value
 
 
-def block(data: bytes, inode: int) -> Entries:
+def block(content: bytes, inode: int) -> Entries:
     """Give the attributes in a block of the fork of *inode*: only a leaf has any, not a node or a part of a value."""
+    data = memoryview(content)
     magic, owner, count = _unpack(_LEAF_HEADER, data, 0)
     if magic != _LEAF_MAGIC:
         if magic != _NODE_MAGIC and data[: len(_VALUE_MAGIC)] != _VALUE_MAGIC:
@@ -85,10 +90,10 @@ def block(data: bytes, inode: int) -> Entries:
         if flags & _LOCAL:
             value, name = _unpack(_NEAR, data, place)
             place += _NEAR.size
-            yield Entry(flags, _cut(data, place, name), _cut(data, place + name, value))
+            yield Entry(flags, bytes(_cut(data, place, name)), _cut(data, place + name, value))
         else:
             (name,) = _unpack(_FAR, data, place)
-            yield Entry(flags, _cut(data, place + _FAR.size, name), None)
+            yield Entry(flags, bytes(_cut(data, place + _FAR.size, name)), None)
 
 
 def find(entries: t.Iterable[Entry], name: str) -> t.Optional[bytes]:
@@ -100,7 +105,7 @@ def find(entries: t.Iterable[Entry], name: str) -> t.Optional[bytes]:
         if entry.flags & ~_LOCAL == SPACES[space] and entry.name == rest.encode():
             if entry.value is None:
                 raise SealedRootError(f"the attribute {name} of a file of the image is too large")
-            return entry.value
+            return bytes(entry.value)
     return None
 
 

@@ -212,13 +212,17 @@ class Tree(_image_tree.Tree):
                 target += block[_LINK_HEADER:]
         return target[: node.size]
 
-    def dump(self, node: Node) -> str:
+    def _dump(self, node: Node) -> str:
         if not stat.S_ISREG(node.mode):
             raise SealedRootError(f"inode {node.inode} is not a file")
         path = os.path.join(self._work_dir, f"inode-{node.inode}")
         with open(self._device, "rb") as device, open(path, "xb") as copy:
             copy.truncate(node.size)
-            for start, place, size in self._pieces(node):
+            pieces = list(self._pieces(node))
+            # Extents that lie over each other would be copied again and again.
+            if sum(size for _start, _place, size in pieces) > node.size:
+                raise SealedRootError(f"inode {node.inode} of the root file system is damaged")
+            for start, place, size in pieces:
                 for step in range(0, size, CHUNK):
                     data = _image_tree.read_at(
                         device.fileno(), min(CHUNK, size - step), place + step

@@ -75,6 +75,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     SealedRootError,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 DEFAULTS = "/etc/default/grub"
 CMDLINE = "/etc/kernel/cmdline"
@@ -326,13 +327,10 @@ def main() -> t.NoReturn:
         argument_spec={"root_device": {"type": "path", "required": True}},
         supports_check_mode=True,
     )
-    try:
-        outcome = ensure(
-            ModuleRunner(module), module.params, root="/", check_mode=module.check_mode
-        )
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    module.exit_json(**outcome)
+    run(
+        module,
+        lambda: ensure(ModuleRunner(module), module.params, root="/", check_mode=module.check_mode),
+    )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ description:
   - Everything is found from the kernel by the directory, so this works after any crash, and a second run
     finds nothing to do. Nothing is unmounted lazily. What cannot be released within a deadline is an error that
     names who holds it.
+  - Of a build that is at work, which has the lease of M(sealedroot.image.build_lease), it says who builds since when,
+    and touches nothing.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
@@ -31,6 +33,14 @@ options:
     default: absent
   keep_files:
     description: Release everything, but keep the directories and the files in them.
+    type: bool
+    default: false
+  lease:
+    description: What M(sealedroot.image.build_lease) returned as C(id), by which a build releases itself.
+    type: str
+    default: ""
+  force:
+    description: Release also a build that is at work. Its play then fails.
     type: bool
     default: false
 """
@@ -54,6 +64,8 @@ released:
     - directory /var/tmp/sealedroot/web-1
 """
 
+import contextlib
+import dataclasses
 import os
 import shutil
 import typing as t
@@ -64,11 +76,13 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _build_release,
     _work_dir,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._build import lease
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     ModuleRunner,
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 
 def remove(directory: str) -> None:
@@ -83,9 +97,32 @@ def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
     """Release and remove, and say what that was."""
-    released: t.List[str] = []
     # All are checked before anything is touched.
     directories = [_work_dir.check(path) for path in params["work_dir"]]
+    own = lease.owner(lease.process(os.getpid()), doing="torn down")
+    own = dataclasses.replace(own, id=params["lease"] or own.id)
+    with contextlib.ExitStack() as leases:
+        for directory in directories:
+            leases.enter_context(
+                lease.excluded(directory, own, force=params["force"], check_mode=check_mode)
+            )
+        released = release(runner, params, directories, check_mode=check_mode)
+    return {
+        "changed": bool(released),
+        "released": released,
+        "diff": {"before": {"held": released}, "after": {"held": []}},
+    }
+
+
+def release(
+    runner: Runner,
+    params: t.Mapping[str, t.Any],
+    directories: t.Sequence[str],
+    *,
+    check_mode: bool,
+) -> t.List[str]:
+    """Release and remove what is in the directories."""
+    released: t.List[str] = []
     for directory in directories:
         holds = _build_holds.find(directory)
         released += holds.describe()
@@ -98,11 +135,7 @@ def ensure(
             released.append(f"directory {directory}")
             if not check_mode:
                 remove(directory)
-    return {
-        "changed": bool(released),
-        "released": released,
-        "diff": {"before": {"held": released}, "after": {"held": []}},
-    }
+    return released
 
 
 def main() -> t.NoReturn:
@@ -112,14 +145,12 @@ def main() -> t.NoReturn:
             "work_dir": {"type": "list", "elements": "path", "required": True},
             "state": {"type": "str", "choices": ["absent"], "default": "absent"},
             "keep_files": {"type": "bool", "default": False},
+            "lease": {"type": "str", "default": ""},
+            "force": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
-    try:
-        outcome = ensure(ModuleRunner(module), module.params, check_mode=module.check_mode)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    module.exit_json(**outcome)
+    run(module, lambda: ensure(ModuleRunner(module), module.params, check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

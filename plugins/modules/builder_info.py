@@ -17,6 +17,7 @@ author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
   - sealedroot.image._attributes.info
+  - sealedroot.image._secret_arguments.follow
   - sealedroot.image._secret_inputs
 options:
   tools:
@@ -161,6 +162,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     SealedRootError,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import seccomp
+from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 MIB = 1 << 20
 TUN = "/dev/net/tun"
@@ -266,6 +269,13 @@ def place_problems(work_dir: str, output_dir: t.Optional[str], needed: int) -> t
             f"The file system of {work_dir} keeps no sparse files or is read-only: set image_work_dir to"
             " a directory on ext4, XFS, Btrfs or tmpfs."
         )
+    if output_dir:
+        parent = os.path.dirname(os.path.abspath(output_dir))
+        while not os.path.lexists(parent):
+            parent = os.path.dirname(parent)
+        problem = file_kind.problem(parent, file_kind.DIRECTORY)
+        if problem:
+            problems.append(f"image_output_dir: {parent} {problem}.")
     devices = set()
     for path in (work_dir, *([output_dir] if output_dir else [])):
         device = os.stat(nearest(path)).st_dev
@@ -287,6 +297,11 @@ def network_problems(tools: t.Mapping[str, str]) -> t.List[str]:
         f"The builder has no {TUN}, so nothing in the image can reach a network (image_packages, network: true in"
         " image_customize): load the kernel's module tun, or give the device to the container."
     ]
+
+
+def sandbox_needs(tools: t.Mapping[str, str]) -> t.Dict[str, str]:
+    """Return what the sandbox of images lacks beside tools."""
+    return {"libseccomp": "libseccomp"} if "bwrap" in tools and not seccomp.is_there() else {}
 
 
 def look(
@@ -319,8 +334,7 @@ def look(
             problems.append(problem)
         else:
             wanted[f"emulation-{arch.machine}"] = f"QEMU's user mode emulation of {arch.machine}"
-    if "bwrap" in tools and not seccomp.is_there():
-        wanted["libseccomp"] = "libseccomp"
+    wanted.update(sandbox_needs(tools))
     problems += network_problems(tools)
     packages = {tool: _tools.package(family, tool) for tool in wanted}
     unknown = [name for tool, name in wanted.items() if not packages[tool]]
@@ -348,13 +362,12 @@ def look(
     leftovers = _build_holds.find(work_dir).describe()
     if os.path.isdir(work_dir):
         leftovers.append(f"directory {work_dir}")
-    output_dir = params["output_dir"]
+    output_dir, output = params["output_dir"], {}
+    if output_dir:
+        found = _published.read(runner, output_dir, params["secret_inputs"])
+        output = {"warnings": found.pop("warnings"), "output": found}
     return {
-        **(
-            {"output": _published.read(runner, output_dir, params["secret_inputs"])}
-            if output_dir
-            else {}
-        ),
+        **output,
         "tools": tools,
         "versions": versions(runner, tools),
         "missing_tools": missing,
@@ -392,17 +405,13 @@ def main() -> t.NoReturn:
             "work_dir": {"type": "path", "required": True},
             "output_dir": {"type": "path"},
             "secret_inputs": _published.SECRET_INPUTS,
+            # The action plugin's.
+            "secrets_follow": {"type": "bool", "default": False, "no_log": False},
             "needed_bytes": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )
-    try:
-        info = look(ModuleRunner(module), module.params, check_mode=module.check_mode)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    for warning in info.get("output", {}).pop("warnings", []):
-        module.warn(warning)
-    module.exit_json(changed=False, **info)
+    run(module, lambda: look(ModuleRunner(module), module.params, check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

@@ -61,6 +61,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 RESOLV_CONF = "/etc/resolv.conf"
 POLICY = "/usr/sbin/policy-rc.d"
@@ -94,8 +96,7 @@ def content(path: str) -> t.Optional[bytes]:
     try:
         if not stat.S_ISREG(os.lstat(path).st_mode):
             return None
-        with open(path, "rb") as file:
-            return file.read()
+        return regular_file.read(path, most=regular_file.SMALL, follow=False)
     except FileNotFoundError:
         return None
 
@@ -192,11 +193,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    try:
-        outcome = ensure(module.params, root="/", check_mode=module.check_mode)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    module.exit_json(**outcome)
+    run(module, lambda: ensure(module.params, root="/", check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

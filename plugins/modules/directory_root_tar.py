@@ -65,6 +65,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 # Two changes within one tick of the kernel's clock have the same time.
 TICK = 0.1
@@ -73,8 +75,9 @@ TICK = 0.1
 def check(path: str, cache_dir: str) -> str:
     """Refuse what cannot be packed; return the real path of the directory."""
     real = os.path.realpath(path)
-    if not os.path.isdir(real):
-        raise SealedRootError(f"{path} is not a directory on the builder: correct the path")
+    problem = file_kind.problem(path, file_kind.DIRECTORY)
+    if problem:
+        raise SealedRootError(f"{path} {problem}")
     if os.path.samefile(real, "/"):
         raise SealedRootError(
             f"{path} is the root that the builder runs from. It changes while it is read, and holds this"
@@ -151,11 +154,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    try:
-        outcome = ensure(ModuleRunner(module), module.params, check_mode=module.check_mode)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    module.exit_json(**outcome)
+    run(module, lambda: ensure(ModuleRunner(module), module.params, check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 # Read after what distributions and most people name theirs, which begin with a digit (dracut.conf(5)).
 CONF = "/etc/dracut.conf.d/sealedroot.conf"
@@ -166,11 +167,7 @@ def main() -> t.NoReturn:
         argument_spec={**_unlocked_root.ARGUMENTS, "mapping": {"type": "str"}},
         supports_check_mode=True,
     )
-    try:
-        outcome = ensure(module.params, root="/", check_mode=module.check_mode)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    module.exit_json(**outcome)
+    run(module, lambda: ensure(module.params, root="/", check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
   - sealedroot.image._attributes.info
-options: {}
+  - sealedroot.image._secret_arguments.follow
 """
 
 EXAMPLES = r"""
@@ -43,9 +43,10 @@ uuid:
   type: str
   returned: success
 type:
-  description: V(luks1) or V(luks2).
+  description: The version of the LUKS header.
   type: str
   returned: success
+  choices: [luks1, luks2]
 slots:
   description: The iterations of each active slot.
   type: dict
@@ -87,6 +88,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 ROOT = "/"
 
@@ -133,12 +135,12 @@ def read(runner: Runner) -> t.Dict[str, t.Any]:
 
 def main() -> t.NoReturn:
     """Run the module."""
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    try:
-        outcome = read(ModuleRunner(module))
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    module.exit_json(**outcome)
+    module = AnsibleModule(
+        # The action plugin's.
+        argument_spec={"secrets_follow": {"type": "bool", "default": False, "no_log": False}},
+        supports_check_mode=True,
+    )
+    run(module, lambda: read(ModuleRunner(module)))
 
 
 if __name__ == "__main__":

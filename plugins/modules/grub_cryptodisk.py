@@ -114,10 +114,8 @@ files:
   returned: success
 """
 
-import filecmp
 import glob
 import os
-import shutil
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -135,6 +133,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     SealedRootError,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 PLATFORMS = {it.grub_platform: it for it in _architectures.ARCHITECTURES.values()}
 # Each loads its module and does no more. A signed GRUB without that says "prohibited by secure boot policy" and waits.
@@ -172,8 +172,8 @@ def signed_chain(
     kernels = [f"/boot/{os.path.basename(path)}" for path in found]
     files, modules = _signed_chain.make(
         PLATFORMS[params["platform"]],
-        {name: (path, tree.read(path) or b"") for name, path in paths.items()},
-        kernels={name: tree.read(name) or b"" for name in kernels},
+        {name: (path, tree.read(path, most=_esp_tree.MOST) or b"") for name, path in paths.items()},
+        kernels={name: tree.read(name, most=regular_file.LARGE) or b"" for name in kernels},
         header={key: params[key] for key in ("luks_type", "hash", "filesystem")},
         stub=_grub.stub(**script_of(params, directory)),
     )
@@ -185,35 +185,37 @@ def signed_chain(
     return files, loud
 
 
+def core_of(path: str) -> t.Optional[bytes]:
+    """Return the core image, None for none."""
+    try:
+        return regular_file.read(path, most=_esp_tree.MOST, follow=False)
+    except FileNotFoundError:
+        return None
+
+
 def make_core(
     runner: Runner, *, core: str, platform: str, library: str, sources: str, prefix: str
 ) -> bool:
     """Make the core image of what is in the directory *sources*; return whether it is new."""
-    before = None
-    if os.path.exists(core):
-        with open(core, "rb") as file:
-            before = file.read()
+    before = core_of(core)
     argv = [runner.find("grub-mkimage", "grub2-mkimage"), "--format", platform]
     argv += ["--directory", library, "--config", f"{sources}/{_grub_install.CONFIG}"]
     # --memdisk sets a prefix of its own, so ours comes after it.
     argv += ["--memdisk", f"{sources}/{_grub_install.MEMDISK}", "--prefix", prefix]
-    with open(f"{sources}/{_grub_install.MODULES}", encoding="ascii") as file:
-        names = file.read().split()
+    listed = regular_file.demand(f"{sources}/{_grub_install.MODULES}", most=regular_file.SMALL)
+    names = listed.decode("utf-8", "surrogateescape").split()
     runner.run([*argv, "--output", core, *names], timeout=120)
-    with open(core, "rb") as file:
-        return file.read() != before
+    return core_of(core) != before
 
 
 def copy_modules(library: str, directory: str) -> bool:
     """Copy GRUB's loadable modules to where its prefix leads; return whether any was new."""
-    changed = False
+    sources = glob.glob(f"{library}/*.mod") + glob.glob(f"{library}/*.lst")
     os.makedirs(directory, exist_ok=True)
-    for source in glob.glob(f"{library}/*.mod") + glob.glob(f"{library}/*.lst"):
-        target = os.path.join(directory, os.path.basename(source))
-        if not os.path.exists(target) or not filecmp.cmp(source, target, shallow=False):
-            shutil.copyfile(source, target)
-            changed = True
-    return changed
+    files = {
+        os.path.basename(it): regular_file.demand(it, most=regular_file.SMALL) for it in sources
+    }
+    return bool(_esp_tree.write(directory, files))
 
 
 def check_readable(runner: Runner, root_uuid: str) -> None:
@@ -355,13 +357,10 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    try:
-        outcome = ensure(
-            ModuleRunner(module), module.params, root="/", check_mode=module.check_mode
-        )
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    module.exit_json(**outcome)
+    run(
+        module,
+        lambda: ensure(ModuleRunner(module), module.params, root="/", check_mode=module.check_mode),
+    )
 
 
 if __name__ == "__main__":

@@ -230,10 +230,13 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _image_files,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    FailedError,
     ModuleRunner,
+    Runner,
     SealedRootError,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._digest import sha256
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 
 def read_key(path: str) -> bytes:
@@ -329,6 +332,27 @@ def file_digest(path: str) -> str:
         return ""
 
 
+def examine(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+    """Examine the image and return the report; what it fails at has the report with it."""
+    report = _audit_report.Report()
+    # The digest says which bytes the verdicts are about; it is computed meanwhile.
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        hashing = pool.submit(file_digest, params["path"])
+        try:
+            _audit.examine(runner, subject(params), report)
+        except SealedRootError as exc:
+            raise FailedError(str(exc), report.outcome()) from exc
+        report.facts["sha256"] = hashing.result()
+    failed = report.failed()
+    if failed:
+        reasons = "; ".join(f"{check.name}: {check.detail}" for check in failed)
+        raise FailedError(
+            f"{params['path']} must not be used, {len(failed)} checks failed: {reasons}",
+            report.outcome(),
+        )
+    return report.outcome()
+
+
 def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
@@ -373,23 +397,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    report = _audit_report.Report()
-    # The digest says which bytes the verdicts are about; it is computed meanwhile.
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        hashing = pool.submit(file_digest, module.params["path"])
-        try:
-            _audit.examine(ModuleRunner(module), subject(module.params), report)
-        except SealedRootError as exc:
-            module.fail_json(msg=str(exc), **report.outcome())
-        report.facts["sha256"] = hashing.result()
-    failed = report.failed()
-    if failed:
-        reasons = "; ".join(f"{check.name}: {check.detail}" for check in failed)
-        module.fail_json(
-            msg=f"{module.params['path']} must not be used, {len(failed)} checks failed: {reasons}",
-            **report.outcome(),
-        )
-    module.exit_json(changed=False, **report.outcome())
+    run(module, lambda: examine(ModuleRunner(module), module.params))
 
 
 if __name__ == "__main__":

@@ -181,10 +181,12 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _virtual_machine,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    FailedError,
     ModuleRunner,
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 Params = t.Mapping[str, t.Any]
 
@@ -328,12 +330,16 @@ def test(runner: Runner, params: Params) -> t.Dict[str, t.Any]:
                 for case, key in zip(params["cases"], keys)
             ]
             seen = [it.result() for it in boots]
-    return {
+    outcome = {
         "accelerator": accelerator,
         "accelerator_reason": reason,
         "firmware": machine.firmware.code,
         "cases": seen,
     }
+    failed = [f"{case['name']}: {case['detail']}" for case in seen if case["verdict"] != "ok"]
+    if failed:
+        raise FailedError(f"{params['path']} did not boot as it must: {'; '.join(failed)}", outcome)
+    return outcome
 
 
 def main() -> t.NoReturn:
@@ -383,17 +389,7 @@ def main() -> t.NoReturn:
     )
     if not _pexpect_console.HAS_PEXPECT:
         module.fail_json(msg=missing_required_lib("pexpect"))
-    try:
-        outcome = test(ModuleRunner(module), module.params)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    failed = [case for case in outcome["cases"] if case["verdict"] != "ok"]
-    if failed:
-        reasons = "; ".join(f"{case['name']}: {case['detail']}" for case in failed)
-        module.fail_json(
-            msg=f"{module.params['path']} did not boot as it must: {reasons}", **outcome
-        )
-    module.exit_json(changed=False, **outcome)
+    run(module, lambda: test(ModuleRunner(module), module.params))
 
 
 if __name__ == "__main__":

@@ -21,8 +21,6 @@ extends_documentation_fragment:
 attributes:
   diff_mode:
     support: none
-notes:
-  - With C(ANSIBLE_DEBUG) set, which is more than any verbosity, core's ssh plugin shows all that passes.
 options:
   files:
     description: The files to fetch; each keeps its name.

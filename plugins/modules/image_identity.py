@@ -92,6 +92,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils import _growth
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import host_agents
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
 # $id$ parameters and salt, then a hash of any of crypt(5)'s lengths.
@@ -239,11 +240,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    try:
-        outcome = ensure(module.params, root="/", check_mode=module.check_mode)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    module.exit_json(**outcome)
+    run(module, lambda: ensure(module.params, root="/", check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

@@ -65,6 +65,11 @@ options:
     description: Replace an image of that name.
     type: bool
     default: false
+  lease:
+    description:
+      - What M(sealedroot.image.build_lease) returned as C(id). The image is published only if the build has its lease
+        still, and gives it back.
+    type: str
 """
 
 EXAMPLES = r"""
@@ -95,8 +100,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _image_files,
     _secret_search,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._build import lease
 from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._digest import sha256
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 BOM = "bom.json"
 
@@ -167,6 +174,12 @@ def ensure(params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.
         raise SealedRootError(f"{src_dir} does not exist: there is nothing to publish")
     if os.path.lexists(dest) and not params["replace"]:
         raise SealedRootError(f"{dest} exists: remove it, or set replace")
+    own = params["lease"]
+    if own and not check_mode and lease.is_lost(dest, own):
+        raise SealedRootError(
+            f"this build has lost the lease of {dest} to another or to a teardown, so it is not published:"
+            " build it again"
+        )
     software = params["software"]
     if software and not check_mode:
         write_json(src_dir, BOM, bill_of_materials(software))
@@ -177,6 +190,8 @@ def ensure(params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.
         write_json(src_dir, _image_files.MANIFEST, {**params["manifest"], "files": files})
         check_public(src_dir)
         publish(src_dir, dest)
+        if own:
+            lease.give_back(dest, own)
     return {
         "changed": True,
         "files": files,
@@ -203,14 +218,11 @@ def main() -> t.NoReturn:
             },
             "digests": {"type": "dict", "default": {}},
             "replace": {"type": "bool", "default": False},
+            "lease": {"type": "str"},
         },
         supports_check_mode=True,
     )
-    try:
-        outcome = ensure(module.params, check_mode=module.check_mode)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    module.exit_json(**outcome)
+    run(module, lambda: ensure(module.params, check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

@@ -81,9 +81,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     ModuleRunner,
     Runner,
-    SealedRootError,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import launcher, seccomp
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 # Of the builder's memory, for what the image has in /run and what Ansible transfers into it.
 OWN_SHARE = 4
@@ -138,7 +138,8 @@ def mount_own(runner: Runner, directory: str) -> None:
     if not os.path.ismount(directory):
         size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // OWN_SHARE
         options = f"nosuid,nodev,mode=0755,size={size}"
-        runner.run([runner.find("mount"), "-t", "tmpfs", "-o", options, "tmpfs", directory])
+        argv = [runner.find("mount"), "-t", "tmpfs", "-o", options, "tmpfs", directory]
+        runner.run(argv, timeout=60)
     open_directories(directory, "run", "run/sealedroot", "tmp", launcher.OUTPUT)
     os.chmod(os.path.join(directory, "tmp"), 0o700)
 
@@ -251,11 +252,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    try:
-        outcome = ensure(ModuleRunner(module), module.params, check_mode=module.check_mode)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    module.exit_json(**outcome)
+    run(module, lambda: ensure(ModuleRunner(module), module.params, check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

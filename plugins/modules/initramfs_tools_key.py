@@ -52,9 +52,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _shell_defaults,
     _unlocked_root,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 CONF_HOOK = "/etc/cryptsetup-initramfs/conf-hook"
 # initramfs: the entry is taken without asking the kernel what / is made of, which a build cannot tell
@@ -129,11 +129,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    try:
-        outcome = ensure(module.params, root="/", check_mode=module.check_mode)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    module.exit_json(**outcome)
+    run(module, lambda: ensure(module.params, root="/", check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ description:
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
+  - sealedroot.image._secret_arguments
 options:
   path:
     description: The mount point of the tmpfs; made if missing, with mode 0700.
@@ -126,6 +127,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 # 33 bytes give 44 characters and no padding (TECH 2).
 KEY_BYTES = 33
@@ -166,8 +168,8 @@ def mount(runner: Runner, path: str, size: str) -> None:
     os.makedirs(path, mode=0o700, exist_ok=True)
     options = f"mode=0700,size={size},nosuid,nodev"
     argv = [runner.find("mount"), "-t", "tmpfs", "-o"]
-    if runner.run([*argv, f"{options},noswap", SOURCE, path], check=False).rc != 0:
-        runner.run([*argv, options, SOURCE, path])
+    if runner.run([*argv, f"{options},noswap", SOURCE, path], check=False, timeout=60).rc != 0:
+        runner.run([*argv, options, SOURCE, path], timeout=60)
     if not is_mounted(path):
         raise SealedRootError(f"mount(8) succeeded, but {path} is no mount point")
 
@@ -321,11 +323,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    try:
-        outcome = ensure(ModuleRunner(module), module.params, check_mode=module.check_mode)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    module.exit_json(**outcome)
+    run(module, lambda: ensure(ModuleRunner(module), module.params, check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

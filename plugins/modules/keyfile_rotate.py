@@ -152,6 +152,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     SealedRootError,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 Params = t.Mapping[str, t.Any]
 
@@ -370,13 +371,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    try:
-        outcome = ensure(ModuleRunner(module), module.params, check_mode=module.check_mode)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    for warning in outcome.pop("warnings"):
-        module.warn(warning)
-    module.exit_json(**outcome)
+    run(module, lambda: ensure(ModuleRunner(module), module.params, check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

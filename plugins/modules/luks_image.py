@@ -165,6 +165,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 Params = t.Mapping[str, t.Any]
 
@@ -174,7 +175,9 @@ NAME = re.compile(r"(?!(?:\.|\.\.|control)$)[A-Za-z0-9#+.:=@_-]{1,127}")
 
 def signature(runner: Runner, device: str) -> str:
     """Return what is on *device* in blkid's words, or an empty string when it is blank."""
-    found = runner.run([runner.find("blkid"), "--probe", "--output", "export", device], check=False)
+    found = runner.run(
+        [runner.find("blkid"), "--probe", "--output", "export", device], check=False, timeout=60
+    )
     if found.rc not in (0, 2):  # 2: nothing found; 8: more than one signature
         return found.stderr.strip() or "an ambiguous signature"
     wanted = ("TYPE=", "PTTYPE=")
@@ -364,11 +367,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    try:
-        outcome = ensure(ModuleRunner(module), module.params, check_mode=module.check_mode)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    module.exit_json(**outcome)
+    run(module, lambda: ensure(ModuleRunner(module), module.params, check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

@@ -141,8 +141,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     ModuleRunner,
     Runner,
-    SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 
 def describe(header: t.Optional[_luks_metadata.Header]) -> t.Dict[str, t.Any]:
@@ -200,11 +200,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    try:
-        outcome = read(ModuleRunner(module), module.params)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    module.exit_json(**outcome)
+    run(module, lambda: read(ModuleRunner(module), module.params))
 
 
 if __name__ == "__main__":

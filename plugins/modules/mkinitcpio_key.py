@@ -57,10 +57,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _mkinitcpio,
     _unlocked_root,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 OWN_DROP_IN = f"{_mkinitcpio.DROP_INS}/zz-sealedroot.conf"
 HOOKS = ("/usr/lib/initcpio/install", "/etc/initcpio/install")
@@ -121,11 +121,7 @@ def main() -> t.NoReturn:
         argument_spec={**_unlocked_root.ARGUMENTS, "mapping": {"type": "str"}},
         supports_check_mode=True,
     )
-    try:
-        outcome = ensure(module.params, root="/", check_mode=module.check_mode)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    module.exit_json(**outcome)
+    run(module, lambda: ensure(module.params, root="/", check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

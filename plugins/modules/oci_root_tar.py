@@ -84,6 +84,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 COPY_SECONDS = 1800
 NAME = "root"
@@ -206,6 +207,21 @@ def ensure(
     return outcome
 
 
+def named(runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.Any]:
+    """Do so, and let every error name the container image."""
+    path = params["path"]
+    try:
+        return ensure(runner, params, check_mode=check_mode)
+    except CommandError as exc:
+        said = exc.result.stderr.strip().splitlines() or ["no reason given"]
+        tool = os.path.basename(exc.argv[0])
+        raise SealedRootError(
+            f"the container image {path} cannot be unpacked: {tool} says: {said[-1].strip()}"
+        ) from exc
+    except SealedRootError as exc:
+        raise SealedRootError(f"the container image {path} cannot be used: {exc}") from exc
+
+
 def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
@@ -222,18 +238,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    path = module.params["path"]
-    try:
-        outcome = ensure(ModuleRunner(module), module.params, check_mode=module.check_mode)
-    except CommandError as exc:
-        said = exc.result.stderr.strip().splitlines() or ["no reason given"]
-        tool = os.path.basename(exc.argv[0])
-        module.fail_json(
-            msg=f"the container image {path} cannot be unpacked: {tool} says: {said[-1].strip()}"
-        )
-    except SealedRootError as exc:
-        module.fail_json(msg=f"the container image {path} cannot be used: {exc}")
-    module.exit_json(**outcome)
+    run(module, lambda: named(ModuleRunner(module), module.params, check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
   - sealedroot.image._attributes.info
+  - sealedroot.image._secret_arguments
   - sealedroot.image._secret_inputs
 requirements:
   - cryptsetup and qemu-img, to try the keys
@@ -77,6 +78,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils import _published
 from ansible_collections.sealedroot.image.plugins.module_utils._command import ModuleRunner
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 
 def main() -> t.NoReturn:
@@ -88,11 +90,12 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    params = module.params
-    found = _published.read(ModuleRunner(module), params["path"], params["secret_inputs"])
-    for warning in found.pop("warnings"):
-        module.warn(warning)
-    module.exit_json(changed=False, **found)
+    run(
+        module,
+        lambda: _published.read(
+            ModuleRunner(module), module.params["path"], module.params["secret_inputs"]
+        ),
+    )
 
 
 if __name__ == "__main__":

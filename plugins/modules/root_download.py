@@ -17,6 +17,7 @@ description:
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
+  - sealedroot.image._secret_arguments
 options:
   url:
     description:
@@ -84,6 +85,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     SealedRootError,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._digest import digest_of
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 TYPES = ("disk", "oci", "tar")
 LENGTHS = {"sha256": 64, "sha512": 128}
@@ -102,7 +104,9 @@ def check(params: t.Mapping[str, t.Any]) -> t.Tuple[str, str]:
         raise SealedRootError("signature and keyring go together: give both, or neither")
     if params["keyring"]:
         _download.check_keyring(params["keyring"])
-        if not params["signature"].startswith("/"):
+        if params["signature"].startswith("/"):
+            _download.check_file("signature", params["signature"])
+        else:
             _download.check_url(params["signature"])
     if not params["checksum"]:
         return "", ""
@@ -233,6 +237,14 @@ def ensure(
     return {"changed": True, "path": path, "type": kind}
 
 
+def fetch(runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.Any]:
+    """Do so, and let every error say what was to be done."""
+    try:
+        return ensure(runner, params, check_mode=check_mode)
+    except SealedRootError as exc:
+        raise SealedRootError(f"the source cannot be fetched: {exc}") from exc
+
+
 def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
@@ -248,11 +260,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    try:
-        outcome = ensure(ModuleRunner(module), module.params, check_mode=module.check_mode)
-    except SealedRootError as exc:
-        module.fail_json(msg=f"the source cannot be fetched: {exc}")
-    module.exit_json(**outcome)
+    run(module, lambda: fetch(ModuleRunner(module), module.params, check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

@@ -39,25 +39,87 @@ root:
   type: dict
   returned: success
 ansible_facts:
-  description:
-    - The distribution and its version, and C(os_family), C(pkg_mgr), C(service_mgr), C(architecture), C(machine),
-      C(system), and C(kernel), the newest one in C(/boot).
-    - C(is_chroot) is true.
+  description: Facts of M(ansible.builtin.setup), and no others.
   type: dict
   returned: when O(facts) is true
+  contains:
+    ansible_architecture:
+      description: The architecture of the programs in the image.
+      type: str
+    ansible_distribution:
+      description: The name of the distribution.
+      type: str
+    ansible_distribution_file_parsed:
+      description: Whether the file was understood.
+      type: bool
+      returned: when known
+    ansible_distribution_file_path:
+      description: The file that says which distribution it is.
+      type: str
+      returned: when known
+    ansible_distribution_file_variety:
+      description: The kind of this file.
+      type: str
+      returned: when known
+    ansible_distribution_major_version:
+      description: The first number of its version.
+      type: str
+      returned: when known
+    ansible_distribution_minor_version:
+      description: The second number of its version.
+      type: str
+      returned: when known
+    ansible_distribution_release:
+      description: The name of the release.
+      type: str
+      returned: when known
+    ansible_distribution_version:
+      description: Its version.
+      type: str
+      returned: when known
+    ansible_is_chroot:
+      description: It is true.
+      type: bool
+    ansible_kernel:
+      description: The newest kernel in C(/boot); empty when there is none.
+      type: str
+    ansible_machine:
+      description: The architecture of the programs in the image.
+      type: str
+    ansible_os_family:
+      description: The family of the distribution, in the words of M(ansible.builtin.setup).
+      type: str
+    ansible_pkg_mgr:
+      description: The package manager.
+      type: str
+      choices: [apk, apt, dnf, dnf5, pacman, portage, unknown, xbps, zypper]
+    ansible_service_mgr:
+      description: What runs the services.
+      type: str
+      choices: [systemd, unknown]
+    ansible_system:
+      description: The kernel's name.
+      type: str
+      choices: [Linux]
 """
 
+import contextlib
+import glob
 import os
 import re
 import stat
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.facts.system.distribution import DistributionFactCollector
+from ansible.module_utils.facts.system.distribution import (
+    DistributionFactCollector,
+    DistributionFiles,
+)
 from ansible.module_utils.facts.system.pkg_mgr import PkgMgrFactCollector
 from ansible_collections.sealedroot.image.plugins.module_utils import _root_look
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._root_tar import Member, plain
+from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 KINDS = ((stat.S_ISREG, "-"), (stat.S_ISDIR, "d"), (stat.S_ISLNK, "l"))
 
@@ -96,8 +158,8 @@ def look(root: str, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     for names in _root_look.wanted(found, families, signed=bool(signed)):
         name = next((name for name in names if name in files), None)
         if name:
-            with open(os.path.join(root, plain(name)), "rb") as file:
-                data[name] = file.read()
+            path = os.path.join(root, plain(name))
+            data[name] = regular_file.read(path, most=_root_look.MOST, follow=False)
     return _root_look.describe(
         "the image",
         found,
@@ -113,8 +175,22 @@ def newest(versions: t.Iterable[str]) -> str:
     return max(versions, key=lambda it: [int(word) for word in re.findall(r"\d+", it)], default="")
 
 
+def check_releases(root: str = "/") -> None:
+    """Refuse what the collectors would wait for, or read for ever, in the place of a file that names the system."""
+    known = {it["path"] for it in DistributionFiles.OSDIST_LIST}
+    paths = {os.path.join(root, str(it).lstrip("/")) for it in (*known, "usr/lib/os-release")}
+    for pattern in ("etc/*release", "etc/*version"):
+        paths.update(glob.glob(os.path.join(root, pattern)))
+    for path in sorted(paths):
+        # SUSE has a directory of a like name, which none of them reads.
+        if not os.path.isdir(path):
+            with contextlib.suppress(FileNotFoundError):
+                regular_file.read(path, most=regular_file.SMALL)
+
+
 def facts(module: AnsibleModule, found: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     """Return the image's own facts, by the collectors of setup where they read files only."""
+    check_releases()
     gathered = {"system": "Linux", "is_chroot": True}
     gathered.update(DistributionFactCollector().collect(module))
     prefixed = {f"ansible_{name}": value for name, value in gathered.items()}
@@ -126,18 +202,20 @@ def facts(module: AnsibleModule, found: t.Mapping[str, t.Any]) -> t.Dict[str, t.
     return {f"ansible_{name}": value for name, value in gathered.items()}
 
 
+def outcome(module: AnsibleModule) -> t.Dict[str, t.Any]:
+    """Return what the tree holds and, if they are wanted, its facts."""
+    found = look("/", module.params)
+    gathered = {"ansible_facts": facts(module, found)} if module.params["facts"] else {}
+    return {"root": found, **gathered}
+
+
 def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={"facts": {"type": "bool", "default": False}, **_root_look.ARGUMENTS},
         supports_check_mode=True,
     )
-    try:
-        found = look("/", module.params)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    gathered = {"ansible_facts": facts(module, found)} if module.params["facts"] else {}
-    module.exit_json(changed=False, root=found, **gathered)
+    run(module, lambda: outcome(module))
 
 
 if __name__ == "__main__":

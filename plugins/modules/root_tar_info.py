@@ -100,10 +100,58 @@ has:
         and C(xfs) GRUB has.
       type: dict
     grub_mkimage:
-      description: GRUB can make its core image. The other keys of this kind are V(grub_mkconfig),
-        V(grub_fstest), V(initramfs_tools), V(cryptsetup_initramfs), V(dracut), V(mkinitcpio), V(cryptsetup),
-        V(systemd_cryptsetup), V(init), V(btrfs) and V(xfs) (programs for the file system), V(resize2fs), V(sfdisk),
-        V(partx), V(python3), V(openssh_server) and V(systemd).
+      description: GRUB can make its core image.
+      type: bool
+    grub_mkconfig:
+      description: GRUB can write its configuration.
+      type: bool
+    grub_fstest:
+      description: GRUB can read a disk with its own code.
+      type: bool
+    initramfs_tools:
+      description: There is initramfs-tools.
+      type: bool
+    dracut:
+      description: There is dracut.
+      type: bool
+    mkinitcpio:
+      description: There is mkinitcpio.
+      type: bool
+    cryptsetup_initramfs:
+      description: initramfs-tools can unlock a disk.
+      type: bool
+    cryptsetup:
+      description: There is cryptsetup.
+      type: bool
+    systemd_cryptsetup:
+      description: There is systemd's own way to unlock a disk.
+      type: bool
+    init:
+      description: There is an init.
+      type: bool
+    btrfs:
+      description: There are the programs for Btrfs.
+      type: bool
+    xfs:
+      description: There are the programs for XFS.
+      type: bool
+    resize2fs:
+      description: There is the program that grows ext4.
+      type: bool
+    sfdisk:
+      description: There is the program that grows a partition.
+      type: bool
+    partx:
+      description: There is the program that tells the kernel of it.
+      type: bool
+    python3:
+      description: There is Python.
+      type: bool
+    openssh_server:
+      description: There is the SSH server.
+      type: bool
+    systemd:
+      description: There is systemd.
       type: bool
     grub_install_luks2:
       description: GRUB's own installer sees a LUKS2 container, or it cannot be told.
@@ -113,8 +161,9 @@ has:
       type: dict
       contains:
         mode:
-          description: V(enforcing), V(permissive) or V(disabled); empty when nothing says it.
+          description: What it is set to; empty when nothing says it.
           type: str
+          choices: ["", enforcing, permissive, disabled]
         type:
           description: The name of the policy.
           type: str
@@ -126,9 +175,10 @@ has:
           type: bool
 initramfs:
   description:
-    - What builds the initramfs, V(initramfs_tools), V(dracut) or V(mkinitcpio); empty when there is none of them.
+    - What builds the initramfs; empty when there is none of them.
     - Of several, the one that a new kernel runs.
   type: str
+  choices: ["", initramfs_tools, dracut, mkinitcpio]
   returned: success
   sample: initramfs_tools
 problems:
@@ -186,7 +236,6 @@ missing_growth_packages:
 """
 
 import concurrent.futures
-import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -197,15 +246,16 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     SealedRootError,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._digest import check_digest, sha256
+from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 
 def inspect(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     """Return what the tar holds."""
     path, digest = params["path"], params["digest"]
-    if not os.path.isfile(path):
-        raise SealedRootError(
-            f"the root tar {path} does not exist on the builder: correct the path"
-        )
+    problem = file_kind.problem(path, file_kind.FILE)
+    if problem:
+        raise SealedRootError(f"the root tar {path} {problem}")
     if digest is None and not params["get_checksum"]:
         return {"path": path, **look(runner, params), "sha256": ""}
     # Hashing and tar run side by side; but a promised digest is checked before tar sees the file.
@@ -234,13 +284,19 @@ def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     members = _tar.listing(runner, path)
     asked = params["secure_boot"]
     wanted = _root_look.wanted(members, families, signed=bool(asked))
-    data = _tar.contents(runner, path, members, wanted)
+    data = _tar.contents(runner, path, members, wanted, most=_root_look.MOST)
     return {
         "compression": compression,
         **_root_look.describe(
             path, members, data, families=families, filesystem=filesystem, secure_boot=asked
         ),
     }
+
+
+def outcome(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+    """Return what the tar holds; its notes are warnings as well."""
+    info = inspect(runner, params)
+    return {**info, "warnings": [f"{info['path']}: {note}" for note in info["notes"]]}
 
 
 def main() -> t.NoReturn:
@@ -254,13 +310,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    try:
-        info = inspect(ModuleRunner(module), module.params)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    for note in info["notes"]:
-        module.warn(f"{info['path']}: {note}")
-    module.exit_json(changed=False, **info)
+    run(module, lambda: outcome(ModuleRunner(module), module.params))
 
 
 if __name__ == "__main__":

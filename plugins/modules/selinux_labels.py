@@ -87,6 +87,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     SealedRootError,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import seccomp
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 PACKAGES = "selinux-policy-default (Debian) or selinux-policy-targeted (Fedora)"
 # In the image: its configuration, its policies, and its setfiles.
@@ -97,7 +98,7 @@ LOOK = (
 SETFILES_SECONDS = 1800
 
 
-def run(runner: Runner, root: str, command: t.Sequence[str], *, timeout: int) -> Result:
+def run_reading(runner: Runner, root: str, command: t.Sequence[str], *, timeout: int) -> Result:
     """Run a program of the image that only reads it."""
     with seccomp.exported() as filter_path:
         argv = _selinux.sandbox_argv(runner.find("bwrap"), filter_path, root, command)
@@ -106,7 +107,7 @@ def run(runner: Runner, root: str, command: t.Sequence[str], *, timeout: int) ->
 
 def look(runner: Runner, root: str) -> t.Tuple[_selinux.Config, str]:
     """Return the configuration of the image and its policy's file name; a lack is an error."""
-    found = run(runner, root, ["/bin/sh", "-c", LOOK], timeout=60)
+    found = run_reading(runner, root, ["/bin/sh", "-c", LOOK], timeout=60)
     config, _nul, rest = found.stdout.partition("\0")
     names, nul, setfiles = rest.partition("\0")
     if not nul:
@@ -131,7 +132,7 @@ def look(runner: Runner, root: str) -> t.Tuple[_selinux.Config, str]:
 def plan(runner: Runner, root: str, config: _selinux.Config, policy: str) -> t.Dict[str, str]:
     """Ask the image's own setfiles which labels are not as they are to be."""
     argv = _selinux.setfiles_argv(config, policy)
-    done = run(runner, root, argv, timeout=SETFILES_SECONDS)
+    done = run_reading(runner, root, argv, timeout=SETFILES_SECONDS)
     if done.rc != 0:
         said = "; ".join(done.stderr.strip().splitlines()[:10]) or "no reason given"
         raise SealedRootError(
@@ -299,13 +300,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    try:
-        outcome = ensure(ModuleRunner(module), module.params, check_mode=module.check_mode)
-    except SealedRootError as exc:
-        module.fail_json(msg=str(exc))
-    except OSError as exc:
-        module.fail_json(msg=f"{module.params['root']} cannot be labelled: {exc}")
-    module.exit_json(**outcome)
+    run(module, lambda: ensure(ModuleRunner(module), module.params, check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

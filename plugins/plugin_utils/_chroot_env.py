@@ -130,28 +130,13 @@ def launch(
     return f"exec {' '.join(shlex.quote(word) for word in (program, *given, *words))}"
 
 
-def command_line(sandbox: Sandbox, command: str) -> t.Tuple[str, bool]:
-    """Return the line for one of core's commands, and whether it is a module."""
+def command_line(sandbox: Sandbox, command: str) -> str:
+    """Return the line for one of core's commands: a module needs no shell of the image."""
     call = python_call(command)
     if call is None:
-        return launch(sandbox, "shell", command), False
+        return launch(sandbox, "shell", command)
     environment, arguments = call
-    return launch(sandbox, "python", *arguments, environment=environment), True
-
-
-def printable(data: bytes) -> bytes:
-    """Return what a program printed without characters that a terminal obeys."""
-    text = data.decode("utf-8", "surrogateescape")
-    kept = (it for it in text.replace("\r\n", "\n") if it in "\n\t" or not _is_control(it))
-    return "".join(kept).encode("utf-8", "surrogateescape")
-
-
-def _is_control(character: str) -> bool:
-    number = ord(character)
-    # C0 and DEL; C1 (ECMA-48), also as bytes that are no UTF-8; and what changes the direction of text.
-    if number < 0x20 or 0x7F <= number < 0xA0 or 0xDC80 <= number < 0xDCA0:
-        return True
-    return 0x202A <= number <= 0x202E or 0x2066 <= number <= 0x2069
+    return launch(sandbox, "python", *arguments, environment=environment)
 
 
 __all__ = (
@@ -164,6 +149,5 @@ __all__ = (
     "Sandbox",
     "command_line",
     "launch",
-    "printable",
     "python_call",
 )

@@ -14,6 +14,8 @@ import shlex
 
 # The descriptor that the log is locked by.
 LOCK = "8"
+# How much of a log the control node gets, in bytes: what runs in an image can fill one.
+SHOWN = 1 << 20
 
 
 def detached(command: str, log: str) -> str:
@@ -34,14 +36,16 @@ def detached(command: str, log: str) -> str:
 
 
 def awaited(log: str, timeout: int = 3600) -> str:
-    """Return the line that waits for a detached command, prints its log and removes that.
+    """Return the line that waits for a detached command, prints the end of its log and removes that.
 
     It fails when the command did, and when *timeout* seconds were not enough. The last line alone is
     believed: what is before it, the command may have printed.
     """
     path = shlex.quote(log)
     return (
-        f"set -e; timeout {int(timeout)} flock {path} cat {path};"
+        f"set -e; timeout {int(timeout)} flock {path} true;"
+        # ASCII alone: a terminal obeys nothing of it.
+        f" tail -c {SHOWN} {path} | LC_ALL=C tr -cd '\\11\\12\\40-\\176';"
         f" tail -n 1 {path} | grep -qx 'exit status 0'; rm {path}"
     )
 

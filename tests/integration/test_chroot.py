@@ -209,7 +209,7 @@ def test_a_killed_task_takes_its_command_along(
 ) -> None:
     """Started as the local connection does it, from a process that then dies without a word."""
     marker = f"61.{os.getpid()}"
-    line, _ = command_line(Sandbox(str(root), str(tmp_path / "run")), f"sleep {marker}; true")
+    line = command_line(Sandbox(str(root), str(tmp_path / "run")), f"sleep {marker}; true")
     start = "import subprocess, sys; subprocess.Popen(sys.argv[1], shell=True, stdin=-1).wait()"
     task = subprocess.Popen([sys.executable, "-c", start, line])
     try:

@@ -92,7 +92,7 @@ def test_a_mounted_file_system_is_packed_or_not_as_it_is_said(
     ("path", "cache", "says"),
     [
         ("/", "cache", "is the root that the builder runs from"),
-        ("gone", "cache", "is not a directory on the builder"),
+        ("gone", "cache", "does not exist on the builder"),
         ("root", "root/cache", "the tar would be packed into itself"),
     ],
     ids=["running", "gone", "inside"],

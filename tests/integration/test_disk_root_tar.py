@@ -14,6 +14,7 @@ import tarfile
 import typing as t
 
 import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _tree_tar
 from whole_tree import fill, survived, unpacked
 
 Pack = t.Callable[..., dict[str, t.Any]]
@@ -153,6 +154,53 @@ def test_replays_a_dirty_journal(tmp_path: pathlib.Path, tree: pathlib.Path, pac
     assert found["changed"], found
     with tarfile.open(found["path"]) as tar:
         assert "./srv/late" in tar.getnames()
+
+
+@pytest.mark.parametrize("kind", ["btrfs", "ext4", "xfs"])
+def test_refuses_a_broken_file_system(
+    tmp_path: pathlib.Path, tree: pathlib.Path, pack: Pack, kind: str
+) -> None:
+    """The file system's own checker looks at it before the kernel does, and writes nothing to the disk."""
+    path = blank(tmp_path / "broken.raw", 320)
+    sh(f"mkfs.{kind}", "-q", path)
+    with mounted(path, tmp_path / "mnt", "loop") as point:
+        sh("cp", "-a", "--sparse=always", f"{tree}/.", point)
+    if kind == "ext4":
+        sh("debugfs", "-w", "-R", "sif /etc block[0] 7", path)
+    elif kind == "xfs":
+        sh("xfs_db", "-x", "-c", "agi 0", "-c", "write -d freecount 77", path)
+    else:
+        with path.open("r+b") as file:
+            # Behind the first superblock, and not the second, which is at 64 MiB.
+            for place in range(1 * MIB, 64 * MIB, 16384):
+                file.seek(place + 200)
+                file.write(b"\xff" * 100)
+    before = path.read_bytes()
+    found = pack(path)
+    assert found["failed"]
+    assert "is damaged" in found["msg"]
+    assert "repair the file system in its machine" in found["msg"]
+    assert path.read_bytes() == before
+
+
+def test_errors_that_are_to_stop_the_machine(
+    tmp_path: pathlib.Path, tree: pathlib.Path, pack: Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = blank(tmp_path / "panic.raw", 80)
+    sh("mkfs.ext4", "-q", "-d", tree, "-e", "panic", path)
+    seen = []
+    scan = _tree_tar.scan
+
+    def look(root: str, *more: t.Any) -> t.Any:
+        (line,) = [
+            it for it in pathlib.Path("/proc/self/mounts").read_text().splitlines() if root in it
+        ]
+        seen.append(line.split()[3].split(","))
+        return scan(root, *more)
+
+    monkeypatch.setattr(_tree_tar, "scan", look)
+    assert pack(path)["changed"]
+    assert "errors=panic" not in seen[0]
 
 
 @contextlib.contextmanager

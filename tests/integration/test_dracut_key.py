@@ -50,8 +50,7 @@ def done(image: Image) -> dict[str, t.Any]:
 def unpacked(image: Image, path: str, name: str) -> dict[str, t.Any]:
     """Return what a file has that dracut's own tool unpacks, by path."""
     target = image.run / name
-    target.mkdir()
-    image.shell(f"cd /run/{name} && lsinitrd --unpack {path} >/dev/null")
+    image.shell(f"mkdir /run/{name} && cd /run/{name} && lsinitrd --unpack {path} >/dev/null")
     return {f"/{it.relative_to(target)}": it for it in target.rglob("*")}
 
 

@@ -147,10 +147,10 @@ def test_only_sane_files_are_taken(
 
     odd = source / "EFI/odd"
     os.mkfifo(odd)
-    assert "neither a file nor a directory" in refused()
+    assert "is a FIFO, not a file" in refused()
     odd.unlink()
     os.mknod(odd, 0o20600, os.makedev(1, 5))  # /dev/zero
-    assert "neither a file nor a directory" in refused()
+    assert "is a device, not a file" in refused()
     odd.unlink()
     with odd.open("wb") as file:
         file.truncate(64 * MIB + 1)

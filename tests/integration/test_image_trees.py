@@ -186,7 +186,7 @@ def test_the_volume(image: tuple[str, pathlib.Path, t.Any], tree: _image_tree.Tr
 def test_contents(image: tuple[str, pathlib.Path, dict[str, str]], tree: _image_tree.Tree) -> None:
     found = {}
     for name, node in tree.entries("/boot").items():
-        copy = pathlib.Path(tree.dump(node))
+        copy = pathlib.Path(tree.dump(node, most=1 << 40))
         assert copy.stat().st_size == node.size
         found[name] = hashlib.sha256(copy.read_bytes()).hexdigest()
         copy.unlink()

@@ -26,6 +26,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils import (
     _loop,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    MOST_OUTPUT,
+    SECONDS,
     CommandError,
     MissingToolError,
     Result,
@@ -71,8 +73,9 @@ class RealRunner(Runner):
         *,
         stdin: bytes | None = None,
         check: bool = True,
-        timeout: int | None = None,
+        timeout: int = SECONDS,
         env: t.Mapping[str, str] | None = None,
+        most: int = MOST_OUTPUT,
     ) -> Result:
         done = subprocess.run(
             argv, check=False, input=stdin or b"", capture_output=True, timeout=timeout, env=env

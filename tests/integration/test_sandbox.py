@@ -344,6 +344,34 @@ def test_root_of_the_image_is_nobody_on_the_builder(
     assert (place.root / "etc/made").stat().st_uid == 0
 
 
+def test_a_sandbox_holds_no_mount_of_another_build(place: Place, tmp_path: pathlib.Path) -> None:
+    """A disk that was mounted when a sandbox began is free when it is unmounted."""
+    other = tmp_path / "another build"
+    other.mkdir()
+    sh("mount", "-t", "tmpfs", "tmpfs", other)
+    marker = f"76.{os.getpid()}"
+    process = subprocess.Popen(
+        [place.path / "run/sandbox/launch", f"root={place.root}", "shell", f"sleep {marker}"],
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: uid_of(f"sleep\0{marker}\0"))
+        sh("umount", other)
+        name = str(other).replace(" ", "\\040")
+        tables = map(table, pathlib.Path("/proc").glob("[0-9]*/mountinfo"))
+        assert not [it for it in tables if name in it]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def table(path: pathlib.Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""  # ended meanwhile
+
+
 def wait_for(look: t.Callable[[], t.Any]) -> t.Any:
     deadline = time.monotonic() + 20
     while True:

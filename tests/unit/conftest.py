@@ -14,10 +14,14 @@ import subprocess
 import sys
 import typing as t
 
+import documented_results
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.sealedroot.image.plugins.module_utils import _command
 from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    MOST_OUTPUT,
+    SECONDS,
     CommandError,
     Result,
     Runner,
@@ -92,8 +96,9 @@ class ScriptedRunner(Runner):
         *,
         stdin: bytes | None = None,
         check: bool = True,
-        timeout: int | None = None,
+        timeout: int = SECONDS,
         env: t.Mapping[str, str] | None = None,
+        most: int = MOST_OUTPUT,
     ) -> Result:
         result = self.script.answer(argv, stdin, env)
         if check and result.rc != 0:
@@ -135,13 +140,8 @@ def run_module(
     ``_check=True`` and ``_diff=True`` switch check and diff mode on. Tools are found by bare name.
     """
 
-    def run_command(args: list[str], **kwargs: t.Any) -> subprocess.CompletedProcess[bytes]:
-        argv = args[3:] if args[0] == "timeout" else args
-        result = script.answer(argv, kwargs["input"] or None, kwargs["env"])
-        output = (
-            text.encode("utf-8", "surrogateescape") for text in (result.stdout, result.stderr)
-        )
-        return subprocess.CompletedProcess(args, result.rc, *output)
+    def execute(argv: list[str], **kwargs: t.Any) -> Result:
+        return script.answer(argv, kwargs["stdin"] or None, kwargs["env"])
 
     def get_bin_path(_self: AnsibleModule, arg: str, *_args: t.Any, **_kwargs: t.Any) -> str:
         return arg
@@ -150,13 +150,14 @@ def run_module(
         module = importlib.import_module(
             f"ansible_collections.sealedroot.image.plugins.modules.{name}"
         )
-        monkeypatch.setattr(subprocess, "run", run_command)
+        monkeypatch.setattr(_command, "execute", execute)
         monkeypatch.setattr(AnsibleModule, "get_bin_path", get_bin_path)
         args = {**args, "_ansible_check_mode": _check, "_ansible_diff": _diff}
         capsys.readouterr()
         with patch_module_args(args), pytest.raises(SystemExit) as stop:
             module.main()
         printed = json.loads(capsys.readouterr().out)
+        documented_results.check(name, printed, args)
         return Outcome(failed=bool(stop.value.code), result=printed)
 
     return run

@@ -82,6 +82,21 @@ HIDDEN = ("cmdline", "kallsyms", "kcore", "key-users", "keys", "kmsg", "sched_de
 # A link in one of these places would lead a mount elsewhere.
 MOUNT_POINTS = ("dev", "proc", "run", "sys", "tmp")
 
+# What bwrap needs of the builder, with its libraries, wherever file systems are mounted.
+NEEDED = (
+    "/",
+    "/dev",
+    "/proc",
+    "/bin",
+    "/lib",
+    "/lib64",
+    "/sbin",
+    "/usr",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/bin",
+)
+
 # Root of the image is this user on the builder, and so on for all others: nobody, where the kernel can map ids of
 # mounts. User namespaces of systemd and others stay below (https://systemd.io/UIDS-GIDS).
 FIRST_ID = 1 << 31
@@ -102,8 +117,9 @@ _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 _PR_SET_PDEATHSIG = 1
 _SIGKILL = 9
-_LOOP_CTL_GET_FREE, _LOOP_CONFIGURE = 0x4C82, 0x4C0A
-_LO_FLAGS_READ_ONLY, _LO_FLAGS_AUTOCLEAR = 1, 4
+_MNT_DETACH = 2
+_LOOP_CTL_GET_FREE, _LOOP_SET_FD, _LOOP_SET_STATUS64 = 0x4C82, 0x4C00, 0x4C04
+_LO_FLAGS_AUTOCLEAR = 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -335,7 +351,34 @@ def _place(tree: int, target: str) -> None:
     os.close(tree)
 
 
-def map_ids(at: Places, *, probe: bool) -> None:
+def let_go(bwrap: str) -> None:
+    """Leave the builder's mounts that bwrap does not need, in the mount namespace of this process.
+
+    The process that waits for bwrap stays in it, and would hold the disks of other builds.
+    """
+    for path in reversed(mount_points()):
+        if path not in NEEDED and not path.startswith("/dev/") and not is_below(bwrap, path):
+            # Those in one that is gone are gone with it.
+            _libc.umount2(os.fsencode(path), _MNT_DETACH)
+
+
+def is_below(path: str, directory: str) -> bool:
+    """Say whether *path* is in *directory*."""
+    return path.startswith(f"{directory.rstrip('/')}/")
+
+
+def mount_points() -> t.List[str]:
+    """Return where this process sees file systems, in the order in which they were mounted."""
+    with open("/proc/self/mountinfo", "rb") as file:
+        names = [line.split(b" ")[4] for line in file]
+    # Blanks and the like are octal numbers there (proc(5)).
+    return [
+        os.fsdecode(it.decode("unicode_escape").encode("latin-1") if b"\\" in it else it)
+        for it in names
+    ]
+
+
+def map_ids(at: Places, settings: Settings, *, probe: bool) -> None:
     """Become root of a user namespace, and say where it finds the parts of the sandbox.
 
     The parts lie below directories that only the builder's root may enter, so they are mounted on a tmpfs first.
@@ -347,6 +390,7 @@ def map_ids(at: Places, *, probe: bool) -> None:
     if at.disk:
         trees["disk"] = _clone(at.disk)
     number = os.stat(at.device).st_rdev if at.device else 0
+    let_go(settings.bwrap)
     stage = "/tmp"
     options = b"mode=0755,size=1m"
     _call(_libc.mount(b"sealedroot", stage.encode(), b"tmpfs", ctypes.c_ulong(0), options), "mount")
@@ -388,12 +432,13 @@ def read_only_loop(device: str) -> t.Tuple[str, int]:
             finally:
                 os.close(control)
             handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            # struct loop_config: descriptor, block size, struct loop_info64 with its flags at 52, reserved.
-            info = bytearray(232)
-            struct.pack_into("I", info, 52, _LO_FLAGS_READ_ONLY | _LO_FLAGS_AUTOCLEAR)
-            config = struct.pack("II", backing, 0) + bytes(info) + bytes(64)
             try:
-                fcntl.ioctl(handle, _LOOP_CONFIGURE, config)
+                # It is read-only since the file behind it is.
+                fcntl.ioctl(handle, _LOOP_SET_FD, backing)
+                # struct loop_info64, with its flags at 52.
+                info = bytearray(232)
+                struct.pack_into("I", info, 52, _LO_FLAGS_AUTOCLEAR)
+                fcntl.ioctl(handle, _LOOP_SET_STATUS64, info)
                 return path, handle
             except OSError as exc:
                 os.close(handle)
@@ -470,13 +515,13 @@ class ControlGroup:
     @staticmethod
     def _remove(path: str) -> None:
         # The last process of a group can take a moment to go.
-        for _attempt in range(50):
+        for _attempt in range(500):
             try:
                 os.rmdir(path)
                 os.rmdir(os.path.dirname(path))
             except OSError as exc:
                 if exc.errno == errno.EBUSY and os.path.isdir(path):
-                    time.sleep(0.01)
+                    time.sleep(0.001)
                     continue
             return
 
@@ -559,7 +604,7 @@ def _begin(
     if settings.maps_ids:
         private = ctypes.c_ulong(_MS_REC | _MS_PRIVATE)
         _call(_libc.mount(None, b"/", None, private, None), "mount")
-        map_ids(at, probe=bool(options.probe))
+        map_ids(at, settings, probe=bool(options.probe))
         resource.setrlimit(resource.RLIMIT_NPROC, (MOST_PROCESSES, MOST_PROCESSES))
     _limits()
     os.umask(0o022)
@@ -580,6 +625,12 @@ def run(options: Options, settings: Settings, runtime: str) -> int:
     group = ControlGroup()
     seccomp = os.open(f"{runtime}/sandbox/filter.bpf", os.O_RDONLY)
     outputs = [os.pipe(), os.pipe()]
+    if settings.maps_ids:
+        # Many a script opens /dev/stderr and its like by name.
+        for handle in (0, outputs[0][1], outputs[1][1]):
+            # A pipe without a name; one with a name is somebody's file.
+            if os.readlink(f"/proc/self/fd/{handle}").startswith("pipe:"):
+                os.fchown(handle, FIRST_ID, FIRST_ID)
     ready, go = os.pipe(), os.pipe()
     pid = os.fork()
     if pid == 0:

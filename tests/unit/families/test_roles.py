@@ -54,6 +54,14 @@ def test_each_is_composed_of_mechanisms_that_are_there(name):
         assert (pathlib.Path(ROLES) / mechanism / "tasks/start.yml").exists()
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_each_takes_the_role_of_a_mechanism_from_a_list(name):
+    spec = load(name, "meta/argument_specs.yml")["argument_specs"]["main"]
+    mechanisms = spec["options"]["family_initramfs"]["choices"]
+    roles = load(name, "vars/main.yml")["__family_generators"]
+    assert roles == {it: f"sealedroot.image.{it}" for it in mechanisms}
+
+
 @pytest.mark.parametrize("family", FAMILIES, ids=NAMES)
 def test_each_generator_that_a_family_names_is_one_of_its_mechanisms(family):
     """A root with another one is refused, so none may be forgotten."""

@@ -137,6 +137,25 @@ def test_a_failure_says_what_to_change(place: Place, manager: str) -> None:
     assert "(image_packages)" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a\nEND\ntouch {made}\ncat <<'END'",
+        "$(touch {made})",
+        "`touch {made}`",
+        "'; touch {made}; '",
+    ],
+)
+def test_a_name_is_no_shell(place: Place, name: str) -> None:
+    """What the image lacks, it says itself."""
+    made = place.path / "made"
+    use(place, "apt", **{"apt-get": "exit 1", "touch": f": >{made}"})
+    done = place.run(name.format(made=made))
+    assert done.returncode == 1
+    assert done.stderr.endswith("(image_packages), or what the root has of sources and keys.\n")
+    assert not made.exists()
+
+
 def test_a_builder_that_takes_old_lists_lets_the_image_do_so(place: Place) -> None:
     use(place, "apt")
     assert place.run("a", check_until="false").returncode == 0

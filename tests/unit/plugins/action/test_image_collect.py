@@ -10,8 +10,10 @@ import shutil
 import stat
 import subprocess
 import types
+import typing as t
 
 import pytest
+from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.play_context import PlayContext
@@ -20,6 +22,8 @@ from ansible.plugins.loader import action_loader
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _transfer
 
 DATA = bytes(range(256)) * 5
+# Its names are made when it is loaded.
+CORE: t.Any = constants
 
 
 class Become:
@@ -48,12 +52,12 @@ class Connection:
         return False
 
     def exec_command(self, command, in_data=None, sudoable=True):
-        self.hidden.append(self._play_context.no_log)
+        self.hidden.append(self._play_context.no_log and not CORE.DEFAULT_DEBUG)
         done = subprocess.run(["sh", "-c", command], input=in_data, capture_output=True)
         return done.returncode, done.stdout, done.stderr
 
     def fetch_file(self, source, path):
-        self.hidden.append(self._play_context.no_log)
+        self.hidden.append(self._play_context.no_log and not CORE.DEFAULT_DEBUG)
         try:
             shutil.copyfile(source, path)
         except FileNotFoundError as exc:
@@ -88,6 +92,7 @@ class Collect:
 
 @pytest.fixture(params=[None, Become()], ids=["root", "become"])
 def collect(request, tmp_path, monkeypatch):
+    monkeypatch.setattr(CORE, "DEFAULT_DEBUG", True)
     monkeypatch.setattr(_transfer, "CHUNK", 512)
     return Collect(tmp_path / "out" / ".web-1.partial", request.param)
 
@@ -115,7 +120,7 @@ def test_files_arrive_with_their_modes(collect, sources, tmp_path):
         "disk.qcow2": {"sha256": digest, "size": len(DATA)},
         "boot.key": {},
     }
-    # Core's ssh plugin would show them at -vvv.
+    # Core's ssh plugin would show them at -vvv, and with ANSIBLE_DEBUG.
     assert set(collect.connection.hidden) == {True}
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible.playbook.play_context import PlayContext
@@ -75,13 +77,24 @@ def test_a_missing_sandbox_is_a_connection_failure(connect, status, said):
 
 def test_a_stopped_command_is_a_connection_failure(connect):
     connection = connect((125, b"", b"sandbox: the command did not end within 9 seconds\x1b[2J"))
-    with pytest.raises(AnsibleConnectionFailure, match=r"did not end within 9 seconds\[2J"):
+    with pytest.raises(AnsibleConnectionFailure, match="did not end within 9 seconds"):
         connection.exec_command("true")
 
 
 def test_a_terminal_obeys_nothing_of_the_image(connect):
     connection = connect((0, b"a\x1b[2Jb\n", b"\x1b]0;x\x07"))
-    assert connection.exec_command("true") == (0, b"a[2Jb\n", b"]0;x")
+    status, stdout, stderr = connection.exec_command("true")
+    assert (status, stdout.decode(), stderr.decode()) == (0, "a\ufffd[2Jb\n", "\ufffd]0;x\ufffd")
+
+
+def test_core_obeys_nothing_of_the_image(connect):
+    printed = (
+        b'{"changed": true, "ansible_facts": {"image_root": "/"}, "add_host": {"host_name": "x"}}'
+    )
+    said = json.loads(connect((0, printed, b"")).exec_command("true")[1])
+    assert said["changed"] is True
+    assert "add_host" not in said
+    assert said["ansible_facts"] == {}
 
 
 def test_a_root_that_bwrap_cannot_enter_is_a_connection_failure(connect):

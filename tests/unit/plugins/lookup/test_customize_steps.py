@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import typing as t
 
@@ -18,6 +19,10 @@ def place(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Pa
     (tmp_path / "roles/web/tasks").mkdir(parents=True)
     (tmp_path / "roles/web/tasks/main.yml").write_text("[]\n")
     (tmp_path / "tasks.yml").write_text("[]\n")
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "text").write_text("words\n")
+    (tmp_path / "binary").write_bytes(bytes(range(256)))
+    (tmp_path / "broken").write_text("- {a: b\n")
     monkeypatch.setenv("PWD", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -53,6 +58,11 @@ def test_a_role_beside_the_playbook(place: pathlib.Path) -> None:
         ({"role": "nobody.nothing.nowhere"}, "was not found in"),
         ({"tasks": "none.yml"}, "/none.yml. Correct the path."),
         ({"tasks": "roles"}, "/roles. Correct the path."),
+        ({"tasks": "fifo"}, "/fifo. Correct the path."),
+        ({"tasks": "text"}, "/text is no list of tasks. Write one"),
+        ({"tasks": "binary"}, "cannot be found"),
+        ({"tasks": "broken"}, "cannot be found"),
+        ({"role": "./text"}, "/text is no directory of a role"),
         ({"role": "web", "tasks": "tasks.yml"}, "one of role and tasks"),
         ({"vars": {}}, "one of role and tasks"),
         ("web", "one of role and tasks"),

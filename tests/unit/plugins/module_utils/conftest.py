@@ -54,7 +54,7 @@ class FakeTree:
         assert node.is_link
         return self.contents[node.inode].decode()
 
-    def dump(self, node: Node) -> str:
+    def dump(self, node: Node, *, most: int) -> str:
         path = self.work / f"inode-{node.inode}"
         path.write_bytes(self.read(node))
         return str(path)

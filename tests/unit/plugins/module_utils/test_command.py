@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import ast
+import os
+import pathlib
 import sys
 import time
 import typing as t
@@ -14,6 +17,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     CommandError,
     MissingToolError,
     ModuleRunner,
+    OutputLimitError,
     SealedRootError,
 )
 
@@ -23,6 +27,7 @@ class FakeModule:
         return f"/sbin/{name}" if name == "there" else None
 
 
+PLUGINS = pathlib.Path(__file__).parents[4] / "plugins"
 RUNNER = ModuleRunner(t.cast(t.Any, FakeModule()))
 
 
@@ -75,6 +80,74 @@ def test_the_deadline_is_said() -> None:
     with pytest.raises(CommandError, match="no answer within 1 seconds"):
         RUNNER.run(["sleep", "60"], timeout=1)
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_flood_is_stopped(stream: str) -> None:
+    flood = f"import sys\nwhile True: sys.{stream}.write('x' * 100_000)"
+    began = time.monotonic()
+    with pytest.raises(OutputLimitError, match="printed more than 3 MiB, so it was stopped"):
+        RUNNER.run([sys.executable, "-c", flood], most=3 << 20)
+    assert time.monotonic() - began < 5
+
+
+def test_as_much_as_it_may_print() -> None:
+    assert len(RUNNER.run(["head", "-c", "5000", "/dev/zero"], most=5000).stdout) == 5000
+    with pytest.raises(OutputLimitError, match="more than 4999 bytes"):
+        RUNNER.run(["head", "-c", "5000", "/dev/zero"], most=4999)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.parametrize(
+    ("ends", "rc"),
+    [
+        ("exit 3", 3),
+        # It does not end by itself, and not when it is told to.
+        ("trap '' TERM; while :; do sleep 1; done", 124),
+    ],
+)
+def test_what_a_command_started_ends_with_it(ends: str, rc: int, tmp_path: pathlib.Path) -> None:
+    # The children keep the output open, and do not end when they are told to.
+    child = "(trap '' TERM HUP; sleep 60 & echo $! >>pids; wait)"
+    began = time.monotonic()
+    script = f"cd {tmp_path}; {child} & {child} & sleep 0.3; {ends}"
+    result = RUNNER.run(["sh", "-c", script], check=False, timeout=2)
+    assert (result.rc, time.monotonic() - began < 12) == (rc, True)
+    pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
+    end = time.monotonic() + 2
+    while any(map(is_alive, pids)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert [is_alive(pid) for pid in pids] == [False, False]
+
+
+def test_a_daemon_stays(tmp_path: pathlib.Path) -> None:
+    daemon = f"setsid sleep 60 </dev/null >/dev/null 2>&1 & echo $! >{tmp_path}/pid; sleep 0.3"
+    RUNNER.run(["sh", "-c", daemon])
+    pid = int((tmp_path / "pid").read_text())
+    assert is_alive(pid)
+    os.kill(pid, 9)
+
+
+def test_a_command_that_reads_no_key_is_no_error() -> None:
+    assert RUNNER.run(["true"], stdin=b"x" * 1_000_000).rc == 0
+
+
+def test_every_command_has_a_deadline() -> None:
+    """It is said where the command is: nobody waits ten minutes for what takes a moment."""
+    without = []
+    for path in sorted(PLUGINS.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not ast.unparse(node.func).endswith("runner.run"):
+                continue
+            if not {"timeout", None} & {it.arg for it in node.keywords}:
+                without.append(f"{path.name}:{node.lineno}")
+    assert without == []
 
 
 def test_what_cannot_be_run() -> None:

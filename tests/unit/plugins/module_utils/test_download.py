@@ -57,6 +57,18 @@ def test_what_no_other_try_mends_is_said_at_once_and_without_secrets(
     assert "token=t0psecret" not in str(error.value)
 
 
+def test_a_full_file_system_is_told_from_other_failures(
+    script: t.Any, runner: t.Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stderr = "curl: (23) Failure writing output to destination\n"
+    for full, error in ((True, OSError), (False, SealedRootError)):
+        monkeypatch.setattr(_download, "config", lambda *_args, **_more: b"config")
+        monkeypatch.setattr(_download, "_is_full", lambda _path, full=full: full)
+        script.expect(CURL, stdin=b"config", rc=23, stderr=stderr)
+        with pytest.raises(error):
+            _download.fetch(runner, URL, str(tmp_path / "x"), seconds=60)
+
+
 GOOD = "[GNUPG:] GOODSIG 1 me\n[GNUPG:] VALIDSIG 1\n"
 
 

@@ -6,11 +6,20 @@
 from __future__ import annotations
 
 import pathlib
+import shutil
+import subprocess
+import time
 import typing as t
+import zlib
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import _initrd
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+    ModuleRunner,
+    SealedRootError,
+)
+
+BOUNDED = ["prlimit", f"--fsize={1 << 30}", f"--as={2 << 30}"]
 
 
 def newc(files: t.Mapping[str, bytes], mode: int = 0o100400) -> bytes:
@@ -99,7 +108,7 @@ def test_unpack(
 
     # lz4 writes to standard output when that is no terminal, unless it is given a name.
     target = [str(main)] if tool == "lz4" else []
-    script.expect([tool, "-d", "-f", "-q", f"{main}.{ending}", *target], effect=effect)
+    script.expect([*BOUNDED, tool, "-d", "-f", "-q", f"{main}.{ending}", *target], effect=effect)
     parts = _initrd.unpack(runner, str(path))
     assert [part.path for part in parts] == [str(path), str(main)]
     assert [part.entries[0].name for part in parts] == ["microcode", "a"]
@@ -111,9 +120,57 @@ def test_unpack(
 def test_the_tool_fails(script: t.Any, runner: t.Any, tmp_path: pathlib.Path) -> None:
     path = tmp_path / "initrd"
     path.write_bytes(b"\x1f\x8bbroken")
-    script.expect(["gzip", "-d", "-f", "-q", f"{path}.main.gz"], rc=1, stderr="corrupt")
+    script.expect([*BOUNDED, "gzip", "-d", "-f", "-q", f"{path}.main.gz"], rc=1, stderr="corrupt")
     with pytest.raises(SealedRootError, match="gzip cannot unpack the initramfs: corrupt"):
         _initrd.unpack(runner, str(path))
+
+
+class Installed:
+    def get_bin_path(self, name: str, opt_dirs: list[str]) -> str | None:
+        return shutil.which(name)
+
+
+@pytest.mark.parametrize("tool", ["gzip", "xz", "zstd", "bzip2", "lz4"])
+def test_a_bomb(tool: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not shutil.which(tool):
+        pytest.skip(f"{tool} is not installed")
+    monkeypatch.setattr(_initrd, "MOST_BYTES", 4 << 20)
+    path = tmp_path / "initrd"
+    zeros = bytes(64 << 20)
+    path.write_bytes(subprocess.run([tool, "-c"], input=zeros, stdout=-1, check=True).stdout)
+    with pytest.raises(SealedRootError, match="larger than 4 MiB when it is unpacked"):
+        _initrd.unpack(ModuleRunner(t.cast(t.Any, Installed())), str(path))
+    assert sum(it.stat().st_size for it in tmp_path.iterdir()) < 10 << 20
+
+
+def test_it_takes_no_more_memory_than_it_may(tmp_path: pathlib.Path) -> None:
+    """Of xz, the data says how much memory its reader takes."""
+    if not shutil.which("xz"):
+        pytest.skip("xz is not installed")
+    # A header alone (The .xz File Format 3): one LZMA2 filter with a dictionary of 4 GiB, and its end.
+    header = b"\x02\x00\x21\x01\x28\x00\x00\x00"
+    stream = b"\xfd7zXZ\x00" + b"\x00\x00" + zlib.crc32(b"\x00\x00").to_bytes(4, "little")
+    stream += header + zlib.crc32(header).to_bytes(4, "little") + b"\x01\x00\x00x"
+    path = tmp_path / "initrd"
+    path.write_bytes(stream)
+    with pytest.raises(SealedRootError, match=r"xz cannot unpack the initramfs: .*[Mm]emory"):
+        _initrd.unpack(ModuleRunner(t.cast(t.Any, Installed())), str(path))
+
+
+def test_much_padding_and_many_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    began = time.monotonic()
+    assert _initrd.read_archives(bytes(100 << 20) + newc({"a": b""})).entries[0].name == "a"
+    assert time.monotonic() - began < 2
+    monkeypatch.setattr(_initrd, "MOST_ENTRIES", 2)
+    with pytest.raises(SealedRootError, match="more than 2 files"):
+        _initrd.read_archives(newc({"a": b"", "b": b"", "c": b""}))
+
+
+def test_a_file_that_no_machine_would_unpack(runner: t.Any, tmp_path: pathlib.Path) -> None:
+    with (tmp_path / "initrd").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(SealedRootError, match="larger than 1 GiB"):
+        _initrd.unpack(runner, str(tmp_path / "initrd"))
 
 
 def test_an_empty_file(runner: t.Any, tmp_path: pathlib.Path) -> None:
@@ -141,7 +198,7 @@ def test_something_else_than_cpio_in_it(
     path.write_bytes(b"\x1f\x8bpacked")
     content = newc({"a": b"1"}) + b"other"
     script.expect(
-        ["gzip", "-d", "-f", "-q", f"{main}.gz"], effect=lambda: main.write_bytes(content)
+        [*BOUNDED, "gzip", "-d", "-f", "-q", f"{main}.gz"], effect=lambda: main.write_bytes(content)
     )
     with pytest.raises(SealedRootError, match="no cpio archive from byte"):
         _initrd.unpack(runner, str(path))

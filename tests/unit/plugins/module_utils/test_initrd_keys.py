@@ -50,7 +50,16 @@ def initrd(tmp_path: pathlib.Path) -> t.Callable[..., pathlib.Path]:
 def packed(script: t.Any, path: pathlib.Path, content: bytes) -> None:
     """Let zstd unpack what is behind the early archive into *content*."""
     main = path.with_name("initrd.main")
-    argv = ["zstd", "-d", "-f", "-q", f"{main}.zst"]
+    argv = [
+        "prlimit",
+        f"--fsize={1 << 30}",
+        f"--as={2 << 30}",
+        "zstd",
+        "-d",
+        "-f",
+        "-q",
+        f"{main}.zst",
+    ]
     script.expect(argv, effect=lambda: main.write_bytes(content))
 
 

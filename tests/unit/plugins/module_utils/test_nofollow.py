@@ -60,7 +60,7 @@ def test_a_directory_that_becomes_a_link_while_it_is_read(
 def test_limits(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_nofollow, "LARGEST", 4)
     (tmp_path / "x").write_bytes(b"12345")
-    with pytest.raises(SealedRootError, match="is larger than 0 MiB"):
+    with pytest.raises(SealedRootError, match="is larger than 4 bytes"):
         _nofollow.read_tree(str(tmp_path))
     (tmp_path / "x").unlink()
     monkeypatch.setattr(_nofollow, "MOST", 2)
@@ -69,6 +69,19 @@ def test_limits(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(SealedRootError, match="more than 2 files"):
         _nofollow.read_tree(str(tmp_path))
     for name in "abc":
+        (tmp_path / name).unlink()
+        (tmp_path / name).mkdir()
+    with pytest.raises(SealedRootError, match="more than 2 files"):
+        _nofollow.read_tree(str(tmp_path))
+    for name in "abc":
+        (tmp_path / name).rmdir()
+    monkeypatch.setattr(_nofollow, "MOST", 20)
+    monkeypatch.setattr(_nofollow, "TOTAL", 7)
+    for name in "ab":
+        (tmp_path / name).write_bytes(b"1234")
+    with pytest.raises(SealedRootError, match="more than 7 bytes"):
+        _nofollow.read_tree(str(tmp_path))
+    for name in "ab":
         (tmp_path / name).unlink()
     (tmp_path / "/".join("123456789")).mkdir(parents=True)
     with pytest.raises(SealedRootError, match="more than 8 directories deep"):

@@ -10,6 +10,7 @@ import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import _build_holds, _build_release
+from ansible_collections.sealedroot.image.plugins.module_utils._build import lease
 
 
 @pytest.fixture
@@ -68,3 +69,26 @@ def test_all_are_checked_before_anything_is_touched(
     outcome = run_module("build_teardown", work_dir=[str(tmp_path / "w"), "/usr"])
     assert outcome.failed
     assert (tmp_path / "w").exists()
+
+
+def test_a_build_that_is_at_work_is_left_alone(
+    held: dict[str, _build_holds.Holds], tmp_path: pathlib.Path, run_module: t.Any
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    for directory in (one, two):
+        directory.mkdir()
+    build = lease.Owner("1234", "process 7 of anna on ci-1")
+    with lease.excluded(str(two), build):
+        for more in ({}, {"_check": True}):
+            outcome = run_module("build_teardown", work_dir=[str(one), str(two)], **more)
+            assert outcome.failed
+            assert f"{two} is being built by process 7 of anna on ci-1 since" in outcome["msg"]
+        # Nor is the other one.
+        assert one.exists()
+        assert not run_module("build_teardown", work_dir=[str(one)], force=False).failed
+        assert not run_module("build_teardown", work_dir=[str(two)], lease="1234").failed
+    assert not two.exists()
+    two.mkdir()
+    with lease.excluded(str(two), build):
+        assert not run_module("build_teardown", work_dir=[str(two)], force=True).failed
+    assert not two.exists()

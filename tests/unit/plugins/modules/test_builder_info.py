@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import typing as t
 
@@ -82,6 +83,31 @@ def test_planning_needs_no_root(look, builder, monkeypatch) -> None:
         "not looked at: that needs root",
     )
     assert "Building needs root on the builder: connect as root." in look()["problems"]
+
+
+@pytest.mark.parametrize("make", [pathlib.Path.touch, os.mkfifo])
+@pytest.mark.parametrize(
+    ("places", "problem"),
+    [
+        ({"work_dir": "in/the/way"}, "{way} is not a directory: use another work directory."),
+        ({"work_dir": "in"}, "{way} is not a directory: use another work directory."),
+        ({"output_dir": "in/web-1"}, "image_output_dir: {way} is {kind}, not a directory"),
+        ({"output_dir": "in/some/web-1"}, "image_output_dir: {way} is {kind}, not a directory"),
+    ],
+)
+def test_what_is_no_directory_in_the_way(
+    make: t.Callable[[pathlib.Path], None],
+    places: dict[str, str],
+    problem: str,
+    look: Look,
+    builder: Builder,
+    tmp_path: pathlib.Path,
+) -> None:
+    make(tmp_path / "in")
+    kind = "a file" if make is pathlib.Path.touch else "a FIFO"
+    outcome = look(**{name: str(tmp_path / path) for name, path in places.items()})
+    words = problem.format(way=tmp_path / "in", kind=kind)
+    assert words in " ".join(outcome["problems"])
 
 
 def test_versions_are_first_lines_wherever_the_tool_prints_them(script, runner) -> None:

@@ -13,6 +13,7 @@ import shutil
 import typing as t
 
 import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils import _confined
 
 MIB = 1 << 20
 
@@ -25,6 +26,7 @@ class Steps:
     path: pathlib.Path
     work: pathlib.Path
     scratch: pathlib.Path
+    runner: t.Any
     loops: int = 0
 
     def opened(self) -> None:
@@ -58,11 +60,19 @@ class Steps:
         argv += ["--size", str(size), str(self.scratch / "disk")]
         self.script.expect(argv, rc=0 if said else 2, stdout=said)
 
-    def attached(self, offset: int = 0, size: int = MIB) -> None:
+    def attached(self, offset: int = 0, size: int = MIB, kind: str = "ext4") -> None:
         self.loops += 1
         argv = ["losetup", "--find", "--show", *(["--offset", str(offset)] if offset else [])]
         argv += ["--sizelimit", str(size), str(self.scratch / "disk")]
         self.script.expect(argv, stdout=f"/dev/loop{self.loops}\n")
+        self.checked(kind)
+
+    def checked(self, kind: str = "ext4", rc: int = 0, said: str = "") -> None:
+        """The file system's own checker looks at it, before the kernel does."""
+        tools = {"btrfs": ["btrfs", "check", "--readonly"], "xfs": ["xfs_repair", "-n"]}
+        command = [*tools.get(kind, ["e2fsck", "-f", "-p"]), _confined.DEVICE]
+        argv = _confined.argv(self.runner, f"/dev/loop{self.loops}", command)
+        self.script.expect(argv, rc=rc, stdout=said)
 
     def mounted(
         self,
@@ -80,6 +90,7 @@ class Steps:
                 file.write_text(text)
 
         options = "ro,nosuid,nodev,noexec" + (",nouuid" if kind == "xfs" else "")
+        options += ",errors=remount-ro" if kind.startswith("ext") else ""
         argv = ["mount", "--types", kind, "--options", options, f"/dev/loop{loop}"]
         argv.append(str(self.scratch / point))
         self.script.expect(argv, rc=rc, stderr="wrong superblock" if rc else "", effect=effect)
@@ -95,12 +106,12 @@ class Steps:
 
 
 @pytest.fixture
-def steps(tmp_path: pathlib.Path, script, monkeypatch: pytest.MonkeyPatch) -> Steps:
+def steps(tmp_path: pathlib.Path, script, runner, monkeypatch: pytest.MonkeyPatch) -> Steps:
     from ansible_collections.sealedroot.image.plugins.module_utils import _tree_tar, _work_dir
 
     path, work = tmp_path / "disk.raw", tmp_path / "work"
     path.write_bytes(bytes(MIB))
-    found = Steps(script, path, work, work / "disk-source")
+    found = Steps(script, path, work, work / "disk-source", runner)
 
     def pack(_runner: t.Any, root: str, names: t.Sequence[bytes], target: str) -> None:
         pathlib.Path(target).write_bytes(b"\n".join(names))
@@ -131,7 +142,7 @@ def test_a_disk_without_a_table(steps: Steps, pack, tmp_path: pathlib.Path) -> N
     steps.opened()
     steps.table()
     steps.probed("TYPE=xfs\n")
-    steps.attached()
+    steps.attached(kind="xfs")
     steps.mounted("probe", RELEASE, kind="xfs")
     steps.unmounted()
     steps.mounted("root", {**RELEASE, "dev/null": "x", "srv/a": "y"}, kind="xfs")
@@ -225,6 +236,43 @@ def test_a_disk_that_changes_while_it_is_read(steps: Steps, pack, tmp_path: path
 
 
 @pytest.mark.parametrize(
+    ("kind", "tool", "rc"), [("ext4", "e2fsck", 4), ("xfs", "xfs_repair", 1), ("btrfs", "btrfs", 1)]
+)
+def test_what_its_checker_finds_broken_is_not_mounted(
+    steps: Steps, pack, kind: str, tool: str, rc: int
+) -> None:
+    steps.opened()
+    steps.table()
+    steps.probed(f"TYPE={kind}\n")
+    steps.attached(kind=kind)
+    steps.script.expected[-1].rc, steps.script.expected[-1].stdout = rc, "\nit is \x1b[2J bad\n"
+    assert (
+        f"the whole disk ({kind}) is damaged ({tool} ends with {rc}: it is \\x1b[2J bad), and this builder's"
+        in pack()["msg"]
+    )
+
+
+@pytest.mark.parametrize("again", [0, 1])
+def test_a_log_is_replayed_before_xfs_is_judged(steps: Steps, pack, again: int) -> None:
+    log = "ALERT: The filesystem has valuable metadata changes in a log which is being ignored"
+    steps.opened()
+    steps.table()
+    steps.probed("TYPE=xfs\n")
+    steps.attached(kind="xfs")
+    steps.script.expected[-1].rc, steps.script.expected[-1].stdout = 1, log
+    steps.mounted("probe", RELEASE, kind="xfs")
+    steps.unmounted()
+    steps.checked("xfs", rc=again, said=log if again else "")
+    if again:
+        assert "is damaged (its log cannot be replayed)" in pack()["msg"]
+        return
+    steps.mounted("probe", RELEASE, kind="xfs")
+    steps.unmounted()
+    steps.mounted("root", RELEASE, kind="xfs")
+    assert pack()["changed"]
+
+
+@pytest.mark.parametrize(
     ("more", "says"),
     [
         (
@@ -241,4 +289,4 @@ def test_bad_input_is_said_before_anything(pack, more: dict[str, t.Any], says: s
 
 def test_a_path_that_is_no_file(steps: Steps, pack) -> None:
     steps.path.unlink()
-    assert "is not a file on the builder: correct the path" in pack()["msg"]
+    assert "does not exist on the builder: correct the path" in pack()["msg"]

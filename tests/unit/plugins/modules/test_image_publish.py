@@ -7,6 +7,7 @@ import hashlib
 import json
 
 import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._build import lease
 
 
 @pytest.fixture
@@ -106,3 +107,19 @@ def test_a_uuid_that_is_none_is_said_before_anything_is_written(run_module, part
     assert outcome.failed
     assert "image_uuid 'web-1' is no UUID" in outcome["msg"]
     assert [path.name for path in partial.iterdir()] == ["disk.qcow2"]
+
+
+def test_only_who_has_the_lease_publishes(run_module, partial):
+    final = partial.parent / "web"
+    outcome = publish(run_module, partial, lease="1234")
+    assert outcome.failed
+    assert "has lost the lease" in outcome["msg"]
+    assert not final.exists()
+    file = lease.path_of(str(final))
+    with open(file, "w") as handle:
+        json.dump({"id": "1234", "who": "x", "doing": "built", "since": "y"}, handle)
+    assert publish(run_module, partial, lease="12").failed
+    assert publish(run_module, partial, lease="1234")["changed"]
+    assert final.exists()
+    # It is given back.
+    assert sorted(path.name for path in final.parent.iterdir()) == ["web"]

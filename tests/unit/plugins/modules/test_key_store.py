@@ -12,6 +12,7 @@ import stat
 import typing as t
 
 import pytest
+from ansible.module_utils import basic
 from ansible_collections.sealedroot.image.plugins.module_utils import _input_mac
 from ansible_collections.sealedroot.image.plugins.modules import key_store
 
@@ -127,6 +128,30 @@ def test_the_difference_names_keys_and_shows_none(store: Store, run_module: Run)
         {k: v for k, v in outcome.result.items() if k != "invocation"}
     )
     assert "correct horse" not in str(outcome.result)
+
+
+def test_the_journal_has_no_secret(
+    store: Store, run_module: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(basic, "has_journal", False)
+    monkeypatch.setattr(
+        basic.AnsibleModule, "_log_to_syslog", lambda _module, text: said.append(text)
+    )
+    store.expect_mount()
+    given = {"root_password_hash": "$6$of$a-person", "customize": ["0123abcd"]}
+    done = run_module(
+        "key_store",
+        path=str(store.path),
+        keys=[{"name": "boot.key", "content": "what a person made up"}],
+        mac={"key": "boot.key", "image": "web-1", **given},
+        _ansible_target_log_info="a build",
+    )
+    assert not done.failed
+    (line,) = said
+    assert line.startswith("a build Invoked with")
+    assert line.count("********") == 3
+    assert [word for word in ("person", "0123") if word in line] == []
 
 
 def test_another_key_in_its_place_is_an_error(store: Store, run_module: Run) -> None:

@@ -44,6 +44,14 @@ def test_the_outcome_is_waited_for(log: pathlib.Path) -> None:
     assert not log.exists()
 
 
+def test_what_is_shown_is_the_end_and_nothing_that_a_terminal_obeys(log: pathlib.Path) -> None:
+    start("head -c 3000000 /dev/zero | tr '\\0' x; printf '\\033[2J\\302\\2332J\\r\\ttext\\n'", log)
+    ended = shell(FILTERS["awaited"](str(log)))
+    assert ended.returncode == 0
+    assert ended.stdout.endswith("xx[2J2J\ttext\n\nexit status 0\n")
+    assert len(ended.stdout) <= 1 << 20
+
+
 def test_a_failure_is_passed_on_and_its_log_kept(log: pathlib.Path) -> None:
     start("set -e; echo exit status 0; false; echo not reached", log)
     ended = shell(FILTERS["awaited"](str(log)))

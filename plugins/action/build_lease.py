@@ -1,0 +1,134 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+import typing as t
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.sealedroot.image.plugins.module_utils._build import lease
+from ansible_collections.sealedroot.image.plugins.module_utils._system import edge
+from ansible_collections.sealedroot.image.plugins.plugin_utils._builder import Builder
+
+MODULE = "sealedroot.image.build_lease"
+# The holder waits for four of them.
+BEAT = lease.SILENCE / 4
+# No answer of the builder's own: the lease is not ours any more.
+GONE = 3
+
+
+class ActionModule(ActionBase):
+    """Take the lease of a build for as long as this play lives, or give it back.
+
+    This runs in a worker that ends with the task; its parent is the play.
+    """
+
+    _supports_check_mode = True
+
+    def run(self, tmp: t.Any = None, task_vars: t.Any = None) -> t.Dict[str, t.Any]:
+        """Do so, on the control node and on the builder."""
+        result: t.Dict[str, t.Any] = super().run(tmp, task_vars)
+        _spec, options = self.validate_argument_spec(argument_spec=lease.ARGUMENTS)
+        play = lease.process(os.getppid())
+        own = lease.owner(play, task_vars["inventory_hostname"])
+        here = [options["output_dir"]] if options["collected"] else []
+        self._ensure(here, options["state"], own, play)
+        try:
+            result.update(self._on_builder(options, own, play, task_vars))
+        finally:
+            if result.get("failed"):
+                self._ensure(here, "absent", own, play)
+        return result
+
+    def _ensure(
+        self, directories: t.Sequence[str], state: str, own: lease.Owner, play: lease.Process
+    ) -> None:
+        """Do so on the control node."""
+        check_mode = bool(self._task.check_mode)
+        try:
+            lease.ensure(directories, state, own, lease.lives(play), check_mode=check_mode)
+        except edge.EXPECTED as exc:
+            raise AnsibleActionFail(edge.sentence(exc)) from None
+
+    def _on_builder(
+        self,
+        options: t.Mapping[str, t.Any],
+        own: lease.Owner,
+        play: lease.Process,
+        task_vars: t.Mapping[str, t.Any],
+    ) -> t.Dict[str, t.Any]:
+        is_here = self._connection.transport == "local"
+        if is_here and Builder(self._connection, self._connection.become).become is None:
+            # The same user on the same machine: no module has to be sent for it.
+            there = [
+                options["work_dir"],
+                *([] if options["collected"] else [options["output_dir"]]),
+            ]
+            self._ensure(there, options["state"], own, play)
+            return {"id": own.id, "file": lease.path_of(options["work_dir"])}
+        asked: t.Dict[str, t.Any] = {"id": own.id, "who": own.who}
+        if is_here:
+            asked.update(pid=play[0], start=play[1])
+        beats = not is_here and options["state"] == "present" and not self._task.check_mode
+        heart = Heart(self._connection, own, play) if beats else None
+        result: t.Dict[str, t.Any] = self._execute_module(
+            module_name=MODULE, module_args={**options, "play": asked}, task_vars=task_vars
+        )
+        if heart:
+            heart.begin("" if result.get("failed") else result["file"])
+        return result
+
+
+class Silence:
+    """Stands in for the queue to the play that words for the screen go to: who is alone has none."""
+
+    def __getattr__(self, _name: str) -> t.Callable[..., None]:
+        return lambda *_words, **_more: None
+
+
+class Heart:
+    """A process of its own that tells the holder on another machine that the play lives, and when it does not.
+
+    It is made before the connection is used, which some plugins could not share with another process, and waits.
+    """
+
+    def __init__(self, connection: t.Any, own: lease.Owner, play: lease.Process) -> None:
+        self._connection, self._id, self._play = connection, own.id, play
+        ours, self._word = os.pipe()
+        lease.detach(lambda: self._beat(ours), keep=[ours])
+        os.close(ours)
+
+    def begin(self, file: str) -> None:
+        """Let it begin, or end if there is no file of a lease."""
+        os.write(self._word, file.encode())
+        os.close(self._word)
+
+    def _beat(self, ours: int) -> None:
+        Display().set_queue(t.cast(t.Any, Silence()))
+        builder = Builder(self._connection, self._connection.become)
+        file = os.read(ours, 1 << 16).decode()
+        is_wanted = lease.lives(self._play)
+        last = time.monotonic()
+        while file and is_wanted([]):
+            time.sleep(lease.PAUSE)
+            if time.monotonic() - last > BEAT:
+                last = time.monotonic()
+                if self._tell(builder, file, "touch -c") == GONE:
+                    return
+        if file:
+            self._tell(builder, file, "rm -f")
+
+    def _tell(self, builder: Builder, file: str, command: str) -> int:
+        """Do something to the file if it is still our lease's."""
+        name = shlex.quote(file)
+        try:
+            return builder.run(f"grep -qs {self._id} {name} || exit {GONE}; {command} {name}")[0]
+        except Exception:  # whatever the connection has: it is tried again
+            return 0

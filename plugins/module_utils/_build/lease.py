@@ -1,0 +1,404 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The lease of a build: one at a time works in a directory, or publishes as one.
+
+It is a lock (flock(2)) on a file beside the directory, so the kernel ends it with the process that holds it. That is
+a process of its own on the machine of the directory, the holder, because a build is many short processes. It ends,
+and removes the file, as soon as
+
+- the file is gone, by which a build or a teardown gives the lease back, or
+- the play is gone: on its own machine the holder looks at the process; from another machine it hears the play's
+  heartbeat, which is the time of the file.
+
+What the file says is for people, and for the build itself to know its own lease: it decides nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import getpass
+import hashlib
+import json
+import os
+import signal
+import socket
+import stat
+import time
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+
+# How often the holder looks, and how long it waits for a heartbeat.
+PAUSE = 0.5
+SILENCE = 60.0
+# Who looks whether a file is locked has it locked for a moment.
+TRIES = 5
+# What the file says, or what is said for it, and how much of it is read.
+_SAID = {"id": "", "who": "an unknown process", "doing": "built", "since": "an unknown time"}
+_MOST = 4096
+
+Process = t.Tuple[int, str]
+
+# Of the module build_lease and of its action plugin.
+ARGUMENTS: t.Dict[str, t.Any] = {
+    "work_dir": {"type": "path", "required": True},
+    "output_dir": {"type": "path", "required": True},
+    "collected": {"type": "bool", "default": False},
+    "state": {"type": "str", "choices": ["absent", "present"], "default": "present"},
+    "play": {
+        "type": "dict",
+        "options": {
+            "id": {"type": "str", "required": True},
+            "who": {"type": "str", "required": True},
+            "pid": {"type": "int"},
+            "start": {"type": "str"},
+        },
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Owner:
+    """Who has a lease: *id* is the same for one image in one play."""
+
+    id: str
+    who: str
+    doing: str = "built"
+
+
+class HeldError(SealedRootError):
+    """Another has the lease."""
+
+
+@dataclasses.dataclass
+class _File:
+    """A locked file, and the directories that were made for it, the innermost first."""
+
+    path: str
+    handle: int
+    made: t.Sequence[str] = ()
+
+    def is_there(self) -> bool:
+        """Say whether the name still leads to it."""
+        try:
+            return os.path.samestat(os.lstat(self.path), os.fstat(self.handle))
+        except OSError:
+            return False
+
+    def give_back(self) -> None:
+        """Remove it, and what was made for it if nothing else is in there."""
+        with contextlib.suppress(OSError):
+            if self.is_there():
+                os.unlink(self.path)
+            for directory in self.made:
+                os.rmdir(directory)
+        os.close(self.handle)
+
+
+def path_of(directory: str) -> str:
+    """Return the file for the directory of a build, or for the one of an image, unpublished or not."""
+    parent, name = os.path.split(os.path.realpath(directory))
+    name = name[1 : -len(".partial")] if name.startswith(".") else name
+    return os.path.join(parent, f".{name}.lease")
+
+
+def process(pid: int) -> Process:
+    """Name a process in a way that no later one has; its start is empty when it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return pid, ""
+    # A zombie does nothing any more.
+    return pid, "" if fields[0] in ("Z", "X") else fields[19]
+
+
+def owner(of: Process, image: str = "", doing: str = "built") -> Owner:
+    """Name the owner that a process of this machine is."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"user {os.getuid()}"
+    host = socket.gethostname()
+    digest = hashlib.sha256(repr((*of, host, image, doing)).encode()).hexdigest()
+    return Owner(digest[:16], f"process {of[0]} of {user} on {host}", doing)
+
+
+def ensure(
+    directories: t.Sequence[str],
+    state: str,
+    own: Owner,
+    is_wanted: t.Callable[[t.List[int]], bool],
+    *,
+    check_mode: bool,
+) -> None:
+    """Take the leases of all directories, give them back, or only look whether another has one."""
+    if check_mode:
+        for directory in directories:
+            check(directory, own)
+    elif state == "absent":
+        for directory in directories:
+            give_back(directory, own.id)
+    else:
+        take(directories, own, is_wanted)
+
+
+def take(
+    directories: t.Sequence[str], own: Owner, is_wanted: t.Callable[[t.List[int]], bool]
+) -> None:
+    """Take the leases of all directories and leave them to a holder, or take none.
+
+    *is_wanted* is given the open files and says whether the play is still there.
+    """
+    files: t.List[_File] = []
+    try:
+        for directory in directories:
+            taken = _take(directory, own)
+            files += [taken] if taken else []
+        if files:
+            detach(lambda: _hold(files, is_wanted), keep=[file.handle for file in files])
+    except BaseException:
+        for file in files:
+            file.give_back()
+        raise
+    for file in files:
+        os.close(file.handle)
+
+
+@contextlib.contextmanager
+def excluded(
+    directory: str, own: Owner, *, force: bool = False, check_mode: bool = False
+) -> t.Iterator[None]:
+    """Keep builds out of a directory, and give its lease back after that.
+
+    One that another build has is an error, unless forced.
+    """
+    if not (os.path.lexists(path_of(directory)) or os.path.lexists(directory)):
+        yield
+        return
+    if check_mode:
+        if not force:
+            check(directory, own)
+        yield
+        return
+    file = None
+    try:
+        file = _take(directory, own)
+    except HeldError:
+        if not force:
+            raise
+    try:
+        yield
+    finally:
+        if file:
+            file.give_back()
+        else:
+            # The holder follows.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path_of(directory))
+
+
+def check(directory: str, own: Owner) -> None:
+    """Fail when another has the lease; makes nothing."""
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+        handle = _open(path_of(directory))
+        try:
+            if not _lock(handle) and _said(handle)["id"] != own.id:
+                raise _held(directory, handle)
+        finally:
+            os.close(handle)
+
+
+def is_lost(directory: str, own: str) -> bool:
+    """Say whether the lease is not, or no longer, that of the owner with this id."""
+    try:
+        handle = _open(path_of(directory))
+    except OSError:
+        return True
+    try:
+        return _said(handle)["id"] != own
+    finally:
+        os.close(handle)
+
+
+def give_back(directory: str, own: str) -> None:
+    """End the lease if it is that owner's: the holder follows."""
+    if not is_lost(directory, own):
+        os.unlink(path_of(directory))
+
+
+def lives(of: Process) -> t.Callable[[t.List[int]], bool]:
+    """Return what says whether a process of this machine is still there."""
+
+    def is_wanted(_handles: t.List[int]) -> bool:
+        if of[1]:
+            return process(of[0]) == of
+        # A control node without /proc, where a later process may have the number.
+        with contextlib.suppress(PermissionError):
+            try:
+                os.kill(of[0], 0)
+            except ProcessLookupError:
+                return False
+        return True
+
+    return is_wanted
+
+
+def heard(silence: float = SILENCE) -> t.Callable[[t.List[int]], bool]:
+    """Return what says whether a file was touched in the last seconds.
+
+    By this machine's own steady clock: the one that sets the times may jump.
+    """
+    seen: t.Dict[str, t.Any] = {}
+
+    def is_wanted(handles: t.List[int]) -> bool:
+        times = [os.fstat(handle).st_mtime_ns for handle in handles]
+        if seen.get("times") != times:
+            seen.update(times=times, at=time.monotonic())
+        return bool(time.monotonic() - seen["at"] < silence)
+
+    return is_wanted
+
+
+def detach(act: t.Callable[[], None], keep: t.Sequence[int] = ()) -> None:
+    """Let a process of its own act, which nothing of this one keeps or ends: no terminal, session or open file."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        os.setsid()
+        if os.fork() == 0:
+            _become_daemon(keep)
+            act()
+    finally:
+        os._exit(0)
+
+
+def _become_daemon(keep: t.Sequence[int]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDWR)
+    for handle in range(3):
+        os.dup2(null, handle)
+    for name in os.listdir("/dev/fd"):
+        if int(name) > 2 and int(name) not in keep:
+            with contextlib.suppress(OSError):
+                os.close(int(name))
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as file:
+        file.write("image-lease")
+
+
+def _hold(files: t.Sequence[_File], is_wanted: t.Callable[[t.List[int]], bool]) -> None:
+    handles = [file.handle for file in files]
+    while any(file.is_there() for file in files) and is_wanted(handles):
+        time.sleep(PAUSE)
+    for file in files:
+        file.give_back()
+
+
+def _take(directory: str, own: Owner) -> t.Optional[_File]:
+    """Lock the file of a directory; None when it is locked for the same owner already."""
+    path = path_of(directory)
+    made = _make(os.path.dirname(path))
+    while True:
+        file = _File(path, _open(path, os.O_CREAT), made)
+        try:
+            if not _lock(file.handle):
+                if _said(file.handle)["id"] == own.id:
+                    os.close(file.handle)
+                    return None
+                raise _held(directory, file.handle)
+            # The one who had it may have removed it meanwhile.
+            if file.is_there():
+                _say(file.handle, own)
+                return file
+        except BaseException:
+            os.close(file.handle)
+            raise
+        os.close(file.handle)
+
+
+def _make(directory: str) -> t.List[str]:
+    made = []
+    while not os.path.isdir(directory):
+        made.append(directory)
+        directory = os.path.dirname(directory)
+    for missing in reversed(made):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(missing)
+    return made
+
+
+def _open(path: str, flags: int = 0) -> int:
+    """Open the file: where images are published, another user may own the directory."""
+    handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | flags, 0o644)
+    info = os.fstat(handle)
+    if not stat.S_ISREG(info.st_mode) or info.st_nlink > 1 or info.st_uid not in (0, os.geteuid()):
+        os.close(handle)
+        raise SealedRootError(f"{path} is no file that a build made: remove it")
+    return handle
+
+
+def _lock(handle: int) -> bool:
+    for _try in range(TRIES):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+        else:
+            return True
+    return False
+
+
+def _say(handle: int, own: Owner) -> None:
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"{json.dumps({**dataclasses.asdict(own), 'since': since})}\n".encode(), 0)
+
+
+def _said(handle: int) -> t.Dict[str, str]:
+    """Return what the file says, without anything that a terminal would obey."""
+    try:
+        said = json.loads(os.pread(handle, _MOST, 0))
+        return {name: "".join(filter(str.isprintable, str(said[name]))) for name in _SAID}
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return dict(_SAID)
+
+
+def _held(directory: str, handle: int) -> HeldError:
+    parent, name = os.path.split(path_of(directory)[: -len(".lease")])
+    said = _said(handle)
+    return HeldError(
+        f"{parent}/{name[1:]} is being {said['doing']} by {said['who']} since {said['since']}: wait until that ends,"
+        " or choose another image_name"
+    )
+
+
+__all__ = (
+    "ARGUMENTS",
+    "HeldError",
+    "Owner",
+    "Process",
+    "check",
+    "detach",
+    "ensure",
+    "excluded",
+    "give_back",
+    "heard",
+    "is_lost",
+    "lives",
+    "owner",
+    "path_of",
+    "process",
+    "take",
+)

@@ -1,0 +1,254 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What a module in an image answers is data: nothing in it may act on the control node. Pure functions.
+
+Core obeys some keys of a result: it adds hosts and groups, sets statistics and variables, gives a host up for
+unreachable, takes a failure for none, rebuilds its own objects. An image can print whatever it likes, so these keys
+end here, and facts go on only under the names that core's own fact modules document.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+
+from ansible.errors import AnsibleError
+from ansible.module_utils.common.text.converters import to_text
+
+# Core's own reader. It is private; tests/unit/plugins/plugin_utils/test_answers.py compares it with what core does.
+from ansible.module_utils.json_utils import _filter_non_json_lines
+from ansible.module_utils.parsing.convert_bool import BOOLEANS_FALSE
+
+# The longest output that is parsed, and the deepest that a module's result is nested.
+MOST_BYTES = 16 << 20
+MOST_DEPTH = 64
+MOST_WARNINGS = 100
+MOST_MESSAGE = 4096
+
+# C0 and C1 but for tabs and ends of lines, separators that some take for ends of lines, marks that turn text around,
+# and halves of characters, which cannot be encoded.
+_CONTROL = re.compile(
+    "\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+# Of these, what a terminal obeys: NUL and the like are between names that a program lists.
+_TERMINAL = re.compile(
+    "\r(?!\n)|[\x07\x08\x0b\x0c\x0e\x0f\x1b\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+)
+
+# Keys that core obeys. Those that begin with ansible_, _ansible or __ansible go too.
+_OBEYED = frozenset(
+    {
+        *("add_group", "add_host", "attempts", "deprecations", "failed_when_result"),
+        *("failed_when_suppressed_exception", "retries", "unreachable"),
+    }
+)
+_INTERNAL = re.compile("_{0,2}ansible(_|$)")
+
+# The facts of the modules setup, package_facts, service_facts, getent and mount_facts. Not those named after network
+# devices: they have any name, and are not the image's.
+_FACTS = re.compile(
+    "ansible_("
+    "all_ipv[46]_addresses|apparmor|architecture|bios_(date|vendor|version)|board_[a-z_]+|chassis_[a-z_]+|cmdline"
+    "|date_time|default_ipv[46]|device_links|devices|distribution(_[a-z_]+)?|dns|domain|effective_(group|user)_id|env"
+    "|fibre_channel_wwn|fips|flags|form_factor|fqdn|hostname|hostnqn|interfaces|is_chroot|iscsi_iqn|kernel"
+    "|kernel_version|loadavg|local|locally_reachable_ips|lsb|lvm|machine|machine_id|memfree_mb|memory_mb|memtotal_mb"
+    "|mounts|nodename|os_family|pkg_mgr|proc_cmdline|processor(_[a-z_]+)?|product_[a-z_]+|python|python_version"
+    "|real_(group|user)_id|selinux|selinux_python_present|service_mgr|ssh_host_key_[a-z0-9]+_public(_keytype)?"
+    "|swapfree_mb|swaptotal_mb|system|system_capabilities|system_capabilities_enforced|system_vendor|systemd"
+    "|uptime_seconds|user_(dir|gecos|gid|id|shell|uid)|userspace_(architecture|bits)|virtualization_[a-z_]+"
+    ")|aggregate_mounts|gather_subset|getent_[a-z]+|module_setup|mount_points|packages|services"
+)
+# Core's actions package and service take the name of a module from these.
+PACKAGE_MANAGERS = ("apk", "apt", "dnf", "dnf5", "pacman", "portage", "unknown", "xbps", "zypper")
+SERVICE_MANAGERS = ("dinit", "openrc", "runit", "service", "systemd", "sysvinit", "unknown")
+_CHOICES: t.Mapping[str, t.Tuple[str, ...]] = {
+    "ansible_pkg_mgr": PACKAGE_MANAGERS,
+    "ansible_service_mgr": SERVICE_MANAGERS,
+}
+
+Result = t.Dict[str, t.Any]
+
+
+def shown(output: bytes) -> bytes:
+    """Replace what a terminal obeys in the output of a command; every other byte stays."""
+    text = output.decode("utf-8", "surrogateescape")
+    return _TERMINAL.sub("\ufffd", text).encode("utf-8", "surrogateescape")
+
+
+def clean(text: str) -> str:
+    """Replace control characters, and what cannot be encoded."""
+    return _CONTROL.sub("\ufffd", text)
+
+
+def short(value: t.Any, most: int = MOST_MESSAGE) -> str:
+    """Return a message of an image as text of a bounded length."""
+    text = clean(value if isinstance(value, str) else repr(value)[: most + 1])
+    return text if len(text) <= most else f"{text[:most]} [...]"
+
+
+def plain(stdout: bytes) -> bytes:
+    """Return what a command in an image printed, without what core would obey in a module's result.
+
+    Core cannot tell a module's output from another command's, nor can this: what core would read as a result is
+    one. Any other output passes as it is.
+    """
+    text = _without_success(to_text(stdout, errors="surrogate_then_replace"))
+    found = parsed(text)
+    if found is None:
+        return stdout
+    harmless = _harmless(found)
+    if harmless == found:
+        # What stands around it, core shows as a warning.
+        return clean(text).encode()
+    # On one line, of ASCII: there is only one way to read it.
+    return json.dumps(harmless).encode() + b"\n"
+
+
+def without_orders(res: t.Mapping[str, t.Any]) -> Result:
+    """Return what core has of a command, before it reads a result in it, without what it would obey."""
+    stdout = plain(str(res.get("stdout", "")).encode("utf-8", "surrogateescape"))
+    # Core shows what stands around a result.
+    return {**res, "stdout": clean(stdout.decode("utf-8", "surrogateescape"))}
+
+
+def parsed(text: str) -> t.Optional[Result]:
+    """Return what core would take for a module's result; None when there is none."""
+    try:
+        lines, _warnings = _filter_non_json_lines(text, objects_only=True)
+    except ValueError:
+        return None
+    if len(text) > MOST_BYTES:
+        raise AnsibleError(
+            f"a task in the image printed more than {MOST_BYTES >> 20} MiB of JSON, which is not read: let it"
+            " print less"
+        )
+    try:
+        found = json.loads(lines)
+    except ValueError:
+        return None
+    except RecursionError:
+        raise _too_deep() from None
+    _check_depth(found)
+    return found if isinstance(found, dict) else None
+
+
+def _without_success(text: str) -> str:
+    """Drop the line that a become plugin prints, as core does before it reads."""
+    if text.strip().startswith("BECOME-SUCCESS-"):
+        return re.sub(r"^((\r)?\n)?BECOME-SUCCESS.*(\r)?\n", "", text)
+    return text
+
+
+def _too_deep() -> AnsibleError:
+    return AnsibleError(
+        f"a task in the image printed JSON that is nested more than {MOST_DEPTH} levels deep, which no module returns:"
+        " look at what the root's programs print"
+    )
+
+
+def _check_depth(value: t.Any) -> None:
+    level = [value]
+    for _depth in range(MOST_DEPTH):
+        level = [
+            inner
+            for it in level
+            if isinstance(it, (dict, list))
+            for inner in (it.values() if isinstance(it, dict) else it)
+        ]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _harmless(result: t.Mapping[str, t.Any]) -> Result:
+    """Return a result without the keys that core obeys; each item of a loop is a result as well."""
+    kept: Result = {}
+    for key, value in result.items():
+        if key in ("changed", "failed", "skipped"):
+            kept[key] = _is_true(value)
+        elif key in ("stderr", "stdout", "exception", "msg"):
+            # Core calls methods of them.
+            if isinstance(value, str) or key == "msg":
+                kept[key] = data(value)
+        elif key == "warnings":
+            kept[key] = warnings(value)
+        elif key == "results" and isinstance(value, list):
+            kept[key] = [_harmless(it) if isinstance(it, dict) else data(it) for it in value]
+        elif key not in _OBEYED and not _INTERNAL.match(key):
+            kept[clean(key)] = data(value)
+    _add_facts(result, kept)
+    return kept
+
+
+def _add_facts(result: t.Mapping[str, t.Any], kept: Result) -> None:
+    found = result.get("ansible_facts")
+    if not isinstance(found, dict):
+        return
+    kept["ansible_facts"] = {
+        key: data(value) for key, value in found.items() if _is_fact(key, value)
+    }
+    names = sorted(key for key in found if key not in kept["ansible_facts"])
+    names = [name for name in names if re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,63}", name)][:10]
+    if names:
+        said = (
+            f"The image set variables that are not its own, which was not done: {', '.join(names)}."
+        )
+        kept["warnings"] = [*kept.get("warnings", []), said]
+
+
+def _is_fact(name: str, value: t.Any) -> bool:
+    return bool(_FACTS.fullmatch(name)) and (name not in _CHOICES or value in _CHOICES[name])
+
+
+def _is_true(value: t.Any) -> bool:
+    return bool(value) and not (isinstance(value, str) and value.lower() in BOOLEANS_FALSE)
+
+
+def warnings(value: t.Any) -> t.List[str]:
+    """Return the warnings of a module as plain text; core's own form of one is an object with an event."""
+    found = []
+    for it in (value if isinstance(value, list) else [])[:MOST_WARNINGS]:
+        event = it.get("event") if isinstance(it, dict) else None
+        text = event.get("msg") if isinstance(event, dict) else it
+        if isinstance(text, str):
+            found.append(short(text))
+    return found
+
+
+def data(value: t.Any) -> t.Any:
+    """Return plain JSON without control characters, and without what core makes objects of."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list):
+        return [data(it) for it in value]
+    if not isinstance(value, dict):
+        return value
+    if "__ansible_type" in value:
+        # A value with core's marks, such as where it is from; any other object of core has none.
+        return data(value.get("value"))
+    return {
+        clean(key): data(it)
+        for key, it in value.items()
+        if not key.startswith(("_ansible", "__ansible"))
+    }
+
+
+__all__ = (
+    "PACKAGE_MANAGERS",
+    "SERVICE_MANAGERS",
+    "clean",
+    "data",
+    "parsed",
+    "plain",
+    "short",
+    "shown",
+    "warnings",
+    "without_orders",
+)

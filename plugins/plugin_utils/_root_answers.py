@@ -1,0 +1,136 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What an image says of itself, before it becomes a word of a command, a path or the choice of a role. Pure functions.
+
+What is no possible answer is an error: then a program of the root answered what it liked.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils import (
+    _architectures,
+    _root_findings,
+    _root_needs,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._root_tar import KERNEL_VERSION
+from ansible_collections.sealedroot.image.plugins.plugin_utils._answers import short
+
+Values = t.Mapping[str, t.Any]
+
+# What may be another after packages were installed, or a person's own steps ran. What was left out of the tar, and its
+# notes, are still true; the tables of file systems are yet to be written.
+CHANGES = (
+    *("has", "initramfs", "kernel_disks", "kernels", "missing_growth_packages", "missing_packages"),
+    *("os_release", "problems", "secure_boot", "unpacked_bytes"),
+)
+_WORD = re.compile(r"[a-z0-9_]{1,64}")
+_PLATFORM = re.compile(r"[a-z0-9_-]{1,64}")
+_BOOT_FILE = re.compile(rf"/boot(/{KERNEL_VERSION.pattern}){{1,4}}")
+_POLICY = re.compile(r"(etc/selinux/[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}/policy/policy\.[0-9]{1,4})?")
+_POLICY_TYPE = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9._-]{0,63})?")
+
+MOST_PACKAGES = 50_000
+# What each package manager calls a package: its name, version and, if it is listed, architecture.
+_PACKAGES = {
+    "alpm": re.compile(r"[A-Za-z0-9@_+][A-Za-z0-9@._+-]* [A-Za-z0-9:._+~-]+"),
+    "deb": re.compile(r"[a-z0-9][a-z0-9+.-]* [A-Za-z0-9][A-Za-z0-9:.+~-]* [a-z0-9-]+"),
+    "rpm": re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]* [A-Za-z0-9:._+~^-]+ ([A-Za-z0-9_]+|\(none\))"),
+}
+
+
+class ImpossibleError(Exception):
+    """No image can say that of itself."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}. A program in the root answered what it liked, so nothing of it was used: look at where the root"
+            " is from, and at what was installed in it."
+        )
+
+
+def root_now(tar: Values, found: Values, families: t.Sequence[Values]) -> t.Dict[str, t.Any]:
+    """Return what is known of a root: what the *tar* had, with what was *found* in the image since then."""
+    family = next((it for it in families if it["name"] == tar["family"]), None)
+    if family is None:
+        raise ImpossibleError(f"No family is called {short(tar['family'], 64)!r}")
+    for key in ("architecture", "family"):
+        if found[key] != tar[key]:
+            said = short(found[key], 64)
+            raise ImpossibleError(
+                f"The {key} of the image was {tar[key]!r}, and now it is {said!r}"
+            )
+    words = _architectures.find(tar["architecture"]).words()
+    _check_programs(found, family)
+    _check_packages(found, family, words)
+    _check_signed(found.get("secure_boot", {}), family, words)
+    return {**tar, **{key: found[key] for key in CHANGES if key in found}}
+
+
+def _each(
+    what: str, values: t.Iterable[str], allowed: t.Union[t.Container[str], t.Pattern[str]]
+) -> None:
+    """Refuse a value that is not allowed: of a closed list, or in the form of a pattern."""
+    for value in values:
+        fits = allowed.fullmatch(value) if isinstance(allowed, re.Pattern) else value in allowed
+        if not fits:
+            raise ImpossibleError(f"In the image {what} is {short(value, 128)!r}")
+
+
+def _check_programs(found: Values, family: Values) -> None:
+    generators = [name for name in _root_needs.INITRAMFS_NEEDS if name in family["packages"]]
+    # Of a generator that only another family has, the problem says more.
+    if found["initramfs"] and not found["problems"]:
+        _each("what builds the initramfs", [found["initramfs"]], generators)
+    _each("a kernel", [*found["kernels"], *found["kernel_disks"]], KERNEL_VERSION)
+    for disks in found["kernel_disks"].values():
+        _each("a driver of a kernel", disks, _root_findings.DISKS)
+    has = found["has"]
+    _each("a platform of GRUB", [*has["grub_platforms"], *has["grub_modules"]], _PLATFORM)
+    for modules in has["grub_modules"].values():
+        _each("a module of GRUB", modules, _WORD)
+    _each("the policy of SELinux", [has["selinux"]["policy"]], _POLICY)
+    _each("the type of SELinux's policy", [has["selinux"]["type"]], _POLICY_TYPE)
+
+
+def _check_packages(found: Values, family: Values, words: t.Mapping[str, str]) -> None:
+    tables = (family["packages"], *(family.get("packages_of") or {}).values())
+    names = {name.format_map(words) for table in tables for name in table.values()}
+    for key in ("missing_packages", "missing_growth_packages"):
+        _each("a package that is missing", found[key], names)
+
+
+def _check_signed(found: Values, family: Values, words: t.Mapping[str, str]) -> None:
+    """Check the signed boot files, which are where the family has them or nowhere."""
+    for name in _root_needs.SIGNED if found else ():
+        paths = [f"/{path}" for path in _root_needs.paths(family, name, words)]
+        _each("a signed boot file", [found[name]], ["", *paths])
+    _each("a module of the signed GRUB", found.get("missing_modules", ()), _WORD)
+
+
+def boot_files(rows: t.Sequence[Values]) -> t.List[t.Dict[str, str]]:
+    """Return the kernels and their initramfs as they are, if they can be words of a command."""
+    _each("a kernel", [row["version"] for row in rows], KERNEL_VERSION)
+    _each("an initramfs", [row["path"] for row in rows], _BOOT_FILE)
+    return [{"path": row["path"], "version": row["version"]} for row in rows]
+
+
+def package_list(lines: t.Sequence[str], kind: str) -> t.List[str]:
+    """Return the packages that the image's package manager listed, a line each."""
+    if len(lines) > MOST_PACKAGES:
+        raise ImpossibleError(f"The image lists more than {MOST_PACKAGES} packages")
+    for line in lines:
+        if len(line) > 512 or not _PACKAGES[kind].fullmatch(line):
+            raise ImpossibleError(f"The image lists a package as {short(line, 128)!r}")
+    return list(lines)
+
+
+__all__ = ("CHANGES", "ImpossibleError", "boot_files", "package_list", "root_now")

@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What every task of a role that runs in an image answers is data; tests/integration/test_image_answers.py runs them.
+
+The tasks are found in the roles, so a new one is judged without being named, or has no case and fails.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import typing as t
+
+import yaml
+from ansible_collections.sealedroot.image.plugins.lookup.families import ROLES, LookupModule
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _documented
+from image_tasks import IN_IMAGE, MODULES, RAW, tasks
+
+ROOT = pathlib.Path(ROLES).parent
+ROUTES = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["plugin_routing"]["modules"]
+# What becomes of what each raw task prints: nothing but its end is looked at; its lines pass a filter; it is shown to
+# a person.
+RAW_TASKS = {
+    ("dracut", "Start to build the initramfs of every kernel"): "nothing",
+    ("family_arch", "List the packages"): "package_list",
+    ("family_debian", "List the packages"): "package_list",
+    ("family_debian", "Tell GRUB's package how to update itself in the guest"): "nothing",
+    ("family_redhat", "List the packages"): "package_list",
+    ("family_suse", "List the packages"): "package_list",
+    ("initramfs_tools", "Start to build the initramfs of every kernel"): "nothing",
+    ("mkinitcpio", "Start to build the initramfs of every preset"): "nothing",
+    ("packages", "Install packages by the image's own package manager"): "a line is compared",
+    ("seal", "Read every kernel and initramfs with the image's own GRUB code"): "shown",
+}
+
+
+def test_every_module_of_a_task_in_an_image_is_one_whose_result_is_kept() -> None:
+    assert len(MODULES) >= 8
+    assert set(MODULES) <= {"root_info", *ROUTES}
+    assert {it["action_plugin"] for it in ROUTES.values()} == {"sealedroot.image.root_info"}
+    assert all(_documented.returned(module) for module in MODULES)
+
+
+def test_every_raw_task_in_an_image_is_known() -> None:
+    found = {(role, task["name"]): task for role, task in IN_IMAGE if RAW in task}
+    assert set(found) == set(RAW_TASKS)
+    for (role, name), task in found.items():
+        if RAW_TASKS[role, name] == "nothing":
+            assert "register" not in task
+        if RAW_TASKS[role, name] == "package_list":
+            text = (pathlib.Path(ROLES) / role / "tasks/finish.yml").read_text()
+            used = re.findall(rf"{{{{ *{task['register']}.*}}}}", text)
+            assert len(used) == 1
+            assert f"{task['register']}.stdout_lines | sealedroot.image.package_list(" in used[0]
+
+
+def test_no_name_of_a_role_or_a_file_is_made_from_data() -> None:
+    """Each template in the place of a name is one of these, which choose from a list, or a person's own input."""
+    allowed = {
+        *("{{ __family.name }}", "{{ customize_step.role }}", "{{ seal_publish_tasks }}"),
+        *(f"{{{{ __family_{it['name']}_generator }}}}" for it in LookupModule().run([])),
+        "{{ [lookup('ansible.builtin.env', 'PWD'), customize_step.tasks] | path_join }}",
+        "{{ 'present' if __preflight_same else 'plan' }}",
+        "{{ __source_tasks[__source_local.type]"
+        " | ansible.builtin.mandatory('The type of image_source is not known.') }}",
+    }
+    files = [*pathlib.Path(ROLES).glob("*/tasks/*.yml"), *(ROOT / "playbooks").glob("*.yml")]
+    words = (
+        "include_role",
+        "import_role",
+        "include_tasks",
+        "import_tasks",
+        "include_vars",
+        "import_playbook",
+    )
+    seen = set()
+    for path in files:
+        for task in tasks(play_tasks(yaml.safe_load(path.read_text()))):
+            for word in words:
+                what = task.get(f"ansible.builtin.{word}", "")
+                names = (
+                    [what]
+                    if isinstance(what, str)
+                    else [str(it) for key, it in what.items() if key != "apply"]
+                )
+                seen |= {template for name in names for template in re.findall(r"{{.*?}}", name)}
+    assert seen == allowed
+
+
+def play_tasks(document: t.Any) -> list[t.Any]:
+    """Return the tasks of a file, which may be a playbook."""
+    return [task for it in document for task in (it.get("tasks", []) if "hosts" in it else [it])]

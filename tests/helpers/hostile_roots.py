@@ -52,6 +52,11 @@ _KEYCTL_SETPERM, _KEYCTL_DESCRIBE, _KEYCTL_LINK = 5, 6, 8
 _KEYCTL_UNLINK, _KEYCTL_READ = 9, 11
 # Everything for who possesses the key, and for its user.
 _KEY_PERMISSIONS = 0x3F3F0000
+# Top-level directories that no build is in.
+_SYSTEM = (
+    *("bin", "boot", "dev", "etc", "lib", "lib64", "mnt", "opt", "proc", "root", "run", "sbin"),
+    *("sys", "usr"),
+)
 # What no boot of these images needs, since none is booted.
 _LEFT_OUT = (
     *(f"usr/share/{name}" for name in ("doc", "info", "lintian", "locale", "man", "zoneinfo")),
@@ -218,10 +223,10 @@ class Canaries:
 
 
 def mount_points() -> set[str]:
-    """Return where file systems are mounted, but for the places of temporary files, where other builds are."""
+    """Return what is mounted on the system; other builds mount in directories of their own."""
     lines = pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
     points = {line.split()[4] for line in lines}
-    return {it for it in points if not it.startswith(("/tmp/", "/var/tmp/", "/dev/shm/"))}
+    return {it for it in points if it.split("/")[1] in _SYSTEM}
 
 
 def pids(marker: str) -> list[int]:
@@ -235,13 +240,18 @@ def pids(marker: str) -> list[int]:
 
 
 def left(marker: str, canary: int) -> list[str]:
-    """Name processes of a root, and control groups of builds that have ended."""
+    """Name processes of a root, and control groups of commands that have ended."""
     deadline = time.monotonic() + 5
     while True:
         found = [f"process {pid}" for pid in pids(marker) if pid != canary]
         for path in pathlib.Path("/sys/fs/cgroup").glob("**/sealedroot/[0-9]*"):
-            if not pathlib.Path("/proc", path.name).exists():
-                found.append(f"control group {path}")
+            with contextlib.suppress(OSError):
+                # Who made it is gone, and all that was in it.
+                if (
+                    not pathlib.Path("/proc", path.name).exists()
+                    and not (path / "cgroup.procs").read_text()
+                ):
+                    found.append(f"control group {path}")
         # The last process of a group, and the group, can take a moment to go.
         if not found or time.monotonic() > deadline:
             return found
@@ -553,7 +563,11 @@ def judge(verdict: Verdict, row: Row, status: int | None, output: str, log: str)
     words = r'"(?:msg|stdout|stderr)": "((?:[^"\\]|\\.)*)"'
     messages = [it for it in re.findall(words, "\n".join(failures)) if it]
     said = " ".join(" / ".join(messages).replace("\\n", " ").split())
-    verdict.outcome = BUILT if status == 0 else f"refused: {said[:400]}"
+    verdict.outcome = (
+        BUILT
+        if status == 0
+        else f"refused: {said if len(said) < 500 else said[:250] + ' ... ' + said[-250:]}"
+    )
     if row.outcome == BUILT and status != 0:
         verdict.wrong.append(f"it is not built: {said[-1500:] or output[-1500:]}")
     elif row.outcome != BUILT and status == 0:

@@ -174,7 +174,7 @@ def before(name: str, script: str) -> t.Callable[[Root], None]:
 
 def core_image(script: str) -> t.Callable[[Root], None]:
     """A grub-mkimage that leaves something else where its core image should be."""
-    find = "while [ $# -gt 0 ]; do case $1 in -o) out=$2 ;; --output=*) out=${1#*=} ;; esac; shift; done\n"
+    find = "while [ $# -gt 0 ]; do case $1 in -o | --output) out=$2 ;; --output=*) out=${1#*=} ;; esac; shift; done\n"
     return instead("/usr/bin/grub-mkimage", f'{find}rm -f "$out"\n{script}')
 
 
@@ -365,10 +365,10 @@ ROWS = (
     Row("nodes", nodes, hooks=("update-initramfs",)),
     Row("tar-members", tar_members, outcome="Member name contains"),
     # Programs that lie.
-    Row("lies", lies, hooks=("dpkg-query",)),
+    Row("lies", lies, "The image lists a package as", ("dpkg-query",)),
     Row(
         "lies-flood",
-        instead("/usr/bin/dpkg-query", "head -c 104857600 /dev/zero"),
+        instead("/usr/bin/dpkg-query", "yes installed | head -c 104857600"),
         FLOODED,
         ("dpkg-query",),
     ),
@@ -394,7 +394,7 @@ ROWS = (
     Row(
         "hang-grub-script",
         instead("/usr/sbin/grub-probe", "trap '' TERM INT HUP; while :; do sleep 1; done"),
-        STOPPED,
+        "no answer within [0-9]+ seconds",
         ("grub-probe",),
         command_seconds=40,
     ),

@@ -372,7 +372,7 @@ ROWS = (
         FLOODED,
         ("dpkg-query",),
     ),
-    Row("core-link", core_image_link, ".", ("grub-mkimage",)),
+    Row("core-link", core_image_link, "is a symbolic link", ("grub-mkimage",)),
     Row("core-fifo", core_image('mkfifo "$out"'), ".", ("grub-mkimage",)),
     Row("core-directory", core_image('mkdir "$out"'), ".", ("grub-mkimage",)),
     Row("core-huge", core_image('truncate -s 3G "$out"'), ".", ("grub-mkimage",)),

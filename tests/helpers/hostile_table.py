@@ -405,7 +405,7 @@ ROWS = (
         FLOODED,
         ("debconf-set-selections",),
     ),
-    Row("flood-files", before(UPDATE, FILES), ".", ("update-initramfs",)),
+    Row("flood-files", before(UPDATE, FILES), hooks=("update-initramfs",)),
     Row("forks", before(UPDATE, FORKS), hooks=("update-initramfs",)),
     Row("stay", stay, hooks=("update-initramfs",)),
     # What the builder's Python would obey.

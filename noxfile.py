@@ -288,6 +288,13 @@ def attacks(session: nox.Session) -> None:
 
 
 @nox.session
+def hostile(session: nox.Session) -> None:
+    """Build images of hostile roots, and look at what they reached: ./run hostile [-- ROOT...]."""
+    env = tested(session)
+    session.run("python", "tests/hostile/run.py", *session.posargs, env=env)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Give every parser what nobody would write: ./run fuzz [-- --seconds S --seed N] [TARGET...]."""
     tested(session)

@@ -90,7 +90,7 @@ class Build:
         image_runtime.ensure(
             small_root.Installed(), small_root.runtime_arguments(run, root), check_mode=False
         )
-        argv = [run / "sandbox/launch", f"root={root}", "shell", "/bin/sleep 300"]
+        argv = [str(run / "sandbox/launch"), f"root={root}", "shell", "/bin/sleep 300"]
         self.processes.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL))
         wait(lambda: len(self.pids("sleep")) == 1)
 

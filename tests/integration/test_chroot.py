@@ -148,7 +148,7 @@ def test_no_setuid_program_and_no_device_of_the_image_works(connection, root: pa
 def device(tmp_path: pathlib.Path) -> t.Iterator[pathlib.Path]:
     """A loop device with a name of its own, as a mapping has one."""
     (tmp_path / "disk.raw").write_bytes(b"disk" * (256 << 10))
-    losetup = ["losetup", "--find", "--show", tmp_path / "disk.raw"]
+    losetup = ["losetup", "--find", "--show", str(tmp_path / "disk.raw")]
     loop = subprocess.run(losetup, capture_output=True, text=True, check=True).stdout.strip()
     node = pathlib.Path(f"/dev/mapper/sealedroot-test-{os.getpid()}")
     node.parent.mkdir(exist_ok=True)

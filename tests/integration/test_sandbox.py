@@ -266,7 +266,7 @@ def filled(code: str, place: Place) -> str:
     from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import seccomp
 
     library = seccomp.load()
-    words = {name: seccomp.number(library, name) for name in CALLS}
+    words: dict[str, object] = {name: seccomp.number(library, name) for name in CALLS}
     words.update(port=place.port, key=place.key, canary=CANARY, device=place.device)
     for name, value in words.items():
         code = code.replace("{" + name + "}", str(value))
@@ -328,7 +328,7 @@ def test_root_of_the_image_is_nobody_on_the_builder(
     marker = f"77.{os.getpid()}"
     process = subprocess.Popen(
         [
-            *(place.path / "run/sandbox/launch", f"root={place.root}", "shell"),
+            *(str(place.path / "run/sandbox/launch"), f"root={place.root}", "shell"),
             f"touch /etc/made; sleep {marker}",
         ],
         stdin=subprocess.DEVNULL,
@@ -443,7 +443,7 @@ def test_a_killed_launcher_leaves_nothing_whenever_it_is_killed(place: Place, ne
     for attempt in range(40):
         process = subprocess.Popen(
             [
-                *(place.path / "run/sandbox/launch", f"root={place.root}", *words),
+                *(str(place.path / "run/sandbox/launch"), f"root={place.root}", *words),
                 *("shell", f"sleep {marker}; : {marker}"),
             ],
             stdin=subprocess.DEVNULL,

@@ -285,7 +285,7 @@ class Base:
             (self.path / name).write_text(text)
         home = self.path / HOME.lstrip("/")
         home.mkdir()
-        shutil.copy(ATTACK, home)
+        (home / ATTACK.name).write_text(f"#!/usr/bin/perl\n{ATTACK.read_text()}")
         (home / ATTACK.name).chmod(0o755)
 
 

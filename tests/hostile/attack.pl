@@ -1,4 +1,3 @@
-#!/usr/bin/perl
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 #

@@ -180,8 +180,11 @@ def test_everything_is_released_twice(
     assert not result.get("failed"), result["msg"]
     assert result["released"] == predicted["released"]
     kinds = [line.split()[0] for line in result["released"]]
+    # The launcher, and what it has started.
+    processes = kinds.count("process")
+    assert processes > 2
     assert kinds == [
-        *("process", "process", "process"),
+        *["process"] * processes,
         *("mount", "mount", "mount", "mount", "node", "loop", "daemon", "directory"),
     ]
     assert build.held() == []

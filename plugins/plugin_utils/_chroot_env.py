@@ -17,7 +17,6 @@ import shlex
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox.launcher import (
-    CAPABILITIES,
     IN_IMAGE,
     SAYS,
     STOPPED,
@@ -140,7 +139,6 @@ def command_line(sandbox: Sandbox, command: str) -> str:
 
 
 __all__ = (
-    "CAPABILITIES",
     "PYTHON",
     "READ",
     "SAYS",

@@ -20,16 +20,6 @@ Run = t.Callable[[str, bytes], bytes]
 CHUNK = 8 << 20
 
 
-def put(run: Run, source: t.BinaryIO, path: str) -> None:
-    """Write what *source* holds into the file *path*."""
-    operator = ">"
-    while operator:
-        data = source.read(CHUNK)
-        if data or operator == ">":
-            run(f"cat {operator} {shlex.quote(path)}", data)
-        operator = ">>" if len(data) == CHUNK else ""
-
-
 def fetch(run: Run, path: str, target: t.BinaryIO) -> None:
     """Write what the file *path* holds into *target*."""
     index = 0
@@ -63,4 +53,4 @@ def _piece(path: str, index: int) -> str:
     return f"dd if={shlex.quote(path)} bs={CHUNK} skip={index} count=1 status=none"
 
 
-__all__ = ("CHUNK", "fetch", "fetch_sparse", "put")
+__all__ = ("CHUNK", "fetch", "fetch_sparse")

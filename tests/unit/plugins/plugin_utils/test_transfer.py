@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import pathlib
 import subprocess
 
 import pytest
@@ -21,7 +22,7 @@ def test_files_pass_whole_whatever_their_size(tmp_path, monkeypatch, size):
     monkeypatch.setattr(_transfer, "CHUNK", 8)
     data = bytes(range(256))[-size:] if size else b""
     path = str(tmp_path / "it's a file")
-    _transfer.put(shell, io.BytesIO(data), path)
+    pathlib.Path(path).write_bytes(data)
     back = io.BytesIO()
     _transfer.fetch(shell, path, back)
     assert back.getvalue() == data

@@ -10,12 +10,14 @@ from __future__ import annotations
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.sealedroot.image.plugins.module_utils import _architectures
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 
 
 def architecture(machine: str) -> t.Dict[str, str]:
     """Return what *machine*, a word of uname(1), is called elsewhere."""
+    # Not at the top: each task that uses any filter of the collection loads all of them.
+    from ansible_collections.sealedroot.image.plugins.module_utils import _architectures
+    from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+
     try:
         return _architectures.find(machine).words()
     except SealedRootError as exc:

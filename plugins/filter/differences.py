@@ -10,14 +10,15 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils import _gpt
-from ansible_collections.sealedroot.image.plugins.module_utils._luks_findings import (
-    PAYLOAD_OFFSETS,
-)
-
 
 def located(said: str, root: t.Mapping[str, t.Any], *, luks_type: str) -> str:
     """Add the part of the disk to each offset in *said*; *root* has offset and size of the LUKS partition."""
+    # Not at the top: each task that uses any filter of the collection loads all of them.
+    from ansible_collections.sealedroot.image.plugins.module_utils import _gpt
+    from ansible_collections.sealedroot.image.plugins.module_utils._luks_findings import (
+        PAYLOAD_OFFSETS,
+    )
+
     start, size = int(root["offset"]), int(root["size"])
     payload = start + PAYLOAD_OFFSETS[luks_type]
     # From the end: the first part that begins before an offset has it.

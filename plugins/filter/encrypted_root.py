@@ -10,14 +10,16 @@ from __future__ import annotations
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 
 
 def encrypted_root(
     luks_uuid: str, generator: str, debug_console: bool = False
 ) -> t.Dict[str, t.Union[str, t.List[str]]]:
     """Return device and kernel words of the root, whose initramfs *generator* builds, and what others may override."""
+    # Not at the top: each task that uses any filter of the collection loads all of them.
+    from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+    from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
+
     try:
         words = guest.words(generator, luks_uuid=luks_uuid, debug_console=debug_console)
     except SealedRootError as exc:
@@ -28,6 +30,8 @@ def encrypted_root(
 
 def contrary_words(cmdline: str, debug_console: bool = False) -> t.List[str]:
     """Return the words of a kernel command line that open what is to be closed."""
+    from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
+
     return guest.contrary(cmdline, debug_console=debug_console)
 
 

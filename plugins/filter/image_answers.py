@@ -11,25 +11,22 @@ import functools
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.sealedroot.image.plugins.plugin_utils import _root_answers
 
 
-def _as_filter(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
-    """Make a refusal an error of the template."""
+def _run(name: str, *args: t.Any) -> t.Any:
+    """Call a function of _root_answers, whose refusal is an error of the template."""
+    # Not at the top: each task that uses any filter of the collection loads all of them.
+    from ansible_collections.sealedroot.image.plugins.plugin_utils import _root_answers
 
-    @functools.wraps(function)
-    def run(*args: t.Any) -> t.Any:
-        try:
-            return function(*args)
-        except _root_answers.ImpossibleError as exc:
-            raise AnsibleFilterError(str(exc)) from exc
-
-    return run
+    try:
+        return getattr(_root_answers, name)(*args)
+    except _root_answers.ImpossibleError as exc:
+        raise AnsibleFilterError(str(exc)) from exc
 
 
 class FilterModule:
     """The filters of this file; their documentation is beside it."""
 
     def filters(self) -> t.Dict[str, t.Callable[..., t.Any]]:
-        filters = (_root_answers.boot_files, _root_answers.package_list, _root_answers.root_now)
-        return {it.__name__: _as_filter(it) for it in filters}
+        names = ("boot_files", "package_list", "root_now")
+        return {name: functools.partial(_run, name) for name in names}

@@ -49,6 +49,7 @@ _PACKAGES = {
     "mkfs.vfat": ("dosfstools", "dosfstools", "dosfstools", "dosfstools"),
     "mkfs.xfs": ("xfsprogs", "xfsprogs", "xfsprogs", "xfsprogs"),
     "mmdebstrap": ("mmdebstrap", "mmdebstrap", "", ""),
+    "prlimit": ("util-linux", "util-linux-core", "util-linux", "util-linux"),
     "qemu-img": ("qemu-utils", "qemu-img", "qemu-img", "qemu-img"),
     "qemu-storage-daemon": ("qemu-system-common", "qemu-img", "qemu-img", "qemu-storage-daemon"),
     "qemu-system-aarch64": (

@@ -178,6 +178,10 @@ def core_image(script: str) -> t.Callable[[Root], None]:
     return instead("/usr/bin/grub-mkimage", f'{find}rm -f "$out"\n{script}')
 
 
+# Escape sequences of a terminal, a path out of its directory, and what a shell or a template would run.
+LIES = r"printf '\033]0;title\007../../../etc/passwd\n$(touch /run/x) {{ 7 * 7 }}\n'"
+
+
 def core_image_link(root: Root) -> None:
     core_image(f'ln -s {root.canaries.file} "$out"')(root)
 
@@ -372,9 +376,17 @@ ROWS = (
         FLOODED,
         ("dpkg-query",),
     ),
+    Row("lies-probe", instead("/usr/sbin/grub-probe", LIES), ".", ("grub-probe",)),
+    Row("lies-debconf", instead("/usr/bin/debconf-set-selections", LIES)),
     Row("core-link", core_image_link, "is a symbolic link", ("grub-mkimage",)),
     Row("core-fifo", core_image('mkfifo "$out"'), ".", ("grub-mkimage",)),
     Row("core-directory", core_image('mkdir "$out"'), ".", ("grub-mkimage",)),
+    Row(
+        "core-socket",
+        core_image("perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Local => shift)' \"$out\""),
+        ".",
+        ("grub-mkimage",),
+    ),
     Row("core-huge", core_image('truncate -s 3G "$out"'), ".", ("grub-mkimage",)),
     # Programs that hang, flood, fork and stay.
     Row(
@@ -434,6 +446,18 @@ ROWS = (
         links("file", "/etc/shadow"),
         ".",
         variables={"image_root_password_hash": SHADOW_HASH},
+    ),
+    Row(
+        "passwd-link",
+        links("file", "/etc/passwd"),
+        ".",
+        variables={"image_root_password_hash": SHADOW_HASH},
+    ),
+    Row(
+        "ssh-keys-link",
+        links("file", "/root/.ssh/authorized_keys"),
+        ".",
+        variables={"image_authorized_keys": [KEY]},
     ),
     Row("ssh-link", links("folder", "/root/.ssh"), ".", variables={"image_authorized_keys": [KEY]}),
     Row(

@@ -37,9 +37,9 @@ MOST_MESSAGE = 4096
 _CONTROL = re.compile(
     "\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-# Of these, what a terminal obeys: NUL and the like are between names that a program lists.
+# Of these, what a terminal obeys: NUL and the like are between names that a program lists. Its C1 can be single bytes.
 _TERMINAL = re.compile(
-    "\r(?!\n)|[\x07\x08\x0b\x0c\x0e\x0f\x1b\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+    "\r(?!\n)|[\x07\x08\x0b\x0c\x0e\x0f\x1b\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\udc80-\udc9f]"
 )
 
 # Keys that core obeys. Those that begin with ansible_, _ansible or __ansible go too.

@@ -166,8 +166,9 @@ def test_junk_around_a_harmless_result_cannot_reach_a_terminal() -> None:
 
 
 def test_of_other_output_only_what_a_terminal_obeys_is_replaced() -> None:
-    same = "a\tb\r\n\x00\x1f\u00e9\u20ac".encode() + b"\xff\x9b"
+    same = "a\tb\r\n\x00\x1f\u00e9\u20ac".encode() + b"\xff\xe9"
     assert _answers.shown(same) == same
+    assert _answers.shown(b"\x9b31m") == "\ufffd31m".encode()
     found = _answers.shown(hostile_answers.ESCAPES.encode()).decode()
     assert found == "a\ufffd]0;title\ufffd\ufffd[2J\ufffd31m\ufffd{{\ufffd\ufffd\x00\ufffd"
 

@@ -805,19 +805,26 @@ GPG = (
 
 
 def nofollow(data: bytes) -> None:
-    """Read a directory that an image wrote: each line makes an entry."""
+    """Read a directory that an image wrote: each line makes an entry, and none leads out of it."""
     with folder() as place:
+        tree, beside = place / "tree", place / "beside"
+        tree.mkdir()
+        beside.touch()
         for line in data.split(b"\n")[:40]:
             kind, _blank, name = line.partition(b" ")
-            path = bytes(place) + b"/" + name
+            path = pathlib.Path(text(bytes(tree) + b"/" + name))
+            if b".." in name.split(b"/"):
+                continue
             with contextlib.suppress(OSError, ValueError):
                 if kind == b"d":
-                    pathlib.Path(text(path)).mkdir(parents=True)
+                    path.mkdir(parents=True)
                 elif kind == b"l":
-                    pathlib.Path(text(path)).symlink_to("/etc/passwd")
-                elif not name.startswith(b"/") and b".." not in name:
-                    pathlib.Path(text(path)).write_bytes(line)
-        _nofollow.read_tree(str(place))
+                    path.symlink_to(beside)
+                else:
+                    # Never through a link.
+                    with path.open("xb") as file:
+                        file.write(line)
+        _nofollow.read_tree(str(tree))
 
 
 def given(*samples: bytes) -> t.Callable[[], Data]:

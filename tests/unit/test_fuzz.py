@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import pathlib
 import time
 import typing as t
@@ -44,6 +45,18 @@ def test_its_samples_are_what_it_reads(target: fuzz_engine.Target) -> None:
             continue
         fine += 1
     assert fine
+
+
+def test_no_entry_of_a_tree_leads_out_of_it(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fuzz_targets, "folder", lambda: contextlib.nullcontext(tmp_path))
+    lines = b"l link\n link\nf ../out\nd ../folder\nl ../out2\nd a/../../b\nf link/x\nd d"
+    with pytest.raises(SealedRootError, match="is a symbolic link"):
+        fuzz_targets.nofollow(lines)
+    assert sorted(it.name for it in tmp_path.iterdir()) == ["beside", "tree"]
+    assert (tmp_path / "beside").read_bytes() == b""
+    assert sorted(it.name for it in (tmp_path / "tree").iterdir()) == ["d", "link"]
 
 
 def functions(body: t.Sequence[ast.stmt]) -> t.Iterator[ast.FunctionDef]:

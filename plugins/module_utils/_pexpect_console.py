@@ -24,6 +24,9 @@ else:
     HAS_PEXPECT = True
 
 
+GONE_SECONDS = 60
+
+
 class PexpectConsole(_serial_boot.Console):
     """Runs a command with its serial console on standard output, and ends it with the context."""
 
@@ -46,7 +49,15 @@ class PexpectConsole(_serial_boot.Console):
 
     def __exit__(self, *_exc: object) -> None:
         # Hangs up, interrupts and at last kills this one process.
-        self._child.close(force=True)
+        try:
+            self._child.close(force=True)
+        except pexpect.ExceptionPexpect:
+            # Killed, it has a machine's memory to give back, and pexpect gives it a tenth of a second.
+            deadline = time.monotonic() + GONE_SECONDS
+            while self._child.isalive():
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
     @property
     def text(self) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pathlib
@@ -186,7 +187,12 @@ class Guest:
 
     def end(self) -> None:
         """Stop the machine, if it runs, and see that it is gone."""
-        self.console.close(force=True)
+        # It has a machine's memory to give back, and pexpect gives it a tenth of a second.
+        with contextlib.suppress(pexpect.ExceptionPexpect):
+            self.console.close(force=True)
+        deadline = time.monotonic() + 60
+        while self.console.isalive() and time.monotonic() < deadline:
+            time.sleep(0.05)
         assert not self.console.isalive(), "QEMU did not end"
 
 

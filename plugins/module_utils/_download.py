@@ -49,11 +49,15 @@ def check_url(url: str) -> None:
         raise SealedRootError(
             "the url is not one of https://, http:// or file://, or has a blank in it"
         )
-    problem = ""
+
+
+def _check_there(url: str) -> None:
+    """Refuse what is no file on the builder, and would be waited for."""
+    parts = urllib.parse.urlsplit(url)
     if parts.scheme == "file":
         problem = file_kind.problem(urllib.parse.unquote(parts.path), file_kind.FILE)
-    if problem:
-        raise SealedRootError(f"what the url names {problem}")
+        if problem:
+            raise SealedRootError(f"what the url names {problem}")
 
 
 def shown(url: str) -> str:
@@ -102,6 +106,7 @@ def fetch(
 
     Not by curl's own --retry, which throws away what there is.
     """
+    _check_there(url)
     argv = [runner.find("curl"), "--disable", "--config", "-"]
     deadline = time.monotonic() + seconds
     idle = again = 0

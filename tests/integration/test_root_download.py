@@ -272,7 +272,7 @@ def test_a_signature_by_a_key_of_the_keyring(
         ({"checksum": "md5:" + "0" * 32}, "write sha256: and 64"),
         ({"checksum": "0" * 64}, "write sha256: and 64"),
         ({"signature": "/x.sig"}, "signature and keyring go together"),
-        ({"signature": "/x.sig", "keyring": "/nowhere.gpg"}, "cannot be read: No such file"),
+        ({"signature": "/x.sig", "keyring": "/nowhere.gpg"}, "/nowhere.gpg does not exist"),
         ({"checksum": SUM, "url": "ftp://example.org/x"}, "is not one of https://"),
         (
             {"checksum": SUM, "url": 'https://example.org/x"\noutput = "/etc/passwd'},

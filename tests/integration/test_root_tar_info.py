@@ -229,7 +229,7 @@ def test_wrong_digest_and_no_file(
     missing = real_module("root_tar_info", path=f"{path}.none")
     assert "does not exist on the builder" in missing["msg"]
     directory = real_module("root_tar_info", path=str(root))
-    assert "does not exist" in directory["msg"]
+    assert "is a directory, not a file" in directory["msg"]
 
 
 def test_hostile_names_are_only_read(tmp_path: pathlib.Path, real_module: Module) -> None:

@@ -101,11 +101,15 @@ def tested(session: nox.Session, *more: str) -> dict[str, str]:
 
 
 def run_tests(
-    session: nox.Session, folder: str, *options: str, env: dict[str, str] | None = None
+    session: nox.Session,
+    folder: str,
+    *options: str,
+    env: dict[str, str] | None = None,
+    mark: str = "not long",
 ) -> None:
     """Run the tests of a folder, or those of them that the command line names."""
     named = any(word.startswith("tests/") for word in session.posargs)
-    where = [] if named else [folder]
+    where = [] if named else ["-m", mark, folder]
     # Where the time goes is seen in every log.
     slowest = ("--durations=12", "--durations-min=10")
     session.run("pytest", "-q", *slowest, *options, *where, *session.posargs, env=env)
@@ -222,6 +226,13 @@ def boot(session: nox.Session) -> None:
     """Run the tests that boot images, and let them live: some 20 minutes without KVM."""
     env = tested(session, *HOSTILE)
     run_tests(session, "tests/boot", *TWO_FILES, env=env)
+
+
+@nox.session
+def long(session: nox.Session) -> None:
+    """Run the cases that `test` leaves out, since quicker ones show most of it."""
+    env = tested(session)
+    run_tests(session, "tests/integration", *TWO_FILES, env=env, mark="long")
 
 
 @nox.session

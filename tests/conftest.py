@@ -43,6 +43,11 @@ def _install_collection_loader() -> None:
 _install_collection_loader()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Know the mark of what is no part of ``./run test``."""
+    config.addinivalue_line("markers", "long: shows more of what a quicker case shows; ./run long")
+
+
 @pytest.fixture
 def place(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Place]:
     """A place to build in, which is checked to be clean at the end of the test."""

@@ -363,7 +363,7 @@ DEFECTS = [
     (
         "grub_opens",
         "iterations are too many",
-        set_(slots={0: (BOOT_KEY, 3_000_000), 1: (RECOVERY_KEY, 1000)}),
+        set_(slots={0: (BOOT_KEY, 1_500_000), 1: (RECOVERY_KEY, 1000)}),
     ),
     ("grub_cfg", "no root=", set_(grub_cfg=LINUX.replace("root=", "boot="))),
     ("grub_cfg", "/dev/loop7", set_(grub_cfg=LINUX.replace(DEVICE, "/dev/loop7"))),

@@ -96,7 +96,10 @@ def test_every_disk_interface(recipe: Recipe, boot: Module, interface: str) -> N
 
 
 # AAVMF has no driver for sata in Debian 12.
-@pytest.mark.parametrize("interface", ["virtio-blk", "nvme", "virtio-scsi"])
+@pytest.mark.parametrize(
+    "interface",
+    ["virtio-blk", *(pytest.param(it, marks=pytest.mark.long) for it in ("nvme", "virtio-scsi"))],
+)
 def test_arm64(recipe: Recipe, boot: Module, interface: str, arm64_library: pathlib.Path) -> None:
     recipe.for_arm64(arm64_library)
     keys = recipe.keys()

@@ -317,7 +317,11 @@ def machine(request: pytest.FixtureRequest) -> t.Iterator[Machine]:
         yield it
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["boot", "both"])
+@pytest.fixture(
+    scope="module",
+    params=[False, pytest.param(True, marks=pytest.mark.long)],
+    ids=["boot", "both"],
+)
 def both(request: pytest.FixtureRequest) -> bool:
     """Whether the recovery key is exchanged, too."""
     return bool(request.param)

@@ -149,7 +149,9 @@ def test_the_recovery_key_is_rotated_too_and_old_keys_are_kept(machine: Machine)
         assert key not in output
 
 
-@pytest.mark.parametrize("machine", ["luks1", "luks2"], indirect=True)
+@pytest.mark.parametrize(
+    "machine", [pytest.param("luks1", marks=pytest.mark.long), "luks2"], indirect=True
+)
 def test_the_recovery_key_becomes_a_passphrase(machine: Machine) -> None:
     # From a file, as from a vault: the command line is everybody's.
     secret = machine.write(machine.path / "secret", PASSPHRASE)
@@ -161,7 +163,9 @@ def test_the_recovery_key_becomes_a_passphrase(machine: Machine) -> None:
     assert PASSPHRASE not in output
 
 
-@pytest.mark.parametrize("machine", ["luks1", "luks2"], indirect=True)
+@pytest.mark.parametrize(
+    "machine", [pytest.param("luks1", marks=pytest.mark.long), "luks2"], indirect=True
+)
 def test_what_the_host_makes_of_the_header_is_not_read(machine: Machine) -> None:
     """Between two stages it puts the old one back, and between two others none."""
     old = machine.device.read_bytes()

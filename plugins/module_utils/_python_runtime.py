@@ -130,6 +130,16 @@ def wrapper(interpreter: Interpreter, home: str) -> str:
     )
 
 
+def _copy(source: str, target: str) -> str:
+    """Copy a file for whoever in the image runs it: what the builder's umask kept for root is no use there."""
+    shutil.copyfile(source, target)
+    found = os.stat(source)
+    os.chmod(target, 0o755 if found.st_mode & 0o111 else 0o644)
+    # A compiled module is valid for the time of its source only.
+    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
+    return target
+
+
 def install(interpreter: Interpreter, directory: str, program: str) -> None:
     """Copy the interpreter into *directory*, which must not exist; *program* will start it."""
     # "lib", or "lib64" where the interpreter was built to look there.
@@ -138,16 +148,24 @@ def install(interpreter: Interpreter, directory: str, program: str) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     for folder in (partial, *(os.path.join(partial, name) for name in ("bin", "libs", lib))):
         os.mkdir(folder)
-        os.chmod(folder, 0o755)  # noqa: S103 - a program of the image may run as another user
-    shutil.copy2(interpreter.program, os.path.join(partial, "bin", "python3"))
+    _copy(interpreter.program, os.path.join(partial, "bin", "python3"))
     for library in (*interpreter.libraries, interpreter.loader):
-        shutil.copy(library, os.path.join(partial, "libs"))
+        _copy(library, os.path.join(partial, "libs", os.path.basename(library)))
     target = os.path.join(partial, lib, version)
     left_out = shutil.ignore_patterns(*LEFT_OUT, *(f"{name}*.so" for name in EXTENSIONS_LEFT_OUT))
-    # The times stay: a compiled module is valid for the time of its source only.
-    shutil.copytree(interpreter.stdlib, target, ignore=left_out, ignore_dangling_symlinks=True)
-    with open(os.path.join(target, "sitecustomize.py"), "w", encoding="ascii") as file:
+    shutil.copytree(
+        interpreter.stdlib,
+        target,
+        ignore=left_out,
+        copy_function=_copy,
+        ignore_dangling_symlinks=True,
+    )
+    customization = os.path.join(target, "sitecustomize.py")
+    with open(customization, "w", encoding="ascii") as file:
         file.write(CUSTOMIZATION.format(program=program))
+    os.chmod(customization, 0o644)
+    for folder, _folders, _files in os.walk(partial):
+        os.chmod(folder, 0o755)  # noqa: S103 - a program of the image may run as another user
     os.rename(partial, directory)
 
 

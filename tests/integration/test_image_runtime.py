@@ -236,3 +236,20 @@ def test_tasks_of_a_playbook(place: pathlib.Path, pipelining: bool) -> None:
 
 def tree(root: pathlib.Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*")}
+
+
+def test_whatever_umask_the_builder_has(place: pathlib.Path, real_module) -> None:
+    """Root of the image is nobody on the builder, and reads what it is given all the same."""
+    args = arguments(place)
+    subprocess.run(["umount", place / "private/run/own"], check=True)
+    before = os.umask(0o077)
+    try:
+        assert real_module("image_runtime", **args)["changed"]
+    finally:
+        os.umask(before)
+    given = place / "private/run/given"
+    names = [given, *given.rglob("*")]
+    assert len(names) > 500
+    wanted = {True: 0o005, False: 0o004}
+    closed = [it for it in names if not it.stat().st_mode & wanted[it.is_dir()]]
+    assert [it for it in closed if it.name != "boot.key"] == []

@@ -365,6 +365,7 @@ def test_the_builder_has_no_room(place: Place, good: pathlib.Path) -> None:
             image_work_dir=str(small / "work"),
         )
     finally:
+        place.leases_end()
         subprocess.run(["umount", small], check=True)
 
 

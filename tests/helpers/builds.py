@@ -184,12 +184,16 @@ class Place:
             **more,
         }
 
+    def leases_end(self) -> None:
+        """Wait for the leases of plays that have ended, which do so a moment later."""
+        deadline = time.monotonic() + 10
+        while [*self.path.glob("*/.*.lease"), *self.path.glob("*/*/.*.lease")]:
+            assert time.monotonic() < deadline, "a lease did not end with its play"
+            time.sleep(0.05)
+
     def leaves_nothing(self) -> None:
         """Fail when a build left anything on this machine, a partial output included."""
-        # A lease ends a moment after the play.
-        deadline = time.monotonic() + 3
-        while list(self.path.glob("*/.*.lease")) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        self.leases_end()
         assert held(self.path) == []
         work = self.path / "work"
         assert not work.exists() or list(work.iterdir()) == []

@@ -40,6 +40,9 @@ HOSTILE = ("acpica-tools", "busybox-static")
 # Two files at a time: what is in one file shares its images, and takes one processor most of the time.
 TWO_FILES = ("-n", "2", "--dist", "loadfile")
 
+# Of molecule, what no other test does: the others call in the virtual machine what tests/vm does.
+QUICK_SCENARIOS = ("default", "modules", "roles", "teardown")
+
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["check"]
 
@@ -105,11 +108,10 @@ def run_tests(
     folder: str,
     *options: str,
     env: dict[str, str] | None = None,
-    mark: str = "not long",
 ) -> None:
-    """Run the tests of a folder, or those of them that the command line names."""
+    """Run the tests of a folder but for long ones, or those that the command line names."""
     named = any(word.startswith("tests/") for word in session.posargs)
-    where = [] if named else ["-m", mark, folder]
+    where = [] if named else ["-m", "not long", folder]
     # Where the time goes is seen in every log.
     slowest = ("--durations=12", "--durations-min=10")
     session.run("pytest", "-q", *slowest, *options, *where, *session.posargs, env=env)
@@ -216,9 +218,9 @@ def build(session: nox.Session) -> None:
 
 @nox.session
 def molecule(session: nox.Session) -> None:
-    """Run the molecule scenarios."""
+    """Run the molecule scenarios: ./run molecule [-- --scenario-name NAME]."""
     env = tested(session)
-    session.run("molecule", "test", "--all", env=env)
+    session.run("molecule", "test", *(session.posargs or ("--all",)), env=env)
 
 
 @nox.session
@@ -232,7 +234,7 @@ def boot(session: nox.Session) -> None:
 def long(session: nox.Session) -> None:
     """Run the cases that `test` leaves out, since quicker ones show most of it."""
     env = tested(session)
-    run_tests(session, "tests/integration", *TWO_FILES, env=env, mark="long")
+    session.run("pytest", "-q", *TWO_FILES, "-m", "long", "tests", *session.posargs, env=env)
 
 
 @nox.session
@@ -329,5 +331,6 @@ def check(session: nox.Session) -> None:
 @nox.session
 def test(session: nox.Session) -> None:
     """Everything."""
-    for name in ("lint", "unit", "sanity", "integration", "build", "molecule", "vm", "boot"):
+    for name in ("lint", "unit", "sanity", "integration", "build", "vm", "boot"):
         session.notify(name)
+    session.notify("molecule", [f"--scenario-name={name}" for name in QUICK_SCENARIOS])

@@ -27,6 +27,7 @@ def fleet(
     assert held(pathlib.Path(fan_out.WORK)) == []
 
 
+@pytest.mark.long
 def test_a_fleet_with_one_image_that_cannot_be(fleet: fan_out.Fleet) -> None:
     first = fleet.build(broken=True)
     assert first.rc != 0

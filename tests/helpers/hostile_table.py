@@ -372,7 +372,7 @@ ROWS = (
     Row("lies", lies, "The image lists a package as", ("dpkg-query",)),
     Row(
         "lies-flood",
-        instead("/usr/bin/dpkg-query", "yes installed | head -c 104857600"),
+        instead("/usr/bin/dpkg-query", "yes 'installed a 1 amd64' | head -c 134217728"),
         FLOODED,
         ("dpkg-query",),
     ),

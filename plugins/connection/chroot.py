@@ -190,7 +190,7 @@ class Connection(ConnectionBase):
         self._connect()
         status, stdout, stderr = self._run(command_line(self._sandbox, cmd), in_data or b"")
         # Also of what is no module to us: it may be one, by another Python.
-        return status, _answers.shown(_answers.plain(stdout)), _answers.shown(stderr)
+        return status, _answers.plain(stdout), _answers.shown(stderr)
 
     def _run(self, line: str, in_data: bytes) -> t.Tuple[int, bytes, bytes]:
         """Run a line of the launcher on the builder."""

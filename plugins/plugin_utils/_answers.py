@@ -37,9 +37,9 @@ MOST_MESSAGE = 4096
 _CONTROL = re.compile(
     "\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-# Of these, what a terminal obeys: NUL and the like are between names that a program lists. Its C1 can be single bytes.
+# Of these, what a terminal obeys: NUL and separators are between what a program lists. Its C1 can be single bytes.
 _TERMINAL = re.compile(
-    "\r(?!\n)|[\x07\x08\x0b\x0c\x0e\x0f\x1b\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\udc80-\udc9f]"
+    "\r(?!\n)|[\x01-\x08\x0b\x0c\x0e-\x1b\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\udc80-\udc9f]"
 )
 
 # Keys that core obeys. Those that begin with ansible_, _ansible or __ansible go too.
@@ -94,28 +94,30 @@ def short(value: t.Any, most: int = MOST_MESSAGE) -> str:
 
 
 def plain(stdout: bytes) -> bytes:
-    """Return what a command in an image printed, without what core would obey in a module's result.
+    """Return what a command in an image printed, without what core would obey in a module's result, or a terminal.
 
     Core cannot tell a module's output from another command's, nor can this: what core would read as a result is
-    one. Any other output passes as it is.
+    one. Any other output passes as it is. What is returned is what was judged, to the last byte: a sign that is
+    replaced later can make a result of what was none.
     """
+    stdout = shown(stdout)
     text = _without_success(to_text(stdout, errors="surrogate_then_replace"))
     found = parsed(text)
     if found is None:
         return stdout
-    harmless = _harmless(found)
-    if harmless == found:
-        # What stands around it, core shows as a warning.
-        return clean(text).encode()
+    # What stands around it, core shows as a warning.
+    text = clean(text)
+    again = parsed(text)
+    if again is not None and _harmless(again) == again:
+        return text.encode()
     # On one line, of ASCII: there is only one way to read it.
-    return json.dumps(harmless).encode() + b"\n"
+    return json.dumps(_harmless(found)).encode() + b"\n"
 
 
 def without_orders(res: t.Mapping[str, t.Any]) -> Result:
     """Return what core has of a command, before it reads a result in it, without what it would obey."""
-    stdout = plain(str(res.get("stdout", "")).encode("utf-8", "surrogateescape"))
-    # Core shows what stands around a result.
-    return {**res, "stdout": clean(stdout.decode("utf-8", "surrogateescape"))}
+    stdout = plain(clean(str(res.get("stdout", ""))).encode())
+    return {**res, "stdout": stdout.decode()}
 
 
 def parsed(text: str) -> t.Optional[Result]:

@@ -173,6 +173,31 @@ def test_of_other_output_only_what_a_terminal_obeys_is_replaced() -> None:
     assert found == "a\ufffd]0;title\ufffd\ufffd[2J\ufffd31m\ufffd{{\ufffd\ufffd\x00\ufffd"
 
 
+@pytest.mark.parametrize(
+    "sign", [*map(chr, range(32)), "\x7f", "\x9b", "\u202e", "\u2028", "\udc9b"]
+)
+@pytest.mark.parametrize(
+    "form",
+    [
+        '{{"a": "{0}", "ansible_facts": {{"image_root": "/evil"}}}}',
+        '{0}{{"a": 1}}\n{{"ansible_facts": {{"image_root": "/evil"}}}}',
+        '{{"a": 1}}{0}\n{{"ansible_facts": {{"image_root": "/evil"}}}}',
+        '{{"a": 1, {0}"ansible_facts": {{"image_root": "/evil"}}}}',
+    ],
+)
+def test_what_core_reads_is_what_was_judged(form: str, sign: str) -> None:
+    """No sign that is replaced may make a result of what was none when it was judged."""
+    printed = form.format(sign)
+    once = _answers.plain(printed.encode("utf-8", "surrogateescape"))
+    for text in (
+        once.decode("utf-8", "surrogateescape"),
+        _answers.without_orders({"stdout": printed})["stdout"],
+        _answers.without_orders({"stdout": once.decode("utf-8", "surrogateescape")})["stdout"],
+    ):
+        read = _answers.parsed(text) or {}
+        assert read.get("ansible_facts", {}) == {}
+
+
 def test_an_object_of_core_becomes_the_text_in_it() -> None:
     event = {"__ansible_type": "Event", "msg": "said"}
     found = plain(

@@ -39,6 +39,10 @@ options:
     description: What M(sealedroot.image.build_lease) returned as C(id), by which a build releases itself.
     type: str
     default: ""
+  keep_lease:
+    description: Keep the lease that is named by O(lease), since the build goes on.
+    type: bool
+    default: false
   force:
     description: Release also a build that is at work. Its play then fails.
     type: bool
@@ -103,9 +107,8 @@ def ensure(
     own = dataclasses.replace(own, id=params["lease"] or own.id)
     with contextlib.ExitStack() as leases:
         for directory in directories:
-            leases.enter_context(
-                lease.excluded(directory, own, force=params["force"], check_mode=check_mode)
-            )
+            how = {"keep": params["keep_lease"], "force": params["force"]}
+            leases.enter_context(lease.excluded(directory, own, **how, check_mode=check_mode))
         released = release(runner, params, directories, check_mode=check_mode)
     return {
         "changed": bool(released),
@@ -146,6 +149,7 @@ def main() -> t.NoReturn:
             "state": {"type": "str", "choices": ["absent"], "default": "absent"},
             "keep_files": {"type": "bool", "default": False},
             "lease": {"type": "str", "default": ""},
+            "keep_lease": {"type": "bool", "default": False},
             "force": {"type": "bool", "default": False},
         },
         supports_check_mode=True,

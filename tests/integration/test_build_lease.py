@@ -213,6 +213,17 @@ def test_a_teardown_cleans_up_after_a_dead_build(builds: Builds) -> None:
     assert not builds.disk.exists()
 
 
+def test_a_build_after_a_dead_one_has_its_lease(builds: Builds) -> None:
+    first = builds.start()
+    first.kill()
+    first.wait()
+    wait_until(lambda: not builds.files[0].exists(), 15)
+    left = builds.disk.stat().st_ctime_ns
+    second = builds.start()
+    wait_until(lambda: builds.disk.exists() and builds.disk.stat().st_ctime_ns != left, 60)
+    assert says_who(builds.run("look"), second)
+
+
 def test_check_mode_takes_none(builds: Builds) -> None:
     assert builds.run("look", "--check").rc == 0
     assert not builds.work.exists()

@@ -175,9 +175,14 @@ def take(
 
 @contextlib.contextmanager
 def excluded(
-    directory: str, own: Owner, *, force: bool = False, check_mode: bool = False
+    directory: str,
+    own: Owner,
+    *,
+    keep: bool = False,
+    force: bool = False,
+    check_mode: bool = False,
 ) -> t.Iterator[None]:
-    """Keep builds out of a directory, and give its lease back after that.
+    """Keep builds out of a directory, and give its lease back after that; one of its own is kept on request.
 
     One that another build has is an error, unless forced.
     """
@@ -200,7 +205,7 @@ def excluded(
     finally:
         if file:
             file.give_back()
-        else:
+        elif force or not keep:
             # The holder follows.
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path_of(directory))

@@ -153,6 +153,17 @@ def test_a_teardown_keeps_builds_out_and_gives_it_back(
         assert is_free(work)
 
 
+def test_a_build_that_clears_away_what_another_left_keeps_its_lease(
+    work: str, play: subprocess.Popen[bytes]
+) -> None:
+    os.makedirs(work)
+    lease.take([work], ONE, lives(play))
+    with lease.excluded(work, ONE, keep=True):
+        pass
+    assert not is_free(work)
+    assert not lease.is_lost(work, ONE.id)
+
+
 @pytest.mark.parametrize("force", [True, False])
 def test_a_planned_teardown_changes_nothing(
     work: str, play: subprocess.Popen[bytes], force: bool

@@ -51,7 +51,7 @@ def check_url(url: str) -> None:
         )
 
 
-def _check_there(url: str) -> None:
+def check_there(url: str) -> None:
     """Refuse what is no file on the builder, and would be waited for."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme == "file":
@@ -106,7 +106,6 @@ def fetch(
 
     Not by curl's own --retry, which throws away what there is.
     """
-    _check_there(url)
     argv = [runner.find("curl"), "--disable", "--config", "-"]
     deadline = time.monotonic() + seconds
     idle = again = 0
@@ -199,6 +198,7 @@ __all__ = (
     "SCHEMES",
     "WrongFileError",
     "check_keyring",
+    "check_there",
     "check_url",
     "config",
     "fetch",

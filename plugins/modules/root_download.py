@@ -222,6 +222,9 @@ def ensure(
     with tempfile.TemporaryDirectory(prefix="sealedroot-") as scratch:
         name = name_of(runner, params, wanted, scratch)
         path, kind = cached(cache_dir, name)
+        partial = os.path.join(cache_dir, f"{name}.partial")
+        if not path and not os.path.exists(partial):
+            _download.check_there(params["url"])
         if path or check_mode:
             kind = params["type"] or kind
             return {"changed": not path, "path": path, "type": kind}
@@ -229,7 +232,6 @@ def ensure(
             path, kind = cached(cache_dir, name)
             if path:
                 return {"changed": False, "path": path, "type": params["type"] or kind}
-            partial = os.path.join(cache_dir, f"{name}.partial")
             download(runner, params, partial, scratch, wanted)
             kind = params["type"] or kind_of(runner, partial)
             path = os.path.join(cache_dir, f"{name}.{kind}")

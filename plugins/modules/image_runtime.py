@@ -164,8 +164,10 @@ def prepare(runner: Runner, sandbox: str, loader: str) -> t.Dict[str, t.Any]:
     write(os.path.join(sandbox, "launch"), f'#!/bin/sh\n{line} "$@"\n'.encode(), 0o500)
     with open(os.path.join(sandbox, "filter.bpf"), "wb") as file:
         seccomp.export(library, file.fileno(), os.uname().machine)
+    bwrap = runner.find("bwrap")
+    write(os.path.join(sandbox, "bwrap"), read(bwrap) or b"", 0o500)
     return {
-        "bwrap": runner.find("bwrap"),
+        "bwrap": bwrap,
         "slirp4netns": shutil.which("slirp4netns") or "",
         "loader": loader,
         "keyctl": seccomp.number(library, "keyctl"),

@@ -50,7 +50,6 @@ OUTSIDE = "/image"
 # CAP_DAC_READ_SEARCH: CAP_DAC_OVERRIDE reads as much, and open_by_handle_at(2) would with it open every file
 # of a mounted file system.
 CAPABILITIES = (
-    "CAP_AUDIT_WRITE",
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_FOWNER",
@@ -110,6 +109,7 @@ SLIRP_SECONDS = 20
 
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
 _CLONE_NEWPID, _CLONE_NEWNET = 0x20000000, 0x40000000
+_MS_RDONLY, _MS_NOSUID, _MS_REMOUNT = 1, 2, 0x20
 _MS_BIND, _MS_PRIVATE, _MS_REC = 0x1000, 1 << 18, 0x4000
 _AT_FDCWD, _AT_EMPTY_PATH = -100, 0x1000
 _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH, _MOUNT_ATTR_IDMAP = 1, 4, 0x00100000
@@ -121,6 +121,7 @@ _SIGKILL = 9
 _MNT_DETACH = 2
 _LOOP_CTL_GET_FREE, _LOOP_SET_FD, _LOOP_SET_STATUS64 = 0x4C82, 0x4C00, 0x4C04
 _LO_FLAGS_AUTOCLEAR = 4
+_SIOCADDRT, _RTF_UP, _RTF_REJECT = 0x890B, 1, 0x200
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -185,6 +186,8 @@ class Places:
         self.secrets = f"{runtime}/secrets"
         self.own = f"{runtime}/own"
         self.empty = f"{runtime}/sandbox/empty"
+        # A copy: /proc/1/exe leads to it, and where root is root it could be given another mode or capabilities.
+        self.bwrap = f"{runtime}/sandbox/bwrap"
         self.disk = options.disk
         self.device = ""
 
@@ -197,9 +200,11 @@ def bwrap_argv(options: Options, settings: Settings, at: Places, *, seccomp: int
     nosuid and nodev.
     """
     image = OUTSIDE if options.is_python else ""
-    argv = [settings.bwrap, "--die-with-parent", "--new-session", "--hostname", "localhost"]
+    argv = [at.bwrap, "--die-with-parent", "--new-session", "--hostname", "localhost"]
     argv += ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     argv += [] if options.network else ["--unshare-net"]
+    # A module is process 1, which keeps its streams from all others. Else that is bwrap, whose streams are everybody's.
+    argv += ["--as-pid-1"] if options.is_python else []
     argv += ["--seccomp", str(seccomp)]
     argv += ["--bind", at.root, image or "/", "--dev", f"{image}/dev"]
     argv += ["--size", str(SHARED_MEMORY), "--perms", "1777", "--tmpfs", f"{image}/dev/shm"]
@@ -313,6 +318,7 @@ def user_namespace() -> int:
     if pid == 0:
         try:
             _unshare(_CLONE_NEWUSER)
+            _halve_watches()
             os.write(ready[1], b"+")
             os.close(go[1])
             os.read(go[0], 1)
@@ -330,6 +336,17 @@ def user_namespace() -> int:
         for handle in (ready[0], *go):
             os.close(handle)
         os.waitpid(pid, 0)
+
+
+def _halve_watches() -> None:
+    """Leave half of what one user may watch (inotify(7)) to the builder's root, who pays for this user namespace."""
+    for name in ("instances", "watches"):
+        try:
+            with open(f"/proc/sys/fs/inotify/max_user_{name}", encoding="ascii") as file:
+                half = int(file.read()) // 2
+            _write(f"/proc/sys/user/max_inotify_{name}", str(half))
+        except (OSError, ValueError):
+            continue  # a kernel without it
 
 
 def _clone(path: str, namespace: int = -1) -> int:
@@ -352,13 +369,15 @@ def _place(tree: int, target: str) -> None:
     os.close(tree)
 
 
-def let_go(bwrap: str) -> None:
-    """Leave the builder's mounts that bwrap does not need, in the mount namespace of this process.
+def let_go(*wanted: str) -> None:
+    """Leave the builder's mounts that neither bwrap needs nor the paths *wanted*, in this process's mount namespace.
 
     The process that waits for bwrap stays in it, and would hold the disks of other builds.
     """
     for path in reversed(mount_points()):
-        if path not in NEEDED and not path.startswith("/dev/") and not is_below(bwrap, path):
+        if path in NEEDED or path.startswith("/dev/"):
+            continue
+        if not any(it == path or is_below(it, path) for it in wanted):
             # Those in one that is gone are gone with it.
             _libc.umount2(os.fsencode(path), _MNT_DETACH)
 
@@ -390,7 +409,9 @@ def map_ids(at: Places, settings: Settings, namespace: int, *, probe: bool) -> N
     if at.disk:
         trees["disk"] = _clone(at.disk)
     number = os.stat(at.device).st_rdev if at.device else 0
-    let_go(settings.bwrap)
+    # The copy is in a directory that nobody may enter, and this one is not the image's to change.
+    at.bwrap = settings.bwrap
+    let_go(at.bwrap)
     stage = "/tmp"
     options = b"mode=0755,size=1m"
     _call(_libc.mount(b"sealedroot", stage.encode(), b"tmpfs", ctypes.c_ulong(0), options), "mount")
@@ -416,6 +437,15 @@ def map_ids(at: Places, settings: Settings, namespace: int, *, probe: bool) -> N
     os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
+
+
+def keep_nodes() -> None:
+    """Let nobody change modes, owners and times of the builder's device nodes, which bwrap shows in the image.
+
+    On a read-only mount, a node is written to as ever. bwrap has no such mount with nodes that work.
+    """
+    for flags in (_MS_BIND | _MS_REC, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID):
+        _call(_libc.mount(b"/dev", b"/dev", None, ctypes.c_ulong(flags), None), "mount /dev")
 
 
 def read_only_loop(device: str) -> t.Tuple[str, int]:
@@ -462,6 +492,7 @@ class ControlGroup:
 
     def __init__(self) -> None:
         self.directories: t.List[str] = []
+        self._pid = os.getpid()
         memory, processes = str(_memory() * 3 // 4), str(MOST_PROCESSES)
         # Half of what every other process has: who shares the builder goes first.
         if os.path.exists(f"{self.BASE}/cgroup.controllers"):
@@ -476,7 +507,7 @@ class ControlGroup:
         if not os.path.exists(f"{self.BASE}{hierarchy}/cgroup.procs"):
             return
         above = f"{self.BASE}{hierarchy}/{self.NAME}"
-        path = f"{above}/{os.getpid()}"
+        path = f"{above}/{self._pid}"
         try:
             self._make_directory(path)
             if controllers:
@@ -504,18 +535,45 @@ class ControlGroup:
         for directory in self.directories:
             _write(f"{directory}/cgroup.procs", str(os.getpid()))
 
+    def remove_later(self) -> None:
+        """Have the group removed when this process has ended, whatever ended it, by one that holds nothing else."""
+        if not self.directories:
+            return
+        # The other end is open until this process ends; what it starts has no such descriptor.
+        reading, _writing = os.pipe()
+        child = os.fork()
+        if child:
+            os.close(reading)
+            os.waitpid(child, 0)
+            return
+        try:
+            # No child of the launcher, which waits for all that it has.
+            if os.fork():
+                return
+            os.setsid()
+            os.chdir("/")
+            for name in os.listdir("/proc/self/fd"):
+                if int(name) not in (0, 1, 2, reading):
+                    try:
+                        os.close(int(name))
+                    except OSError:
+                        continue  # the one that listed them
+            silent = os.open(os.devnull, os.O_RDWR)
+            for number in (0, 1, 2):
+                os.dup2(silent, number)
+            os.read(reading, 1)
+            self.remove()
+        finally:
+            os._exit(0)
+
     def remove(self) -> None:
-        """Remove the group, and those of launchers that were killed."""
+        """Remove the group, which its last process leaves a moment after the launcher."""
         for directory in self.directories:
-            above = os.path.dirname(directory)
-            for name in os.listdir(above):
-                if name.isdigit() and (name == str(os.getpid()) or not _is_alive(int(name))):
-                    self._remove(f"{above}/{name}")
+            self._remove(directory)
 
     @staticmethod
     def _remove(path: str) -> None:
-        # The last process of a group can take a moment to go.
-        for _attempt in range(500):
+        for _attempt in range(5000):
             try:
                 os.rmdir(path)
                 os.rmdir(os.path.dirname(path))
@@ -531,13 +589,10 @@ def _write(path: str, text: str) -> None:
         file.write(text)
 
 
-def _is_alive(pid: int) -> bool:
-    return os.path.isdir(f"/proc/{pid}")
-
-
 def _limits() -> None:
     """Limit what holds for each process (setrlimit(2))."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # One byte: of a program that has no more, the kernel writes no file, and starts no handler either (core(5)).
+    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     files = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, files), files))
@@ -627,6 +682,23 @@ def network(settings: Settings, pid: int, resolv_conf: str) -> None:
         os.close(ready)
 
 
+def refuse_link_local() -> None:
+    """Lead nothing to link-local addresses, where clouds answer a machine with its credentials.
+
+    An image cannot change routes: it lacks CAP_NET_ADMIN. The entry is struct rtentry of linux/route.h.
+    """
+    # Not at the top: few commands have a network, and it takes milliseconds to load.
+    import socket
+
+    addresses = [
+        struct.pack("HH4s8x", socket.AF_INET, 0, bytes(it))
+        for it in ((169, 254, 0, 0), (0, 0, 0, 0), (255, 255, 0, 0))
+    ]
+    entry = struct.pack("L16s16s16sH", 0, *addresses, _RTF_UP | _RTF_REJECT).ljust(120, b"\0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
+        fcntl.ioctl(handle, _SIOCADDRT, entry)
+
+
 def wait_for(pid: int) -> int:
     """Wait for all children, and return the status of *pid*, with which the kernel ends the others.
 
@@ -660,16 +732,17 @@ def _begin(
 ) -> None:
     """Become bwrap, in the child of :func:`run`; a network is asked for by *ready* and there after *go*."""
     _die_with_parent(alive)
-    flags = _CLONE_NEWNET if options.network else 0
-    flags |= _CLONE_NEWNS if settings.maps_ids else 0
-    if flags:
-        _unshare(flags)
+    _unshare(_CLONE_NEWNS | (_CLONE_NEWNET if options.network else 0))
     if options.network:
         os.write(ready, b"+")
         if not os.read(go, 1):
             os._exit(STOPPED)
-    if settings.maps_ids:
-        _make_private()
+        refuse_link_local()
+    _make_private()
+    if not settings.maps_ids:
+        let_go(at.bwrap, at.root, at.given, at.own, at.disk)
+        keep_nodes()
+    else:
         map_ids(at, settings, namespace, probe=bool(options.probe))
         _die_with_parent(alive)
         resource.setrlimit(resource.RLIMIT_NPROC, (MOST_PROCESSES, MOST_PROCESSES))
@@ -677,7 +750,7 @@ def _begin(
     os.umask(0o022)
     os.set_inheritable(seccomp, True)
     argv = bwrap_argv(options, settings, at, seccomp=seccomp)
-    os.execve(settings.bwrap, argv, {})  # noqa: S606 - a shell is what this is to be without
+    os.execve(at.bwrap, argv, {})  # noqa: S606 - a shell is what this is to be without
 
 
 def run(options: Options, settings: Settings, runtime: str) -> int:
@@ -690,6 +763,7 @@ def run(options: Options, settings: Settings, runtime: str) -> int:
     # The second is open until this process ends.
     at.device, _held = read_only_loop(options.device) if options.device else ("", -1)
     group = ControlGroup()
+    group.remove_later()
     seccomp = os.open(f"{runtime}/sandbox/filter.bpf", os.O_RDONLY)
     outputs = [os.pipe(), os.pipe()]
     if settings.maps_ids:
@@ -730,7 +804,6 @@ def run(options: Options, settings: Settings, runtime: str) -> int:
         if stopped:
             os.kill(pid, _SIGKILL)
         status = wait_for(pid)
-        group.remove()
     if stopped:
         raise SandboxError(stopped)
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)

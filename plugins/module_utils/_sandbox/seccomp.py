@@ -35,14 +35,22 @@ REFUSED = (
     *("open_tree", "pivot_root", "umount", "umount2"),
     *("bpf", "fanotify_init", "io_uring_enter", "io_uring_register", "io_uring_setup"),
     *("kexec_file_load", "kexec_load", "lookup_dcookie", "open_by_handle_at"),
-    *("perf_event_open", "process_vm_readv", "process_vm_writev", "ptrace", "userfaultfd"),
+    *(
+        "perf_event_open",
+        "pidfd_getfd",
+        "process_vm_readv",
+        "process_vm_writev",
+        "ptrace",
+        "userfaultfd",
+    ),
     *("acct", "delete_module", "finit_module", "init_module", "quotactl", "quotactl_fd"),
     *("reboot", "swapoff", "swapon", "syslog", "vhangup"),
     *("adjtimex", "clock_adjtime", "clock_settime", "settimeofday", "stime"),
     *("ioperm", "iopl", "modify_ldt", "nfsservctl", "uselib", "vm86", "vm86old"),
 )
-# Programs then use what they used before these calls were there (clone3 hides its flags from a filter).
-UNKNOWN = ("clone3",)
+# Programs then use what they used before these calls were there: clone3 hides its flags from a filter, and io_setup
+# takes of what the whole builder has.
+UNKNOWN = ("clone3", "io_setup")
 # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, NEWTIME (clone(2)).
 NAMESPACES = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000, 0x80)
 # TIOCSTI and TIOCLINUX type into a terminal; the rest is what loop devices are told (loop(4)).
@@ -50,9 +58,13 @@ IOCTLS = (0x5412, 0x541C, *range(0x4C00, 0x4C0B), 0x4C80, 0x4C81, 0x4C82)
 # All others, AF_VSOCK above all, are of no network namespace or of no use.
 FAMILIES = (socket.AF_UNSPEC, socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
 LAST_FAMILY = 64
+# NETLINK_AUDIT and NETLINK_KOBJECT_UEVENT: the builder's, in any network namespace. Programs take the error for a
+# kernel without them.
+NETLINK = (9, 15)
 
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
-_EQUAL, _NOT_LESS, _MASKED_EQUAL = 4, 5, 7
+_NOT_EQUAL, _NOT_LESS, _MASKED_EQUAL = 1, 5, 7
+_RLIMIT_CORE = 4
 _INT = 0xFFFFFFFF
 # A second architecture of the same kernel, whose programs a root can have: its number in libseccomp.
 _OTHERS = {"x86_64": (0x40000003,), "aarch64": (0x40000028,)}
@@ -109,13 +121,13 @@ def export(library: t.Any, handle: int, machine: str) -> None:
     try:
         for other in _OTHERS.get(machine, ()):
             _check(library.seccomp_arch_add(context, other), "seccomp_arch_add")
-        for name, refusal, comparison in _rules():
+        for name, refusal, *comparisons in _rules():
             call = number(library, name)
             # An older library does not know the newest calls, and its kernel neither.
             if call == -1:
                 continue
-            arguments = (_Compare * 1)(*([comparison] if comparison else []))
-            count = 1 if comparison else 0
+            count = len(comparisons)
+            arguments = (_Compare * count)(*comparisons)
             _check(
                 library.seccomp_rule_add_array(context, _ERRNO | refusal, call, count, arguments),
                 name,
@@ -133,26 +145,38 @@ def exported() -> t.Iterator[str]:
         yield file.name
 
 
-def _rules() -> t.Iterator[t.Tuple[str, int, t.Optional[_Compare]]]:
-    """Name each call, what it gets, and what its argument has to be for that.
+def _rules() -> t.Iterator[t.Tuple[t.Any, ...]]:
+    """Name each call, what it gets, and what its arguments have to be for that.
 
     Flags and requests are 32 bits for the kernel, whatever the upper half of the register holds.
     """
     for name in REFUSED:
-        yield name, errno.EPERM, None
+        yield name, errno.EPERM
     for name in UNKNOWN:
-        yield name, errno.ENOSYS, None
+        yield name, errno.ENOSYS
     for flag in NAMESPACES:
         # Of clone the lowest byte is a signal, so that CLONE_NEWTIME is not a flag of it.
         if flag > 0xFF:
             yield "clone", errno.EPERM, _Compare(0, _MASKED_EQUAL, flag, flag)
     for request in IOCTLS:
         yield "ioctl", errno.EPERM, _Compare(1, _MASKED_EQUAL, _INT, request)
+    # Done, as far as the program knows: with less than the one byte that the launcher left, the kernel would start the
+    # builder's handler of crashes (core(5)).
+    yield "setrlimit", 0, _Compare(0, _MASKED_EQUAL, _INT, _RLIMIT_CORE)
+    yield (
+        "prlimit64",
+        0,
+        _Compare(1, _MASKED_EQUAL, _INT, _RLIMIT_CORE),
+        _Compare(2, _NOT_EQUAL, 0, 0),
+    )
     for name in ("socket", "socketpair"):
         for family in range(LAST_FAMILY):
             if family not in FAMILIES:
                 yield name, errno.EAFNOSUPPORT, _Compare(0, _MASKED_EQUAL, _INT, family)
         yield name, errno.EAFNOSUPPORT, _Compare(0, _NOT_LESS, LAST_FAMILY, 0)
+    for protocol in NETLINK:
+        family = _Compare(0, _MASKED_EQUAL, _INT, socket.AF_NETLINK)
+        yield "socket", errno.EPROTONOSUPPORT, family, _Compare(2, _MASKED_EQUAL, _INT, protocol)
 
 
 def _check(result: int, what: str) -> None:

@@ -199,18 +199,6 @@ def test_limits_of_version_2(groups):
     assert not own.parent.exists()
 
 
-def test_groups_of_killed_launchers_go_and_those_of_others_stay(groups):
-    (groups / "pids").mkdir()
-    (groups / "pids/cgroup.procs").touch()
-    group = launcher.ControlGroup()
-    dead, living = groups / "pids/sealedroot/4194305", groups / "pids/sealedroot/1"
-    for it in (dead, living):
-        it.mkdir()
-    group.remove()
-    assert not dead.exists()
-    assert living.exists()
-
-
 def test_without_control_groups_nothing_is_made(groups):
     group = launcher.ControlGroup()
     group.enter()

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import signal
 import socket
 import stat
 import subprocess
@@ -630,6 +632,36 @@ def test_a_fork_bomb_has_an_end(place: Place) -> None:
     assert int(words[1]) <= launcher.MOST_PROCESSES
 
 
+def groups_of(pid: int) -> list[pathlib.Path]:
+    base = pathlib.Path("/sys/fs/cgroup")
+    found = [base / name / "sealedroot" / str(pid) for name in ("", "cpu", "memory", "pids")]
+    return [it for it in found if it.exists()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_control_group_is_left_by_a_launcher_that_is_ended(
+    place: Place, number: signal.Signals
+) -> None:
+    """As a teardown ends it: all whose command line is the launcher's."""
+    marker = f"80.{os.getpid()}"
+    process = subprocess.Popen(
+        [place.path / "run/sandbox/launch", f"root={place.root}", "shell", f"sleep {marker}"],
+        stdin=subprocess.DEVNULL,
+    )
+    wait_for(lambda: uid_of(f"sleep\0{marker}\0"))
+    others = [
+        int(path.parent.name)
+        for path in pathlib.Path("/proc").glob("[0-9]*/cmdline")
+        if f"sleep {marker}\0".encode() in path.read_bytes()
+    ]
+    assert process.pid in others
+    for pid in others:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM if pid != process.pid else number)
+    process.wait()
+    wait_for(lambda: None if groups_of(process.pid) else True)
+
+
 def test_memory_and_processes_are_limited_where_control_groups_are(place: Place) -> None:
     base = pathlib.Path("/sys/fs/cgroup")
     if not (base / "pids/cgroup.procs").exists() and not (base / "cgroup.controllers").exists():
@@ -641,7 +673,7 @@ def test_memory_and_processes_are_limited_where_control_groups_are(place: Place)
     )
     try:
         wait_for(lambda: uid_of(f"sleep\0{marker}\0"))
-        found = sorted(base.glob(f"**/sealedroot/{process.pid}"))
+        found = groups_of(process.pid)
         limits = {
             it.name: it.read_text().strip()
             for folder in found
@@ -656,7 +688,7 @@ def test_memory_and_processes_are_limited_where_control_groups_are(place: Place)
     assert {"memory.max", "memory.limit_in_bytes"} & set(limits)
     assert all(inside)
     # Whatever ended it.
-    wait_for(lambda: not list(base.glob(f"**/sealedroot/{process.pid}")))
+    wait_for(lambda: None if groups_of(process.pid) else True)
 
 
 # --- Nothing of the image interprets what the collection runs in it.

@@ -117,7 +117,7 @@ _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH, _MOUNT_ATTR_IDMAP = 1, 4, 0x00100000
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 _PR_SET_PDEATHSIG = 1
-_SIGKILL = 9
+_SIGKILL, _SIGTERM, _SIG_IGN = 9, 15, 1
 _MNT_DETACH = 2
 _LOOP_CTL_GET_FREE, _LOOP_SET_FD, _LOOP_SET_STATUS64 = 0x4C82, 0x4C00, 0x4C04
 _LO_FLAGS_AUTOCLEAR = 4
@@ -551,6 +551,8 @@ class ControlGroup:
             if os.fork():
                 return
             os.setsid()
+            # By its command line it is a launcher, which a teardown ends; what it does is over then.
+            _libc.signal(_SIGTERM, ctypes.c_void_p(_SIG_IGN))
             os.chdir("/")
             for name in os.listdir("/proc/self/fd"):
                 if int(name) not in (0, 1, 2, reading):

@@ -125,6 +125,22 @@ def facts_become_a_role(root: Root) -> None:
     root.write("/usr/bin/sh", f'{script}exec /bin/dash "$@"\n', 0o755)
 
 
+def answers_of_others(root: Root) -> None:
+    """A program that a module starts writes what is JSON once a sign is replaced to the first process's streams."""
+    evil = root.canaries.place / "evil.yml"
+    task = {"ansible.builtin.command": f"touch {root.canaries.folder}/task"}
+    evil.write_text(json.dumps([task]))
+    facts = json.dumps({"seal_publish_tasks": str(evil), "image_publish_tasks": [str(evil)]})
+    root.write("/etc/lie", f'{{"changed": false, "a": "\a", "ansible_facts": {facts}}}\n')
+    streams = "".join(f"cat /etc/lie >/proc/1/fd/{it} 2>/dev/null\n" for it in (1, 2))
+    root.wrap("/usr/bin/true", f"{PROGRAM} true >/dev/null\n{streams}cat /etc/lie")
+    tasks = root.canaries.place / "steps.yml"
+    tasks.write_text(
+        json.dumps([{f"ansible.builtin.{it}": "/usr/bin/true"} for it in ("command", "raw")])
+    )
+    root.variables["image_customize"] = [{"tasks": str(tasks)}]
+
+
 def link_under_run(root: Root) -> None:
     """A link in the place of a file that the builder makes and mounts."""
     target = root.canaries.file
@@ -337,6 +353,7 @@ EARLY = "holds no os-release|os-release"
 ROWS = (
     # The attacker, from everywhere.
     Row("facts-become-a-role", facts_become_a_role, hooks=("sh",)),
+    Row("answers-of-others", answers_of_others, hooks=("true",)),
     Row("link-under-run", link_under_run, hooks=("update-initramfs",)),
     Row("sh", sh, hooks=("sh",)),
     Row("initramfs-hook", sourced("/etc/initramfs-tools/hooks/hostile", 0o755), hooks=("hostile",)),

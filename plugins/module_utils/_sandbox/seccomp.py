@@ -175,8 +175,8 @@ def _rules() -> t.Iterator[t.Tuple[t.Any, ...]]:
                 yield name, errno.EAFNOSUPPORT, _Compare(0, _MASKED_EQUAL, _INT, family)
         yield name, errno.EAFNOSUPPORT, _Compare(0, _NOT_LESS, LAST_FAMILY, 0)
     for protocol in NETLINK:
-        family = _Compare(0, _MASKED_EQUAL, _INT, socket.AF_NETLINK)
-        yield "socket", errno.EPROTONOSUPPORT, family, _Compare(2, _MASKED_EQUAL, _INT, protocol)
+        netlink = _Compare(0, _MASKED_EQUAL, _INT, socket.AF_NETLINK)
+        yield "socket", errno.EPROTONOSUPPORT, netlink, _Compare(2, _MASKED_EQUAL, _INT, protocol)
 
 
 def _check(result: int, what: str) -> None:

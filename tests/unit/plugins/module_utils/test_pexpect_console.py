@@ -7,7 +7,6 @@ import signal
 import threading
 import typing as t
 
-import ptyprocess
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._pexpect_console import (
     PexpectConsole,
@@ -20,7 +19,7 @@ def test_a_command_that_takes_a_moment_to_go(monkeypatch: pytest.MonkeyPatch) ->
         threading.Timer(0.3, self.kill, [signal.SIGKILL]).start()
         return False
 
-    monkeypatch.setattr(ptyprocess.PtyProcess, "terminate", terminate)
+    monkeypatch.setattr("ptyprocess.PtyProcess.terminate", terminate)
     argv = ["sh", "-c", "trap '' HUP; echo ready; exec sleep 60"]
     with PexpectConsole(argv) as console:
         console.wait(["ready"], 30)

@@ -14,6 +14,7 @@ goes by that name. What has to go is returned with the reason, for the person to
 
 from __future__ import annotations
 
+import bisect
 import posixpath
 import re
 import typing as t
@@ -217,26 +218,35 @@ def _needs(fields: Row) -> t.List[str]:
     return found
 
 
-def _above(path: str) -> t.Iterator[str]:
-    """Return a path and what it lies in, but for the root; nothing for what is no path."""
-    plain = posixpath.normpath(f"/{path.lstrip('/')}") if path.startswith("/") else "/"
-    while plain != "/":
-        yield plain
-        plain = posixpath.dirname(plain)
+def _plain(path: str) -> str:
+    """Return a path in its plain form; the root for what is no path."""
+    return posixpath.normpath(f"/{path.lstrip('/')}") if path.startswith("/") else "/"
+
+
+def _leads_to(point: str, paths: t.Sequence[str]) -> bool:
+    """Say whether one of the sorted *paths* is *point* or lies in it; all do in the root, which is not asked for."""
+    if point == "/":
+        return False
+    for wanted in (point, f"{point}/"):
+        at = bisect.bisect_left(paths, wanted)
+        if at < len(paths) and (paths[at] == point or paths[at].startswith(f"{point}/")):
+            return True
+    return False
 
 
 def mounted(fstab: t.Sequence[Row], crypttab: t.Sequence[Row]) -> t.Set[t.Tuple[str, ...]]:
     """Return the lines of fstab that a boot mounts: those that nobody has to ask for, and what they lie in."""
     entries = [row for row in crypttab if not is_opened_on_demand(row)]
     opened = [name for row in entries for name in (*map(source_of, row[1:3]), *headers(row))]
-    needed = {above for path in (*_SYSTEM, *opened) for above in _above(path)}
+    needed = {_plain(path) for path in (*_SYSTEM, *opened)}
     asked = {tuple(row) for row in fstab if is_on_demand(row)}
     found: t.Set[t.Tuple[str, ...]] = set()
     more = {tuple(row) for row in fstab} - asked
     while True:
         found |= more
-        needed.update(above for row in more for path in _needs(row) for above in _above(path))
-        more = {row for row in asked - found if needed.intersection([*_above(point_of(row))][:1])}
+        needed.update(_plain(path) for row in more for path in _needs(row))
+        paths = sorted(needed)
+        more = {row for row in asked - found if _leads_to(_plain(point_of(row)), paths)}
         if not more:
             return found
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import _fstab
 from ansible_collections.sealedroot.image.plugins.module_utils._fstab import crypttab, fstab
@@ -302,3 +304,15 @@ def test_the_last_header_counts() -> None:
         "/dev/vdb",
     ]
     assert _fstab.headers(["r", "UUID=1", "/k"]) == []
+
+
+def test_a_path_of_many_directories_takes_no_memory() -> None:
+    """Found by the fuzzer: all that it lies in was a GiB."""
+    far = "/,".join([""] * 30_000)
+    rows = [["UUID=a", "/", "ext4", f"x-systemd.requires-mounts-for={far}", "0", "1"]]
+    tracemalloc.start()
+    try:
+        assert _fstab.mounted(rows, [["x", f"{far}/x", f"{far}/y", f"header={far}"]])
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()

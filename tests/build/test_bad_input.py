@@ -369,6 +369,29 @@ def test_the_builder_has_no_room(place: Place, good: pathlib.Path) -> None:
         subprocess.run(["umount", small], check=True)
 
 
+@pytest.mark.parametrize(
+    ("says", "fix", "more"),
+    [
+        (
+            "ansible_python_interpreter is an extra variable",
+            "set it for the builder",
+            {"ansible_python_interpreter": "/usr/bin/python3"},
+        ),
+        (
+            "ansible_connection is 'local' for the image",
+            "set it for the builder",
+            {"ansible_connection": "local"},
+        ),
+        ("image_command_timeout '0'", "write one from 1 on", {"image_command_timeout": 0}),
+    ],
+    ids=["interpreter", "connection", "timeout"],
+)
+def test_variables_that_would_run_what_is_the_images_elsewhere(
+    place: Place, good: pathlib.Path, says: str, fix: str, more: dict[str, t.Any]
+) -> None:
+    refused(place, says, fix, image_source=tar(good), **more)
+
+
 @pytest.mark.parametrize("size", ["big", "-4GiB", "4 elephants"])
 def test_the_size_is_not_a_size(place: Place, good: pathlib.Path, size: str) -> None:
     refused(place, "is not a size", image_source=tar(good), image_size=size)

@@ -383,7 +383,7 @@ def test_the_builder_keeps_half_of_what_may_be_watched(place: Place) -> None:
     limit = int(pathlib.Path("/proc/sys/fs/inotify/max_user_instances").read_text())
     count = int(attack(place, code))
     # Where ids are not mapped, all of it is the image's to use up, and the page says so.
-    assert 0 < count
+    assert count > 0
     assert (count <= limit // 2) is launcher_maps_ids(place)
 
 

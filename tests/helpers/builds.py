@@ -187,9 +187,21 @@ class Place:
     def leases_end(self) -> None:
         """Wait for the leases of plays that have ended, which do so a moment later."""
         deadline = time.monotonic() + 10
-        while [*self.path.glob("*/.*.lease"), *self.path.glob("*/*/.*.lease")]:
+        while self._leases():
             assert time.monotonic() < deadline, "a lease did not end with its play"
             time.sleep(0.05)
+
+    def _leases(self) -> list[str]:
+        """Files of leases that somebody has open, too: the directories that were made for them go after them."""
+        opened = []
+        for link in pathlib.Path("/proc").glob("[0-9]*/fd/*"):
+            with contextlib.suppress(OSError):
+                opened.append(os.readlink(link))
+        found = [*self.path.glob("*/.*.lease"), *self.path.glob("*/*/.*.lease")]
+        return [*map(str, found), *(it for it in opened if self._is_lease(it))]
+
+    def _is_lease(self, name: str) -> bool:
+        return name.startswith(f"{self.path}/") and ".lease" in name
 
     def leaves_nothing(self) -> None:
         """Fail when a build left anything on this machine, a partial output included."""

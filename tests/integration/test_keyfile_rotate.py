@@ -157,7 +157,11 @@ class Container:
         assert dict(slots) == {0: 1000, 1: recovery_iterations}
         if recovery_iterations > 1000:
             assert [slot for slot, _ in slots] == [0, 1]
-        assert self.loops() == []
+        # Who looks at all loop devices, as other tests do, holds one for a moment.
+        deadline = time.monotonic() + 5
+        while self.loops():
+            assert time.monotonic() < deadline, self.loops()
+            time.sleep(0.05)
 
 
 @pytest.fixture(params=["luks1", "luks2"])

@@ -60,7 +60,8 @@ FAMILIES = (socket.AF_UNSPEC, socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, s
 LAST_FAMILY = 64
 # NETLINK_AUDIT and NETLINK_KOBJECT_UEVENT: the builder's, in any network namespace. Programs take the error for a
 # kernel without them.
-NETLINK = (9, 15)
+AUDIT = 9
+NETLINK = (AUDIT, 15)
 
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _NOT_EQUAL, _NOT_LESS, _MASKED_EQUAL = 1, 5, 7
@@ -115,13 +116,16 @@ def number(library: t.Any, name: str) -> int:
     return int(library.seccomp_syscall_resolve_name(name.encode()))
 
 
-def export(library: t.Any, handle: int, machine: str) -> None:
-    """Write the filter to the open file *handle*, as the kernel takes it (seccomp(2)); *machine* is uname's."""
+def export(library: t.Any, handle: int, machine: str, *, allowed: t.Sequence[int] = ()) -> None:
+    """Write the filter to the open file *handle*, as the kernel takes it (seccomp(2)).
+
+    *machine* is uname's, *allowed* are netlink's protocols that are not refused.
+    """
     context = library.seccomp_init(_ALLOW)
     try:
         for other in _OTHERS.get(machine, ()):
             _check(library.seccomp_arch_add(context, other), "seccomp_arch_add")
-        for name, refusal, *comparisons in _rules():
+        for name, refusal, *comparisons in _rules(allowed):
             call = number(library, name)
             # An older library does not know the newest calls, and its kernel neither.
             if call == -1:
@@ -138,14 +142,14 @@ def export(library: t.Any, handle: int, machine: str) -> None:
 
 
 @contextlib.contextmanager
-def exported() -> t.Iterator[str]:
+def exported(*, allowed: t.Sequence[int] = ()) -> t.Iterator[str]:
     """Give the path of a file with the filter for this machine."""
     with tempfile.NamedTemporaryFile(prefix="sealedroot-") as file:
-        export(load(), file.fileno(), os.uname().machine)
+        export(load(), file.fileno(), os.uname().machine, allowed=allowed)
         yield file.name
 
 
-def _rules() -> t.Iterator[t.Tuple[t.Any, ...]]:
+def _rules(allowed: t.Sequence[int]) -> t.Iterator[t.Tuple[t.Any, ...]]:
     """Name each call, what it gets, and what its arguments have to be for that.
 
     Flags and requests are 32 bits for the kernel, whatever the upper half of the register holds.
@@ -174,7 +178,7 @@ def _rules() -> t.Iterator[t.Tuple[t.Any, ...]]:
             if family not in FAMILIES:
                 yield name, errno.EAFNOSUPPORT, _Compare(0, _MASKED_EQUAL, _INT, family)
         yield name, errno.EAFNOSUPPORT, _Compare(0, _NOT_LESS, LAST_FAMILY, 0)
-    for protocol in NETLINK:
+    for protocol in set(NETLINK) - set(allowed):
         netlink = _Compare(0, _MASKED_EQUAL, _INT, socket.AF_NETLINK)
         yield "socket", errno.EPROTONOSUPPORT, netlink, _Compare(2, _MASKED_EQUAL, _INT, protocol)
 
@@ -184,4 +188,14 @@ def _check(result: int, what: str) -> None:
         raise SealedRootError(f"libseccomp refuses {what}: {os.strerror(-result)}")
 
 
-__all__ = ("IOCTLS", "LIBRARY", "REFUSED", "export", "exported", "is_there", "load", "number")
+__all__ = (
+    "AUDIT",
+    "IOCTLS",
+    "LIBRARY",
+    "REFUSED",
+    "export",
+    "exported",
+    "is_there",
+    "load",
+    "number",
+)

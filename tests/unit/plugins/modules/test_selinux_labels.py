@@ -97,7 +97,9 @@ FILTER = "/tmp/filter"
 
 @pytest.fixture(autouse=True)
 def _filter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selinux_labels.seccomp, "exported", lambda: contextlib.nullcontext(FILTER))
+    monkeypatch.setattr(
+        selinux_labels.seccomp, "exported", lambda **_: contextlib.nullcontext(FILTER)
+    )
 
 
 def expect(

@@ -9,8 +9,10 @@ import collections.abc
 import contextlib
 import fcntl
 import hashlib
+import os
 import pathlib
 import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -40,8 +42,9 @@ HOSTILE = ("acpica-tools", "busybox-static")
 # Two files at a time: what is in one file shares its images, and takes one processor most of the time.
 TWO_FILES = ("-n", "2", "--dist", "loadfile")
 
-# Of molecule, what no other test does: the others call in the virtual machine what tests/vm does.
-QUICK_SCENARIOS = ("default", "modules", "roles", "teardown")
+# Of molecule, what no other test does: `default` builds as tests/build does, and the others call in the virtual machine
+# what tests/vm does.
+QUICK_SCENARIOS = ("modules", "roles", "teardown")
 
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["check"]
@@ -104,11 +107,14 @@ def tested(session: nox.Session, *more: str) -> dict[str, str]:
 
 
 def run_tests(
-    session: nox.Session, folder: str, *options: str, env: dict[str, str] | None = None
+    session: nox.Session,
+    folders: tuple[str, ...],
+    *options: str,
+    env: dict[str, str] | None = None,
 ) -> None:
-    """Run the tests of a folder but for long ones, or those that the command line names."""
+    """Run the tests of folders but for long ones, or those that the command line names."""
     named = any(word.startswith("tests/") for word in session.posargs)
-    where = [] if named else ["-m", "not long", folder]
+    where = [] if named else ["-m", "not long", *folders]
     # Where the time goes is seen in every log.
     slowest = ("--durations=12", "--durations-min=10")
     session.run("pytest", "-q", *slowest, *options, *where, *session.posargs, env=env)
@@ -149,40 +155,77 @@ def image(session: nox.Session) -> None:
     session.run("ansible-playbook", "sealedroot.image.build_encrypted_image", *arguments, env=env)
 
 
+def run_linters(
+    session: nox.Session, meanwhile: collections.abc.Callable[[], None] | None = None
+) -> None:
+    """Run every linter, and *meanwhile* beside the slowest."""
+    with copied_tree() as tree:
+        # ansible-lint looks into ANSIBLE_HOME first: an installed release must not stand in for this tree.
+        env = {"ANSIBLE_COLLECTIONS_PATH": str(tree), "ANSIBLE_HOME": str(tree / "home")}
+        with beside(("ansible-lint", "--offline", "--strict"), tree / COLLECTION, env) as wait:
+            with session.chdir(tree / COLLECTION):
+                session.run("reuse", "--suppress-deprecation", "lint", "--lines")
+                session.run("ruff", "check", "--no-cache", ".")
+                session.run("ruff", "format", "--no-cache", "--check", ".")
+                session.run("yamllint", "--strict", ".")
+                session.run("shellcheck", *SHELL_SCRIPTS)
+                session.run("antsibull-changelog", "lint")
+            with session.chdir(tree):
+                # By the path that the modules import each other by.
+                for part in ("plugins", "extensions/molecule/library"):
+                    check_types(session, str(COLLECTION / "noxfile.py"), str(COLLECTION / part))
+                # What a test takes are fixtures: naming their types would check nothing.
+                loose = ("--allow-untyped-defs", "--allow-incomplete-defs")
+                check_types(session, *loose, str(COLLECTION / "tests"))
+            if meanwhile:
+                meanwhile()
+            if wait():
+                session.error("ansible-lint failed")
+
+
+@contextlib.contextmanager
+def beside(
+    argv: tuple[str, ...], folder: pathlib.Path, env: dict[str, str]
+) -> collections.abc.Iterator[collections.abc.Callable[[], int]]:
+    """Start a command; give what waits for it, prints what it said and returns its exit status."""
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            argv,
+            cwd=folder,
+            env={**os.environ, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
+
+        def wait() -> int:
+            status = process.wait()
+            said.seek(0)
+            print("$", *argv, f"\n{said.read().decode(errors='replace')}", flush=True)
+            return status
+
+        try:
+            yield wait
+        finally:
+            process.kill()
+            process.wait()
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Run every linter."""
-    with copied_tree() as tree:
-        with session.chdir(tree / COLLECTION):
-            session.run("reuse", "--suppress-deprecation", "lint", "--lines")
-            session.run("ruff", "check", "--no-cache", ".")
-            session.run("ruff", "format", "--no-cache", "--check", ".")
-            session.run("yamllint", "--strict", ".")
-            session.run("shellcheck", *SHELL_SCRIPTS)
-            session.run("antsibull-changelog", "lint")
-        with session.chdir(tree):
-            # By the path that the modules import each other by.
-            for part in ("plugins", "extensions/molecule/library"):
-                check_types(session, str(COLLECTION / "noxfile.py"), str(COLLECTION / part))
-            # What a test takes are fixtures: naming their types would check nothing.
-            loose = ("--allow-untyped-defs", "--allow-incomplete-defs")
-            check_types(session, *loose, str(COLLECTION / "tests"))
-        with session.chdir(tree / COLLECTION):
-            # ansible-lint looks into ANSIBLE_HOME first: an installed release must not stand in for this tree.
-            env = {"ANSIBLE_COLLECTIONS_PATH": str(tree), "ANSIBLE_HOME": str(tree / "home")}
-            session.run("antsibull-docs", "lint-collection-docs", "--plugin-docs", ".", env=env)
-            session.run("ansible-lint", "--offline", "--strict", env=env)
+    run_linters(session)
 
 
 @nox.session
 def unit(session: nox.Session) -> None:
     """Run the unit tests."""
-    run_tests(session, "tests/unit", "-n", "2")
+    run_tests(session, ("tests/unit",), "-n", "2")
 
 
 @nox.session
 def sanity(session: nox.Session) -> None:
-    """Run ansible-test sanity, in no container."""
+    """Run ansible-test sanity, in no container, and look at what the plugins' documentation names."""
     # ansible-test bootstraps pip by a script that it downloads; the one in Python itself does as well.
     home = CACHE / "home"
     scripts = home / ".ansible" / "test" / "cache"
@@ -196,13 +239,15 @@ def sanity(session: nox.Session) -> None:
         # pslint is for PowerShell, which is not here; pylint's rules for plugins do not suit tests.
         session.run(*run, "--skip-test=pslint", "--skip-test=pylint", env=env)
         session.run(*run, "--test=pylint", "plugins/", env=env)
+        env = {"ANSIBLE_COLLECTIONS_PATH": str(tree)}
+        session.run("antsibull-docs", "lint-collection-docs", "--plugin-docs", ".", env=env)
 
 
 @nox.session
 def integration(session: nox.Session) -> None:
     """Run the tests with real tools on real files."""
     env = tested(session)
-    run_tests(session, "tests/integration", *TWO_FILES, env=env)
+    run_tests(session, ("tests/integration",), *TWO_FILES, env=env)
 
 
 @nox.session
@@ -210,7 +255,7 @@ def build(session: nox.Session) -> None:
     """Run the tests that build images."""
     env = tested(session)
     # Not the files with most tests first: what takes longest, the fleet, is one test.
-    run_tests(session, "tests/build", *TWO_FILES, "--no-loadscope-reorder", env=env)
+    run_tests(session, ("tests/build",), *TWO_FILES, "--no-loadscope-reorder", env=env)
 
 
 @nox.session
@@ -224,7 +269,7 @@ def molecule(session: nox.Session) -> None:
 def boot(session: nox.Session) -> None:
     """Run the tests that boot images, and let them live: some 20 minutes without KVM."""
     env = tested(session, *HOSTILE)
-    run_tests(session, "tests/boot", *TWO_FILES, env=env)
+    run_tests(session, ("tests/boot",), *TWO_FILES, env=env)
 
 
 @nox.session
@@ -238,14 +283,22 @@ def long(session: nox.Session) -> None:
 def arm64(session: nox.Session) -> None:
     """Build, prove and boot an image for arm64, emulated: not a part of `test`."""
     env = tested(session)
-    run_tests(session, "tests/arm64", env=env)
+    run_tests(session, ("tests/arm64",), env=env)
 
 
 @nox.session
 def vm(session: nox.Session) -> None:
     """Run the tests that need a builder with a stock kernel, a virtual machine."""
     env = tested(session)
-    run_tests(session, "tests/vm", env=env)
+    run_tests(session, ("tests/vm",), env=env)
+
+
+@nox.session
+def machines(session: nox.Session) -> None:
+    """Run vm and boot, each of which alone would leave a processor with nothing to do."""
+    env = tested(session, *HOSTILE)
+    folders = ("tests/vm", "tests/boot")
+    run_tests(session, folders, *TWO_FILES, "--no-loadscope-reorder", env=env)
 
 
 @nox.session
@@ -321,13 +374,12 @@ def sources(session: nox.Session) -> None:
 @nox.session
 def check(session: nox.Session) -> None:
     """Lint and unit tests: the inner loop."""
-    for name in ("lint", "unit"):
-        session.notify(name)
+    run_linters(session, meanwhile=lambda: unit(session))
 
 
 @nox.session
 def test(session: nox.Session) -> None:
     """Everything."""
-    for name in ("lint", "unit", "sanity", "integration", "build", "vm", "boot"):
+    for name in ("check", "sanity", "integration", "build", "machines"):
         session.notify(name)
     session.notify("molecule", [f"--scenario-name={name}" for name in QUICK_SCENARIOS])

@@ -27,7 +27,7 @@ OLD_SETTINGS = {
     "etc/fstab": "UUID=1111 / xfs defaults 0 1\n",
     "etc/crypttab": "# <target name>\nswap_crypt UUID=1111-22 none luks,swap\n",
     # Of a machine whose initramfs was for itself alone.
-    "etc/dracut.conf.d/99-local.conf": 'hostonly="yes"\nhostonly_cmdline="yes"\n',
+    "etc/dracut.conf.d/99-local.conf": 'hostonly="yes"\nhostonly_cmdline="yes"\ncompress="zstd -1"\n',
 }
 
 

@@ -664,6 +664,22 @@ def test_no_control_group_is_left_by_a_launcher_that_is_ended(
     wait_for(lambda: None if groups_of(process.pid) else True)
 
 
+def test_no_control_group_is_left_by_a_launcher_that_is_killed_while_it_makes_them(
+    place: Place,
+) -> None:
+    for _ in range(5):
+        process = subprocess.Popen(
+            [place.path / "run/sandbox/launch", f"root={place.root}", "shell", "sleep 60"],
+            stdin=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 10
+        while not groups_of(process.pid) and time.monotonic() < deadline:
+            pass
+        process.kill()
+        process.wait()
+        wait_for(lambda pid=process.pid: None if groups_of(pid) else True)
+
+
 def test_memory_and_processes_are_limited_where_control_groups_are(place: Place) -> None:
     base = pathlib.Path("/sys/fs/cgroup")
     if not (base / "pids/cgroup.procs").exists() and not (base / "cgroup.controllers").exists():

@@ -491,34 +491,38 @@ class ControlGroup:
     NAME = "sealedroot"
 
     def __init__(self) -> None:
-        self.directories: t.List[str] = []
-        self._pid = os.getpid()
+        self._directories: t.List[str] = []
+        self._wanted: t.Dict[str, t.Mapping[str, str]] = {}
+        self._controllers = ""
         memory, processes = str(_memory() * 3 // 4), str(MOST_PROCESSES)
         # Half of what every other process has: who shares the builder goes first.
         if os.path.exists(f"{self.BASE}/cgroup.controllers"):
-            limits = {"memory.max": memory, "pids.max": processes, "cpu.weight": "50"}
-            self._make("", limits, controllers="+cpu +memory +pids")
+            self._controllers = "+cpu +memory +pids"
+            self._want("", {"memory.max": memory, "pids.max": processes, "cpu.weight": "50"})
             return
-        self._make("/memory", {"memory.limit_in_bytes": memory})
-        self._make("/pids", {"pids.max": processes})
-        self._make("/cpu", {"cpu.shares": "512"})
+        self._want("/memory", {"memory.limit_in_bytes": memory})
+        self._want("/pids", {"pids.max": processes})
+        self._want("/cpu", {"cpu.shares": "512"})
 
-    def _make(self, hierarchy: str, limits: t.Mapping[str, str], *, controllers: str = "") -> None:
-        if not os.path.exists(f"{self.BASE}{hierarchy}/cgroup.procs"):
-            return
-        above = f"{self.BASE}{hierarchy}/{self.NAME}"
-        path = f"{above}/{self._pid}"
-        try:
-            self._make_directory(path)
-            if controllers:
-                for folder in (os.path.dirname(above), above):
-                    _write(f"{folder}/cgroup.subtree_control", controllers)
-            for name, value in limits.items():
-                _write(f"{path}/{name}", value)
-            self.directories.append(path)
-        except OSError:
-            # Not there, or not ours to make: in a container. The limits of each process hold.
-            self._remove(path)
+    def _want(self, hierarchy: str, limits: t.Mapping[str, str]) -> None:
+        if os.path.exists(f"{self.BASE}{hierarchy}/cgroup.procs"):
+            self._wanted[f"{self.BASE}{hierarchy}/{self.NAME}/{os.getpid()}"] = limits
+
+    def make(self) -> None:
+        """Make the group in every hierarchy where that can be done."""
+        for path, limits in self._wanted.items():
+            above = os.path.dirname(path)
+            try:
+                self._make_directory(path)
+                if self._controllers:
+                    for folder in (os.path.dirname(above), above):
+                        _write(f"{folder}/cgroup.subtree_control", self._controllers)
+                for name, value in limits.items():
+                    _write(f"{path}/{name}", value)
+                self._directories.append(path)
+            except OSError:
+                # Not there, or not ours to make: in a container. The limits of each process hold.
+                self._remove(path)
 
     @staticmethod
     def _make_directory(path: str) -> None:
@@ -532,12 +536,15 @@ class ControlGroup:
 
     def enter(self) -> None:
         """Move this process into the group."""
-        for directory in self.directories:
+        for directory in self._directories:
             _write(f"{directory}/cgroup.procs", str(os.getpid()))
 
     def remove_later(self) -> None:
-        """Have the group removed when this process has ended, whatever ended it, by one that holds nothing else."""
-        if not self.directories:
+        """Have the group removed when this process has ended, whatever ended it, by one that holds nothing else.
+
+        To be called before the group is made: there is no moment at which nobody would remove it.
+        """
+        if not self._wanted:
             return
         # The other end is open until this process ends; what it starts has no such descriptor.
         reading, _writing = os.pipe()
@@ -547,12 +554,12 @@ class ControlGroup:
             os.waitpid(child, 0)
             return
         try:
-            # No child of the launcher, which waits for all that it has.
-            if os.fork():
-                return
             os.setsid()
             # By its command line it is a launcher, which a teardown ends; what it does is over then.
             _libc.signal(_SIGTERM, ctypes.c_void_p(_SIG_IGN))
+            # No child of the launcher, which waits for all that it has.
+            if os.fork():
+                return
             os.chdir("/")
             for name in os.listdir("/proc/self/fd"):
                 if int(name) not in (0, 1, 2, reading):
@@ -570,8 +577,8 @@ class ControlGroup:
 
     def remove(self) -> None:
         """Remove the group, which its last process leaves a moment after the launcher."""
-        for directory in self.directories:
-            self._remove(directory)
+        for path in self._wanted:
+            self._remove(path)
 
     @staticmethod
     def _remove(path: str) -> None:
@@ -766,6 +773,7 @@ def run(options: Options, settings: Settings, runtime: str) -> int:
     at.device, _held = read_only_loop(options.device) if options.device else ("", -1)
     group = ControlGroup()
     group.remove_later()
+    group.make()
     seccomp = os.open(f"{runtime}/sandbox/filter.bpf", os.O_RDONLY)
     outputs = [os.pipe(), os.pipe()]
     if settings.maps_ids:

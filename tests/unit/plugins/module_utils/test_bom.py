@@ -10,8 +10,6 @@ import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils import _bom
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 UUID = "1b4e28ba-2fa1-11d2-883f-0016d3cca427"
@@ -32,6 +30,10 @@ def bill(kind: str, **more: t.Any) -> dict[str, t.Any]:
 
 
 def invalid(document: dict[str, t.Any]) -> object:
+    # They take seconds to load, which only the process that runs these tests has to spend.
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
     return JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(document))
 
 

@@ -176,6 +176,7 @@ def test_limits_of_version_1(groups):
         (groups / name).mkdir()
         (groups / name / "cgroup.procs").touch()
     group = launcher.ControlGroup()
+    group.make()
     group.enter()
     me = str(os.getpid())
     own = {name: groups / name / "sealedroot" / me for name in ("memory", "pids", "cpu")}
@@ -190,6 +191,7 @@ def test_limits_of_version_2(groups):
     for name in ("cgroup.controllers", "cgroup.procs"):
         (groups / name).touch()
     group = launcher.ControlGroup()
+    group.make()
     group.enter()
     own = groups / "sealedroot" / str(os.getpid())
     assert (groups / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
@@ -201,6 +203,7 @@ def test_limits_of_version_2(groups):
 
 def test_without_control_groups_nothing_is_made(groups):
     group = launcher.ControlGroup()
+    group.make()
     group.enter()
     group.remove()
     assert list(groups.iterdir()) == []

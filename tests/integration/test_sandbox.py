@@ -667,6 +667,7 @@ def test_no_control_group_is_left_by_a_launcher_that_is_ended(
 def test_no_control_group_is_left_by_a_launcher_that_is_killed_while_it_makes_them(
     place: Place,
 ) -> None:
+    killed = []
     for _ in range(5):
         process = subprocess.Popen(
             [place.path / "run/sandbox/launch", f"root={place.root}", "shell", "sleep 60"],
@@ -677,7 +678,8 @@ def test_no_control_group_is_left_by_a_launcher_that_is_killed_while_it_makes_th
             pass
         process.kill()
         process.wait()
-        wait_for(lambda pid=process.pid: None if groups_of(pid) else True)
+        killed.append(process.pid)
+    wait_for(lambda: None if any(map(groups_of, killed)) else True)
 
 
 def test_memory_and_processes_are_limited_where_control_groups_are(place: Place) -> None:

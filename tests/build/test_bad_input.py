@@ -236,9 +236,19 @@ def test_the_plan_says_what_is_left_out(place: Place) -> None:
 @pytest.mark.parametrize(
     ("luks", "lost", "says"),
     [
-        ({"type": "luks2"}, "luks2", "has no module luks2, so it could not read its own disk"),
+        pytest.param(
+            {"type": "luks2"},
+            "luks2",
+            "has no module luks2, so it could not read its own disk",
+            marks=pytest.mark.long,
+        ),
         ({"hash": "sha512"}, "", "has no module gcry_sha512, so it could not read its own disk"),
-        ({}, "luks", "has no module luks, so it could not read its own disk"),
+        pytest.param(
+            {},
+            "luks",
+            "has no module luks, so it could not read its own disk",
+            marks=pytest.mark.long,
+        ),
         (
             {"type": "luks2", "hash": "sha512"},
             "luks2",
@@ -538,13 +548,18 @@ def test_a_root_that_cannot_grow(place: Place) -> None:
     ("mode", "wanted", "plan"),
     [
         ("enforcing", "auto", "labelled at build (policy default, enforcing)"),
-        ("disabled", "label", "labelled at build (policy default, disabled)"),
+        pytest.param(
+            "disabled",
+            "label",
+            "labelled at build (policy default, disabled)",
+            marks=pytest.mark.long,
+        ),
         (
             "permissive",
             "relabel_at_boot",
             "labels itself at its first boot (policy default, permissive)",
         ),
-        ("disabled", "auto", None),
+        pytest.param("disabled", "auto", None, marks=pytest.mark.long),
         ("enforcing", "off", None),
         # What YAML makes of a bare off.
         ("enforcing", False, None),

@@ -487,7 +487,7 @@ def inventory(place: Place, *hosts: str) -> pathlib.Path:
     ("stage", "luks"),
     [
         ("Start to unpack the root tar", "luks1"),
-        ("Wait for the initramfs", "luks2"),
+        pytest.param("Wait for the initramfs", "luks2", marks=pytest.mark.long),
         ("Prove the closed", "luks2"),
     ],
 )

@@ -134,6 +134,7 @@ def test_one_that_fails_stops_the_build_with_its_own_message(
     place.leaves_nothing()
 
 
+@pytest.mark.long
 def test_one_that_takes_away_what_the_boot_needs_is_found(
     place: Place, root_tar: pathlib.Path
 ) -> None:

@@ -120,7 +120,11 @@ def look(place: Place, variables: dict[str, t.Any], done: Run) -> Image:
     )
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["closed", "debug_console"])
+@pytest.fixture(
+    scope="module",
+    params=[False, pytest.param(True, marks=pytest.mark.long)],
+    ids=["closed", "debug_console"],
+)
 def image(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,

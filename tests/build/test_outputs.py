@@ -144,6 +144,7 @@ def test_the_owners_tasks_got_the_disks(built: Built) -> None:
     assert done.stdout.count(": OK") == len(FORMATS)
 
 
+@pytest.mark.long
 def test_a_second_run_runs_them_and_changes_nothing(built: Built) -> None:
     (built.uploaded / "SHA256SUMS").unlink()
     run = playbook(PLAYBOOK, built.variables)

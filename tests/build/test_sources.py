@@ -48,9 +48,11 @@ def disk(place: Place, tar: pathlib.Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (directory, "root, which is not packed yet"),
+        pytest.param(directory, "root, which is not packed yet", marks=pytest.mark.long),
         (disk, "disk.raw, which is not packed yet"),
-        (container, "image.tar, whose layers are not applied yet"),
+        pytest.param(
+            container, "image.tar, whose layers are not applied yet", marks=pytest.mark.long
+        ),
     ],
     ids=["directory", "disk", "oci"],
 )
@@ -84,7 +86,7 @@ def test_the_running_root(place: Place) -> None:
     refused(place, says, image_source={"type": "directory", "path": "/"})
 
 
-@pytest.mark.parametrize("make", ["tar", "oci"])
+@pytest.mark.parametrize("make", ["tar", pytest.param("oci", marks=pytest.mark.long)])
 def test_what_is_behind_a_url(make: str, place: Place) -> None:
     """Checked by whole plays at the highest verbosity, which show no secret of the URL."""
     path = small_root(place.path / "root.tar", WHOLE)

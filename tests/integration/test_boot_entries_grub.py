@@ -42,7 +42,9 @@ def debian14(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return path
 
 
-@pytest.mark.parametrize("it", [trees.FEDORA, trees.RHEL8], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "it", [trees.FEDORA, pytest.param(trees.RHEL8, marks=pytest.mark.long)], ids=lambda it: it.name
+)
 def test_grub_boots_the_saved_entry(
     it: trees.Distribution, debian14: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
 ) -> None:

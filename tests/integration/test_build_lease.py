@@ -170,7 +170,13 @@ def test_the_second_says_who_builds_and_touches_nothing(builds: Builds) -> None:
     assert builds.run("look", image_name="web-2").rc == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        *(pytest.param(it, marks=pytest.mark.long) for it in (signal.SIGTERM, signal.SIGINT)),
+    ],
+)
 def test_what_ends_the_play_ends_the_lease(builds: Builds, number: signal.Signals) -> None:
     first = builds.start()
     assert all(file.exists() for file in builds.files)

@@ -139,6 +139,7 @@ def test_modules_run_and_files_pass_unchanged(play: Play) -> None:
     assert not list(play.root.rglob(".ansible*"))
 
 
+@pytest.mark.long
 def test_a_file_larger_than_the_memory_of_the_controller_passes(play: Play) -> None:
     source = play.path / "source"
     with source.open("wb") as file:

@@ -264,6 +264,7 @@ def test_everything_survives(tmp_path: pathlib.Path, pack: Pack, kind: str) -> N
     survived(root, other)
 
 
+@pytest.mark.long
 def test_a_file_of_more_than_2_gib(tmp_path: pathlib.Path, tree: pathlib.Path, pack: Pack) -> None:
     """All of it data, which takes the disk no more than one piece of it."""
     block, pieces = os.urandom(64 * MIB), 34

@@ -86,7 +86,10 @@ def test_right_and_wrong_keys(recipe: Recipe, boot: Module, tmp_path: pathlib.Pa
     assert "host login:" in log
 
 
-@pytest.mark.parametrize("interface", ["nvme", "sata", "virtio-scsi"])
+@pytest.mark.parametrize(
+    "interface",
+    ["sata", *(pytest.param(it, marks=pytest.mark.long) for it in ("nvme", "virtio-scsi"))],
+)
 def test_every_disk_interface(recipe: Recipe, boot: Module, interface: str) -> None:
     keys = recipe.keys()
     outcome = boot(
@@ -154,6 +157,7 @@ def test_a_key_that_should_have_been_refused(recipe: Recipe, boot: Module) -> No
     assert "GRUB refused the key" in cases["login"]["detail"]
 
 
+@pytest.mark.long
 def test_a_disk_that_asks_for_nothing(boot: Module, tmp_path: pathlib.Path) -> None:
     path = tmp_path / "empty.raw"
     path.write_bytes(bytes(1 << 20))

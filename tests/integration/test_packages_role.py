@@ -173,7 +173,13 @@ def names(root: Root) -> set[str]:
     return {name for name in relative if not re.fullmatch(r"etc/(init|rc.)\.d/.*tiny", name)}
 
 
-@pytest.mark.parametrize("before", RESOLV_CONFS.values(), ids=RESOLV_CONFS)
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param(make, id=name, marks=[pytest.mark.long] if name != "link" else [])
+        for name, make in RESOLV_CONFS.items()
+    ],
+)
 def test_a_package_is_installed_and_its_service_does_not_start(
     root: Root, before: t.Callable[[pathlib.Path], t.Any]
 ) -> None:

@@ -308,7 +308,7 @@ class Watcher(Tools):
         return super().run(argv, **how)
 
 
-@pytest.fixture(scope="module", params=["luks1", "luks2"])
+@pytest.fixture(scope="module", params=[pytest.param("luks1", marks=pytest.mark.long), "luks2"])
 def machine(request: pytest.FixtureRequest) -> t.Iterator[Machine]:
     # In memory, since each change is synced.
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:

@@ -33,7 +33,7 @@ def tar(release: str) -> pathlib.Path:
     return source_tar({**DEBIAN, "release": release}, image_secure_boot=True)
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+@pytest.fixture(scope="module", params=[pytest.param("bookworm", marks=pytest.mark.long), "trixie"])
 def binaries(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[pathlib.Path, pathlib.Path]:

@@ -109,13 +109,13 @@ def tested(session: nox.Session, *more: str) -> dict[str, str]:
 
 def run_tests(
     session: nox.Session,
-    folders: tuple[str, ...],
+    folder: str,
     *options: str,
     env: dict[str, str] | None = None,
 ) -> None:
-    """Run the tests of folders but for long ones, or those that the command line names."""
+    """Run the tests of a folder but for long ones, or those that the command line names."""
     named = any(word.startswith("tests/") for word in session.posargs)
-    where = [] if named else ["-m", "not long", *folders]
+    where = [] if named else ["-m", "not long", folder]
     # Where the time goes is seen in every log.
     slowest = ("--durations=12", "--durations-min=10")
     session.run("pytest", "-q", *slowest, *options, *where, *session.posargs, env=env)
@@ -224,7 +224,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def unit(session: nox.Session) -> None:
     """Run the unit tests."""
-    run_tests(session, ("tests/unit",), "-n", "2")
+    run_tests(session, "tests/unit", "-n", "2")
 
 
 @nox.session
@@ -251,7 +251,7 @@ def sanity(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Run the tests with real tools on real files."""
     env = tested(session)
-    run_tests(session, ("tests/integration",), *TWO_FILES, env=env)
+    run_tests(session, "tests/integration", *TWO_FILES, env=env)
 
 
 @nox.session
@@ -259,7 +259,7 @@ def build(session: nox.Session) -> None:
     """Run the tests that build images."""
     env = tested(session)
     # Not the files with most tests first: what takes longest, the fleet, is one test.
-    run_tests(session, ("tests/build",), *TWO_FILES, "--no-loadscope-reorder", env=env)
+    run_tests(session, "tests/build", *TWO_FILES, "--no-loadscope-reorder", env=env)
 
 
 @nox.session
@@ -273,7 +273,7 @@ def molecule(session: nox.Session) -> None:
 def boot(session: nox.Session) -> None:
     """Run the tests that boot images, and let them live: some 20 minutes without KVM."""
     env = tested(session, *HOSTILE)
-    run_tests(session, ("tests/boot",), *TWO_FILES, env=env)
+    run_tests(session, "tests/boot", *TWO_FILES, env=env)
 
 
 @nox.session
@@ -287,22 +287,14 @@ def long(session: nox.Session) -> None:
 def arm64(session: nox.Session) -> None:
     """Build, prove and boot an image for arm64, emulated: not a part of `test`."""
     env = tested(session)
-    run_tests(session, ("tests/arm64",), env=env)
+    run_tests(session, "tests/arm64", env=env)
 
 
 @nox.session
 def vm(session: nox.Session) -> None:
     """Run the tests that need a builder with a stock kernel, a virtual machine."""
     env = tested(session)
-    run_tests(session, ("tests/vm",), env=env)
-
-
-@nox.session
-def machines(session: nox.Session) -> None:
-    """Run vm and boot, each of which alone would leave a processor with nothing to do."""
-    env = tested(session, *HOSTILE)
-    folders = ("tests/vm", "tests/boot")
-    run_tests(session, folders, *TWO_FILES, "--no-loadscope-reorder", env=env)
+    run_tests(session, "tests/vm", env=env)
 
 
 @nox.session
@@ -384,6 +376,6 @@ def check(session: nox.Session) -> None:
 @nox.session
 def test(session: nox.Session) -> None:
     """Everything."""
-    for name in ("check", "sanity", "integration", "build", "machines"):
+    for name in ("check", "sanity", "integration", "build", "vm", "boot"):
         session.notify(name)
     session.notify("molecule", [f"--scenario-name={name}" for name in QUICK_SCENARIOS])

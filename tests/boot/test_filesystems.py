@@ -18,7 +18,8 @@ from guests import CMDLINE, Guest, hashed, overlay
 GROWN = 4 << 30
 
 
-@pytest.mark.parametrize("filesystem", [pytest.param("btrfs", marks=pytest.mark.long), "xfs"])
+@pytest.mark.long
+@pytest.mark.parametrize("filesystem", ["btrfs", "xfs"])
 def test_debian_12_boots_from(place: Place, filesystem: str) -> None:
     password = secrets.token_hex(8)
     tar = place.path / "root.tar"

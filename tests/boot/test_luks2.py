@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import pathlib
 
+import pytest
 from builds import DEBIAN, PLAYBOOK, Place, playbook
 from guests import CMDLINE
 
 
+@pytest.mark.long
 def test_debian_13_boots_from_luks2(place: Place) -> None:
     source = {**DEBIAN, "release": "trixie"}
     variables = place.variables(

@@ -60,7 +60,18 @@ class Image:
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Image]:
+def types(request: pytest.FixtureRequest) -> list[str]:
+    """The types that a test of this session asks for."""
+    asked = {
+        it.callspec.params.get("type_")
+        for it in request.session.items
+        if isinstance(it, pytest.Function) and hasattr(it, "callspec")
+    }
+    return [type_ for type_ in ("luks1", "luks2") if type_ in asked]
+
+
+@pytest.fixture(scope="module")
+def image(types: list[str], tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Image]:
     with fresh_place(tmp_path_factory) as place:
         ssh_key = place.path / "id"
         sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ssh_key)
@@ -72,7 +83,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Image]:
             {NETWORKD: "/lib/systemd/system/systemd-networkd.service"},
         )
         directories = {}
-        for type_ in ("luks1", "luks2"):
+        for type_ in types:
             variables = place.variables(
                 image_name=type_,
                 image_source={"type": "tar", "path": str(tar)},
@@ -222,9 +233,9 @@ def slots(machine: Machine) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def lives(image: Image) -> t.Iterator[dict[str, tuple[Machine, t.Any]]]:
-    """Both machines, each with the future of its life."""
-    machines = [Machine(image, "luks1"), Machine(image, "luks2")]
+def lives(types: list[str], image: Image) -> t.Iterator[dict[str, tuple[Machine, t.Any]]]:
+    """All machines at once, each with the future of its life."""
+    machines = [Machine(image, type_) for type_ in types]
     with concurrent.futures.ThreadPoolExecutor() as pool:
         yield {it.type: (it, pool.submit(live, it)) for it in machines}
     for machine in machines:
@@ -234,7 +245,7 @@ def lives(image: Image) -> t.Iterator[dict[str, tuple[Machine, t.Any]]]:
 Lives = dict[str, tuple[Machine, t.Any]]
 
 
-@pytest.mark.parametrize("type_", ["luks1", "luks2"])
+@pytest.mark.parametrize("type_", [pytest.param("luks1", marks=pytest.mark.long), "luks2"])
 def test_a_machine_survives_kills_and_its_key_is_rotated(lives: Lives, type_: str) -> None:
     machine, life = lives[type_]
     seen = life.result(timeout=3600)
@@ -261,7 +272,7 @@ def test_check_mode_says_what_would_be_done(lives: Lives) -> None:
     assert run.said("emptied:  0")
 
 
-@pytest.mark.parametrize("type_", ["luks1", "luks2"])
+@pytest.mark.parametrize("type_", [pytest.param("luks1", marks=pytest.mark.long), "luks2"])
 def test_the_old_key_opens_the_disk_no_longer(lives: Lives, type_: str) -> None:
     """By cryptsetup and by GRUB's own code, on the disk of the machine that was switched off."""
     machine, life = lives[type_]

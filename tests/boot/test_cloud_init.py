@@ -10,6 +10,7 @@ import pathlib
 import secrets
 import subprocess
 
+import pytest
 from builds import PLAYBOOK, QUICK_INITRAMFS, Place, add_files, playbook
 from guests import CMDLINE, Guest, hashed, overlay
 from survival import mirror, valid_until
@@ -50,6 +51,7 @@ def seed(path: pathlib.Path) -> pathlib.Path:
     return path
 
 
+@pytest.mark.long
 def test_a_container_root_becomes_a_machine_that_cloud_init_sets_up(
     place: Place, tmp_path: pathlib.Path
 ) -> None:

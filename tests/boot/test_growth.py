@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import time
 
+import pytest
 from builds import DEBIAN, PLAYBOOK, QUICK_INITRAMFS, Place, add_files, playbook, source_tar
 from growth import check_grown, journal, sizes
 from guests import CMDLINE, CPU, FIRMWARE, Guest, hashed, overlay
@@ -119,6 +120,7 @@ def test_firmware_mends_a_table_that_was_half_written(tmp_path: pathlib.Path) ->
     assert re.search(r"disk\.raw2 : start= *204800, size= *841728,", said), said
 
 
+@pytest.mark.long
 def test_the_root_grows_to_its_disk_once(place: Place) -> None:
     password = secrets.token_hex(8)
     tar = place.path / "root.tar"

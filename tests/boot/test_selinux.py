@@ -69,6 +69,7 @@ def verdict(manifest: dict[str, t.Any]) -> tuple[str, str]:
     return checks["selinux"]["verdict"], checks["selinux"]["detail"]
 
 
+@pytest.mark.long
 def test_it_boots_enforcing_and_labels_nothing_anew(
     place: Place, root_tar: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:

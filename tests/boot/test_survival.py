@@ -94,6 +94,9 @@ def start(guest: Guest, image: Image) -> None:
     guest.log_in(image.password)
 
 
+@pytest.mark.parametrize(
+    "image", [pytest.param("initramfs_tools", marks=pytest.mark.long), "dracut"], indirect=True
+)
 def test_the_image_survives_its_own_updates(guest: Guest, image: Image) -> None:
     """And what it writes after it has grown is what GRUB reads then."""
     start(guest, image)

@@ -269,6 +269,7 @@ def test_a_remote_builder_hears_of_the_end(remote_builds: Builds) -> None:
     assert not remote_builds.disk.exists()
 
 
+@pytest.mark.long
 def test_a_cut_connection_is_made_again(remote_builds: Builds) -> None:
     first = remote_builds.start()
     assert remote_builds.server is not None

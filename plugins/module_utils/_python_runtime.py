@@ -52,6 +52,8 @@ sys.executable = {program!r}
 image = os.environ.pop("SEALEDROOT_IMAGE", "")
 if image:
     import ctypes
+    import io
+    import zipimport
 
     # Until now no file of the image could be read. From here on, the C library looks for users without the libraries
     # that /etc/nsswitch.conf names, and what the module starts can neither read nor change its memory and its output
@@ -62,6 +64,18 @@ if image:
     libc.prctl(4, 0, 0, 0, 0)
     os.chroot(image)
     os.chdir("/")
+    # A module imports from its archive until its end, and what it starts can write to that: it is read once.
+    archives = dict()
+
+    class KeptArchives:
+        @staticmethod
+        def open_code(path):
+            if path not in archives:
+                with io.open_code(path) as file:
+                    archives[path] = file.read()
+            return io.BytesIO(archives[path])
+
+    zipimport._io = KeptArchives
     # The C library goes on with these, and what is started gets what the task asked for: not by os.environ, which
     # would tell the C library.
     for name in (b"LC_ALL", b"OPENSSL_CONF"):

@@ -25,10 +25,11 @@ FLAG_CONTENT = b"-F\n"
 UNLABELLED = ("unlabeled_t", "file_t")
 
 _LABEL = r"[^\s:]+:[^\s:]+:[^\s:]+(?::\S+)?"
+_ROW = re.compile(r"^Would relabel (?=/)", re.MULTILINE)
 # "<no context>" is said by libselinux 3.5 and later, "(null)" by earlier ones.
-_ROW = re.compile(
-    rf"^Would relabel (/.*?) from (?:<no context>|\(null\)|{_LABEL}) to ({_LABEL})$",
-    re.MULTILINE | re.DOTALL,
+_CHANGE = re.compile(
+    rf" from (?:<no context>|\(null\)|{_LABEL}) to ({_LABEL})$",
+    re.MULTILINE,
 )
 _TYPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
@@ -79,15 +80,29 @@ def type_of(label: str) -> str:
     return fields[2] if len(fields) > 2 else ""
 
 
-def sandbox_argv(bwrap: str, filter_path: str, root: str, command: t.Sequence[str]) -> t.List[str]:
+def sandbox_argv(
+    programs: t.Mapping[str, str],
+    filter_path: str,
+    root: str,
+    command: t.Sequence[str],
+    *,
+    lists: t.Sequence[str] = (),
+    hidden: t.Sequence[str] = (),
+) -> t.List[str]:
     """Return the argv that runs a program of the image that only reads the image.
 
-    *filter_path* is the file with the filter of system calls. The environment is empty for bwrap, too, which the image
-    sees as process 1. Nothing is mounted over the root but /proc, which libselinux before 3.6 needs, so that what other
-    mounts hide is seen, too. Of all capabilities it has the one that reads files of every owner.
+    *programs* are the paths of bwrap and prlimit, *filter_path* is the file with the filter of system calls,
+    *lists* are those of control groups to enter, *hidden* are names in /proc. The environment is empty for bwrap,
+    too. The image does not see bwrap, whose file it could give another mode: its own program is process 1. Nothing
+    is mounted over the root but /proc, which libselinux before 3.6 needs, so that what other mounts hide is seen,
+    too. Of all capabilities it has the one that reads files of every owner. Core files have the limit that starts
+    no handler (core(5)).
     """
-    argv = ["sh", "-c", 'exec env -i "$@" 9<"$0"', filter_path, bwrap, "--seccomp", "9"]
+    enter = 'while [ "$1" != -- ]; do echo $$ >"$1" || exit; shift; done; shift; '
+    argv = ["sh", "-c", enter + 'exec env -i "$@" 9<"$0"', filter_path, *lists, "--"]
+    argv += [programs["prlimit"], "--core=1:1", programs["bwrap"], "--seccomp", "9"]
     argv += [
+        "--as-pid-1",
         "--die-with-parent",
         "--new-session",
         "--unshare-pid",
@@ -102,9 +117,10 @@ def sandbox_argv(bwrap: str, filter_path: str, root: str, command: t.Sequence[st
         "/",
         "--proc",
         "/proc",
-        "--remount-ro",
-        "/proc",
     ]
+    for name in hidden:
+        argv += ["--ro-bind", "/dev/null", f"/proc/{name}"]
+    argv += ["--remount-ro", "/proc"]
     argv += ["--cap-drop", "ALL", "--cap-add", "CAP_DAC_OVERRIDE"]
     argv += ["--setenv", "PATH", "/usr/sbin:/usr/bin:/sbin:/bin", "--setenv", "LC_ALL", "C.UTF-8"]
     return [*argv, "--chdir", "/", "--", *command]
@@ -131,7 +147,17 @@ def setfiles_argv(config: Config, policy: str) -> t.List[str]:
 
 def parse_plan(text: str) -> t.Dict[str, str]:
     """Parse what setfiles said: the label that each path is to get. What has the right one is not there."""
-    return {match.group(1): match.group(2) for match in _ROW.finditer(text)}
+    found = {}
+    row = _ROW.search(text)
+    # One after the other, since a name has any length and any line in it: one pattern for both would try each row's end
+    # for each row's beginning.
+    while row:
+        change = _CHANGE.search(text, row.end())
+        if not change:
+            break
+        found[text[row.end() : change.start()]] = change.group(1)
+        row = _ROW.search(text, change.end())
+    return found
 
 
 __all__ = (

@@ -38,7 +38,7 @@ options:
     choices: [labelled, relabel_at_boot]
     default: labelled
 requirements:
-  - bwrap and libseccomp on the builder
+  - bwrap, prlimit and libseccomp on the builder
   - setfiles in the image
 """
 
@@ -73,6 +73,7 @@ inherited:
   returned: success
 """
 
+import contextlib
 import errno
 import os
 import stat
@@ -86,7 +87,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._command import (
     Runner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import seccomp
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import launcher, seccomp
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 PACKAGES = "selinux-policy-default (Debian) or selinux-policy-targeted (Fedora)"
@@ -101,9 +102,25 @@ SETFILES_SECONDS = 1800
 def run_reading(runner: Runner, root: str, command: t.Sequence[str], *, timeout: int) -> Result:
     """Run a program of the image that only reads it."""
     # setfiles ends where it cannot open the audit log; writing to it takes a capability that nothing here has.
-    with seccomp.exported(allowed=[seccomp.AUDIT]) as filter_path:
-        argv = _selinux.sandbox_argv(runner.find("bwrap"), filter_path, root, command)
+    with seccomp.exported(allowed=[seccomp.AUDIT]) as filter_path, limited() as lists:
+        programs = {name: runner.find(name) for name in ("bwrap", "prlimit")}
+        hidden = [name for name in launcher.HIDDEN if os.path.exists(f"/proc/{name}")]
+        argv = _selinux.sandbox_argv(
+            programs, filter_path, root, command, lists=lists, hidden=hidden
+        )
         return runner.run(argv, check=False, timeout=timeout)
+
+
+@contextlib.contextmanager
+def limited() -> t.Iterator[t.List[str]]:
+    """Give the files by which a process enters the control group of a command of the image, where there are any."""
+    group = launcher.ControlGroup()
+    group.remove_later()
+    try:
+        group.make()
+        yield group.lists
+    finally:
+        group.close()
 
 
 def look(runner: Runner, root: str) -> t.Tuple[_selinux.Config, str]:

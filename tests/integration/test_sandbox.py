@@ -357,7 +357,8 @@ def test_nodes_and_programs_of_the_builder_stay_as_they_are(place: Place) -> Non
         """
     printed = attack(place, filled(code, place))
     # Where ids are mapped, the node of the root's device is the sandbox's own.
-    assert all(f"reached {it}" not in printed for it in ("/dev/full", "/dev/null"))
+    for path in ("/proc/1/exe", "/dev/full", "/dev/null"):
+        assert f"reached {path}" not in printed
     assert state() == before
 
 
@@ -801,6 +802,24 @@ def test_what_a_module_starts_cannot_reach_into_it(place: Place) -> None:
         """
     status, printed = module(place, code)
     assert (status, printed) == (0, "True \n" * 6)
+
+
+def test_what_a_module_starts_cannot_change_what_it_imports_later(place: Place) -> None:
+    """Core's own modules import from their archive when they answer."""
+    code = """
+        import subprocess, sys, zipfile
+        with zipfile.ZipFile("/tmp/archive.zip", "w") as archive:
+            for name in ("first", "later"):
+                archive.writestr(name + ".py", "who = 'module'")
+        sys.path.insert(0, "/tmp/archive.zip")
+        import first
+        with open("/tmp/archive.zip", "rb") as file:
+            changed = file.read().replace(b"'module'", b"'nobody'")
+        subprocess.run(["sh", "-c", "cat >/tmp/archive.zip"], input=changed, check=True)
+        import later
+        print(first.who, later.who)
+        """
+    assert module(place, code) == (0, "module module\n")
 
 
 def test_a_way_out_of_the_root_of_a_module_leads_nowhere(place: Place) -> None:

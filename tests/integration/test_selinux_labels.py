@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
 import stat
 import subprocess
+import threading
+import time
 import typing as t
 
 import pytest
 import small_root
+from ansible_collections.sealedroot.image.plugins.modules import selinux_labels
 
 TYPES = ("root", "etc", "shadow", "bin", "dev", "tmp", "old")
 CIL = """\
@@ -168,3 +172,52 @@ def test_relabelling_at_boot(root: pathlib.Path, real_module: t.Any) -> None:
         assert done["changed"] == changed, done
         assert (root / ".autorelabel").read_text() == "-F\n"
         assert label(root) is None
+
+
+def test_what_says_the_labels_reaches_nothing_of_the_builder(root: pathlib.Path) -> None:
+    """As a script in the place of setfiles would try it."""
+    bwrap = pathlib.Path(shutil.which("bwrap") or "")
+    before = bwrap.stat()
+    script = """
+        readlink /proc/1/exe
+        chmod 755 /proc/1/exe && echo changed
+        cat /proc/keys /proc/cmdline && echo read
+        echo x >/tmp/file && echo written
+        ulimit -H -c
+        """
+    done = selinux_labels.run_reading(
+        small_root.Installed(), str(root), ["/bin/sh", "-c", script], timeout=60
+    )
+    # The limit is one byte, in blocks of a shell.
+    assert done.stdout.splitlines() == ["/bin/sh", "0"]
+    after = bwrap.stat()
+    assert (after.st_mode, after.st_ctime_ns) == (before.st_mode, before.st_ctime_ns)
+
+
+def test_what_says_the_labels_is_in_a_control_group_that_goes(root: pathlib.Path) -> None:
+    base = pathlib.Path("/sys/fs/cgroup")
+    groups = [base / name / "sealedroot" / str(os.getpid()) for name in ("", "memory", "pids")]
+    if not (base / "memory/cgroup.procs").exists() and not (base / "cgroup.controllers").exists():
+        pytest.skip("no control groups are mounted here")
+
+    def within(is_so: t.Callable[[], bool]) -> bool:
+        deadline = time.monotonic() + 10
+        while not is_so() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return is_so()
+
+    def members() -> str:
+        return "".join((it / "cgroup.procs").read_text() for it in groups if it.exists())
+
+    argv = ["/bin/sh", "-c", "sleep 2"]
+    reading = threading.Thread(
+        target=selinux_labels.run_reading,
+        args=(small_root.Installed(), str(root), argv),
+        kwargs={"timeout": 60},
+    )
+    reading.start()
+    try:
+        assert within(lambda: bool(members()))
+    finally:
+        reading.join()
+    assert within(lambda: not any(it.exists() for it in groups))

@@ -439,13 +439,16 @@ def map_ids(at: Places, settings: Settings, namespace: int, *, probe: bool) -> N
     os.setresuid(0, 0, 0)
 
 
-def keep_nodes() -> None:
-    """Let nobody change modes, owners and times of the builder's device nodes, which bwrap shows in the image.
+def keep_as_it_is(*paths: str) -> None:
+    """Let nobody change content, modes, owners and times of what bwrap shows of the builder in the image.
 
-    On a read-only mount, a node is written to as ever. bwrap has no such mount with nodes that work.
+    That is itself, as /proc/1/exe, and the device nodes: on a read-only mount, a node is written to as ever. bwrap has
+    no such mount with nodes that work.
     """
-    for flags in (_MS_BIND | _MS_REC, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID):
-        _call(_libc.mount(b"/dev", b"/dev", None, ctypes.c_ulong(flags), None), "mount /dev")
+    for path in paths:
+        for flags in (_MS_BIND | _MS_REC, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID):
+            name = os.fsencode(path)
+            _call(_libc.mount(name, name, None, ctypes.c_ulong(flags), None), f"mount {path}")
 
 
 def read_only_loop(device: str) -> t.Tuple[str, int]:
@@ -492,6 +495,7 @@ class ControlGroup:
 
     def __init__(self) -> None:
         self._directories: t.List[str] = []
+        self._held = -1
         self._wanted: t.Dict[str, t.Mapping[str, str]] = {}
         self._controllers = ""
         memory, processes = str(_memory() * 3 // 4), str(MOST_PROCESSES)
@@ -536,18 +540,18 @@ class ControlGroup:
 
     def enter(self) -> None:
         """Move this process into the group."""
-        for directory in self._directories:
-            _write(f"{directory}/cgroup.procs", str(os.getpid()))
+        for name in self.lists:
+            _write(name, str(os.getpid()))
 
     def remove_later(self) -> None:
-        """Have the group removed when this process has ended, whatever ended it, by one that holds nothing else.
+        """Have the group removed at :meth:`close` or when this process has ended, whatever ended it.
 
-        To be called before the group is made: there is no moment at which nobody would remove it.
+        By one that holds nothing else. To be called before the group is made, or it might be left.
         """
         if not self._wanted:
             return
         # The other end is open until this process ends; what it starts has no such descriptor.
-        reading, _writing = os.pipe()
+        reading, self._held = os.pipe()
         child = os.fork()
         if child:
             os.close(reading)
@@ -574,6 +578,16 @@ class ControlGroup:
             self.remove()
         finally:
             os._exit(0)
+
+    @property
+    def lists(self) -> t.List[str]:
+        """The files that a process writes its number to, to enter the group."""
+        return [f"{directory}/cgroup.procs" for directory in self._directories]
+
+    def close(self) -> None:
+        """Have the group removed as soon as nothing is in it."""
+        if self._held >= 0:
+            os.close(self._held)
 
     def remove(self) -> None:
         """Remove the group, which its last process leaves a moment after the launcher."""
@@ -750,7 +764,7 @@ def _begin(
     _make_private()
     if not settings.maps_ids:
         let_go(at.bwrap, at.root, at.given, at.own, at.disk)
-        keep_nodes()
+        keep_as_it_is(at.bwrap, "/dev")
     else:
         map_ids(at, settings, namespace, probe=bool(options.probe))
         _die_with_parent(alive)

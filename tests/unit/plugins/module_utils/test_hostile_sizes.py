@@ -269,6 +269,12 @@ CASES: dict[str, t.Callable[[], t.Any]] = {
         ),
         "header is damaged",
     ),
+    "rows of setfiles without an end": lambda: _selinux.parse_plan(
+        "Would relabel / from a:b:c to x\n" * 100_000
+    ),
+    "labels of setfiles without an end": lambda: _selinux.parse_plan(
+        "Would relabel /" + " from a:b:" + "c:" * 500_000 + " from a:b:c to"
+    ),
     "a table with an empty line": lambda: _running_root.unlock(
         "\n \nx UUID=y /k luks,header=/h\n", "x"
     ),

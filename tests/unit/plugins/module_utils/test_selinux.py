@@ -65,7 +65,8 @@ def test_types() -> None:
 
 
 def test_the_sandbox_can_write_nothing() -> None:
-    argv = _selinux.sandbox_argv("/usr/bin/bwrap", "/filter", "/work/root", ["setfiles", "-n"])
+    programs = {"bwrap": "/usr/bin/bwrap", "prlimit": "/usr/bin/prlimit"}
+    argv = _selinux.sandbox_argv(programs, "/filter", "/work/root", ["setfiles", "-n"])
     assert argv[-3:] == ["--", "setfiles", "-n"]
     assert argv[argv.index("--ro-bind") + 1 :][:2] == ["/work/root", "/"]
     assert [argv[i + 1] for i, word in enumerate(argv) if word == "--cap-add"] == [

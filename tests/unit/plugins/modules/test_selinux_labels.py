@@ -93,13 +93,16 @@ PLAN = {
 
 
 FILTER = "/tmp/filter"
+PROGRAMS = {"bwrap": "bwrap", "prlimit": "prlimit"}
 
 
 @pytest.fixture(autouse=True)
-def _filter(monkeypatch: pytest.MonkeyPatch) -> None:
+def _around(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         selinux_labels.seccomp, "exported", lambda **_: contextlib.nullcontext(FILTER)
     )
+    monkeypatch.setattr(selinux_labels.launcher.ControlGroup, "BASE", "/nonexistent")
+    monkeypatch.setattr(selinux_labels.launcher, "HIDDEN", ())
 
 
 def expect(
@@ -113,7 +116,7 @@ def expect(
 ) -> None:
     look = ["/bin/sh", "-c", selinux_labels.LOOK]
     script.expect(
-        _selinux.sandbox_argv("bwrap", FILTER, str(root), look),
+        _selinux.sandbox_argv(PROGRAMS, FILTER, str(root), look),
         stdout=f"{config}\0{policies}\0{setfiles}",
         rc=0 if setfiles else 127,
     )
@@ -122,7 +125,7 @@ def expect(
             f"Would relabel {path} from <no context> to {label(kind)}\n"
             for path, kind in plan.items()
         )
-        script.expect(_selinux.sandbox_argv("bwrap", FILTER, str(root), SETFILES), stdout=said)
+        script.expect(_selinux.sandbox_argv(PROGRAMS, FILTER, str(root), SETFILES), stdout=said)
 
 
 def test_everything_gets_a_label(
@@ -234,7 +237,9 @@ def test_what_a_root_can_lack(
 
 
 def test_a_root_in_which_nothing_runs(root: pathlib.Path, script: t.Any, run_module: t.Any) -> None:
-    argv = _selinux.sandbox_argv("bwrap", FILTER, str(root), ["/bin/sh", "-c", selinux_labels.LOOK])
+    argv = _selinux.sandbox_argv(
+        PROGRAMS, FILTER, str(root), ["/bin/sh", "-c", selinux_labels.LOOK]
+    )
     script.expect(argv, rc=1, stderr="bwrap: execvp /bin/sh: No such file or directory\n")
     outcome = run_module("selinux_labels", root=str(root))
     assert "no command can run in" in outcome["msg"]
@@ -245,7 +250,7 @@ def test_a_policy_that_does_not_fit(
     root: pathlib.Path, attributes: Attributes, script: t.Any, run_module: t.Any
 ) -> None:
     expect(script, root, None)
-    argv = _selinux.sandbox_argv("bwrap", FILTER, str(root), SETFILES)
+    argv = _selinux.sandbox_argv(PROGRAMS, FILTER, str(root), SETFILES)
     script.expect(argv, rc=255, stderr="setfiles: invalid context x:y:z\n", stdout="Would relabel")
     outcome = run_module("selinux_labels", root=str(root))
     assert "exit status 255 (setfiles: invalid context x:y:z): install the policy" in outcome["msg"]

@@ -203,7 +203,11 @@ def core_image_link(root: Root) -> None:
 
 
 # A bomb of processes that wait, so that other work on this machine goes on.
-FORKS = "perl -e 'for (1 .. 20000) { my $pid = fork(); last if !defined $pid; if (!$pid) { sleep 5; exit } }' || :"
+FORKS = (
+    "perl -e 'for (1 .. 20000) { my $pid = fork(); last if !defined $pid; if (!$pid) { sleep 5; exit } }"
+    # As many as there may be, for a while.
+    " 1 while wait() > 0' || :"
+)
 FILES = """
 for place in /tmp /run /dev/shm; do dd if=/dev/zero of=$place/full bs=1048576 count=256; done
 mkdir -p /srv/many
@@ -389,7 +393,7 @@ ROWS = (
     Row("lies", lies, "The image lists a package as", ("dpkg-query",)),
     Row(
         "lies-flood",
-        instead("/usr/bin/dpkg-query", "yes 'installed a 1 amd64' | head -c 134217728"),
+        instead("/usr/bin/dpkg-query", "yes 'installed a 1 amd64' | head -c 268435456"),
         FLOODED,
         ("dpkg-query",),
     ),

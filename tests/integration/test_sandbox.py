@@ -354,6 +354,11 @@ def test_nodes_and_programs_of_the_builder_stay_as_they_are(place: Place) -> Non
                 print("reached", path)
             except OSError as exc:
                 print(path, exc.strerror)
+            try:
+                os.utime(path)
+                print("reached", path)
+            except OSError as exc:
+                print(path, exc.strerror)
         """
     printed = attack(place, filled(code, place))
     # Where ids are mapped, the node of the root's device is the sandbox's own.

@@ -766,6 +766,8 @@ def _begin(
         let_go(at.bwrap, at.root, at.given, at.own, at.disk)
         keep_as_it_is(at.bwrap, "/dev")
     else:
+        # Who may write to a node may say that it was written now.
+        keep_as_it_is("/dev")
         map_ids(at, settings, namespace, probe=bool(options.probe))
         _die_with_parent(alive)
         resource.setrlimit(resource.RLIMIT_NPROC, (MOST_PROCESSES, MOST_PROCESSES))

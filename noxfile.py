@@ -108,10 +108,7 @@ def tested(session: nox.Session, *more: str) -> dict[str, str]:
 
 
 def run_tests(
-    session: nox.Session,
-    folder: str,
-    *options: str,
-    env: dict[str, str] | None = None,
+    session: nox.Session, folder: str, *options: str, env: dict[str, str] | None = None
 ) -> None:
     """Run the tests of a folder but for long ones, or those that the command line names."""
     named = any(word.startswith("tests/") for word in session.posargs)

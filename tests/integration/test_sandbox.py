@@ -673,6 +673,9 @@ def test_no_control_group_is_left_by_a_launcher_that_is_ended(
 def test_no_control_group_is_left_by_a_launcher_that_is_killed_while_it_makes_them(
     place: Place,
 ) -> None:
+    base = pathlib.Path("/sys/fs/cgroup")
+    if not (base / "memory/cgroup.procs").exists() and not (base / "cgroup.controllers").exists():
+        pytest.skip("no control groups are mounted here")
     killed = []
     for _ in range(5):
         process = subprocess.Popen(
@@ -680,8 +683,8 @@ def test_no_control_group_is_left_by_a_launcher_that_is_killed_while_it_makes_th
             stdin=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 10
-        while not groups_of(process.pid) and time.monotonic() < deadline:
-            pass
+        while not groups_of(process.pid):
+            assert time.monotonic() < deadline
         process.kill()
         process.wait()
         killed.append(process.pid)

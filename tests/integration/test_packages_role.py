@@ -135,6 +135,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Root]:
         (image.root / "usr/sbin/runlevel").unlink()
         image.write("usr/sbin/runlevel", "#!/bin/sh\necho N 2\n")
         (image.root / "usr/sbin/runlevel").chmod(0o755)
+        # Each test makes the one that it is about, whichever test comes first.
+        (image.root / "etc/resolv.conf").unlink(missing_ok=True)
         yield Root(image)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """What plugins/module_utils/_published.py takes."""
+    """What plugins/module_utils/_build/published.py takes."""
 
     DOCUMENTATION = r"""
 options:

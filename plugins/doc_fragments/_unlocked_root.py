@@ -12,7 +12,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """What plugins/module_utils/_unlocked_root.py takes."""
+    """What plugins/module_utils/_initramfs/unlocked_root.py takes."""
 
     DOCUMENTATION = r"""
 options:

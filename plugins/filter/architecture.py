@@ -15,11 +15,13 @@ from ansible.errors import AnsibleFilterError
 def architecture(machine: str) -> t.Dict[str, str]:
     """Return what *machine*, a word of uname(1), is called elsewhere."""
     # Not at the top: each task that uses any filter of the collection loads all of them.
-    from ansible_collections.sealedroot.image.plugins.module_utils import _architectures
-    from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+    from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
+    from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+        SealedRootError,
+    )
 
     try:
-        return _architectures.find(machine).words()
+        return architectures.find(machine).words()
     except SealedRootError as exc:
         raise AnsibleFilterError(str(exc)) from exc
 

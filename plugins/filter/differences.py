@@ -14,8 +14,8 @@ import typing as t
 def located(said: str, root: t.Mapping[str, t.Any], *, luks_type: str) -> str:
     """Add the part of the disk to each offset in *said*; *root* has offset and size of the LUKS partition."""
     # Not at the top: each task that uses any filter of the collection loads all of them.
-    from ansible_collections.sealedroot.image.plugins.module_utils import _gpt
-    from ansible_collections.sealedroot.image.plugins.module_utils._luks_findings import (
+    from ansible_collections.sealedroot.image.plugins.module_utils._disk import partitions
+    from ansible_collections.sealedroot.image.plugins.module_utils._luks.findings import (
         PAYLOAD_OFFSETS,
     )
 
@@ -26,7 +26,7 @@ def located(said: str, root: t.Mapping[str, t.Any], *, luks_type: str) -> str:
         (start + size, "the backup of the partition table"),
         (payload, "the encrypted data"),
         (start, "the LUKS header"),
-        (_gpt.MIB, "the EFI system partition"),
+        (partitions.MIB, "the EFI system partition"),
         (0, "the partition table"),
     )
 

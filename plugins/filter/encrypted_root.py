@@ -17,8 +17,10 @@ def encrypted_root(
 ) -> t.Dict[str, t.Union[str, t.List[str]]]:
     """Return device and kernel words of the root, whose initramfs *generator* builds, and what others may override."""
     # Not at the top: each task that uses any filter of the collection loads all of them.
-    from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
     from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
+    from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+        SealedRootError,
+    )
 
     try:
         words = guest.words(generator, luks_uuid=luks_uuid, debug_console=debug_console)

@@ -63,18 +63,15 @@ import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _boot_entries,
-    _grub,
-    _root_tar,
-    _shell_defaults,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import shell_defaults
+from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import boot_entries, cfg
+from ansible_collections.sealedroot.image.plugins.module_utils._root import contents
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 DEFAULTS = "/etc/default/grub"
@@ -108,7 +105,7 @@ def directory(runner: Runner) -> str:
 
 def wanted_words(tree: Tree) -> str:
     """Return what /etc/default/grub says that every kernel gets."""
-    values = _shell_defaults.values(tree.text(DEFAULTS))
+    values = shell_defaults.values(tree.text(DEFAULTS))
     names = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT")
     return " ".join(values[name] for name in names if values.get(name))
 
@@ -129,15 +126,15 @@ class Plan:
         self.tree, self.runner, self.root_device = tree, runner, root_device
         self.env_path = f"{grub}/grubenv"
         self.words = wanted_words(tree)
-        self.unwanted = _grub.unwanted(self.words.split())
+        self.unwanted = cfg.unwanted(self.words.split())
         self.dropped: t.List[str] = []
         self.entries: t.Dict[str, str] = {}
         self.names: t.Dict[str, str] = {}
-        self.env = _boot_entries.parse_env(tree.read(self.env_path) or b"")
-        pattern = tree.path(f"{_boot_entries.DIRECTORY}/*.conf")
+        self.env = boot_entries.parse_env(tree.read(self.env_path) or b"")
+        pattern = tree.path(f"{boot_entries.DIRECTORY}/*.conf")
         # That of today before one of another machine that would have its name.
         found = sorted(os.path.basename(path) for path in glob.glob(pattern))
-        self.found = sorted(found, key=lambda name: name != _boot_entries.own_name(name))
+        self.found = sorted(found, key=lambda name: name != boot_entries.own_name(name))
 
     def make(self) -> None:
         """Plan everything."""
@@ -151,25 +148,25 @@ class Plan:
             )
         # The words of another machine can hold a password, so what they were is not shown.
         for name, text in self.entries.items():
-            self.tree.write(f"{_boot_entries.DIRECTORY}/{name}", text, secret=True)
+            self.tree.write(f"{boot_entries.DIRECTORY}/{name}", text, secret=True)
         for name in self.found:
             if name not in self.entries:
-                self.tree.remove(f"{_boot_entries.DIRECTORY}/{name}")
+                self.tree.remove(f"{boot_entries.DIRECTORY}/{name}")
         self.environment()
         self.updates()
 
     def entry(self, name: str) -> None:
         """Plan what becomes of an entry."""
-        text = self.tree.text(f"{_boot_entries.DIRECTORY}/{name}")
-        kernel = in_boot(self.tree, _boot_entries.get(text, "linux"))
-        new = _boot_entries.own_name(name)
+        text = self.tree.text(f"{boot_entries.DIRECTORY}/{name}")
+        kernel = in_boot(self.tree, boot_entries.get(text, "linux"))
+        new = boot_entries.own_name(name)
         gone = not self.tree.exists(kernel)
-        if gone or _boot_entries.is_rescue(name) or new in self.entries:
+        if gone or boot_entries.is_rescue(name) or new in self.entries:
             self.dropped.append(name)
             return
-        images = [in_boot(self.tree, it) for it in _boot_entries.get(text, "initrd").split()]
-        options = _boot_entries.options_for(
-            _boot_entries.get(text, "options"),
+        images = [in_boot(self.tree, it) for it in boot_entries.get(text, "initrd").split()]
+        options = boot_entries.options_for(
+            boot_entries.get(text, "options"),
             root_device=self.root_device,
             wanted=self.words,
             unwanted=self.unwanted,
@@ -182,7 +179,7 @@ class Plan:
             "grub_arg": "--unrestricted",
         }
         for key, value in fields.items():
-            text = _boot_entries.put(text, key, value)
+            text = boot_entries.put(text, key, value)
         self.entries[new] = text
         self.names[name] = new
 
@@ -195,10 +192,10 @@ class Plan:
     def missing(self, version: str) -> None:
         """Plan the entry of a kernel that was installed where kernel-install could name none."""
         kernel = f"/boot/vmlinuz-{version}"
-        if any(_boot_entries.get(text, "linux") == kernel for text in self.entries.values()):
+        if any(boot_entries.get(text, "linux") == kernel for text in self.entries.values()):
             return
-        release = _root_tar.parse_os_release(self.tree.text("/etc/os-release"))
-        options = _boot_entries.words_for(
+        release = contents.parse_os_release(self.tree.text("/etc/os-release"))
+        options = boot_entries.words_for(
             "", root_device=self.root_device, wanted=self.words, unwanted=self.unwanted
         )
         fields = {
@@ -212,14 +209,14 @@ class Plan:
             "grub_class": release.get("ID", "linux"),
         }
         text = "".join(f"{key} {value}\n" for key, value in fields.items())
-        self.entries[f"{_boot_entries.TOKEN}-{version}.conf"] = text
+        self.entries[f"{boot_entries.TOKEN}-{version}.conf"] = text
 
     def environment(self) -> None:
         """Plan GRUB's environment block."""
         env = {name: value for name, value in self.env.items() if name not in PASSING}
         saved = env.get("saved_entry", "")
         ids = {name[: -len(".conf")]: new[: -len(".conf")] for name, new in self.names.items()}
-        titles = {_boot_entries.get(text, "title") for text in self.entries.values()}
+        titles = {boot_entries.get(text, "title") for text in self.entries.values()}
         if saved in ids:
             env["saved_entry"] = ids[saved]
         elif saved and saved not in titles and not saved.isdigit():
@@ -227,25 +224,25 @@ class Plan:
             del env["saved_entry"]
         uses = any("$kernelopts" in text for text in self.entries.values())
         if uses or "kernelopts" in env:
-            env["kernelopts"] = _boot_entries.words_for(
+            env["kernelopts"] = boot_entries.words_for(
                 env.get("kernelopts", ""),
                 root_device=self.root_device,
                 wanted=self.words,
                 unwanted=self.unwanted,
             )
         if "blsdir" in env:
-            argv = [self.runner.find("grub2-mkrelpath", "grub-mkrelpath"), _boot_entries.DIRECTORY]
+            argv = [self.runner.find("grub2-mkrelpath", "grub-mkrelpath"), boot_entries.DIRECTORY]
             if self.runner.run(argv, timeout=60).stdout.strip() != env["blsdir"]:
                 del env["blsdir"]
         if env != self.env or os.path.islink(self.tree.path(self.env_path)):
             # GRUB cannot follow a link to another file system, and would find neither words nor choice.
-            block = _boot_entries.format_env(env)
+            block = boot_entries.format_env(env)
             self.tree.write(self.env_path, block, mode=0o600, secret=True, replace=True)
 
     def updates(self) -> None:
         """Plan what a later kernel's entry is made of."""
         old = self.tree.text(CMDLINE)
-        words = _boot_entries.words_for(
+        words = boot_entries.words_for(
             old,
             root_device=self.root_device,
             wanted=self.words,
@@ -253,27 +250,27 @@ class Plan:
         )
         self.tree.write(CMDLINE, f"{words}\n", secret=True)
         # So entries of all kernels are sorted by version, and a removed kernel's is found (kernel-install(8)).
-        info = _shell_defaults.assign(
-            self.tree.text(MACHINE_INFO), "KERNEL_INSTALL_MACHINE_ID", _boot_entries.TOKEN
+        info = shell_defaults.assign(
+            self.tree.text(MACHINE_INFO), "KERNEL_INSTALL_MACHINE_ID", boot_entries.TOKEN
         )
         self.tree.write(MACHINE_INFO, info)
         # systemd 239 of RHEL 8 does not read that: there a new kernel must become the default by its name.
         text = self.tree.text(KERNEL)
-        if "UPDATEDEFAULT" not in _shell_defaults.values(text):
-            self.tree.write(KERNEL, _shell_defaults.assign(text, "UPDATEDEFAULT", "yes"))
+        if "UPDATEDEFAULT" not in shell_defaults.values(text):
+            self.tree.write(KERNEL, shell_defaults.assign(text, "UPDATEDEFAULT", "yes"))
 
 
 def check(tree: Tree, plan: Plan, config: str, root_device: str) -> None:
     """Refuse what would not boot, as GRUB will read it."""
-    env = _boot_entries.parse_env(tree.read(plan.env_path) or b"")
-    text = _boot_entries.rendered(config, plan.entries, env)
+    env = boot_entries.parse_env(tree.read(plan.env_path) or b"")
+    text = boot_entries.rendered(config, plan.entries, env)
     menu = text[len(config) :]
-    problems = _grub.check_menu(menu, root_device=root_device, words=plan.words.split())
+    problems = cfg.check_menu(menu, root_device=root_device, words=plan.words.split())
     for line in re.findall(r"^initrd (.*)$", menu, re.MULTILINE):
         problems += [f"{name} is not there" for name in line.split() if not tree.exists(name)]
     if problems:
         raise SealedRootError(
-            f"the entries in {_boot_entries.DIRECTORY} would not boot: {'; '.join(problems)}"
+            f"the entries in {boot_entries.DIRECTORY} would not boot: {'; '.join(problems)}"
         )
 
 
@@ -285,7 +282,7 @@ def ensure(
     grub = directory(runner)
     config = tree.text(f"{grub}/grub.cfg")
     dropped: t.List[str] = []
-    if _boot_entries.used(config):
+    if boot_entries.used(config):
         plan = Plan(tree, runner, params["root_device"], grub)
         plan.make()
         check(tree, plan, config, params["root_device"])
@@ -295,7 +292,7 @@ def ensure(
             dropped.append(f"/boot/{os.path.basename(path)}")
             tree.remove(dropped[-1])
     if tree.exists(SUSE):
-        text = _shell_defaults.assign(tree.text(SUSE), "LOADER_TYPE", "grub2-efi")
+        text = shell_defaults.assign(tree.text(SUSE), "LOADER_TYPE", "grub2-efi")
         tree.write(SUSE, text)
     if grub == "/boot/grub2" and not os.path.islink(tree.path(os.path.dirname(FORWARDER))):
         tree.write(FORWARDER, FORWARDER_TEXT)

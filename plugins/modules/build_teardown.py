@@ -75,13 +75,12 @@ import shutil
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _build_holds,
-    _build_release,
-    _work_dir,
+from ansible_collections.sealedroot.image.plugins.module_utils._build import holds as build_holds
+from ansible_collections.sealedroot.image.plugins.module_utils._build import lease, work_dir
+from ansible_collections.sealedroot.image.plugins.module_utils._build import (
+    release as build_release,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._build import lease
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
     SealedRootError,
@@ -102,7 +101,7 @@ def ensure(
 ) -> t.Dict[str, t.Any]:
     """Release and remove, and say what that was."""
     # All are checked before anything is touched.
-    directories = [_work_dir.check(path) for path in params["work_dir"]]
+    directories = [work_dir.check(path) for path in params["work_dir"]]
     own = lease.owner(lease.process(os.getpid()), doing="torn down")
     own = dataclasses.replace(own, id=params["lease"] or own.id)
     with contextlib.ExitStack() as leases:
@@ -127,14 +126,14 @@ def release(
     """Release and remove what is in the directories."""
     released: t.List[str] = []
     for directory in directories:
-        holds = _build_holds.find(directory)
+        holds = build_holds.find(directory)
         released += holds.describe()
         if holds.any() and not check_mode:
-            _build_release.release(runner, directory)
+            build_release.release(runner, directory)
         if os.path.lexists(directory) and not params["keep_files"]:
             # Only now: what is mounted there would hide what is in it.
             if not holds.any() or not check_mode:
-                _work_dir.check_contents(directory)
+                work_dir.check_contents(directory)
             released.append(f"directory {directory}")
             if not check_mode:
                 remove(directory)

@@ -144,25 +144,25 @@ import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _architectures,
-    _backend,
-    _build_holds,
-    _emulation,
-    _published,
-    _root_tar,
-    _tools,
-    _virtual_machine,
-    _work_dir,
+from ansible_collections.sealedroot.image.plugins.module_utils._build import holds, published
+from ansible_collections.sealedroot.image.plugins.module_utils._build import (
+    work_dir as build_work_dir,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import backend as luks_backend
+from ansible_collections.sealedroot.image.plugins.module_utils._machine import emulation, qemu
+from ansible_collections.sealedroot.image.plugins.module_utils._root import contents
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import seccomp
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    architectures,
+    file_kind,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import tools as system_tools
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     MissingToolError,
     ModuleRunner,
     Runner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import seccomp
-from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 MIB = 1 << 20
@@ -258,9 +258,9 @@ def place_problems(work_dir: str, output_dir: t.Optional[str], needed: int) -> t
     """Say what is wrong with the places of the build and of the image."""
     problems = []
     try:
-        _work_dir.check_place(work_dir)
-        if not _build_holds.find(work_dir).any():
-            _work_dir.check_contents(work_dir)
+        build_work_dir.check_place(work_dir)
+        if not holds.find(work_dir).any():
+            build_work_dir.check_contents(work_dir)
     except SealedRootError as exc:
         problems.append(f"{exc}.")
     facts = file_system(work_dir)
@@ -312,12 +312,12 @@ def look(
     if os.path.exists("/etc/os-release"):
         with open("/etc/os-release", encoding="utf-8") as file:
             os_release = file.read()
-    family = _tools.builder_family(_root_tar.parse_os_release(os_release))
-    arch = _architectures.find(params["architecture"])
+    family = system_tools.builder_family(contents.parse_os_release(os_release))
+    arch = architectures.find(params["architecture"])
     tools = find_tools(runner, params["tools"])
     missing = [tool for tool, path in tools.items() if not path]
     try:
-        firmware = _virtual_machine.find_firmware(arch, secure_boot=params["secure_boot"])
+        firmware = qemu.find_firmware(arch, secure_boot=params["secure_boot"])
     except SealedRootError:
         firmware = None
     planning = check_mode and os.geteuid() != 0
@@ -328,15 +328,15 @@ def look(
         wanted[f"firmware-{arch.machine}{kind}"] = (
             f"a UEFI firmware{kind} for virtual machines of {arch.machine}"
         )
-    if not (planning or _emulation.runs(runner, arch)):
-        problem = _emulation.problem(runner, arch)
+    if not (planning or emulation.runs(runner, arch)):
+        problem = emulation.problem(runner, arch)
         if problem:
             problems.append(problem)
         else:
             wanted[f"emulation-{arch.machine}"] = f"QEMU's user mode emulation of {arch.machine}"
     wanted.update(sandbox_needs(tools))
     problems += network_problems(tools)
-    packages = {tool: _tools.package(family, tool) for tool in wanted}
+    packages = {tool: system_tools.package(family, tool) for tool in wanted}
     unknown = [name for tool, name in wanted.items() if not packages[tool]]
     if unknown:
         problems.append(f"The builder lacks {', '.join(unknown)}: install what brings it.")
@@ -352,19 +352,19 @@ def look(
         reason = "not looked at: that needs root"
     elif not missing:
         try:
-            chosen, reason = _backend.choose(runner, params["backend"])
+            chosen, reason = luks_backend.choose(runner, params["backend"])
             backend = chosen.name
         except SealedRootError as exc:
             reason = str(exc)
             problems.append(f"No backend opens LUKS here: {exc}.")
     work_dir = os.path.realpath(params["work_dir"])
     problems += place_problems(params["work_dir"], params["output_dir"], params["needed_bytes"])
-    leftovers = _build_holds.find(work_dir).describe()
+    leftovers = holds.find(work_dir).describe()
     if os.path.isdir(work_dir):
         leftovers.append(f"directory {work_dir}")
     output_dir, output = params["output_dir"], {}
     if output_dir:
-        found = _published.read(runner, output_dir, params["secret_inputs"])
+        found = published.read(runner, output_dir, params["secret_inputs"])
         output = {"warnings": found.pop("warnings"), "output": found}
     return {
         **output,
@@ -391,7 +391,7 @@ def main() -> t.NoReturn:
             "tools": {"type": "list", "elements": "str", "default": []},
             "architecture": {
                 "type": "str",
-                "choices": sorted(_architectures.ARCHITECTURES),
+                "choices": sorted(architectures.ARCHITECTURES),
                 "default": "x86_64",
             },
             "firmware": {"type": "bool", "default": False},
@@ -404,7 +404,7 @@ def main() -> t.NoReturn:
             },
             "work_dir": {"type": "path", "required": True},
             "output_dir": {"type": "path"},
-            "secret_inputs": _published.SECRET_INPUTS,
+            "secret_inputs": published.SECRET_INPUTS,
             # The action plugin's.
             "secrets_follow": {"type": "bool", "default": False, "no_log": False},
             "needed_bytes": {"type": "int", "default": 0},

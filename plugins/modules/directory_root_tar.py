@@ -59,13 +59,14 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _source_cache, _tree_tar
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._source import cache as source_cache
+from ansible_collections.sealedroot.image.plugins.module_utils._source import tree_tar
+from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 # Two changes within one tick of the kernel's clock have the same time.
@@ -94,7 +95,7 @@ def check(path: str, cache_dir: str) -> str:
 
 def left_out(real: str, mountinfo: str, submounts: t.Optional[str]) -> t.List[str]:
     """Return the mount points whose content is not packed."""
-    found = _tree_tar.mounts_below(real, mountinfo)
+    found = tree_tar.mounts_below(real, mountinfo)
     if found and submounts is None:
         raise SealedRootError(
             f"in {real} other file systems are mounted ({', '.join(found)}): set submounts of image_source"
@@ -103,12 +104,12 @@ def left_out(real: str, mountinfo: str, submounts: t.Optional[str]) -> t.List[st
     return found if submounts == "leave_out" else []
 
 
-def steady(real: str, skipped: t.Sequence[str]) -> _tree_tar.Scan:
+def steady(real: str, skipped: t.Sequence[str]) -> tree_tar.Scan:
     """Scan when the last change is old enough to be told from a later one."""
-    found = _tree_tar.scan(real, skipped)
+    found = tree_tar.scan(real, skipped)
     if abs(time.time() - found.newest) < TICK:
         time.sleep(TICK)
-        found = _tree_tar.scan(real, skipped)
+        found = tree_tar.scan(real, skipped)
     return found
 
 
@@ -129,14 +130,14 @@ def ensure(
     if not os.path.exists(path):
         if check_mode:
             return {"changed": True, "path": path}
-        with _source_cache.claimed(cache_dir, name) as scratch:
+        with source_cache.claimed(cache_dir, name) as scratch:
             if not os.path.exists(path):
                 partial = os.path.join(scratch, "root.tar")
-                _tree_tar.pack(runner, real, found.names, partial)
-                if _tree_tar.scan(real, skipped).digest != found.digest:
-                    raise _tree_tar.changed(real)
-                _source_cache.keep(partial, path)
-                _source_cache.forget(cache_dir, prefix, but=path)
+                tree_tar.pack(runner, real, found.names, partial)
+                if tree_tar.scan(real, skipped).digest != found.digest:
+                    raise tree_tar.changed(real)
+                source_cache.keep(partial, path)
+                source_cache.forget(cache_dir, prefix, but=path)
                 return {"changed": True, "path": path}
     if not check_mode:
         # It is in use again.

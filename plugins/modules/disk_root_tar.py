@@ -75,16 +75,22 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _build_release,
-    _digest,
-    _disk_source,
-    _mounted_disk,
-    _source_cache,
-    _tree_tar,
-    _work_dir,
+from ansible_collections.sealedroot.image.plugins.module_utils._build import release
+from ansible_collections.sealedroot.image.plugins.module_utils._build import (
+    work_dir as build_work_dir,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._source import (
+    cache,
+    mounted_disk,
+    tree_tar,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._source import (
+    volumes as source_volumes,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    digest as system_digest,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
     SealedRootError,
@@ -102,10 +108,10 @@ def identity(path: str) -> t.Tuple[int, ...]:
 
 def choose(
     path: str,
-    found: t.Sequence[_mounted_disk.Root],
-    asked: t.Iterable[_disk_source.Volume],
+    found: t.Sequence[mounted_disk.Root],
+    asked: t.Iterable[source_volumes.Volume],
     subvolume: t.Optional[str],
-) -> _mounted_disk.Root:
+) -> mounted_disk.Root:
     """Return the only root that was found."""
     names = "; ".join(it.name for it in found)
     if len(found) == 1:
@@ -116,7 +122,7 @@ def choose(
             " subvolume of image_source"
         )
     if subvolume is None:
-        raise _disk_source.no_root(path, list(asked))
+        raise source_volumes.no_root(path, list(asked))
     raise SealedRootError(
         f"{path} has no root in the subvolume '{subvolume}' of {', '.join(it.name for it in asked)}:"
         " correct image_source"
@@ -124,8 +130,8 @@ def choose(
 
 
 def look(
-    disk: _mounted_disk.Disk, path: str, params: Params
-) -> t.Tuple[_mounted_disk.Root, t.List[_disk_source.Volume]]:
+    disk: mounted_disk.Disk, path: str, params: Params
+) -> t.Tuple[mounted_disk.Root, t.List[source_volumes.Volume]]:
     """Find the root."""
     volumes = disk.volumes()
     subvolume = params["subvolume"]
@@ -139,9 +145,9 @@ def look(
                 raise SealedRootError(
                     f"{path} has no {option.replace('_', ' ')} {wanted} ({there}): correct {option}"
                 )
-    found: t.List[_mounted_disk.Root] = []
+    found: t.List[mounted_disk.Root] = []
     for volume in asked:
-        if volume.type not in _disk_source.FILE_SYSTEMS:
+        if volume.type not in source_volumes.FILE_SYSTEMS:
             continue
         if subvolume is None:
             found += disk.roots(volume)
@@ -149,15 +155,15 @@ def look(
             name = subvolume.strip("/")
             with disk.mounted(volume, "subvolid=5") as top:
                 place = os.path.join(top, name)
-                if _mounted_disk.is_directory(top, name) and _mounted_disk.has_root(place):
-                    found.append(_mounted_disk.Root(volume, name, _mounted_disk.read_fstab(place)))
+                if mounted_disk.is_directory(top, name) and mounted_disk.has_root(place):
+                    found.append(mounted_disk.Root(volume, name, mounted_disk.read_fstab(place)))
     return choose(path, found, asked, subvolume), volumes
 
 
 @contextlib.contextmanager
 def scratch_of(runner: Runner, work_dir: str) -> t.Iterator[str]:
     """Give a directory below that of the build; before and after, nothing is held in it."""
-    _work_dir.check_place(work_dir)
+    build_work_dir.check_place(work_dir)
     made = not os.path.exists(work_dir)
     scratch = os.path.join(work_dir, "disk-source")
     clear(runner, scratch)
@@ -173,9 +179,9 @@ def scratch_of(runner: Runner, work_dir: str) -> t.Iterator[str]:
 
 def clear(runner: Runner, scratch: str) -> None:
     """Release what is held in the scratch directory, and remove what a run can have left there, no more."""
-    _build_release.release(runner, scratch)
+    release.release(runner, scratch)
     for name in os.listdir(scratch) if os.path.isdir(scratch) else ():
-        if _mounted_disk.FILES.fullmatch(name):
+        if mounted_disk.FILES.fullmatch(name):
             os.unlink(os.path.join(scratch, name))
     # Not recursively: should a file system still be mounted, nothing in it is touched.
     for name in ("probe", "root", ""):
@@ -190,12 +196,12 @@ def make(runner: Runner, params: Params, driver: str, path: str) -> None:
     handle = os.open(params["cache_dir"], os.O_TMPFILE | os.O_RDWR, 0o600)
     try:
         with scratch_of(runner, params["work_dir"]) as scratch:
-            disk = _mounted_disk.Disk(runner, scratch)
+            disk = mounted_disk.Disk(runner, scratch)
             disk.open(source, driver)
             root, volumes = look(disk, source, params)
             disk.assemble(root, volumes)
-            names = _tree_tar.scan(disk.root).names
-            _tree_tar.pack(runner, disk.root, names, f"/proc/{os.getpid()}/fd/{handle}")
+            names = tree_tar.scan(disk.root).names
+            tree_tar.pack(runner, disk.root, names, f"/proc/{os.getpid()}/fd/{handle}")
         os.fsync(handle)
         # Only with a descriptor, which an absolute path makes no use of, does Python follow the link.
         os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle, follow_symlinks=True)
@@ -206,16 +212,16 @@ def make(runner: Runner, params: Params, driver: str, path: str) -> None:
 def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
     """Return the tar, packed if it is not there."""
     source = os.path.realpath(params["path"])
-    driver = _mounted_disk.image_format(source)
+    driver = mounted_disk.image_format(source)
     before = identity(source)
-    digest = _digest.sha256(source)
-    _digest.check_digest(source, digest, params["digest"])
+    digest = system_digest.sha256(source)
+    system_digest.check_digest(source, digest, params["digest"])
     determined = [digest, *(params[it] for it in ("partition", "logical_volume", "subvolume"))]
     name = hashlib.sha256(json.dumps(determined).encode()).hexdigest()[:16]
     path = os.path.join(params["cache_dir"], f"disk-{name}.tar")
     if os.path.exists(path) or check_mode:
         return {"changed": not os.path.exists(path), "path": path}
-    with _source_cache.locked(params["cache_dir"], os.path.basename(path)):
+    with cache.locked(params["cache_dir"], os.path.basename(path)):
         if os.path.exists(path):
             return {"changed": False, "path": path}
         make(runner, params, driver, path)

@@ -73,15 +73,17 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _boot_files,
-    _generators,
-    _root_tar,
-    _unlocked_root,
+from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
+    boot_files,
+    generators,
+    guest,
+    unlocked_root,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
-from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
+from ansible_collections.sealedroot.image.plugins.module_utils._root import contents
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 # Read after what distributions and most people name theirs, which begin with a digit (dracut.conf(5)).
@@ -94,8 +96,8 @@ def configuration(tree: Tree, params: t.Mapping[str, t.Any]) -> str:
     # In dracut-ng, what opens the disk is a module of its own; one that is not there stops dracut.
     split = glob.glob(tree.path(f"{MODULES}/[0-9][0-9]systemd-cryptsetup"))
     modules = " ".join(["systemd", "crypt", *(["systemd-cryptsetup"] if split else [])])
-    key = _unlocked_root.key_path(params["luks_uuid"])
-    items = " ".join(["/etc/crypttab", key, *_unlocked_root.installed("dracut", params)])
+    key = unlocked_root.key_path(params["luks_uuid"])
+    items = " ".join(["/etc/crypttab", key, *unlocked_root.installed("dracut", params)])
     return f"""\
 # The root is encrypted, and GRUB has asked for the passphrase already.
 # The machine that builds the initramfs need not be the one that boots it.
@@ -115,7 +117,7 @@ def missing(tree: Tree) -> t.List[str]:
     def exists(path: str) -> bool:
         return tree.exists(f"/{path}")
 
-    found = [name for name in ("dracut", "cryptsetup") if not _generators.has_program(exists, name)]
+    found = [name for name in ("dracut", "cryptsetup") if not generators.has_program(exists, name)]
     opener = "lib/systemd/systemd-cryptsetup"
     return found + ([] if exists(f"usr/{opener}") or exists(opener) else ["systemd-cryptsetup"])
 
@@ -123,18 +125,18 @@ def missing(tree: Tree) -> t.List[str]:
 def images(tree: Tree) -> t.List[t.Dict[str, str]]:
     """Return the initramfs of each kernel that has its modules; there must be one."""
     names = os.listdir(tree.path("/boot")) if tree.exists("/boot") else []
-    release = _root_tar.parse_os_release(tree.text("/etc/os-release"))
+    release = contents.parse_os_release(tree.text("/etc/os-release"))
     # The hook of Debian's package.
     if any(tree.exists(f"/{top}/kernel/postinst.d/dracut") for top in ("etc", "usr/share")):
-        form = _boot_files.DEBIAN
+        form = boot_files.DEBIAN
     elif "suse" in [release.get("ID", ""), *release.get("ID_LIKE", "").split()]:
-        form = _boot_files.SUSE
+        form = boot_files.SUSE
     else:
-        form = _boot_files.FEDORA
+        form = boot_files.FEDORA
     found = []
-    for version in _boot_files.kernels(names):
+    for version in boot_files.kernels(names):
         if tree.exists(f"/lib/modules/{version}"):
-            mine = _boot_files.initramfs(names, version) or [form.format(version)]
+            mine = boot_files.initramfs(names, version) or [form.format(version)]
             found += [{"version": version, "path": f"/boot/{name}"} for name in mine]
     if not found:
         raise SealedRootError("the root has no kernel in /boot with its modules: install one in it")
@@ -149,11 +151,11 @@ def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.D
         return missing(tree)
 
     found = images(Tree(root))
-    outcome = _unlocked_root.ensure(
+    outcome = unlocked_root.ensure(
         "dracut",
         params,
         mapping=params["mapping"] or guest.mapping("dracut", params["luks_uuid"]),
-        options=_unlocked_root.SYSTEMD_OPTIONS,
+        options=unlocked_root.SYSTEMD_OPTIONS,
         plan=plan,
         root=root,
         check_mode=check_mode,
@@ -164,7 +166,7 @@ def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.D
 def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={**_unlocked_root.ARGUMENTS, "mapping": {"type": "str"}},
+        argument_spec={**unlocked_root.ARGUMENTS, "mapping": {"type": "str"}},
         supports_check_mode=True,
     )
     run(module, lambda: ensure(module.params, root="/", check_mode=module.check_mode))

@@ -77,13 +77,13 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _cryptsetup,
-    _luks_container,
-    _luks_metadata,
-    _running_root,
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import running_root
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
+    container,
+    cryptsetup,
+    metadata,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
     SealedRootError,
@@ -97,23 +97,23 @@ def read(runner: Runner) -> t.Dict[str, t.Any]:
     """Look at the machine."""
     if os.geteuid() != 0:
         raise SealedRootError("the LUKS header is root's to read: set become to true")
-    device, mapping = _running_root.find_container(runner)
+    device, mapping = running_root.find_container(runner)
     crypttab = os.path.join(ROOT, "etc/crypttab")
     text = ""
     if os.path.exists(crypttab):
         with open(crypttab, encoding="utf-8", errors="surrogateescape") as file:
             text = file.read()
-    key_file, header_file = _running_root.unlock(text, mapping)
+    key_file, header_file = running_root.unlock(text, mapping)
     path, pinned = (os.path.join(ROOT, it.lstrip("/")) for it in (key_file, header_file))
-    _luks_container.check_key_file(path)
-    _luks_container.check_key_file(pinned, "header file")
+    container.check_key_file(path)
+    container.check_key_file(pinned, "header file")
     # Of the header on the disk nothing is read: it is the host's.
-    header = _luks_metadata.read(runner, pinned)
+    header = metadata.read(runner, pinned)
     if header is None:
         raise SealedRootError(
             f"{header_file} is no LUKS header, so this machine would not boot again"
         )
-    slot = _cryptsetup.opens(runner, pinned, path)
+    slot = cryptsetup.opens(runner, pinned, path)
     if slot is None:
         raise SealedRootError(
             f"the key in {key_file} does not open {header_file}, so this machine would not boot again: put a key"
@@ -129,7 +129,7 @@ def read(runner: Runner) -> t.Dict[str, t.Any]:
         "key_file": key_file,
         "header_file": header_file,
         "key_slot": slot,
-        "initramfs": _running_root.initramfs(os.path.join(ROOT, "boot")),
+        "initramfs": running_root.initramfs(os.path.join(ROOT, "boot")),
     }
 
 

@@ -72,8 +72,9 @@ import hashlib
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _esp, _gpt, _nofollow
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import esp, partitions
+from ansible_collections.sealedroot.image.plugins.module_utils._system import nofollow
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
     SealedRootError,
@@ -84,15 +85,15 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.edge impo
 def wanted(params: t.Mapping[str, t.Any]) -> t.Dict[str, bytes]:
     """Read the files that are asked for, by their names on the partition."""
     if params["src_dir"] is not None:
-        files = _nofollow.read_tree(params["src_dir"])
+        files = nofollow.read_tree(params["src_dir"])
         if not files:
             raise SealedRootError(f"{params['src_dir']} has no files: put the boot files there")
     else:
         files = {}
         for file in params["files"]:
-            files[file["dest"].lstrip("/")] = _nofollow.read_file(file["src"])
+            files[file["dest"].lstrip("/")] = nofollow.read_file(file["src"])
     for name in files:
-        _esp.check_name(name)
+        esp.check_name(name)
     if len({name.upper() for name in files}) != len(files):
         raise SealedRootError("two files differ in nothing but case, which FAT does not keep apart")
     return files
@@ -119,11 +120,11 @@ def apply(
     names = {name.upper() for name in files}
     replaced = [name for name in there if name.upper() in names]
     for name in [*remove, *replaced]:
-        _esp.remove(runner, path, offset, name)
+        esp.remove(runner, path, offset, name)
     if not files:
         return
     need = sum(len(data) for data in files.values())
-    free = _esp.free_bytes(runner, path, offset)
+    free = esp.free_bytes(runner, path, offset)
     if free < need:
         raise SealedRootError(
             f"the files take {need} bytes and the EFI system partition of {path} has {free} left: take"
@@ -131,7 +132,7 @@ def apply(
         )
     known = set(there) - {*remove, *replaced}
     for name, data in files.items():
-        _esp.write(runner, path, offset, name, data, known=known)
+        esp.write(runner, path, offset, name, data, known=known)
 
 
 def ensure(
@@ -140,17 +141,17 @@ def ensure(
     """Make the partition hold the files."""
     path, offset = params["path"], params["offset"]
     if offset is None:
-        table = _gpt.read(runner, path)
+        table = partitions.read(runner, path)
         if table is None:
             raise SealedRootError(f"{path} has no partition table: make the disk first")
-        offset = _gpt.esp_and_luks(table)[0].offset
+        offset = partitions.esp_and_luks(table)[0].offset
     files = wanted(params)
-    there = _esp.entries(runner, path, offset)
+    there = esp.entries(runner, path, offset)
     have = {name.upper(): name for name in there}
     same = {
         name
         for name, data in files.items()
-        if name.upper() in have and _esp.read(runner, path, offset, have[name.upper()]) == data
+        if name.upper() in have and esp.read(runner, path, offset, have[name.upper()]) == data
     }
     write = {name: data for name, data in files.items() if name not in same}
     remove = surplus(there, files) if params["exclusive"] else []

@@ -119,24 +119,28 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _architectures,
-    _esp_tree,
-    _grub,
-    _grub_defaults,
-    _grub_install,
-    _signed_chain,
+from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
+    cfg,
+    defaults,
+    esp_tree,
+    install,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
+    signed_chain as grub_signed_chain,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    architectures,
+    regular_file,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
-from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
-PLATFORMS = {it.grub_platform: it for it in _architectures.ARCHITECTURES.values()}
+PLATFORMS = {it.grub_platform: it for it in architectures.ARCHITECTURES.values()}
 # Each loads its module and does no more. A signed GRUB without that says "prohibited by secure boot policy" and waits.
 LOADERS = {"/etc/grub.d/25_bli": "bli"}
 
@@ -150,7 +154,7 @@ def module_names(params: t.Mapping[str, t.Any], library: str) -> t.List[str]:
             " or grub (Arch) in it"
         )
     available = {os.path.basename(path)[: -len(".mod")] for path in glob.glob(f"{library}/*.mod")}
-    return _grub.modules(
+    return cfg.modules(
         available,
         luks_type=params["luks_type"],
         hash_name=params["hash"],
@@ -170,12 +174,12 @@ def signed_chain(
     paths = {name: path for name, path in params["secure_boot"].items() if path}
     found = sorted(glob.glob(tree.path("/boot/vmlinuz-*")))
     kernels = [f"/boot/{os.path.basename(path)}" for path in found]
-    files, modules = _signed_chain.make(
+    files, modules = grub_signed_chain.make(
         PLATFORMS[params["platform"]],
-        {name: (path, tree.read(path, most=_esp_tree.MOST) or b"") for name, path in paths.items()},
+        {name: (path, tree.read(path, most=esp_tree.MOST) or b"") for name, path in paths.items()},
         kernels={name: tree.read(name, most=regular_file.LARGE) or b"" for name in kernels},
         header={key: params[key] for key in ("luks_type", "hash", "filesystem")},
-        stub=_grub.stub(**script_of(params, directory)),
+        stub=cfg.stub(**script_of(params, directory)),
     )
     loud = [
         script
@@ -188,7 +192,7 @@ def signed_chain(
 def core_of(path: str) -> t.Optional[bytes]:
     """Return the core image, None for none."""
     try:
-        return regular_file.read(path, most=_esp_tree.MOST, follow=False)
+        return regular_file.read(path, most=esp_tree.MOST, follow=False)
     except FileNotFoundError:
         return None
 
@@ -199,10 +203,10 @@ def make_core(
     """Make the core image of what is in the directory *sources*; return whether it is new."""
     before = core_of(core)
     argv = [runner.find("grub-mkimage", "grub2-mkimage"), "--format", platform]
-    argv += ["--directory", library, "--config", f"{sources}/{_grub_install.CONFIG}"]
+    argv += ["--directory", library, "--config", f"{sources}/{install.CONFIG}"]
     # --memdisk sets a prefix of its own, so ours comes after it.
-    argv += ["--memdisk", f"{sources}/{_grub_install.MEMDISK}", "--prefix", prefix]
-    listed = regular_file.demand(f"{sources}/{_grub_install.MODULES}", most=regular_file.SMALL)
+    argv += ["--memdisk", f"{sources}/{install.MEMDISK}", "--prefix", prefix]
+    listed = regular_file.demand(f"{sources}/{install.MODULES}", most=regular_file.SMALL)
     names = listed.decode("utf-8", "surrogateescape").split()
     runner.run([*argv, "--output", core, *names], timeout=120)
     return core_of(core) != before
@@ -215,7 +219,7 @@ def copy_modules(library: str, directory: str) -> bool:
     files = {
         os.path.basename(it): regular_file.demand(it, most=regular_file.SMALL) for it in sources
     }
-    return bool(_esp_tree.write(directory, files))
+    return bool(esp_tree.write(directory, files))
 
 
 def check_readable(runner: Runner, root_uuid: str) -> None:
@@ -238,8 +242,8 @@ def make_config(runner: Runner, tree: Tree, params: t.Mapping[str, t.Any], path:
     before = tree.text(path)
     argv = [runner.find("grub-mkconfig", "grub2-mkconfig"), "--output", tree.path(path)]
     runner.run(argv, timeout=300)
-    after = _grub.unsearched(tree.text(path), luks_uuid=params["luks_uuid"])
-    problems = _grub.check_config(
+    after = cfg.unsearched(tree.text(path), luks_uuid=params["luks_uuid"])
+    problems = cfg.check_config(
         after,
         words=params["kernel_cmdline"].split(),
         **{key: params[key] for key in ("root_device", "luks_uuid", "debug_console")},
@@ -247,7 +251,7 @@ def make_config(runner: Runner, tree: Tree, params: t.Mapping[str, t.Any], path:
     if problems:
         raise SealedRootError(
             f"grub-mkconfig wrote a {path} that would not boot: {'; '.join(problems)}. Look at"
-            f" {_grub_defaults.DEFAULTS}, {_grub_defaults.DROP_INS} and /etc/grub.d in the root"
+            f" {defaults.DEFAULTS}, {defaults.DROP_INS} and /etc/grub.d in the root"
         )
     tree.write(path, after)
     tree.apply()
@@ -261,7 +265,7 @@ def ensure(
     tree = Tree(root)
     mkconfig = runner.find("grub-mkconfig", "grub2-mkconfig")
     directory = "/boot/grub2" if os.path.basename(mkconfig).startswith("grub2") else "/boot/grub"
-    libraries = [tree.path(f"{it}/{params['platform']}") for it in _grub.LIBRARIES]
+    libraries = [tree.path(f"{it}/{params['platform']}") for it in cfg.LIBRARIES]
     library = next(filter(os.path.isdir, libraries), libraries[0])
     arch = PLATFORMS[params["platform"]]
     signed: t.Dict[str, bytes] = {}
@@ -269,21 +273,20 @@ def ensure(
     names: t.List[str] = []
     if params["secure_boot"]:
         signed, loud = signed_chain(tree, params, directory)
-        boot_file = _signed_chain.places(arch)["grub"]
+        boot_file = grub_signed_chain.places(arch)["grub"]
     else:
         names = module_names(params, library)
         boot_file = arch.boot_file
     others = sorted(
-        set(glob.glob(tree.path(f"{_grub_defaults.DROP_INS}/*.cfg")))
-        - {tree.path(_grub_defaults.OWN_DROP_IN)}
+        set(glob.glob(tree.path(f"{defaults.DROP_INS}/*.cfg"))) - {tree.path(defaults.OWN_DROP_IN)}
     )
-    drop_ins = [f"{_grub_defaults.DROP_INS}/{os.path.basename(path)}" for path in others]
-    dropped = _grub_defaults.plan(
+    drop_ins = [f"{defaults.DROP_INS}/{os.path.basename(path)}" for path in others]
+    dropped = defaults.plan(
         tree,
         drop_ins,
         **{key: params[key] for key in ("kernel_cmdline", "root_device", "debug_console")},
     )
-    sources = _grub_install.plan(
+    sources = install.plan(
         tree,
         **script_of(params, directory),
         platform=params["platform"],
@@ -300,7 +303,7 @@ def ensure(
             os.chmod(tree.path(script), 0o644)
         output_dir = tree.path(params["output_dir"])
         if signed:
-            made = _esp_tree.write(output_dir, signed)
+            made = esp_tree.write(output_dir, signed)
         else:
             os.makedirs(os.path.dirname(tree.path(core)), exist_ok=True)
             new_core = make_core(
@@ -309,10 +312,10 @@ def ensure(
                 platform=params["platform"],
                 library=library,
                 sources=tree.path(sources),
-                prefix=_grub.prefix(params["luks_uuid"], directory),
+                prefix=cfg.prefix(params["luks_uuid"], directory),
             )
             made = [boot_file] if new_core else []
-        _esp_tree.keep_only(output_dir, signed or {boot_file})
+        esp_tree.keep_only(output_dir, signed or {boot_file})
         copied = copy_modules(library, tree.path(f"{directory}/{params['platform']}"))
         config = f"{directory}/grub.cfg"
         configured = make_config(runner, Tree(root), params, config)

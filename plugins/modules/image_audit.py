@@ -224,18 +224,15 @@ import stat
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _audit,
-    _audit_report,
-    _image_files,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._audit import order, reports
+from ansible_collections.sealedroot.image.plugins.module_utils._build import image_files
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     FailedError,
     ModuleRunner,
     Runner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._digest import sha256
+from ansible_collections.sealedroot.image.plugins.module_utils._system.digest import sha256
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 
@@ -275,14 +272,14 @@ def public_files(params: t.Mapping[str, t.Any]) -> t.List[str]:
         except FileNotFoundError:
             continue  # removed meanwhile
         is_public = name.endswith(".json") or status.st_mode & (stat.S_IRGRP | stat.S_IROTH)
-        is_disk = name.rpartition(".")[2] in _image_files.DRIVERS
+        is_disk = name.rpartition(".")[2] in image_files.DRIVERS
         is_other = stat.S_ISREG(status.st_mode) and os.path.realpath(path) not in left_out
         if is_other and is_public and not is_disk:
             found.append((status.st_size, path))
     return [path for _size, path in sorted(found)]
 
 
-def subject(params: t.Mapping[str, t.Any]) -> _audit_report.Subject:
+def subject(params: t.Mapping[str, t.Any]) -> reports.Subject:
     """Turn the options into what is to be examined."""
     if not os.path.isfile(params["path"]):
         raise SealedRootError(f"{params['path']} is not a file: give the image to examine")
@@ -293,13 +290,13 @@ def subject(params: t.Mapping[str, t.Any]) -> _audit_report.Subject:
         )
     expected = params["expected"]
     paths = {name: path for name, path in params["keys"].items() if path}
-    slots = {_audit_report.SLOTS[name]: 1000 for name in paths}
+    slots = {reports.SLOTS[name]: 1000 for name in paths}
     if expected["slots"]:
         try:
             slots = {int(slot): int(count) for slot, count in expected["slots"].items()}
         except ValueError:
             raise SealedRootError("expected.slots must have numbers: slot and iterations") from None
-    return _audit_report.Subject(
+    return reports.Subject(
         path=os.path.abspath(params["path"]),
         key_files=paths,
         keys={name: read_key(path) for name, path in paths.items()},
@@ -334,12 +331,12 @@ def file_digest(path: str) -> str:
 
 def examine(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     """Examine the image and return the report; what it fails at has the report with it."""
-    report = _audit_report.Report()
+    report = reports.Report()
     # The digest says which bytes the verdicts are about; it is computed meanwhile.
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         hashing = pool.submit(file_digest, params["path"])
         try:
-            _audit.examine(runner, subject(params), report)
+            order.examine(runner, subject(params), report)
         except SealedRootError as exc:
             raise FailedError(str(exc), report.outcome()) from exc
         report.facts["sha256"] = hashing.result()

@@ -172,15 +172,17 @@ import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _accelerator,
-    _architectures,
-    _disk_view,
-    _pexpect_console,
-    _serial_boot,
-    _virtual_machine,
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import view
+from ansible_collections.sealedroot.image.plugins.module_utils._machine import (
+    accelerator as machine_accelerator,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._machine import (
+    pexpect_console,
+    qemu,
+    serial_boot,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     FailedError,
     ModuleRunner,
     Runner,
@@ -226,13 +228,13 @@ class Machine:
     """Starts virtual machines, each with fresh firmware variables."""
 
     def __init__(self, runner: Runner, params: Params, work: str) -> None:
-        self._arch = arch = _architectures.find(params["architecture"])
+        self._arch = arch = architectures.find(params["architecture"])
         self._qemu = runner.find(arch.qemu)
         self._memory = params["memory"]
         self._interface = params["disk_interface"]
         self._work = work
         self._secure_boot = params["secure_boot"]
-        self.firmware = _virtual_machine.find_firmware(
+        self.firmware = qemu.find_firmware(
             arch, secure_boot=self._secure_boot, **(params["firmware"] or {})
         )
         self._code = self._flash(self.firmware.code, "code")
@@ -240,16 +242,16 @@ class Machine:
 
     def _flash(self, source: str, name: str) -> str:
         target = os.path.join(self._work, f"{name}{os.path.splitext(source)[1]}")
-        _virtual_machine.flash(self._arch, source, target)
+        qemu.flash(self._arch, source, target)
         return target
 
     def start(
         self, name: str, accelerator: str, *, disk: t.Optional[str] = None, disk_format: str = "raw"
-    ) -> _pexpect_console.PexpectConsole:
+    ) -> pexpect_console.PexpectConsole:
         """Start a machine and return its console."""
         variables = self._flash(self.firmware.variables, f"variables-{name}")
-        return _pexpect_console.PexpectConsole(
-            _virtual_machine.argv(
+        return pexpect_console.PexpectConsole(
+            qemu.argv(
                 self._qemu,
                 self._arch,
                 accelerator=accelerator,
@@ -272,16 +274,14 @@ def boot(
     with machine.start(
         case["name"], accelerator, disk=params["path"], disk_format=disk_format
     ) as console:
-        seen = _serial_boot.watch(console, key, expect=case["expect"], timeout=params["timeout"])
-    log = _serial_boot.plain(console.text, key)
+        seen = serial_boot.watch(console, key, expect=case["expect"], timeout=params["timeout"])
+    log = serial_boot.plain(console.text, key)
     if params["log_dir"]:
         with open(os.path.join(params["log_dir"], f"{case['name']}.log"), "w") as handle:
             handle.write(log)
-    good, detail = _serial_boot.judge(
-        seen, expect=case["expect"], secure_boot=params["secure_boot"]
-    )
+    good, detail = serial_boot.judge(seen, expect=case["expect"], secure_boot=params["secure_boot"])
     if not good:
-        detail += f". The console ends with: {_serial_boot.last_lines(log)}"
+        detail += f". The console ends with: {serial_boot.last_lines(log)}"
     return {
         "name": case["name"],
         "expect": case["expect"],
@@ -301,10 +301,10 @@ def test(runner: Runner, params: Params) -> t.Dict[str, t.Any]:
     if params["log_dir"] and not os.path.isdir(params["log_dir"]):
         raise SealedRootError(f"log_dir {params['log_dir']} is not a directory: make it first")
     keys = read_keys(params["cases"], secure_boot=params["secure_boot"])
-    disk_format = str(_disk_view.format_info(runner, params["path"])["format"])
+    disk_format = str(view.format_info(runner, params["path"])["format"])
     with tempfile.TemporaryDirectory(prefix="sealedroot-boot-") as work:
         machine = Machine(runner, params, work)
-        accelerator, reason = _accelerator.choose(
+        accelerator, reason = machine_accelerator.choose(
             params["accelerator"],
             lambda: machine.start("probe", "kvm"),
             who="the firmware",
@@ -372,7 +372,7 @@ def main() -> t.NoReturn:
             },
             "architecture": {
                 "type": "str",
-                "choices": sorted(_architectures.ARCHITECTURES),
+                "choices": sorted(architectures.ARCHITECTURES),
                 "default": "x86_64",
             },
             "firmware": {
@@ -387,7 +387,7 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    if not _pexpect_console.HAS_PEXPECT:
+    if not pexpect_console.HAS_PEXPECT:
         module.fail_json(msg=missing_required_lib("pexpect"))
     run(module, lambda: test(ModuleRunner(module), module.params))
 

@@ -88,10 +88,12 @@ import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _growth
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import host_agents
-from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._root import growth
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
@@ -193,7 +195,7 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
     units = [path for path in SYSTEMD if tree.exists(f"{path}/system/ssh.service")]
     if units and tree.exists("/usr/sbin/sshd"):
         tree.write(HOST_KEYS_UNIT, HOST_KEYS_TEXT)
-    _growth.plan(tree, wanted=params["grow"])
+    growth.plan(tree, wanted=params["grow"])
     return host_agents.plan(tree, allowed=params["host_agents"])
 
 

@@ -95,14 +95,12 @@ import shutil
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _bom,
-    _image_files,
-    _secret_search,
+from ansible_collections.sealedroot.image.plugins.module_utils._build import bom, image_files, lease
+from ansible_collections.sealedroot.image.plugins.module_utils._system import secret_search
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._build import lease
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
-from ansible_collections.sealedroot.image.plugins.module_utils._digest import sha256
+from ansible_collections.sealedroot.image.plugins.module_utils._system.digest import sha256
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 BOM = "bom.json"
@@ -111,8 +109,8 @@ BOM = "bom.json"
 def describe(path: str, known: t.Optional[str]) -> t.Dict[str, t.Any]:
     """Return what anyone may know of a file: SHA-256 and size, but of a key no more than its slot."""
     name = os.path.basename(path)
-    if name in _image_files.KEY_FILES:
-        return {"slot": _image_files.KEY_FILES[name]}
+    if name in image_files.KEY_FILES:
+        return {"slot": image_files.KEY_FILES[name]}
     return {"sha256": known or sha256(path), "size": os.path.getsize(path)}
 
 
@@ -128,7 +126,7 @@ def write_json(directory: str, name: str, content: t.Mapping[str, t.Any]) -> Non
 def bill_of_materials(software: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     """Return the bill of materials of the image."""
     try:
-        return _bom.bill(
+        return bom.bill(
             software["type"],
             software["packages"],
             software["os_release"],
@@ -147,11 +145,11 @@ def check_public(directory: str) -> None:
     keys: t.Dict[str, bytes] = {}
     texts: t.Dict[str, bytes] = {}
     for name in names:
-        if name in _image_files.KEY_FILES or name in (BOM, _image_files.MANIFEST):
+        if name in image_files.KEY_FILES or name in (BOM, image_files.MANIFEST):
             with open(os.path.join(directory, name), "rb") as file:
-                (keys if name in _image_files.KEY_FILES else texts)[name] = file.read()
+                (keys if name in image_files.KEY_FILES else texts)[name] = file.read()
     texts["the name of a file"] = "\n".join(names).encode()
-    found = _secret_search.published(texts, keys)
+    found = secret_search.published(texts, keys)
     if found:
         raise SealedRootError(
             f"{'; '.join(found)}: others may read that, so the image is not published. Leave it out of the inputs"
@@ -183,11 +181,11 @@ def ensure(params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.
     software = params["software"]
     if software and not check_mode:
         write_json(src_dir, BOM, bill_of_materials(software))
-    names = sorted(name for name in os.listdir(src_dir) if name != _image_files.MANIFEST)
+    names = sorted(name for name in os.listdir(src_dir) if name != image_files.MANIFEST)
     known = params["digests"]
     files = {name: describe(os.path.join(src_dir, name), known.get(name)) for name in names}
     if not check_mode:
-        write_json(src_dir, _image_files.MANIFEST, {**params["manifest"], "files": files})
+        write_json(src_dir, image_files.MANIFEST, {**params["manifest"], "files": files})
         check_public(src_dir)
         publish(src_dir, dest)
         if own:

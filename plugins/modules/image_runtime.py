@@ -74,15 +74,16 @@ import sys
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _luks_container,
-    _python_runtime,
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import container
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import (
+    launcher,
+    python_runtime,
+    seccomp,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import launcher, seccomp
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 # Of the builder's memory, for what the image has in /run and what Ansible transfers into it.
@@ -122,12 +123,12 @@ def give(runner: Runner, directory: str) -> str:
     open_directories(directory, "", "tmp", launcher.OUTPUT)
     for name in (*launcher.SECRETS, launcher.DISK):
         write(os.path.join(directory, name), b"", 0o444)
-    interpreter = _python_runtime.find(runner)
+    interpreter = python_runtime.find(runner)
     python = os.path.join(directory, "python")
     shutil.rmtree(python, ignore_errors=True)
     program = f"{launcher.IN_IMAGE}/python3"
-    _python_runtime.install(interpreter, python, program)
-    script = _python_runtime.wrapper(interpreter, launcher.PYTHON)
+    python_runtime.install(interpreter, python, program)
+    script = python_runtime.wrapper(interpreter, launcher.PYTHON)
     write(os.path.join(directory, "python3"), script.encode("ascii"), 0o755)
     return os.path.basename(interpreter.loader)
 
@@ -207,8 +208,8 @@ def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
     """Prepare the directory."""
-    _luks_container.check_key_file(params["key_file"])
-    _luks_container.check_key_file(params["header_file"], "header file")
+    container.check_key_file(params["key_file"])
+    container.check_key_file(params["header_file"], "header file")
     path = params["path"]
     sandbox, secrets_dir = os.path.join(path, "sandbox"), os.path.join(path, "secrets")
     secrets = {

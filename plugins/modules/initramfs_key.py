@@ -73,25 +73,24 @@ import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _cryptsetup,
-    _initrd_keys,
-    _journal,
-    _luks_container,
-    _running_root,
+from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
+    archive_keys,
+    running_root,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import container, cryptsetup
+from ansible_collections.sealedroot.image.plugins.module_utils._system import journal
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 ROOT = "/"
 
 
-def opened_by(runner: Runner, key_file: str, name: str, work: str) -> _initrd_keys.JudgeHeader:
+def opened_by(runner: Runner, key_file: str, name: str, work: str) -> archive_keys.JudgeHeader:
     """Judge that an initramfs has the header *name*, and that the key opens it.
 
     It need not be that of the root byte by byte: a slot that was emptied since does no harm there.
@@ -105,7 +104,7 @@ def opened_by(runner: Runner, key_file: str, name: str, work: str) -> _initrd_ke
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(found[name])
-            opens = _cryptsetup.opens(runner, copy, key_file) is not None
+            opens = cryptsetup.opens(runner, copy, key_file) is not None
         finally:
             os.unlink(copy)
         return [] if opens else [f"the key does not open {name} in it"]
@@ -120,7 +119,7 @@ def problems(
     key: bytes,
     old: t.Mapping[str, bytes],
     work: str,
-    header: _initrd_keys.JudgeHeader,
+    header: archive_keys.JudgeHeader,
 ) -> t.List[str]:
     """Say what is wrong with one initramfs of the machine."""
     info = os.stat(path)
@@ -132,7 +131,7 @@ def problems(
         # What is unpacked lies beside the link.
         link = os.path.join(directory, "initramfs")
         os.symlink(path, link)
-        found += _initrd_keys.problems(
+        found += archive_keys.problems(
             runner, link, boot_key=key, others=old, header=header, files={}
         )
     except SealedRootError as exc:
@@ -147,26 +146,26 @@ def ensure(
 ) -> t.Dict[str, t.Any]:
     """Bring key file and initramfs into the state that is asked for."""
     device, key_file, dest = (params[name] for name in ("device", "key_file", "dest"))
-    _luks_container.check(device, 0, 0)
-    _luks_container.check_key_file(key_file)
+    container.check(device, 0, 0)
+    container.check_key_file(key_file)
     tree = Tree(ROOT)
     pinned = tree.path(params["header"])
-    _luks_container.check_key_file(pinned, "header file")
+    container.check_key_file(pinned, "header file")
     boot = tree.path("/boot")
-    rebuilds = _running_root.rebuilds(runner, boot, tree.path("/lib/modules"))
+    rebuilds = running_root.rebuilds(runner, boot, tree.path("/lib/modules"))
     work = os.path.dirname(key_file)
     with open(key_file, "rb") as file:
         key = file.read()
-    lock = contextlib.nullcontext() if check_mode else _luks_container.locked(device)
+    lock = contextlib.nullcontext() if check_mode else container.locked(device)
     with lock:
-        if _cryptsetup.opens(runner, pinned, key_file) is None:
+        if cryptsetup.opens(runner, pinned, key_file) is None:
             raise SealedRootError(
                 f"the key in {key_file} does not open {params['header']}, so the machine would not boot with it: give"
                 " it a slot first"
             )
         before = tree.read(dest)
         old = {"old key": before} if before and before != key else {}
-        images = _running_root.initramfs(boot)
+        images = running_root.initramfs(boot)
         judge = opened_by(runner, key_file, params["header"], work)
 
         def look(image: str) -> t.List[str]:
@@ -180,11 +179,11 @@ def ensure(
             tree.apply()
             for rebuild in rebuilds:
                 rebuild.run(runner, params["timeout"])
-            images = _running_root.initramfs(boot)
+            images = running_root.initramfs(boot)
             prove({image: look(image) for image in images})
         if not check_mode:
             # Also when nothing changed: the task that did may have been killed before it came here.
-            _journal.flush(boot)
+            journal.flush(boot)
     return outcome
 
 

@@ -47,12 +47,9 @@ dropped:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _fstab,
-    _shell_defaults,
-    _unlocked_root,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab, shell_defaults
+from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import unlocked_root
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
@@ -94,7 +91,7 @@ PACKAGES = {
 
 def conf_hook(text: str) -> str:
     """Return conf-hook with the pattern that lets key files into the initramfs."""
-    return _shell_defaults.assign(text, "KEYFILE_PATTERN", f"{_fstab.KEY_DIRECTORY}/*")
+    return shell_defaults.assign(text, "KEYFILE_PATTERN", f"{fstab.KEY_DIRECTORY}/*")
 
 
 def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
@@ -109,7 +106,7 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
 
 def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.Dict[str, t.Any]:
     """Configure the tree at *root*."""
-    return _unlocked_root.ensure(
+    return unlocked_root.ensure(
         "initramfs_tools",
         params,
         mapping=params["mapping"],
@@ -124,7 +121,7 @@ def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            **_unlocked_root.ARGUMENTS,
+            **unlocked_root.ARGUMENTS,
             "mapping": {"type": "str", "default": "cr_root"},
         },
         supports_check_mode=True,

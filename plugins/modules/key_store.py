@@ -121,8 +121,8 @@ import stat
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _input_mac
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._build import input_mac
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
     SealedRootError,
@@ -241,10 +241,10 @@ def keyed(directory: str, wanted: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     with open(path, "rb") as file:
         key = file.read()
     inputs = {name: wanted[name] for name in ("root_password_hash", "customize")}
-    found: t.Dict[str, t.Any] = {"macs": _input_mac.macs(key, wanted["image"], **inputs)}
+    found: t.Dict[str, t.Any] = {"macs": input_mac.macs(key, wanted["image"], **inputs)}
     if wanted["image_uuid"]:
         try:
-            found["root_uuid"] = _input_mac.root_uuid(key, wanted["image_uuid"])
+            found["root_uuid"] = input_mac.root_uuid(key, wanted["image_uuid"])
         except ValueError as exc:
             raise SealedRootError(
                 f"mac.image_uuid '{wanted['image_uuid']}' is no UUID: take what uuidgen prints"

@@ -138,28 +138,28 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _cryptsetup,
-    _key_plan,
-    _loop,
-    _luks_container,
-    _luks_metadata,
-    _running_root,
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import running_root
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
+    container,
+    cryptsetup,
+    key_plan,
+    metadata,
+    pinned_header,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 Params = t.Mapping[str, t.Any]
 
 
 def read_state(
-    runner: Runner, device: str, header: _luks_metadata.Header, params: Params
-) -> _key_plan.State:
+    runner: Runner, device: str, header: metadata.Header, params: Params
+) -> key_plan.State:
     """Find out which known key opens which slot.
 
     A key in its own slot is asked for first, as is usual on a second run; only what is not explained by
@@ -176,7 +176,7 @@ def read_state(
         for key, slot in dict.fromkeys(pairs):
             if one and opens:
                 break
-            if slot not in opens and _cryptsetup.opens(runner, device, key, slot=slot) is not None:
+            if slot not in opens and cryptsetup.opens(runner, device, key, slot=slot) is not None:
                 opens[slot] = key
 
     pairs = [(key, slot) for slot, key in wanted.items() if slot in ours]
@@ -189,10 +189,10 @@ def read_state(
                 f" revoked: give slot {slot} a key of its own in keys"
             )
     ask(((key, slot) for key in others for slot in sorted(kept)), one=True)
-    return _key_plan.State(iterations_of(header), opens, header.slot_order)
+    return key_plan.State(iterations_of(header), opens, header.slot_order)
 
 
-def iterations_of(header: _luks_metadata.Header) -> t.Dict[int, int]:
+def iterations_of(header: metadata.Header) -> t.Dict[int, int]:
     """Return the PBKDF2 iterations of each active slot; 0 where another function is used."""
     return {n: s.iterations if s.kdf == "pbkdf2" else 0 for n, s in header.slots.items()}
 
@@ -219,12 +219,12 @@ class Place(t.NamedTuple):
         pinned_header.put_on(runner, self.device, self.header)
 
 
-def apply(runner: Runner, place: Place, steps: t.Sequence[_key_plan.Step], *, hash_: str) -> None:
+def apply(runner: Runner, place: Place, steps: t.Sequence[key_plan.Step], *, hash_: str) -> None:
     """Carry the steps out, each finished before the next begins."""
     for step in steps:
         if step.verb == "add":
             with place.changed(runner) as target:
-                _cryptsetup.add_key(
+                cryptsetup.add_key(
                     runner,
                     target,
                     unlock=step.unlock,
@@ -235,8 +235,8 @@ def apply(runner: Runner, place: Place, steps: t.Sequence[_key_plan.Step], *, ha
                 )
         elif step.verb == "remove":
             with place.changed(runner) as target:
-                _cryptsetup.kill_slot(runner, target, unlock=step.unlock, slot=step.slot)
-        elif _cryptsetup.opens(runner, place.believed, step.key, slot=step.slot) is None:
+                cryptsetup.kill_slot(runner, target, unlock=step.unlock, slot=step.slot)
+        elif cryptsetup.opens(runner, place.believed, step.key, slot=step.slot) is None:
             raise SealedRootError(
                 f"the key in {step.key} is in slot {step.slot} but does not open it, so the slots that"
                 " are left stay as they are: check the disk, then run this again"
@@ -245,7 +245,7 @@ def apply(runner: Runner, place: Place, steps: t.Sequence[_key_plan.Step], *, ha
 
 def check_own(runner: Runner, path: str, header: str) -> None:
     """Refuse to believe the header of the disk that this machine runs from."""
-    if _loop.is_block_device(path) and _running_root.is_on(runner, path):
+    if loop_devices.is_block_device(path) and running_root.is_on(runner, path):
         raise SealedRootError(
             f"the header file {header} does not exist, and the root of this machine is on {path}, whose host can have"
             " changed the header there: put the file back, out of a backup or an initramfs in /boot, which has it at"
@@ -264,7 +264,7 @@ def place_of(
         if check_mode:
             return Place(device), True
         pinned_header.make(runner, device, header)
-    _luks_container.check_key_file(header, "header file")
+    container.check_key_file(header, "header file")
     return Place(device, header), not pinned_header.is_on(device, header)
 
 
@@ -272,7 +272,7 @@ def check_key_files(params: Params) -> None:
     """Refuse key files that are not safe, and a key that is to stay and to go."""
     wanted = [entry["key_file"] for entry in params["keys"]]
     for path in (*wanted, *params["unlock_key_files"], *params["revoke_key_files"]):
-        _luks_container.check_key_file(path)
+        container.check_key_file(path)
     for path in wanted:
         for revoked in params["revoke_key_files"]:
             if filecmp.cmp(path, revoked, shallow=False):
@@ -285,7 +285,7 @@ def check_key_files(params: Params) -> None:
 def prove_revoked(runner: Runner, device: str, key_files: t.Sequence[str]) -> None:
     """Fail when one of the keys still opens the container."""
     for key in key_files:
-        slot = _cryptsetup.opens(runner, device, key)
+        slot = cryptsetup.opens(runner, device, key)
         if slot is not None:
             raise SealedRootError(
                 f"the key in {key} still opens slot {slot}: another program has changed the header"
@@ -295,26 +295,26 @@ def prove_revoked(runner: Runner, device: str, key_files: t.Sequence[str]) -> No
 
 def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
     """Bring the key slots into the state that is asked for and say what was done."""
-    _luks_container.check(params["path"], params["offset"], params["size"])
+    container.check(params["path"], params["offset"], params["size"])
     wanted = [
-        _key_plan.WantedKey(entry["slot"], entry["key_file"], entry["iterations"])
+        key_plan.WantedKey(entry["slot"], entry["key_file"], entry["iterations"])
         for entry in params["keys"]
     ]
     kept = params["keep_slots"]
     check_key_files(params)
     region = {key: params[key] for key in ("path", "offset", "size")}
-    lock = contextlib.nullcontext() if check_mode else _luks_container.locked(params["path"])
-    with lock, _loop.attached(runner, **region) as device:
+    lock = contextlib.nullcontext() if check_mode else container.locked(params["path"])
+    with lock, loop_devices.attached(runner, **region) as device:
         place, stale = place_of(
             runner, device, params["path"], params["header"] or "", check_mode=check_mode
         )
-        header = _luks_metadata.read(runner, place.believed)
+        header = metadata.read(runner, place.believed)
         if header is None:
             where = place.header or f"{params['path']} at offset {params['offset']}"
             raise SealedRootError(f"there is no LUKS header in {where}")
-        _key_plan.check(wanted, header.type, kept)
+        key_plan.check(wanted, header.type, kept)
         before = read_state(runner, place.believed, header, params)
-        steps = _key_plan.plan(before, wanted, header.type, kept)
+        steps = key_plan.plan(before, wanted, header.type, kept)
         slots = {slot: count for slot, count in before.slots.items() if slot in kept}
         slots.update({want.slot: want.iterations for want in wanted})
         if not check_mode:
@@ -323,11 +323,11 @@ def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t
                 pinned_header.put_on(runner, device, place.header)
             apply(runner, place, steps, hash_=header.hash)
             prove_revoked(runner, place.believed, params["revoke_key_files"])
-            after = _luks_metadata.read(runner, place.believed)
+            after = metadata.read(runner, place.believed)
             have = iterations_of(after) if after else {}
             if have != slots:
                 raise SealedRootError(f"the header has the slots {have} instead of {slots}")
-    slow = _key_plan.slow_first(before, steps, kept) if header.type == "luks2" else []
+    slow = key_plan.slow_first(before, steps, kept) if header.type == "luks2" else []
     return {
         "changed": bool(steps) or stale,
         "warnings": [
@@ -352,7 +352,7 @@ def main() -> t.NoReturn:
     key_files = {"type": "list", "elements": "path", "default": [], "no_log": False}
     module = AnsibleModule(
         argument_spec={
-            **_luks_container.ARGUMENT_SPEC,
+            **container.ARGUMENT_SPEC,
             "keys": {
                 "type": "list",
                 "elements": "dict",

@@ -89,8 +89,9 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _loop, _luks_container
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import container
+from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
     SealedRootError,
@@ -109,15 +110,15 @@ def region(runner: Runner, params: Params) -> t.Tuple[int, int]:
         raise SealedRootError("partition cannot be combined with offset and size: give one of them")
     # sfdisk names a partition after the file: with a "p" in between when that ends with a digit.
     nodes = (f"{path}{number}", f"{path}p{number}")
-    for part in _luks_container.partitions(runner, path):
+    for part in container.partitions(runner, path):
         if part.node in nodes:
             return part.offset, part.size
     raise SealedRootError(f"{path} has no partition {number}: correct partition")
 
 
 def choose(
-    bound: t.Sequence[_loop.Loop], *, size: int, read_only: bool, path: str
-) -> t.Optional[_loop.Loop]:
+    bound: t.Sequence[loop_devices.Loop], *, size: int, read_only: bool, path: str
+) -> t.Optional[loop_devices.Loop]:
     """Return the binding that is as asked for; one that is not is an error, never replaced."""
     for loop in bound:
         if (loop.size, loop.read_only) == (size, read_only):
@@ -135,10 +136,10 @@ def choose(
 def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
     """Bring the binding into the state that is asked for and say what was done."""
     path, present = params["path"], params["state"] == "present"
-    _luks_container.check(path, params["offset"], params["size"])
+    container.check(path, params["offset"], params["size"])
     offset, size = region(runner, params)
-    _luks_container.check(path, offset, size)
-    bound = _loop.find_all(runner, path=path, offset=offset)
+    container.check(path, offset, size)
+    bound = loop_devices.find_all(runner, path=path, offset=offset)
     before = [loop.device for loop in bound]
     if present:
         loop = choose(bound, size=size, read_only=params["read_only"], path=path)
@@ -146,7 +147,7 @@ def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t
         changed = loop is None or switch
         device = loop.device if loop else ""
         if loop is None and not check_mode:
-            device = _loop.attach(
+            device = loop_devices.attach(
                 runner,
                 path=path,
                 offset=offset,
@@ -155,12 +156,12 @@ def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t
                 direct_io=params["direct_io"],
             )
         elif switch and not check_mode:
-            _loop.set_direct_io(runner, device, on=params["direct_io"])
+            loop_devices.set_direct_io(runner, device, on=params["direct_io"])
         after = before or [device or "a new loop device"]
     else:
         changed, device, after = bool(bound), "", []
         for loop in () if check_mode else bound:
-            _loop.detach(runner, loop.device)
+            loop_devices.detach(runner, loop.device)
     return {
         "changed": changed,
         "device": device,
@@ -178,7 +179,7 @@ def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            **_luks_container.ARGUMENT_SPEC,
+            **container.ARGUMENT_SPEC,
             "state": {"type": "str", "choices": ["absent", "present"], "default": "present"},
             "partition": {"type": "int"},
             "read_only": {"type": "bool", "default": False},

@@ -154,13 +154,10 @@ import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _backend,
-    _loop,
-    _luks_container,
-    _luks_metadata,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import backend as luks_backend
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import container, metadata
+from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
     SealedRootError,
@@ -184,15 +181,15 @@ def signature(runner: Runner, device: str) -> str:
     return " ".join(line for line in found.stdout.splitlines() if line.startswith(wanted))
 
 
-def read_header(runner: Runner, params: Params) -> t.Tuple[t.Optional[_luks_metadata.Header], str]:
+def read_header(runner: Runner, params: Params) -> t.Tuple[t.Optional[metadata.Header], str]:
     """Return the header in the region, or None and what else the region holds."""
     region = {key: params[key] for key in ("path", "offset", "size")}
-    with _loop.attached(runner, **region, read_only=True) as device:
-        header = _luks_metadata.read(runner, device)
+    with loop_devices.attached(runner, **region, read_only=True) as device:
+        header = metadata.read(runner, device)
         return header, "" if header else signature(runner, device)
 
 
-def luks_format(runner: Runner, params: Params) -> _luks_metadata.Header:
+def luks_format(runner: Runner, params: Params) -> metadata.Header:
     """Make the header; without forced iterations the digest would get a benchmarked number (TECH 0.4)."""
     argv = [runner.find("cryptsetup"), "luksFormat", "--batch-mode", "--type", params["type"]]
     argv += ["--cipher", params["cipher"], "--key-size", str(params["key_size"])]
@@ -205,9 +202,9 @@ def luks_format(runner: Runner, params: Params) -> _luks_metadata.Header:
     if params["uuid"]:
         argv += ["--uuid", params["uuid"]]
     region = {key: params[key] for key in ("path", "offset", "size")}
-    with _loop.attached(runner, **region) as device:
+    with loop_devices.attached(runner, **region) as device:
         runner.run([*argv, device, params["key_file"]], timeout=120)
-        header = _luks_metadata.read(runner, device)
+        header = metadata.read(runner, device)
     if header is None:
         raise SealedRootError(f"cryptsetup formatted {params['path']}, but left no LUKS header")
     return header
@@ -216,15 +213,15 @@ def luks_format(runner: Runner, params: Params) -> _luks_metadata.Header:
 def erase(runner: Runner, params: Params) -> None:
     """Destroy the key slots, then the signature."""
     region = {key: params[key] for key in ("path", "offset", "size")}
-    with _loop.attached(runner, **region) as device:
+    with loop_devices.attached(runner, **region) as device:
         runner.run([runner.find("cryptsetup"), "luksErase", "--batch-mode", device], timeout=120)
         runner.run([runner.find("wipefs"), "--all", device], timeout=60)
 
 
-def planned(params: Params) -> _luks_metadata.Header:
+def planned(params: Params) -> metadata.Header:
     """Return the header that luks_format would make, as far as it is known before."""
-    slot = _luks_metadata.Keyslot(params["iterations"], "pbkdf2")
-    return _luks_metadata.Header(
+    slot = metadata.Keyslot(params["iterations"], "pbkdf2")
+    return metadata.Header(
         type=params["type"],
         uuid=params["uuid"] or "",
         cipher=params["cipher"],
@@ -252,10 +249,10 @@ def check_blank(runner: Runner, params: Params, holds: str) -> None:
         raise SealedRootError(
             f"{params['path']} at offset {params['offset']} holds {holds}: set force to overwrite it"
         )
-    _luks_container.check_partition(runner, params["path"], params["offset"], params["size"])
+    container.check_partition(runner, params["path"], params["offset"], params["size"])
 
 
-def check_found(params: Params, header: _luks_metadata.Header, device: str, have: str) -> None:
+def check_found(params: Params, header: metadata.Header, device: str, have: str) -> None:
     """Refuse a container that is another one than was asked for."""
     if params["uuid"] and params["uuid"].lower() != header.uuid:
         raise SealedRootError(
@@ -264,7 +261,7 @@ def check_found(params: Params, header: _luks_metadata.Header, device: str, have
         )
     if params["state"] != "open":
         return
-    if have == "open" and _loop.is_read_only(device) != params["read_only"]:
+    if have == "open" and loop_devices.is_read_only(device) != params["read_only"]:
         mode = "read-write" if params["read_only"] else "read-only"
         raise SealedRootError(f"{device} is open {mode}: close it first")
     if have != "open" and not params["key_file"]:
@@ -274,13 +271,13 @@ def check_found(params: Params, header: _luks_metadata.Header, device: str, have
 def apply(
     runner: Runner,
     params: Params,
-    backend: _backend.Backend,
-    mapping: _backend.Mapping,
+    backend: luks_backend.Backend,
+    mapping: luks_backend.Mapping,
     *,
     have: str,
-    header: t.Optional[_luks_metadata.Header],
+    header: t.Optional[metadata.Header],
     make: bool,
-) -> t.Optional[_luks_metadata.Header]:
+) -> t.Optional[metadata.Header]:
     """Do what is left to do and return the header that is there afterwards."""
     state = params["state"]
     if have == "broken" or (have == "open" and state != "open"):
@@ -297,17 +294,17 @@ def apply(
 
 def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
     """Bring the container into the state that is asked for and say what was done."""
-    state, device = params["state"], f"{_backend.MAPPER_DIR}/{params['name']}"
+    state, device = params["state"], f"{luks_backend.MAPPER_DIR}/{params['name']}"
     if not NAME.fullmatch(params["name"]):
         raise SealedRootError(
             f"name '{params['name']}' cannot be a mapping: use up to 127 letters, digits and #+-.:=@_"
         )
-    _luks_container.check(params["path"], params["offset"], params["size"])
+    container.check(params["path"], params["offset"], params["size"])
     if params["key_file"]:
-        _luks_container.check_key_file(params["key_file"])
-    backend, reason = _backend.choose(runner, params["backend"])
+        container.check_key_file(params["key_file"])
+    backend, reason = luks_backend.choose(runner, params["backend"])
     header, holds = read_header(runner, params)
-    mapping = _backend.Mapping(
+    mapping = luks_backend.Mapping(
         path=params["path"],
         offset=params["offset"],
         size=params["size"],
@@ -345,7 +342,7 @@ def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            **_luks_container.ARGUMENT_SPEC,
+            **container.ARGUMENT_SPEC,
             "state": {"type": "str", "choices": ["absent", "closed", "open"], "default": "open"},
             "name": {"type": "str", "required": True},
             "type": {"type": "str", "choices": ["luks1", "luks2"], "default": "luks1"},

@@ -131,21 +131,23 @@ import dataclasses
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _cryptsetup,
-    _loop,
-    _luks_container,
-    _luks_findings,
-    _luks_metadata,
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
+    container,
+    cryptsetup,
+    metadata,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
+    findings as luks_findings,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 
-def describe(header: t.Optional[_luks_metadata.Header]) -> t.Dict[str, t.Any]:
+def describe(header: t.Optional[metadata.Header]) -> t.Dict[str, t.Any]:
     """Return what a header says, with the same keys when there is none."""
     if header is None:
         return {
@@ -177,17 +179,17 @@ def describe(header: t.Optional[_luks_metadata.Header]) -> t.Dict[str, t.Any]:
 
 def read(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     """Read the container and try the keys."""
-    _luks_container.check(params["path"], params["offset"], params["size"])
+    container.check(params["path"], params["offset"], params["size"])
     for key_file in params["key_files"].values():
-        _luks_container.check_key_file(key_file)
+        container.check_key_file(key_file)
     region = {key: params[key] for key in ("path", "offset", "size")}
-    with _loop.attached(runner, **region, read_only=True) as device:
-        header = _luks_metadata.read(runner, device)
+    with loop_devices.attached(runner, **region, read_only=True) as device:
+        header = metadata.read(runner, device)
         opens = {
-            name: _cryptsetup.opens(runner, device, key_file) if header else None
+            name: cryptsetup.opens(runner, device, key_file) if header else None
             for name, key_file in params["key_files"].items()
         }
-    findings = [dataclasses.asdict(it) for it in _luks_findings.findings(header)]
+    findings = [dataclasses.asdict(it) for it in luks_findings.findings(header)]
     return {"changed": False, "opens": opens, **describe(header), "findings": findings}
 
 
@@ -195,7 +197,7 @@ def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            **_luks_container.ARGUMENT_SPEC,
+            **container.ARGUMENT_SPEC,
             "key_files": {"type": "dict", "default": {}, "no_log": False},
         },
         supports_check_mode=True,

@@ -51,35 +51,35 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _fstab,
-    _generators,
-    _mkinitcpio,
-    _unlocked_root,
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab
+from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
+    generators,
+    guest,
+    mkinitcpio,
+    unlocked_root,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
-OWN_DROP_IN = f"{_mkinitcpio.DROP_INS}/zz-sealedroot.conf"
+OWN_DROP_IN = f"{mkinitcpio.DROP_INS}/zz-sealedroot.conf"
 HOOKS = ("/usr/lib/initcpio/install", "/etc/initcpio/install")
 
 
 def configure(tree: Tree, installed: t.Sequence[str]) -> None:
     """Plan mkinitcpio.conf with the files *installed*, and a drop-in where another one would have the last word."""
-    text = tree.text(_mkinitcpio.CONF)
-    have = _mkinitcpio.wanted(_mkinitcpio.arrays(text, _mkinitcpio.NOTHING), installed)
+    text = tree.text(mkinitcpio.CONF)
+    have = mkinitcpio.wanted(mkinitcpio.arrays(text, mkinitcpio.NOTHING), installed)
     for name, words in have.items():
-        text = _mkinitcpio.assign(text, name, words)
-    tree.write(_mkinitcpio.CONF, text)
-    paths = glob.glob(tree.path(f"{_mkinitcpio.DROP_INS}/*.conf"))
+        text = mkinitcpio.assign(text, name, words)
+    tree.write(mkinitcpio.CONF, text)
+    paths = glob.glob(tree.path(f"{mkinitcpio.DROP_INS}/*.conf"))
     others = sorted({os.path.basename(path) for path in paths} - {os.path.basename(OWN_DROP_IN)})
     for name in others:
-        have = _mkinitcpio.arrays(tree.text(f"{_mkinitcpio.DROP_INS}/{name}"), have)
-    want = _mkinitcpio.wanted(have, installed)
+        have = mkinitcpio.arrays(tree.text(f"{mkinitcpio.DROP_INS}/{name}"), have)
+    want = mkinitcpio.wanted(have, installed)
     if want != have:
-        lines = [_mkinitcpio.assign("", name, words) for name, words in want.items()]
+        lines = [mkinitcpio.assign("", name, words) for name, words in want.items()]
         comment = "# Settings of the encrypted root that other files here would override.\n"
         tree.write(OWN_DROP_IN, comment + "".join(lines))
 
@@ -89,26 +89,26 @@ def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.D
     mapping = params["mapping"] or guest.mapping("mkinitcpio", params["luks_uuid"])
 
     def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
-        path = _unlocked_root.key_path(params["luks_uuid"])
-        configure(tree, [path, *_unlocked_root.installed("mkinitcpio", params)])
-        table, _old = _fstab.crypttab(
+        path = unlocked_root.key_path(params["luks_uuid"])
+        configure(tree, [path, *unlocked_root.installed("mkinitcpio", params)])
+        table, _old = fstab.crypttab(
             "",
             name=mapping,
             luks_uuid=params["luks_uuid"],
             key_file=path,
-            options=f"{_unlocked_root.SYSTEMD_OPTIONS},header={pinned_header.path(params['luks_uuid'])}",
+            options=f"{unlocked_root.SYSTEMD_OPTIONS},header={pinned_header.path(params['luks_uuid'])}",
         )
-        tree.write(_mkinitcpio.CRYPTTAB, table)
-        if not _generators.has(lambda name: tree.exists(f"/{name}"), "mkinitcpio"):
+        tree.write(mkinitcpio.CRYPTTAB, table)
+        if not generators.has(lambda name: tree.exists(f"/{name}"), "mkinitcpio"):
             return ["mkinitcpio"]
         # The hook was in the package cryptsetup before it was in mkinitcpio.
         return [] if any(tree.exists(f"{it}/sd-encrypt") for it in HOOKS) else ["cryptsetup"]
 
-    return _unlocked_root.ensure(
+    return unlocked_root.ensure(
         "mkinitcpio",
         params,
         mapping=mapping,
-        options=_unlocked_root.SYSTEMD_OPTIONS,
+        options=unlocked_root.SYSTEMD_OPTIONS,
         plan=plan,
         root=root,
         check_mode=check_mode,
@@ -118,7 +118,7 @@ def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.D
 def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={**_unlocked_root.ARGUMENTS, "mapping": {"type": "str"}},
+        argument_spec={**unlocked_root.ARGUMENTS, "mapping": {"type": "str"}},
         supports_check_mode=True,
     )
     run(module, lambda: ensure(module.params, root="/", check_mode=module.check_mode))

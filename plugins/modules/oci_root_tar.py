@@ -71,14 +71,14 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _architectures,
-    _oci,
-    _oci_store,
-    _source_cache,
-    _tree_tar,
+from ansible_collections.sealedroot.image.plugins.module_utils._source import (
+    cache,
+    oci,
+    oci_store,
+    tree_tar,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     CommandError,
     ModuleRunner,
     Runner,
@@ -109,15 +109,15 @@ def layout_of_docker_archive(runner: Runner, path: str, number: int, scratch: st
     return target
 
 
-def plain_layout(layout: str, chosen: _oci.Candidate, scratch: str) -> str:
+def plain_layout(layout: str, chosen: oci.Candidate, scratch: str) -> str:
     """Return a layout with the blobs of another and an index that names one image, as umoci wants it."""
     target = os.path.join(scratch, "layout")
     os.mkdir(target)
     os.symlink(os.path.abspath(os.path.join(layout, "blobs")), os.path.join(target, "blobs"))
-    size = os.path.getsize(os.path.join(layout, _oci.blob(chosen.digest)))
+    size = os.path.getsize(os.path.join(layout, oci.blob(chosen.digest)))
     for name, content in (
         ("oci-layout", {"imageLayoutVersion": "1.0.0"}),
-        ("index.json", _oci.index(chosen.digest, size, NAME)),
+        ("index.json", oci.index(chosen.digest, size, NAME)),
     ):
         with open(os.path.join(target, name), "w", encoding="ascii") as file:
             json.dump(content, file)
@@ -125,7 +125,7 @@ def plain_layout(layout: str, chosen: _oci.Candidate, scratch: str) -> str:
 
 
 def converted_layout(
-    runner: Runner, layout: str, chosen: _oci.Candidate, found: _oci.Manifest, scratch: str
+    runner: Runner, layout: str, chosen: oci.Candidate, found: oci.Manifest, scratch: str
 ) -> str:
     """Convert an image of a layout to one with OCI's media types and layers that are not compressed.
 
@@ -134,9 +134,9 @@ def converted_layout(
     """
     first, second, target = (os.path.join(scratch, name) for name in ("first", "second", "layout"))
     os.mkdir(first)
-    named = {digest: _oci.blob(digest) for digest in (found.config, *found.layers)}
+    named = {digest: oci.blob(digest) for digest in (found.config, *found.layers)}
     files = {os.path.basename(name): name for name in named.values()}
-    for name, place in {**files, "manifest.json": _oci.blob(chosen.digest)}.items():
+    for name, place in {**files, "manifest.json": oci.blob(chosen.digest)}.items():
         os.symlink(os.path.abspath(os.path.join(layout, place)), os.path.join(first, name))
     with open(os.path.join(first, "version"), "w", encoding="ascii") as file:
         file.write("Directory Transport Version: 1.1\n")
@@ -160,8 +160,8 @@ def unpack(runner: Runner, layout: str, scratch: str) -> str:
 
 def make(
     runner: Runner,
-    store: _oci_store.Store,
-    chosen: _oci.Candidate,
+    store: oci_store.Store,
+    chosen: oci.Candidate,
     params: t.Mapping[str, t.Any],
     scratch: str,
 ) -> str:
@@ -169,9 +169,9 @@ def make(
     if store.docker:
         layout = layout_of_docker_archive(runner, params["path"], chosen.number, scratch)
     else:
-        architecture = _architectures.find(params["architecture"]).debian
-        found = _oci.manifest(store.read, chosen, architecture)
-        blobs = [_oci.blob(it) for it in (chosen.digest, found.config, *found.layers)]
+        architecture = architectures.find(params["architecture"]).debian
+        found = oci.manifest(store.read, chosen, architecture)
+        blobs = [oci.blob(it) for it in (chosen.digest, found.config, *found.layers)]
         whole = store.layout(blobs, scratch)
         if found.plain:
             layout = plain_layout(whole, chosen, scratch)
@@ -179,7 +179,7 @@ def make(
             layout = converted_layout(runner, whole, chosen, found, scratch)
     root = unpack(runner, layout, scratch)
     partial = os.path.join(scratch, "root.tar")
-    _tree_tar.pack(runner, root, _tree_tar.scan(root).names, partial)
+    tree_tar.pack(runner, root, tree_tar.scan(root).names, partial)
     return partial
 
 
@@ -192,18 +192,18 @@ def ensure(
         raise SealedRootError(
             "image_cache_dir has a colon in it, which ends a path for skopeo and umoci"
         )
-    store = _oci_store.find(runner, params["path"])
-    found = (_oci.docker_candidates if store.docker else _oci.candidates)(store.read)
+    store = oci_store.find(runner, params["path"])
+    found = (oci.docker_candidates if store.docker else oci.candidates)(store.read)
     # OCI's words for architectures are Go's, and those are Debian's for these.
-    architecture = _architectures.find(params["architecture"]).debian
-    chosen = _oci.choose(found, architecture, params["reference"], params["digest"])
+    architecture = architectures.find(params["architecture"]).debian
+    chosen = oci.choose(found, architecture, params["reference"], params["digest"])
     name = f"oci-{chosen.digest.partition(':')[2][:32]}"
     path = os.path.join(cache_dir, f"{name}.tar")
     outcome = {"changed": not os.path.exists(path), "path": path, "digest": chosen.digest}
     if outcome["changed"] and not check_mode:
-        with _source_cache.claimed(cache_dir, name) as scratch:
+        with cache.claimed(cache_dir, name) as scratch:
             if not os.path.exists(path):
-                _source_cache.keep(make(runner, store, chosen, params, scratch), path)
+                cache.keep(make(runner, store, chosen, params, scratch), path)
     return outcome
 
 
@@ -232,7 +232,7 @@ def main() -> t.NoReturn:
             "digest": {"type": "str"},
             "architecture": {
                 "type": "str",
-                "choices": sorted(_architectures.ARCHITECTURES),
+                "choices": sorted(architectures.ARCHITECTURES),
                 "default": "x86_64",
             },
         },

@@ -76,8 +76,8 @@ other_inputs:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _published
-from ansible_collections.sealedroot.image.plugins.module_utils._command import ModuleRunner
+from ansible_collections.sealedroot.image.plugins.module_utils._build import published
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import ModuleRunner
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 
@@ -86,13 +86,13 @@ def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            "secret_inputs": _published.SECRET_INPUTS,
+            "secret_inputs": published.SECRET_INPUTS,
         },
         supports_check_mode=True,
     )
     run(
         module,
-        lambda: _published.read(
+        lambda: published.read(
             ModuleRunner(module), module.params["path"], module.params["secret_inputs"]
         ),
     )

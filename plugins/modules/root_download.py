@@ -74,17 +74,16 @@ import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _download,
-    _mounted_disk,
-    _source_cache,
+from ansible_collections.sealedroot.image.plugins.module_utils._source import cache, mounted_disk
+from ansible_collections.sealedroot.image.plugins.module_utils._source import (
+    download as source_download,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._digest import digest_of
+from ansible_collections.sealedroot.image.plugins.module_utils._system.digest import digest_of
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 TYPES = ("disk", "oci", "tar")
@@ -95,7 +94,7 @@ LIST_SECONDS = 1800
 
 def check(params: t.Mapping[str, t.Any]) -> t.Tuple[str, str]:
     """Refuse bad input; return algorithm and digest of the checksum, empty without one."""
-    _download.check_url(params["url"])
+    source_download.check_url(params["url"])
     if not params["checksum"] and not params["signature"]:
         raise SealedRootError(
             "nothing says what the file must be: give its checksum, or a signature and the keyring of whom may sign it"
@@ -103,11 +102,11 @@ def check(params: t.Mapping[str, t.Any]) -> t.Tuple[str, str]:
     if bool(params["signature"]) != bool(params["keyring"]):
         raise SealedRootError("signature and keyring go together: give both, or neither")
     if params["keyring"]:
-        _download.check_keyring(params["keyring"])
+        source_download.check_keyring(params["keyring"])
         if params["signature"].startswith("/"):
-            _download.check_file("signature", params["signature"])
+            source_download.check_file("signature", params["signature"])
         else:
-            _download.check_url(params["signature"])
+            source_download.check_url(params["signature"])
     if not params["checksum"]:
         return "", ""
     algorithm, _colon, digest = params["checksum"].lower().partition(":")
@@ -132,7 +131,7 @@ def kind_of(runner: Runner, path: str) -> str:
     argv = [runner.find("tar"), "--list", "--file", path]
     listed = runner.run(argv, check=False, timeout=LIST_SECONDS)
     if listed.rc:
-        if _mounted_disk.is_disk(path):
+        if mounted_disk.is_disk(path):
             return "disk"
         raise SealedRootError(
             "what came is no tar and no disk image: correct the url, or set as in image_source"
@@ -149,7 +148,7 @@ def get_signature(
     if where.startswith("/"):
         return str(where)
     path = os.path.join(scratch, "signature")
-    _download.fetch(runner, where, path, seconds=seconds, largest=SIGNATURE_BYTES)
+    source_download.fetch(runner, where, path, seconds=seconds, largest=SIGNATURE_BYTES)
     return path
 
 
@@ -162,18 +161,18 @@ def make_sure(
 ) -> None:
     """Refuse a file with another checksum or without a good signature."""
     algorithm, digest = wanted
-    url = _download.shown(params["url"])
+    url = source_download.shown(params["url"])
     if not os.path.exists(partial):
         raise SealedRootError(f"nothing is in {url}: correct the url")
     if algorithm:
         found = digest_of(partial, algorithm)
         if found != digest:
-            raise _download.WrongFileError(
+            raise source_download.WrongFileError(
                 f"what came from {url} has the {algorithm} {found}, not {digest}: correct the checksum, or the url"
             )
     if params["signature"]:
         signature = get_signature(runner, params, scratch, params["timeout"])
-        _download.verify(runner, partial, signature, params["keyring"], scratch)
+        source_download.verify(runner, partial, signature, params["keyring"], scratch)
 
 
 def download(
@@ -188,10 +187,10 @@ def download(
     while True:
         # It may be whole: an earlier run was cut off, or had no signature to check it by.
         if not (earlier and wanted[0] and digest_of(partial, wanted[0]) == wanted[1]):
-            _download.fetch(runner, params["url"], partial, seconds=params["timeout"])
+            source_download.fetch(runner, params["url"], partial, seconds=params["timeout"])
         try:
             make_sure(runner, params, partial, scratch, wanted)
-        except _download.WrongFileError:
+        except source_download.WrongFileError:
             os.unlink(partial)
             if not earlier:
                 raise
@@ -205,7 +204,7 @@ def name_of(
 ) -> str:
     """Return the name in the cache: all that says what the file must be. Only a signature has to be fetched for it."""
     # Names are public, and a URL can have a password in it.
-    parts = [*wanted, _download.shown(params["signature"]) if params["signature"] else ""]
+    parts = [*wanted, source_download.shown(params["signature"]) if params["signature"] else ""]
     if params["keyring"]:
         parts.append(digest_of(params["keyring"]))
         if not wanted[0]:
@@ -224,18 +223,18 @@ def ensure(
         path, kind = cached(cache_dir, name)
         partial = os.path.join(cache_dir, f"{name}.partial")
         if not path and not os.path.exists(partial):
-            _download.check_there(params["url"])
+            source_download.check_there(params["url"])
         if path or check_mode:
             kind = params["type"] or kind
             return {"changed": not path, "path": path, "type": kind}
-        with _source_cache.claimed(cache_dir, name):
+        with cache.claimed(cache_dir, name):
             path, kind = cached(cache_dir, name)
             if path:
                 return {"changed": False, "path": path, "type": params["type"] or kind}
             download(runner, params, partial, scratch, wanted)
             kind = params["type"] or kind_of(runner, partial)
             path = os.path.join(cache_dir, f"{name}.{kind}")
-            _source_cache.keep(partial, path)
+            cache.keep(partial, path)
     return {"changed": True, "path": path, "type": kind}
 
 

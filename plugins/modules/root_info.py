@@ -116,8 +116,8 @@ from ansible.module_utils.facts.system.distribution import (
     DistributionFiles,
 )
 from ansible.module_utils.facts.system.pkg_mgr import PkgMgrFactCollector
-from ansible_collections.sealedroot.image.plugins.module_utils import _root_look
-from ansible_collections.sealedroot.image.plugins.module_utils._root_tar import Member, plain
+from ansible_collections.sealedroot.image.plugins.module_utils._root import look as root_look
+from ansible_collections.sealedroot.image.plugins.module_utils._root.contents import Member, plain
 from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
@@ -155,12 +155,12 @@ def look(root: str, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     families, signed = params["families"], params["secure_boot"]
     files = {member.name for member in found if member.type in "-h"}
     data = {}
-    for names in _root_look.wanted(found, families, signed=bool(signed)):
+    for names in root_look.wanted(found, families, signed=bool(signed)):
         name = next((name for name in names if name in files), None)
         if name:
             path = os.path.join(root, plain(name))
-            data[name] = regular_file.read(path, most=_root_look.MOST, follow=False)
-    return _root_look.describe(
+            data[name] = regular_file.read(path, most=root_look.MOST, follow=False)
+    return root_look.describe(
         "the image",
         found,
         data,
@@ -212,7 +212,7 @@ def outcome(module: AnsibleModule) -> t.Dict[str, t.Any]:
 def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={"facts": {"type": "bool", "default": False}, **_root_look.ARGUMENTS},
+        argument_spec={"facts": {"type": "bool", "default": False}, **root_look.ARGUMENTS},
         supports_check_mode=True,
     )
     run(module, lambda: outcome(module))

@@ -239,14 +239,18 @@ import concurrent.futures
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _root_look, _root_tar, _tar
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._root import contents, tar
+from ansible_collections.sealedroot.image.plugins.module_utils._root import look as root_look
+from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._digest import check_digest, sha256
-from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
+from ansible_collections.sealedroot.image.plugins.module_utils._system.digest import (
+    check_digest,
+    sha256,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 
@@ -272,22 +276,22 @@ def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     path, families, filesystem = params["path"], params["families"], params["filesystem"]
     with open(path, "rb") as file:
         head = file.read(16)
-    compression = _root_tar.compression(head)
+    compression = contents.compression(head)
     if not head:
         raise SealedRootError(f"{path} is empty: get the file again")
-    if compression not in _root_tar.SUPPORTED:
+    if compression not in contents.SUPPORTED:
         raise SealedRootError(
             f"{path} is compressed with {compression}, which is not supported: use gzip, xz or zstd"
         )
     if compression != "none":
         runner.find(compression)
-    members = _tar.listing(runner, path)
+    members = tar.listing(runner, path)
     asked = params["secure_boot"]
-    wanted = _root_look.wanted(members, families, signed=bool(asked))
-    data = _tar.contents(runner, path, members, wanted, most=_root_look.MOST)
+    wanted = root_look.wanted(members, families, signed=bool(asked))
+    data = tar.contents(runner, path, members, wanted, most=root_look.MOST)
     return {
         "compression": compression,
-        **_root_look.describe(
+        **root_look.describe(
             path, members, data, families=families, filesystem=filesystem, secure_boot=asked
         ),
     }
@@ -306,7 +310,7 @@ def main() -> t.NoReturn:
             "path": {"type": "path", "required": True},
             "get_checksum": {"type": "bool", "default": True},
             "digest": {"type": "str"},
-            **_root_look.ARGUMENTS,
+            **root_look.ARGUMENTS,
         },
         supports_check_mode=True,
     )

@@ -80,14 +80,14 @@ import stat
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _selinux
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import selinux
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import launcher, seccomp
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Result,
     Runner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import launcher, seccomp
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 PACKAGES = "selinux-policy-default (Debian) or selinux-policy-targeted (Fedora)"
@@ -105,7 +105,7 @@ def run_reading(runner: Runner, root: str, command: t.Sequence[str], *, timeout:
     with seccomp.exported(allowed=[seccomp.AUDIT]) as filter_path, limited() as lists:
         programs = {name: runner.find(name) for name in ("bwrap", "prlimit")}
         hidden = [name for name in launcher.HIDDEN if os.path.exists(f"/proc/{name}")]
-        argv = _selinux.sandbox_argv(
+        argv = selinux.sandbox_argv(
             programs, filter_path, root, command, lists=lists, hidden=hidden
         )
         return runner.run(argv, check=False, timeout=timeout)
@@ -123,7 +123,7 @@ def limited() -> t.Iterator[t.List[str]]:
         group.close()
 
 
-def look(runner: Runner, root: str) -> t.Tuple[_selinux.Config, str]:
+def look(runner: Runner, root: str) -> t.Tuple[selinux.Config, str]:
     """Return the configuration of the image and its policy's file name; a lack is an error."""
     found = run_reading(runner, root, ["/bin/sh", "-c", LOOK], timeout=60)
     config, _nul, rest = found.stdout.partition("\0")
@@ -132,14 +132,14 @@ def look(runner: Runner, root: str) -> t.Tuple[_selinux.Config, str]:
         raise SealedRootError(f"no command can run in {root}: {found.stderr.strip()}")
     if not config.strip():
         raise SealedRootError(
-            f"the image has no {_selinux.CONFIG}, so no policy counts: install {PACKAGES} in it"
+            f"the image has no {selinux.CONFIG}, so no policy counts: install {PACKAGES} in it"
         )
-    parsed = _selinux.parse_config(config)
+    parsed = selinux.parse_config(config)
     paths = (name.split("/") for name in names.splitlines())
-    policy = _selinux.newest_policy(path[-1] for path in paths if path[0] == parsed.type)
+    policy = selinux.newest_policy(path[-1] for path in paths if path[0] == parsed.type)
     if not policy:
         raise SealedRootError(
-            f"{_selinux.CONFIG} of the image names the policy '{parsed.type}', which has no file"
+            f"{selinux.CONFIG} of the image names the policy '{parsed.type}', which has no file"
             f" {parsed.directory}/policy/policy.*: install {PACKAGES} in it, or correct SELINUXTYPE"
         )
     if not setfiles.strip():
@@ -147,9 +147,9 @@ def look(runner: Runner, root: str) -> t.Tuple[_selinux.Config, str]:
     return parsed, policy
 
 
-def plan(runner: Runner, root: str, config: _selinux.Config, policy: str) -> t.Dict[str, str]:
+def plan(runner: Runner, root: str, config: selinux.Config, policy: str) -> t.Dict[str, str]:
     """Ask the image's own setfiles which labels are not as they are to be."""
-    argv = _selinux.setfiles_argv(config, policy)
+    argv = selinux.setfiles_argv(config, policy)
     done = run_reading(runner, root, argv, timeout=SETFILES_SECONDS)
     if done.rc != 0:
         said = "; ".join(done.stderr.strip().splitlines()[:10]) or "no reason given"
@@ -157,7 +157,7 @@ def plan(runner: Runner, root: str, config: _selinux.Config, policy: str) -> t.D
             f"the image's own setfiles fails with exit status {done.rc} ({said}): install the policy"
             f" '{config.type}' anew in the root, or set image_selinux to off"
         )
-    return _selinux.parse_plan(done.stdout)
+    return selinux.parse_plan(done.stdout)
 
 
 class Labels:
@@ -175,7 +175,7 @@ class Labels:
             self.labelled += 1
         else:
             label = _get(path)
-            if label and _selinux.type_of(label) not in _selinux.UNLABELLED:
+            if label and selinux.type_of(label) not in selinux.UNLABELLED:
                 return label
             label = above
             self.inherited += bool(label)
@@ -190,7 +190,7 @@ def _bytes(text: str) -> bytes:
 
 def _get(path: bytes) -> str:
     try:
-        value = os.getxattr(path, _selinux.ATTRIBUTE, follow_symlinks=False)
+        value = os.getxattr(path, selinux.ATTRIBUTE, follow_symlinks=False)
     except OSError as exc:
         if exc.errno in (errno.ENODATA, errno.EOPNOTSUPP):
             return ""
@@ -200,7 +200,7 @@ def _get(path: bytes) -> str:
 
 def _set(path: bytes, name: bytes, label: str) -> None:
     try:
-        os.setxattr(path, _selinux.ATTRIBUTE, _bytes(label) + b"\0", follow_symlinks=False)
+        os.setxattr(path, selinux.ATTRIBUTE, _bytes(label) + b"\0", follow_symlinks=False)
     except OSError as exc:
         shown = name.decode("utf-8", "replace")
         if exc.errno == errno.EINVAL:
@@ -212,7 +212,7 @@ def _set(path: bytes, name: bytes, label: str) -> None:
             ) from exc
         raise SealedRootError(
             f"the label of {shown} cannot be written: {exc.strerror}. The file system and its mount options must"
-            f" allow the attribute {_selinux.ATTRIBUTE}, and the file must not be immutable (lsattr)"
+            f" allow the attribute {selinux.ATTRIBUTE}, and the file must not be immutable (lsattr)"
         ) from exc
 
 
@@ -254,10 +254,10 @@ def flag(root: str, wanted: t.Optional[bytes], *, check_mode: bool) -> bool:
         if check_mode:
             return True
         if have is not None:
-            os.unlink(_selinux.FLAG, dir_fd=top)
+            os.unlink(selinux.FLAG, dir_fd=top)
         if wanted is not None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            with open(os.open(_selinux.FLAG, flags, 0o644, dir_fd=top), "wb") as file:
+            with open(os.open(selinux.FLAG, flags, 0o644, dir_fd=top), "wb") as file:
                 file.write(wanted)
         return True
     finally:
@@ -267,10 +267,10 @@ def flag(root: str, wanted: t.Optional[bytes], *, check_mode: bool) -> bool:
 def _content(top: int) -> t.Optional[bytes]:
     """Return what the flag holds; None when it is not there, and nothing for what is no file."""
     try:
-        info = os.stat(_selinux.FLAG, dir_fd=top, follow_symlinks=False)
+        info = os.stat(selinux.FLAG, dir_fd=top, follow_symlinks=False)
         if not stat.S_ISREG(info.st_mode):
             return b""
-        handle = os.open(_selinux.FLAG, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=top)
+        handle = os.open(selinux.FLAG, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=top)
     except FileNotFoundError:
         return None
     with open(handle, "rb") as file:
@@ -294,7 +294,7 @@ def ensure(
         changed = flag(root, None, check_mode=check_mode)
     else:
         labels = Labels({}, check_mode=check_mode)
-        changed = flag(root, _selinux.FLAG_CONTENT, check_mode=check_mode)
+        changed = flag(root, selinux.FLAG_CONTENT, check_mode=check_mode)
     return {
         "changed": bool(changed or labels.labelled or labels.inherited),
         "mode": config.mode,

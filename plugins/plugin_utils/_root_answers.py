@@ -16,12 +16,9 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _architectures,
-    _root_findings,
-    _root_needs,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._root_tar import KERNEL_VERSION
+from ansible_collections.sealedroot.image.plugins.module_utils._root import findings, needs
+from ansible_collections.sealedroot.image.plugins.module_utils._root.contents import KERNEL_VERSION
+from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
 from ansible_collections.sealedroot.image.plugins.plugin_utils._answers import short
 
 Values = t.Mapping[str, t.Any]
@@ -68,7 +65,7 @@ def root_now(tar: Values, found: Values, families: t.Sequence[Values]) -> t.Dict
             raise ImpossibleError(
                 f"The {key} of the image was {tar[key]!r}, and now it is {said!r}"
             )
-    words = _architectures.find(tar["architecture"]).words()
+    words = architectures.find(tar["architecture"]).words()
     _check_programs(found, family)
     _check_packages(found, family, words)
     _check_signed(found.get("secure_boot", {}), family, words)
@@ -86,13 +83,13 @@ def _each(
 
 
 def _check_programs(found: Values, family: Values) -> None:
-    generators = [name for name in _root_needs.INITRAMFS_NEEDS if name in family["packages"]]
+    generators = [name for name in needs.INITRAMFS_NEEDS if name in family["packages"]]
     # Of a generator that only another family has, the problem says more.
     if found["initramfs"] and not found["problems"]:
         _each("what builds the initramfs", [found["initramfs"]], generators)
     _each("a kernel", [*found["kernels"], *found["kernel_disks"]], KERNEL_VERSION)
     for disks in found["kernel_disks"].values():
-        _each("a driver of a kernel", disks, _root_findings.DISKS)
+        _each("a driver of a kernel", disks, findings.DISKS)
     has = found["has"]
     _each("a platform of GRUB", [*has["grub_platforms"], *has["grub_modules"]], _PLATFORM)
     for modules in has["grub_modules"].values():
@@ -110,8 +107,8 @@ def _check_packages(found: Values, family: Values, words: t.Mapping[str, str]) -
 
 def _check_signed(found: Values, family: Values, words: t.Mapping[str, str]) -> None:
     """Check the signed boot files, which are where the family has them or nowhere."""
-    for name in _root_needs.SIGNED if found else ():
-        paths = [f"/{path}" for path in _root_needs.paths(family, name, words)]
+    for name in needs.SIGNED if found else ():
+        paths = [f"/{path}" for path in needs.paths(family, name, words)]
         _each("a signed boot file", [found[name]], ["", *paths])
     _each("a module of the signed GRUB", found.get("missing_modules", ()), _WORD)
 

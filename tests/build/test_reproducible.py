@@ -17,7 +17,7 @@ import uuid
 
 import pytest
 import yaml
-from ansible_collections.sealedroot.image.plugins.module_utils import _input_mac
+from ansible_collections.sealedroot.image.plugins.module_utils._build import input_mac
 from builds import PLAYBOOK, Place, playbook
 from image_compare import Facts, differences, flat, read
 from image_view import mounted, times
@@ -179,7 +179,7 @@ def test_the_uuid_of_the_root_is_derived_from_the_boot_key(pair: Pair) -> None:
     """The given UUID is in the manifest, and that of the root must not be found by it."""
     given = pair.facts[0].manifest["inputs"]["uuid"]
     (line,) = (it for it in pair.made[0] if it.startswith("Filesystem UUID"))
-    assert line.split()[-1] == _input_mac.root_uuid(pair.key, given)
+    assert line.split()[-1] == input_mac.root_uuid(pair.key, given)
     assert str(uuid.uuid5(uuid.UUID(given), "filesystem")) not in line
 
 

@@ -15,7 +15,7 @@ import threading
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _backend_dm_crypt
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import dm_crypt
 from guest_disk import MIB, OFFSET, SIZE, Disk, sh, wait
 
 Module = t.Callable[..., dict[str, t.Any]]
@@ -205,7 +205,7 @@ def mount(disk: Disk) -> pathlib.Path:
 def test_a_mounted_container_is_not_closed(
     disks: t.Callable[..., Disk], real_module: Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_backend_dm_crypt, "BUSY_SECONDS", 0.5)
+    monkeypatch.setattr(dm_crypt, "BUSY_SECONDS", 0.5)
     disk = disks()
     ok(real_module("luks_image", **disk.options()), changed=True)
     root = mount(disk)
@@ -342,7 +342,7 @@ def test_teardown_waits_for_a_copy_of_the_mount(
 def test_teardown_names_who_holds_a_mapping(
     disks: t.Callable[..., Disk], real_module: Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_backend_dm_crypt, "BUSY_SECONDS", 0.5)
+    monkeypatch.setattr(dm_crypt, "BUSY_SECONDS", 0.5)
     disk = disks("web-1")
     ok(real_module("luks_image", **disk.options()), changed=True)
     holder = subprocess.Popen(["sleep", "600"], stdin=disk.node.open("rb"))

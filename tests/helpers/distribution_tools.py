@@ -10,8 +10,8 @@ import pathlib
 import subprocess
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils import _shell_defaults
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import shell_defaults
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     CommandError,
     MissingToolError,
     Result,
@@ -66,7 +66,7 @@ class Tools(Runner):
         return ""
 
     def defaults(self) -> dict[str, str]:
-        return _shell_defaults.values((self.root / "etc/default/grub").read_text())
+        return shell_defaults.values((self.root / "etc/default/grub").read_text())
 
     def words(self) -> str:
         """What /etc/default/grub gives to every kernel; the device is found by its UUID by default (10_linux)."""
@@ -146,7 +146,7 @@ def kernel_install_add(it: Distribution, root: pathlib.Path, version: str) -> st
     """Add a kernel as kernel-install with 20-grub.install and 50-dracut.install does; return its entry's name."""
     token = (root / "etc/machine-id").read_text().strip()
     if it.name != "rhel8":  # systemd 239 has no /etc/machine-info (kernel-install(8))
-        info = _shell_defaults.values((root / "etc/machine-info").read_text())
+        info = shell_defaults.values((root / "etc/machine-info").read_text())
         token = info.get("KERNEL_INSTALL_MACHINE_ID", token)
     (root / f"usr/lib/modules/{version}").mkdir(parents=True)
     (root / f"boot/vmlinuz-{version}").write_text(version)
@@ -161,7 +161,7 @@ def kernel_install_add(it: Distribution, root: pathlib.Path, version: str) -> st
         f"initrd /boot/initramfs-{version}.img\noptions {options}\n"
         "grub_users $grub_users\ngrub_arg --unrestricted\ngrub_class kernel\n"
     )
-    kernel = _shell_defaults.values((root / "etc/sysconfig/kernel").read_text())
+    kernel = shell_defaults.values((root / "etc/sysconfig/kernel").read_text())
     if kernel.get("UPDATEDEFAULT") == "yes":
         env = root / "boot/grub2/grubenv"
         lines = env.read_text().rstrip("#").splitlines()[1:]

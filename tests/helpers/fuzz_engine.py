@@ -23,8 +23,10 @@ import typing as t
 import zlib
 
 import hypothesis
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 from hypothesis import strategies as st
 
 # Not in the checkout, which is checked for files without a licence.

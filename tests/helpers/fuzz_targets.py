@@ -24,57 +24,80 @@ import cpio
 import efi
 import oci
 from ansible_collections.sealedroot.image.plugins.lookup.families import LookupModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _audit_areas,
-    _audit_checks,
-    _audit_console,
-    _audit_mounts,
-    _audit_units,
-    _bom,
-    _boot_entries,
-    _btrfs_blocks,
-    _btrfs_tree,
-    _disk_source,
-    _disk_view,
-    _download,
-    _ext4_tree,
-    _fstab,
-    _gpt,
-    _grub,
-    _grub_core,
-    _grub_defaults,
-    _grub_install,
-    _grub_script,
-    _image_tree,
-    _initrd,
-    _luks1_view,
-    _luks_findings,
-    _luks_metadata,
-    _lvm,
-    _mkinitcpio,
-    _mounted_disk,
-    _nofollow,
-    _oci,
-    _oci_store,
-    _pe,
-    _root_look,
-    _root_tar,
-    _running_root,
-    _secret_search,
-    _selinux,
-    _serial_boot,
-    _shell_defaults,
-    _signed_chain,
-    _xfs_attributes,
-    _xfs_tree,
+from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
+    areas,
+    checks,
+    systemd,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._architectures import X86_64
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
+    console as audit_console,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
+    mounts as audit_mounts,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._build import bom
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import (
+    partitions as disk_partitions,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import view
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab as etc_fstab
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import selinux as etc_selinux
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import shell_defaults
+from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import (
+    btrfs as filesystem_btrfs,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import (
+    btrfs_blocks,
+    reader,
+    xfs,
+    xfs_attributes,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import (
+    ext4 as filesystem_ext4,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
+    boot_entries,
+    cfg,
+    core_image,
+    defaults,
+    install,
+    script,
+    signed_chain,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import pe as grub_pe
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
+    archive as initramfs_archive,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
+    guest,
+    mkinitcpio,
+    running_root,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
+    findings,
+    luks1_view,
+    metadata,
+    pinned_header,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._machine import serial_boot
+from ansible_collections.sealedroot.image.plugins.module_utils._root import contents, look
+from ansible_collections.sealedroot.image.plugins.module_utils._source import (
+    download,
+    lvm,
+    mounted_disk,
+    oci_store,
+    volumes,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._source import oci as source_oci
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    nofollow as system_nofollow,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import secret_search
+from ansible_collections.sealedroot.image.plugins.module_utils._system.architectures import X86_64
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 from ansible_collections.sealedroot.image.plugins.modules import (
     image_identity,
     luks_image_info,
@@ -94,7 +117,7 @@ Data = t.Sequence[bytes]
 def unit_test(name: str) -> types.ModuleType:
     """Return a module of unit tests, for the samples in it."""
     path = UNIT / "plugins" / "module_utils" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"samples_{name}", path)
+    spec = importlib.util.spec_from_file_location(f"samples_{name.replace('/', '_')}", path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -166,7 +189,7 @@ BUILTIN = b"kernel/ext4.ko\nkernel/dm-crypt.ko\nkernel/virtio_blk.ko\nkernel/vir
 
 def listing(data: bytes) -> None:
     lines, fstab, crypttab, release, program = parts(data, 5)
-    members = _root_tar.parse_listing(text(lines))
+    members = contents.parse_listing(text(lines))
     content = {
         "etc/fstab": fstab,
         "etc/crypttab": crypttab,
@@ -175,11 +198,11 @@ def listing(data: bytes) -> None:
     }
     names = {it.name for it in members}
     there = {name: data for name, data in content.items() if name in names}
-    _root_look.wanted(members, FAMILIES, signed=True)
+    look.wanted(members, FAMILIES, signed=True)
     for member in members:
-        _root_tar.plain(member.raw)
+        contents.plain(member.raw)
     header = {"luks_type": "luks1", "hash": "sha256", "filesystem": "ext4"}
-    found = _root_look.describe(
+    found = look.describe(
         "root.tar", members, there, families=FAMILIES, filesystem="ext4", secure_boot=header
     )
     json.dumps(found)
@@ -225,22 +248,22 @@ def root_tars() -> Data:
 def fstab(data: bytes) -> None:
     mounts, disks = map(text, parts(data, 2))
     names = {"exists": lambda path: "key" in path}
-    _fstab.fstab(
+    etc_fstab.fstab(
         mounts,
         device=DEVICE,
         filesystem="ext4",
         esp_label="ESP",
-        crypttab=_fstab.rows(disks),
+        crypttab=etc_fstab.rows(disks),
         **names,
     )
-    _fstab.crypttab(disks, name="x", luks_uuid=UUID, key_file="/k", options="luks", **names)
-    _fstab.swap_files(mounts)
-    _disk_source.parts(mounts, [_disk_source.Volume(2, 0, 9, "btrfs", "aaaa", "EFI")])
-    _disk_source.root_subvolume(mounts)
-    tables = [_audit_mounts.table(it) for it in (mounts, disks)]
-    _audit_mounts.mounts(*tables, luks_uuid=UUID, root_device=DEVICE, units=None)
+    etc_fstab.crypttab(disks, name="x", luks_uuid=UUID, key_file="/k", options="luks", **names)
+    etc_fstab.swap_files(mounts)
+    volumes.parts(mounts, [volumes.Volume(2, 0, 9, "btrfs", "aaaa", "EFI")])
+    volumes.root_subvolume(mounts)
+    tables = [audit_mounts.table(it) for it in (mounts, disks)]
+    audit_mounts.mounts(*tables, luks_uuid=UUID, root_device=DEVICE, units=None)
     with contextlib.suppress(KeyError):
-        _running_root.unlock(disks, f"luks-{UUID}")
+        running_root.unlock(disks, f"luks-{UUID}")
 
 
 # --- disks
@@ -258,11 +281,11 @@ PARTITIONS = json.dumps(
                     "node": "x1",
                     "start": 2048,
                     "size": 4096,
-                    "type": _gpt.ESP_TYPE,
+                    "type": disk_partitions.ESP_TYPE,
                     "uuid": "A",
                     "name": "ESP",
                 },
-                {"node": "x2", "start": 8192, "size": 4096, "type": _gpt.LUKS_TYPE},
+                {"node": "x2", "start": 8192, "size": 4096, "type": disk_partitions.LUKS_TYPE},
             ],
         }
     }
@@ -282,31 +305,31 @@ DOS = json.dumps(
 
 
 def partitions(data: bytes) -> None:
-    found = _disk_source.partitions(text(data))
+    found = volumes.partitions(text(data))
     for volume in found:
-        _disk_source.named(f"PARTUUID={volume.partuuid}", found)
+        volumes.named(f"PARTUUID={volume.partuuid}", found)
 
 
 def gpt(data: bytes) -> None:
-    table = _gpt.parse(text(data))
-    _audit_checks.layout(table, [])
-    list(_audit_areas.gaps(table, 1 << 30))
+    table = disk_partitions.parse(text(data))
+    checks.layout(table, [])
+    list(areas.gaps(table, 1 << 30))
 
 
 def probed(data: bytes) -> None:
-    volume = _disk_source.probed(_disk_source.Volume(1, 0, 1), text(data))
-    _disk_source.named("LABEL=x", [volume])
-    _disk_source.subvolumes(text(data))
+    volume = volumes.probed(volumes.Volume(1, 0, 1), text(data))
+    volumes.named("LABEL=x", [volume])
+    volumes.subvolumes(text(data))
 
 
 def disk_head(data: bytes) -> None:
     with contextlib.suppress(SealedRootError):
-        _disk_source.image_format("x", data[: _disk_source.HEAD_BYTES], data[-512:])
+        volumes.image_format("x", data[: volumes.HEAD_BYTES], data[-512:])
     with folder() as place:
         (place / "disk").write_bytes(data)
-        _mounted_disk.is_disk(str(place / "disk"))
-        _disk_view.has_vhd_footer(str(place / "disk"))
-        _mounted_disk.image_format(str(place / "disk"))
+        mounted_disk.is_disk(str(place / "disk"))
+        view.has_vhd_footer(str(place / "disk"))
+        mounted_disk.image_format(str(place / "disk"))
 
 
 def disk_heads() -> Data:
@@ -321,16 +344,16 @@ def disk_heads() -> Data:
 
 def lvm_disk(data: bytes) -> None:
     region = (0, 64 << 20)
-    _lvm.logical_volumes(lambda at, size: data[at : at + size], [region])
+    lvm.logical_volumes(lambda at, size: data[at : at + size], [region])
 
 
 def lvm_text(data: bytes) -> None:
-    sample = unit_test("test_lvm")
+    sample = unit_test("_source/test_lvm")
     lvm_disk(sample.disk(text(data).encode("utf-8", "replace").decode()))
 
 
 def lvm_texts() -> Data:
-    sample = unit_test("test_lvm")
+    sample = unit_test("_source/test_lvm")
     return [sample.group(sample.volume()).encode(), b"# x\n" + sample.group("").encode()]
 
 
@@ -338,34 +361,34 @@ def lvm_texts() -> Data:
 
 
 def btrfs(data: bytes) -> None:
-    sample = unit_test("test_btrfs_blocks")
+    sample = unit_test("_filesystem/test_btrfs_blocks")
     size = sample.SIZE
     blocks = {at: data[number * size :][:size] for number, at in enumerate(sample.BLOCKS)}
 
     def read(address: int) -> bytes:
         if address not in blocks:
-            raise _btrfs_blocks.damaged("the address")
+            raise btrfs_blocks.damaged("the address")
         return blocks[address].ljust(size, b"\0")
 
-    forest = _btrfs_blocks.Forest(read, sample.ROOTS)
+    forest = btrfs_blocks.Forest(read, sample.ROOTS)
     forest.attribute([b"etc", b"plain"], sample.NAME)
     forest.attribute([b"sub"], sample.NAME)
 
 
 def btrfs_text(data: bytes) -> None:
-    chunks = _btrfs_blocks.parse_chunks(text(data))
-    _btrfs_tree.parse_fields(text(data))
-    _btrfs_blocks.place_of(chunks, 13631488, 4096)
+    chunks = btrfs_blocks.parse_chunks(text(data))
+    filesystem_btrfs.parse_fields(text(data))
+    btrfs_blocks.place_of(chunks, 13631488, 4096)
 
 
 def xfs_block(data: bytes) -> None:
-    for entries in (_xfs_attributes.block(data, 133), _xfs_attributes.short_form(data)):
+    for entries in (xfs_attributes.block(data, 133), xfs_attributes.short_form(data)):
         with contextlib.suppress(SealedRootError):
-            _xfs_attributes.find(entries, "security.selinux")
+            xfs_attributes.find(entries, "security.selinux")
 
 
 def xfs_blocks() -> Data:
-    sample = unit_test("test_xfs_attributes")
+    sample = unit_test("_filesystem/test_xfs_attributes")
     entries = [(5, b"selinux", b"u:r:t\0"), (1, b"x", b"y" * 300)]
     return [sample.leaf(*entries), sample.short_form(*(it for it in entries if len(it[2]) < 256))]
 
@@ -377,9 +400,9 @@ XFS_LISTING = (
 
 
 def xfs_listing(data: bytes) -> None:
-    _xfs_tree.parse_fields(text(data))
-    _xfs_tree.label(text(data)[:100])
-    _xfs_tree.parse_directory(data)
+    xfs.parse_fields(text(data))
+    xfs.label(text(data)[:100])
+    xfs.parse_directory(data)
 
 
 EXT4 = b"/2/040755/0/0/.//\n/2/040755/0/0/..//\n/12/100644/0/0/file/123/\n\n/13/120777/0/0/a b/4/\n"
@@ -390,12 +413,12 @@ SUPER = (
 
 
 def ext4(data: bytes) -> None:
-    fields = _ext4_tree.parse_superblock(text(data))
-    _ext4_tree.superblock_problems(fields)
-    _ext4_tree.parse_directory(text(data))
+    fields = filesystem_ext4.parse_superblock(text(data))
+    filesystem_ext4.superblock_problems(fields)
+    filesystem_ext4.parse_directory(text(data))
 
 
-class Memory(_image_tree.Tree):
+class Memory(reader.Tree):
     """A file system of directories and links, by a line for each entry: directory, name, kind, target."""
 
     root = 0
@@ -404,24 +427,24 @@ class Memory(_image_tree.Tree):
         super().__init__(RUNNER, "", "")
         self.rows = [it.split(" ", 3) for it in lines.split("\n")[:200] if it.count(" ") >= 3]
 
-    def volume(self) -> _image_tree.Volume:
-        return _image_tree.Volume("ext4", "", "")
+    def volume(self) -> reader.Volume:
+        return reader.Volume("ext4", "", "")
 
-    def _read_directory(self, inode: int) -> dict[str, _image_tree.Node]:
+    def _read_directory(self, inode: int) -> dict[str, reader.Node]:
         kinds = {"d": stat.S_IFDIR, "l": stat.S_IFLNK}
         return {
-            row[1]: _image_tree.Node(number, kinds.get(row[2], stat.S_IFREG) | 0o644, 0, 9)
+            row[1]: reader.Node(number, kinds.get(row[2], stat.S_IFREG) | 0o644, 0, 9)
             for number, row in enumerate(self.rows, start=1)
             if row[0] == str(inode)
         }
 
-    def _read_link(self, node: _image_tree.Node) -> str:
+    def _read_link(self, node: reader.Node) -> str:
         return self.rows[node.inode - 1][3]
 
-    def _dump(self, node: _image_tree.Node) -> str:
+    def _dump(self, node: reader.Node) -> str:
         raise AssertionError
 
-    def attribute(self, node: _image_tree.Node, name: str) -> bytes | None:
+    def attribute(self, node: reader.Node, name: str) -> bytes | None:
         return None
 
 
@@ -466,13 +489,13 @@ def layout(data: bytes) -> None:
         for number, digest in enumerate(blobs, start=1):
             content = content.replace(b'"@%d"' % number, f'"{digest}"'.encode())
         blobs.append(f"sha256:{hashlib.sha256(content).hexdigest()}")
-        files[_oci.blob(blobs[-1])] = files["index.json"] = content
+        files[source_oci.blob(blobs[-1])] = files["index.json"] = content
 
     def read(name: str) -> bytes:
         return files.get(name, b"{}")
 
-    chosen = _oci.choose(_oci.candidates(read), "amd64")
-    _oci.manifest(read, chosen, "amd64")
+    chosen = source_oci.choose(source_oci.candidates(read), "amd64")
+    source_oci.manifest(read, chosen, "amd64")
 
 
 def layouts() -> Data:
@@ -494,9 +517,9 @@ def one_document(data: bytes) -> None:
     with contextlib.suppress(SealedRootError):
         layout(between.join([config, manifest, data]))
     with contextlib.suppress(SealedRootError):
-        _oci.docker_candidates(lambda _name: data)
-    found = _oci.docker_candidates(lambda name: data if name == "manifest.json" else config)
-    _oci.choose(found, "amd64", reference="a:b")
+        source_oci.docker_candidates(lambda _name: data)
+    found = source_oci.docker_candidates(lambda name: data if name == "manifest.json" else config)
+    source_oci.choose(found, "amd64", reference="a:b")
 
 
 def documents() -> Data:
@@ -507,12 +530,14 @@ def documents() -> Data:
 def oci_archive(data: bytes) -> None:
     with folder() as place:
         (place / "x.tar").write_bytes(data)
-        store = _oci_store.find(RUNNER, str(place / "x.tar"))
-        found = (_oci.docker_candidates if store.docker else _oci.candidates)(store.read)
-        chosen = _oci.choose(found, "amd64")
+        store = oci_store.find(RUNNER, str(place / "x.tar"))
+        found = (source_oci.docker_candidates if store.docker else source_oci.candidates)(
+            store.read
+        )
+        chosen = source_oci.choose(found, "amd64")
         if not store.docker:
-            manifest = _oci.manifest(store.read, chosen, "amd64")
-            store.layout([_oci.blob(it) for it in manifest.layers], str(place))
+            manifest = source_oci.manifest(store.read, chosen, "amd64")
+            store.layout([source_oci.blob(it) for it in manifest.layers], str(place))
 
 
 def oci_archives() -> Data:
@@ -526,24 +551,24 @@ def oci_archives() -> Data:
 def oci_directory(data: bytes) -> None:
     with folder() as place:
         (place / "index.json").write_bytes(data)
-        store = _oci_store.find(RUNNER, str(place))
-        _oci.choose(_oci.candidates(store.read), "amd64")
+        store = oci_store.find(RUNNER, str(place))
+        source_oci.choose(source_oci.candidates(store.read), "amd64")
 
 
 # --- LUKS
 
 
 def luks2(data: bytes) -> None:
-    described(_luks_metadata.parse_luks2(data.decode("utf-8", "surrogateescape"), uuid=UUID))
+    described(metadata.parse_luks2(data.decode("utf-8", "surrogateescape"), uuid=UUID))
 
 
 def luks1(data: bytes) -> None:
-    described(_luks_metadata.parse_luks1(text(data)))
+    described(metadata.parse_luks1(text(data)))
 
 
-def described(header: _luks_metadata.Header) -> None:
-    _luks_findings.findings(header)
-    _luks1_view.obstacles(header)
+def described(header: metadata.Header) -> None:
+    findings.findings(header)
+    luks1_view.obstacles(header)
     pinned_header.ranges(header)
     json.dumps(luks_image_info.describe(header))
 
@@ -555,8 +580,8 @@ def fixtures(pattern: str) -> t.Callable[[], Data]:
 def luks_header(data: bytes) -> None:
     with folder() as place:
         (place / "disk").write_bytes(data.ljust(1 << 20, b"\0"))
-        header = _luks_metadata.read(RUNNER, str(place / "disk"))
-        _luks_findings.findings(header)
+        header = metadata.read(RUNNER, str(place / "disk"))
+        findings.findings(header)
 
 
 def luks_headers() -> Data:
@@ -601,7 +626,7 @@ GRUB_TOKENS = (
 def grub_cfg(data: bytes) -> None:
     config = text(data)
     words = guest.words("dracut", luks_uuid=UUID)
-    _audit_checks.grub_cfg(
+    checks.grub_cfg(
         config,
         root_device=DEVICE,
         root_uuid=UUID,
@@ -609,28 +634,28 @@ def grub_cfg(data: bytes) -> None:
         words=words,
         builder_words=["builder"],
     )
-    _audit_checks.early_config("x", config, luks_uuid=UUID)
-    _audit_checks.initrds(config)
-    for part in (_grub.open_doors, _grub.doors_of_part, _grub_script.restricted):
+    checks.early_config("x", config, luks_uuid=UUID)
+    checks.initrds(config)
+    for part in (cfg.open_doors, cfg.doors_of_part, script.restricted):
         part(config)
-    for way in (_grub.unsearched, _grub.strays, _grub.foreign):
+    for way in (cfg.unsearched, cfg.strays, cfg.foreign):
         way(config, luks_uuid=UUID)
-    _grub.check_config(config, root_device=DEVICE, luks_uuid=UUID, debug_console=False, words=words)
-    _grub.check_menu(config, root_device=DEVICE, words=words)
-    for name in (_grub_script.scripts, _grub_script.foreign, _grub_script.unclear):
-        how = {"directory": "/boot/grub"} if name is _grub_script.scripts else {}
+    cfg.check_config(config, root_device=DEVICE, luks_uuid=UUID, debug_console=False, words=words)
+    cfg.check_menu(config, root_device=DEVICE, words=words)
+    for name in (script.scripts, script.foreign, script.unclear):
+        how = {"directory": "/boot/grub"} if name is script.scripts else {}
         name(config, volume="cryptouuid/x", **how)
-    _grub_script.assigned(config, "root")
+    script.assigned(config, "root")
 
 
 def grub_core(data: bytes) -> None:
-    core = _grub_core.parse(data)
+    core = core_image.parse(data)
     if core:
-        _grub_install.read_memdisk(core.memdisk)
-    _signed_chain.missing_modules(
+        install.read_memdisk(core.memdisk)
+    signed_chain.missing_modules(
         core.modules if core else frozenset(), luks_type="luks2", hash="sha256", filesystem="ext4"
     )
-    _audit_checks.esp(
+    checks.esp(
         {X86_64.boot_file: data},
         wanted=[X86_64.boot_file],
         luks_uuid=UUID,
@@ -646,20 +671,20 @@ def grub_cores() -> Data:
 
 
 def pe(data: bytes) -> None:
-    _pe.problems("x.efi", data, sbat=True)
+    grub_pe.problems("x.efi", data, sbat=True)
 
 
 def memdisk(data: bytes) -> None:
-    _grub_install.read_memdisk(data)
+    install.read_memdisk(data)
 
 
 def entries(data: bytes) -> None:
     config, entry, env = parts(data, 3)
-    variables = _boot_entries.parse_env(env)
-    _boot_entries.format_env({key: value[:100] for key, value in [*variables.items()][:9]})
-    _boot_entries.rendered(text(config), {"x.conf": text(entry)}, variables)
-    _boot_entries.put(text(entry), "options", "a b")
-    _boot_entries.get(text(entry), "linux")
+    variables = boot_entries.parse_env(env)
+    boot_entries.format_env({key: value[:100] for key, value in [*variables.items()][:9]})
+    boot_entries.rendered(text(config), {"x.conf": text(entry)}, variables)
+    boot_entries.put(text(entry), "options", "a b")
+    boot_entries.get(text(entry), "linux")
 
 
 ENTRIES = b"\x1e".join(
@@ -689,45 +714,45 @@ SHELL_TOKENS = (
 
 def shell(data: bytes) -> None:
     words = text(data)
-    _shell_defaults.values(words)
-    _shell_defaults.assign(words, "GRUB_CMDLINE_LINUX", "a b")
-    have, _taken = _shell_defaults.without_words(words[:4096], lambda it: "=" in it)
-    _shell_defaults.merge_words(have, "a b")
-    _grub_defaults.settings(words, "a b", DEVICE)
-    arrays = _mkinitcpio.arrays(words, _mkinitcpio.NOTHING)
-    _mkinitcpio.assign(words, "HOOKS", ["a"])
-    _mkinitcpio.hooks(arrays.get("HOOKS", [])[:1000])
+    shell_defaults.values(words)
+    shell_defaults.assign(words, "GRUB_CMDLINE_LINUX", "a b")
+    have, _taken = shell_defaults.without_words(words[:4096], lambda it: "=" in it)
+    shell_defaults.merge_words(have, "a b")
+    defaults.settings(words, "a b", DEVICE)
+    arrays = mkinitcpio.arrays(words, mkinitcpio.NOTHING)
+    mkinitcpio.assign(words, "HOOKS", ["a"])
+    mkinitcpio.hooks(arrays.get("HOOKS", [])[:1000])
 
 
 def selinux(data: bytes) -> None:
-    _selinux.parse_plan(text(data))
-    _selinux.parse_config(text(data))
+    etc_selinux.parse_plan(text(data))
+    etc_selinux.parse_config(text(data))
 
 
 def os_release(data: bytes) -> None:
-    found = _root_tar.parse_os_release(data.decode("utf-8", "replace"))
-    _root_tar.family(found, FAMILIES)
-    _root_tar.machine(data)
-    _root_tar.compression(data)
-    json.dumps(_bom.bill("deb", text(data).splitlines()[:100], found, image_uuid=UUID))
+    found = contents.parse_os_release(data.decode("utf-8", "replace"))
+    contents.family(found, FAMILIES)
+    contents.machine(data)
+    contents.compression(data)
+    json.dumps(bom.bill("deb", text(data).splitlines()[:100], found, image_uuid=UUID))
 
 
 # --- inside the initramfs
 
 
 def archives(data: bytes) -> None:
-    found = _initrd.read_archives(data)
-    part = _initrd.Part("x", found.entries, len(data))
+    found = initramfs_archive.read_archives(data)
+    part = initramfs_archive.Part("x", found.entries, len(data))
     for offset in range(0, len(data), max(1, len(data) // 7)):
-        _initrd.holder(part, offset)
+        initramfs_archive.holder(part, offset)
     if found.rest is not None:
-        _initrd.compression(data[found.rest : found.rest + 6])
+        initramfs_archive.compression(data[found.rest : found.rest + 6])
 
 
 def initrd(data: bytes) -> None:
     with folder() as place:
         (place / "initrd").write_bytes(data)
-        _initrd.unpack(RUNNER, str(place / "initrd"))
+        initramfs_archive.unpack(RUNNER, str(place / "initrd"))
 
 
 def initrds() -> Data:
@@ -755,14 +780,14 @@ PASSWD = b"root:x:0:0:root:/root:/bin/bash\nuser:x:1000:1000::/home/user:/bin/sh
 
 
 def units(data: bytes) -> None:
-    settings = _audit_units.parse("/etc/systemd/system/x.service", text(data))
-    _audit_units.last(settings, "Service", "ExecStart")
-    _audit_units.listed(settings, "Service", "Exec")
+    settings = systemd.parse("/etc/systemd/system/x.service", text(data))
+    systemd.last(settings, "Service", "ExecStart")
+    systemd.listed(settings, "Service", "Exec")
 
 
 def accounts(data: bytes) -> None:
     passwd, shadow = map(text, parts(data, 2))
-    _audit_console.accounts(passwd, shadow)
+    audit_console.accounts(passwd, shadow)
 
 
 def identity(data: bytes) -> None:
@@ -783,20 +808,20 @@ def kernel_words(data: bytes) -> None:
 
 
 def console(data: bytes) -> None:
-    _serial_boot.plain(text(data), "secret of the test")
-    _serial_boot.last_lines(text(data))
+    serial_boot.plain(text(data), "secret of the test")
+    serial_boot.last_lines(text(data))
 
 
 def published(data: bytes) -> None:
-    _secret_search.published({"x": data}, {"key": b"secret of the test"})
-    _secret_search.search_bytes(data, {"key": b"secret of the test"})
-    _audit_areas.signature(data[:4096], data[4096:4104])
-    _audit_areas.looks_random(data[:4096])
-    _audit_checks.luks2_copies(data)
+    secret_search.published({"x": data}, {"key": b"secret of the test"})
+    secret_search.search_bytes(data, {"key": b"secret of the test"})
+    areas.signature(data[:4096], data[4096:4104])
+    areas.looks_random(data[:4096])
+    checks.luks2_copies(data)
 
 
 def signed(data: bytes) -> None:
-    _download.signed(text(data))
+    download.signed(text(data))
 
 
 GPG = (
@@ -824,7 +849,7 @@ def nofollow(data: bytes) -> None:
                     # Never through a link.
                     with path.open("xb") as file:
                         file.write(line)
-        _nofollow.read_tree(str(tree))
+        system_nofollow.read_tree(str(tree))
 
 
 def given(*samples: bytes) -> t.Callable[[], Data]:
@@ -839,119 +864,127 @@ _TABLE_WORDS = (
 TARGETS = (
     Target(
         "root_tar_listing",
-        ("_root_tar", "_root_findings", "_root_look", "_root_needs"),
+        ("_root/contents", "_root/findings", "_root/look", "_root/needs"),
         listing,
         given(b"\x1e".join([LISTING, FSTAB, CRYPTTAB, OS_RELEASE, ELF])),
         (*LISTING.splitlines(keepends=True), *_SEPARATOR, b"\\", b"\\303"),
     ),
-    Target("root_tar_info", ("_tar",), root_tar, root_tars, is_slow=True),
+    Target("root_tar_info", ("_root/tar",), root_tar, root_tars, is_slow=True),
     Target(
         "fstab",
-        ("_fstab", "_audit_mounts", "_running_root"),
+        ("_etc/fstab", "_audit/mounts", "_initramfs/running_root"),
         fstab,
         given(FSTAB + b"\x1e" + CRYPTTAB),
         _TABLE_WORDS,
     ),
-    Target("partitions", ("_disk_source",), partitions, given(PARTITIONS, DOS), json=True),
-    Target("gpt", ("_gpt",), gpt, given(PARTITIONS), json=True),
+    Target("partitions", ("_source/volumes",), partitions, given(PARTITIONS, DOS), json=True),
+    Target("gpt", ("_disk/partitions",), gpt, given(PARTITIONS), json=True),
     Target(
         "blkid",
-        ("_disk_source",),
+        ("_source/volumes",),
         probed,
         given(b"TYPE=ext4\nUUID=a\nLABEL=x\\ y\nID 256 gen 7 top level 5 path @\n"),
         (b"=", b"\n", b" path "),
     ),
     Target(
         "disk_head",
-        ("_mounted_disk", "_disk_view"),
+        ("_source/mounted_disk", "_disk/view"),
         disk_head,
         disk_heads,
         (b"# Disk DescriptorFile", b"parentFileNameHint"),
     ),
     Target(
         "lvm_disk",
-        ("_lvm",),
+        ("_source/lvm",),
         lvm_disk,
-        lambda: [unit_test("test_lvm").disk(lvm_texts()[0].decode())[:8192]],
+        lambda: [unit_test("_source/test_lvm").disk(lvm_texts()[0].decode())[:8192]],
     ),
     Target(
         "lvm_text",
-        ("_lvm",),
+        ("_source/lvm",),
         lvm_text,
         lvm_texts,
         (b"{", b"}", b"[", b"]", b"=", b'"', b"#", b"\n", b" a", b"9", b"\\", b","),
     ),
     Target(
         "btrfs_blocks",
-        ("_btrfs_blocks",),
+        ("_filesystem/btrfs_blocks",),
         btrfs,
-        lambda: [b"".join(unit_test("test_btrfs_blocks").BLOCKS.values())],
+        lambda: [b"".join(unit_test("_filesystem/test_btrfs_blocks").BLOCKS.values())],
     ),
     Target(
         "btrfs_text",
-        ("_btrfs_blocks", "_btrfs_tree"),
+        ("_filesystem/btrfs_blocks", "_filesystem/btrfs"),
         btrfs_text,
-        lambda: [unit_test("test_btrfs_blocks").CHUNKS.encode()],
+        lambda: [unit_test("_filesystem/test_btrfs_blocks").CHUNKS.encode()],
     ),
-    Target("xfs_attributes", ("_xfs_attributes",), xfs_block, xfs_blocks),
+    Target("xfs_attributes", ("_filesystem/xfs_attributes",), xfs_block, xfs_blocks),
     Target(
         "xfs_listing",
-        ("_xfs_tree",),
+        ("_filesystem/xfs",),
         xfs_listing,
         given(XFS_LISTING, b'blocksize = 4096\nfname = "x\\000"\n'),
     ),
     Target(
         "ext4",
-        ("_ext4_tree",),
+        ("_filesystem/ext4",),
         ext4,
         given(EXT4, SUPER),
         (b"/", b"\n", b"/1/100644/0/0/x/1/\n", b": "),
     ),
     Target(
         "image_tree",
-        ("_image_tree",),
+        ("_filesystem/reader",),
         walk,
         given(TREE),
         (b"../", b"/", b"0 x l ", b" ", b"\n", b"./", b"1 ", b"d ", b"l "),
     ),
-    Target("oci_layout", ("_oci",), layout, layouts, _SEPARATOR),
-    Target("oci_document", ("_oci", "_system/untrusted_json"), one_document, documents, json=True),
-    Target("oci_root_tar", ("_oci_store",), oci_archive, oci_archives, is_slow=True),
-    Target("oci_directory", ("_oci_store",), oci_directory, lambda: documents()[2:], json=True),
+    Target("oci_layout", ("_source/oci",), layout, layouts, _SEPARATOR),
+    Target(
+        "oci_document",
+        ("_source/oci", "_system/untrusted_json"),
+        one_document,
+        documents,
+        json=True,
+    ),
+    Target("oci_root_tar", ("_source/oci_store",), oci_archive, oci_archives, is_slow=True),
+    Target(
+        "oci_directory", ("_source/oci_store",), oci_directory, lambda: documents()[2:], json=True
+    ),
     Target(
         "luks2_json",
-        ("_luks_metadata", "_luks_findings", "_luks1_view"),
+        ("_luks/metadata", "_luks/findings", "_luks/luks1_view"),
         luks2,
         fixtures("*.json"),
         json=True,
     ),
     Target(
         "luks1_text",
-        ("_luks_metadata",),
+        ("_luks/metadata",),
         luks1,
         fixtures("luks1*.txt"),
         (b"\n", b":", b"Key Slot 1: ENABLED\n", b"\tIterations: 1\n", b"Payload offset:\t"),
     ),
-    Target("luks_image_info", ("_luks_metadata",), luks_header, luks_headers, is_slow=True),
+    Target("luks_image_info", ("_luks/metadata",), luks_header, luks_headers, is_slow=True),
     Target(
         "grub_cfg",
-        ("_grub", "_grub_script", "_audit_checks"),
+        ("_grub/cfg", "_grub/script", "_audit/checks"),
         grub_cfg,
         given(GRUB_CFG),
         GRUB_TOKENS,
     ),
     Target(
         "grub_core",
-        ("_grub_core", "_signed_chain"),
+        ("_grub/core_image", "_grub/signed_chain"),
         grub_core,
         grub_cores,
         (b"mimg", efi.module("x"), b"\0\0\0\0\x08\0\0\0"),
     ),
-    Target("pe", ("_pe",), pe, grub_cores, (b"MZ", b"PE\0\0", b"\x08\0\0\0\0\2\2\0")),
-    Target("memdisk", ("_grub_install",), memdisk, lambda: [_grub_install.memdisk("x\n" * 99)]),
+    Target("pe", ("_grub/pe",), pe, grub_cores, (b"MZ", b"PE\0\0", b"\x08\0\0\0\0\2\2\0")),
+    Target("memdisk", ("_grub/install",), memdisk, lambda: [install.memdisk("x\n" * 99)]),
     Target(
         "boot_entries",
-        ("_boot_entries",),
+        ("_grub/boot_entries",),
         entries,
         given(ENTRIES),
         (
@@ -969,43 +1002,43 @@ TARGETS = (
     ),
     Target(
         "shell_defaults",
-        ("_shell_defaults", "_grub_defaults", "_mkinitcpio"),
+        ("_etc/shell_defaults", "_grub/defaults", "_initramfs/mkinitcpio"),
         shell,
         given(SHELL),
         SHELL_TOKENS,
     ),
     Target(
         "selinux",
-        ("_selinux",),
+        ("_etc/selinux",),
         selinux,
         given(SHELL, b"Would relabel /a b from x:y:z to u:r:t:s0\n"),
         (*SHELL_TOKENS, b"Would relabel /x from ", b" to "),
     ),
     Target(
         "os_release",
-        ("_root_tar", "_bom"),
+        ("_root/contents", "_build/bom"),
         os_release,
         given(OS_RELEASE),
         (b"ID=", b"ID_LIKE=", b'"', b"'", b"\n", b"=", b" "),
     ),
     Target(
         "cpio",
-        ("_initrd", "_initrd_keys"),
+        ("_initramfs/archive", "_initramfs/archive_keys"),
         archives,
         lambda: initrds()[:1],
         (b"070701", b"TRAILER!!!", b"0" * 8, b"F" * 8),
     ),
-    Target("initrd", ("_initrd",), initrd, initrds, is_slow=True),
+    Target("initrd", ("_initramfs/archive",), initrd, initrds, is_slow=True),
     Target(
         "units",
-        ("_audit_units",),
+        ("_audit/systemd",),
         units,
         given(UNITS),
         (b"[Service]\n", b"=", b"\\\n", b"\n", b"#", b";", b"ExecStart="),
     ),
     Target(
         "accounts",
-        ("_audit_console",),
+        ("_audit/console",),
         accounts,
         given(PASSWD),
         (b":", b"\n", b"root:", b"\x1e", b"0"),
@@ -1026,22 +1059,24 @@ TARGETS = (
     ),
     Target(
         "console",
-        ("_serial_boot",),
+        ("_machine/serial_boot",),
         console,
         given(b"\x1b[0mGRUB loading\r\nsecret of \x1b[2Jthe test\r\n"),
         (b"\x1b[", b"\x1b", b"s", b"secret", b" ", b"\r", b"\n", b"[0;0H"),
     ),
     Target(
         "published",
-        ("_secret_search", "_audit_areas"),
+        ("_system/secret_search", "_audit/areas"),
         published,
         given(b'{"a": "secret of \\u0074he test"}', b"aa:bb:cc " * 50),
         (b"\\u00", b"\\", b":", b"aa", b"\\\\"),
     ),
-    Target("gpgv", ("_download",), signed, given(GPG), (b"[GNUPG:] ", b"\n", b"VALIDSIG", b" ")),
+    Target(
+        "gpgv", ("_source/download",), signed, given(GPG), (b"[GNUPG:] ", b"\n", b"VALIDSIG", b" ")
+    ),
     Target(
         "esp_tree",
-        ("_nofollow", "_system/regular_file"),
+        ("_system/nofollow", "_system/regular_file"),
         nofollow,
         given(b"f EFI/x\nd EFI\nf EFI/BOOT\nl link\nf a", b"d EFI/BOOT\nf EFI/BOOT/x\nf a"),
         (b"d a/a/a/a/a/a/a/a/a/a", b"f ", b"l ", b"\n", b"/"),
@@ -1050,8 +1085,8 @@ TARGETS = (
 # What has a function like a parser, and reads nothing that is not trusted.
 EXEMPT = {
     "_system/printable": "it reads no format",
-    "_build_holds": "the kernel's own table of mounts, in which it escapes names",
-    "_loop": "losetup(8) of the builder",
-    "_python_runtime": "ldd(1) of the builder's own interpreter",
-    "_pexpect_console": "it types, and what is read goes to _serial_boot",
+    "_build/holds": "the kernel's own table of mounts, in which it escapes names",
+    "_system/loop_devices": "losetup(8) of the builder",
+    "_sandbox/python_runtime": "ldd(1) of the builder's own interpreter",
+    "_machine/pexpect_console": "it types, and what is read goes to _machine/serial_boot",
 }

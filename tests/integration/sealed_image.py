@@ -15,8 +15,8 @@ import subprocess
 
 import luks_header
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _grub
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import kernel_words
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 from cpio import newc
@@ -42,7 +42,7 @@ UNRESTRICTED = 'menuentry_id_option="--unrestricted --id"\nexport menuentry_id_o
 GRUB_CFG = CLOSED + UNRESTRICTED + "menuentry 'Test' --unrestricted {\n" + KERNEL + "}\n"
 # What the core image runs: it finds the script in a tar that is in it, since its own parser knows no "if".
 EMBEDDED = "normal (memdisk)/grub.cfg\n"
-SCRIPT = _grub.unlock_script(luks_uuid=LUKS_UUID, directory="/boot/grub")
+SCRIPT = cfg.unlock_script(luks_uuid=LUKS_UUID, directory="/boot/grub")
 MODULES = (
     *("part_gpt", "cryptodisk", "luks", "gcry_rijndael", "gcry_sha256", "pbkdf2", "ext2", "normal"),
     *("configfile", "echo", "sleep", "test", "memdisk", "tar", "halt", "reboot"),
@@ -176,7 +176,7 @@ class Recipe:
             HEADER_PATH: (0o400, header),
             **{path.lstrip("/"): (0o644, text.encode()) for path, text in emergency.FILES.items()},
             CHECK_PATH[1:]: CHECK_FILE,
-            _grub.MENU_SCRIPT[1:]: (0o755, _grub.MENU_SCRIPT_TEXT.encode()),
+            cfg.MENU_SCRIPT[1:]: (0o755, cfg.MENU_SCRIPT_TEXT.encode()),
             "usr/sbin/mkinitramfs": (0o755, b"#!/bin/sh\n"),
             "usr/sbin/update-initramfs": (0o755, b"#!/bin/sh\n"),
             "etc/initramfs-tools/initramfs.conf": (0o644, b"MODULES=most\n"),

@@ -12,7 +12,9 @@ import shutil
 import subprocess
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._command import MissingToolError
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    MissingToolError,
+)
 from ansible_collections.sealedroot.image.plugins.modules import image_runtime
 from distribution_tools import Here
 

@@ -13,7 +13,9 @@ import typing as t
 import distribution_trees as trees
 import pytest
 import sealed_image
-from ansible_collections.sealedroot.image.plugins.module_utils import _boot_entries
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
+    boot_entries as grub_boot_entries,
+)
 from ansible_collections.sealedroot.image.plugins.modules import boot_entries
 from builds import DEBIAN, source_tar
 from distribution_tools import Tools
@@ -95,10 +97,10 @@ def test_grub_boots_the_saved_entry(
 def test_grubs_own_tool_reads_and_writes_the_same(tmp_path: pathlib.Path):
     path = tmp_path / "grubenv"
     variables = {"saved_entry": "ab-1", "kernelopts": r"root=UUID=1 ro a\b c=d", "empty": ""}
-    path.write_bytes(_boot_entries.format_env(variables))
+    path.write_bytes(grub_boot_entries.format_env(variables))
     command = ["grub-editenv", str(path)]
     listed = subprocess.run([*command, "list"], capture_output=True, text=True, check=True).stdout
     assert listed == "".join(f"{name}={value}\n" for name, value in variables.items())
     subprocess.run([*command, "set", r"more=x\y"], check=True)
-    assert _boot_entries.parse_env(path.read_bytes()) == {**variables, "more": r"x\y"}
-    assert len(path.read_bytes()) == _boot_entries.ENV_BYTES
+    assert grub_boot_entries.parse_env(path.read_bytes()) == {**variables, "more": r"x\y"}
+    assert len(path.read_bytes()) == grub_boot_entries.ENV_BYTES

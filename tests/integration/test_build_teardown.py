@@ -248,9 +248,9 @@ def test_who_holds_it_is_named_and_the_keys_go_anyway(
     real_module: Module,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from ansible_collections.sealedroot.image.plugins.module_utils import _build_release
+    from ansible_collections.sealedroot.image.plugins.module_utils._build import release
 
-    monkeypatch.setattr(_build_release, "BUSY_SECONDS", 0.3)
+    monkeypatch.setattr(release, "BUSY_SECONDS", 0.3)
     build = builds(name(base))
     guest = subprocess.Popen(["/bin/sleep", "300"], cwd=build.dir / "root")
     build.processes.append(guest)
@@ -310,9 +310,9 @@ def test_a_mount_elsewhere_is_named(
     real_module: Module,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from ansible_collections.sealedroot.image.plugins.module_utils import _loop
+    from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
 
-    monkeypatch.setattr(_loop, "RELEASE_SECONDS", 0.3)
+    monkeypatch.setattr(loop_devices, "RELEASE_SECONDS", 0.3)
     build = builds(name(base))
     elsewhere = base / "elsewhere"
     elsewhere.mkdir()

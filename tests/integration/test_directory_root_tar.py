@@ -116,15 +116,15 @@ def test_what_is_refused(
 def test_a_directory_that_changes_meanwhile_gives_no_tar(
     root: pathlib.Path, tmp_path: pathlib.Path, real_module: Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ansible_collections.sealedroot.image.plugins.module_utils import _tree_tar
+    from ansible_collections.sealedroot.image.plugins.module_utils._source import tree_tar
 
-    pack = _tree_tar.pack
+    pack = tree_tar.pack
 
     def slow(*args: t.Any) -> None:
         pack(*args)
         (root / "etc/note").write_text("z")
 
-    monkeypatch.setattr(_tree_tar, "pack", slow)
+    monkeypatch.setattr(tree_tar, "pack", slow)
     outcome = real_module("directory_root_tar", path=str(root), cache_dir=str(tmp_path / "cache"))
     assert "changed while it was read" in outcome["msg"]
     assert [it.suffix for it in (tmp_path / "cache").iterdir()] == [".lock"]

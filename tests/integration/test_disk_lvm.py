@@ -17,11 +17,9 @@ import typing as t
 
 import lvm
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _command,
-    _lvm,
-    _mounted_disk,
-)
+from ansible_collections.sealedroot.image.plugins.module_utils._source import lvm as source_lvm
+from ansible_collections.sealedroot.image.plugins.module_utils._source import mounted_disk
+from ansible_collections.sealedroot.image.plugins.module_utils._system import command
 from builds import held
 
 Pack = t.Callable[..., dict[str, t.Any]]
@@ -92,7 +90,7 @@ def test_finds_what_lvm_says(disk: pathlib.Path) -> None:
         }
     assert [len(it) for it in expected.values()] == [2, 2]
     with open(disk, "rb") as file:
-        found = _lvm.logical_volumes(
+        found = source_lvm.logical_volumes(
             lambda offset, size: os.pread(file.fileno(), size, offset), (BEGIN, END)
         )
     assert {it.name: it.pieces for it in found} == expected
@@ -267,7 +265,7 @@ def test_what_a_killed_run_left_goes(
     module = types.SimpleNamespace(get_bin_path=lambda name, opt_dirs: shutil.which(name))
     scratch = tmp_path / "work" / "disk-source"
     scratch.mkdir(parents=True)
-    killed = _mounted_disk.Disk(_command.ModuleRunner(t.cast(t.Any, module)), str(scratch))
+    killed = mounted_disk.Disk(command.ModuleRunner(t.cast(t.Any, module)), str(scratch))
     killed.open(str(disk), "raw")
     (volume,) = (it for it in killed.volumes() if it.logical)
     killed.mount(volume, killed.root)

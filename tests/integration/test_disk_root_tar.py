@@ -14,7 +14,7 @@ import tarfile
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _tree_tar
+from ansible_collections.sealedroot.image.plugins.module_utils._source import tree_tar
 from whole_tree import fill, survived, unpacked
 
 Pack = t.Callable[..., dict[str, t.Any]]
@@ -189,7 +189,7 @@ def test_errors_that_are_to_stop_the_machine(
     path = blank(tmp_path / "panic.raw", 80)
     sh("mkfs.ext4", "-q", "-d", tree, "-e", "panic", path)
     seen = []
-    scan = _tree_tar.scan
+    scan = tree_tar.scan
 
     def look(root: str, *more: t.Any) -> t.Any:
         (line,) = [
@@ -198,7 +198,7 @@ def test_errors_that_are_to_stop_the_machine(
         seen.append(line.split()[3].split(","))
         return scan(root, *more)
 
-    monkeypatch.setattr(_tree_tar, "scan", look)
+    monkeypatch.setattr(tree_tar, "scan", look)
     assert pack(path)["changed"]
     assert "errors=panic" not in seen[0]
 

@@ -18,7 +18,7 @@ import subprocess
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _growth
+from ansible_collections.sealedroot.image.plugins.module_utils._root import growth
 
 MIB = 1 << 20
 BUILT, GROWN = 640 * MIB, 1280 * MIB
@@ -116,7 +116,7 @@ class Machine:
         sh(*MKFS[self.filesystem], self.loop)
         sh("mount", self.loop, self.root)
         (self.root / "content").write_bytes(b"content" * MIB)
-        (self.root / "grow").write_text(_growth.SCRIPT_TEXT)
+        (self.root / "grow").write_text(growth.SCRIPT_TEXT)
         (self.root / "grow").chmod(0o755)
         header = self.root / PINNED.lstrip("/")
         header.parent.mkdir(parents=True)

@@ -14,7 +14,7 @@ import typing as t
 
 import pytest
 import sealed_image
-from ansible_collections.sealedroot.image.plugins.module_utils import _grub
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
 from sealed_image import (
     BOOT_KEY,
     BUILD_KEY,
@@ -649,7 +649,7 @@ def test_an_image_with_an_open_console(recipe: Recipe, audit: Module) -> None:
     closing = sealed_image.WORDS.partition(" panic=")[0]
     recipe.grub_cfg = GRUB_CFG.removeprefix(sealed_image.CLOSED + sealed_image.UNRESTRICTED)
     recipe.grub_cfg = recipe.grub_cfg.replace(sealed_image.WORDS, closing)
-    recipe.script = _grub.unlock_script(
+    recipe.script = cfg.unlock_script(
         luks_uuid=sealed_image.LUKS_UUID, directory="/boot/grub", debug_console=True
     )
     for name in sealed_image.emergency.FILES:

@@ -17,13 +17,15 @@ import typing as t
 import uuid
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _audit_files,
-    _btrfs_blocks,
-    _confined,
-    _image_tree,
+from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
+    files as audit_files,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import (
+    btrfs_blocks,
+    reader,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
     SealedRootError,
@@ -167,13 +169,11 @@ def work() -> t.Iterator[str]:
 
 
 @pytest.fixture
-def tree(
-    image: tuple[str, pathlib.Path, dict[str, str]], runner: Runner, work: str
-) -> _image_tree.Tree:
-    return _audit_files.open_tree(runner, str(image[1]), work)
+def tree(image: tuple[str, pathlib.Path, dict[str, str]], runner: Runner, work: str) -> reader.Tree:
+    return audit_files.open_tree(runner, str(image[1]), work)
 
 
-def test_the_volume(image: tuple[str, pathlib.Path, t.Any], tree: _image_tree.Tree) -> None:
+def test_the_volume(image: tuple[str, pathlib.Path, t.Any], tree: reader.Tree) -> None:
     name, path, _digests = image
     before = hashlib.sha256(path.read_bytes()).hexdigest()
     volume = tree.volume()
@@ -183,7 +183,7 @@ def test_the_volume(image: tuple[str, pathlib.Path, t.Any], tree: _image_tree.Tr
     assert hashlib.sha256(path.read_bytes()).hexdigest() == before
 
 
-def test_contents(image: tuple[str, pathlib.Path, dict[str, str]], tree: _image_tree.Tree) -> None:
+def test_contents(image: tuple[str, pathlib.Path, dict[str, str]], tree: reader.Tree) -> None:
     found = {}
     for name, node in tree.entries("/boot").items():
         copy = pathlib.Path(tree.dump(node, most=1 << 40))
@@ -193,13 +193,13 @@ def test_contents(image: tuple[str, pathlib.Path, dict[str, str]], tree: _image_
     assert found == image[2]
 
 
-def test_many_entries(tree: _image_tree.Tree) -> None:
+def test_many_entries(tree: reader.Tree) -> None:
     entries = tree.entries("/many")
     assert sorted(entries, key=int) == [str(number) for number in range(700)]
     assert tree.text("/many/699") == "699"
 
 
-def test_owners_and_modes(tree: _image_tree.Tree) -> None:
+def test_owners_and_modes(tree: reader.Tree) -> None:
     key, closed = tree.find("/etc/key"), tree.find("/etc/closed")
     assert key is not None
     assert closed is not None
@@ -208,7 +208,7 @@ def test_owners_and_modes(tree: _image_tree.Tree) -> None:
     assert tree.entries("/etc/empty") == {}
 
 
-def test_odd_names(image: tuple[str, pathlib.Path, t.Any], tree: _image_tree.Tree) -> None:
+def test_odd_names(image: tuple[str, pathlib.Path, t.Any], tree: reader.Tree) -> None:
     if image[0] == "ext4":
         with pytest.raises(SealedRootError, match="unreadable entry"):
             tree.entries("/odd")
@@ -223,7 +223,7 @@ def test_odd_names(image: tuple[str, pathlib.Path, t.Any], tree: _image_tree.Tre
     assert len(entries) == 2 * len(ODD_NAMES) + len(ODD_LINKS)
 
 
-def test_links_stay_in_the_image(tree: _image_tree.Tree) -> None:
+def test_links_stay_in_the_image(tree: reader.Tree) -> None:
     for path in ("/etc/up", "/etc/absolute", "/way/key", "/way/../etc/root/way/up"):
         assert tree.text(path) == "secret"
     assert pathlib.Path(OUTSIDE).exists()
@@ -235,7 +235,7 @@ def test_links_stay_in_the_image(tree: _image_tree.Tree) -> None:
     assert tree.text("/etc/fifo") is None
 
 
-def test_attributes(image: tuple[str, pathlib.Path, t.Any], tree: _image_tree.Tree) -> None:
+def test_attributes(image: tuple[str, pathlib.Path, t.Any], tree: reader.Tree) -> None:
     found = {}
     for path in LABELS:
         node = tree.find(path, follow=False)
@@ -295,7 +295,7 @@ def test_a_damaged_attribute(
     sh("cp", "--sparse=always", path, copy)
     try:
         damage(name, copy)
-        tree = _audit_files.open_tree(runner, str(copy), work)
+        tree = audit_files.open_tree(runner, str(copy), work)
         if name == "ext4":
             # An inode has a checksum, and debugfs does not even list it.
             with pytest.raises(SealedRootError, match="checksum"):
@@ -327,7 +327,7 @@ def test_large_attributes_of_xfs(
                 os.setxattr(root / name, f"user.{number}", b"y" * 65000)
     finally:
         sh("umount", root)
-    tree = _audit_files.open_tree(runner, str(path), work)
+    tree = audit_files.open_tree(runner, str(path), work)
     node = tree.find("/some")
     assert node is not None
     assert tree.attribute(node, LABEL) == b"l" * 700
@@ -363,7 +363,7 @@ def test_a_file_system_with_errors(
     copy = path.with_name("damaged")
     copy.write_bytes(data)
     try:
-        problems = list(_audit_files.open_tree(runner, str(copy), work).volume().problems)
+        problems = list(audit_files.open_tree(runner, str(copy), work).volume().problems)
     except SealedRootError as exc:
         problems = [str(exc)]
     finally:
@@ -385,7 +385,7 @@ def test_a_log_that_was_not_replayed(
     finally:
         sh("umount", root)
     try:
-        problems = _audit_files.open_tree(runner, str(copy), work).volume().problems
+        problems = audit_files.open_tree(runner, str(copy), work).volume().problems
         assert any("was not replayed" in problem for problem in problems), (name, problems)
     finally:
         copy.unlink()
@@ -405,7 +405,7 @@ def test_a_btrfs_whose_root_is_another_subvolume(
         sh("btrfs", "subvolume", "set-default", root / "other")
     finally:
         sh("umount", root)
-    problems = _audit_files.open_tree(runner, str(path), work).volume().problems
+    problems = audit_files.open_tree(runner, str(path), work).volume().problems
     assert len(problems) == 1
     assert "not the top level" in problems[0]
 
@@ -428,7 +428,7 @@ def test_attributes_in_a_subvolume_of_btrfs(
             os.setxattr(place, LABEL, place.parent.name.encode())
     finally:
         sh("umount", root)
-    tree = _audit_files.open_tree(runner, str(path), work)
+    tree = audit_files.open_tree(runner, str(path), work)
     for name, label in (("/file", b"root"), ("/var/lib", b"var"), ("/var/lib/file", b"lib")):
         node = tree.find(name)
         assert node is not None
@@ -443,7 +443,7 @@ def rewrite(image: pathlib.Path, old: bytes, new: bytes) -> None:
         node = data[place : place + size]
         done += node.count(old)
         node = node.replace(old, new)
-        crc = _btrfs_blocks.crc32c(bytes(node[32:]), 0xFFFFFFFF) ^ 0xFFFFFFFF
+        crc = btrfs_blocks.crc32c(bytes(node[32:]), 0xFFFFFFFF) ^ 0xFFFFFFFF
         node[:4] = crc.to_bytes(4, "little")
         data[place : place + size] = node
     assert done
@@ -471,7 +471,7 @@ def test_a_name_that_leads_out_of_the_directory(
     if not (tmp_path / "escaped").exists():
         pytest.skip("this version of btrfs restore refuses the name itself")
     with contextlib.suppress(SealedRootError):
-        assert ".." not in _audit_files.open_tree(runner, str(path), work).entries("/")
+        assert ".." not in audit_files.open_tree(runner, str(path), work).entries("/")
     assert not os.path.exists(os.path.join(work, "escaped"))
 
 
@@ -489,7 +489,7 @@ def test_a_confined_tool_sees_the_image_and_nothing_else(
         touch /output/file && chown 33:33 /output/file && chmod 4400 /output/file
         mount -t tmpfs none /output 2>/dev/null || echo no mount
     """
-    argv = _confined.argv(runner, str(image), ["sh", "-c", script], output=work)
+    argv = confined.argv(runner, str(image), ["sh", "-c", script], output=work)
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout.split("\n") == ["contentkept", "read-only", "no mount", ""], done
     status = os.stat(os.path.join(work, "file"))
@@ -501,4 +501,4 @@ def test_what_is_no_file_system(runner: Runner, work: str, tmp_path: pathlib.Pat
     path = tmp_path / "image"
     path.write_bytes(os.urandom(1 << 20))
     with pytest.raises(SealedRootError, match="is none of"):
-        _audit_files.open_tree(runner, str(path), work)
+        audit_files.open_tree(runner, str(path), work)

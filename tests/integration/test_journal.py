@@ -12,7 +12,7 @@ import subprocess
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _journal
+from ansible_collections.sealedroot.image.plugins.module_utils._system import journal
 
 CHECKPOINT = 0x4004662B
 
@@ -65,10 +65,10 @@ def test_grub_reads_what_linux_does(
     if not known:
         monkeypatch.setattr(fcntl, "ioctl", older)
     (point / "initrd").write_text("old")
-    _journal.flush(str(point))
+    journal.flush(str(point))
     assert grub_reads(disk, "initrd") == "old"
     replace(point / "initrd", "new")
     assert grub_reads(disk, "initrd") != "new"  # or the test would show nothing
-    _journal.flush(str(point))
+    journal.flush(str(point))
     assert grub_reads(disk, "initrd") == "new"
     (point / "still").write_text("writable")

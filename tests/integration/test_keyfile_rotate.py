@@ -23,7 +23,7 @@ import luks_header
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.sealedroot.image.plugins.module_utils import _command
+from ansible_collections.sealedroot.image.plugins.module_utils._system import command
 from ansible_collections.sealedroot.image.plugins.modules import keyfile_rotate
 from forged_header import forge
 
@@ -366,7 +366,7 @@ class Killed(BaseException):
     """The controller is gone."""
 
 
-class Dying(_command.Runner):
+class Dying(command.Runner):
     """Runs real commands and dies after the given number of them that change the header."""
 
     def __init__(self, lives: int) -> None:
@@ -375,11 +375,11 @@ class Dying(_command.Runner):
     def find(self, *names: str) -> str:
         return names[0]
 
-    def run(self, argv: t.Sequence[str], **options: t.Any) -> _command.Result:
+    def run(self, argv: t.Sequence[str], **options: t.Any) -> command.Result:
         done = sh(*argv, check=False)
-        result = _command.Result(done.returncode, done.stdout, done.stderr)
+        result = command.Result(done.returncode, done.stdout, done.stderr)
         if options.get("check", True) and result.rc:
-            raise _command.CommandError(argv, result)
+            raise command.CommandError(argv, result)
         if argv[1] in ("luksAddKey", "luksKillSlot"):
             self.changes += 1
             if self.changes == self.lives:
@@ -582,13 +582,13 @@ def test_no_key_in_any_command_line_or_output(
 ) -> None:
     container.start(*STARTS["fresh"])
     lines: list[str] = []
-    run = _command.ModuleRunner.run
+    run = command.ModuleRunner.run
 
-    def record(self: t.Any, argv: t.Sequence[str], **options: t.Any) -> _command.Result:
+    def record(self: t.Any, argv: t.Sequence[str], **options: t.Any) -> command.Result:
         lines.append(f"{argv} {options}")
         return run(self, argv, **options)
 
-    monkeypatch.setattr(_command.ModuleRunner, "run", record)
+    monkeypatch.setattr(command.ModuleRunner, "run", record)
     outcome = real_module("keyfile_rotate", **container.arguments())
     assert len(lines) > 10
     for name in KEYS:

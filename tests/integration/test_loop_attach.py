@@ -15,8 +15,8 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _loop
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     MOST_OUTPUT,
     SECONDS,
     CommandError,
@@ -197,7 +197,7 @@ def test_a_device_in_use_is_waited_for(
     disk: pathlib.Path, real_module: Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = ok(real_module("loop_attach", path=str(disk)), changed=True)
-    monkeypatch.setattr(_loop, "RELEASE_SECONDS", 0.3)
+    monkeypatch.setattr(loop_devices, "RELEASE_SECONDS", 0.3)
     with open(made["device"], "rb") as device:
         holder = subprocess.Popen(["sleep", "300"], stdin=device)
     try:
@@ -225,14 +225,14 @@ def rounds(path: pathlib.Path, offset: int) -> None:
     """Attach and detach, over and over; runs in a process of its own."""
     runner = RealRunner()
     for _ in range(ROUNDS):
-        device = _loop.attach(runner, path=str(path), offset=offset)
-        found = _loop.find(runner, path=str(path), offset=offset)
+        device = loop_devices.attach(runner, path=str(path), offset=offset)
+        found = loop_devices.find(runner, path=str(path), offset=offset)
         assert found is not None
         assert found.device == device
         with open(device, "rb") as file:
             assert file.read(8) == b"%08d" % offset
-        _loop.detach(runner, device)
-        assert _loop.find(runner, path=str(path), offset=offset) is None
+        loop_devices.detach(runner, device)
+        assert loop_devices.find(runner, path=str(path), offset=offset) is None
 
 
 def test_many_at_once(disk: pathlib.Path) -> None:
@@ -250,4 +250,4 @@ def test_many_at_once(disk: pathlib.Path) -> None:
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0] * len(processes)
-    assert time.monotonic() - started < _loop.RELEASE_SECONDS
+    assert time.monotonic() - started < loop_devices.RELEASE_SECONDS

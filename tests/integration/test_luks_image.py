@@ -20,12 +20,9 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _backend_dm_crypt,
-    _backend_userspace,
-    _loop,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import dm_crypt, userspace
+from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     MOST_OUTPUT,
     SECONDS,
     CommandError,
@@ -630,7 +627,7 @@ def test_a_trim_is_taken_and_what_is_beside_it_stays(image: Image, real_module: 
 def test_a_mounted_container_is_not_closed(
     image: Image, real_module: Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_backend_userspace, "BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(userspace, "BUSY_SECONDS", 0.2)
     ok(real_module("luks_image", **image.options()), changed=True)
     sh("mkfs.ext4", "-q", image.node)
     root = image.dir / "root"
@@ -780,7 +777,7 @@ def test_losing_the_race_for_a_name_keeps_the_winners_node(image: Image) -> None
     image.node.parent.mkdir(exist_ok=True)
     image.node.write_text("the winner's")
     with pytest.raises(Exception, match="could not be made"):
-        _backend_userspace.open_mapping(
+        userspace.open_mapping(
             runner,
             path=str(image.disk),
             offset=OFFSET,
@@ -835,21 +832,21 @@ def test_several_images_at_once(images: t.Callable[[str], Image]) -> None:
 
 def test_the_probe_says_why_dm_crypt_cannot_be_used() -> None:
     """On a host that has it, nothing must be left of the probe."""
-    before = _loop.list_all(RealRunner())
-    reason = _backend_dm_crypt.unusable(RealRunner())
+    before = loop_devices.list_all(RealRunner())
+    reason = dm_crypt.unusable(RealRunner())
     works = subprocess.run(["dmsetup", "version"], check=False, capture_output=True).returncode == 0
     if not works:
         assert reason is not None
         assert "device-mapper" in reason
     assert not [name for name in os.listdir("/dev/mapper") if name.startswith("sealedroot-probe")]
     assert [
-        it for it in _loop.list_all(RealRunner()) if "sealedroot-probe" in it.backing_file
+        it for it in loop_devices.list_all(RealRunner()) if "sealedroot-probe" in it.backing_file
     ] == []
     assert before is not None
 
 
 def test_auto_takes_what_works(image: Image, real_module: Module) -> None:
-    usable = _backend_dm_crypt.unusable(RealRunner()) is None
+    usable = dm_crypt.unusable(RealRunner()) is None
     made = ok(real_module("luks_image", **image.options(backend="auto")), changed=True)
     assert made["backend"] == ("dm_crypt" if usable else "userspace")
     assert "works here" in made["backend_reason"]

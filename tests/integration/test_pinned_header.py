@@ -19,7 +19,10 @@ import typing as t
 import luks_header
 import pytest
 import sealed_image
-from ansible_collections.sealedroot.image.plugins.module_utils import _command, _journal
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    command as system_command,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import journal
 from ansible_collections.sealedroot.image.plugins.modules import initramfs_key, keyfile_rotate
 from cpio import newc
 from distribution_tools import Here
@@ -83,10 +86,10 @@ class Tools(Here):
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
 
-    def run(self, argv: t.Sequence[str], **how: t.Any) -> _command.Result:
+    def run(self, argv: t.Sequence[str], **how: t.Any) -> system_command.Result:
         if "update-initramfs" in argv:
             self.machine.build_initramfs()
-            return _command.Result(0, "", "")
+            return system_command.Result(0, "", "")
         return super().run(argv, **how)
 
 
@@ -161,7 +164,7 @@ class Machine:
     def wanted(slot: int, key: pathlib.Path) -> dict[str, t.Any]:
         return {"slot": slot, "key_file": str(key), "iterations": 1000}
 
-    def rotate_keys(self, runner: _command.Runner, **args: t.Any) -> None:
+    def rotate_keys(self, runner: system_command.Runner, **args: t.Any) -> None:
         params: dict[str, t.Any] = {
             "path": str(self.disk),
             "offset": 0,
@@ -174,7 +177,7 @@ class Machine:
         }
         keyfile_rotate.ensure(runner, params, check_mode=False)
 
-    def rotate(self, runner: _command.Runner, both: bool) -> None:
+    def rotate(self, runner: system_command.Runner, both: bool) -> None:
         """Do what the role ``rotate`` does on a machine, and does again after it was interrupted."""
         keep = [] if both else [1]
         active = list(luks_header.slots(self.header.read_bytes()))
@@ -203,7 +206,7 @@ class Machine:
         args = {"header": HEADER, "key_file": str(new), "dest": KEY, "timeout": 60}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(initramfs_key, "ROOT", str(self.root))
-            patch.setattr(_journal, "flush", lambda _directory: None)
+            patch.setattr(journal, "flush", lambda _directory: None)
             initramfs_key.ensure(runner, {"device": str(self.disk), **args}, check_mode=False)
         self.stage = "remove"
         self.rotate_keys(
@@ -302,7 +305,7 @@ class Watcher(Tools):
 
         return instead
 
-    def run(self, argv: t.Sequence[str], **how: t.Any) -> _command.Result:
+    def run(self, argv: t.Sequence[str], **how: t.Any) -> system_command.Result:
         if argv[0] == "cryptsetup" and argv[1] not in READING:
             self.change()
         return super().run(argv, **how)

@@ -14,7 +14,7 @@ import subprocess
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _input_mac
+from ansible_collections.sealedroot.image.plugins.module_utils._build import input_mac
 
 Module = t.Callable[..., dict[str, t.Any]]
 KEYS = {"boot": b"the boot key of this test", "recovery": b"the recovery key of this test"}
@@ -72,7 +72,7 @@ class Image:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         manifest = {
             "name": "web-1",
-            "inputs_mac": _input_mac.macs(
+            "inputs_mac": input_mac.macs(
                 KEYS["boot"], "web-1", root_password_hash="$6$salt$hash", customize=[]
             ),
             "luks_region": {"offset": OFFSET, "size": SIZE},

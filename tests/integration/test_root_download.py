@@ -70,9 +70,9 @@ def test_a_broken_connection_goes_on_where_it_broke(
 def test_another_run_goes_on_where_the_last_one_gave_up(
     site: web.Site, cache: pathlib.Path, real_module: Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ansible_collections.sealedroot.image.plugins.module_utils import _download
+    from ansible_collections.sealedroot.image.plugins.module_utils._source import download
 
-    monkeypatch.setattr(_download, "TRIES", 1)
+    monkeypatch.setattr(download, "TRIES", 1)
     args = {"url": site.url("/root.tar"), "checksum": SUM, "cache_dir": str(cache)}
     # Some bytes are progress, none is not.
     site.breaks = [1 << 20, 0]

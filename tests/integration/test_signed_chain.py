@@ -12,10 +12,10 @@ import typing as t
 import debian_root
 import pytest
 from ansible_collections.sealedroot.image.plugins.lookup.families import LookupModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _grub_core,
-    _pe,
-    _signed_chain,
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
+    core_image,
+    pe,
+    signed_chain,
 )
 from builds import DEBIAN, source_tar
 from debian_root import Image
@@ -50,26 +50,26 @@ def test_what_debian_signed(binaries: tuple[pathlib.Path, pathlib.Path]) -> None
     _tar, path = binaries
     for name in (SHIM, MOK, GRUB):
         data = (path / name).read_bytes()
-        assert _pe.problems(name, data, sbat=True) == []
+        assert pe.problems(name, data, sbat=True) == []
         listed = debian_root.run("sbverify", "--list", path / name)
-        found = _pe.parse(data)
+        found = pe.parse(data)
         assert found is not None
         assert len(found.signatures) == listed.count("\nsignature ") + listed.startswith(
             "signature "
         )
         at = len(data) // 2
         changed = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-        assert "is not what was signed" in _pe.problems(name, changed)[0]
+        assert "is not what was signed" in pe.problems(name, changed)[0]
 
 
 def test_modules_of_debians_signed_grub(binaries: tuple[pathlib.Path, pathlib.Path]) -> None:
-    core = _grub_core.parse((binaries[1] / GRUB).read_bytes())
+    core = core_image.parse((binaries[1] / GRUB).read_bytes())
     assert core is not None
-    assert _signed_chain.vendor(core.prefix) == "debian"
+    assert signed_chain.vendor(core.prefix) == "debian"
     for luks in ("luks1", "luks2"):
         for digest in ("sha256", "sha512"):
             for filesystem in ("ext4", "xfs", "btrfs"):
-                assert not _signed_chain.missing_modules(
+                assert not signed_chain.missing_modules(
                     core.modules, luks_type=luks, hash=digest, filesystem=filesystem
                 )
     # Why /etc/grub.d/25_bli is not run: if Debian builds it in some day, it may be.

@@ -18,8 +18,10 @@ import documented_results
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.sealedroot.image.plugins.module_utils import _command
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    command as system_command,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     MOST_OUTPUT,
     SECONDS,
     CommandError,
@@ -84,7 +86,7 @@ class ScriptedRunner(Runner):
         for name in names:
             if name not in self.missing:
                 return name
-        from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+        from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
             MissingToolError,
         )
 
@@ -150,7 +152,7 @@ def run_module(
         module = importlib.import_module(
             f"ansible_collections.sealedroot.image.plugins.modules.{name}"
         )
-        monkeypatch.setattr(_command, "execute", execute)
+        monkeypatch.setattr(system_command, "execute", execute)
         monkeypatch.setattr(AnsibleModule, "get_bin_path", get_bin_path)
         args = {**args, "_ansible_check_mode": _check, "_ansible_diff": _diff}
         capsys.readouterr()

@@ -14,7 +14,9 @@ import typing as t
 import fuzz_engine
 import fuzz_targets
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 
 UTILS = pathlib.Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
 # What a function that reads something calls that.

@@ -87,14 +87,16 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _accelerator,
-    _architectures,
-    _pexpect_console,
-    _serial_boot,
-    _virtual_machine,
+from ansible_collections.sealedroot.image.plugins.module_utils._machine import (
+    accelerator as machine_accelerator,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._machine import (
+    pexpect_console,
+    qemu,
+    serial_boot,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
     SealedRootError,
@@ -104,7 +106,7 @@ Params = t.Mapping[str, t.Any]
 
 # With AES instructions, emulated: dm-crypt is twice as fast by them (measured: 35 and 20 MB/s).
 ARCHITECTURE = dataclasses.replace(
-    _architectures.X86_64, tcg_cpu=f"{_architectures.X86_64.tcg_cpu},+aes"
+    architectures.X86_64, tcg_cpu=f"{architectures.X86_64.tcg_cpu},+aes"
 )
 # No audit, AppArmor, SELinux, mitigations or watchdogs: they cost emulated time and protect nothing here. Nor random
 # addresses: QEMU translates code again for each address that it is mapped at.
@@ -122,7 +124,7 @@ def argv(
 ) -> t.List[str]:
     """Return the command of the machine up to its kernel."""
     return [
-        *_virtual_machine.bare(
+        *qemu.bare(
             runner.find(ARCHITECTURE.qemu),
             ARCHITECTURE,
             accelerator=accelerator,
@@ -136,8 +138,8 @@ def argv(
 
 def devices(path: str, port: int) -> t.List[str]:
     """Return the rest of the command: disk, network, and what makes it a process of its own."""
-    overlay = _virtual_machine.quote(os.path.join(path, "overlay.qcow2"))
-    console = _virtual_machine.quote(os.path.join(path, "console.log"))
+    overlay = qemu.quote(os.path.join(path, "overlay.qcow2"))
+    console = qemu.quote(os.path.join(path, "console.log"))
     return [
         # unsafe: who would need this disk after a crash?
         *("-drive", f"if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file={overlay}"),
@@ -239,7 +241,7 @@ def await_ssh(path: str, port: int, seconds: float) -> None:
             break
         time.sleep(0.2)
     with open(os.path.join(path, "console.log"), errors="replace") as handle:
-        said = _serial_boot.last_lines(_serial_boot.plain(handle.read(), ""), 10)
+        said = serial_boot.last_lines(serial_boot.plain(handle.read(), ""), 10)
     raise SealedRootError(
         f"the builder did not start: {why}. The console ends with: {said or 'nothing'}"
     )
@@ -255,12 +257,12 @@ def start(runner: Runner, params: Params) -> t.Dict[str, t.Any]:
     create = [runner.find("qemu-img"), "create", "-q", "-f", "qcow2", "-F", "raw", "-b", disk]
     runner.run([*create, overlay], timeout=60)
 
-    def probe() -> _pexpect_console.PexpectConsole:
+    def probe() -> pexpect_console.PexpectConsole:
         plain = os.path.join(params["image"], "initramfs")
         command = argv(runner, params, accelerator="kvm", initramfs=plain)
-        return _pexpect_console.PexpectConsole([*command, "-nic", "none", "-serial", "stdio"])
+        return pexpect_console.PexpectConsole([*command, "-nic", "none", "-serial", "stdio"])
 
-    accelerator, reason = _accelerator.choose(
+    accelerator, reason = machine_accelerator.choose(
         params["accelerator"],
         probe,
         who="the kernel",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 
 UNIT_DIRECTORIES = (
     "/usr/local/lib/systemd/system",

@@ -17,7 +17,9 @@ import fnmatch
 import re
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 
 # What the host would have a say in. Each stands for every generator: systemd reads it in the initramfs and in the root.
 HOST_WORDS = (

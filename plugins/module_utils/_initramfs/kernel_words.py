@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import shlex
 
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
-from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 
 # Before udev, the first thing that the initramfs does (initramfs-tools(7), init-top).
 _SCRIPT = "/etc/initramfs-tools/scripts/init-top/sealedroot"

@@ -19,8 +19,8 @@ import os
 import shutil
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils import _luks_metadata
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import metadata
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     Runner,
     SealedRootError,
 )
@@ -39,14 +39,14 @@ def path(luks_uuid: str) -> str:
     return f"{DIRECTORY}/luks-{luks_uuid}.header"
 
 
-def ranges(header: _luks_metadata.Header) -> t.List[t.Tuple[int, int]]:
+def ranges(header: metadata.Header) -> t.List[t.Tuple[int, int]]:
     """Return the parts of a header that say something, as offset and size: the rest is unused key slots."""
     areas = [slot.area for _number, slot in sorted(header.slots.items())]
     return [(0, header.binary_size), *areas]
 
 
-def _read(runner: Runner, file: str) -> _luks_metadata.Header:
-    header = _luks_metadata.read(runner, file)
+def _read(runner: Runner, file: str) -> metadata.Header:
+    header = metadata.read(runner, file)
     if header is None:
         raise SealedRootError(f"{file} has no LUKS header: give a file that luksHeaderBackup made")
     return header
@@ -129,7 +129,7 @@ def put_on(runner: Runner, device: str, file: str) -> None:
     # leaves a header that opens, the old one or the new one. GRUB takes the copy with the higher number and does not
     # check it, so the number of a copy, which is in its first sector, comes after all else that it says.
     half = header.binary_size // 2
-    first = min(half, _luks_metadata.LUKS2_BINARY)
+    first = min(half, metadata.LUKS2_BINARY)
     copies = ((half + first, 2 * half), (half, half + first), (first, half), (0, first))
     with open(file, "rb") as pinned, open(device, "r+b") as disk:
         size = os.fstat(pinned.fileno()).st_size

@@ -22,7 +22,9 @@ import socket
 import tempfile
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 
 LIBRARY = "libseccomp.so.2"
 

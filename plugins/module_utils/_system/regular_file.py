@@ -21,7 +21,9 @@ import stat
 import tempfile
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 
 # What a configuration file has at the most, in bytes: a table of hosts that blocks advertisers has two million.
 SMALL = 4 << 20

@@ -13,7 +13,9 @@ import threading
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 

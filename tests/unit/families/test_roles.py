@@ -12,16 +12,17 @@ import typing as t
 import pytest
 import yaml
 from ansible_collections.sealedroot.image.plugins.lookup.families import ROLES, LookupModule
-from ansible_collections.sealedroot.image.plugins.module_utils import _architectures, _root_needs
+from ansible_collections.sealedroot.image.plugins.module_utils._root import needs as root_needs
+from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
 
 FAMILIES = LookupModule().run([])
 NAMES = [family["name"] for family in FAMILIES]
-# What the role source may ask of a family (module_utils/_root_needs.py and _growth.py).
+# What the role source may ask of a family (module_utils/_root/needs.py and _root/growth.py).
 NEEDS = {
     *("partx", "resize2fs", "sfdisk", "systemd"),
     *("init", "kernel", "grub", "grub_modules", "btrfs", "xfs", "signed_shim", "signed_grub"),
-    *_root_needs.INITRAMFS_NEEDS,
-    *(need for needs in _root_needs.INITRAMFS_NEEDS.values() for need in needs),
+    *root_needs.INITRAMFS_NEEDS,
+    *(need for needs in root_needs.INITRAMFS_NEEDS.values() for need in needs),
 }
 
 
@@ -67,7 +68,7 @@ def test_each_generator_that_a_family_names_is_one_of_its_mechanisms(family):
     """A root with another one is refused, so none may be forgotten."""
     spec = load(family["name"], "meta/argument_specs.yml")["argument_specs"]["main"]
     mechanisms = spec["options"]["family_initramfs"]["choices"]
-    assert sorted(set(family["packages"]) & set(_root_needs.INITRAMFS_NEEDS)) == sorted(mechanisms)
+    assert sorted(set(family["packages"]) & set(root_needs.INITRAMFS_NEEDS)) == sorted(mechanisms)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=NAMES)
@@ -79,7 +80,7 @@ def test_each_has_a_name_for_what_a_root_may_lack(family):
     assert set(others) <= set(family["ids"])
     assert all(set(names) <= set(packages) for names in others.values())
     every = [*packages.values(), *(name for it in others.values() for name in it.values())]
-    for architecture in _architectures.ARCHITECTURES.values():
+    for architecture in architectures.ARCHITECTURES.values():
         for name in every:
             assert re.fullmatch(
                 r"[a-z0-9][a-z0-9+._-]*", name.format_map(architecture.words()), re.I

@@ -14,14 +14,15 @@ import typing as t
 import distribution_trees as trees
 import pytest
 from ansible_collections.sealedroot.image.plugins.lookup.families import LookupModule
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _audit_checks,
-    _boot_entries,
-    _grub,
-    _running_root,
+from ansible_collections.sealedroot.image.plugins.module_utils._audit import checks
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
+    boot_entries as grub_boot_entries,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest, running_root
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 from ansible_collections.sealedroot.image.plugins.modules import (
     boot_entries,
     dracut_key,
@@ -54,7 +55,7 @@ def root(it: trees.Distribution, tmp_path: pathlib.Path) -> pathlib.Path:
 
 def judged(text: str, words: t.Sequence[str] = WORDS) -> list[str]:
     """What the audit says of a menu."""
-    return _audit_checks.grub_cfg(
+    return checks.grub_cfg(
         text, root_device=DEVICE, root_uuid=ROOT, luks_uuid=LUKS, words=words, builder_words=()
     )
 
@@ -132,9 +133,9 @@ class Build:
         boot = self.root / "boot"
         entries = {path.name: path.read_text() for path in (boot / "loader/entries").glob("*.conf")}
         env = boot / self.it.grub / "grubenv"
-        variables = _boot_entries.parse_env(env.read_bytes()) if env.exists() else {}
+        variables = grub_boot_entries.parse_env(env.read_bytes()) if env.exists() else {}
         config = (boot / self.it.grub / "grub.cfg").read_text()
-        return _boot_entries.rendered(config, entries, variables)
+        return grub_boot_entries.rendered(config, entries, variables)
 
 
 @pytest.fixture
@@ -205,7 +206,7 @@ def test_every_kernel_boots_this_root_and_knows_no_other_machine(build, it):
     assert judged(text, build.own) == []
     for kernel in re.findall(r"^\s*linux\s+(\S+)", text, re.MULTILINE):
         assert (build.root / kernel[1:]).exists()
-    names = _audit_checks.initrds(text)
+    names = checks.initrds(text)
     assert len(names) == len(it.kernels)
     assert all((build.root / name[1:]).exists() for name in names)
     for word in build.words.split():
@@ -220,8 +221,8 @@ def test_every_kernel_boots_this_root_and_knows_no_other_machine(build, it):
 def test_nobody_at_the_console_gets_grubs_shell_and_nothing_is_searched_for(build, it):
     build.all()
     text = build.config()
-    assert _grub.open_doors(text) == []
-    assert _grub.strays(text, luks_uuid=LUKS) == []
+    assert cfg.open_doors(text) == []
+    assert cfg.strays(text, luks_uuid=LUKS) == []
     assert ("set boot=cryptouuid/" in text) == (it.name == "rhel8")
     if it.entries:
         for path in (build.root / "boot/loader/entries").iterdir():
@@ -236,7 +237,7 @@ def test_an_entry_asks_nobody_for_a_password(build, line):
         path.write_text(path.read_text().replace("grub_arg --unrestricted\n", line))
     build.all()
     for path in (build.root / "boot/loader/entries").iterdir():
-        assert _boot_entries.get(path.read_text(), "grub_arg") == "--unrestricted"
+        assert grub_boot_entries.get(path.read_text(), "grub_arg") == "--unrestricted"
     assert not build.entries()["changed"]
 
 
@@ -245,8 +246,8 @@ def test_words_that_open_the_console_leave_every_entry(build, it):
     opening = "rd.break systemd.debug-shell=1 panic=0 systemd.gpt_auto=1 rd.luks.uuid=luks-old"
     for path in (build.root / "boot/loader/entries").iterdir():
         text = path.read_text()
-        options = _boot_entries.get(text, "options")
-        path.write_text(_boot_entries.put(text, "options", f"{options} {opening}"))
+        options = grub_boot_entries.get(text, "options")
+        path.write_text(grub_boot_entries.put(text, "options", f"{options} {opening}"))
     (build.root / "etc/kernel").mkdir(exist_ok=True)
     (build.root / "etc/kernel/cmdline").write_text(f"root=/dev/sda1 ro {opening}\n")
     build.all()
@@ -313,9 +314,9 @@ def test_every_initramfs_gets_the_key_and_needs_no_other_machine(build, it):
 def test_no_entry_is_of_a_machine(build, it):
     build.all()
     found = {path.name for path in (build.root / "boot/loader/entries").iterdir()}
-    assert found == {f"{_boot_entries.TOKEN}-{version}.conf" for version in it.kernels}
-    env = _boot_entries.parse_env((build.root / "boot/grub2/grubenv").read_bytes())
-    assert env["saved_entry"] == f"{_boot_entries.TOKEN}-{it.kernels[0]}"
+    assert found == {f"{grub_boot_entries.TOKEN}-{version}.conf" for version in it.kernels}
+    env = grub_boot_entries.parse_env((build.root / "boot/grub2/grubenv").read_bytes())
+    assert env["saved_entry"] == f"{grub_boot_entries.TOKEN}-{it.kernels[0]}"
     everything = subprocess.run(
         ["grep", "-rl", trees.OLD_ID, str(build.root / "boot"), str(build.root / "etc")],
         capture_output=True,
@@ -372,10 +373,10 @@ def test_the_next_kernel_boots_this_root_and_is_the_default(build, it):
     assert judged(text) == []
     (line,) = re.findall(rf"^linux /boot/vmlinuz-{re.escape(version)} (.*)$", text, re.MULTILINE)
     assert set(build.words.split()) < set(line.split())
-    env = _boot_entries.parse_env((build.root / "boot/grub2/grubenv").read_bytes())
+    env = grub_boot_entries.parse_env((build.root / "boot/grub2/grubenv").read_bytes())
     assert f"{env['saved_entry']}.conf" == name
     if it.name != "rhel8":  # sorted by version only, and removed with its kernel
-        assert name.startswith(_boot_entries.TOKEN)
+        assert name.startswith(grub_boot_entries.TOKEN)
 
 
 @with_entries
@@ -386,13 +387,13 @@ def test_the_environment_block_is_grubs_own_file(build):
     data = path.read_bytes()
     assert len(data) == 1024
     assert data.startswith(b"# GRUB Environment Block\n")
-    assert _boot_entries.parse_env(data)["boot_success"] == "0"
+    assert grub_boot_entries.parse_env(data)["boot_success"] == "0"
 
 
 @pytest.mark.parametrize("it", [trees.RHEL8], ids=lambda it: it.name)
 def test_rhel_8_goes_on_to_take_words_from_the_environment(build, it):
     build.all()
-    env = _boot_entries.parse_env((build.root / "boot/grub2/grubenv").read_bytes())
+    env = grub_boot_entries.parse_env((build.root / "boot/grub2/grubenv").read_bytes())
     assert env["kernelopts"].startswith(f"root={DEVICE} ro ")
     for path in (build.root / "boot/loader/entries").iterdir():
         assert "options $kernelopts $tuned_params\n" in path.read_text()
@@ -405,7 +406,7 @@ def test_a_kernel_without_an_entry_gets_one(build, it):
         path.unlink()
     build.all()
     (version,) = it.kernels
-    entry = build.root / f"boot/loader/entries/{_boot_entries.TOKEN}-{version}.conf"
+    entry = build.root / f"boot/loader/entries/{grub_boot_entries.TOKEN}-{version}.conf"
     assert f"linux /boot/vmlinuz-{version}\n" in entry.read_text()
     assert judged(build.config()) == []
     assert not any(build.all())
@@ -446,7 +447,7 @@ def test_an_old_subvolumes_directory_of_entries_is_forgotten(build, value, kept)
     env = build.root / "boot/grub2/grubenv"
     env.write_bytes(trees.grubenv(blsdir=value, next_entry="x"))
     build.all()
-    assert _boot_entries.parse_env(env.read_bytes()) == ({"blsdir": value} if kept else {})
+    assert grub_boot_entries.parse_env(env.read_bytes()) == ({"blsdir": value} if kept else {})
 
 
 @each
@@ -490,7 +491,7 @@ def test_a_running_machine_finds_every_initramfs(build, it):
         (build.root / f"boot/vmlinux-{it.kernels[0]}.gz").write_text("")
     if it.family == "arch":
         (build.root / "boot/initramfs-linux-fallback.img").write_text("")
-    names = [os.path.basename(path) for path in _running_root.initramfs(str(build.root / "boot"))]
+    names = [os.path.basename(path) for path in running_root.initramfs(str(build.root / "boot"))]
     expected = {
         "redhat": [f"initramfs-{version}.img" for version in sorted(it.kernels)],
         "suse": [f"initrd-{version}" for version in it.kernels],

@@ -12,14 +12,11 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _audit_files,
-    _growth,
-    _grub,
-    _image_files,
-    _root_tar,
-    _tools,
-)
+from ansible_collections.sealedroot.image.plugins.module_utils._audit import files
+from ansible_collections.sealedroot.image.plugins.module_utils._build import image_files
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
+from ansible_collections.sealedroot.image.plugins.module_utils._root import contents, growth
+from ansible_collections.sealedroot.image.plugins.module_utils._system import tools as system_tools
 from ansible_collections.sealedroot.image.plugins.modules import image_identity
 
 ROLE = pathlib.Path(__file__).resolve().parents[3] / "roles" / "preflight"
@@ -39,11 +36,11 @@ def tools() -> set[str]:
 def test_a_fresh_builder_can_unpack_every_source_and_every_initramfs_of_debian(
     tools: set[str],
 ) -> None:
-    assert set(_root_tar.SUPPORTED) - {"none"} <= tools
+    assert set(contents.SUPPORTED) - {"none"} <= tools
 
 
 def test_debian_has_a_package_for_each_tool(tools: set[str]) -> None:
-    assert [name for name in sorted(tools) if not _tools.package("debian", name)] == []
+    assert [name for name in sorted(tools) if not system_tools.package("debian", name)] == []
 
 
 def test_every_type_of_source_is_known_wherever_they_are_told_apart() -> None:
@@ -75,9 +72,9 @@ def test_every_file_system_has_its_tools_its_packages_and_its_mkfs() -> None:
     assert sorted(variables("disk", "vars/main.yml")["__disk_filesystems"]) == choices
     source = variables("source", "vars/main.yml")
     assert sorted(source["__source_debian_filesystem_packages"]) == choices
-    assert sorted(_grub.FILESYSTEM_MODULES) == choices
-    assert sorted(_audit_files.READERS) == choices
-    assert sorted(_growth.OF_FILESYSTEM) == choices
+    assert sorted(cfg.FILESYSTEM_MODULES) == choices
+    assert sorted(files.READERS) == choices
+    assert sorted(growth.OF_FILESYSTEM) == choices
 
 
 def test_every_format_is_known_wherever_they_are_told_apart() -> None:
@@ -93,7 +90,7 @@ def test_every_format_is_known_wherever_they_are_told_apart() -> None:
     assert sorted(known["__seal_known_formats"]) == choices
     assert set(known["__seal_flat_formats"]) < set(choices)
     drivers = {name: it["driver"] for name, it in known["__seal_known_formats"].items()}
-    assert drivers == _image_files.DRIVERS
+    assert drivers == image_files.DRIVERS
 
 
 def test_a_password_hash_is_what_the_image_takes() -> None:

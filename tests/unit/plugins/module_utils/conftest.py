@@ -11,7 +11,7 @@ import stat
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._image_tree import Node
+from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reader import Node
 
 
 class FakeTree:

@@ -19,34 +19,37 @@ import zlib
 
 import efi
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _audit_checks,
-    _boot_entries,
-    _btrfs_blocks,
-    _disk_source,
-    _gpt,
-    _grub,
-    _grub_core,
-    _grub_install,
-    _grub_script,
-    _luks_metadata,
-    _lvm,
-    _oci,
-    _oci_store,
-    _pe,
-    _root_tar,
-    _running_root,
-    _selinux,
-    _serial_boot,
-    _shell_defaults,
-    _tar,
-    _xfs_attributes,
+from ansible_collections.sealedroot.image.plugins.module_utils._audit import checks
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import partitions
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import selinux, shell_defaults
+from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import (
+    btrfs_blocks,
+    xfs_attributes,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
+    boot_entries,
+    cfg,
+    core_image,
+    install,
+    pe,
+    script,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import running_root
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import metadata
+from ansible_collections.sealedroot.image.plugins.module_utils._machine import serial_boot
+from ansible_collections.sealedroot.image.plugins.module_utils._root import contents
+from ansible_collections.sealedroot.image.plugins.module_utils._root import tar as root_tar
+from ansible_collections.sealedroot.image.plugins.module_utils._source import (
+    lvm,
+    oci,
+    oci_store,
+    volumes,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import untrusted_json
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._system import untrusted_json
 
 
 class Installed:
@@ -83,11 +86,11 @@ def digest(letter: str) -> str:
     return f"sha256:{letter * 64}"
 
 
-def look(store: _oci_store.Store) -> None:
+def look(store: oci_store.Store) -> None:
     if store.docker:
-        _oci.docker_candidates(store.read)
+        oci.docker_candidates(store.read)
     else:
-        _oci.manifest(store.read, _oci.choose(_oci.candidates(store.read), "amd64"), "amd64")
+        oci.manifest(store.read, oci.choose(oci.candidates(store.read), "amd64"), "amd64")
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -95,7 +98,7 @@ def look(store: _oci_store.Store) -> None:
 def test_a_document_of_3_gib_in_an_archive_of_a_container(
     which: str, packed: bool, tmp_path: pathlib.Path
 ) -> None:
-    entry = {"mediaType": _oci.OCI_MANIFEST, "digest": digest("a")}
+    entry = {"mediaType": oci.OCI_MANIFEST, "digest": digest("a")}
     index = json.dumps({"manifests": [entry]}).encode()
     members: dict[str, int | bytes] = {"index.json": index}
     if which == "manifest.json":
@@ -107,33 +110,33 @@ def test_a_document_of_3_gib_in_an_archive_of_a_container(
         path = path.with_suffix(".tar.gz")
     began = cpu()
     with pytest.raises(SealedRootError, match=f"{which} is larger than 4 MiB"):
-        look(_oci_store.find(RUNNER, str(path)))
+        look(oci_store.find(RUNNER, str(path)))
     assert cpu() - began < 5
 
 
 def test_an_os_release_of_3_gib_in_the_tar_of_a_root(tmp_path: pathlib.Path) -> None:
     path = sparse_tar(tmp_path / "x.tar", ("usr/lib/os-release", 3 * GIB))
-    members = _tar.listing(RUNNER, str(path))
+    members = root_tar.listing(RUNNER, str(path))
     began = cpu()
     with pytest.raises(SealedRootError, match="its usr/lib/os-release has 3221225472 bytes"):
-        _tar.contents(RUNNER, str(path), members, [("usr/lib/os-release",)], most=1 << 20)
+        root_tar.contents(RUNNER, str(path), members, [("usr/lib/os-release",)], most=1 << 20)
     assert cpu() - began < 1
 
 
 def test_a_member_that_is_there_a_million_times() -> None:
-    one = _root_tar.Member("-", "etc/fstab", 1 << 20, 0, "./etc/fstab")
+    one = contents.Member("-", "etc/fstab", 1 << 20, 0, "./etc/fstab")
     with pytest.raises(SealedRootError, match="one file too many times"):
-        _tar.contents(RUNNER, "x", [one] * 1000, [("etc/fstab",)], most=1 << 20)
+        root_tar.contents(RUNNER, "x", [one] * 1000, [("etc/fstab",)], most=1 << 20)
 
 
 LINE = "block {}: -rw-r--r-- 0/0               0 2026-11-24 01:41 {}\n"
 
 
 def test_millions_of_members(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_root_tar, "MOST_MEMBERS", 3)
+    monkeypatch.setattr(contents, "MOST_MEMBERS", 3)
     text = "".join(LINE.format(number, "x") for number in range(4))
     with pytest.raises(SealedRootError, match="more than 3 members"):
-        _root_tar.parse_listing(text)
+        contents.parse_listing(text)
 
 
 def test_a_name_of_a_mebibyte(tmp_path: pathlib.Path) -> None:
@@ -141,19 +144,19 @@ def test_a_name_of_a_mebibyte(tmp_path: pathlib.Path) -> None:
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
         tar.addfile(tarfile.TarInfo("x/" * (1 << 19)), io.BytesIO())
     with pytest.raises(SealedRootError, match="a name that is longer than a path can be"):
-        _tar.listing(RUNNER, str(path))
+        root_tar.listing(RUNNER, str(path))
 
 
 def test_a_listing_that_is_too_long(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_tar, "MOST_LISTED", 1 << 16)
+    monkeypatch.setattr(root_tar, "MOST_LISTED", 1 << 16)
     path = tmp_path / "x.tar"
     with tarfile.open(path, "w") as tar:
         for number in range(2000):
             tar.addfile(tarfile.TarInfo(f"a/{number}"))
     with pytest.raises(SealedRootError, match=r"the names in .* take more than 64 KiB"):
-        _tar.listing(RUNNER, str(path))
+        root_tar.listing(RUNNER, str(path))
 
 
 def pe_sections(count: int) -> bytes:
@@ -209,73 +212,71 @@ def refuses(act: t.Callable[[], t.Any], says: str) -> t.Callable[[], None]:
 
 CASES: dict[str, t.Callable[[], t.Any]] = {
     "forty doublings": refuses(
-        lambda: _shell_defaults.values("A=xxxxxxxx\n" + "A=$A$A\n" * 40),
+        lambda: shell_defaults.values("A=xxxxxxxx\n" + "A=$A$A\n" * 40),
         "the value of A .* 128 KiB",
     ),
     "a value in each of many": refuses(
-        lambda: _shell_defaults.values(f"A={'x' * 100_000}\n" + "B=$A\n" * 100_000), "4 MiB"
+        lambda: shell_defaults.values(f"A={'x' * 100_000}\n" + "B=$A\n" * 100_000), "4 MiB"
     ),
-    "commands that do not end": lambda: _shell_defaults.values("A=$(\n" * 40_000),
-    "words that do not end": lambda: _shell_defaults.values("A=`\n" * 40_001 + "'"),
-    "65535 sections": lambda: _pe.parse(pe_sections(65535)),
-    "signatures of nothing": lambda: _pe.parse(efi.signed(efi.program(), times=50_000)),
-    "modules with 65535 sections": lambda: _grub_core.parse(core_of_modules()),
-    "many core images": lambda: _grub_core.parse(core_of_headers()),
+    "commands that do not end": lambda: shell_defaults.values("A=$(\n" * 40_000),
+    "words that do not end": lambda: shell_defaults.values("A=`\n" * 40_001 + "'"),
+    "65535 sections": lambda: pe.parse(pe_sections(65535)),
+    "signatures of nothing": lambda: pe.parse(efi.signed(efi.program(), times=50_000)),
+    "modules with 65535 sections": lambda: core_image.parse(core_of_modules()),
+    "many core images": lambda: core_image.parse(core_of_headers()),
     "many commands of GRUB": lambda: [
-        judge("x|" * 50_000, volume="x") for judge in [_grub_script.foreign] * 30
+        judge("x|" * 50_000, volume="x") for judge in [script.foreign] * 30
     ],
     "attributes that lie over each other": lambda: [
-        list(_xfs_attributes.block(xfs_leaf(), 133)) for _number in range(20)
+        list(xfs_attributes.block(xfs_leaf(), 133)) for _number in range(20)
     ],
     "a block with more items than bytes": refuses(
-        lambda: _btrfs_blocks.parse_node(
+        lambda: btrfs_blocks.parse_node(
             struct.pack("<48xQ40xIB", 1, 0xFFFFFFFF, 0) + bytes(65000), 1
         ),
         "damaged",
     ),
-    "deep JSON of a container": refuses(
-        lambda: _oci.parse(DEEP.encode(), "x"), "its x is not JSON"
-    ),
-    "deep JSON of LUKS": refuses(lambda: _luks_metadata.parse_luks2(DEEP, uuid=""), "damaged"),
-    "deep JSON of a table": refuses(lambda: _gpt.parse(DEEP), "cannot be read"),
-    "deep JSON of a disk": refuses(lambda: _disk_source.partitions(DEEP), "cannot be read"),
+    "deep JSON of a container": refuses(lambda: oci.parse(DEEP.encode(), "x"), "its x is not JSON"),
+    "deep JSON of LUKS": refuses(lambda: metadata.parse_luks2(DEEP, uuid=""), "damaged"),
+    "deep JSON of a table": refuses(lambda: partitions.parse(DEEP), "cannot be read"),
+    "deep JSON of a disk": refuses(lambda: volumes.partitions(DEEP), "cannot be read"),
     "a number of a million digits": refuses(
-        lambda: _oci.parse(b"9" * (1 << 20), "x"), "its x is not JSON"
+        lambda: oci.parse(b"9" * (1 << 20), "x"), "its x is not JSON"
     ),
-    "much metadata": lambda: _lvm.parse("a = 1\n" * 200_000),
+    "much metadata": lambda: lvm.parse("a = 1\n" * 200_000),
     # The header of xz asks for a window of 4 GiB (The .xz File Format 3.1).
-    "a memdisk that is compressed": lambda: _grub_install.read_memdisk(xz_of_4_gib()),
-    "entries of blanks": lambda: _boot_entries.get(f"linux a{' ' * 200_000}b", "linux"),
+    "a memdisk that is compressed": lambda: install.read_memdisk(xz_of_4_gib()),
+    "entries of blanks": lambda: boot_entries.get(f"linux a{' ' * 200_000}b", "linux"),
     "a menu of blank lines": lambda: [
-        _boot_entries.used("\n" * 200_000),
-        _boot_entries.fallback("\n" * 200_000),
-        _audit_checks.early_config("x", "\n" * 200_000, luks_uuid="x"),
-        _grub.check_menu("\n" * 200_000, root_device="x", words=[]),
+        boot_entries.used("\n" * 200_000),
+        boot_entries.fallback("\n" * 200_000),
+        checks.early_config("x", "\n" * 200_000, luks_uuid="x"),
+        cfg.check_menu("\n" * 200_000, root_device="x", words=[]),
     ],
-    "a console of blanks": lambda: _serial_boot.plain("s" + " " * 30_000, "s a a a b"),
+    "a console of blanks": lambda: serial_boot.plain("s" + " " * 30_000, "s a a a b"),
     "a policy of blanks": refuses(
-        lambda: _selinux.parse_config(f"SELINUXTYPE=a{' ' * 200_000}b"), "names no directory"
+        lambda: selinux.parse_config(f"SELINUXTYPE=a{' ' * 200_000}b"), "names no directory"
     ),
     # Each blank at the beginning of a line would be one more way to read it.
     "a key slot of blanks": refuses(
-        lambda: _luks_metadata.parse_luks1(
+        lambda: metadata.parse_luks1(
             "Key Slot 0: ENABLED\n\tIterations: 1\n" + "\t      \t x\n" * 40
         ),
         "header is damaged",
     ),
     "key slots of blank lines": refuses(
-        lambda: _luks_metadata.parse_luks1(
+        lambda: metadata.parse_luks1(
             "Key Slot 0: ENABLED\n\tIterations: 1\n" * 1000 + "\t\n" * 9000
         ),
         "header is damaged",
     ),
-    "rows of setfiles without an end": lambda: _selinux.parse_plan(
+    "rows of setfiles without an end": lambda: selinux.parse_plan(
         "Would relabel / from a:b:c to x\n" * 100_000
     ),
-    "labels of setfiles without an end": lambda: _selinux.parse_plan(
+    "labels of setfiles without an end": lambda: selinux.parse_plan(
         "Would relabel /" + " from a:b:" + "c:" * 500_000 + " from a:b:c to"
     ),
-    "a table with an empty line": lambda: _running_root.unlock(
+    "a table with an empty line": lambda: running_root.unlock(
         "\n \nx UUID=y /k luks,header=/h\n", "x"
     ),
 }
@@ -312,4 +313,4 @@ def test_a_layer_that_is_no_file(kind: str, tmp_path: pathlib.Path) -> None:
         tar.addfile(tarfile.TarInfo("index.json"))
         tar.addfile(info)
     with pytest.raises(SealedRootError, match="is no file: get the whole image again"):
-        _oci_store.find(RUNNER, str(path)).layout([name], str(tmp_path))
+        oci_store.find(RUNNER, str(path)).layout([name], str(tmp_path))

@@ -9,26 +9,26 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _build_holds, _build_release
-from ansible_collections.sealedroot.image.plugins.module_utils._build import lease
+from ansible_collections.sealedroot.image.plugins.module_utils._build import holds as build_holds
+from ansible_collections.sealedroot.image.plugins.module_utils._build import lease, release
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> dict[str, _build_holds.Holds]:
+def held(monkeypatch: pytest.MonkeyPatch) -> dict[str, build_holds.Holds]:
     """What each directory holds; released directories are taken out."""
-    holds: dict[str, _build_holds.Holds] = {}
-    monkeypatch.setattr(_build_holds, "find", lambda path: holds.get(path, _build_holds.Holds()))
-    monkeypatch.setattr(_build_release, "release", lambda _runner, path: holds.pop(path))
+    holds: dict[str, build_holds.Holds] = {}
+    monkeypatch.setattr(build_holds, "find", lambda path: holds.get(path, build_holds.Holds()))
+    monkeypatch.setattr(release, "release", lambda _runner, path: holds.pop(path))
     return holds
 
 
 def test_release_and_remove(
-    held: dict[str, _build_holds.Holds], tmp_path: pathlib.Path, run_module: t.Any
+    held: dict[str, build_holds.Holds], tmp_path: pathlib.Path, run_module: t.Any
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     (one / "disk.raw").touch()
-    held[str(two)] = _build_holds.Holds(mappings=("m",))
+    held[str(two)] = build_holds.Holds(mappings=("m",))
     predicted = run_module("build_teardown", _check=True, work_dir=[str(one), str(two)])
     assert predicted["released"] == [f"directory {one}", "mapping m"]
     assert one.exists()
@@ -41,20 +41,20 @@ def test_release_and_remove(
 
 
 def test_keep_files(
-    held: dict[str, _build_holds.Holds], tmp_path: pathlib.Path, run_module: t.Any
+    held: dict[str, build_holds.Holds], tmp_path: pathlib.Path, run_module: t.Any
 ) -> None:
     (tmp_path / "anything").touch()
-    held[str(tmp_path)] = _build_holds.Holds(nodes=("/dev/mapper/x",))
+    held[str(tmp_path)] = build_holds.Holds(nodes=("/dev/mapper/x",))
     outcome = run_module("build_teardown", work_dir=[str(tmp_path)], keep_files=True)
     assert outcome["released"] == ["node /dev/mapper/x"]
     assert (tmp_path / "anything").exists()
 
 
 def test_foreign_files_stay_but_holds_go(
-    held: dict[str, _build_holds.Holds], tmp_path: pathlib.Path, run_module: t.Any
+    held: dict[str, build_holds.Holds], tmp_path: pathlib.Path, run_module: t.Any
 ) -> None:
     (tmp_path / "thesis").touch()
-    held[str(tmp_path)] = _build_holds.Holds(nodes=("/dev/mapper/x",))
+    held[str(tmp_path)] = build_holds.Holds(nodes=("/dev/mapper/x",))
     outcome = run_module("build_teardown", work_dir=[str(tmp_path)])
     assert outcome.failed
     assert "'thesis' in it" in outcome["msg"]
@@ -63,7 +63,7 @@ def test_foreign_files_stay_but_holds_go(
 
 
 def test_all_are_checked_before_anything_is_touched(
-    held: dict[str, _build_holds.Holds], tmp_path: pathlib.Path, run_module: t.Any
+    held: dict[str, build_holds.Holds], tmp_path: pathlib.Path, run_module: t.Any
 ) -> None:
     (tmp_path / "w").mkdir()
     outcome = run_module("build_teardown", work_dir=[str(tmp_path / "w"), "/usr"])
@@ -72,7 +72,7 @@ def test_all_are_checked_before_anything_is_touched(
 
 
 def test_a_build_that_is_at_work_is_left_alone(
-    held: dict[str, _build_holds.Holds], tmp_path: pathlib.Path, run_module: t.Any
+    held: dict[str, build_holds.Holds], tmp_path: pathlib.Path, run_module: t.Any
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     for directory in (one, two):

@@ -10,14 +10,13 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _architectures,
-    _backend,
-    _emulation,
-    _tools,
-    _virtual_machine,
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import backend
+from ansible_collections.sealedroot.image.plugins.module_utils._machine import emulation, qemu
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    architectures as system_architectures,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._system import tools as system_tools
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     MissingToolError,
     SealedRootError,
 )
@@ -44,7 +43,7 @@ class Builder:
     def choose(self, _runner: t.Any, _wanted: str) -> tuple[t.Any, str]:
         if self.backend_error:
             raise SealedRootError(self.backend_error)
-        return _backend.Userspace(), "userspace works here"
+        return backend.Userspace(), "userspace works here"
 
     def find_firmware(self, _architecture: t.Any, **_more: t.Any) -> t.NoReturn:
         raise SealedRootError("none")
@@ -53,10 +52,10 @@ class Builder:
 @pytest.fixture
 def builder(monkeypatch: pytest.MonkeyPatch) -> Builder:
     it = Builder()
-    monkeypatch.setattr(_backend, "choose", it.choose)
-    monkeypatch.setattr(_emulation, "runs", lambda _runner, _arch: it.emulates)
-    monkeypatch.setattr(_tools, "builder_family", lambda _release: it.family)
-    monkeypatch.setattr(_virtual_machine, "find_firmware", it.find_firmware)
+    monkeypatch.setattr(backend, "choose", it.choose)
+    monkeypatch.setattr(emulation, "runs", lambda _runner, _arch: it.emulates)
+    monkeypatch.setattr(system_tools, "builder_family", lambda _release: it.family)
+    monkeypatch.setattr(qemu, "find_firmware", it.find_firmware)
     monkeypatch.setattr(builder_info, "ModuleRunner", lambda _module: it)
     monkeypatch.setattr(builder_info.os, "geteuid", lambda: 0)
     return it
@@ -247,17 +246,17 @@ def test_the_filter_of_the_sandbox_needs_its_library(
 
 
 def test_every_tool_has_a_package_in_every_family() -> None:
-    architectures = _architectures.ARCHITECTURES.values()
+    architectures = system_architectures.ARCHITECTURES.values()
     for tool in (
         *("bwrap", "sfdisk", "mcopy", "mkfs.vfat", "qemu-img", "zstd", "xz"),
         *("btrfs", "mkfs.btrfs", "mkfs.xfs", "xfs_db", "xfs_repair"),
         *(f"{need}-{it.machine}" for it in architectures for need in ("emulation", "firmware")),
         *(it.qemu for it in architectures),
     ):
-        assert all(_tools.package(family, tool) for family in _tools.FAMILIES), tool
-    assert _tools.package("arch", "mmdebstrap") == ""
-    assert _tools.package("", "tar") == ""
-    assert _tools.package("debian", "no-such-tool") == ""
+        assert all(system_tools.package(family, tool) for family in system_tools.FAMILIES), tool
+    assert system_tools.package("arch", "mmdebstrap") == ""
+    assert system_tools.package("", "tar") == ""
+    assert system_tools.package("debian", "no-such-tool") == ""
 
 
 @pytest.mark.parametrize(
@@ -271,4 +270,4 @@ def test_every_tool_has_a_package_in_every_family() -> None:
     ],
 )
 def test_families(release: dict[str, str], family: str) -> None:
-    assert _tools.builder_family(release) == family
+    assert system_tools.builder_family(release) == family

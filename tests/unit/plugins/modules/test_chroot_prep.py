@@ -11,7 +11,9 @@ import shutil
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 from ansible_collections.sealedroot.image.plugins.modules import chroot_prep
 
 RESOLV_CONF = "nameserver 192.0.2.53"

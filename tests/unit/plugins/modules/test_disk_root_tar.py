@@ -13,7 +13,7 @@ import shutil
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _confined
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined
 
 MIB = 1 << 20
 
@@ -70,8 +70,8 @@ class Steps:
     def checked(self, kind: str = "ext4", rc: int = 0, said: str = "") -> None:
         """The file system's own checker looks at it, before the kernel does."""
         tools = {"btrfs": ["btrfs", "check", "--readonly"], "xfs": ["xfs_repair", "-n"]}
-        command = [*tools.get(kind, ["e2fsck", "-f", "-p"]), _confined.DEVICE]
-        argv = _confined.argv(self.runner, f"/dev/loop{self.loops}", command)
+        command = [*tools.get(kind, ["e2fsck", "-f", "-p"]), confined.DEVICE]
+        argv = confined.argv(self.runner, f"/dev/loop{self.loops}", command)
         self.script.expect(argv, rc=rc, stdout=said)
 
     def mounted(
@@ -107,7 +107,8 @@ class Steps:
 
 @pytest.fixture
 def steps(tmp_path: pathlib.Path, script, runner, monkeypatch: pytest.MonkeyPatch) -> Steps:
-    from ansible_collections.sealedroot.image.plugins.module_utils import _tree_tar, _work_dir
+    from ansible_collections.sealedroot.image.plugins.module_utils._build import work_dir
+    from ansible_collections.sealedroot.image.plugins.module_utils._source import tree_tar
 
     path, work = tmp_path / "disk.raw", tmp_path / "work"
     path.write_bytes(bytes(MIB))
@@ -118,9 +119,9 @@ def steps(tmp_path: pathlib.Path, script, runner, monkeypatch: pytest.MonkeyPatc
         found.emptied("root")
 
     # Another user's directories above that of the tests are no matter here.
-    monkeypatch.setattr(_work_dir, "check_place", str)
+    monkeypatch.setattr(work_dir, "check_place", str)
     # What tar is asked has its own test.
-    monkeypatch.setattr(_tree_tar, "pack", pack)
+    monkeypatch.setattr(tree_tar, "pack", pack)
     return found
 
 

@@ -10,13 +10,13 @@ import subprocess
 
 import efi
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _grub,
-    _grub_install,
-    _shell_defaults,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import shell_defaults
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg as grub_cfg
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import install
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 from ansible_collections.sealedroot.image.plugins.modules import grub_cryptodisk
 
 LUKS = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
@@ -24,7 +24,7 @@ PLAIN = LUKS.replace("-", "")
 ROOT = "0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10"
 DEVICE = "/dev/mapper/cr_root"
 VOLUME = f"cryptouuid/{PLAIN}"
-NEEDED = [*_grub.REQUIRED, "luks", "gcry_sha256", "ext2", *_grub.MEMDISK]
+NEEDED = [*grub_cfg.REQUIRED, "luks", "gcry_sha256", "ext2", *grub_cfg.MEMDISK]
 DEFAULTS = """\
 # If you change this file, run update-grub.
 GRUB_DEFAULT=0
@@ -46,7 +46,7 @@ def root(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 def defaults(root: pathlib.Path) -> dict[str, str]:
-    return _shell_defaults.values((root / "etc/default/grub").read_text())
+    return shell_defaults.values((root / "etc/default/grub").read_text())
 
 
 def effective(root: pathlib.Path, name: str) -> str:
@@ -162,17 +162,17 @@ def test_everything_is_made(root, runner, script):
 def test_the_core_image_runs_a_script_that_ends_in_no_shell(root, runner, script):
     ensure(root, runner, script, tools="yes")
     sources = root / "boot/grub/sealedroot"
-    assert (sources / "core.cfg").read_text() == _grub.EMBEDDED_CONFIG
+    assert (sources / "core.cfg").read_text() == grub_cfg.EMBEDDED_CONFIG
     assert (sources / "modules").read_text().split() == NEEDED
-    text = _grub_install.read_memdisk((sources / "memdisk.tar").read_bytes())
-    assert text == _grub.unlock_script(luks_uuid=LUKS, directory="/boot/grub")
+    text = install.read_memdisk((sources / "memdisk.tar").read_bytes())
+    assert text == grub_cfg.unlock_script(luks_uuid=LUKS, directory="/boot/grub")
 
 
 def test_the_menu_is_closed(root, runner, script):
     ensure(root, runner, script, tools="yes")
     text = (root / "boot/grub/grub.cfg").read_text()
     assert text.startswith('set superusers=""\nexport superusers\n')
-    assert _grub.open_doors(text) == []
+    assert grub_cfg.open_doors(text) == []
 
 
 def test_a_debug_console_leaves_them_open(root, runner, script):
@@ -181,7 +181,7 @@ def test_a_debug_console_leaves_them_open(root, runner, script):
     assert not (root / "etc/grub.d/06_sealedroot").exists()
     assert "superusers" not in (root / "boot/grub/grub.cfg").read_text()
     memdisk = (root / "boot/grub/sealedroot/memdisk.tar").read_bytes()
-    assert "reboot" not in _grub_install.read_memdisk(memdisk)
+    assert "reboot" not in install.read_memdisk(memdisk)
     assert not ensure(root, runner, script, tools="yes", debug_console=True)["changed"]
     assert ensure(root, runner, script, tools="yes")["changed"]
     assert (root / "etc/grub.d/06_sealedroot").stat().st_mode & 0o777 == 0o755
@@ -402,7 +402,7 @@ SIGNED = {"shim": "/shim", "grub": "/grub", "mok_manager": ""}
 @pytest.fixture
 def signed_root(root, script):
     """A root with signed boot files; grub-mkimage is not called for it."""
-    modules = {*_grub.REQUIRED, *_grub.SIGNED, "luks", "gcry_sha256", "ext2"}
+    modules = {*grub_cfg.REQUIRED, *grub_cfg.SIGNED, "luks", "gcry_sha256", "ext2"}
     (root / "shim").write_bytes(efi.signed(efi.program(b"shim")))
     (root / "grub").write_bytes(efi.signed(efi.program(efi.grub(modules))))
     (root / "boot").mkdir()
@@ -437,7 +437,7 @@ def test_secure_boot(signed_root, runner, script):
         *("EFI/BOOT/grub.cfg", "EFI/debian/grub.cfg"),
     }
     assert {f"/run/sealedroot/esp/{name}" for name in found} < set(outcome["files"])
-    stub = _grub.stub(luks_uuid=LUKS, directory="/boot/grub")
+    stub = grub_cfg.stub(luks_uuid=LUKS, directory="/boot/grub")
     assert (esp / "EFI/debian/grub.cfg").read_text() == stub
     # Its only line would be an error under Secure Boot.
     assert "/etc/grub.d/25_bli" in outcome["files"]
@@ -458,7 +458,7 @@ def test_secure_boot_prepares_for_a_later_grub_install(signed_root, runner, scri
     signed(signed_root, runner, script)
     sources = signed_root / "boot/grub/sealedroot"
     assert [path.name for path in sources.iterdir()] == ["grub.cfg"]
-    stub = _grub.stub(luks_uuid=LUKS, directory="/boot/grub")
+    stub = grub_cfg.stub(luks_uuid=LUKS, directory="/boot/grub")
     assert (sources / "grub.cfg").read_text() == stub
     assert (signed_root / "usr/local/sbin/grub-install").stat().st_mode & 0o777 == 0o755
 

@@ -11,8 +11,10 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _audit, _audit_report
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._audit import order, reports
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 
 KEY = b"a key that can be typed"
 RunModule = t.Callable[..., t.Any]
@@ -29,16 +31,16 @@ def args(tmp_path: pathlib.Path) -> dict[str, t.Any]:
 
 
 @pytest.fixture
-def examined(monkeypatch: pytest.MonkeyPatch) -> list[_audit_report.Subject]:
+def examined(monkeypatch: pytest.MonkeyPatch) -> list[reports.Subject]:
     """Let every check pass, and keep what was to be examined."""
-    subjects: list[_audit_report.Subject] = []
+    subjects: list[reports.Subject] = []
 
-    def examine(_runner: object, subject: t.Any, report: _audit_report.Report) -> None:
+    def examine(_runner: object, subject: t.Any, report: reports.Report) -> None:
         subjects.append(subject)
-        for name in _audit_report.CHECKS:
+        for name in reports.CHECKS:
             report.add(name, [], "fine")
 
-    monkeypatch.setattr(_audit, "examine", examine)
+    monkeypatch.setattr(order, "examine", examine)
     return subjects
 
 
@@ -46,7 +48,7 @@ def examined(monkeypatch: pytest.MonkeyPatch) -> list[_audit_report.Subject]:
 def test_defaults(
     run_module: RunModule,
     args: dict[str, t.Any],
-    examined: list[_audit_report.Subject],
+    examined: list[reports.Subject],
     check: bool,
 ) -> None:
     outcome = run_module("image_audit", _check=check, **args)
@@ -63,7 +65,7 @@ def test_defaults(
 
 
 def test_expectations(
-    run_module: RunModule, args: dict[str, t.Any], examined: list[_audit_report.Subject]
+    run_module: RunModule, args: dict[str, t.Any], examined: list[reports.Subject]
 ) -> None:
     args["keys"].pop("recovery")
     args["expected"] = {"slots": {"0": 1000, "1": 600000}, "luks_uuid": "1"}
@@ -76,7 +78,7 @@ def test_expectations(
 
 
 def test_what_may_be_open(
-    run_module: RunModule, args: dict[str, t.Any], examined: list[_audit_report.Subject]
+    run_module: RunModule, args: dict[str, t.Any], examined: list[reports.Subject]
 ) -> None:
     args["expected"] = {"debug_console": True, "host_agents": ["cloud-init"]}
     assert not run_module("image_audit", **args).failed
@@ -85,7 +87,7 @@ def test_what_may_be_open(
 
 
 def test_what_is_published_is_what_lies_beside_the_image(
-    run_module: RunModule, args: dict[str, t.Any], examined: list[_audit_report.Subject]
+    run_module: RunModule, args: dict[str, t.Any], examined: list[reports.Subject]
 ) -> None:
     directory = pathlib.Path(args["path"]).parent
     dead = directory / "dead"
@@ -157,8 +159,8 @@ def test_a_key_or_a_digest_of_one_is_found_in_what_is_published(
 def test_no_more_is_read_of_what_is_published_than_is_said(
     run_module: RunModule, script: t.Any, args: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_audit, "_MOST_OF_A_FILE", 100)
-    monkeypatch.setattr(_audit, "_MOST_PUBLISHED", 130)
+    monkeypatch.setattr(order, "_MOST_OF_A_FILE", 100)
+    monkeypatch.setattr(order, "_MOST_PUBLISHED", 130)
     directory = pathlib.Path(args["path"]).parent
     (directory / "long.txt").write_bytes(bytes(100) + KEY)
     (directory / "longer.txt").write_bytes(bytes(28) + KEY + bytes(100))
@@ -180,17 +182,17 @@ def test_what_is_published_and_cannot_be_read(
 def test_failed_checks_are_all_named(
     run_module: RunModule, args: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def examine(_runner: object, _subject: object, report: _audit_report.Report) -> None:
-        for name in _audit_report.CHECKS:
+    def examine(_runner: object, _subject: object, report: reports.Report) -> None:
+        for name in reports.CHECKS:
             report.add(name, ["change this"] if name in ("header", "esp") else [], "fine")
         report.facts["format"] = "raw"
 
-    monkeypatch.setattr(_audit, "examine", examine)
+    monkeypatch.setattr(order, "examine", examine)
     outcome = run_module("image_audit", **args)
     assert outcome.failed
     assert "2 checks failed: header: change this; esp: change this" in outcome["msg"]
     assert outcome["facts"] == {"format": "raw", "sha256": hashlib.sha256(b"x").hexdigest()}
-    assert len(outcome["checks"]) == len(_audit_report.CHECKS)
+    assert len(outcome["checks"]) == len(reports.CHECKS)
 
 
 def test_an_audit_that_breaks_off(
@@ -199,7 +201,7 @@ def test_an_audit_that_breaks_off(
     def examine(_runner: object, _subject: object, _report: object) -> None:
         raise SealedRootError("sfdisk is not installed on this machine")
 
-    monkeypatch.setattr(_audit, "examine", examine)
+    monkeypatch.setattr(order, "examine", examine)
     outcome = run_module("image_audit", **args)
     assert outcome["msg"] == "sfdisk is not installed on this machine"
     assert all(check["verdict"] == "failed" for check in outcome["checks"])

@@ -11,14 +11,14 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _pexpect_console,
-    _serial_boot,
-    _virtual_machine,
+from ansible_collections.sealedroot.image.plugins.module_utils._machine import (
+    pexpect_console,
+    qemu,
+    serial_boot,
 )
 
 RunModule = t.Callable[..., t.Any]
-EVENTS = [name for name, _pattern in _serial_boot.EVENTS]
+EVENTS = [name for name, _pattern in serial_boot.EVENTS]
 PLAYS = {
     "login": ["prompt", "kernel", "login"],
     "refused": ["prompt", "denied", "shell"],
@@ -84,7 +84,7 @@ def args(
     monkeypatch.setattr(FakeConsole, "probe", 1)
     monkeypatch.setattr(FakeConsole, "started", [])
     monkeypatch.setattr(FakeConsole, "ended", 0)
-    monkeypatch.setattr(_pexpect_console, "PexpectConsole", FakeConsole)
+    monkeypatch.setattr(pexpect_console, "PexpectConsole", FakeConsole)
     path = str(tmp_path / "disk")
     script.expect(["qemu-img", "info", "--output=json", path], stdout='{"format": "qcow2"}')
     return {
@@ -272,9 +272,9 @@ def test_no_pexpect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     script.expected.clear()
-    monkeypatch.setattr(_pexpect_console, "HAS_PEXPECT", False)
+    monkeypatch.setattr(pexpect_console, "HAS_PEXPECT", False)
     assert "pexpect" in run_module("image_boot_test", **args)["msg"]
 
 
 def test_interfaces_are_the_documented_ones() -> None:
-    assert sorted(_virtual_machine.DISKS) == ["nvme", "sata", "virtio-blk", "virtio-scsi"]
+    assert sorted(qemu.DISKS) == ["nvme", "sata", "virtio-blk", "virtio-scsi"]

@@ -6,7 +6,9 @@ from __future__ import annotations
 import stat
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 from ansible_collections.sealedroot.image.plugins.modules import image_identity
 
 HASH = "$6$salt$abcdefghijklmnopqrstuvwxyz"

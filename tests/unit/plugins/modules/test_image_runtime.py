@@ -8,8 +8,11 @@ import os
 import stat
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _python_runtime
-from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import launcher, seccomp
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import (
+    launcher,
+    python_runtime,
+    seccomp,
+)
 
 HEADER = b"LUKS header".ljust(8192, b"\0")
 KEY = "Ym9vdGJvb3Rib290Ym9vdGJvb3Rib290Ym9vdGJvb3Q="
@@ -31,10 +34,10 @@ def runtime(tmp_path, monkeypatch, run_module, script):
     (stdlib / "os.py").touch()
     for name in ("python", "ld.so"):
         (tmp_path / name).write_text(name)
-    made = _python_runtime.Interpreter(
+    made = python_runtime.Interpreter(
         str(tmp_path / "python"), str(stdlib), (), str(tmp_path / "ld.so")
     )
-    monkeypatch.setattr(_python_runtime, "find", lambda _runner: made)
+    monkeypatch.setattr(python_runtime, "find", lambda _runner: made)
     boot_key = tmp_path / "boot.key"
     boot_key.write_text(KEY)
     boot_key.chmod(0o600)

@@ -11,7 +11,7 @@ import tempfile
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _journal
+from ansible_collections.sealedroot.image.plugins.module_utils._system import journal
 from ansible_collections.sealedroot.image.plugins.modules import initramfs_key
 from cpio import newc
 
@@ -113,7 +113,7 @@ def machine(
 ) -> t.Iterator[Machine]:
     it = Machine(tmp_path, script)
     monkeypatch.setattr(initramfs_key, "ROOT", str(it.root))
-    monkeypatch.setattr(_journal, "flush", it.flushed.append)
+    monkeypatch.setattr(journal, "flush", it.flushed.append)
     monkeypatch.setattr(tempfile, "mkstemp", it.mkstemp)
     yield it
     it.check_left()

@@ -13,7 +13,7 @@ import typing as t
 
 import pytest
 from ansible.module_utils import basic
-from ansible_collections.sealedroot.image.plugins.module_utils import _input_mac
+from ansible_collections.sealedroot.image.plugins.module_utils._build import input_mac
 from ansible_collections.sealedroot.image.plugins.modules import key_store
 
 Run = t.Callable[..., t.Any]
@@ -288,7 +288,7 @@ def test_macs_of_secret_inputs_are_made_with_a_key_of_the_store(
     assert "macs" not in planned.result
     outcome = run_module("key_store", **arguments)
     key = store.key("boot.key").read_bytes()
-    assert outcome["macs"] == _input_mac.macs(key, "web-1", root_password_hash=HASH, customize=[])
+    assert outcome["macs"] == input_mac.macs(key, "web-1", root_password_hash=HASH, customize=[])
     assert HASH not in str(outcome.result)
     assert "macs" not in run_module("key_store", path=str(store.path), state="present").result
 
@@ -302,7 +302,7 @@ def test_the_uuid_of_the_root_is_made_with_a_key_of_the_store(
     arguments = {"path": str(store.path), "keys": [{"name": "boot.key"}]}
     outcome = run_module("key_store", **arguments, mac={**mac, "image_uuid": given})
     key = store.key("boot.key").read_bytes()
-    assert outcome["root_uuid"] == _input_mac.root_uuid(key, given)
+    assert outcome["root_uuid"] == input_mac.root_uuid(key, given)
     assert "root_uuid" not in run_module("key_store", **arguments, mac=mac).result
     outcome = run_module("key_store", **arguments, mac={**mac, "image_uuid": "web-1"})
     assert outcome["msg"] == "mac.image_uuid 'web-1' is no UUID: take what uuidgen prints"

@@ -14,7 +14,8 @@ import types
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _loop, _running_root
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import running_root
+from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
 
 UUID = "11111111-2222-4333-8444-555555555555"
 SIZE = 2068480
@@ -322,8 +323,8 @@ def block_device(
             | {"st_rdev": os.makedev(major, minor)}
         )
 
-    monkeypatch.setattr(_loop, "is_block_device", lambda path: path == str(disk))
-    monkeypatch.setattr(_running_root.os, "stat", fake)
+    monkeypatch.setattr(loop_devices, "is_block_device", lambda path: path == str(disk))
+    monkeypatch.setattr(running_root.os, "stat", fake)
 
 
 def test_check_mode_makes_no_file(talk: Talk, rotate: t.Any) -> None:

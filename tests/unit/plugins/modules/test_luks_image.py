@@ -9,7 +9,8 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _backend, _loop
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import backend as luks_backend
+from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
 from ansible_collections.sealedroot.image.plugins.modules import luks_image
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "luks"
@@ -21,7 +22,7 @@ UUID = "11111111-2222-4333-8444-555555555555"
 SECRET = "the very secret"
 
 
-class Fake(_backend.Backend):
+class Fake(luks_backend.Backend):
     """A backend without a kernel."""
 
     name = "userspace"
@@ -29,30 +30,30 @@ class Fake(_backend.Backend):
     def __init__(self) -> None:
         self.have = "closed"
         self.calls: list[str] = []
-        self.mapping: _backend.Mapping | None = None
+        self.mapping: luks_backend.Mapping | None = None
 
     def unusable(self, runner: t.Any) -> str | None:
         return None
 
-    def check(self, mapping: _backend.Mapping) -> None:
+    def check(self, mapping: luks_backend.Mapping) -> None:
         self.calls.append("check")
 
-    def state(self, runner: t.Any, mapping: _backend.Mapping) -> str:
+    def state(self, runner: t.Any, mapping: luks_backend.Mapping) -> str:
         self.mapping = mapping
         return self.have
 
-    def open(self, runner: t.Any, mapping: _backend.Mapping) -> None:
+    def open(self, runner: t.Any, mapping: luks_backend.Mapping) -> None:
         self.calls.append("open")
 
-    def close(self, runner: t.Any, mapping: _backend.Mapping) -> None:
+    def close(self, runner: t.Any, mapping: luks_backend.Mapping) -> None:
         self.calls.append("close")
 
 
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> Fake:
     fake = Fake()
-    monkeypatch.setattr(_backend, "choose", lambda _runner, _wanted: (fake, "because"))
-    monkeypatch.setattr(_loop, "is_read_only", lambda _device: False)
+    monkeypatch.setattr(luks_backend, "choose", lambda _runner, _wanted: (fake, "because"))
+    monkeypatch.setattr(loop_devices, "is_read_only", lambda _device: False)
     return fake
 
 
@@ -291,7 +292,7 @@ def test_a_blank_region_that_cannot_be_formatted(
 def test_open_in_the_other_mode(
     read_only: bool, backend: Fake, options, talk: Talk, run_module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_loop, "is_read_only", lambda _device: not read_only)
+    monkeypatch.setattr(loop_devices, "is_read_only", lambda _device: not read_only)
     backend.have = "open"
     talk.found()
     mode = "read-write" if read_only else "read-only"

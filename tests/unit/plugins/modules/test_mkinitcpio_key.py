@@ -9,10 +9,14 @@ import subprocess
 
 import distribution_trees as trees
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _unlocked_root
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import kernel_words
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
+    kernel_words,
+    unlocked_root,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 from ansible_collections.sealedroot.image.plugins.modules import mkinitcpio_key
 
 UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
@@ -74,7 +78,7 @@ def test_systemds_hook_finds_the_root_in_a_table_of_the_initramfs(root):
         == trees.SYSTEMD.replace(" autodetect", "").replace("block", "block sd-encrypt").split()
     )
     assert effective(root, "FILES") == [PATH, *INSTALLED]
-    line = f"luks-{UUID} UUID={UUID} {PATH} {_unlocked_root.SYSTEMD_OPTIONS},header={PINNED}\n"
+    line = f"luks-{UUID} UUID={UUID} {PATH} {unlocked_root.SYSTEMD_OPTIONS},header={PINNED}\n"
     assert (root / "etc/crypttab.initramfs").read_text() == line
     assert (root / "etc/crypttab").read_text().endswith(line)
     assert (root / "etc/fstab").read_text().startswith(f"/dev/mapper/luks-{UUID} / ext4 ")

@@ -12,7 +12,7 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _selinux
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import selinux
 from ansible_collections.sealedroot.image.plugins.modules import selinux_labels
 
 CONFIG = "SELINUX=enforcing\nSELINUXTYPE=default\n"
@@ -116,7 +116,7 @@ def expect(
 ) -> None:
     look = ["/bin/sh", "-c", selinux_labels.LOOK]
     script.expect(
-        _selinux.sandbox_argv(PROGRAMS, FILTER, str(root), look),
+        selinux.sandbox_argv(PROGRAMS, FILTER, str(root), look),
         stdout=f"{config}\0{policies}\0{setfiles}",
         rc=0 if setfiles else 127,
     )
@@ -125,7 +125,7 @@ def expect(
             f"Would relabel {path} from <no context> to {label(kind)}\n"
             for path, kind in plan.items()
         )
-        script.expect(_selinux.sandbox_argv(PROGRAMS, FILTER, str(root), SETFILES), stdout=said)
+        script.expect(selinux.sandbox_argv(PROGRAMS, FILTER, str(root), SETFILES), stdout=said)
 
 
 def test_everything_gets_a_label(
@@ -237,9 +237,7 @@ def test_what_a_root_can_lack(
 
 
 def test_a_root_in_which_nothing_runs(root: pathlib.Path, script: t.Any, run_module: t.Any) -> None:
-    argv = _selinux.sandbox_argv(
-        PROGRAMS, FILTER, str(root), ["/bin/sh", "-c", selinux_labels.LOOK]
-    )
+    argv = selinux.sandbox_argv(PROGRAMS, FILTER, str(root), ["/bin/sh", "-c", selinux_labels.LOOK])
     script.expect(argv, rc=1, stderr="bwrap: execvp /bin/sh: No such file or directory\n")
     outcome = run_module("selinux_labels", root=str(root))
     assert "no command can run in" in outcome["msg"]
@@ -250,7 +248,7 @@ def test_a_policy_that_does_not_fit(
     root: pathlib.Path, attributes: Attributes, script: t.Any, run_module: t.Any
 ) -> None:
     expect(script, root, None)
-    argv = _selinux.sandbox_argv(PROGRAMS, FILTER, str(root), SETFILES)
+    argv = selinux.sandbox_argv(PROGRAMS, FILTER, str(root), SETFILES)
     script.expect(argv, rc=255, stderr="setfiles: invalid context x:y:z\n", stdout="Would relabel")
     outcome = run_module("selinux_labels", root=str(root))
     assert "exit status 255 (setfiles: invalid context x:y:z): install the policy" in outcome["msg"]

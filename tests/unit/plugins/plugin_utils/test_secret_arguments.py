@@ -31,7 +31,7 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils._secret_arguments
 # Its names are made when it is loaded.
 CORE: t.Any = constants
 PLUGINS = pathlib.Path(__file__).parents[4] / "plugins"
-PROBE = (PLUGINS / "module_utils" / "_published.py", *(PLUGINS / "modules").glob("*.py"))
+PROBE = (PLUGINS / "module_utils" / "_build" / "published.py", *(PLUGINS / "modules").glob("*.py"))
 KEY = {"keys": [{"name": "boot.key", "content": "x" * 20}]}
 
 
@@ -63,8 +63,8 @@ def test_every_secret_option_is_known() -> None:
     sorted(
         path.stem
         for path in PROBE
-        if path.stem != "_published"
-        and (options_with_no_log(path) or "_published.SECRET_INPUTS" in path.read_text())
+        if path.stem != "published"
+        and (options_with_no_log(path) or "published.SECRET_INPUTS" in path.read_text())
     ),
 )
 def test_every_module_with_secrets_has_an_action_that_guards_them(name: str) -> None:

@@ -15,7 +15,7 @@ import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._build import lease
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import SealedRootError
 
 ONE = lease.Owner("1111111111111111", "process 1 of anna on ci-1")
 TWO = lease.Owner("2222222222222222", "process 2 of berta on ci-2")

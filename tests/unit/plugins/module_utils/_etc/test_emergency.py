@@ -10,7 +10,7 @@ import pathlib
 import stat
 
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
-from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 
 
 def planned(root: pathlib.Path, *, debug_console: bool) -> Tree:

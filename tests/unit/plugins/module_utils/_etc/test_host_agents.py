@@ -9,7 +9,7 @@ import pathlib
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import host_agents
-from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 
 
 @pytest.fixture

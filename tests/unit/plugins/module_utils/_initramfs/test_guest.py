@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _root_needs
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
+from ansible_collections.sealedroot.image.plugins.module_utils._root import needs
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 
 UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
 HOST = [
@@ -51,7 +53,7 @@ def test_no_word_is_said_twice(generator: str) -> None:
 
 
 def test_every_generator_that_a_root_may_have_is_known() -> None:
-    assert set(guest.GENERATOR_CONSOLE_WORDS) == set(_root_needs.INITRAMFS_NEEDS)
+    assert set(guest.GENERATOR_CONSOLE_WORDS) == set(needs.INITRAMFS_NEEDS)
 
 
 def test_another_generator_is_refused() -> None:

@@ -9,8 +9,10 @@ import pathlib
 import subprocess
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest, kernel_words
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 
 UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
 GENERATORS = ("initramfs_tools", "dracut", "mkinitcpio")

@@ -14,14 +14,13 @@ import sys
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _luks_metadata
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import metadata, pinned_header
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     CommandError,
     Result,
     Runner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 
 FIXTURES = pathlib.Path(__file__).parents[3] / "fixtures" / "luks"
 UUID = "11111111-2222-4333-8444-555555555555"
@@ -293,7 +292,7 @@ def test_a_kill_leaves_a_header_on_the_disk_and_what_it_points_to(
 
 def test_what_says_something() -> None:
     for kind, parse in (
-        ("luks1", lambda: _luks_metadata.parse_luks1(TEXTS["luks1"])),
-        ("luks2", lambda: _luks_metadata.parse_luks2(JSON, uuid=UUID)),
+        ("luks1", lambda: metadata.parse_luks1(TEXTS["luks1"])),
+        ("luks2", lambda: metadata.parse_luks2(JSON, uuid=UUID)),
     ):
         assert pinned_header.ranges(parse()) == [(0, BINARY[kind]), *SLOTS[kind]]

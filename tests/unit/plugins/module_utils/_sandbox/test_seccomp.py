@@ -9,8 +9,10 @@ import ctypes
 import os
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import seccomp
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64", "riscv64"])

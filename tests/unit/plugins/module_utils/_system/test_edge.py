@@ -15,13 +15,13 @@ import typing as t
 import zlib
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._system import edge
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     CommandError,
     FailedError,
     Result,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._system import edge
 
 PACKAGE = "ansible_collections.sealedroot.image.plugins.modules"
 PLUGINS = pathlib.Path(edge.__file__).parents[2]

@@ -12,7 +12,7 @@ import socket
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _published
+from ansible_collections.sealedroot.image.plugins.module_utils._build import published
 from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
 
 CHECKSUM = {"checksum": f"sha256:{'0' * 64}"}
@@ -108,11 +108,11 @@ def test_a_link_to_a_file_is_one(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize("kind", ["directory", "FIFO", "socket", "character device"])
 def test_a_manifest_that_is_no_file(kind: str, tmp_path: pathlib.Path, runner: t.Any) -> None:
     make(kind, tmp_path / "manifest.json")
-    found = _published.read(runner, str(tmp_path))
+    found = published.read(runner, str(tmp_path))
     assert found["exists"]
     assert "is not whole" in found["problem"]
 
 
 def test_a_manifest_that_is_nested_deeply(tmp_path: pathlib.Path, runner: t.Any) -> None:
     (tmp_path / "manifest.json").write_text("[" * 200000)
-    assert "is not whole" in _published.read(runner, str(tmp_path))["problem"]
+    assert "is not whole" in published.read(runner, str(tmp_path))["problem"]

@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import _bom, _root_tar
-from ansible_collections.sealedroot.image.plugins.module_utils._audit_report import Report
-from ansible_collections.sealedroot.image.plugins.module_utils._command import (
+from ansible_collections.sealedroot.image.plugins.module_utils._audit.reports import Report
+from ansible_collections.sealedroot.image.plugins.module_utils._build import bom
+from ansible_collections.sealedroot.image.plugins.module_utils._root import contents
+from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     CommandError,
     Result,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
 
 
 @pytest.mark.parametrize(
@@ -50,10 +51,10 @@ def test_what_a_tool_says_of_an_image() -> None:
 
 
 def test_what_is_published() -> None:
-    release = _root_tar.parse_os_release('ID=debian\nPRETTY_NAME="a\x1b[2Jb"\n')
+    release = contents.parse_os_release('ID=debian\nPRETTY_NAME="a\x1b[2Jb"\n')
     assert release["PRETTY_NAME"] == "a\\x1b[2Jb"
     uuid = "11111111-2222-4333-8444-555555555555"
-    bill = _bom.bill("deb", ["x\x1b 1\x9b amd64", "\udcff 1"], release, image_uuid=uuid)
+    bill = bom.bill("deb", ["x\x1b 1\x9b amd64", "\udcff 1"], release, image_uuid=uuid)
     assert str(bill).isprintable()
     report = Report()
     report.add("esp", ["EFI/\x1b[2J is too many"], "")

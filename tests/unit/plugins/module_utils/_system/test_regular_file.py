@@ -13,16 +13,17 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils import (
-    _esp_tree,
-    _initrd,
-    _mounted_disk,
-    _nofollow,
-    _oci_store,
+from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import esp_tree
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import archive
+from ansible_collections.sealedroot.image.plugins.module_utils._source import (
+    mounted_disk,
+    oci_store,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._command import SealedRootError
-from ansible_collections.sealedroot.image.plugins.module_utils._files import Tree
-from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
+from ansible_collections.sealedroot.image.plugins.module_utils._system import nofollow, regular_file
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 from ansible_collections.sealedroot.image.plugins.modules import (
     chroot_prep,
     grub_cryptodisk,
@@ -109,28 +110,28 @@ def does_not_follow(path: pathlib.Path) -> None:
 
 
 def nofollow_file(path: pathlib.Path) -> None:
-    _nofollow.read_file(str(path))
+    nofollow.read_file(str(path))
 
 
 def nofollow_tree(path: pathlib.Path) -> None:
-    _nofollow.read_tree(str(path.parent))
+    nofollow.read_tree(str(path.parent))
 
 
 def in_place_of_fstab(path: pathlib.Path) -> None:
     etc = path.parent / "root/etc"
     etc.mkdir(parents=True)
     path.rename(etc / "fstab")
-    _mounted_disk.read_fstab(str(path.parent / "root"))
+    mounted_disk.read_fstab(str(path.parent / "root"))
 
 
 def oci_blob(path: pathlib.Path) -> None:
     (path.parent / "index.json").write_text("{}")
-    _oci_store.Directory(str(path.parent)).read(path.name)
+    oci_store.Directory(str(path.parent)).read(path.name)
 
 
 def oci_layer(path: pathlib.Path) -> None:
     (path.parent / "index.json").write_text("{}")
-    _oci_store.Directory(str(path.parent)).layout([path.name], "")
+    oci_store.Directory(str(path.parent)).layout([path.name], "")
 
 
 def resolv_conf(path: pathlib.Path) -> None:
@@ -159,7 +160,7 @@ def os_release(path: pathlib.Path) -> None:
 
 
 def esp_written(path: pathlib.Path) -> None:
-    _esp_tree.write(str(path.parent), {path.name: b"new"})
+    esp_tree.write(str(path.parent), {path.name: b"new"})
 
 
 def written(path: pathlib.Path) -> None:
@@ -167,7 +168,7 @@ def written(path: pathlib.Path) -> None:
 
 
 def initrd(path: pathlib.Path) -> None:
-    _initrd.unpack(t.cast(t.Any, None), str(path))
+    archive.unpack(t.cast(t.Any, None), str(path))
 
 
 Act = t.Callable[[pathlib.Path], None]

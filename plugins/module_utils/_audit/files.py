@@ -1,0 +1,217 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The order of an audit inside the root file system."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
+    checks,
+    mounts,
+    root,
+    selinux,
+    systemd,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._audit.reports import (
+    Report,
+    Subject,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
+from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import btrfs, ext4, xfs
+from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import (
+    reader as filesystem_reader,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
+    archive_keys,
+    guest,
+    kernel_words,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    Runner,
+    SealedRootError,
+)
+
+# Where each type has its magic number, and what reads it.
+READERS: t.Mapping[str, t.Tuple[int, bytes, t.Type[filesystem_reader.Tree]]] = {
+    "ext4": (0x438, b"\x53\xef", ext4.Tree),
+    "xfs": (0, b"XFSB", xfs.Tree),
+    "btrfs": (0x10040, b"_BHRfS_M", btrfs.Tree),
+}
+
+# Of most roots, all that the checks look at.
+_DIRECTORIES = (
+    *(
+        "/boot/grub",
+        "/usr/bin",
+        "/usr/sbin",
+        "/usr/lib/sysctl.d",
+        "/var/lib/dbus",
+        "/var/lib/systemd",
+    ),
+    *("/etc/cryptsetup-headers.d", "/etc/cryptsetup-keys.d", "/etc/kernel/postinst.d"),
+    *("/etc/initramfs-tools/conf.d", "/etc/initramfs-tools/hooks", "/etc/selinux"),
+)
+_TEXTS = (
+    *emergency.FILES,
+    *("/etc/passwd", "/etc/shadow", "/etc/machine-id", "/etc/fstab", "/etc/crypttab"),
+    *("/etc/initramfs-tools/initramfs.conf", kernel_words.path("initramfs_tools")),
+    cfg.MENU_SCRIPT,
+)
+_UNITS = re.compile(
+    r"getty@?\.service$|\.mount$|\.swap$|/(systemd-firstboot|debug-shell|emergency|rescue)\."
+)
+
+
+def open_tree(runner: Runner, device: str, work: str) -> filesystem_reader.Tree:
+    """Return what reads the file system in *device*; copies of files go to *work*."""
+    with open(device, "rb") as handle:
+        for offset, magic, reader in READERS.values():
+            handle.seek(offset)
+            if handle.read(len(magic)) == magic:
+                return reader(runner, device, work)
+    raise SealedRootError(f"the root file system is none of {', '.join(READERS)}")
+
+
+def _read_ahead(tree: filesystem_reader.Tree) -> None:
+    """Read what the checks ask for of nearly every root. It changes nothing but the time that they take."""
+    tree.load([*_DIRECTORIES, *systemd.DIRECTORIES], texts=_TEXTS)
+    inside = {
+        f"{top}/{name}": node
+        for top in systemd.DIRECTORIES
+        for name, node in tree.entries(top).items()
+    }
+    below = [path for path, node in inside.items() if node.is_directory]
+    # All of the owner's, and few of a distribution's.
+    units = [
+        path
+        for path, node in inside.items()
+        if node.is_file and (path.startswith(systemd.OWN_DIRECTORIES) or _UNITS.search(path))
+    ]
+    tree.load(below, links=[*systemd.DIRECTORIES, *below], texts=units)
+
+
+def examine(
+    runner: Runner,
+    subject: Subject,
+    report: Report,
+    *,
+    device: str,
+    work: str,
+    luks_uuid: str,
+    disk_header: t.Callable[[int], bytes],
+    config: t.Optional[str],
+    core_modules: t.Sequence[t.FrozenSet[str]],
+) -> None:
+    """Make the checks of the file system that *device* shows, decrypted; *config* is its grub.cfg.
+
+    *core_modules* are those of each core image on the ESP; *disk_header* gives the beginning of the LUKS partition: as
+    many bytes as it is asked for, and at least those that a whole header has.
+    """
+    tree = open_tree(runner, device, work)
+    _read_ahead(tree)
+    volume, units = tree.volume(), systemd.Units(tree)
+    uuid = volume.uuid
+    report.facts["root_uuid"] = uuid
+    report.facts["filesystem"] = volume.type
+    problems = root.filesystem(volume, root_uuid=subject.root_uuid, words=subject.builder_words)
+    module = cfg.FILESYSTEM_MODULES[volume.type]
+    if any(module not in modules for modules in core_modules):
+        problems.append(f"the GRUB on the ESP lacks the module {module}, so it cannot read it")
+    report.add("filesystem", problems, f"{volume.type}, unmounted properly and without errors")
+    generator = ""
+    parts: t.Dict[str, str] = {}
+    with report.guard("grub_cfg"):
+        generator = root.generator(tree)
+        if config is None:
+            raise SealedRootError("GRUB could not read its configuration, see grub_opens")
+        config, problems = root.menu(tree, config), root.environment(tree)
+        parts = root.scripts(tree, config, luks_uuid=luks_uuid)
+        root_device = guest.device(generator, luks_uuid)
+        for name, text in {"grub.cfg": config, **parts}.items():
+            found = checks.grub_cfg(
+                text,
+                root_device=root_device,
+                root_uuid=uuid,
+                luks_uuid=luks_uuid,
+                words=guest.words(
+                    generator, luks_uuid=luks_uuid, debug_console=subject.debug_console
+                ),
+                builder_words=subject.builder_words,
+                is_part=name in parts,
+            )
+            problems += [f"{name}: {it}" for it in found]
+        report.add("grub_cfg", problems, f"every kernel gets root={root_device} and its words")
+    config = config or ""
+    with report.guard("console"):
+        if subject.debug_console:
+            report.add("console", [], "open for development, as was asked for")
+        else:
+            problems = root.console(tree, config, parts, units)
+            problems += root.insists(tree, generator, luks_uuid) if generator else []
+            report.add(
+                "console", problems, "no failure and no login gives a shell, and GRUB's is closed"
+            )
+    config = "\n".join([config, *parts.values()])
+    secrets = subject.secrets()
+    boot_key = secrets.pop("boot key")
+    crypttab = mounts.table(tree.text("/etc/crypttab"))
+    pinned = pinned_header.path(luks_uuid)
+    header, content = tree.find(pinned), b""
+    with report.guard("pinned_header"):
+        if header and header.is_file:
+            content = tree.read(header, most=pinned_header.MOST)
+        problems = root.pinned(tree, header, content, luks_uuid, disk_header(len(content)))
+        for name in root.tables(generator):
+            rows = mounts.table(tree.text(name))
+            problems += root.opened_with(name, rows, guest.mapping(generator, luks_uuid), pinned)
+        report.add("pinned_header", problems, "the header of the disk, and what opens the root")
+    with report.guard("initramfs"):
+        report.facts["kernels"] = root.kernels(tree)
+        check = {}
+        if generator and not subject.debug_console:
+            inside = kernel_words.path_inside(generator)
+            check[inside] = kernel_words.text(generator, luks_uuid=luks_uuid)
+        problems = root.initramfs(
+            runner,
+            tree,
+            loaded=checks.initrds(config),
+            boot_key=boot_key,
+            others={**secrets, **root.foreign_keys(tree, crypttab, boot_key)},
+            header=archive_keys.same(pinned, content),
+            files=check,
+        )
+        report.add("initramfs", problems, "root's alone, with the boot key once and the header")
+    with report.guard("key_files"):
+        problems = root.key_files(tree, crypttab, keys=subject.secrets())
+        report.add("key_files", problems, "the key file is the boot key, and root's alone")
+    with report.guard("mounts"):
+        fstab = mounts.table(tree.text("/etc/fstab"))
+        problems = mounts.mounts(
+            fstab,
+            crypttab,
+            luks_uuid=luks_uuid,
+            root_device=guest.device(generator, luks_uuid),
+            units=units,
+        )
+        report.add("mounts", problems, "nothing is mounted that the host could supply")
+    with report.guard("identity"):
+        report.add("identity", root.identity(tree), "nothing that clones must not share")
+    with report.guard("host_agents"):
+        problems = root.agents(tree, subject.host_agents)
+        report.add("host_agents", problems, "nothing does what the host says, unless asked for")
+    with report.guard("selinux"):
+        problems, seen = selinux.examine(tree, config, wanted=subject.selinux)
+        report.add("selinux", problems, seen)
+
+
+__all__ = ("READERS", "examine", "open_tree")

@@ -1,0 +1,110 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The part of an audit that tries keys: on the LUKS header and through GRUB."""
+
+from __future__ import annotations
+
+import base64
+import os
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._audit import areas, checks
+from ansible_collections.sealedroot.image.plugins.module_utils._audit.reports import (
+    SLOTS,
+    Report,
+    Subject,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import partitions
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import fstest
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import cryptsetup, metadata
+from ansible_collections.sealedroot.image.plugins.module_utils._system import secret_search
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    Runner,
+    SealedRootError,
+)
+
+GRUB_CFG = "/boot/grub/grub.cfg"
+# Two copies of up to 4 MiB.
+_LUKS2_HEADER_MOST = 8 * partitions.MIB
+
+
+def header(
+    runner: Runner,
+    subject: Subject,
+    report: Report,
+    *,
+    handle: int,
+    ranges: t.Sequence[secret_search.Range],
+    luks: partitions.Partition,
+    work: str,
+) -> metadata.Header:
+    """Judge the LUKS header in the open disk *handle*, and which keys open it."""
+    # cryptsetup gets a copy: no loop device, and the image cannot be written.
+    start, end = luks.offset, luks.offset + min(luks.size, metadata.MOST_BYTES)
+    copy = os.path.join(work, "header")
+    cut = secret_search.within(ranges, start, end)
+    areas.copy(handle, copy, cut, start=start, size=luks.size)
+    found = metadata.read(runner, copy)
+    if found is None:
+        raise SealedRootError("the LUKS partition has no LUKS header")
+    report.facts.update(
+        luks_uuid=found.uuid,
+        luks_type=found.type,
+        slots={str(number): slot.iterations for number, slot in sorted(found.slots.items())},
+        header_sha256=areas.digest(handle, start, start + found.payload_offset),
+    )
+    problems = checks.header(
+        found,
+        slots=subject.slots,
+        digest_iterations=subject.digest_iterations,
+        luks_uuid=subject.luks_uuid,
+        luks_type=subject.luks_type,
+        hash_=subject.hash,
+    )
+    if found.type == "luks2":
+        problems += checks.luks2_copies(os.pread(handle, _LUKS2_HEADER_MOST, start))
+    report.add("header", problems, f"{found.type}, {found.cipher}, {found.hash}, slots as asked")
+    with report.guard("keys_open"):
+        problems = []
+        for name, path in subject.key_files.items():
+            if cryptsetup.opens(runner, copy, path, slot=SLOTS[name]) is None:
+                problems.append(f"the {name} key does not open slot {SLOTS[name]}")
+        report.add("keys_open", problems, "each key opens its slot")
+    with report.guard("build_key_dead"):
+        opened = ((p, cryptsetup.opens(runner, copy, p)) for p in subject.dead_key_files)
+        alive = [
+            f"{p} still opens slot {slot}: remove it" for p, slot in opened if slot is not None
+        ]
+        report.add("build_key_dead", alive, f"{len(subject.dead_key_files)} old keys open nothing")
+    return found
+
+
+def grub(runner: Runner, subject: Subject, report: Report, *, disk: str) -> t.Optional[str]:
+    """Let GRUB's code open the disk with each key; return the grub.cfg that it read."""
+    readings = {
+        name: fstest.cat(runner, image=disk, key=key, name=GRUB_CFG)
+        for name, key in subject.keys.items()
+    }
+    wrong = base64.b64encode(os.urandom(33))
+    refused = fstest.cat(runner, image=disk, key=wrong, name=GRUB_CFG)
+    allowed = {
+        name: checks.grub_seconds(
+            SLOTS[name],
+            base=subject.grub_seconds,
+            slots=subject.slots,
+            digest=subject.digest_iterations,
+        )
+        for name in readings
+    }
+    problems = checks.grub_opens(readings, refused, slots=SLOTS, seconds=allowed)
+    report.add("grub_opens", problems, "GRUB's code opens it with each key, not with a wrong one")
+    return next((r.content for r in readings.values() if r.content is not None), None)
+
+
+__all__ = ("GRUB_CFG", "grub", "header")

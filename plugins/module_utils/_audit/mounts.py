@@ -1,0 +1,174 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What fstab, crypttab and the mount units name, and whether it is in the image."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._audit import systemd
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab as etc_fstab
+
+Problems = t.List[str]
+
+
+def table(text: t.Optional[str]) -> t.List[t.List[str]]:
+    """Return the fields of fstab(5) or crypttab(5)."""
+    lines = (line.strip() for line in (text or "").splitlines())
+    return [line.split() for line in lines if line and not line.startswith("#")]
+
+
+# What every disk can have that the host attaches.
+_TAG = re.compile(r"(?:UUID|LABEL|PARTUUID|PARTLABEL|ID)=|/dev/disk/")
+# What systemd reads in the options of a line of fstab, to make a unit of it.
+_OF_FSTAB = re.compile(r"(?:no)?auto$|x-(?:systemd|initrd)\.|comment=systemd\.")
+
+
+# Settings of a service that mount a file with a file system in it, or a device; systemd.exec(5). A word is SOURCE or
+# SOURCE:WHERE..., and a - before it takes its absence for no fault.
+_IMAGES = ("RootImage", "MountImages", "ExtensionImages")
+
+
+def _named(taken: etc_fstab.Taken, crypttab: t.Sequence[etc_fstab.Row]) -> str:
+    """Say what a mount names that the host could supply, and what to do."""
+    name = taken.name
+    if taken.reason == etc_fstab.OF_HOST:
+        return f"names {name}, a directory of the host: leave it out"
+    if name in {f"/dev/mapper/{row[0]}" for row in crypttab}:
+        return f"names {name}, which crypttab opens from a disk: open it from a file of the root"
+    if _TAG.match(name):
+        return f"names {name}, which a disk of the host can have: name the mapping"
+    kind = "the device " if name.startswith("/dev/") else ""
+    return f"names {kind}{name}, which is not in the image: name the mapping"
+
+
+class _Mount(t.NamedTuple):
+    """A line of fstab, or what a unit says in its place; which file says so, and how it could be left to a person."""
+
+    row: t.List[str]
+    path: str
+    otherwise: str
+    # As the unit has it.
+    what: str = ""
+
+
+def mounts(
+    fstab: t.Sequence[t.List[str]],
+    crypttab: t.Sequence[t.Sequence[str]],
+    *,
+    luks_uuid: str,
+    root_device: str,
+    units: t.Optional[systemd.Units] = None,
+) -> Problems:
+    """fstab, crypttab and units take nothing from a disk that the host could attach, but for the root by its header.
+
+    But for what a person asks for alone, which no boot waits for and nobody can slip in.
+    """
+    rows = [row for row in fstab if len(row) > 1]
+    have = [_of_fstab(row, units) for row in rows]
+    have += _of_units(units) if units else []
+    own = etc_fstab.own_mappings(crypttab, root_device)
+    booted = etc_fstab.mounted([it.row for it in have], crypttab)
+    problems = []
+    for it in have:
+        taken = etc_fstab.taken(it.row, own) if tuple(it.row) in booted else None
+        if tuple(it.row) in booted and systemd.has_specifier(it.what):
+            problems.append(
+                f"{it.path} mounts {it.what}, which systemd makes a name of: write the name out, {it.otherwise}"
+            )
+        elif taken:
+            pulled_in = f", {etc_fstab.PULLED_IN}" if etc_fstab.is_on_demand(it.row) else ""
+            otherwise = "" if pulled_in else f", {it.otherwise}"
+            problems.append(f"{it.path} {_named(taken, crypttab)}{pulled_in}{otherwise}")
+    problems += _images(units) if units else []
+    for row in crypttab:
+        disk = etc_fstab.disk_of(row)
+        service = f"systemd-cryptsetup@{etc_fstab.escaped(row[0])}.service"
+        if not disk or (etc_fstab.is_opened_on_demand(row) and not _starter(units, service)):
+            continue
+        # How the initramfs finds the root; what it finds has to fit the pinned header.
+        if disk.lower() != f"uuid={luks_uuid}":
+            problems.append(f"crypttab names {disk}, which is not in the image")
+        elif f"/dev/mapper/{row[0]}" != root_device:
+            problems.append(f"crypttab opens the disk of the root as {row[0]} as well")
+    mapped = {f"/dev/mapper/{row[0]}" for row in crypttab}
+    if not any(row[1:2] == ["/"] and row[0] in mapped for row in rows):
+        problems.append("fstab has no line for / that names its mapping")
+    return problems
+
+
+def _starter(units: t.Optional[systemd.Units], *names: str) -> t.Optional[str]:
+    """Return the file of a unit that starts one that systemd makes of a table."""
+    return next((file for file in map(units.starter, names) if file), None) if units else None
+
+
+def _of_fstab(row: t.List[str], units: t.Optional[systemd.Units]) -> _Mount:
+    name = etc_fstab.escaped(etc_fstab.point_of(row).strip("/"))
+    starter = _starter(units, f"{name}.mount", f"{name}.automount") if name else None
+    if not starter or not etc_fstab.is_on_demand(row):
+        return _Mount(row, "fstab", "or set noauto")
+    return _Mount([*row[:3], f"{row[3]},auto"], "fstab", f"or remove {starter}, which starts it")
+
+
+def _of_units(have: systemd.Units) -> t.List[_Mount]:
+    found = []
+    for name in have.names():
+        section = {"mount": "Mount", "swap": "Swap"}.get(name.rpartition(".")[2])
+        what = systemd.last(have.settings(name), section, "What") if section else None
+        if section and what and what.value:
+            row = _row(have, name, section, what.value)
+            found.append(_Mount(row, what.path, f"or mask {name}", what.value))
+    return found
+
+
+def _images(have: systemd.Units) -> Problems:
+    found = [(it, word) for it in have.own if it.key in _IMAGES for word in it.value.split()]
+    return [
+        f"{it.path} mounts {source} ({it.key}), which is not in the image: leave it out"
+        for it, source in ((it, word.lstrip("-").partition(":")[0]) for it, word in found)
+        if not etc_fstab.path_of(source) or systemd.has_specifier(source)
+    ]
+
+
+def _row(have: systemd.Units, name: str, section: str, what: str) -> t.List[str]:
+    """Return the line of fstab that says the same as a unit."""
+    settings = have.settings(name)
+    where, kind, options = (
+        systemd.last(settings, section, key) for key in ("Where", "Type", "Options")
+    )
+    # What fstab alone has means nothing in a unit.
+    said = (options.value if options else "defaults").split(",")
+    words = [word for word in said if not _OF_FSTAB.match(word)]
+    for key in ("RequiresMountsFor", "WantsMountsFor"):
+        for it in systemd.listed(settings, "Unit", key):
+            words += [f"x-systemd.requires-mounts-for={path}" for path in it.value.split()]
+    return [
+        what.replace("%%", "%"),
+        where.value if where else "none",
+        kind.value if kind else section.lower(),
+        ",".join([*words, *([] if _is_started(have, name) else ["noauto"])]),
+    ]
+
+
+def _is_started(have: systemd.Units, name: str) -> bool:
+    """Say whether a boot mounts a unit.
+
+    What nothing starts is to systemd what noauto is in fstab: a person's own to ask for, so it may be elsewhere. A unit
+    that is nothing but drop-ins changes one that systemd makes of a line in fstab, which then starts it.
+    """
+    automount = f"{name.rpartition('.')[0]}.automount"
+    return have.path(name) is None or any(
+        have.is_enabled(it) or have.starter(it)
+        for it in (name, automount)
+        if not have.is_masked(it)
+    )
+
+
+__all__ = ("Problems", "mounts", "table")

@@ -1,0 +1,117 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What an audit examines, and what it found."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
+
+SLOTS = {"boot": 0, "recovery": 1}
+CHECKS = (
+    *("format", "layout", "header", "keys_open", "build_key_dead", "grub_opens", "esp"),
+    *("filesystem", "grub_cfg", "console", "initramfs", "key_files", "pinned_header", "mounts"),
+    *("identity", "host_agents"),
+    "selinux",
+    *("clear_areas", "payload", "published"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What is examined, and what it must be."""
+
+    path: str
+    key_files: t.Mapping[str, str]
+    keys: t.Mapping[str, bytes] = dataclasses.field(repr=False)
+    dead_key_files: t.Tuple[str, ...]
+    dead_keys: t.Tuple[bytes, ...] = dataclasses.field(repr=False)
+    markers: t.Tuple[str, ...]
+    builder_words: t.Tuple[str, ...]
+    luks_uuid: t.Optional[str]
+    luks_type: t.Optional[str]
+    hash: str
+    root_uuid: t.Optional[str]
+    slots: t.Mapping[int, int]
+    digest_iterations: int
+    esp_files: t.Tuple[str, ...]
+    secure_boot: bool
+    debug_console: bool
+    host_agents: t.Tuple[str, ...]
+    public_files: t.Tuple[str, ...]
+    grub_seconds: float
+    selinux: str
+    work_dir: t.Optional[str]
+
+    def secrets(self) -> t.Dict[str, bytes]:
+        """Return every key by the name that a message gives it."""
+        found = {f"{name} key": key for name, key in self.keys.items()}
+        for path, key in zip(self.dead_key_files, self.dead_keys):
+            found[f"dead key {os.path.basename(path)}"] = key
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One verdict."""
+
+    name: str
+    verdict: str
+    detail: str
+
+
+class Report:
+    """The verdicts so far. Every check of CHECKS is in the outcome, whatever happened."""
+
+    def __init__(self) -> None:
+        self._checks: t.Dict[str, Check] = {}
+        self.facts: t.Dict[str, t.Any] = {}
+
+    def add(self, name: str, problems: t.Sequence[str], fine: str) -> bool:
+        """Record a verdict."""
+        verdict, detail = ("failed", "; ".join(problems)) if problems else ("ok", fine)
+        self._checks[name] = Check(name, verdict, printable.text(detail))
+        return not problems
+
+    @contextlib.contextmanager
+    def guard(self, name: str) -> t.Iterator[None]:
+        """Turn what stops a check into its verdict."""
+        try:
+            yield
+        except SealedRootError as exc:
+            if name not in self._checks:  # a verdict says more than why it goes no further
+                self.add(name, [str(exc)], "")
+
+    def checks(self) -> t.List[Check]:
+        """Return all checks; what could not be reached has failed."""
+        first = next((c.name for c in self._checks.values() if c.verdict == "failed"), "an error")
+        unseen = f"not examined, because of {first}"
+        return [self._checks.get(name) or Check(name, "failed", unseen) for name in CHECKS]
+
+    def failed(self) -> t.List[Check]:
+        """Return the checks that failed, those that could not be made last."""
+        failed = [check for check in self.checks() if check.verdict != "ok"]
+        return sorted(failed, key=lambda check: check.name not in self._checks)
+
+    def outcome(self) -> t.Dict[str, t.Any]:
+        """Return what the module returns: no times, since a key has a part in most of them."""
+        return {
+            "checks": [dataclasses.asdict(check) for check in self.checks()],
+            "facts": printable.result(self.facts),
+        }
+
+
+__all__ = ("CHECKS", "SLOTS", "Check", "Report", "Subject")

@@ -1,0 +1,25 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What the files of a published image are called.
+
+By itself: a module that only names them carries nothing of what examines them.
+"""
+
+from __future__ import annotations
+
+from ansible_collections.sealedroot.image.plugins.module_utils._audit.reports import SLOTS
+
+MANIFEST = "manifest.json"
+BOOT_KEY, RECOVERY_KEY = "boot.key", "recovery.key"
+# The key slot of each key file.
+KEY_FILES = {BOOT_KEY: SLOTS["boot"], RECOVERY_KEY: SLOTS["recovery"]}
+# QEMU's name of each format, by the end of the disk's name: a file is never asked what it is.
+DRIVERS = {"qcow2": "qcow2", "raw": "raw", "vhd": "vpc", "vhdx": "vhdx", "vmdk": "vmdk"}
+
+__all__ = ("BOOT_KEY", "DRIVERS", "KEY_FILES", "MANIFEST", "RECOVERY_KEY")

@@ -1,0 +1,143 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Releasing what a build holds: each thing before what carries it, with deadlines, never lazily."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import dm_crypt
+from ansible_collections.sealedroot.image.plugins.module_utils._build import holds as build_holds
+from ansible_collections.sealedroot.image.plugins.module_utils._system import holders
+from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    CommandError,
+    Runner,
+    SealedRootError,
+)
+
+# A process in the image gets this long after SIGTERM, a daemon, which has to flush, longer.
+PROCESS_SECONDS = 2.0
+DAEMON_SECONDS = 60.0
+KILLED_SECONDS = 10.0
+# How long "busy" may last; unmounting itself may have to write for much longer.
+BUSY_SECONDS = 10.0
+UMOUNT_SECONDS = 900
+PAUSE = 0.02
+
+
+def release(runner: Runner, directory: str) -> None:
+    """Let go of everything that the build in *directory* holds."""
+    holds = build_holds.find(directory)
+    end(holds.processes, PROCESS_SECONDS)
+    # A FUSE export goes with its daemon, which flushes first; what it lies on can only go after it.
+    exports = [mount.path for mount in holds.mounts if mount.type.startswith("fuse")]
+    first: t.List[build_holds.Mount] = []
+    last: t.List[build_holds.Mount] = []
+    for mount in holds.mounts:
+        carries = any(build_holds.below(path, mount.path) for path in exports)
+        (last if carries else first).append(mount)
+    failures = []
+    for mount in first:
+        # One that cannot go must not keep the others, the one with the keys least of all.
+        try:
+            unmount(runner, mount)
+        except SealedRootError as exc:
+            failures.append(str(exc))
+    if failures:
+        raise SealedRootError(" ".join(failures))
+    for name in holds.mappings:
+        dm_crypt.close(runner, name)
+    for node in holds.nodes:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(node)
+    for loop in holds.loops:
+        detach(runner, loop)
+    end(holds.daemons, DAEMON_SECONDS)
+    for mount in last:
+        unmount(runner, mount)
+    left = build_holds.find(directory)
+    if left.any():
+        raise SealedRootError(
+            f"still held below {directory}: {', '.join(left.describe())}. End what uses it and run"
+            " this again"
+        )
+
+
+def end(processes: t.Sequence[build_holds.Process], grace: float) -> None:
+    """Send SIGTERM, then, after *grace* seconds, SIGKILL, and wait until they are gone."""
+    left = list(processes)
+    for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, KILLED_SECONDS)):
+        for process in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, number)
+        deadline = time.monotonic() + seconds
+        while True:
+            left = [process for process in left if is_alive(process.pid)]
+            if not left:
+                return
+            if time.monotonic() > deadline:
+                break
+            time.sleep(PAUSE)
+    names = ", ".join(f"{process.pid} ({process.name})" for process in left)
+    raise SealedRootError(
+        f"these processes do not end even after SIGKILL: {names}. Reboot the builder"
+    )
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process still runs; a zombie holds nothing."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+def unmount(runner: Runner, mount: build_holds.Mount) -> None:
+    """Unmount, giving whoever is just ending the time to do so."""
+    # Gone together with what it was mounted on, or as another copy of the same.
+    if mount.path not in {it.path for it in build_holds.read_mounts()}:
+        return
+    argv = [runner.find("umount"), mount.path]
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        result = runner.run(argv, check=False, timeout=UMOUNT_SECONDS)
+        if result.rc == 0 or "not mounted" in result.stderr:
+            return
+        if "busy" not in result.stderr:
+            raise CommandError(argv, result)
+        if time.monotonic() > deadline:
+            who = holders.users(mount.number)
+            raise SealedRootError(f"{mount.path} is in use by {_name(who)}: end that first.")
+        time.sleep(PAUSE * 10)
+
+
+def detach(runner: Runner, loop: build_holds.Loop) -> None:
+    """Release a loop device and wait for it, or name who has it open."""
+    try:
+        loop_devices.detach(runner, loop.device)
+    except SealedRootError as exc:
+        if not any(it.device == loop.device for it in loop_devices.list_all(runner)):
+            return  # it went with its last user
+        who = holders.users(loop.number) + holders.mounts(loop.number)
+        raise SealedRootError(
+            f"{loop.device} on {loop.path} is in use by {_name(who)}: end that first."
+        ) from exc
+
+
+def _name(who: t.Sequence[str]) -> str:
+    return ", ".join(who[:5]) or "something in the kernel"
+
+
+__all__ = ("detach", "end", "is_alive", "release", "unmount")

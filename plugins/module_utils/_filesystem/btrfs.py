@@ -1,0 +1,202 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The files of a Btrfs file system that is not mounted, through btrfs-restore(8).
+
+A directory is restored with its files when it is first looked into, each into a place of its own. btrfs-restore
+writes by the names that the image has, so it is confined to that place; what it wrote is then read without following a
+link.
+
+Extended attributes are not restored: that needs a capability over all of this machine, and its own SELinux would have a
+say in labels. Nor are they taken from a listing of the trees, in which a name can pass itself off as an item. They are
+read from the device, where btrfs says that the trees are.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import (
+    btrfs_blocks,
+    reader,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reader import (
+    Node,
+    Volume,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    CommandError,
+    SealedRootError,
+)
+
+ROOT = 0
+_DEFAULT = re.compile(
+    r"location key \((\w+) ROOT_ITEM \d+\) type DIR\n[^\n]*\n\s*name: default\n", re.ASCII
+)
+
+
+def path_regex(names: t.Sequence[str]) -> str:
+    """Return the expression (regex(7)) for a directory, what leads to it, and its entries but not theirs.
+
+    It is the nested form that btrfs-restore(8) asks for, since a directory that does not match is not entered.
+    """
+    found = "[^/]*"
+    for name in reversed(names):
+        quoted = re.sub(r"[][.*^$+?(){}|\\]", r"\\\g<0>", name)
+        found = f"{quoted}(|/{found})"
+    return f"^/(|{found})$"
+
+
+def parse_fields(text: str) -> t.Dict[str, str]:
+    """Parse ``inspect-internal dump-super``: a name, tabs, and a value in each line."""
+    rows = (line.split(None, 1) for line in text.splitlines())
+    return {row[0]: row[1].strip() for row in rows if len(row) == 2}
+
+
+class Tree(reader.Tree):
+    """Reads Btrfs; an inode here is the index of a path."""
+
+    root = ROOT
+
+    def __init__(self, *args: t.Any) -> None:
+        super().__init__(*args)
+        self._paths: t.List[t.Tuple[str, ...]] = [()]
+        # Where the parent of each was restored to.
+        self._places: t.List[str] = [""]
+        self._forest: t.Optional[btrfs_blocks.Forest] = None
+
+    def _run(self, *command: str, output: t.Optional[str] = None) -> str:
+        argv = confined.argv(self._runner, self._device, command, output=output)
+        result = self._runner.run(argv, timeout=600)
+        # btrfs restore exits with 0 after many an error.
+        if "ERROR:" in result.stderr:
+            raise CommandError(argv, result)
+        return result.stdout
+
+    def _inspect(self, what: str, *words: str) -> str:
+        return self._run("btrfs", "inspect-internal", what, *words, confined.DEVICE)
+
+    def volume(self) -> Volume:
+        fields = parse_fields(self._inspect("dump-super"))
+        problems = []
+        if fields.get("log_root") != "0":
+            problems.append("its log was not replayed, which GRUB cannot do: unmount it first")
+        if fields.get("num_devices") != "1":
+            problems.append("it is spread over several devices, and the image has one")
+        # What is examined here, and what GRUB reads, is the top level.
+        default = _DEFAULT.search(self._inspect("dump-tree", "-t", "root"))
+        if not default or default.group(1) not in ("FS_TREE", "5"):
+            problems.append(
+                "its default subvolume is not the top level: run 'btrfs subvolume set-default 5' on it"
+            )
+        argv = ["btrfs", "check", "--readonly", confined.DEVICE]
+        check = self._runner.run(
+            confined.argv(self._runner, self._device, argv), check=False, timeout=600
+        )
+        if check.rc != 0:
+            problems.append(
+                f"btrfs check finds errors (exit status {check.rc}) in the root file system"
+            )
+        return Volume("btrfs", fields.get("fsid", ""), fields.get("label", ""), tuple(problems))
+
+    def _read_directory(self, inode: int) -> t.Dict[str, Node]:
+        names = self._paths[inode]
+        place = os.path.join(self._work_dir, f"btrfs-{inode}")
+        os.mkdir(place, 0o700)
+        self._run(
+            *("btrfs", "restore", "--metadata", "--symlink", "--path-regex", path_regex(names)),
+            *(confined.DEVICE, confined.OUTPUT),
+            output=place,
+        )
+        found = {}
+        for name, status in self._entries(place, names):
+            self._paths.append((*names, name))
+            self._places.append(place)
+            size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+            found[name] = Node(len(self._paths) - 1, status.st_mode, status.st_uid, size)
+        return found
+
+    def _entries(
+        self, place: str, names: t.Sequence[str]
+    ) -> t.Iterator[t.Tuple[str, os.stat_result]]:
+        directory = self._open(place, names)
+        try:
+            for name in sorted(os.listdir(directory)):
+                yield name, os.stat(name, dir_fd=directory, follow_symlinks=False)
+        finally:
+            os.close(directory)
+
+    @staticmethod
+    def _open(place: str, names: t.Sequence[str]) -> int:
+        """Open a restored directory, name by name, so that no link is followed."""
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+        handle = os.open(place, flags)
+        for name in names:
+            try:
+                inner = os.open(name, flags, dir_fd=handle)
+            except OSError as exc:
+                raise SealedRootError(
+                    f"/{'/'.join(names)} of the image cannot be restored: {exc.strerror}"
+                ) from exc
+            finally:
+                os.close(handle)
+            handle = inner
+        return handle
+
+    def _read_link(self, node: Node) -> str:
+        *names, name = self._paths[node.inode]
+        directory = self._open(self._places[node.inode], names)
+        try:
+            return os.readlink(name, dir_fd=directory)
+        finally:
+            os.close(directory)
+
+    def _dump(self, node: Node) -> str:
+        if not stat.S_ISREG(node.mode):
+            raise SealedRootError(f"/{'/'.join(self._paths[node.inode])} is not a file")
+        *names, name = self._paths[node.inode]
+        path = os.path.join(self._work_dir, f"inode-{node.inode}")
+        directory = self._open(self._places[node.inode], names)
+        try:
+            handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+            with open(handle, "rb") as source, open(path, "xb") as copy:
+                shutil.copyfileobj(source, copy)
+        finally:
+            os.close(directory)
+        return path
+
+    def attribute(self, node: Node, name: str) -> t.Optional[bytes]:
+        if self._forest is None:
+            self._forest = self._open_forest()
+        path = [os.fsencode(part) for part in self._paths[node.inode]]
+        return self._forest.attribute(path, name.encode())
+
+    def _open_forest(self) -> btrfs_blocks.Forest:
+        fields = parse_fields(self._inspect("dump-super"))
+        try:
+            root, size = int(fields["root"]), int(fields["nodesize"])
+        except (KeyError, ValueError):
+            raise btrfs_blocks.damaged("the superblock") from None
+        if size > btrfs_blocks.LARGEST_NODE:
+            raise btrfs_blocks.damaged("the superblock")
+        chunks = btrfs_blocks.parse_chunks(self._inspect("dump-tree", "-t", "chunk"))
+
+        def read(address: int) -> bytes:
+            place = btrfs_blocks.place_of(chunks, address, size)
+            with open(self._device, "rb") as device:
+                return reader.read_at(device.fileno(), size, place)
+
+        return btrfs_blocks.Forest(read, root)
+
+
+__all__ = ("ROOT", "Tree", "parse_fields", "path_regex")

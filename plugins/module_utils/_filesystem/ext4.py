@@ -1,0 +1,193 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The files of an ext4 file system that is not mounted, through debugfs(8).
+
+No name of the image is ever part of a command.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import reader
+from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reader import (
+    Node,
+    Volume,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    CommandError,
+    SealedRootError,
+)
+
+ROOT_INODE = 2
+_ROW = re.compile(r"/(\d+)/([0-7]{6})/(\d+)/(\d+)/(.*)/(\d*)/")
+# What debugfs says before it answers a request that it reads from a file.
+_ECHO = re.compile(r"^debugfs: (.*)\n", re.MULTILINE)
+_LINK = re.compile(r'^Fast link dest: "(.*)"$', re.MULTILINE | re.DOTALL)
+# A link that is as long lies in a block of its own.
+_IN_BLOCK = 60
+_MOUNTED_ON = ("<not available>", "/", "/sysroot", "/root")
+
+
+def parse_directory(text: str) -> t.Dict[str, Node]:
+    """Parse ``ls -p`` of debugfs: ``/inode/mode/uid/gid/name/size/`` in each line."""
+    found = {}
+    for line in text.splitlines():
+        if not line:
+            continue
+        match = _ROW.fullmatch(line)
+        if not match:
+            # A name with a newline could pass itself off as another entry.
+            raise SealedRootError(f"a directory of the image has an unreadable entry: {line!r}")
+        inode, mode, uid, _gid, name, size = match.groups()
+        if int(inode) and name not in (".", ".."):
+            found[name] = Node(int(inode), int(mode, 8), int(uid), int(size or 0))
+    return found
+
+
+def parse_superblock(text: str) -> t.Dict[str, str]:
+    """Parse ``show_super_stats -h`` of debugfs into its fields."""
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {name.strip(): value.strip() for name, colon, value in pairs if colon}
+
+
+def superblock_problems(superblock: t.Mapping[str, str]) -> t.List[str]:
+    """Say why the file system is not as it is after a proper unmount in an image."""
+    problems = []
+    if superblock.get("Filesystem state") != "clean":
+        problems.append(f"the root file system is {superblock.get('Filesystem state', 'damaged')}")
+    if "needs_recovery" in superblock.get("Filesystem features", "").split():
+        problems.append("its journal was not replayed, which GRUB cannot do: unmount it first")
+    mounted = superblock.get("Last mounted on", "<not available>")
+    if mounted not in _MOUNTED_ON:
+        problems.append(
+            f"the superblock names the builder's directory {mounted}: unmount it and run tune2fs -M / on it"
+        )
+    return problems
+
+
+class Tree(reader.Tree):
+    """Reads ext4."""
+
+    root = ROOT_INODE
+
+    def _ask(self, request: str) -> str:
+        return self._ask_all([request])[0]
+
+    def _ask_all(self, requests: t.Sequence[str]) -> t.List[str]:
+        """Return what debugfs says to each request: one start of it costs more than most of its answers."""
+        if not requests:
+            return []
+        argv = [self._runner.find("debugfs"), "-f", "-", self._device]
+        lines = "".join(f"{request}\n" for request in requests)
+        result = self._runner.run(argv, stdin=lines.encode(), timeout=120)
+        # debugfs exits with 0 whatever happens; the first line of stderr is its version.
+        complaints = result.stderr.strip().splitlines()[1:]
+        if complaints:
+            raise CommandError(argv, result)
+        begin, *said = _ECHO.split(result.stdout)
+        # A name or a link with a newline could pass itself off as another request.
+        if begin or said[::2] != list(requests):
+            raise SealedRootError("a name in the image has a newline, so it cannot be read")
+        return said[1::2]
+
+    def load(
+        self,
+        directories: t.Iterable[str] = (),
+        *,
+        links: t.Iterable[str] = (),
+        texts: t.Iterable[str] = (),
+    ) -> None:
+        directories, texts = list(directories), list(texts)
+        places = {path.rpartition("/")[0] for path in texts}
+        while True:
+            # One level of the tree after the other.
+            unread = {it for it in map(self._unread, [*directories, *places]) if it is not None}
+            if not unread:
+                break
+            self._directories.update(self._read_directories(sorted(unread)))
+        within = [node for path in links for node in self.entries(path).values() if node.is_link]
+        short = {it.inode for it in within if it.size < _IN_BLOCK} - set(self._targets)
+        self._targets.update(self._read_links(sorted(short)))
+        found = [self.find(path) for path in texts]
+        files = {it.inode: it for it in found if it and it.is_file and it.size <= reader.MOST}
+        wanted = [node for inode, node in files.items() if inode not in self._texts]
+        for node, path in zip(wanted, self._dump_all(wanted)):
+            self._texts[node.inode] = reader.taken(path).decode("utf-8", "surrogateescape")
+
+    def _unread(self, path: str) -> t.Optional[int]:
+        """Return the first directory on the way to *path*, or there, that has not been read."""
+        missing = []
+
+        def listing(inode: int) -> t.Dict[str, Node]:
+            if inode not in self._directories:
+                missing.append(inode)
+            return self._directories.get(inode, {})
+
+        node = self._walk(path, listing)
+        if node and node.is_directory:
+            listing(node.inode)
+        return missing[0] if missing else None
+
+    def volume(self) -> Volume:
+        superblock = parse_superblock(self._ask("show_super_stats -h"))
+        problems = superblock_problems(superblock)
+        argv = [self._runner.find("e2fsck"), "-f", "-n", self._device]
+        check = self._runner.run(argv, check=False, timeout=600)
+        if check.rc != 0:
+            problems.append(f"e2fsck finds errors (exit status {check.rc}) in the root file system")
+        return Volume(
+            "ext4",
+            superblock.get("Filesystem UUID", ""),
+            superblock.get("Filesystem volume name", ""),
+            tuple(problems),
+        )
+
+    def _read_directory(self, inode: int) -> t.Dict[str, Node]:
+        return self._read_directories([inode])[inode]
+
+    def _read_directories(self, inodes: t.Sequence[int]) -> t.Dict[int, t.Dict[str, Node]]:
+        said = self._ask_all([f"ls -p <{inode}>" for inode in inodes])
+        return dict(zip(inodes, map(parse_directory, said)))
+
+    def _read_link(self, node: Node) -> str:
+        if node.size >= _IN_BLOCK:
+            return self.read(node).decode("utf-8", "surrogateescape")
+        return self._read_links([node.inode])[node.inode]
+
+    def _read_links(self, inodes: t.Sequence[int]) -> t.Dict[int, str]:
+        found = [_LINK.search(said) for said in self._ask_all([f"stat <{it}>" for it in inodes])]
+        return {inode: it.group(1) if it else "" for inode, it in zip(inodes, found)}
+
+    def _dump(self, node: Node) -> str:
+        return self._dump_all([node])[0]
+
+    def _dump_all(self, nodes: t.Sequence[Node]) -> t.List[str]:
+        paths = [os.path.join(self._work_dir, f"inode-{node.inode}") for node in nodes]
+        self._ask_all([f"dump <{node.inode}> {path}" for node, path in zip(nodes, paths)])
+        return paths
+
+    def attribute(self, node: Node, name: str) -> t.Optional[bytes]:
+        path = os.path.join(self._work_dir, f"inode-{node.inode}.attribute")
+        try:
+            self._ask(f"ea_get -f {path} <{node.inode}> {name}")
+            with open(path, "rb") as handle:
+                return handle.read()
+        except CommandError as exc:
+            if "attribute key not found" in exc.result.stderr:
+                return None
+            raise
+        finally:
+            if os.path.exists(path):
+                os.unlink(path)
+
+
+__all__ = ("ROOT_INODE", "Tree", "parse_directory", "parse_superblock", "superblock_problems")

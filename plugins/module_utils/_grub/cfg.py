@@ -1,0 +1,354 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""GRUB's names, early configuration and grub.cfg: pure."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import boot_entries
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
+    script as grub_script,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
+
+# The module that reads each root file system, and the ciphers and hashes of the LUKS header. Before the
+# volume is open nothing can be loaded, so all that it takes is in the core image (TECH 1.1).
+FILESYSTEM_MODULES = {"ext4": "ext2", "xfs": "xfs", "btrfs": "btrfs"}
+LUKS_MODULES = {"luks1": "luks", "luks2": "luks2"}
+REQUIRED = (
+    *("part_gpt", "cryptodisk", "pbkdf2", "gcry_rijndael", "normal", "configfile", "linux"),
+    # What the script says that opens the volume.
+    *("echo", "halt", "reboot", "sleep"),
+)
+# What reads that script in a core image of one's own.
+MEMDISK = ("memdisk", "tar")
+# GRUB 2.12 and later have it: those that start Linux as a program of EFI. Before, a kernel that was loaded twice with
+# an initramfs in between reset the machine (2.06 of Debian 12 with LUKS2).
+ASKS = "efitextmode"
+WANTED = (
+    *("all_video", "boot", "cat", "efi_gop", "fat", "gzio", "loadenv", "ls", "minicmd"),
+    *("search", "search_fs_uuid", "terminal", "test"),
+    # What tells that the script has to ask, and finds the kernels that it asks with.
+    *(ASKS, "regexp"),
+    # The menu of Fedora and its relatives; the second name is GRUB 2.14's.
+    *("blscfg", "blsuki"),
+)
+# Where distributions keep the modules of every platform; the second is SUSE's.
+LIBRARIES = ("/usr/lib/grub", "/usr/share/grub2")
+# Words about the disks of the machine that the root is from, beside those that no image gets (guest.HOST_DISKS).
+# grub-mkconfig writes root= itself, and the initramfs has its own crypttab, which cryptopts= would replace (TECH 4.1).
+OLD_DISKS = ("rootflags", "rootfstype", "rd.lvm*", "rd.md*", "rd.dm*", "rd.multipath*")
+# What a signed GRUB has to have beyond these: Secure Boot lets it load none (TECH 1.8). The stub says "[", and is read
+# from the ESP.
+SIGNED = ("fat", "search", "test")
+# What the core image runs, and where it is in its memdisk: its own parser knows no "if".
+MEMDISK_CONFIG = "grub.cfg"
+EMBEDDED_CONFIG = f"normal (memdisk)/{MEMDISK_CONFIG}\n"
+# Nobody has a password, so nobody gets GRUB's editor or shell; entries are --unrestricted (GRUB manual, "Security").
+CLOSED = ('set superusers=""', "export superusers")
+# What grub-mkconfig puts into every entry that it makes.
+UNRESTRICTED = 'menuentry_id_option="--unrestricted --id"'
+# The script of grub-mkconfig that says both: after 00_header and the themes, before the entries.
+MENU_SCRIPT = "/etc/grub.d/06_sealedroot"
+MENU_SCRIPT_TEXT = f"""\
+#!/bin/sh
+# Nobody at the console gets GRUB's editor or shell: no user has a password. Entries that grub-mkconfig makes start all
+# the same; one of your own needs --unrestricted.
+cat <<'EOF'
+{CLOSED[0]}
+{CLOSED[1]}
+{UNRESTRICTED}
+export menuentry_id_option
+EOF
+"""
+
+
+def unwanted(words: t.Sequence[str]) -> t.Callable[[str], bool]:
+    """Return what says of a word of a root's own command line that it must go beside *words*.
+
+    Those about old disks go, and those that undo what *words* say for the guest.
+    """
+    return lambda word: guest.is_named(word, OLD_DISKS) or guest.undoes(word, words)
+
+
+def needed(*, luks_type: str, hash_name: str, filesystem: str) -> t.List[str]:
+    """Return the modules without which GRUB cannot read its own disk."""
+    if filesystem not in FILESYSTEM_MODULES:
+        known = ", ".join(FILESYSTEM_MODULES)
+        raise SealedRootError(f"GRUB's module for {filesystem} is not known; use one of {known}")
+    return [
+        *REQUIRED,
+        LUKS_MODULES[luks_type],
+        f"gcry_{hash_name}",
+        FILESYSTEM_MODULES[filesystem],
+    ]
+
+
+def modules(
+    available: t.Container[str], *, luks_type: str, hash_name: str, filesystem: str
+) -> t.List[str]:
+    """Return the modules of the core image; a missing one that the boot needs is an error."""
+    names = needed(luks_type=luks_type, hash_name=hash_name, filesystem=filesystem)
+    missing = [name for name in (*names, *MEMDISK) if name not in available]
+    if missing:
+        raise SealedRootError(
+            f"the image's GRUB has no {', '.join(missing)}: install a grub-efi package that has, or"
+            " choose another LUKS type, hash or file system"
+        )
+    return [*names, *MEMDISK, *(name for name in WANTED if name in available)]
+
+
+def unlock_script(
+    *, luks_uuid: str, directory: str, debug_console: bool = False, ask: bool = False
+) -> str:
+    """Return the script that asks for the key, opens the volume and reads its grub.cfg; GRUB needs ``normal`` for it.
+
+    It is generated from the UUID, never probed: a build's devices are not the machine's. The UUID is without dashes,
+    since GRUB up to 2.06 compares it so (TECH 1.1). Whatever goes wrong ends in a restart or a halt, since GRUB's
+    shell would have the open volume; *debug_console* leaves that open.
+
+    Where GRUB starts Linux as a program of EFI (2.12 and later), the firmware can have an initramfs of the host's, and
+    the kernel would take that. In an entry of the menu GRUB says so and boots all the same, so the script must *ask*.
+    """
+    uuid = luks_uuid.replace("-", "")
+    opened = [
+        f"set root=cryptouuid/{uuid}",
+        f"set prefix={prefix(uuid, directory)}",
+    ]
+    menu = ["configfile $prefix/grub.cfg"]
+    if debug_console:
+        closed, after, refused = [], ["break"], []
+    else:
+        # Before the volume is open: no key that is pressed meanwhile leads to a shell.
+        closed = [*CLOSED]
+        if ask:
+            menu = _asked(menu, kernels=prefix(uuid, directory.rpartition("/")[0]))
+        # A restart asks again; a configuration that is damaged stays so.
+        after = ['echo "GRUB has no menu to go on with."', "sleep 3", "halt"]
+        refused = ['echo "No key opens the disk. Restarting."', "sleep 3", "reboot"]
+    lines = [
+        *closed,
+        # GRUB before 2.14 asks once and gives up.
+        "for try in 1 2 3; do",
+        f"  if cryptomount -u {uuid}; then",
+        *(f"    {line}" for line in [*opened, *menu, *after]),
+        "  fi",
+        "done",
+        *refused,
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _asked(menu: t.Sequence[str], *, kernels: str) -> t.List[str]:
+    """Return the lines that go to the *menu* when one of the kernels in a directory gets no initramfs but GRUB's.
+
+    GRUB keeps what it has read, so no file is read twice. The kernel stands in for an initramfs, which is never used.
+    """
+    start = "linux $kernel panic=5"
+    return [
+        f"for kernel in {kernels}/vmlinuz-* {kernels}/vmlinux-*; do",
+        f"  if {start}; then",
+        "    if initrd $kernel; then",
+        # Or GRUB 2.12 would give the next kernel no initramfs (loader/efi/linux.c, grub_linux_unload: it forgets that
+        # the kernel can ask for one).
+        f"      {start}",
+        *(f"      {line}" for line in menu),
+        '    else echo "The firmware has an initramfs of its own."',
+        "    fi",
+        "    break",
+        "  fi",
+        "done",
+    ]
+
+
+def stub(*, luks_uuid: str, directory: str, debug_console: bool = False) -> str:
+    """Return the grub.cfg that a signed GRUB reads from the ESP; like every file there, it is no secret.
+
+    It says what the kernel does not say when it is quiet: GRUB is locked down where Secure Boot is on, and nowhere
+    else (GRUB: kern/lockdown.c, kern/efi/init.c).
+    """
+    # Locked down, GRUB gives the kernel its initramfs in another way, by which nothing can be asked.
+    script = unlock_script(luks_uuid=luks_uuid, directory=directory, debug_console=debug_console)
+    return f'if [ "$lockdown" = y ]; then echo "Secure Boot is enabled."; fi\n{script}'
+
+
+def volume(luks_uuid: str) -> str:
+    """Return GRUB's name of the open volume."""
+    return f"cryptouuid/{luks_uuid.replace('-', '')}"
+
+
+def prefix(luks_uuid: str, directory: str) -> str:
+    """Return where GRUB's directory is."""
+    return f"({volume(luks_uuid)}){directory}"
+
+
+_SEARCH = re.compile(r"^([ \t]*)search\b.*?--set(?:=(\w+))?\b.*$", re.MULTILINE)
+
+
+def unsearched(text: str, *, luks_uuid: str) -> str:
+    """Return a grub.cfg in which nothing is searched for: the open volume is named.
+
+    A disk of the host can have the UUID that is searched for, and it is the one that is found when the host has
+    overwritten the genuine file system meanwhile. GRUB_DISABLE_UUID=true says the same to the grub-mkconfig of GRUB
+    2.04 and later; this is for older ones, and for a build, in which no device-mapper tells where the root is.
+    """
+    return _SEARCH.sub(
+        lambda match: f"{match[1]}set {match[2] or 'root'}={volume(luks_uuid)}", text
+    )
+
+
+def _leads_away(words: t.List[str], own: str) -> bool:
+    if words[0] == "search":
+        return any(word == "-s" or word.startswith(("--set", "$")) for word in words)
+    name, value = grub_script.assignment(words) or ("", "")
+    return words[0].startswith("search.") or (
+        name in ("root", "boot", "prefix", "config_directory") and value != own
+    )
+
+
+def strays(text: str, *, luks_uuid: str) -> t.List[str]:
+    """Return what in a grub.cfg leads to another disk than the open volume, or may."""
+    own = volume(luks_uuid)
+    return [" ".join(words) for words in grub_script.commands(text) if _leads_away(words, own)]
+
+
+def foreign(text: str, *, luks_uuid: str) -> t.List[str]:
+    """Say what in a grub.cfg is read or started that no word of ours is for, or that the host can exchange."""
+    return [
+        f"'{line}' starts another system, or what is not in the volume: take that entry out"
+        for line in grub_script.foreign(text, volume=volume(luks_uuid))
+    ] + [
+        f"'{line}' has somebody else say what GRUB does: take it out, or write out what it stands for"
+        for line in grub_script.unclear(text, volume=volume(luks_uuid))
+    ]
+
+
+def _open_again(text: str) -> t.List[str]:
+    commands = grub_script.commands(text)
+    problems = [
+        f"it says '{words[0]}', so that somebody has a password, or nobody knows what it does"
+        for words in commands
+        if words[0] in ("password", "password_pbkdf2", "authenticate", "eval")
+    ]
+    for words in commands:
+        if words[0] == "unset" and "superusers" in map(grub_script.plain, words):
+            problems.append("it says 'unset superusers': GRUB's editor and shell are open")
+    if any(grub_script.assigned(text, "superusers")):
+        problems.append("it gives superusers a name: that user could have GRUB's editor and shell")
+    return problems
+
+
+def _restricted(text: str) -> t.List[str]:
+    return [
+        f"the entry '{title}' would ask for a password: put --unrestricted behind its name"
+        for title in grub_script.restricted(text)
+    ]
+
+
+def open_doors(text: str) -> t.List[str]:
+    """Say what in a grub.cfg gives GRUB's editor or shell to whoever is at the console, or asks for a password."""
+    commands = grub_script.commands(text)
+    lines = [" ".join(words) for words in commands]
+    problems = [
+        f"it does not say '{line}': GRUB's editor and shell are open"
+        for line in CLOSED
+        if line not in lines
+    ]
+    problems += _open_again(text)
+    name, _equals, option = UNRESTRICTED.partition("=")
+    if grub_script.assigned(text, name)[-1:] != [option.strip('"')] and any(
+        words[0] == "menuentry" for words in commands
+    ):
+        problems.append(f"it does not say '{UNRESTRICTED}': its entries would ask for a password")
+    return problems + _restricted(text)
+
+
+def doors_of_part(text: str) -> t.List[str]:
+    """Say the same of a script that grub.cfg reads, to which its variables are known."""
+    return [*_open_again(text), *_restricted(text)]
+
+
+def check_config(
+    text: str,
+    *,
+    root_device: str,
+    luks_uuid: str,
+    words: t.Sequence[str],
+    debug_console: bool = False,
+) -> t.List[str]:
+    """Say what is wrong with a grub.cfg: it must boot this root and no other, and know nothing of the builder."""
+    problems = [f"'{line}' can find another disk" for line in strays(text, luks_uuid=luks_uuid)]
+    problems += foreign(text, luks_uuid=luks_uuid)
+    if not debug_console:
+        problems += open_doors(text)
+    return problems + check_menu(text, root_device=root_device, words=words)
+
+
+def check_menu(text: str, *, root_device: str, words: t.Sequence[str]) -> t.List[str]:
+    """Say what is wrong with the kernels that a menu boots.
+
+    Where the menu is made of boot loader entries, grub.cfg has but the words for those that name none; the
+    entries themselves are judged by who writes them (module boot_entries).
+    """
+    problems = []
+    # Of what GRUB starts this way, a memory test alone (memtest86+x64.efi) is no kernel.
+    starts = re.findall(r"^[ \t]*linux(?:efi)?\s+(\S+)(.*)$", text, re.MULTILINE)
+    kernels = [start for start in starts if "/memtest" not in start[0]]
+    if boot_entries.used(text):
+        fallback = boot_entries.fallback(text)
+        kernels += [("kernelopts", fallback)] if fallback is not None else []
+    elif not kernels:
+        problems.append("it boots no kernel")
+    for kernel, options in kernels:
+        given = options.split()
+        # The last one counts, so another one beside ours would be the one.
+        roots = {word for word in given if word.startswith("root=")}
+        if roots != {f"root={root_device}"}:
+            got = " and ".join(sorted(roots)) or "no root="
+            problems.append(f"{kernel} gets {got} instead of root={root_device}")
+        lost = [word for word in words if word not in given]
+        if lost:
+            problems.append(f"{kernel} does not get {' '.join(lost)}")
+    builder = re.search(r"/dev/loop\d|/dev/mapper/sealedroot|/var/tmp/|\.raw\b", text)
+    if builder:
+        problems.append(f"it names {builder.group(0)} of the builder")
+    return sorted(set(problems))
+
+
+__all__ = (
+    "ASKS",
+    "CLOSED",
+    "EMBEDDED_CONFIG",
+    "FILESYSTEM_MODULES",
+    "LIBRARIES",
+    "LUKS_MODULES",
+    "MEMDISK_CONFIG",
+    "MENU_SCRIPT",
+    "MENU_SCRIPT_TEXT",
+    "OLD_DISKS",
+    "check_config",
+    "check_menu",
+    "doors_of_part",
+    "foreign",
+    "modules",
+    "needed",
+    "open_doors",
+    "prefix",
+    "strays",
+    "stub",
+    "unlock_script",
+    "unsearched",
+    "unwanted",
+    "volume",
+)

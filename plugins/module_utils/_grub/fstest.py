@@ -1,0 +1,52 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""GRUB's own disk, LUKS and file system code in user space: ``grub-fstest`` (TECH 0.5)."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import Runner
+
+# Far above what any key should take; a hostile header must not stop the audit.
+DEADLINE = 300
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What GRUB made of a key and a file."""
+
+    content: t.Optional[str]
+    slot: t.Optional[int]
+    seconds: float
+    said: str
+
+
+def cat(runner: Runner, *, image: str, key: bytes, name: str) -> Reading:
+    """Let GRUB open the first LUKS partition of the disk *image* with *key* and read a file in it."""
+    argv = [runner.find("grub-fstest", "grub2-fstest"), "-C", image, "cat", f"(crypto0){name}"]
+    began = time.monotonic()
+    # The key is typed at a prompt, so it ends with Return.
+    result = runner.run(argv, stdin=key + b"\n", check=False, timeout=DEADLINE)
+    seconds = time.monotonic() - began
+    # LUKS1 prints: Slot 0 opened; LUKS2: Slot "0" opened. The file follows.
+    opened = re.search(r'Slot "?(\d+)"? opened\n', result.stdout)
+    errors = [line for line in result.stderr.splitlines() if "error:" in line]
+    return Reading(
+        content=result.stdout[opened.end() :] if opened and result.rc == 0 else None,
+        slot=int(opened.group(1)) if opened else None,
+        seconds=round(seconds, 3),
+        said="; ".join(errors) or result.stderr.strip() or "nothing",
+    )
+
+
+__all__ = ("DEADLINE", "Reading", "cat")

@@ -1,0 +1,115 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Which keys an initramfs holds: the proof of a closed image, and of a machine whose key was exchanged."""
+
+from __future__ import annotations
+
+import os
+import stat
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import archive
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
+from ansible_collections.sealedroot.image.plugins.module_utils._system import secret_search
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import Runner
+
+# What opens the root, of initramfs-tools, and of dracut and mkinitcpio.
+TABLES = ("/cryptroot/crypttab", "/etc/crypttab")
+# Says what is wrong with the pinned headers of an initramfs, by their names in the root.
+JudgeHeader = t.Callable[[t.Mapping[str, bytes]], t.List[str]]
+
+
+def same(name: str, content: bytes) -> JudgeHeader:
+    """Judge that an initramfs has this header and no other."""
+
+    def judge(found: t.Mapping[str, bytes]) -> t.List[str]:
+        if set(found) != {name}:
+            have = ", ".join(sorted(found)) or "no pinned header"
+            return [f"it holds {have}, not {name}: it would open whatever header the host has"]
+        return [] if found[name] == content else [f"{name} in it is another than in the root"]
+
+    return judge
+
+
+def problems(
+    runner: Runner,
+    path: str,
+    *,
+    boot_key: bytes,
+    others: t.Mapping[str, bytes],
+    header: JudgeHeader,
+    files: t.Mapping[str, str],
+) -> t.List[str]:
+    """Say what is wrong with an initramfs that is to hold the boot key once, none of *others*, and a good header.
+
+    *files* are what it must have, by their names in it, as programs.
+    It is unpacked beside *path*; a key may be in any of the files that it is unpacked into.
+    """
+    found_problems: t.List[str] = []
+    count = 0
+    needles = {"boot": boot_key, **{f"other {name}": key for name, key in others.items()}}
+    headers: t.Dict[str, bytes] = {}
+    tables: t.Dict[str, bytes] = {}
+    programs: t.Dict[str, bytes] = {}
+    for part in archive.unpack(runner, path):
+        handle = os.open(part.path, os.O_RDONLY)
+        try:
+            headers.update(
+                _files(handle, part, lambda name: name.startswith(f"{pinned_header.DIRECTORY}/"))
+            )
+            tables.update(_files(handle, part, TABLES.__contains__))
+            programs.update(_files(handle, part, files.__contains__, mode=0o100))
+            # Not in compressed data: a compressor can store a key as it is, and that is searched unpacked.
+            found = secret_search.offsets(handle, needles, [(0, part.end)])
+        finally:
+            os.close(handle)
+        places = found.pop("boot", [])
+        count += len(places)
+        for entry in (archive.holder(part, place) for place in places):
+            if entry is None or entry.size != len(boot_key):
+                found_problems.append("the boot key is not a file of its own")
+            elif entry.mode & 0o077 or entry.uid != 0:
+                found_problems.append(f"{entry.name} can be read by others than root: make it 0400")
+        found_problems += [f"the {label[len('other ') :]} is in it" for label in found]
+    if count != 1:
+        found_problems.append(
+            f"it holds the boot key {count} times, not once: "
+            + ("the machine would ask a second time" if count == 0 else "remove the copies")
+        )
+    for name, table in tables.items():
+        for row in fstab.rows(table.decode("utf-8", "replace")):
+            if not fstab.path_of(row[1]) and [*headers] != fstab.headers(row):
+                found_problems.append(
+                    f"its {name} opens {row[0]} with another header than the pinned one"
+                )
+    found_problems += [
+        f"it has no {name} that is the root's: make it again"
+        for name, text in files.items()
+        if programs.get(name) != text.encode()
+    ]
+    return found_problems + header(headers)
+
+
+def _files(
+    handle: int, part: archive.Part, wanted: t.Callable[[str], bool], mode: int = 0
+) -> t.Dict[str, bytes]:
+    """Return the files of a part of an initramfs that are *wanted* and have the bits of *mode*.
+
+    Of two of one name, the later one is in effect.
+    """
+    found = {}
+    for entry in part.entries:
+        name = f"/{entry.name.lstrip('./')}"
+        if wanted(name) and stat.S_ISREG(entry.mode) and entry.mode & mode == mode:
+            found[name] = os.pread(handle, entry.size, entry.offset)
+    return found
+
+
+__all__ = ("JudgeHeader", "problems", "same")

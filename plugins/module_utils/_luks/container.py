@@ -1,0 +1,153 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Where a LUKS container is: the options that every LUKS module shares."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import stat
+import struct
+import time
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    Runner,
+    SealedRootError,
+)
+
+ARGUMENT_SPEC: t.Dict[str, t.Dict[str, t.Any]] = {
+    "path": {"type": "path", "required": True},
+    "offset": {"type": "int", "default": 0},
+    "size": {"type": "int", "default": 0},
+}
+
+
+def check(path: str, offset: int, size: int) -> None:
+    """Refuse a container that is not there or that lies outside its file."""
+    if not os.path.exists(path):
+        raise SealedRootError(f"{path} does not exist: make the image first, or correct the path")
+    if not os.path.isfile(path) and not stat.S_ISBLK(os.stat(path).st_mode):
+        raise SealedRootError(f"{path} is neither a file nor a block device: correct the path")
+    if offset < 0 or size < 0 or offset % 512 or size % 512:
+        raise SealedRootError(
+            f"offset {offset} and size {size} must be whole 512-byte sectors, in bytes"
+        )
+    if os.path.isfile(path) and offset + size > os.path.getsize(path):
+        raise SealedRootError(
+            f"{path} ends at {os.path.getsize(path)} bytes, before offset {offset} plus size {size}"
+        )
+
+
+# Longer than any exchange of keys takes that is not stuck.
+LOCK_SECONDS = 300
+# Where nobody else locks: QEMU does from byte 100 on. And not by flock(2), which cryptsetup takes itself.
+_LOCKED_BYTE = 0x7365616C
+_OFD_SETLK = 37
+
+
+@contextlib.contextmanager
+def locked(path: str, seconds: float = LOCK_SECONDS) -> t.Iterator[None]:
+    """Keep others who ask for the same lock on *path* waiting, as tasks do whose controller was killed."""
+    request = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, _LOCKED_BYTE, 1, 0)
+    handle = os.open(path, os.O_RDWR)
+    try:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.fcntl(handle, _OFD_SETLK, request)
+                break
+            except (BlockingIOError, PermissionError):
+                if time.monotonic() > deadline:
+                    raise SealedRootError(
+                        f"{path} has been locked by another program for {seconds:g} seconds: wait until"
+                        " that has ended, and run this again"
+                    ) from None
+            time.sleep(0.1)
+        yield
+    finally:
+        os.close(handle)
+
+
+class Partition(t.NamedTuple):
+    """A row of a partition table of any kind, in bytes; *node* is the name sfdisk gives it."""
+
+    node: str
+    offset: int
+    size: int
+
+
+def partitions(runner: Runner, path: str) -> t.List[Partition]:
+    """Return the partitions in a disk; none when there is no partition table."""
+    found = runner.run([runner.find("sfdisk"), "--json", path], check=False, timeout=60)
+    if found.rc != 0:
+        return []
+    table = json.loads(found.stdout)["partitiontable"]
+    sector = int(table.get("sectorsize", 512))
+    return [
+        Partition(part["node"], int(part["start"]) * sector, int(part["size"]) * sector)
+        for part in table.get("partitions", [])
+    ]
+
+
+def check_partition(runner: Runner, path: str, offset: int, size: int) -> None:
+    """Refuse a region that reaches over the edge of a partition, so that formatting destroys another.
+
+    To the end of a disk is over the edge, too: a GPT has its backup there.
+    """
+    end = offset + size
+    if not size:
+        with open(path, "rb") as handle:
+            end = handle.seek(0, os.SEEK_END)
+    table = partitions(runner, path)
+    if table and not any(it.offset <= offset and end <= it.offset + it.size for it in table):
+        regions = ", ".join(f"offset {it.offset} size {it.size}" for it in table)
+        raise SealedRootError(
+            f"{path} has a partition table, and offset {offset} size {end - offset} is not inside one"
+            f" of its partitions ({regions}): correct that, or set force to format it all the same"
+        )
+
+
+def check_key_file(path: str, what: str = "key file") -> None:
+    """Refuse a file with a key that others can read, or that is not a plain file; *what* names it."""
+    try:
+        info = os.lstat(path)
+    except FileNotFoundError as exc:
+        raise SealedRootError(f"the {what} {path} does not exist") from exc
+    if not os.path.isfile(path) or os.path.islink(path):
+        raise SealedRootError(f"the {what} {path} must be a regular file")
+    if info.st_uid not in (0, os.geteuid()):
+        raise SealedRootError(
+            f"the {what} {path} belongs to user {info.st_uid}, who could change it: give it to root"
+            f" (chown root {path})"
+        )
+    if not info.st_size:
+        so = (
+            "a container would open without a key"
+            if what == "key file"
+            else "it would open nothing"
+        )
+        raise SealedRootError(f"the {what} {path} is empty: {so}")
+    if info.st_mode & 0o077:
+        raise SealedRootError(
+            f"the {what} {path} can be read by others: set its mode to 0600 (chmod 0600 {path})"
+        )
+
+
+__all__ = (
+    "ARGUMENT_SPEC",
+    "Partition",
+    "check",
+    "check_key_file",
+    "check_partition",
+    "locked",
+    "partitions",
+)

@@ -1,0 +1,356 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The userspace backend: no device-mapper, only FUSE and loop.
+
+``qemu-storage-daemon`` opens the region with its LUKS driver and exports the payload as a file, a loop
+device makes that a block device, and a node of the mapping's name points to the loop device. The driver
+knows LUKS1 only; a LUKS2 container is shown to it as one (``luks1_view.py``), as fast as LUKS1. Measured in
+TECH 3.4: direct I/O on the loop device doubles the throughput, and the raw file as base is three times as
+fast as a loop device as base.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import stat
+import time
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._build import holds
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import luks1_view, metadata
+from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    MissingToolError,
+    Runner,
+    SealedRootError,
+)
+
+STOP_SECONDS = 60
+# A mount namespace that another build's command has just begun with holds a copy of every mount.
+BUSY_SECONDS = 5
+DAEMON = "qemu-storage-daemon"
+
+
+def unusable(runner: Runner) -> t.Optional[str]:
+    """Say what of FUSE, loop and the daemon is missing."""
+    try:
+        runner.find(DAEMON)
+    except MissingToolError as exc:
+        return str(exc)
+    for node in ("/dev/fuse", "/dev/loop-control"):
+        try:
+            # Opening is the probe: the node can be there and its driver or the right to it not.
+            os.close(os.open(node, os.O_RDWR))
+        except OSError as exc:
+            return f"{node} cannot be opened ({exc.strerror})"
+    return None
+
+
+def daemon_argv(
+    *,
+    daemon: str,
+    path: str,
+    offset: int,
+    size: int,
+    payload: str,
+    key_file: str,
+    read_only: bool,
+    descriptor: str = "",
+) -> t.List[str]:
+    """The chain file -> region -> LUKS -> FUSE export, discards passing all the way.
+
+    With a *descriptor* the region is what that says.
+    """
+    mode = ",read-only=on" if read_only else ""
+    driver = "host_device" if loop_devices.is_block_device(path) else "file"
+    file = f"driver={driver},node-name=file,filename={_quote(path)}"
+    region = f"driver=raw,offset={offset}" + (f",size={size}" if size else "")
+    if descriptor:
+        file, region = f"driver=file,node-name=file,filename={descriptor}", "driver=vmdk"
+    name = _region(offset)
+    return [
+        daemon,
+        *("--object", f"secret,id=key,file={_quote(key_file)}"),
+        *("--blockdev", f"{file},discard=unmap{mode}"),
+        *("--blockdev", f"{region},node-name={name},file=file,discard=unmap{mode}"),
+        *(
+            "--blockdev",
+            f"driver=luks,node-name=luks,file={name},key-secret=key,discard=unmap{mode}",
+        ),
+        *(
+            "--export",
+            f"type=fuse,id=export,node-name=luks,mountpoint={_quote(payload)}"
+            f",writable={'off' if read_only else 'on'},growable=off,allow-other=off",
+        ),
+        "--daemonize",
+    ]
+
+
+def _region(offset: int) -> str:
+    """The name that tells the daemon of this region from those on other regions of the file."""
+    return f"region-{offset}"
+
+
+def _quote(value: str) -> str:
+    """QEMU's option syntax doubles a comma inside a value."""
+    return value.replace(",", ",,")
+
+
+def takes_key(key_file: str) -> bool:
+    """Say whether QEMU's LUKS driver can use the key: it takes UTF-8 text without NUL only."""
+    with open(key_file, "rb") as handle:
+        key = handle.read()
+    try:
+        return "\0" not in key.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+
+
+def state(runner: Runner, *, path: str, offset: int, payload: str, node: str) -> str:
+    """Return open, closed or broken; something else at *node*, or another container, is an error."""
+    loops, pids = _loops(runner, payload), daemons(payload)
+    if os.path.lexists(node):
+        info = os.stat(node) if os.path.exists(node) else os.lstat(node)
+        if not stat.S_ISBLK(info.st_mode) or info.st_rdev not in _numbers(loops):
+            raise SealedRootError(f"{node} exists and is not open on {path}: use another name")
+        if not pids:
+            return "broken"
+        if not all(_serves(pid, path, offset) for pid in pids):
+            raise SealedRootError(
+                f"{node} is open, but not on {path} at offset {offset}: close it, or use another name"
+            )
+        return "open"
+    if _nodes(_numbers(loops), node):
+        return "closed"  # the work directory belongs to another open container
+    return "broken" if loops or pids or _is_mounted(payload) else "closed"
+
+
+def _loops(runner: Runner, payload: str) -> t.List[loop_devices.Loop]:
+    """The loop devices on the export, told by its path: the inode of a dead daemon's cannot be read."""
+    return [loop for loop in loop_devices.list_all(runner) if loop.backing_file == payload]
+
+
+def _numbers(loops: t.Sequence[loop_devices.Loop]) -> t.List[int]:
+    return [os.stat(loop.device).st_rdev for loop in loops]
+
+
+def _nodes(numbers: t.Sequence[int], node: str) -> t.List[str]:
+    """The nodes beside *node* that stand for one of the block devices with these *numbers*."""
+    directory = os.path.dirname(node)
+    found = []
+    for name in sorted(os.listdir(directory)) if numbers else []:
+        with contextlib.suppress(FileNotFoundError):
+            info = os.lstat(os.path.join(directory, name))
+            if stat.S_ISBLK(info.st_mode) and info.st_rdev in numbers:
+                found.append(os.path.join(directory, name))
+    return found
+
+
+def _is_mounted(payload: str) -> bool:
+    return any(mount.path == payload for mount in holds.read_mounts())
+
+
+def _serves(pid: int, path: str, offset: int) -> bool:
+    """Say whether a daemon has this region open; asked of its descriptors, since files are renamed."""
+    wanted = os.stat(path)
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as handle:
+            words = handle.read().split(b"\0")
+        files = [os.stat(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
+    except OSError:
+        return False  # ended meanwhile
+    begins = any(f"node-name={_region(offset)}".encode() in word.split(b",") for word in words)
+    return begins and any(
+        os.path.samestat(it, wanted)
+        or (stat.S_ISBLK(wanted.st_mode) and it.st_rdev == wanted.st_rdev)
+        for it in files
+    )
+
+
+def open_mapping(
+    runner: Runner,
+    *,
+    path: str,
+    offset: int,
+    size: int,
+    header: metadata.Header,
+    payload: str,
+    node: str,
+    key_file: str,
+    read_only: bool,
+) -> None:
+    """Start the daemon, bind a loop device to its export and make the node."""
+    with contextlib.ExitStack() as stack:
+        descriptor = ""
+        if header.type == "luks2":
+            view = luks1_view.descriptor(
+                runner, path=path, offset=offset, size=size, payload_offset=header.payload_offset
+            )
+            descriptor = stack.enter_context(view)
+        _claim(runner, payload, node)
+        argv = daemon_argv(
+            daemon=runner.find(DAEMON),
+            path=path,
+            offset=offset,
+            size=size,
+            payload=payload,
+            key_file=key_file,
+            read_only=read_only,
+            descriptor=descriptor,
+        )
+        # --daemonize returns once the export is there.
+        started = runner.run(argv, check=False, timeout=60)
+    if started.rc != 0:
+        _release(runner, payload)
+        said = started.stderr.strip()
+        if "Invalid password" in said:
+            raise SealedRootError(f"the key in {key_file} does not open the container in {path}")
+        raise SealedRootError(f"qemu-storage-daemon could not open {path}: {said}")
+    try:
+        device = loop_devices.attach(runner, path=payload, read_only=read_only, direct_io=True)
+        os.makedirs(os.path.dirname(node), exist_ok=True)
+        number = os.stat(device).st_rdev
+        # The device was free: a node that stands for it is of a container that is gone.
+        for stale in _nodes([number], node):
+            os.unlink(stale)
+        os.mknod(node, 0o600 | stat.S_IFBLK, number)
+    except (SealedRootError, OSError) as exc:
+        # Not the node: another process has just made it.
+        _release(runner, payload)
+        raise SealedRootError(f"{node} could not be made: {exc}") from exc
+
+
+def _claim(runner: Runner, payload: str, node: str) -> None:
+    """Make the mount point of the export; what is there already is another container's, or a file."""
+    if _is_mounted(payload):
+        users = ", ".join(_nodes(_numbers(_loops(runner, payload)), node)) or "an open container"
+        raise SealedRootError(
+            f"the work_dir {os.path.dirname(payload)} is in use by {users}: give each container its own"
+        )
+    with contextlib.suppress(FileNotFoundError):
+        info = os.lstat(payload)
+        if not stat.S_ISREG(info.st_mode) or info.st_size:
+            raise SealedRootError(
+                f"{payload} is a file of yours: move it away, or use another work_dir"
+            )
+    os.close(os.open(payload, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+
+
+def close_mapping(runner: Runner, *, path: str, payload: str, node: str) -> None:
+    """Undo open_mapping, from whatever point it reached; say so when a write was lost."""
+    lost = [error for error in map(_flush, _loops(runner, payload)) if error]
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(node)
+    _release(runner, payload)
+    if lost:
+        raise SealedRootError(
+            f"{path} is closed, but not all of it could be written ({lost[0]}), so what is in it is"
+            " damaged: see to the space and health of its disk, and make it anew"
+        )
+
+
+def _flush(loop: loop_devices.Loop) -> str:
+    """Write out what is cached for the device; return what went wrong. One in use is an error."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            # O_EXCL: refused when a file system on it is mounted.
+            handle = os.open(loop.device, os.O_RDONLY | os.O_EXCL)
+            break
+        except OSError as exc:
+            if exc.errno != errno.EBUSY:
+                return str(exc.strerror)
+            if time.monotonic() > deadline:
+                raise SealedRootError(
+                    f"{loop.device} on {loop.backing_file} is in use: unmount what is on it first"
+                ) from exc
+        time.sleep(0.02)
+    try:
+        os.fsync(handle)
+    except OSError as exc:
+        return str(exc.strerror)
+    finally:
+        os.close(handle)
+    return ""
+
+
+def _release(runner: Runner, payload: str) -> None:
+    """Detach, end the daemon, and remove the mount point."""
+    for loop in _loops(runner, payload):
+        loop_devices.detach(runner, loop.device, inode=loop.inode)
+    for pid in daemons(payload):
+        stop(pid)
+    while _is_mounted(payload):  # a daemon that was killed leaves its mount
+        runner.run([runner.find("umount"), payload], timeout=60)
+    with contextlib.suppress(FileNotFoundError):
+        if not os.lstat(payload).st_size:
+            os.unlink(payload)
+
+
+def daemons(path: str) -> t.List[int]:
+    """The storage daemons whose command line names *path* or something below it."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry}/cmdline", "rb") as handle:
+                argv = handle.read().decode("utf-8", "surrogateescape").split("\0")
+        except OSError:
+            continue  # ended meanwhile
+        if os.path.basename(argv[0]) != DAEMON:
+            continue
+        values = [
+            value.split("=", 1)[-1]
+            for word in argv
+            for value in word.replace(",,", "\0").split(",")
+        ]
+        names = [value.replace("\0", ",") for value in values]
+        if any(name == path or name.startswith(f"{path}/") for name in names):
+            found.append(int(entry))
+    return found
+
+
+def stop(pid: int) -> None:
+    """End a daemon: it flushes on SIGTERM, so it gets the time that it needs and no SIGKILL."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while os.path.exists(f"/proc/{pid}") and not _is_zombie(pid):
+        if time.monotonic() > deadline:
+            raise SealedRootError(
+                f"process {pid} (qemu-storage-daemon) did not end within {STOP_SECONDS} seconds"
+            )
+        time.sleep(0.02)
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as handle:
+            return handle.read().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+__all__ = (
+    "BUSY_SECONDS",
+    "DAEMON",
+    "STOP_SECONDS",
+    "close_mapping",
+    "daemon_argv",
+    "daemons",
+    "open_mapping",
+    "state",
+    "stop",
+    "takes_key",
+    "unusable",
+)

@@ -1,0 +1,338 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Whether a root can become an image, and what of it does not belong in one, judged by its tar: pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import generators
+from ansible_collections.sealedroot.image.plugins.module_utils._root.contents import (
+    KERNEL_VERSION,
+    Member,
+    plain,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
+
+FSTAB, CRYPTTAB = "etc/fstab", "etc/crypttab"
+GRUB_PROBES = ("usr/sbin/grub-probe", "usr/sbin/grub2-probe", "usr/bin/grub-probe")
+SHELLS = ("bin/sh", "usr/bin/sh")
+_BUILTIN = re.compile(r"(?:usr/)?lib/modules/([^/]+)/modules\.builtin")
+_MODULE = re.compile(r"(?:usr/)?lib/modules/([^/]+)/(?:.+/)?([^/]+)\.ko(?:\.(?:gz|xz|zst|bz2))?")
+# A version begins with a digit; Arch names kernels after their packages.
+_KERNEL = re.compile(r"boot/vmlinu[xz]-(\d.*)")
+# Fedora's rescue kernel, which has no modules of its own: its initramfs has them.
+_RESCUE = "0-rescue-"
+_INITRAMFS = re.compile(r"boot/(?:initrd\.img-(.+)|initramfs-(.+)\.img|initrd-(.+))")
+# What a disk of a virtual machine takes, from what is nearest to what this collection's boot test has.
+DISKS = {
+    "virtio_blk": ("virtio_blk", "virtio_pci"),
+    "virtio_scsi": ("virtio_scsi", "virtio_pci", "sd_mod"),
+    "nvme": ("nvme",),
+    "hv_storvsc": ("hv_storvsc", "sd_mod"),
+    "xen_blkfront": ("xen_blkfront",),
+    "vmw_pvscsi": ("vmw_pvscsi", "sd_mod"),
+    "ahci": ("ahci", "sd_mod"),
+}
+# By this cloud-init grows the disk of the machine that the root was made for. Here it would destroy the key slot
+# that is named in it (cc_growpart.py).
+GROWPART_KEY = "/cc_growpart_keydata"
+# What no machine runs without; what else was on a file system of its own may have been data alone.
+_ESSENTIAL = ("/usr", "/var", "/var/lib")
+
+
+@dataclasses.dataclass
+class Findings:
+    """What is to be said of a root.
+
+    *problems* are reasons to refuse it, *notes* are not. *excluded* are members, by the names that the tar has,
+    that must not get into an image, and *left_out* says that of them and of lines in tables, with the reason.
+    """
+
+    problems: t.List[str] = dataclasses.field(default_factory=list)
+    notes: t.List[str] = dataclasses.field(default_factory=list)
+    left_out: t.List[str] = dataclasses.field(default_factory=list)
+    excluded: t.List[str] = dataclasses.field(default_factory=list)
+    # Whether a problem says already why there is no kernel.
+    kernel_explained: bool = False
+
+
+class Root:
+    """The members of a tar by the names that they are unpacked to, and what some of them hold."""
+
+    def __init__(self, members: t.Sequence[Member], data: t.Mapping[str, bytes]) -> None:
+        self.all = members
+        # Of two with one name, the last one is what is there in the end.
+        self.members = {plain(member.name): member for member in members}
+        self.data = data
+
+    def text(self, name: str) -> str:
+        """Return what a file holds; nothing for one that was not read."""
+        return self.data.get(name, b"").decode("utf-8", "surrogateescape")
+
+    def file(self, path: str) -> t.Optional[Member]:
+        """Return the regular file at an absolute path."""
+        member = self.members.get(path.lstrip("/"))
+        return member if member and member.type in "-h" else None
+
+    def holds(self, path: str) -> bool:
+        """Say whether there is anything but directories below an absolute path."""
+        start = path.strip("/") + "/"
+        return any(
+            name.startswith(start) and member.type != "d" for name, member in self.members.items()
+        )
+
+
+def wanted(members: t.Iterable[Member]) -> t.List[t.Tuple[str, ...]]:
+    """Return the files whose content the judgement needs, each as the names that it can have."""
+    builtin = [(member.name,) for member in members if _BUILTIN.fullmatch(member.name)]
+    return [(FSTAB,), (CRYPTTAB,), GRUB_PROBES, *builtin]
+
+
+def judge(root: Root, kernels: t.Sequence[str], filesystem: str) -> Findings:
+    """Judge a root, whose complete kernels are *kernels*, and which is to be on a *filesystem*."""
+    found = Findings()
+    # What is to be left out first: a line that needs it has to go, too.
+    _swap(root, found)
+    _tables(root, found)
+    _initramfs(root, found)
+    _hard_links(root, found)
+    _spellings(root, found)
+    _boot(root, found)
+    _kernels(root, kernels, filesystem, found)
+    return found
+
+
+def _is_in(found: Findings, member: Member) -> bool:
+    return plain(member.raw) not in found.excluded
+
+
+def _leave_out(found: Findings, member: Member, reason: str) -> None:
+    name = plain(member.raw)
+    if printable.text(name) != name or "\n" in name:
+        found.problems.append(
+            f"The name {member.raw} is not UTF-8 or has control characters, but it has to be named: {reason}. Rename"
+            " it, or remove it."
+        )
+        return
+    found.excluded.append(name)
+    found.left_out.append(f"/{plain(member.name)}: {reason}")
+
+
+def _swap(root: Root, found: Findings) -> None:
+    """Leave swap files out: they hold what another machine had in memory."""
+    for path in fstab.swap_files(root.text(FSTAB)):
+        member = root.file(path)
+        if member and _is_in(found, member):
+            size = f"{member.size / (1 << 20):.0f} MiB"
+            reason = f"{size} of another machine's memory; make a swap file in the machine"
+            _leave_out(found, member, reason)
+
+
+def _tables(root: Root, found: Findings) -> None:
+    """Say what goes of fstab and crypttab, and leave the keys of disks out that are gone."""
+
+    def exists(path: str) -> bool:
+        member = root.members.get(path.lstrip("/"))
+        return member is not None and _is_in(found, member)
+
+    # Names of the image are not known yet, and none is in what is said.
+    nobody = {"name": "", "luks_uuid": "", "key_file": "", "options": ""}
+    _table, closed = fstab.crypttab(root.text(CRYPTTAB), exists=exists, **nobody)
+    entries = fstab.rows(root.text(CRYPTTAB))
+    kept = [row for row in entries if fstab.stays_in_crypttab(row, exists)]
+    lines = root.text(FSTAB)
+    _table, unmounted = fstab.fstab(
+        lines,
+        device="",
+        filesystem="",
+        esp_label="",
+        exists=exists,
+        crypttab=kept,
+    )
+    found.left_out += [*closed, *unmounted]
+    used = {fstab.key_of(row) for row in kept}
+    named = {fstab.key_of(row) for row in entries} - used
+    for path in sorted(name for name in root.members if _is_old_key(root, name, named, used)):
+        _leave_out(found, root.members[path], "the key of a disk of the old machine")
+    for row in fstab.rows(lines):
+        point = fstab.point_of(row)
+        gone = any(it.startswith(fstab.said("fstab", row, fstab.OLD_DISK)) for it in unmounted)
+        if point in _ESSENTIAL and (gone or point in fstab.OWN_POINTS) and not root.holds(point):
+            found.problems.append(elsewhere(point))
+        elif gone and point and not root.holds(point):
+            found.notes.append(f"{point} is empty, since its file system is not in the tar.")
+
+
+def _is_old_key(root: Root, name: str, named: t.Container[str], used: t.Container[str]) -> bool:
+    path = f"/{name}"
+    member = root.file(path)
+    if member is None or path in used:
+        return False
+    if path.startswith(f"{fstab.KEY_DIRECTORY}/") or path == GROWPART_KEY:
+        return True
+    # A key is its owner's alone; what others can read too has another use.
+    return path in named and member.mode[3:] == "------"
+
+
+def elsewhere(point: str) -> str:
+    """Say that what was mounted on *point* is not in the tar."""
+    return (
+        f"{point} was a file system of its own (etc/fstab), and nothing of it is in the tar. Mount it and pack the"
+        " root again, without tar's --one-file-system."
+    )
+
+
+def _initramfs(root: Root, found: Findings) -> None:
+    """Refuse two builders of the initramfs, and leave those out that no kernel has."""
+
+    def runs(hook: str) -> bool:
+        # run-parts(8) takes what can be executed alone; pacman reads its hooks.
+        member = root.members.get(hook)
+        return member is not None and ("/kernel/" not in hook or "x" in member.mode)
+
+    hooked = {name for hook, name in generators.HOOKS if runs(hook)}
+    both = [
+        name.replace("_", "-")
+        for name in generators.PROGRAMS
+        if name in hooked and generators.has(root.members.__contains__, name)
+    ]
+    if len(both) > 1:
+        found.problems.append(
+            f"Both {' and '.join(both)} build an initramfs at every kernel update, so it would be left to chance which"
+            " one boots. Remove the package of one of them."
+        )
+    # Every one is made anew. An old one would leave its blocks in the image, with the key that it may hold.
+    for name, member in root.members.items():
+        match = _INITRAMFS.fullmatch(name)
+        version = next(filter(None, match.groups()), "") if match else ""
+        if not version or version.startswith(_RESCUE) or member.type not in "-h":
+            continue
+        if any(f"boot/{kernel}-{version}" in root.members for kernel in ("vmlinuz", "vmlinux")):
+            found.excluded.append(plain(member.raw))
+        else:
+            _leave_out(found, member, "an initramfs that no kernel has")
+
+
+def _hard_links(root: Root, found: Findings) -> None:
+    """Leave out what would be links to nothing."""
+    for member in root.members.values():
+        if plain(member.target) in found.excluded and _is_in(found, member):
+            _leave_out(found, member, f"a hard link to {plain(member.target)}")
+
+
+def _spellings(root: Root, found: Findings) -> None:
+    """Leave out each member that is unpacked to the name of one that is left out (``./x`` and ``x``)."""
+    names = {plain(member.name) for member in root.all if not _is_in(found, member)}
+    for member in root.all:
+        if plain(member.name) in names and _is_in(found, member):
+            found.excluded.append(plain(member.raw))
+
+
+def _boot(root: Root, found: Findings) -> None:
+    # Its own tools are scripts, and so are steps of the build.
+    if not any(name in root.members for name in SHELLS):
+        found.problems.append(
+            "It has no shell (/bin/sh). Install one in the root and pack it again."
+        )
+    points = {fstab.point_of(row) for row in fstab.rows(root.text(FSTAB))}
+    if "/boot" in points and not any(name.startswith("boot/vmlinu") for name in root.members):
+        found.problems.append(elsewhere("/boot").replace("nothing of it", "no kernel"))
+        found.kernel_explained = True
+
+
+def drivers(root: Root) -> t.Dict[str, t.Set[str]]:
+    """Return for each version the modules that a kernel has, built in or not, in the kernel's own words."""
+    have: t.Dict[str, t.Set[str]] = {}
+    for name in root.members:
+        match = _MODULE.fullmatch(name)
+        if match:
+            have.setdefault(match.group(1), set()).add(match.group(2).replace("-", "_"))
+    for name in root.data:
+        match = _BUILTIN.fullmatch(name)
+        if match:
+            words = re.findall(r"([^/\s]+)\.ko$", root.text(name), re.MULTILINE)
+            have.setdefault(match.group(1), set()).update(it.replace("-", "_") for it in words)
+    return have
+
+
+def disks(modules: t.Container[str]) -> t.List[str]:
+    """Name the disks that a kernel with these modules can boot from."""
+    return [disk for disk, needs in DISKS.items() if all(it in modules for it in needs)]
+
+
+def _kernels(root: Root, kernels: t.Sequence[str], filesystem: str, found: Findings) -> None:
+    have = drivers(root)
+    for version in kernels:
+        if not KERNEL_VERSION.fullmatch(version):
+            found.problems.append(
+                f"The version of a kernel, {version[:128]!r}, has other characters than letters, digits and . _ + ~ -,"
+                " or too many. Remove this kernel, and pack the root again."
+            )
+            continue
+        modules = have.get(version, set())
+        if "dm_crypt" not in modules:
+            found.problems.append(
+                f"Kernel {version} has no dm-crypt, neither as a module nor built in, so it could not open its disk."
+                " Install all of its modules, or remove this kernel."
+            )
+        if filesystem not in modules:
+            found.problems.append(
+                f"Kernel {version} has no driver for {filesystem}, neither as a module nor built in, so it could not"
+                " mount its root. Choose another image_filesystem, install all of its modules, or remove this kernel."
+            )
+        can = disks(modules)
+        if not can:
+            found.problems.append(
+                f"Kernel {version} has no driver for a disk of a virtual machine ({', '.join(DISKS)}). Install all of"
+                " its modules, or remove this kernel."
+            )
+        elif not {"virtio_blk", "virtio_scsi"} & set(can):
+            found.notes.append(
+                f"Kernel {version} has no virtio_blk and no virtio_scsi, so it boots only from {' or '.join(can)}."
+            )
+    versions = sorted(match.group(1) for match in map(_KERNEL.fullmatch, root.members) if match)
+    for version in versions:
+        if version not in kernels and not version.startswith(_RESCUE):
+            found.problems.append(
+                f"Kernel {version} in /boot has no modules in /lib/modules/{version}, but GRUB would offer it."
+                " Install its modules, or remove it."
+            )
+            found.kernel_explained = True
+
+
+def grub_install_knows_luks2(root: Root) -> bool:
+    """Say whether the root's own grub-install sees LUKS2; yes where it cannot be told.
+
+    GRUB 2.06 looks for the device-mapper UUID of LUKS1 alone and leaves a core image that cannot open the disk,
+    without an error (TECH 1.5); the same code is in grub-probe.
+    """
+    code = next((root.data[name] for name in GRUB_PROBES if name in root.data), b"")
+    return b"CRYPT-LUKS1-" not in code or b"CRYPT-LUKS2-" in code
+
+
+__all__ = (
+    "CRYPTTAB",
+    "DISKS",
+    "FSTAB",
+    "GROWPART_KEY",
+    "GRUB_PROBES",
+    "SHELLS",
+    "Findings",
+    "Root",
+    "disks",
+    "drivers",
+    "elsewhere",
+    "grub_install_knows_luks2",
+    "judge",
+    "wanted",
+)

@@ -1,0 +1,150 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""All that a build has to know of a root, from its files' names and a few of their contents: pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab
+from ansible_collections.sealedroot.image.plugins.module_utils._root import (
+    contents,
+    findings,
+    growth,
+    needs,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    architectures,
+    printable,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
+
+# What a program or a table of a root has at the most, in bytes.
+MOST = 16 << 20
+# What both modules that look are told; their documentation is theirs.
+ARGUMENTS: t.Dict[str, t.Any] = {
+    "filesystem": {"type": "str", "default": "ext4"},
+    "families": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"type": "str", "required": True},
+            "ids": {"type": "list", "elements": "str", "required": True},
+            "packages": {"type": "dict", "required": True},
+            "packages_of": {"type": "dict", "default": {}},
+            "secure_boot": {"type": "dict", "default": {}},
+        },
+    },
+    "secure_boot": {
+        "type": "dict",
+        "options": {
+            "luks_type": {"type": "str", "choices": ["luks1", "luks2"], "default": "luks1"},
+            "hash": {"type": "str", "default": "sha256"},
+            "filesystem": {"type": "str", "default": "ext4"},
+        },
+    },
+}
+
+
+def wanted(
+    members: t.Sequence[contents.Member],
+    families: t.Sequence[t.Mapping[str, t.Any]],
+    *,
+    signed: bool,
+) -> t.List[t.Tuple[str, ...]]:
+    """Return the files whose content :func:`describe` needs, each as the names that it can have."""
+    names = [contents.PROGRAMS, contents.OS_RELEASES, needs.SELINUX_CONFIGS]
+    names += findings.wanted(members)
+    return names + [(name,) for name in needs.signed_grubs(families)] if signed else names
+
+
+def describe(
+    path: str,
+    members: t.Sequence[contents.Member],
+    data: t.Mapping[str, bytes],
+    *,
+    families: t.Sequence[t.Mapping[str, t.Any]],
+    filesystem: str,
+    secure_boot: t.Optional[t.Mapping[str, str]],
+) -> t.Dict[str, t.Any]:
+    """Return what is in the root that *path* has; *data* has the content of what :func:`wanted` names."""
+    asked = secure_boot
+    program = next((data[name] for name in contents.PROGRAMS if name in data), b"")
+    release = next((data[name] for name in contents.OS_RELEASES if name in data), b"")
+    architecture = contents.machine(program)
+    root = findings.Root(members, data)
+    if not architecture:
+        lost = "/usr" in map(fstab.point_of, fstab.rows(root.text(findings.FSTAB)))
+        if lost and not root.holds("/usr"):
+            raise SealedRootError(f"{path} is not a whole root. {findings.elsewhere('/usr')}")
+        raise SealedRootError(
+            f"{path} has no shell and no other program in usr/bin or bin: pack the root directory"
+            " itself, so that its members are ./usr, ./etc and so on"
+        )
+    os_release = contents.parse_os_release(release.decode("utf-8", "replace"))
+    family = contents.family(os_release, families)
+    selinux = data.get(needs.SELINUX_CONFIGS[0], b"").decode("utf-8", "replace")
+    try:
+        has = {**contents.abilities(members), "selinux": needs.selinux(members, selinux)}
+    except SealedRootError as exc:
+        raise SealedRootError(f"{path} cannot be used: {exc}, and pack the root again") from exc
+    kernels = contents.kernels(members)
+    generator = contents.initramfs(members)
+    found = findings.judge(root, kernels, filesystem)
+    modules = findings.drivers(root)
+    excluded = set(found.excluded)
+    missing: t.List[str] = []
+    chain: t.Dict[str, t.Any] = {}
+    # A root of another architecture is refused as it is.
+    if family and architecture in architectures.ARCHITECTURES:
+        words = architectures.find(architecture).words()
+        if asked:
+            chain = needs.signed_chain(members, data, family, words=words, header=asked)
+        # Why there is none is said better already.
+        versions = kernels or (["explained"] if found.kernel_explained else [])
+        missing = needs.missing_packages(
+            has,
+            versions,
+            filesystem=filesystem,
+            generator=generator,
+            packages=needs.packages_of(family, os_release),
+            words=words,
+            without=needs.unsigned(chain, family),
+        )
+        found.problems += needs.unknown_generator(generator, family)
+    return {
+        **({"secure_boot": chain} if asked else {}),
+        "entries": len(members),
+        "unpacked_bytes": contents.unpacked_bytes(
+            member for member in members if contents.plain(member.raw) not in excluded
+        ),
+        "architecture": architecture,
+        "os_release": os_release,
+        "family": family.get("name", ""),
+        "kernels": kernels,
+        "kernel_disks": {it: findings.disks(modules.get(it, ())) for it in kernels},
+        "has": {**has, "grub_install_luks2": findings.grub_install_knows_luks2(root)},
+        "initramfs": generator,
+        "missing_packages": missing,
+        "missing_growth_packages": growth.missing_packages(
+            has,
+            filesystem=filesystem,
+            packages=needs.packages_of(family, os_release) if family else {},
+        ),
+        "problems": printable.result(found.problems),
+        "notes": printable.result(found.notes),
+        "left_out": printable.result(found.left_out),
+        "excluded": found.excluded,
+    }
+
+
+__all__ = ("ARGUMENTS", "MOST", "describe", "wanted")

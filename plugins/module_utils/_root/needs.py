@@ -1,0 +1,168 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What a root has of what an encrypted boot needs, and the packages that bring the rest: pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import selinux as etc_selinux
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import core_image
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
+    signed_chain as grub_signed_chain,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._root.contents import Member, pick
+from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
+
+# What the chain of Secure Boot is made of; the last is not needed to boot.
+SIGNED = ("shim", "grub", "mok_manager")
+SELINUX_CONFIGS = (etc_selinux.CONFIG.lstrip("/"),)
+# What a root needs beside the generator of its initramfs.
+INITRAMFS_NEEDS = {
+    "initramfs_tools": ("cryptsetup_initramfs",),
+    "dracut": ("cryptsetup", "systemd_cryptsetup"),
+    "mkinitcpio": ("cryptsetup",),
+}
+
+
+def paths(family: t.Mapping[str, t.Any], name: str, words: t.Mapping[str, str]) -> t.List[str]:
+    """Return where *family* has its signed file *name*, one of SIGNED, the preferred path first.
+
+    The family says it with the architecture's *words* in braces.
+    """
+    candidates = (family.get("secure_boot") or {}).get(name, ())
+    return [path.format_map(words).lstrip("/") for path in candidates]
+
+
+def signed_grubs(families: t.Iterable[t.Mapping[str, t.Any]]) -> t.List[str]:
+    """Return where any family may have a signed GRUB: whose root it is, is known only after the reading."""
+    return [
+        path
+        for family_ in families
+        for arch in architectures.ARCHITECTURES.values()
+        for path in paths(family_, "grub", arch.words())
+    ]
+
+
+def signed_chain(
+    members: t.Sequence[Member],
+    data: t.Mapping[str, bytes],
+    family_: t.Mapping[str, t.Any],
+    *,
+    words: t.Mapping[str, str],
+    header: t.Mapping[str, str],
+) -> t.Dict[str, t.Any]:
+    """Return where each signed file is, empty for nowhere, and what the signed GRUB lacks to read its disk.
+
+    *data* has the content of the signed GRUB, by its name; *header* the luks_type, hash and filesystem to read.
+    """
+    found = {name: pick(members, paths(family_, name, words)) for name in SIGNED}
+    grub = found["grub"]
+    core = core_image.parse(data[grub.name]) if grub else None
+    modules = core.modules if core else frozenset()
+    return {
+        **{name: f"/{member.name}" if member else "" for name, member in found.items()},
+        "missing_modules": grub_signed_chain.missing_modules(modules, **header) if grub else [],
+    }
+
+
+def selinux(members: t.Iterable[Member], config_text: str) -> t.Dict[str, t.Any]:
+    """Say which SELinux policy counts in the root, of which *config_text* is ``/etc/selinux/config``.
+
+    *policy* is empty when there is none of that type with its file contexts.
+    """
+    names = {member.name for member in members}
+    config = etc_selinux.parse_config(config_text)
+    top = config.directory.lstrip("/")
+    directory = f"{top}/policy/"
+    policy = etc_selinux.newest_policy(
+        name[len(directory) :] for name in names if name.startswith(directory)
+    )
+    if not config_text or f"{top}/contexts/files/file_contexts" not in names:
+        policy = ""
+    return {
+        "mode": config.mode,
+        "type": config.type,
+        "policy": f"{directory}{policy}" if policy else "",
+        "setfiles": bool({"usr/sbin/setfiles", "sbin/setfiles", "usr/bin/setfiles"} & names),
+    }
+
+
+def packages_of(family: t.Mapping[str, t.Any], os_release: t.Mapping[str, str]) -> t.Dict[str, str]:
+    """Return the names of *family*'s packages in the distribution that os-release(5) names."""
+    others = (family.get("packages_of") or {}).get(os_release.get("ID", ""), {})
+    return {**family["packages"], **others}
+
+
+def unsigned(chain: t.Mapping[str, t.Any], family: t.Mapping[str, t.Any]) -> t.List[str]:
+    """Name those of shim and grub that Secure Boot needs and a root lacks, where the family has any."""
+    known = chain if family.get("secure_boot") else {}
+    return [name for name in ("shim", "grub") if name in known and not known[name]]
+
+
+def missing_packages(
+    has: t.Mapping[str, t.Any],
+    versions: t.Sequence[str],
+    *,
+    filesystem: str = "ext4",
+    generator: str,
+    packages: t.Mapping[str, str],
+    words: t.Mapping[str, str],
+    without: t.Sequence[str] = (),
+) -> t.List[str]:
+    """Name the packages that a root lacks to boot encrypted.
+
+    *generator* is what builds its initramfs; for none, the family's own is named, the first in *packages*. These have
+    the family's name for each need, with the architecture's *words* in braces; a need without a name is one that
+    no root of the family lacks.
+    *without* are those of shim and grub that Secure Boot needs and that are not there.
+    """
+    missing = [] if has["init"] else ["init"]
+    if not versions:
+        missing.append("kernel")
+    if not (has["grub_mkimage"] and has["grub_mkconfig"]):
+        missing.append("grub")
+    elif words["grub_platform"] not in has["grub_platforms"]:
+        missing.append("grub_modules")
+    if not generator:
+        generator = next(name for name in packages if name in INITRAMFS_NEEDS)
+        missing.append(generator)
+    needs = INITRAMFS_NEEDS[generator]
+    missing += [need for need in needs if not has[need] and need in packages]
+    # What checks, mends and grows it; of ext4, every root has that.
+    if not has.get(filesystem, True):
+        missing.append(filesystem)
+    missing += [f"signed_{name}" for name in without]
+    return [packages.get(need, need.replace("_", " ")).format_map(words) for need in missing]
+
+
+def unknown_generator(generator: str, family: t.Mapping[str, t.Any]) -> t.List[str]:
+    """Say that a family has no role for what builds the initramfs of a root, if that is so."""
+    known = [name for name in INITRAMFS_NEEDS if name in family["packages"]]
+    if not generator or generator in known:
+        return []
+    return [
+        f"Its initramfs is built by {generator}, and for the family {family['name']} only"
+        f" {' and '.join(known)} can be used. Install {family['packages'][known[0]]} in the root instead."
+    ]
+
+
+__all__ = (
+    "INITRAMFS_NEEDS",
+    "SELINUX_CONFIGS",
+    "SIGNED",
+    "missing_packages",
+    "packages_of",
+    "paths",
+    "selinux",
+    "signed_chain",
+    "signed_grubs",
+    "unknown_generator",
+    "unsigned",
+)

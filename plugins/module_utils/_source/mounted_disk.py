@@ -1,0 +1,341 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""A disk image of unknown origin, mounted: the root in it and what belongs to that."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import stat
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import luks1_view, userspace
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined
+from ansible_collections.sealedroot.image.plugins.module_utils._source import lvm
+from ansible_collections.sealedroot.image.plugins.module_utils._source import (
+    volumes as source_volumes,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    file_kind,
+    loop_devices,
+    nofollow,
+    regular_file,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    CommandError,
+    Runner,
+    SealedRootError,
+)
+
+MOUNT_SECONDS = 300
+CHECK_SECONDS = 1800
+_EXT = ("ext2", "ext3", "ext4")
+# What checks a file system before the kernel is given it, and the exit statuses of one that can be used. e2fsck does as
+# at every boot: it replays the journal and mends what a power cut leaves, here in the layer over the disk.
+_CHECKS: t.Dict[str, t.Tuple[t.Tuple[str, ...], t.Tuple[int, ...]]] = {
+    **dict.fromkeys(_EXT, (("e2fsck", "-f", "-p"), (0, 1))),
+    "xfs": (("xfs_repair", "-n"), (0,)),
+    "btrfs": (("btrfs", "check", "--readonly"), (0,)),
+}
+# What xfs_repair says of a log that only the kernel replays, without which its other words mean nothing.
+_LOG = "valuable metadata changes in a log"
+# Of logical volumes in more than one piece, each of which takes a daemon.
+MAX_JOINED = 64
+# What a disk makes in its directory, beside directories.
+FILES = re.compile(r"(disk|volume-[0-9]+)([.]qcow2)?")
+
+
+def _ends(path: str) -> t.Tuple[bytes, bytes]:
+    problem = file_kind.problem(path, file_kind.FILE)
+    if problem:
+        raise SealedRootError(f"{path} {problem}")
+    with open(path, "rb") as file:
+        head = file.read(source_volumes.HEAD_BYTES)
+        file.seek(max(0, os.path.getsize(path) - source_volumes.TAIL_BYTES))
+        return head, file.read()
+
+
+def image_format(path: str) -> str:
+    """Look at the file's own bytes for its format; refuse an image that needs another file."""
+    return source_volumes.image_format(path, *_ends(path))
+
+
+def is_disk(path: str) -> bool:
+    """Say whether a file is a disk image: in a format of its own, or raw with a partition table."""
+    head, tail = _ends(path)
+    try:
+        return (
+            source_volumes.image_format(path, head, tail) != "raw" or head[510:512] == b"\x55\xaa"
+        )
+    except SealedRootError:  # one that cannot be used
+        return True
+
+
+class Root(t.NamedTuple):
+    """Where a root was found, and what its fstab says."""
+
+    volume: source_volumes.Volume
+    subvolume: str
+    fstab: str
+
+    @property
+    def name(self) -> str:
+        """How it is called in a message."""
+        return self.volume.name + (f", subvolume {self.subvolume}" if self.subvolume else "")
+
+
+class Disk:
+    """The disk with a writable layer over it, as a file, and what is mounted of it; all below *scratch*.
+
+    Logical volumes are put together from their pieces. lvm and the kernel's device-mapper take no part.
+    """
+
+    def __init__(self, runner: Runner, scratch: str) -> None:
+        self.runner = runner
+        self.scratch = scratch
+        self.export = os.path.join(scratch, "disk")
+        self.probe = os.path.join(scratch, "probe")
+        self.root = os.path.join(scratch, "root")
+        self.joined = 0
+        self.devices: t.Dict[t.Tuple[str, int], str] = {}
+
+    def open(self, path: str, driver: str) -> None:
+        """Export the disk."""
+        argv = [self.runner.find("qemu-img"), "info", "--output=json", "-f", driver, path]
+        size = json.loads(self.runner.run(argv, timeout=60).stdout)["virtual-size"]
+        for place in (self.probe, self.root):
+            os.mkdir(place, 0o700)
+        self._show(path, driver, size, self.export)
+
+    def _show(self, path: str, driver: str, size: int, export: str) -> None:
+        """Export a disk; what the kernel writes on mounting goes to a layer."""
+        layer = f"{export}.qcow2"
+        argv = [self.runner.find("qemu-img"), "create", "-q", "-f", "qcow2", layer, str(size)]
+        self.runner.run(argv, timeout=60)
+        os.close(os.open(export, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        self.runner.run(self._daemon_argv(path, driver, layer, export), timeout=60)
+
+    def _daemon_argv(self, path: str, driver: str, layer: str, export: str) -> t.List[str]:
+        source = {
+            "node-name": "source",
+            "driver": driver,
+            "read-only": True,
+            "file": {"driver": "file", "filename": path, "read-only": True},
+        }
+        if driver in ("qcow2", "vmdk"):
+            # Whatever the header says, there is nothing below.
+            source["backing"] = None
+        view = {
+            "node-name": "view",
+            "driver": "qcow2",
+            "file": {"driver": "file", "filename": layer},
+            "backing": "source",
+        }
+        mountpoint = export.replace(",", ",,")
+        return [
+            self.runner.find(userspace.DAEMON),
+            *("--blockdev", json.dumps(source), "--blockdev", json.dumps(view)),
+            "--export",
+            f"type=fuse,id=export,node-name=view,mountpoint={mountpoint},writable=on,growable=off"
+            ",allow-other=off",
+            "--daemonize",
+        ]
+
+    def volumes(self) -> t.List[source_volumes.Volume]:
+        """Return the regions of the disk with the type of what is in them."""
+        argv = [self.runner.find("sfdisk"), "--json", self.export]
+        table = self.runner.run(argv, check=False, timeout=60)
+        whole = source_volumes.Volume(0, 0, os.path.getsize(self.export))
+        found = [self._probed(whole)]
+        # A file system without a partition table can have a boot sector that looks like one.
+        if table.rc == 0 and found[0].type not in source_volumes.FILE_SYSTEMS:
+            found = [self._probed(it) for it in source_volumes.partitions(table.stdout)]
+        members = [(it.offset, it.size) for it in found if it.type == "LVM2_member"]
+        return found + (self._logical_volumes(members) if members else [])
+
+    def _logical_volumes(self, members: t.Sequence[lvm.Region]) -> t.List[source_volumes.Volume]:
+        with open(self.export, "rb") as disk:
+
+            def read(offset: int, size: int) -> bytes:
+                return os.pread(disk.fileno(), size, offset)
+
+            there = lvm.logical_volumes(read, members)
+        found = []
+        for it in there:
+            volume = source_volumes.Volume(0, 0, 0, logical=it.name, problem=it.problem)
+            if len(it.pieces) == 1:
+                ((offset, size),) = it.pieces
+                volume = dataclasses.replace(volume, offset=offset, size=size)
+            elif it.pieces:
+                volume = self._joined(volume, it.pieces)
+            found.append(volume if volume.problem else self._probed(volume))
+        return found
+
+    def _joined(
+        self, volume: source_volumes.Volume, pieces: t.Sequence[lvm.Region]
+    ) -> source_volumes.Volume:
+        """Export the pieces as one disk: in the notation of VMDK, which QEMU reads as it opens it."""
+        if self.joined == MAX_JOINED:
+            return dataclasses.replace(volume, problem=f"one of more than {MAX_JOINED} in pieces")
+        self.joined += 1
+        export = os.path.join(self.scratch, f"volume-{self.joined}")
+        size = sum(it[1] for it in pieces)
+        with contextlib.ExitStack() as stack:
+            disk = os.open(self.export, os.O_RDONLY)
+            stack.callback(os.close, disk)
+            text = os.memfd_create("vmdk-descriptor")
+            stack.callback(os.close, text)
+            # By a descriptor, so that the name needs no quoting.
+            name = f"/proc/{os.getpid()}/fd/{disk}"
+            sector = source_volumes.SECTOR
+            parts = [(name, offset // sector, length // sector) for offset, length in pieces]
+            os.write(text, luks1_view.vmdk(*parts).encode())
+            self._show(f"/proc/{os.getpid()}/fd/{text}", "vmdk", size, export)
+        return dataclasses.replace(volume, path=export, size=size)
+
+    def _probed(self, volume: source_volumes.Volume) -> source_volumes.Volume:
+        argv = [self.runner.find("blkid"), "--probe", "--output", "export"]
+        argv += ["--offset", str(volume.offset), "--size", str(volume.size)]
+        argv.append(volume.path or self.export)
+        return source_volumes.probed(volume, self.runner.run(argv, check=False, timeout=60).stdout)
+
+    def mount(self, volume: source_volumes.Volume, point: str, option: str = "") -> None:
+        """Mount read-only what its own checker finds whole; only the device can be written to, for the journal."""
+        path, offset = volume.path or self.export, volume.offset
+        device = self.devices.get((path, offset))
+        if device is None:
+            device = loop_devices.attach(self.runner, path=path, offset=offset, size=volume.size)
+            self.devices[path, offset] = device
+            if not self._is_whole(volume, device):
+                # The kernel has to replay the log first; then it can be judged.
+                self._mount(volume, device, point, "")
+                self.runner.run([self.runner.find("umount"), point], timeout=MOUNT_SECONDS)
+                if not self._is_whole(volume, device):
+                    raise self._damaged(volume, "its log cannot be replayed")
+        self._mount(volume, device, point, option)
+
+    def _is_whole(self, volume: source_volumes.Volume, device: str) -> bool:
+        """Check a file system; say no for one that cannot be checked before its log was replayed."""
+        command, fine = _CHECKS[volume.type]
+        argv = confined.argv(self.runner, device, [*command, confined.DEVICE])
+        result = self.runner.run(argv, check=False, timeout=CHECK_SECONDS)
+        if result.rc in fine:
+            return True
+        said = result.stderr + result.stdout
+        if volume.type == "xfs" and _LOG in said:
+            return False
+        lines = [line for line in said.replace(confined.DEVICE, "it").splitlines() if line.strip()]
+        raise self._damaged(
+            volume, f"{command[0]} ends with {result.rc}: {'; '.join(lines[-3:])[:300]}"
+        )
+
+    @staticmethod
+    def _damaged(volume: source_volumes.Volume, why: str) -> SealedRootError:
+        return SealedRootError(
+            f"{volume.name} ({volume.type}) is damaged ({why}), and this builder's kernel mounts nothing that is:"
+            " repair the file system in its machine, or give the root as a tar"
+        )
+
+    def _mount(self, volume: source_volumes.Volume, device: str, point: str, option: str) -> None:
+        options = ["ro", "nosuid", "nodev", "noexec", *(["nouuid"] if volume.type == "xfs" else [])]
+        # The file system can say that an error in it is to stop the machine that mounts it.
+        options += ["errors=remount-ro"] if volume.type in _EXT else []
+        argv = [self.runner.find("mount"), "--types", volume.type]
+        argv += ["--options", ",".join([*options, *([option] if option else [])])]
+        argv += [device, point]
+        try:
+            self.runner.run(argv, timeout=MOUNT_SECONDS)
+        except CommandError as exc:
+            said = exc.result.stderr.strip().splitlines()[:1]
+            raise SealedRootError(
+                f"{volume.name} ({volume.type}) cannot be mounted on this builder ({''.join(said)}):"
+                " repair the file system, or build where the kernel can mount it"
+            ) from exc
+
+    @contextlib.contextmanager
+    def mounted(self, volume: source_volumes.Volume, option: str = "") -> t.Iterator[str]:
+        """Mount for a look."""
+        self.mount(volume, self.probe, option)
+        yield self.probe
+        self.runner.run([self.runner.find("umount"), self.probe], timeout=MOUNT_SECONDS)
+
+    def roots(self, volume: source_volumes.Volume) -> t.List[Root]:
+        """Return the roots on one file system."""
+        with self.mounted(volume) as top:
+            default = [Root(volume, "", read_fstab(top))] if has_root(top) else []
+        if default or volume.type != "btrfs":
+            return default
+        with self.mounted(volume, "subvolid=5") as top:
+            argv = [self.runner.find("btrfs"), "subvolume", "list", top]
+            names = source_volumes.subvolumes(self.runner.run(argv, timeout=60).stdout)
+            found = [
+                Root(volume, name, read_fstab(os.path.join(top, name)))
+                for name in names
+                if is_directory(top, name) and has_root(os.path.join(top, name))
+            ]
+        # Snapshots are roots as well: the one that says of itself that it is mounted is the root.
+        own = [it for it in found if source_volumes.root_subvolume(it.fstab) == it.subvolume]
+        return own if len(own) == 1 else found
+
+    def assemble(self, root: Root, volumes: t.Sequence[source_volumes.Volume]) -> None:
+        """Mount the root and in it what its fstab mounts from this disk."""
+        self.mount(root.volume, self.root, f"subvol=/{root.subvolume}" if root.subvolume else "")
+        for part in source_volumes.parts(root.fstab, volumes):
+            # Mounted read-only, so it stays what it is here: no link leads out of the root.
+            if not is_directory(self.root, part.point):
+                raise SealedRootError(
+                    f"the fstab of the root ({root.name}) mounts {part.volume.name} on /{part.point},"
+                    " which is no directory there: correct the fstab in the disk"
+                )
+            option = f"subvol=/{part.subvolume}" if part.subvolume else ""
+            self.mount(part.volume, os.path.join(self.root, part.point), option)
+
+
+def is_directory(top: str, name: str) -> bool:
+    """Say whether each component of a name below *top* is a directory and none a symbolic link."""
+    path = top
+    for component in name.split("/"):
+        path = os.path.join(path, component)
+        try:
+            if not stat.S_ISDIR(os.lstat(path).st_mode):
+                return False
+        except OSError:  # not there, or no name that can be
+            return False
+    return True
+
+
+def has_root(top: str) -> bool:
+    """Say whether there is an os-release (os-release(5)); /usr, to which it can be a link, may be elsewhere."""
+    return any(
+        is_directory(top, place) and os.path.lexists(os.path.join(top, place, "os-release"))
+        for place in ("etc", "usr/lib")
+    )
+
+
+def read_fstab(top: str) -> str:
+    """Read the fstab of a root that is not trusted; empty when there is none."""
+    path = os.path.join(top, "etc/fstab")
+    if not is_directory(top, "etc") or not os.path.lexists(path):
+        return ""
+    return nofollow.read_file(path, most=regular_file.SMALL).decode("utf-8", "surrogateescape")
+
+
+__all__ = (
+    "FILES",
+    "Disk",
+    "Root",
+    "has_root",
+    "image_format",
+    "is_directory",
+    "is_disk",
+    "read_fstab",
+)

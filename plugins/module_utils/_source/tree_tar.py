@@ -1,0 +1,115 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""A directory tree as the tar of a root.
+
+The walk and not tar decides what is packed, so that both agree on it, and the order is always the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import re
+import stat
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    Runner,
+    SealedRootError,
+)
+
+PACK_SECONDS = 3600
+# What the kernel and the running system fill: never a part of a root.
+API_DIRECTORIES = ("dev", "proc", "run", "sys")
+
+
+@dataclasses.dataclass(frozen=True)
+class Scan:
+    """What is in a tree: names as tar is to have them, and a digest of all that lstat(2) says of them.
+
+    The time of change is in it, which nobody can set, so the digest tells every other content from this.
+    *newest* is the latest of these times.
+    """
+
+    names: t.Tuple[bytes, ...]
+    digest: str
+    newest: float
+
+
+def scan(root: str, left_out: t.Iterable[str] = ()) -> Scan:
+    """Walk a tree without following a link. Of directories in *left_out* only the content is left out; sockets are."""
+    top = os.fsencode(root)
+    bare = {b"./" + os.fsencode(name) for name in (*API_DIRECTORIES, *left_out)}
+    digest = hashlib.sha256()
+    names, newest = [], 0.0
+    stack = [b"."]
+    while stack:
+        name = stack.pop()
+        path = os.path.join(top, name)
+        try:
+            info = os.lstat(path)
+            if stat.S_ISSOCK(info.st_mode):
+                continue
+            if stat.S_ISDIR(info.st_mode) and name not in bare:
+                inside = sorted(os.listdir(path), reverse=True)
+                stack += [name + b"/" + it for it in inside]
+        except FileNotFoundError as exc:
+            raise changed(root) from exc
+        names.append(name)
+        newest = max(newest, info.st_ctime)
+        fields = (info.st_mode, info.st_uid, info.st_gid, info.st_size, info.st_rdev, info.st_dev)
+        times = (info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
+        digest.update(repr((name, fields, times)).encode())
+    return Scan(tuple(names), digest.hexdigest(), newest)
+
+
+def changed(root: str) -> SealedRootError:
+    """Return the error for a tree that does not hold still."""
+    return SealedRootError(
+        f"{root} changed while it was read: stop what writes to it, or make a snapshot (btrfs, LVM) and"
+        " give the directory where that is mounted"
+    )
+
+
+def pack(runner: Runner, root: str, names: t.Sequence[bytes], target: str) -> None:
+    """Pack these names with all that a root needs. The same tree gives the same bytes."""
+    argv = [runner.find("tar"), "--create", "--file", target, "--directory", root]
+    argv += ["--null", "--no-recursion", "--files-from=-", "--atime-preserve=system"]
+    argv += ["--numeric-owner", "--acls", "--xattrs", "--xattrs-include=*", "--sparse"]
+    # XFS shows its ACLs by names of its own as well, which mean nothing elsewhere.
+    argv.append("--xattrs-exclude=trusted.SGI_ACL_*")
+    # By default, extended headers have times of reading and tar's process id in them.
+    argv += ["--format=posix"]
+    argv += ["--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime"]
+    data = b"".join(name + b"\0" for name in names)
+    result = runner.run(argv, stdin=data, check=False, timeout=PACK_SECONDS)
+    if result.rc == 1 or "File removed before we read it" in result.stderr:
+        raise changed(root)
+    if result.rc:
+        said = result.stderr.strip() or "no reason given"
+        raise SealedRootError(f"tar could not pack {root}: {said.splitlines()[0]}")
+
+
+def mounts_below(root: str, mountinfo: str) -> t.List[str]:
+    """Return what is mounted in a directory, by names relative to it, from /proc/self/mountinfo (proc(5)).
+
+    Not what is mounted in the directories whose content is left out anyway.
+    """
+    found = set()
+    for line in mountinfo.splitlines():
+        point = re.sub(r"\\([0-7]{3})", lambda it: chr(int(it.group(1), 8)), line.split(" ")[4])
+        if point.startswith(f"{root}/"):
+            name = point[len(root) + 1 :]
+            if name.split("/")[0] not in API_DIRECTORIES:
+                found.add(name)
+    return sorted(found)
+
+
+__all__ = ("API_DIRECTORIES", "Scan", "changed", "mounts_below", "pack", "scan")

@@ -1,0 +1,289 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What a disk image of unknown origin is and holds. Pure.
+
+The format is told by the file's own first bytes and never by a tool that opens it: opening is what makes a
+tool follow a backing file, an external data file or an extent to other files of the builder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import struct
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab as etc_fstab
+from ansible_collections.sealedroot.image.plugins.module_utils._system import untrusted_json
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
+
+HEAD_BYTES = 64 << 10
+TAIL_BYTES = 512
+SECTOR = 512
+VHD_COOKIE = b"conectix"
+# What the builder's kernel can mount and a root can be on.
+FILE_SYSTEMS = ("btrfs", "ext2", "ext3", "ext4", "xfs")
+_EXTENDED = ("5", "f", "85")
+_QCOW2_DATA_FILE = 1 << 2
+_VHD_DIFFERENCING = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Volume:
+    """A region of the disk, in bytes; *number* is that of its partition, 0 for a disk without a table.
+
+    A logical volume has a name in *logical*. It may be in a file of its own, *path*, or be one that cannot be
+    read, and *problem* says what it is then.
+    """
+
+    number: int
+    offset: int
+    size: int
+    type: str = ""
+    uuid: str = ""
+    label: str = ""
+    partuuid: str = ""
+    partlabel: str = ""
+    logical: str = ""
+    path: str = ""
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """How it is called in a message."""
+        if self.logical:
+            return f"logical volume {self.logical}"
+        return f"partition {self.number}" if self.number else "the whole disk"
+
+
+def image_format(path: str, head: bytes, tail: bytes) -> str:
+    """Return QEMU's name of the format; refuse an image that needs another file."""
+    if head[:4] == b"QFI\xfb":
+        _check_qcow2(path, head)
+        return "qcow2"
+    if head[:4] == b"KDMV":
+        _check_vmdk(path, head)
+        return "vmdk"
+    if head[:4] == b"COWD" or head.lstrip()[:21].lower() == b"# disk descriptorfile":
+        raise _alone(path, "a vmdk whose data is in other files")
+    if head[0x40:0x44] == b"\x7f\x10\xda\xbe":
+        return "vdi"
+    if head[:8] == b"vhdxfile":
+        return "vhdx"
+    for footer in (head, tail):
+        if footer[:8] == VHD_COOKIE and len(footer) >= 64:
+            if struct.unpack_from(">I", footer, 60)[0] == _VHD_DIFFERENCING:
+                raise _alone(path, "a differencing disk, which is read on top of its parent")
+            return "vpc"
+    return "raw"
+
+
+def _check_qcow2(path: str, head: bytes) -> None:
+    if len(head) < 72:
+        raise SealedRootError(f"{path} is a qcow2 that was cut off: get the file again")
+    version, backing = struct.unpack_from(">IQ", head, 4)
+    if version not in (2, 3):
+        raise SealedRootError(
+            f"{path} is a qcow of version {version}: convert it with qemu-img convert -O qcow2"
+        )
+    if backing:
+        raise _alone(path, "a qcow2 with a backing file")
+    if struct.unpack_from(">I", head, 32)[0]:
+        raise SealedRootError(
+            f"{path} is an encrypted qcow2: decrypt it with qemu-img convert and give the result"
+        )
+    features = struct.unpack_from(">Q", head, 72)[0] if version > 2 and len(head) >= 80 else 0
+    if features & _QCOW2_DATA_FILE:
+        raise _alone(path, "a qcow2 with an external data file")
+
+
+def _check_vmdk(path: str, head: bytes) -> None:
+    if len(head) < SECTOR:
+        raise SealedRootError(f"{path} is a vmdk that was cut off: get the file again")
+    # With no capacity of its own, QEMU takes the extents that the descriptor in it names.
+    if not struct.unpack_from("<Q", head, 12)[0]:
+        raise _alone(path, "a vmdk whose data is in other files")
+    if b"parentFileNameHint" in head:
+        raise _alone(path, "a vmdk that is read on top of its parent")
+
+
+def _alone(path: str, what: str) -> SealedRootError:
+    return SealedRootError(
+        f"{path} is {what}. Other files are never opened for an image that could name any file of the"
+        " builder: where you trust it, make one file of it with qemu-img convert -O qcow2 and give that"
+    )
+
+
+def partitions(text: str) -> t.List[Volume]:
+    """Parse ``sfdisk --json`` (sfdisk(8)); the container of logical partitions is none itself."""
+    try:
+        return _partitions(text)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        # A name can be such that sfdisk writes no JSON.
+        raise SealedRootError(
+            "the partition table of the disk cannot be read: write it anew (sfdisk), or give the root as a tar"
+        ) from None
+
+
+def _partitions(text: str) -> t.List[Volume]:
+    table = untrusted_json.loads(text)["partitiontable"]
+    sector = int(table.get("sectorsize", SECTOR))
+    found = []
+    for row in table.get("partitions", []):
+        if table["label"] == "dos" and row["type"].lower() in _EXTENDED:
+            continue
+        number = int(re.findall(r"\d+$", row["node"])[0])
+        partuuid = row.get("uuid", "").lower()
+        if table["label"] == "dos":
+            partuuid = f"{int(table['id'], 16):08x}-{number:02x}"
+        found.append(
+            Volume(
+                number=number,
+                offset=int(row["start"]) * sector,
+                size=int(row["size"]) * sector,
+                partuuid=partuuid,
+                partlabel=row.get("name", ""),
+            )
+        )
+    return found
+
+
+def probed(volume: Volume, text: str) -> Volume:
+    """Add what ``blkid --probe --output export`` (blkid(8)) says of a volume."""
+    said = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    label = re.sub(r"\\(.)", r"\1", said.get("LABEL", ""))
+    return dataclasses.replace(
+        volume, type=said.get("TYPE", ""), uuid=said.get("UUID", ""), label=label
+    )
+
+
+def named(source: str, volumes: t.Iterable[Volume]) -> t.Optional[Volume]:
+    """Return the volume that the first field of a line of fstab names; the machine had this disk only."""
+    key, equals, value = source.partition("=")
+    value = value.strip('"')
+    by_link = re.fullmatch(r"/dev/disk/by-(uuid|label|partuuid|partlabel)/(.+)", source)
+    if by_link:
+        key, equals, value = by_link[1].upper(), "=", by_link[2]
+    by_number = re.fullmatch(
+        r"/dev/(?:[shv]d[a-z]|xvd[a-z]|(?:nvme0n1|mmcblk0)p)([1-9]\d*)", source
+    )
+    for volume in volumes:
+        if by_number and volume.number == int(by_number[1]):
+            return volume
+        if volume.logical and source in _device_names(volume.logical):
+            return volume
+        names = {
+            "UUID": volume.uuid.lower(),
+            "LABEL": volume.label,
+            "PARTUUID": volume.partuuid,
+            "PARTLABEL": volume.partlabel,
+        }
+        wanted = value.lower() if key in ("UUID", "PARTUUID") else value
+        if equals and wanted and names.get(key) == wanted:
+            return volume
+    return None
+
+
+def _device_names(logical: str) -> t.Tuple[str, str]:
+    """Return the names that a machine has for the device of a logical volume."""
+    group, _slash, name = logical.partition("/")
+    mapper = f"{group.replace('-', '--')}-{name.replace('-', '--')}"
+    return f"/dev/{logical}", f"/dev/mapper/{mapper}"
+
+
+def unreadable(path: str, volume: Volume) -> SealedRootError:
+    """Return the error for a logical volume that is asked for and cannot be read."""
+    return SealedRootError(
+        f"{volume.name} in {path} is {volume.problem}, and only linear ones are read: copy it in its machine"
+        f" to a file (qemu-img convert -O qcow2 /dev/{volume.logical} ...) and give that, or the root as a tar"
+    )
+
+
+class Part(t.NamedTuple):
+    """A file system that the root's fstab mounts in the root: *point* without the leading slash."""
+
+    point: str
+    volume: Volume
+    subvolume: str
+
+
+def parts(fstab: str, volumes: t.Sequence[Volume]) -> t.List[Part]:
+    """Return what belongs to the root and is on this disk, each after what it is mounted in."""
+    found = {}
+    for row in etc_fstab.rows(fstab):
+        point = etc_fstab.point_of(row).strip("/")
+        volume = named(row[0], volumes)
+        if not point or ".." in point.split("/") or volume is None or etc_fstab.is_on_demand(row):
+            continue
+        if volume.problem:
+            raise unreadable("the disk", volume)
+        if volume.type in FILE_SYSTEMS:
+            found[point] = Part(point, volume, subvolume_of(row))
+    return [found[point] for point in sorted(found, key=lambda it: (it.count("/"), it))]
+
+
+def subvolume_of(row: t.Sequence[str]) -> str:
+    """Return the btrfs subvolume that a line of fstab mounts; empty for the default one."""
+    options = row[3].split(",") if len(row) > 3 else []
+    names = [it.partition("=")[2] for it in options if it.startswith("subvol=")]
+    return names[-1].strip("/") if names else ""
+
+
+def root_subvolume(fstab: str) -> t.Optional[str]:
+    """Return the subvolume that an fstab takes the root from; None when it does not say."""
+    for row in etc_fstab.rows(fstab):
+        if etc_fstab.point_of(row) == "/" and subvolume_of(row):
+            return subvolume_of(row)
+    return None
+
+
+def subvolumes(text: str) -> t.List[str]:
+    """Parse ``btrfs subvolume list`` (btrfs-subvolume(8)): their paths below the top level."""
+    return [line.split(" path ", 1)[1] for line in text.splitlines() if " path " in line]
+
+
+def no_root(path: str, volumes: t.Sequence[Volume]) -> SealedRootError:
+    """Return the error for a disk on which no root was found, with what is on it."""
+    if len(volumes) == 1 and volumes[0].problem:
+        return unreadable(path, volumes[0])
+    held = ", ".join(f"{it.name}: {it.problem or it.type or 'nothing known'}" for it in volumes)
+    hint = "give a disk that an operating system is installed on"
+    types = {it.type for it in volumes}
+    if "crypto_LUKS" in types:
+        hint = "its LUKS container cannot be read: decrypt it first, and give the result"
+    elif any(it.problem for it in volumes):
+        hint = (
+            "only linear logical volumes are read: give the root's as a file of its own (qemu-img"
+            " convert), or as a tar"
+        )
+    elif types == {"LVM2_member"}:
+        hint = "choose the root's volume by logical_volume"
+    return SealedRootError(f"{path} has no root with an os-release ({held}): {hint}")
+
+
+__all__ = (
+    "FILE_SYSTEMS",
+    "HEAD_BYTES",
+    "TAIL_BYTES",
+    "VHD_COOKIE",
+    "Part",
+    "Volume",
+    "image_format",
+    "named",
+    "no_root",
+    "partitions",
+    "parts",
+    "probed",
+    "root_subvolume",
+    "subvolume_of",
+    "subvolumes",
+    "unreadable",
+)

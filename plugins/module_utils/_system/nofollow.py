@@ -1,0 +1,130 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Reading what an untrusted image wrote: no symbolic link is ever followed, nothing but files is read.
+
+The path is walked here, each component by the descriptor of the one before it, and not by openat2(2): that needs the
+number of a system call, a kernel of 2020 or later, and this walk for all others.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import stat
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
+
+# Of one file, and of all in a tree.
+LARGEST, TOTAL = 64 << 20, 256 << 20
+# Of files and of directories.
+MOST = 256
+DEEPEST = 8
+
+
+def _open_directory(name: str, directory: int, label: str) -> int:
+    try:
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY, dir_fd=directory)
+    except OSError as exc:
+        # ELOOP or ENOTDIR is the answer for a link.
+        try:
+            kind = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+        except OSError:
+            kind = 0
+        if stat.S_ISLNK(kind):
+            raise SealedRootError(
+                f"{label} is a symbolic link, which is not followed: put the directory itself there"
+            ) from exc
+        raise SealedRootError(f"{label} cannot be read: {exc.strerror}") from exc
+
+
+def open_directory(path: str) -> int:
+    """Open an absolute directory component by component and return its descriptor."""
+    if not os.path.isabs(path) or ".." in path.split("/"):
+        raise SealedRootError(f"{path} is not an absolute path without '..': give one")
+    handle = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+    label = ""
+    for part in path.split("/"):
+        if part in ("", "."):
+            continue
+        label = f"{label}/{part}"
+        try:
+            inner = _open_directory(part, handle, label)
+        finally:
+            os.close(handle)
+        handle = inner
+    return handle
+
+
+def _read(name: str, directory: int, label: str, most: int) -> bytes:
+    return regular_file.demand(name, most=most, follow=False, directory=directory, label=label)
+
+
+def read_file(path: str, *, most: int = LARGEST) -> bytes:
+    """Read the regular file at an absolute path, of no more than *most* bytes."""
+    folder, name = os.path.split(path)
+    handle = open_directory(folder)
+    try:
+        return _read(name, handle, path, most)
+    finally:
+        os.close(handle)
+
+
+def read_tree(path: str) -> t.Dict[str, bytes]:
+    """Read every file below the directory at an absolute path, by its path below it."""
+    files: t.Dict[str, bytes] = {}
+    # What may still be read.
+    entries, left = MOST, TOTAL
+
+    def names_in(handle: int) -> t.List[str]:
+        nonlocal entries
+        with os.scandir(handle) as found:
+            names = [it.name for it in itertools.islice(found, entries + 1)]
+        entries -= len(names)
+        if entries < 0:
+            raise SealedRootError(f"{path} has more than {MOST} files: it cannot be for an ESP")
+        return sorted(names)
+
+    def visit(handle: int, prefix: str) -> None:
+        nonlocal left
+        if prefix.count("/") > DEEPEST:
+            raise SealedRootError(f"{path}/{prefix} is more than {DEEPEST} directories deep")
+        for name in names_in(handle):
+            label = f"{path}/{prefix}{name}"
+            mode = os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode
+            # What it is by now is decided by the open itself, not by this look.
+            if stat.S_ISDIR(mode):
+                inner = _open_directory(name, handle, label)
+                try:
+                    visit(inner, f"{prefix}{name}/")
+                finally:
+                    os.close(inner)
+                continue
+            data = _read(name, handle, label, LARGEST)
+            left -= len(data)
+            if left < 0:
+                raise SealedRootError(
+                    f"{path} has more than {regular_file.size(TOTAL)}: it cannot be for an ESP"
+                )
+            files[f"{prefix}{name}"] = data
+
+    top = open_directory(path)
+    try:
+        visit(top, "")
+    except OSError as exc:
+        raise SealedRootError(f"{path} cannot be read: {exc.strerror}") from exc
+    finally:
+        os.close(top)
+    return files
+
+
+__all__ = ("LARGEST", "open_directory", "read_file", "read_tree")

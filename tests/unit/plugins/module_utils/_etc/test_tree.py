@@ -1,0 +1,99 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import stat
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
+
+
+def test_nothing_is_touched_before_apply(tmp_path):
+    tree = Tree(str(tmp_path))
+    tree.write("/etc/x", "new", mode=0o600)
+    assert tree.changed() == ["/etc/x"]
+    assert not (tmp_path / "etc").exists()
+    tree.apply()
+    assert (tmp_path / "etc/x").read_text() == "new"
+    assert stat.S_IMODE((tmp_path / "etc/x").stat().st_mode) == 0o600
+    assert [path.name for path in (tmp_path / "etc").iterdir()] == ["x"]
+
+
+def test_the_mode_of_an_existing_file_stays(tmp_path):
+    (tmp_path / "shadow").write_text("old")
+    (tmp_path / "shadow").chmod(0o640)
+    tree = Tree(str(tmp_path))
+    tree.write("/shadow", "new")
+    tree.apply()
+    assert stat.S_IMODE((tmp_path / "shadow").stat().st_mode) == 0o640
+
+
+def test_what_is_right_is_no_change_and_a_wrong_mode_is(tmp_path):
+    (tmp_path / "x").write_text("same")
+    (tmp_path / "x").chmod(0o644)
+    tree = Tree(str(tmp_path))
+    tree.write("/x", "same")
+    assert tree.changed() == []
+    tree.write("/x", "same", mode=0o400)
+    assert tree.changed() == ["/x"]
+
+
+def test_a_secret_is_never_in_the_diff(tmp_path):
+    (tmp_path / "key").write_text("old secret")
+    tree = Tree(str(tmp_path))
+    tree.write("/key", "new secret", mode=0o400, secret=True)
+    assert "secret" not in str(tree.diff()).replace("(secret)", "")
+
+
+def test_removing_what_is_not_there_is_no_change(tmp_path):
+    tree = Tree(str(tmp_path))
+    tree.remove("/gone")
+    assert tree.changed() == []
+
+
+def test_files_folders_and_dangling_links_are_removed(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    tree = Tree(str(tmp_path))
+    tree.remove("/folder")
+    tree.remove("/link")
+    assert tree.changed() == ["/folder", "/link"]
+    tree.apply()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_takes_the_place_of_what_is_there(tmp_path):
+    (tmp_path / "old").write_text("a file")
+    for name in ("/etc/new", "/old"):
+        tree = Tree(str(tmp_path))
+        tree.link(name, "/target")
+        assert tree.changed() == [name]
+        assert tree.diff()[0]["after"] == "a link to /target\n"
+        tree.apply()
+        assert str((tmp_path / name[1:]).readlink()) == "/target"
+        again = Tree(str(tmp_path))
+        again.link(name, "/target")
+        assert again.changed() == []
+
+
+@pytest.mark.parametrize(
+    ("data", "blocks"),
+    [
+        (b"head" + bytes((2 << 20) - 4), 1),
+        (bytes(1 << 20), 0),
+        (bytes(1 << 20) + b"tail", 1),
+        (b"a" * 4096 + bytes(64 << 10) + b"b" * 8192 + bytes(100), 3),
+        (b"short", 1),
+        (b"", 0),
+    ],
+)
+def test_zeros_are_holes(tmp_path, data, blocks):
+    """Written, they would be ciphertext that the image carries."""
+    tree = Tree(str(tmp_path))
+    tree.write("/header", data)
+    tree.apply()
+    path = tmp_path / "header"
+    assert path.read_bytes() == data
+    assert path.stat().st_blocks * 512 <= blocks * 4096

@@ -1,0 +1,188 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The keys and the pinned header in an initramfs."""
+
+from __future__ import annotations
+
+import pathlib
+import stat
+import typing as t
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import archive_keys
+from cpio import newc
+
+KEY, OTHER = b"the boot key of the image", b"the recovery key of it"
+NAME = "/etc/cryptsetup-headers.d/luks-1.header"
+HEADER = b"LUKS header".ljust(4096, b"\0")
+KEY_FILE = {"etc/cryptsetup-keys.d/luks-1.key": (0o400, KEY)}
+HEADER_FILE = {NAME[1:]: (0o400, HEADER)}
+ZSTD = b"\x28\xb5\x2f\xfd"
+
+
+def problems(
+    runner: t.Any,
+    path: pathlib.Path,
+    others: t.Mapping[str, bytes] | None = None,
+    files: t.Mapping[str, str] | None = None,
+) -> list[str]:
+    return archive_keys.problems(
+        runner,
+        str(path),
+        boot_key=KEY,
+        others=others or {},
+        header=archive_keys.same(NAME, HEADER),
+        files=files or {},
+    )
+
+
+@pytest.fixture
+def initrd(tmp_path: pathlib.Path) -> t.Callable[..., pathlib.Path]:
+    def make(*archives: bytes) -> pathlib.Path:
+        path = tmp_path / "initrd"
+        path.write_bytes(b"".join(archives))
+        return path
+
+    return make
+
+
+def packed(script: t.Any, path: pathlib.Path, content: bytes) -> None:
+    """Let zstd unpack what is behind the early archive into *content*."""
+    main = path.with_name("initrd.main")
+    argv = [
+        "prlimit",
+        f"--fsize={1 << 30}",
+        f"--as={2 << 30}",
+        "zstd",
+        "-d",
+        "-f",
+        "-q",
+        f"{main}.zst",
+    ]
+    script.expect(argv, effect=lambda: main.write_bytes(content))
+
+
+def test_one_of_each(runner: t.Any, initrd: t.Any) -> None:
+    assert problems(runner, initrd(newc({**KEY_FILE, **HEADER_FILE}))) == []
+
+
+def test_a_key_that_the_compressor_stored_as_it_is_counts_once(
+    script: t.Any, runner: t.Any, initrd: t.Any
+) -> None:
+    """Random data does not compress, so zstd can leave it literally in its frame."""
+    path = initrd(newc({"microcode": (0o644, b"1")}), ZSTD, b"frame", KEY, OTHER, b"end")
+    packed(script, path, newc({**KEY_FILE, **HEADER_FILE}))
+    assert problems(runner, path, {"recovery key": OTHER}) == []
+
+
+def test_a_key_in_the_early_archive_counts_as_well(
+    script: t.Any, runner: t.Any, initrd: t.Any
+) -> None:
+    path = initrd(newc({**KEY_FILE, "x": (0o600, OTHER)}), ZSTD, b"frame")
+    packed(script, path, newc({**KEY_FILE, **HEADER_FILE}))
+    assert problems(runner, path, {"recovery key": OTHER}) == [
+        "the recovery key is in it",
+        "it holds the boot key 2 times, not once: remove the copies",
+    ]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {NAME[1:]: (0o400, HEADER)},
+        {f".{NAME}": (0o400, HEADER)},
+        {NAME: (0o400, HEADER)},
+        {NAME[1:]: (0o600, HEADER)},
+    ],
+)
+def test_the_header_by_whatever_name_a_tool_gives_it(
+    runner: t.Any, initrd: t.Any, files: dict[str, t.Any]
+) -> None:
+    assert problems(runner, initrd(newc({**KEY_FILE, **files}))) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({}, f"it holds no pinned header, not {NAME}: it would open whatever header the host has"),
+        ({NAME[1:]: (0o400, HEADER[:-1])}, f"{NAME} in it is another than in the root"),
+        ({NAME[1:]: (0o400, b"")}, f"{NAME} in it is another than in the root"),
+        (
+            {NAME[1:].replace("luks-1", "luks-2"): (0o400, HEADER)},
+            f"it holds {NAME.replace('luks-1', 'luks-2')}, not {NAME}",
+        ),
+        (
+            {**HEADER_FILE, NAME[1:].replace("luks-1", "luks-2"): (0o400, HEADER)},
+            f"luks-2.header, not {NAME}",
+        ),
+        # Not where the initramfs looks for it.
+        ({"etc/luks-1.header": (0o400, HEADER)}, "it holds no pinned header"),
+    ],
+)
+def test_another_header_or_none(
+    runner: t.Any, initrd: t.Any, files: dict[str, t.Any], says: str
+) -> None:
+    (problem,) = problems(runner, initrd(newc({**KEY_FILE, **files})))
+    assert says in problem
+
+
+def test_of_two_of_one_name_the_later_one_is_in_effect(
+    script: t.Any, runner: t.Any, initrd: t.Any
+) -> None:
+    other = newc({NAME[1:]: (0o400, b"another")})
+    path = initrd(other, ZSTD, b"frame")
+    packed(script, path, newc({**KEY_FILE, **HEADER_FILE}))
+    assert problems(runner, path) == []
+    (problem,) = problems(runner, initrd(newc({**KEY_FILE, **HEADER_FILE}), other))
+    assert problem == f"{NAME} in it is another than in the root"
+
+
+def test_a_link_is_no_header(runner: t.Any, initrd: t.Any) -> None:
+    """It leads out of the initramfs, or nowhere."""
+    archive = newc({**KEY_FILE, NAME[1:]: (0, b"/dev/vda2")})
+    name_at = archive.index(NAME[1:].encode())
+    mode_at = name_at - 110 + 14
+    assert int(archive[mode_at : mode_at + 8], 16) == stat.S_IFREG
+    archive = archive[:mode_at] + b"%08X" % (stat.S_IFLNK | 0o777) + archive[mode_at + 8 :]
+    (problem,) = problems(runner, initrd(archive))
+    assert problem.startswith("it holds no pinned header")
+
+
+@pytest.mark.parametrize("table", ["cryptroot/crypttab", "etc/crypttab"])
+@pytest.mark.parametrize(
+    ("options", "good"),
+    [
+        (f"luks,header={NAME}", True),
+        ("luks", False),
+        (f"luks,x-none={NAME}", False),
+        (f"luks,header={NAME},header=/dev/vdb", False),
+    ],
+)
+def test_what_opens_the_root_in_it(
+    runner: t.Any, initrd: t.Any, table: str, options: str, good: bool
+) -> None:
+    """The file is of no use when the initramfs opens the disk without it."""
+    line = f"cr_root UUID=1 /key {options}\n".encode()
+    path = initrd(newc({**KEY_FILE, **HEADER_FILE, table: (0o644, line)}))
+    said = f"its /{table} opens cr_root with another header than the pinned one"
+    assert problems(runner, path) == ([] if good else [said])
+
+
+@pytest.mark.parametrize(
+    ("have", "good"),
+    [
+        ({"scripts/check": (0o755, b"text")}, True),
+        ({"./scripts/check": (0o700, b"text")}, True),
+        ({"scripts/check": (0o644, b"text")}, False),
+        ({"scripts/check": (0o755, b"other")}, False),
+        ({"check": (0o755, b"text")}, False),
+        ({}, False),
+    ],
+)
+def test_a_program_that_it_must_have(
+    runner: t.Any, initrd: t.Any, have: dict[str, t.Any], good: bool
+) -> None:
+    path = initrd(newc({**KEY_FILE, **HEADER_FILE, **have}))
+    said = "it has no /scripts/check that is the root's: make it again"
+    assert problems(runner, path, files={"/scripts/check": "text"}) == ([] if good else [said])

@@ -1,0 +1,307 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is judged of a root by its tar."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._root import findings
+from ansible_collections.sealedroot.image.plugins.module_utils._root.contents import Member
+
+VERSION = "6.1.0-9-amd64"
+MODULES = f"usr/lib/modules/{VERSION}"
+BUILTIN = b"kernel/drivers/nvme/host/nvme.ko\nkernel/fs/ext4/ext4.ko\n"
+GOOD = {
+    "usr/sbin/init": "l",
+    "usr/bin/sh": "l",
+    "var/lib/dpkg/status": "-",
+    f"boot/vmlinuz-{VERSION}": "-",
+    f"{MODULES}/modules.builtin": "-",
+    f"{MODULES}/kernel/drivers/md/dm-crypt.ko.xz": "-",
+    f"{MODULES}/kernel/drivers/block/virtio_blk.ko.zst": "-",
+    f"{MODULES}/kernel/drivers/virtio/virtio_pci.ko": "-",
+}
+
+
+def judge(
+    *names: str | Member,
+    without: tuple[str, ...] = (),
+    kernels: tuple[str, ...] = (VERSION,),
+    filesystem: str = "ext4",
+    **contents: str | bytes,
+) -> findings.Findings:
+    """Judge a good root with *names* more; a keyword is a file's name in /etc and its content."""
+    members = [
+        Member(kind, name, 4096, 4096, f"./{name}")
+        for name, kind in GOOD.items()
+        if name not in without
+    ]
+    members += [
+        it if isinstance(it, Member) else Member("-", it, 4096, 4096, f"./{it}") for it in names
+    ]
+    data = {f"{MODULES}/modules.builtin": BUILTIN}
+    for name, content in contents.items():
+        data[f"etc/{name}"] = content.encode() if isinstance(content, str) else content
+    return findings.judge(findings.Root(members, data), kernels, filesystem)
+
+
+def private(name: str) -> Member:
+    return Member("-", name, 44, 512, f"./{name}", "r--------")
+
+
+def test_nothing_is_said_of_a_good_root() -> None:
+    assert judge() == findings.Findings()
+
+
+# Initramfs
+
+
+@pytest.mark.parametrize(
+    ("names", "both"),
+    [
+        # dracut-core has no hook; a hook stays behind where a package was not purged.
+        (["usr/bin/dracut"], ""),
+        (["etc/kernel/postinst.d/dracut"], ""),
+        (["usr/bin/dracut", "etc/kernel/postinst.d/dracut"], "initramfs-tools and dracut"),
+        (["bin/dracut", "usr/share/kernel/postinst.d/dracut"], "initramfs-tools and dracut"),
+        (
+            ["usr/bin/mkinitcpio", "usr/share/libalpm/hooks/90-mkinitcpio-install.hook"],
+            "initramfs-tools and mkinitcpio",
+        ),
+    ],
+)
+def test_two_builders_of_the_initramfs(names: list[str], both: str) -> None:
+    hooks = [
+        Member("-", name, 9, 512, f"./{name}", "rwxr-xr-x")
+        for name in (
+            *("usr/sbin/mkinitramfs", "usr/sbin/update-initramfs"),
+            *("etc/kernel/postinst.d/initramfs-tools", *names),
+        )
+    ]
+    found = judge(*hooks).problems
+    assert [it.split(" build ")[0] for it in found] == ([f"Both {both}"] if both else [])
+
+
+def test_run_parts_leaves_out_a_hook_that_cannot_be_executed() -> None:
+    names = ["usr/sbin/mkinitramfs", "usr/bin/dracut", "etc/kernel/postinst.d/dracut"]
+    hook = Member("-", "etc/kernel/postinst.d/initramfs-tools", 9, 512, "./h", "rw-r--r--")
+    assert judge(*names, hook).problems == []
+
+
+def test_no_initramfs_of_the_old_machine_gets_into_the_image() -> None:
+    found = judge(
+        f"boot/initrd.img-{VERSION}",
+        f"boot/initrd.img-{VERSION}.old-dkms",
+        "boot/initramfs-5.10.img",
+        "boot/vmlinuz-0-rescue-0123",
+        "boot/initramfs-0-rescue-0123.img",
+        Member("l", "boot/initrd-x", 0, 512, "./boot/initrd-x"),
+    )
+    assert found.problems == []
+    assert found.excluded == [
+        f"./boot/initrd.img-{VERSION}",
+        f"./boot/initrd.img-{VERSION}.old-dkms",
+        "./boot/initramfs-5.10.img",
+    ]
+    # That of a kernel is made anew; the others are not.
+    assert found.left_out == [
+        f"/boot/initrd.img-{VERSION}.old-dkms: an initramfs that no kernel has",
+        "/boot/initramfs-5.10.img: an initramfs that no kernel has",
+    ]
+
+
+# Kernels
+
+
+def test_each_of_two_kernels_is_judged() -> None:
+    second = "6.1.0-10-amd64"
+    found = judge(
+        f"boot/vmlinuz-{second}",
+        f"lib/modules/{second}/kernel/virtio_blk.ko",
+        kernels=(VERSION, second),
+    )
+    assert [it.split(",")[0] for it in found.problems] == [
+        f"Kernel {second} has no dm-crypt",
+        f"Kernel {second} has no driver for ext4",
+        f"Kernel {second} has no driver for a disk of a virtual machine (virtio_blk",
+    ]
+
+
+def test_dm_crypt_may_be_built_in() -> None:
+    gone = (f"{MODULES}/kernel/drivers/md/dm-crypt.ko.xz",)
+    assert "has no dm-crypt" in judge(without=gone).problems[0]
+    members = [Member(kind, name, 1, 512, name) for name, kind in GOOD.items() if name not in gone]
+    data = {f"{MODULES}/modules.builtin": BUILTIN + b"kernel/drivers/md/dm-crypt.ko\n"}
+    root = findings.Root(members, data)
+    assert findings.judge(root, [VERSION], "ext4").problems == []
+
+
+def test_a_kernel_needs_a_driver_for_the_root() -> None:
+    found = judge(filesystem="xfs")
+    assert len(found.problems) == 1
+    assert f"Kernel {VERSION} has no driver for xfs" in found.problems[0]
+    assert judge(f"{MODULES}/kernel/fs/xfs/xfs.ko.xz", filesystem="xfs").problems == []
+    other = "usr/lib/modules/6.2/kernel/fs/xfs/xfs.ko"
+    assert judge(other, filesystem="xfs").problems == found.problems
+
+
+def test_a_kernel_without_virtio_boots_elsewhere() -> None:
+    found = judge(without=(f"{MODULES}/kernel/drivers/block/virtio_blk.ko.zst",))
+    assert found.problems == []
+    assert found.notes == [
+        f"Kernel {VERSION} has no virtio_blk and no virtio_scsi, so it boots only from nvme."
+    ]
+
+
+def test_a_disk_takes_all_of_its_drivers() -> None:
+    assert findings.disks({"virtio_blk", "virtio_scsi", "sd_mod", "nvme"}) == ["nvme"]
+    assert findings.disks({"virtio_scsi", "virtio_pci", "sd_mod"}) == ["virtio_scsi"]
+
+
+def test_a_kernel_without_modules_would_be_in_the_menu() -> None:
+    found = judge("boot/vmlinuz-7.0", "boot/vmlinuz-linux", "boot/vmlinuz-0-rescue-0123")
+    assert [it.split(",")[0] for it in found.problems] == [
+        "Kernel 7.0 in /boot has no modules in /lib/modules/7.0"
+    ]
+    assert found.kernel_explained
+
+
+def test_modules_without_a_kernel_do_no_harm() -> None:
+    assert judge("usr/lib/modules/5.10/modules.dep") == findings.Findings()
+
+
+# File systems that are elsewhere
+
+
+def test_a_boot_that_is_elsewhere() -> None:
+    gone = (f"boot/vmlinuz-{VERSION}",)
+    found = judge(without=gone, kernels=(), fstab="UUID=1 /boot ext4 defaults 0 2\n")
+    assert found.problems == [
+        "/boot was a file system of its own (etc/fstab), and no kernel is in the tar. Mount it and pack the root"
+        " again, without tar's --one-file-system."
+    ]
+    assert found.kernel_explained
+    assert judge(without=gone, kernels=()).problems == []  # it is the package that is missing
+
+
+def test_a_boot_that_is_in_the_tar_is_folded_in() -> None:
+    assert judge(fstab="UUID=1 /boot ext4 defaults 0 2\n") == findings.Findings()
+
+
+def test_a_var_that_is_elsewhere() -> None:
+    found = judge(without=("var/lib/dpkg/status",), fstab="/dev/vg/var /var ext4 defaults 0 2\n")
+    assert [it.split(" (")[0] for it in found.problems] == ["/var was a file system of its own"]
+    packed = judge(fstab="/dev/vg/var /var ext4 defaults 0 2\n")
+    assert packed.problems == packed.notes == []
+    assert len(packed.left_out) == 1
+
+
+def test_a_home_that_is_elsewhere_is_said() -> None:
+    line = "/dev/vg/home /home ext4 defaults 0 2"
+    found = judge(fstab=f"{line}\n")
+    assert found.left_out == ["fstab line '/dev/vg/home /home': a disk of the old machine"]
+    assert found.notes == ["/home is empty, since its file system is not in the tar."]
+    assert judge("home/me/.profile", fstab=f"{line}\n").notes == []
+
+
+def test_a_root_without_a_shell() -> None:
+    assert judge(without=("usr/bin/sh",)).problems[0].startswith("It has no shell")
+
+
+# Swap
+
+
+def test_a_swap_file_is_left_out_with_its_line() -> None:
+    found = judge("swapfile", fstab="/swapfile none swap sw 0 0\n/dev/zram0 none swap sw 0 0\n")
+    assert found.excluded == ["./swapfile"]
+    assert found.left_out == [
+        "/swapfile: 0 MiB of another machine's memory; make a swap file in the machine",
+        "fstab line '/swapfile none': the root has no such file",
+    ]
+
+
+def test_a_swap_file_that_is_in_the_tar_twice() -> None:
+    first = Member("-", "swapfile", 4096, 4096, "swapfile")
+    assert judge(first, "swapfile", fstab="/swapfile none swap\n").excluded == [
+        "./swapfile",
+        "swapfile",
+    ]
+
+
+def test_a_swap_file_with_an_odd_name() -> None:
+    name = Member("-", r"sw\303\244p file", 1 << 31, 512, r"./sw\303\244p file")
+    found = judge(name, fstab="/swäp\\040file none swap sw 0 0\n")
+    assert found.excluded == ["./swäp file"]
+    assert found.left_out[0].startswith("/swäp file: 2048 MiB of")
+
+
+def test_what_cannot_be_named_cannot_be_left_out() -> None:
+    name = "etc/cryptsetup-keys.d/latin\\351"
+    found = judge(Member("-", name, 44, 512, f"./{name}"))
+    assert found.excluded == found.left_out == []
+    assert found.problems[0].startswith("The name ./etc/cryptsetup-keys.d/latin\\351 is not UTF-8")
+
+
+def test_links_to_what_is_left_out_are_left_out() -> None:
+    link = Member("h", "srv/swap", 0, 512, "./srv/swap", "rw-------", "./swapfile")
+    found = judge("swapfile", link, fstab="/swapfile none swap sw 0 0\n")
+    assert found.excluded == ["./swapfile", "./srv/swap"]
+    assert "/srv/swap: a hard link to ./swapfile" in found.left_out
+
+
+# Keys
+
+CRYPTTAB = """\
+luks-old UUID=1 none luks,initramfs
+data UUID=2 /etc/keys/data.key luks
+odd UUID=3 /etc/hostname luks
+vault /srv/vault.img /etc/keys/vault.key luks
+backup UUID=4 none noauto
+"""
+
+
+def test_keys_of_disks_that_are_gone_are_left_out() -> None:
+    top = "etc/cryptsetup-keys.d"
+    found = judge(
+        *(private(f"{top}/{name}.key") for name in ("luks-old", "backup", "nobodys")),
+        *(private(f"etc/keys/{name}.key") for name in ("data", "vault", "other")),
+        *("etc/hostname", "srv/vault.img"),
+        crypttab=CRYPTTAB,
+    )
+    # What others may read is no key, whatever crypttab says.
+    assert found.excluded == [
+        *(f"./{top}/luks-old.key", f"./{top}/nobodys.key", "./etc/keys/data.key"),
+    ]
+    assert [it.rpartition(": ")[2] for it in found.left_out] == [
+        *["a disk of the old machine"] * 3,
+        *["the key of a disk of the old machine"] * 3,
+    ]
+
+
+def test_what_cloud_init_would_destroy_a_slot_by_is_left_out() -> None:
+    found = judge("cc_growpart_keydata")
+    assert found.excluded == ["./cc_growpart_keydata"]
+    assert found.left_out == ["/cc_growpart_keydata: the key of a disk of the old machine"]
+
+
+def test_what_is_on_a_kept_container_stays() -> None:
+    found = judge("srv/vault.img", crypttab=CRYPTTAB, fstab="/dev/mapper/vault /vault ext4\n")
+    assert not [it for it in found.left_out if "/dev/mapper/vault" in it]
+
+
+# GRUB
+
+
+@pytest.mark.parametrize(
+    ("code", "knows"),
+    [
+        (b"...CRYPT-LUKS1-\0...", False),
+        (b"...CRYPT-LUKS1-\0CRYPT-LUKS2-\0", True),
+        (b"CRYPT-", True),
+        (None, True),
+    ],
+)
+def test_grubs_own_installer(code: bytes | None, knows: bool) -> None:
+    data = {} if code is None else {"usr/sbin/grub-probe": code}
+    assert findings.grub_install_knows_luks2(findings.Root([], data)) is knows

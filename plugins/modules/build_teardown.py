@@ -75,10 +75,11 @@ import shutil
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils._build import holds as build_holds
-from ansible_collections.sealedroot.image.plugins.module_utils._build import lease, work_dir
 from ansible_collections.sealedroot.image.plugins.module_utils._build import (
+    holds as build_holds,
+    lease,
     release as build_release,
+    work_dir,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,

@@ -144,8 +144,9 @@ import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils._build import holds, published
 from ansible_collections.sealedroot.image.plugins.module_utils._build import (
+    holds,
+    published,
     work_dir as build_work_dir,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import backend as luks_backend
@@ -155,8 +156,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import s
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures,
     file_kind,
+    tools as system_tools,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._system import tools as system_tools
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     MissingToolError,
     ModuleRunner,

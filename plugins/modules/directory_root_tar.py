@@ -59,9 +59,11 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils._source import cache as source_cache
-from ansible_collections.sealedroot.image.plugins.module_utils._source import tree_tar
-from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
+from ansible_collections.sealedroot.image.plugins.module_utils._source import (
+    cache as source_cache,
+    tree_tar,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind, mounts
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
@@ -93,9 +95,9 @@ def check(path: str, cache_dir: str) -> str:
     return real
 
 
-def left_out(real: str, mountinfo: str, submounts: t.Optional[str]) -> t.List[str]:
+def left_out(real: str, submounts: t.Optional[str]) -> t.List[str]:
     """Return the mount points whose content is not packed."""
-    found = tree_tar.mounts_below(real, mountinfo)
+    found = tree_tar.mounts_below(real, mounts.read())
     if found and submounts is None:
         raise SealedRootError(
             f"in {real} other file systems are mounted ({', '.join(found)}): set submounts of image_source"
@@ -119,8 +121,7 @@ def ensure(
     """Return the tar, packed if it is not there."""
     cache_dir = params["cache_dir"]
     real = check(params["path"], cache_dir)
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        skipped = left_out(real, file.read(), params["submounts"])
+    skipped = left_out(real, params["submounts"])
     found = steady(real, skipped)
     # What is left out is not seen in the digest when it is empty.
     place = hashlib.sha256(repr((real, skipped)).encode("utf-8", "surrogateescape"))

@@ -75,16 +75,14 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils._build import release
 from ansible_collections.sealedroot.image.plugins.module_utils._build import (
+    release,
     work_dir as build_work_dir,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
     cache,
     mounted_disk,
     tree_tar,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._source import (
     volumes as source_volumes,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (

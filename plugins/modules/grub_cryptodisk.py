@@ -125,8 +125,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     defaults,
     esp_tree,
     install,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     signed_chain as grub_signed_chain,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (

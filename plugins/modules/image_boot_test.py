@@ -175,8 +175,6 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import view
 from ansible_collections.sealedroot.image.plugins.module_utils._machine import (
     accelerator as machine_accelerator,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._machine import (
     pexpect_console,
     qemu,
     serial_boot,

@@ -122,6 +122,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._build import input_mac
+from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
@@ -131,8 +132,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.edge impo
 
 # 33 bytes give 44 characters and no padding (TECH 2).
 KEY_BYTES = 33
-MOUNTINFO = "/proc/self/mountinfo"
-# What stands for the device in mountinfo: how the module knows its own mount again.
+# What stands for the device in the table of mounts: how the module knows its own mount again.
 SOURCE = "sealedroot-keys"
 GRUB_LINE = re.compile(r"[ -~]{1,254}")
 
@@ -140,19 +140,14 @@ GRUB_LINE = re.compile(r"[ -~]{1,254}")
 def is_mounted(path: str) -> bool:
     """Say whether the store is mounted on *path*; refuse anything else that is, or that others can enter."""
     wanted = os.path.realpath(path)
-    top = ""
-    with open(MOUNTINFO, encoding="utf-8", errors="surrogateescape") as mounts:
-        for line in mounts:
-            point = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), line.split(" ")[4])
-            top = line if point == wanted else top  # a later mount covers an earlier one
-    if not top:
+    found = [it for it in mounts.read() if it.path == wanted]
+    if not found:
         return False
-    fields, _dash, rest = top.partition(" - ")
-    options = fields.split(" ")[5].split(",")
-    if rest.split(" ")[:2] != ["tmpfs", SOURCE] or not {"nosuid", "nodev"} <= set(options):
+    top = found[-1]  # a later mount covers an earlier one
+    if (top.type, top.source) != ("tmpfs", SOURCE) or not {"nosuid", "nodev"} <= top.options:
         raise SealedRootError(
-            f"{path} is a mount point ({rest.split(' ')[0]}) that this module did not make: use another"
-            " path, or unmount it yourself"
+            f"{path} is a mount point ({top.type}) that this module did not make: use another path, or"
+            " unmount it yourself"
         )
     info = os.stat(path)
     if info.st_uid not in (0, os.geteuid()) or stat.S_IMODE(info.st_mode) != 0o700:

@@ -154,8 +154,11 @@ import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import backend as luks_backend
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import container, metadata
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
+    backend as luks_backend,
+    container,
+    metadata,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,

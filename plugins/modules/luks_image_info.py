@@ -134,10 +134,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
     container,
     cryptsetup,
-    metadata,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
     findings as luks_findings,
+    metadata,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (

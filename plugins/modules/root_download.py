@@ -74,9 +74,10 @@ import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils._source import cache, mounted_disk
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
+    cache,
     download as source_download,
+    mounted_disk,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,

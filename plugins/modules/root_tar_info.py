@@ -239,8 +239,11 @@ import concurrent.futures
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils._root import contents, tar
-from ansible_collections.sealedroot.image.plugins.module_utils._root import look as root_look
+from ansible_collections.sealedroot.image.plugins.module_utils._root import (
+    contents,
+    look as root_look,
+    tar,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,

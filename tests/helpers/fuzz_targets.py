@@ -27,33 +27,28 @@ from ansible_collections.sealedroot.image.plugins.lookup.families import LookupM
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
     areas,
     checks,
-    systemd,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
     console as audit_console,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
     mounts as audit_mounts,
+    systemd,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._build import bom
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import (
+    formats,
     partitions as disk_partitions,
+    view,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._disk import view
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab as etc_fstab
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import selinux as etc_selinux
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import shell_defaults
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
+    fstab as etc_fstab,
+    selinux as etc_selinux,
+    shell_defaults,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import (
     btrfs as filesystem_btrfs,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import (
     btrfs_blocks,
+    ext4 as filesystem_ext4,
     reader,
     xfs,
     xfs_attributes,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import (
-    ext4 as filesystem_ext4,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     boot_entries,
@@ -61,14 +56,12 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     core_image,
     defaults,
     install,
+    pe as grub_pe,
     script,
     signed_chain,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import pe as grub_pe
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     archive as initramfs_archive,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     guest,
     mkinitcpio,
     running_root,
@@ -85,14 +78,14 @@ from ansible_collections.sealedroot.image.plugins.module_utils._source import (
     download,
     lvm,
     mounted_disk,
+    oci as source_oci,
     oci_store,
     volumes,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._source import oci as source_oci
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     nofollow as system_nofollow,
+    secret_search,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._system import secret_search
 from ansible_collections.sealedroot.image.plugins.module_utils._system.architectures import X86_64
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
@@ -324,7 +317,7 @@ def probed(data: bytes) -> None:
 
 def disk_head(data: bytes) -> None:
     with contextlib.suppress(SealedRootError):
-        volumes.image_format("x", data[: volumes.HEAD_BYTES], data[-512:])
+        formats.image_format("x", data[: formats.HEAD_BYTES], data[-512:])
     with folder() as place:
         (place / "disk").write_bytes(data)
         mounted_disk.is_disk(str(place / "disk"))
@@ -1085,7 +1078,7 @@ TARGETS = (
 # What has a function like a parser, and reads nothing that is not trusted.
 EXEMPT = {
     "_system/printable": "it reads no format",
-    "_build/holds": "the kernel's own table of mounts, in which it escapes names",
+    "_system/mounts": "the kernel's own table of mounts, in which it escapes names",
     "_system/loop_devices": "losetup(8) of the builder",
     "_sandbox/python_runtime": "ldd(1) of the builder's own interpreter",
     "_machine/pexpect_console": "it types, and what is read goes to _machine/serial_boot",

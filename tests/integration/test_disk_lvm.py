@@ -17,8 +17,10 @@ import typing as t
 
 import lvm
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._source import lvm as source_lvm
-from ansible_collections.sealedroot.image.plugins.module_utils._source import mounted_disk
+from ansible_collections.sealedroot.image.plugins.module_utils._source import (
+    lvm as source_lvm,
+    mounted_disk,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system import command
 from builds import held
 

@@ -21,8 +21,8 @@ import pytest
 import sealed_image
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     command as system_command,
+    journal,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._system import journal
 from ansible_collections.sealedroot.image.plugins.modules import initramfs_key, keyfile_rotate
 from cpio import newc
 from distribution_tools import Here

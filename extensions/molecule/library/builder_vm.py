@@ -89,13 +89,14 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._machine import (
     accelerator as machine_accelerator,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._machine import (
     pexpect_console,
     qemu,
     serial_boot,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    architectures,
+    qemu_options,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
@@ -138,8 +139,8 @@ def argv(
 
 def devices(path: str, port: int) -> t.List[str]:
     """Return the rest of the command: disk, network, and what makes it a process of its own."""
-    overlay = qemu.quote(os.path.join(path, "overlay.qcow2"))
-    console = qemu.quote(os.path.join(path, "console.log"))
+    overlay = qemu_options.quote(os.path.join(path, "overlay.qcow2"))
+    console = qemu_options.quote(os.path.join(path, "console.log"))
     return [
         # unsafe: who would need this disk after a crash?
         *("-drive", f"if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file={overlay}"),

@@ -25,9 +25,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils._audit.reports im
     Subject,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
-from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import btrfs, ext4, xfs
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import (
+    btrfs,
+    ext4,
     reader as filesystem_reader,
+    xfs,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (

@@ -17,22 +17,20 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
     areas as audit_areas,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
     checks,
+    files as audit_files,
     keys,
     secure_boot,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
-    files as audit_files,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._audit.reports import (
     Report,
     Subject,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._disk import esp as disk_esp
-from ansible_collections.sealedroot.image.plugins.module_utils._disk import partitions
-from ansible_collections.sealedroot.image.plugins.module_utils._disk import view as disk_view
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import (
+    esp as disk_esp,
+    partitions,
+    view as disk_view,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg, core_image
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import metadata, pinned_header
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (

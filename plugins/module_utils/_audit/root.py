@@ -15,9 +15,10 @@ import os
 import re
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._audit import checks, systemd
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
+    checks,
     console as audit_console,
+    systemd,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
     emergency,

@@ -20,8 +20,11 @@ import os
 import re
 import stat
 import typing as t
+from ansible_collections.sealedroot.image.plugins.module_utils._system.processes import Process
+from ansible_collections.sealedroot.image.plugins.module_utils._system import proc
+from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
+from ansible_collections.sealedroot.image.plugins.module_utils._system import processes
 
-PROC = "/proc"
 BLOCK = "/sys/block"
 MAPPER_DIR = "/dev/mapper"
 
@@ -34,21 +37,8 @@ HELPERS = re.compile(
 LAUNCHER = "sandbox/launcher.pyc"
 
 
-@dataclasses.dataclass(frozen=True)
-class Process:
-    """A process and the name of its program."""
-
-    pid: int
-    name: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Mount:
-    """One line of mountinfo; *number* is the device number of the file system."""
-
-    path: str
-    type: str
-    number: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +55,7 @@ class Holds:
     """Everything that has to be released, in the order in which it is released."""
 
     processes: t.Tuple[Process, ...] = ()
-    mounts: t.Tuple[Mount, ...] = ()
+    mounts: t.Tuple[mounts.Mount, ...] = ()
     mappings: t.Tuple[str, ...] = ()
     nodes: t.Tuple[str, ...] = ()
     loops: t.Tuple[Loop, ...] = ()
@@ -87,72 +77,38 @@ class Holds:
         ]
 
 
-def below(path: str, directory: str) -> bool:
-    """Say whether *path* is *directory* or in it; ``/a/b2`` is not in ``/a/b``."""
-    return path == directory or path.startswith(f"{directory}/")
 
 
-def parse_mounts(text: str) -> t.List[Mount]:
-    """Parse mountinfo (proc(5)), in which blanks and backslashes are octal numbers."""
-    mounts = []
-    for line in text.splitlines():
-        left, _dash, right = line.partition(" - ")
-        fields = left.split(" ")
-        major, minor = fields[2].split(":")
-        path = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), fields[4])
-        # What the kernel appends to a mount point whose directory is gone.
-        path = path[: -len("//deleted")] if path.endswith("//deleted") else path
-        number = os.makedev(int(major), int(minor))
-        mounts.append(Mount(path, right.split(" ")[0], number))
-    return mounts
 
 
-def mentions(argv: t.Sequence[str], directory: str) -> bool:
-    """Say whether an argument is a path in *directory*, QEMU's ``key=value,...`` included."""
-    for word in argv[1:]:
-        # QEMU doubles a comma inside a value.
-        for part in word.replace(",,", "\0").split(","):
-            value = part.replace("\0", ",")
-            if below(value, directory) or below(value.partition("=")[2], directory):
-                return True
-    return False
 
 
 def find(directory: str) -> Holds:
     """Look for all that belongs to the build in *directory*, an absolute path without links."""
-    mounts = read_mounts()
+    table = mounts.read()
     # The last mounted comes first: it covers the others, and a mount in a mount follows it.
-    inside = [mount for mount in reversed(mounts) if below(mount.path, directory)]
-    loops = [loop for loop in _loops() if below(loop.path, directory)]
+    inside = [mount for mount in reversed(table) if mounts.is_below(mount.path, directory)]
+    loops = [loop for loop in _loops() if mounts.is_below(loop.path, directory)]
     mappings = _mappings([os.path.basename(loop.device) for loop in loops])
     numbers = {loop.number for loop in loops} | {_number(name) for name in mappings}
     numbers |= {number for mount in inside for number in _numbers(mount)}
     # A bind mount of a file of the builder is no file system of the build's own.
-    numbers -= {mount.number for mount in mounts if not below(mount.path, directory)}
+    numbers -= {mount.number for mount in table if not mounts.is_below(mount.path, directory)}
     numbers.discard(os.stat("/").st_dev)
-    processes, daemons = _processes(directory, numbers)
+    working, daemons = _processes(directory, numbers)
     return Holds(
-        processes=tuple(processes),
+        processes=tuple(working),
         mounts=tuple(inside),
-        mappings=tuple(read_text(f"{BLOCK}/{name}/dm/name") for name in mappings),
+        mappings=tuple(proc.read_text(f"{BLOCK}/{name}/dm/name") for name in mappings),
         nodes=tuple(_nodes(directory, {loop.number for loop in loops})),
         loops=tuple(loops),
         daemons=tuple(daemons),
     )
 
 
-def read_mounts(pid: str = "self") -> t.List[Mount]:
-    """Return the mounts that a process sees."""
-    try:
-        with open(
-            f"{PROC}/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n"
-        ) as file:
-            return parse_mounts(file.read())
-    except OSError:
-        return []  # ended meanwhile
 
 
-def _numbers(mount: Mount) -> t.Set[int]:
+def _numbers(mount: mounts.Mount) -> t.Set[int]:
     try:
         # Btrfs has another device number for its files than for its mount.
         return {mount.number, os.stat(mount.path).st_dev}
@@ -160,33 +116,19 @@ def _numbers(mount: Mount) -> t.Set[int]:
         return {mount.number}  # a FUSE mount whose daemon is gone
 
 
-def read_text(path: str) -> str:
-    """Return a file of the kernel without its last newline; empty when it is not there."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            text = file.read()
-    except OSError:
-        return ""
-    return text[:-1] if text.endswith("\n") else text
 
 
-def list_names(path: str) -> t.List[str]:
-    """Return the names in a directory; none when it is not there."""
-    try:
-        return sorted(os.listdir(path))
-    except OSError:
-        return []
 
 
 def _number(name: str) -> int:
-    major, _colon, minor = read_text(f"{BLOCK}/{name}/dev").partition(":")
+    major, _colon, minor = proc.read_text(f"{BLOCK}/{name}/dev").partition(":")
     return os.makedev(int(major), int(minor)) if minor else -1
 
 
 def _loops() -> t.List[Loop]:
     found = []
-    for name in list_names(BLOCK):
-        path = read_text(f"{BLOCK}/{name}/loop/backing_file") if name.startswith("loop") else ""
+    for name in proc.list_names(BLOCK):
+        path = proc.read_text(f"{BLOCK}/{name}/loop/backing_file") if name.startswith("loop") else ""
         if path:
             deleted = " (deleted)"
             path = path[: -len(deleted)] if path.endswith(deleted) else path
@@ -198,7 +140,7 @@ def _mappings(names: t.Sequence[str]) -> t.List[str]:
     """Return the device-mapper devices (dm-0, ...) on *names*, what lies on top first."""
     found: t.List[str] = []
     for name in names:
-        upper = [it for it in list_names(f"{BLOCK}/{name}/holders") if it.startswith("dm-")]
+        upper = [it for it in proc.list_names(f"{BLOCK}/{name}/holders") if it.startswith("dm-")]
         for it in [*_mappings(upper), *upper]:
             if it not in found:
                 found.append(it)
@@ -216,7 +158,7 @@ def _nodes(directory: str, numbers: t.Set[int]) -> t.List[str]:
     # As the role disk calls it: with the first digits of its directory's digest.
     own = re.compile(rf"sealedroot-{re.escape(name)}-[0-9a-f]{{8}}")
     nodes = []
-    for entry in list_names(MAPPER_DIR):
+    for entry in proc.list_names(MAPPER_DIR):
         path = f"{MAPPER_DIR}/{entry}"
         info = os.lstat(path)
         if not stat.S_ISBLK(info.st_mode):
@@ -235,21 +177,21 @@ def _nodes(directory: str, numbers: t.Set[int]) -> t.List[str]:
 def _processes(directory: str, numbers: t.Set[int]) -> t.Tuple[t.List[Process], t.List[Process]]:
     """Return the processes that work in the image or on the build's files, and the daemons."""
     working, daemons = [], []
-    spared = _ancestors()
-    for entry in list_names(PROC):
+    spared = processes.own_line()
+    for entry in proc.list_names(proc.PROC):
         if not entry.isdigit() or int(entry) in spared:
             continue
-        argv = read_text(f"{PROC}/{entry}/cmdline").split("\0")
+        argv = processes.command_line(entry)
         try:
-            name = os.path.basename(os.readlink(f"{PROC}/{entry}/exe")).split(" ")[0]
-            root = os.stat(f"{PROC}/{entry}/root").st_dev
+            name = os.path.basename(os.readlink(f"{proc.PROC}/{entry}/exe")).split(" ")[0]
+            root = os.stat(f"{proc.PROC}/{entry}/root").st_dev
         except OSError:
             continue  # a kernel thread, or ended meanwhile
         process = Process(int(entry), name)
         if name in DAEMONS:
-            if mentions(argv, directory):
+            if processes.mentions(argv, directory):
                 daemons.append(process)
-        elif root in numbers or (_is_helper(name, argv) and mentions(argv, directory)):
+        elif root in numbers or (_is_helper(name, argv) and processes.mentions(argv, directory)):
             working.append(process)
     return working, daemons
 
@@ -259,27 +201,6 @@ def _is_helper(name: str, argv: t.Sequence[str]) -> bool:
     return bool(HELPERS.fullmatch(name)) or any(it.endswith(f"/{LAUNCHER}") for it in argv)
 
 
-def _ancestors() -> t.Set[int]:
-    """The first process, this one, and what it descends from: never to be ended."""
-    pids = {1, os.getpid()}
-    pid = os.getppid()
-    while pid > 1 and pid not in pids:
-        pids.add(pid)
-        fields = read_text(f"{PROC}/{pid}/stat").rpartition(")")[2].split()
-        pid = int(fields[1]) if len(fields) > 1 else 1
-    return pids
 
 
-__all__ = (
-    "Holds",
-    "Loop",
-    "Mount",
-    "Process",
-    "below",
-    "find",
-    "list_names",
-    "mentions",
-    "parse_mounts",
-    "read_mounts",
-    "read_text",
-)
+__all__ = ("Holds", "Loop", "find")

@@ -18,34 +18,34 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import dm_crypt
 from ansible_collections.sealedroot.image.plugins.module_utils._build import holds as build_holds
-from ansible_collections.sealedroot.image.plugins.module_utils._system import holders
+from ansible_collections.sealedroot.image.plugins.module_utils._system import processes
 from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     CommandError,
     Runner,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
+from ansible_collections.sealedroot.image.plugins.module_utils._system import processes
 
 # A process in the image gets this long after SIGTERM, a daemon, which has to flush, longer.
 PROCESS_SECONDS = 2.0
 DAEMON_SECONDS = 60.0
-KILLED_SECONDS = 10.0
 # How long "busy" may last; unmounting itself may have to write for much longer.
-BUSY_SECONDS = 10.0
+BUSY_SECONDS, BUSY_PAUSE = 10.0, 0.2
 UMOUNT_SECONDS = 900
-PAUSE = 0.02
 
 
 def release(runner: Runner, directory: str) -> None:
     """Let go of everything that the build in *directory* holds."""
     holds = build_holds.find(directory)
-    end(holds.processes, PROCESS_SECONDS)
+    processes.end(holds.processes, PROCESS_SECONDS)
     # A FUSE export goes with its daemon, which flushes first; what it lies on can only go after it.
     exports = [mount.path for mount in holds.mounts if mount.type.startswith("fuse")]
-    first: t.List[build_holds.Mount] = []
-    last: t.List[build_holds.Mount] = []
+    first: t.List[mounts.Mount] = []
+    last: t.List[mounts.Mount] = []
     for mount in holds.mounts:
-        carries = any(build_holds.below(path, mount.path) for path in exports)
+        carries = any(mounts.is_below(path, mount.path) for path in exports)
         (last if carries else first).append(mount)
     failures = []
     for mount in first:
@@ -63,7 +63,7 @@ def release(runner: Runner, directory: str) -> None:
             os.unlink(node)
     for loop in holds.loops:
         detach(runner, loop)
-    end(holds.daemons, DAEMON_SECONDS)
+    processes.end(holds.daemons, DAEMON_SECONDS)
     for mount in last:
         unmount(runner, mount)
     left = build_holds.find(directory)
@@ -74,40 +74,14 @@ def release(runner: Runner, directory: str) -> None:
         )
 
 
-def end(processes: t.Sequence[build_holds.Process], grace: float) -> None:
-    """Send SIGTERM, then, after *grace* seconds, SIGKILL, and wait until they are gone."""
-    left = list(processes)
-    for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, KILLED_SECONDS)):
-        for process in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, number)
-        deadline = time.monotonic() + seconds
-        while True:
-            left = [process for process in left if is_alive(process.pid)]
-            if not left:
-                return
-            if time.monotonic() > deadline:
-                break
-            time.sleep(PAUSE)
-    names = ", ".join(f"{process.pid} ({process.name})" for process in left)
-    raise SealedRootError(
-        f"these processes do not end even after SIGKILL: {names}. Reboot the builder"
-    )
 
 
-def is_alive(pid: int) -> bool:
-    """Say whether a process still runs; a zombie holds nothing."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except OSError:
-        return False
 
 
-def unmount(runner: Runner, mount: build_holds.Mount) -> None:
+def unmount(runner: Runner, mount: mounts.Mount) -> None:
     """Unmount, giving whoever is just ending the time to do so."""
     # Gone together with what it was mounted on, or as another copy of the same.
-    if mount.path not in {it.path for it in build_holds.read_mounts()}:
+    if mount.path not in {it.path for it in mounts.read()}:
         return
     argv = [runner.find("umount"), mount.path]
     deadline = time.monotonic() + BUSY_SECONDS
@@ -118,9 +92,9 @@ def unmount(runner: Runner, mount: build_holds.Mount) -> None:
         if "busy" not in result.stderr:
             raise CommandError(argv, result)
         if time.monotonic() > deadline:
-            who = holders.users(mount.number)
+            who = processes.users(mount.number)
             raise SealedRootError(f"{mount.path} is in use by {_name(who)}: end that first.")
-        time.sleep(PAUSE * 10)
+        time.sleep(BUSY_PAUSE)
 
 
 def detach(runner: Runner, loop: build_holds.Loop) -> None:
@@ -130,7 +104,7 @@ def detach(runner: Runner, loop: build_holds.Loop) -> None:
     except SealedRootError as exc:
         if not any(it.device == loop.device for it in loop_devices.list_all(runner)):
             return  # it went with its last user
-        who = holders.users(loop.number) + holders.mounts(loop.number)
+        who = processes.users(loop.number) + processes.mounts_of(loop.number)
         raise SealedRootError(
             f"{loop.device} on {loop.path} is in use by {_name(who)}: end that first."
         ) from exc
@@ -140,4 +114,4 @@ def _name(who: t.Sequence[str]) -> str:
     return ", ".join(who[:5]) or "something in the kernel"
 
 
-__all__ = ("detach", "end", "is_alive", "release", "unmount")
+__all__ = ("detach", "release", "unmount")

@@ -16,6 +16,7 @@ import stat
 
 from ansible_collections.sealedroot.image.plugins.module_utils._build import holds
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
 
 _SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr")
 # What a build puts into its directory, and into that of its unpublished files.
@@ -27,7 +28,7 @@ def check(path: str) -> str:
     real = os.path.realpath(path)
     parts = [part for part in real.split("/") if part]
     deep = len(parts) >= (3 if parts[:1] == ["var"] else 2)
-    system = any(holds.below(real, top) for top in _SYSTEM)
+    system = any(mounts.is_below(real, top) for top in _SYSTEM)
     if not os.path.isabs(path) or ".." in path.split("/") or system or not deep:
         raise SealedRootError(
             f"{path} cannot be the directory of a build: give an absolute one, at least two levels"

@@ -21,12 +21,12 @@ import shutil
 import tempfile
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import formats
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
     luks1_view,
     metadata,
-    userspace,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._source import volumes
+from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts, storage_daemon
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     Runner,
     SealedRootError,
@@ -36,24 +36,12 @@ _TMPFS = ("tmpfs", "ramfs")
 _MEMORY = ("/dev/shm", "/run")
 
 
-def filesystem_type(path: str, mountinfo: str) -> str:
-    """Return the type of the file system that *path* is on (proc_pid_mountinfo(5))."""
-    device = os.stat(path).st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    for line in mountinfo.splitlines():
-        fields, _dash, rest = line.partition(" - ")
-        if fields.split()[2] == wanted:
-            return rest.split()[0]
-    return "unknown"
-
-
 @contextlib.contextmanager
 def private_directory(wanted: t.Optional[str]) -> t.Iterator[str]:
     """Give a directory in memory that only root can read, in *wanted* if given, and remove it."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as handle:
-        mountinfo = handle.read()
+    table = mounts.read()
     for parent in [wanted] if wanted else _MEMORY:
-        if os.path.isdir(parent) and filesystem_type(parent, mountinfo) in _TMPFS:
+        if os.path.isdir(parent) and mounts.type_of(parent, table) in _TMPFS:
             break
     else:
         raise SealedRootError(
@@ -71,8 +59,8 @@ def has_vhd_footer(path: str) -> bool:
     """Say whether a file ends with the footer of a vhd; one that cannot be read has none."""
     try:
         with open(path, "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - volumes.TAIL_BYTES))
-            return file.read().startswith(volumes.VHD_COOKIE)
+            file.seek(max(0, file.seek(0, os.SEEK_END) - formats.TAIL_BYTES))
+            return file.read().startswith(formats.VHD_COOKIE)
     except OSError:
         return False
 
@@ -104,7 +92,7 @@ def check_container(runner: Runner, path: str, image_format: str) -> t.Tuple[t.L
 
 def is_fixed_vhd(path: str, info: t.Mapping[str, t.Any]) -> bool:
     """Say whether the image is a disk that has nothing but the footer of a vhd behind it (``qemu-img info``)."""
-    size = os.path.getsize(path) - volumes.TAIL_BYTES
+    size = os.path.getsize(path) - formats.TAIL_BYTES
     return info["format"] == "vpc" and int(info["virtual-size"]) == size
 
 
@@ -172,23 +160,10 @@ def daemon_argv(
     daemon: str, node: t.Mapping[str, t.Any], *, mountpoint: str, key_file: t.Optional[str] = None
 ) -> t.List[str]:
     """Return the command that shows *node* at *mountpoint*."""
-    export = (
-        "type=fuse,id=view,node-name=view,writable=off,growable=off,allow-other=off"
-        f",mountpoint={_quote(mountpoint)}"
+    view = json.dumps({"node-name": "view", **node})
+    return storage_daemon.argv(
+        daemon, [view], node="view", mountpoint=mountpoint, key_file=key_file
     )
-    return [
-        daemon,
-        *(["--object", f"secret,id=key,file={_quote(key_file)}"] if key_file else []),
-        *("--blockdev", json.dumps({"node-name": "view", **node})),
-        # Not JSON: teardown looks for the mount point in this notation.
-        *("--export", export),
-        "--daemonize",
-    ]
-
-
-def _quote(value: str) -> str:
-    """QEMU's option syntax doubles a comma inside a value."""
-    return value.replace(",", ",,")
 
 
 @contextlib.contextmanager
@@ -201,7 +176,7 @@ def shown(
 ) -> t.Iterator[str]:
     """Show *node* as a file for the time of the context."""
     os.close(os.open(mountpoint, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    daemon = runner.find(userspace.DAEMON)
+    daemon = runner.find(storage_daemon.DAEMON)
     argv = daemon_argv(daemon, node, mountpoint=mountpoint, key_file=key_file)
     try:
         # --daemonize returns once the file is there.
@@ -212,8 +187,8 @@ def shown(
         yield mountpoint
     finally:
         # Ending the daemon ends the view.
-        for pid in userspace.daemons(mountpoint):
-            userspace.stop(pid)
+        for pid in storage_daemon.daemons(mountpoint):
+            storage_daemon.stop(pid)
         os.unlink(mountpoint)
 
 
@@ -222,7 +197,6 @@ __all__ = (
     "copy",
     "daemon_argv",
     "disk_node",
-    "filesystem_type",
     "format_info",
     "has_vhd_footer",
     "is_fixed_vhd",

@@ -13,8 +13,8 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import boot_entries
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
+    boot_entries,
     script as grub_script,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest

@@ -17,7 +17,10 @@ import tempfile
 import time
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._system import holders, loop_devices
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    loop_devices,
+    processes,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     CommandError,
     MissingToolError,
@@ -156,7 +159,9 @@ def close(runner: Runner, name: str) -> None:
         if time.monotonic() > deadline:
             node = f"{MAPPER_DIR}/{name}"
             number = os.stat(node).st_rdev
-            who = [*holders.users(number), *holders.mounts(number)] or ["something in the kernel"]
+            who = [*processes.users(number), *processes.mounts_of(number)] or [
+                "something in the kernel"
+            ]
             raise SealedRootError(
                 f"{node} is in use by {', '.join(who[:5])}: unmount what is on it, and end what uses it"
             )

@@ -20,30 +20,31 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
 import stat
 import time
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._build import holds
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import luks1_view, metadata
-from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    loop_devices,
+    mounts,
+    qemu_options,
+    storage_daemon,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     MissingToolError,
     Runner,
     SealedRootError,
 )
 
-STOP_SECONDS = 60
 # A mount namespace that another build's command has just begun with holds a copy of every mount.
 BUSY_SECONDS = 5
-DAEMON = "qemu-storage-daemon"
 
 
 def unusable(runner: Runner) -> t.Optional[str]:
     """Say what of FUSE, loop and the daemon is missing."""
     try:
-        runner.find(DAEMON)
+        runner.find(storage_daemon.DAEMON)
     except MissingToolError as exc:
         return str(exc)
     for node in ("/dev/fuse", "/dev/loop-control"):
@@ -72,37 +73,29 @@ def daemon_argv(
     """
     mode = ",read-only=on" if read_only else ""
     driver = "host_device" if loop_devices.is_block_device(path) else "file"
-    file = f"driver={driver},node-name=file,filename={_quote(path)}"
+    file = f"driver={driver},node-name=file,filename={qemu_options.quote(path)}"
     region = f"driver=raw,offset={offset}" + (f",size={size}" if size else "")
     if descriptor:
         file, region = f"driver=file,node-name=file,filename={descriptor}", "driver=vmdk"
     name = _region(offset)
-    return [
+    blockdevs = (
+        f"{file},discard=unmap{mode}",
+        f"{region},node-name={name},file=file,discard=unmap{mode}",
+        f"driver=luks,node-name=luks,file={name},key-secret=key,discard=unmap{mode}",
+    )
+    return storage_daemon.argv(
         daemon,
-        *("--object", f"secret,id=key,file={_quote(key_file)}"),
-        *("--blockdev", f"{file},discard=unmap{mode}"),
-        *("--blockdev", f"{region},node-name={name},file=file,discard=unmap{mode}"),
-        *(
-            "--blockdev",
-            f"driver=luks,node-name=luks,file={name},key-secret=key,discard=unmap{mode}",
-        ),
-        *(
-            "--export",
-            f"type=fuse,id=export,node-name=luks,mountpoint={_quote(payload)}"
-            f",writable={'off' if read_only else 'on'},growable=off,allow-other=off",
-        ),
-        "--daemonize",
-    ]
+        blockdevs,
+        node="luks",
+        mountpoint=payload,
+        writable=not read_only,
+        key_file=key_file,
+    )
 
 
 def _region(offset: int) -> str:
     """The name that tells the daemon of this region from those on other regions of the file."""
     return f"region-{offset}"
-
-
-def _quote(value: str) -> str:
-    """QEMU's option syntax doubles a comma inside a value."""
-    return value.replace(",", ",,")
 
 
 def takes_key(key_file: str) -> bool:
@@ -117,7 +110,7 @@ def takes_key(key_file: str) -> bool:
 
 def state(runner: Runner, *, path: str, offset: int, payload: str, node: str) -> str:
     """Return open, closed or broken; something else at *node*, or another container, is an error."""
-    loops, pids = _loops(runner, payload), daemons(payload)
+    loops, pids = _loops(runner, payload), storage_daemon.daemons(payload)
     if os.path.lexists(node):
         info = os.stat(node) if os.path.exists(node) else os.lstat(node)
         if not stat.S_ISBLK(info.st_mode) or info.st_rdev not in _numbers(loops):
@@ -156,7 +149,7 @@ def _nodes(numbers: t.Sequence[int], node: str) -> t.List[str]:
 
 
 def _is_mounted(payload: str) -> bool:
-    return any(mount.path == payload for mount in holds.read_mounts())
+    return any(mount.path == payload for mount in mounts.read())
 
 
 def _serves(pid: int, path: str, offset: int) -> bool:
@@ -198,7 +191,7 @@ def open_mapping(
             descriptor = stack.enter_context(view)
         _claim(runner, payload, node)
         argv = daemon_argv(
-            daemon=runner.find(DAEMON),
+            daemon=runner.find(storage_daemon.DAEMON),
             path=path,
             offset=offset,
             size=size,
@@ -287,8 +280,8 @@ def _release(runner: Runner, payload: str) -> None:
     """Detach, end the daemon, and remove the mount point."""
     for loop in _loops(runner, payload):
         loop_devices.detach(runner, loop.device, inode=loop.inode)
-    for pid in daemons(payload):
-        stop(pid)
+    for pid in storage_daemon.daemons(payload):
+        storage_daemon.stop(pid)
     while _is_mounted(payload):  # a daemon that was killed leaves its mount
         runner.run([runner.find("umount"), payload], timeout=60)
     with contextlib.suppress(FileNotFoundError):
@@ -296,61 +289,12 @@ def _release(runner: Runner, payload: str) -> None:
             os.unlink(payload)
 
 
-def daemons(path: str) -> t.List[int]:
-    """The storage daemons whose command line names *path* or something below it."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
-        try:
-            with open(f"/proc/{entry}/cmdline", "rb") as handle:
-                argv = handle.read().decode("utf-8", "surrogateescape").split("\0")
-        except OSError:
-            continue  # ended meanwhile
-        if os.path.basename(argv[0]) != DAEMON:
-            continue
-        values = [
-            value.split("=", 1)[-1]
-            for word in argv
-            for value in word.replace(",,", "\0").split(",")
-        ]
-        names = [value.replace("\0", ",") for value in values]
-        if any(name == path or name.startswith(f"{path}/") for name in names):
-            found.append(int(entry))
-    return found
-
-
-def stop(pid: int) -> None:
-    """End a daemon: it flushes on SIGTERM, so it gets the time that it needs and no SIGKILL."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + STOP_SECONDS
-    while os.path.exists(f"/proc/{pid}") and not _is_zombie(pid):
-        if time.monotonic() > deadline:
-            raise SealedRootError(
-                f"process {pid} (qemu-storage-daemon) did not end within {STOP_SECONDS} seconds"
-            )
-        time.sleep(0.02)
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as handle:
-            return handle.read().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
-
-
 __all__ = (
     "BUSY_SECONDS",
-    "DAEMON",
-    "STOP_SECONDS",
     "close_mapping",
     "daemon_argv",
-    "daemons",
     "open_mapping",
     "state",
-    "stop",
     "takes_key",
     "unusable",
 )

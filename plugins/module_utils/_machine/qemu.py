@@ -14,6 +14,7 @@ import dataclasses
 import os
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._system import qemu_options
 from ansible_collections.sealedroot.image.plugins.module_utils._system.architectures import (
     Architecture,
 )
@@ -76,15 +77,10 @@ def flash(arch: Architecture, source: str, target: str) -> None:
         file.truncate(size)
 
 
-def quote(value: str) -> str:
-    """QEMU's option syntax doubles a comma inside a value."""
-    return value.replace(",", ",,")
-
-
 def _flash(path: str, unit: int, *, read_only: bool) -> str:
     image_format = "qcow2" if path.endswith(".qcow2") else "raw"
     mode = "on" if read_only else "off"
-    return f"if=pflash,unit={unit},format={image_format},readonly={mode},file={quote(path)}"
+    return f"if=pflash,unit={unit},format={image_format},readonly={mode},file={qemu_options.quote(path)}"
 
 
 def bare(qemu: str, arch: Architecture, *, accelerator: str, cpus: int, memory: int) -> t.List[str]:
@@ -124,7 +120,7 @@ def argv(
         *("-drive", _flash(variables, 1, read_only=False)),
     ]
     if disk:
-        drive = f"if=none,id=disk,snapshot=on,format={disk_format},file={quote(disk)}"
+        drive = f"if=none,id=disk,snapshot=on,format={disk_format},file={qemu_options.quote(disk)}"
         command += ["-drive", drive, *DISKS[disk_interface]]
     return command
 
@@ -136,5 +132,4 @@ __all__ = (
     "bare",
     "find_firmware",
     "flash",
-    "quote",
 )

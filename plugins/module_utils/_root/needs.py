@@ -13,8 +13,8 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import selinux as etc_selinux
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import core_image
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
+    core_image,
     signed_chain as grub_signed_chain,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._root.contents import Member, pick

@@ -18,10 +18,11 @@ import re
 import stat
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import luks1_view, userspace
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import formats
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import luks1_view
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined
-from ansible_collections.sealedroot.image.plugins.module_utils._source import lvm
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
+    lvm,
     volumes as source_volumes,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
@@ -29,6 +30,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     loop_devices,
     nofollow,
     regular_file,
+    storage_daemon,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     CommandError,
@@ -59,23 +61,21 @@ def _ends(path: str) -> t.Tuple[bytes, bytes]:
     if problem:
         raise SealedRootError(f"{path} {problem}")
     with open(path, "rb") as file:
-        head = file.read(source_volumes.HEAD_BYTES)
-        file.seek(max(0, os.path.getsize(path) - source_volumes.TAIL_BYTES))
+        head = file.read(formats.HEAD_BYTES)
+        file.seek(max(0, os.path.getsize(path) - formats.TAIL_BYTES))
         return head, file.read()
 
 
 def image_format(path: str) -> str:
     """Look at the file's own bytes for its format; refuse an image that needs another file."""
-    return source_volumes.image_format(path, *_ends(path))
+    return formats.image_format(path, *_ends(path))
 
 
 def is_disk(path: str) -> bool:
     """Say whether a file is a disk image: in a format of its own, or raw with a partition table."""
     head, tail = _ends(path)
     try:
-        return (
-            source_volumes.image_format(path, head, tail) != "raw" or head[510:512] == b"\x55\xaa"
-        )
+        return formats.image_format(path, head, tail) != "raw" or head[510:512] == b"\x55\xaa"
     except SealedRootError:  # one that cannot be used
         return True
 
@@ -140,15 +140,13 @@ class Disk:
             "file": {"driver": "file", "filename": layer},
             "backing": "source",
         }
-        mountpoint = export.replace(",", ",,")
-        return [
-            self.runner.find(userspace.DAEMON),
-            *("--blockdev", json.dumps(source), "--blockdev", json.dumps(view)),
-            "--export",
-            f"type=fuse,id=export,node-name=view,mountpoint={mountpoint},writable=on,growable=off"
-            ",allow-other=off",
-            "--daemonize",
-        ]
+        return storage_daemon.argv(
+            self.runner.find(storage_daemon.DAEMON),
+            map(json.dumps, (source, view)),
+            node="view",
+            mountpoint=export,
+            writable=True,
+        )
 
     def volumes(self) -> t.List[source_volumes.Volume]:
         """Return the regions of the disk with the type of what is in them."""
@@ -196,7 +194,7 @@ class Disk:
             stack.callback(os.close, text)
             # By a descriptor, so that the name needs no quoting.
             name = f"/proc/{os.getpid()}/fd/{disk}"
-            sector = source_volumes.SECTOR
+            sector = formats.SECTOR
             parts = [(name, offset // sector, length // sector) for offset, length in pieces]
             os.write(text, luks1_view.vmdk(*parts).encode())
             self._show(f"/proc/{os.getpid()}/fd/{text}", "vmdk", size, export)

@@ -16,10 +16,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import re
 import stat
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     Runner,
     SealedRootError,
@@ -97,16 +97,15 @@ def pack(runner: Runner, root: str, names: t.Sequence[bytes], target: str) -> No
         raise SealedRootError(f"tar could not pack {root}: {said.splitlines()[0]}")
 
 
-def mounts_below(root: str, mountinfo: str) -> t.List[str]:
-    """Return what is mounted in a directory, by names relative to it, from /proc/self/mountinfo (proc(5)).
+def mounts_below(root: str, table: t.Iterable[mounts.Mount]) -> t.List[str]:
+    """Return what is mounted in a directory, by names relative to it.
 
     Not what is mounted in the directories whose content is left out anyway.
     """
     found = set()
-    for line in mountinfo.splitlines():
-        point = re.sub(r"\\([0-7]{3})", lambda it: chr(int(it.group(1), 8)), line.split(" ")[4])
-        if point.startswith(f"{root}/"):
-            name = point[len(root) + 1 :]
+    for mount in table:
+        if mount.path.startswith(f"{root}/"):
+            name = mount.path[len(root) + 1 :]
             if name.split("/")[0] not in API_DIRECTORIES:
                 found.add(name)
     return sorted(found)

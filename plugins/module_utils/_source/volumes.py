@@ -16,24 +16,18 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import struct
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import formats
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab as etc_fstab
 from ansible_collections.sealedroot.image.plugins.module_utils._system import untrusted_json
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
 
-HEAD_BYTES = 64 << 10
-TAIL_BYTES = 512
-SECTOR = 512
-VHD_COOKIE = b"conectix"
 # What the builder's kernel can mount and a root can be on.
 FILE_SYSTEMS = ("btrfs", "ext2", "ext3", "ext4", "xfs")
 _EXTENDED = ("5", "f", "85")
-_QCOW2_DATA_FILE = 1 << 2
-_VHD_DIFFERENCING = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,64 +58,6 @@ class Volume:
         return f"partition {self.number}" if self.number else "the whole disk"
 
 
-def image_format(path: str, head: bytes, tail: bytes) -> str:
-    """Return QEMU's name of the format; refuse an image that needs another file."""
-    if head[:4] == b"QFI\xfb":
-        _check_qcow2(path, head)
-        return "qcow2"
-    if head[:4] == b"KDMV":
-        _check_vmdk(path, head)
-        return "vmdk"
-    if head[:4] == b"COWD" or head.lstrip()[:21].lower() == b"# disk descriptorfile":
-        raise _alone(path, "a vmdk whose data is in other files")
-    if head[0x40:0x44] == b"\x7f\x10\xda\xbe":
-        return "vdi"
-    if head[:8] == b"vhdxfile":
-        return "vhdx"
-    for footer in (head, tail):
-        if footer[:8] == VHD_COOKIE and len(footer) >= 64:
-            if struct.unpack_from(">I", footer, 60)[0] == _VHD_DIFFERENCING:
-                raise _alone(path, "a differencing disk, which is read on top of its parent")
-            return "vpc"
-    return "raw"
-
-
-def _check_qcow2(path: str, head: bytes) -> None:
-    if len(head) < 72:
-        raise SealedRootError(f"{path} is a qcow2 that was cut off: get the file again")
-    version, backing = struct.unpack_from(">IQ", head, 4)
-    if version not in (2, 3):
-        raise SealedRootError(
-            f"{path} is a qcow of version {version}: convert it with qemu-img convert -O qcow2"
-        )
-    if backing:
-        raise _alone(path, "a qcow2 with a backing file")
-    if struct.unpack_from(">I", head, 32)[0]:
-        raise SealedRootError(
-            f"{path} is an encrypted qcow2: decrypt it with qemu-img convert and give the result"
-        )
-    features = struct.unpack_from(">Q", head, 72)[0] if version > 2 and len(head) >= 80 else 0
-    if features & _QCOW2_DATA_FILE:
-        raise _alone(path, "a qcow2 with an external data file")
-
-
-def _check_vmdk(path: str, head: bytes) -> None:
-    if len(head) < SECTOR:
-        raise SealedRootError(f"{path} is a vmdk that was cut off: get the file again")
-    # With no capacity of its own, QEMU takes the extents that the descriptor in it names.
-    if not struct.unpack_from("<Q", head, 12)[0]:
-        raise _alone(path, "a vmdk whose data is in other files")
-    if b"parentFileNameHint" in head:
-        raise _alone(path, "a vmdk that is read on top of its parent")
-
-
-def _alone(path: str, what: str) -> SealedRootError:
-    return SealedRootError(
-        f"{path} is {what}. Other files are never opened for an image that could name any file of the"
-        " builder: where you trust it, make one file of it with qemu-img convert -O qcow2 and give that"
-    )
-
-
 def partitions(text: str) -> t.List[Volume]:
     """Parse ``sfdisk --json`` (sfdisk(8)); the container of logical partitions is none itself."""
     try:
@@ -135,7 +71,7 @@ def partitions(text: str) -> t.List[Volume]:
 
 def _partitions(text: str) -> t.List[Volume]:
     table = untrusted_json.loads(text)["partitiontable"]
-    sector = int(table.get("sectorsize", SECTOR))
+    sector = int(table.get("sectorsize", formats.SECTOR))
     found = []
     for row in table.get("partitions", []):
         if table["label"] == "dos" and row["type"].lower() in _EXTENDED:
@@ -271,12 +207,8 @@ def no_root(path: str, volumes: t.Sequence[Volume]) -> SealedRootError:
 
 __all__ = (
     "FILE_SYSTEMS",
-    "HEAD_BYTES",
-    "TAIL_BYTES",
-    "VHD_COOKIE",
     "Part",
     "Volume",
-    "image_format",
     "named",
     "no_root",
     "partitions",

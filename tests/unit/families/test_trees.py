@@ -17,8 +17,8 @@ from ansible_collections.sealedroot.image.plugins.lookup.families import LookupM
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import checks
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     boot_entries as grub_boot_entries,
+    cfg,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest, running_root
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,

@@ -37,8 +37,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import running_root
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import metadata
 from ansible_collections.sealedroot.image.plugins.module_utils._machine import serial_boot
-from ansible_collections.sealedroot.image.plugins.module_utils._root import contents
-from ansible_collections.sealedroot.image.plugins.module_utils._root import tar as root_tar
+from ansible_collections.sealedroot.image.plugins.module_utils._root import (
+    contents,
+    tar as root_tar,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
     lvm,
     oci,

@@ -9,8 +9,11 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._build import holds as build_holds
-from ansible_collections.sealedroot.image.plugins.module_utils._build import lease, release
+from ansible_collections.sealedroot.image.plugins.module_utils._build import (
+    holds as build_holds,
+    lease,
+    release,
+)
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._luks import back
 from ansible_collections.sealedroot.image.plugins.module_utils._machine import emulation, qemu
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures as system_architectures,
+    tools as system_tools,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._system import tools as system_tools
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     MissingToolError,
     SealedRootError,

@@ -11,8 +11,7 @@ import subprocess
 import efi
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import shell_defaults
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg as grub_cfg
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import install
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg as grub_cfg, install
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,

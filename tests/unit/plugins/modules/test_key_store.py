@@ -14,7 +14,7 @@ import typing as t
 import pytest
 from ansible.module_utils import basic
 from ansible_collections.sealedroot.image.plugins.module_utils._build import input_mac
-from ansible_collections.sealedroot.image.plugins.modules import key_store
+from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
 
 Run = t.Callable[..., t.Any]
 
@@ -58,7 +58,7 @@ class Store:
 @pytest.fixture
 def store(script: t.Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     it = Store(script, tmp_path)
-    monkeypatch.setattr(key_store, "MOUNTINFO", str(it.table))
+    monkeypatch.setattr(mounts, "read", lambda: mounts.parse(it.table.read_text()))
     return it
 
 

@@ -10,8 +10,8 @@ import typing as t
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
     files as audit_files,
+    reports,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._audit import reports
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reader import Volume
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg

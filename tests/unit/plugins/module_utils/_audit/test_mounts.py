@@ -10,8 +10,8 @@ import typing as t
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
     mounts as audit_mounts,
+    systemd,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._audit import systemd
 
 LUKS = "11111111-2222-4333-8444-555555555555"
 ROOT = ["/dev/mapper/cr_root", "/", "ext4"]

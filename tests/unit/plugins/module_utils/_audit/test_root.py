@@ -13,8 +13,8 @@ import cpio
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
     root as audit_root,
+    systemd,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._audit import systemd
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency, host_agents
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reader import (
     Node,

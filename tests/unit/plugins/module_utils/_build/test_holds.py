@@ -10,60 +10,19 @@ import pathlib
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._build import holds as build_holds
+from ansible_collections.sealedroot.image.plugins.module_utils._system import proc
+from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
+from ansible_collections.sealedroot.image.plugins.module_utils._system import processes
 
 W = "/var/tmp/seal/web 1"
 
 
-@pytest.mark.parametrize(
-    ("path", "directory", "inside"),
-    [
-        ("/a/b", "/a/b", True),
-        ("/a/b/c", "/a/b", True),
-        ("/a/b2", "/a/b", False),
-        ("/a", "/a/b", False),
-        ("", "/a/b", False),
-    ],
-)
-def test_below(path: str, directory: str, inside: bool) -> None:
-    assert build_holds.below(path, directory) is inside
 
 
-def test_mounts() -> None:
-    text = (
-        "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n"
-        "90 22 7:3 / /var/tmp/seal/web\\0401/root rw,noatime - ext4 /dev/mapper/a\\040b rw\n"
-        "91 22 0:45 / /a\\134b\\011c\\012d rw shared:5 master:2 - fuse /dev/fuse rw\n"
-        "92 22 0:46 / /var/tmp/seal/web\\0401/gone//deleted rw - tmpfs none rw\n"
-    )
-    assert build_holds.parse_mounts(text) == [
-        build_holds.Mount("/", "ext4", os.makedev(254, 0)),
-        build_holds.Mount(f"{W}/root", "ext4", os.makedev(7, 3)),
-        build_holds.Mount("/a\\b\tc\nd", "fuse", os.makedev(0, 45)),
-        build_holds.Mount(f"{W}/gone", "tmpfs", os.makedev(0, 46)),
-    ]
 
 
-@pytest.mark.parametrize(
-    ("word", "named"),
-    [
-        (f"{W}/root", True),
-        (W, True),
-        (f"type=fuse,id=e,mountpoint={W}/payload,writable=on", True),
-        (f"driver=file,filename={W}/disk.raw", True),
-        (f"driver=file,filename={W}2/disk.raw", False),
-        ("driver=file,filename=/b/x,,mountpoint=/var/tmp/seal/web 1", False),
-        (f"/other{W}/root", False),
-    ],
-)
-def test_mentions(word: str, named: bool) -> None:
-    assert build_holds.mentions(["qemu-storage-daemon", "--export", word], W) is named
-    assert build_holds.mentions([word], W) is False
 
 
-def test_a_comma_in_the_directory() -> None:
-    word = "driver=file,node-name=f,filename=/w/a,,b/disk.raw"
-    assert build_holds.mentions(["x", word], "/w/a,b")
-    assert not build_holds.mentions(["x", word], "/w/a")
 
 
 class Kernel:
@@ -74,7 +33,7 @@ class Kernel:
         for path in (self.proc / "self", self.block, self.mapper):
             path.mkdir(parents=True)
         (self.proc / "self/mountinfo").write_text("22 1 254:0 / / rw - ext4 /dev/vda rw\n")
-        monkeypatch.setattr(build_holds, "PROC", str(self.proc))
+        monkeypatch.setattr(proc, "PROC", str(self.proc))
         monkeypatch.setattr(build_holds, "BLOCK", str(self.block))
         monkeypatch.setattr(build_holds, "MAPPER_DIR", str(self.mapper))
 

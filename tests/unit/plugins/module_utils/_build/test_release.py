@@ -16,14 +16,16 @@ import typing as t
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._build import holds
 from ansible_collections.sealedroot.image.plugins.module_utils._build import release
-from ansible_collections.sealedroot.image.plugins.module_utils._system import holders
+from ansible_collections.sealedroot.image.plugins.module_utils._system import processes
 from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     CommandError,
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
+from ansible_collections.sealedroot.image.plugins.module_utils._system import processes
 
-Mount = holds.Mount
+Mount = mounts.Mount
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def mounted(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The mount points that the kernel has."""
     points: set[str] = set()
     monkeypatch.setattr(
-        holds, "read_mounts", lambda *_args: [Mount(it, "x", 1) for it in points]
+        mounts, "read", lambda *_args: [Mount(it, "x", 1) for it in points]
     )
     return points
 
@@ -118,13 +120,13 @@ def test_busy_is_waited_for_and_then_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mounted.add("/w/root")
-    monkeypatch.setattr(release, "PAUSE", 0)
+    monkeypatch.setattr(processes, "PAUSE", 0)
     monkeypatch.setattr(release, "BUSY_SECONDS", 60)
     script.expect(["umount", "/w/root"], rc=32, stderr="umount: /w/root: target is busy.")
     script.expect(["umount", "/w/root"])
     release.unmount(runner, Mount("/w/root", "ext4", 1))
     monkeypatch.setattr(release, "BUSY_SECONDS", -1)
-    monkeypatch.setattr(holders, "users", lambda number: [f"process 7 (sh) {number}"])
+    monkeypatch.setattr(processes, "users", lambda number: [f"process 7 (sh) {number}"])
     script.expect(["umount", "/w/root"], rc=32, stderr="umount: /w/root: target is busy.")
     with pytest.raises(SealedRootError, match=r"by process 7 \(sh\) 1: end that first"):
         release.unmount(runner, Mount("/w/root", "ext4", 1))
@@ -143,7 +145,7 @@ def test_one_that_is_busy_does_not_keep_the_keys(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(release, "BUSY_SECONDS", -1)
-    monkeypatch.setattr(holders, "users", lambda _number: [])
+    monkeypatch.setattr(processes, "users", lambda _number: [])
     finds.append(
         holds.Holds(mounts=(Mount("/w/root", "ext4", 1), Mount("/w/private", "tmpfs", 3)))
     )
@@ -161,18 +163,5 @@ def test_what_is_left_is_an_error(finds: list[holds.Holds], runner: t.Any) -> No
         release.release(runner, "/w")
 
 
-def test_a_process_that_ignores_sigterm() -> None:
-    code = "import signal,time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(99)"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as stubborn:
-        stubborn.stdout.readline()  # type: ignore[union-attr]
-        start = time.monotonic()
-        release.end([holds.Process(stubborn.pid, "python3")], 0.2)
-        assert time.monotonic() - start < 5
-        # A zombie by now: it holds nothing any more.
-        assert os.path.exists(f"/proc/{stubborn.pid}")
-        assert not release.is_alive(stubborn.pid)
-        assert stubborn.wait() == -signal.SIGKILL
 
 
-def test_a_process_that_is_gone() -> None:
-    release.end([holds.Process(2**22 - 1, "gone")], 0.2)

@@ -12,7 +12,7 @@ import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import view as disk_view
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import userspace
+from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts, storage_daemon
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -54,8 +54,8 @@ def test_daemon_argv() -> None:
         "--blockdev",
         json.dumps({"node-name": "view", "driver": "raw"}),
         "--export",
-        "type=fuse,id=view,node-name=view,writable=off,growable=off,allow-other=off"
-        ",mountpoint=/w/a,,b",
+        "type=fuse,id=export,node-name=view,mountpoint=/w/a,,b"
+        ",writable=off,growable=off,allow-other=off",
         "--daemonize",
     ]
 
@@ -65,8 +65,8 @@ def test_shown(
 ) -> None:
     stopped: list[int] = []
     view = str(tmp_path / "view")
-    monkeypatch.setattr(userspace, "daemons", lambda path: [7] if path == view else [])
-    monkeypatch.setattr(userspace, "stop", stopped.append)
+    monkeypatch.setattr(storage_daemon, "daemons", lambda path: [7] if path == view else [])
+    monkeypatch.setattr(storage_daemon, "stop", stopped.append)
     argv = disk_view.daemon_argv("qemu-storage-daemon", {"driver": "raw"}, mountpoint=view)
     script.expect(argv)
     with disk_view.shown(runner, {"driver": "raw"}, mountpoint=view) as path:
@@ -88,24 +88,14 @@ def test_the_daemon_fails(script: t.Any, runner: t.Any, tmp_path: pathlib.Path) 
     assert not os.path.exists(view)
 
 
-def test_filesystem_type(tmp_path: pathlib.Path) -> None:
-    device = os.stat(tmp_path).st_dev
-    mountinfo = (
-        "21 1 99:99 / / rw - ext4 /dev/vda rw\n"
-        f"22 1 {os.major(device)}:{os.minor(device)} / /x rw shared:1 - tmpfs tmpfs rw\n"
-    )
-    assert disk_view.filesystem_type(str(tmp_path), mountinfo) == "tmpfs"
-    assert disk_view.filesystem_type(str(tmp_path), "") == "unknown"
-
-
 def test_secrets_go_to_memory_only(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disk_view, "filesystem_type", lambda _path, _info: "ext4")
+    monkeypatch.setattr(mounts, "type_of", lambda _path, _mounts: "ext4")
     with (
         pytest.raises(SealedRootError, match="Set work_dir"),
         disk_view.private_directory(str(tmp_path)),
     ):
         pytest.fail("must not be reached")
-    monkeypatch.setattr(disk_view, "filesystem_type", lambda _path, _info: "tmpfs")
+    monkeypatch.setattr(mounts, "type_of", lambda _path, _mounts: "tmpfs")
     with disk_view.private_directory(str(tmp_path)) as path:
         assert os.stat(path).st_mode & 0o777 == 0o700
         pathlib.Path(path, "initrd").touch()

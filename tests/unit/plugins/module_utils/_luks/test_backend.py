@@ -10,12 +10,10 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import backend as luks_backend
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
+    backend as luks_backend,
     dm_crypt as luks_dm_crypt,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import metadata
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
+    metadata,
     userspace as luks_userspace,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (

@@ -12,7 +12,7 @@ import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import dm_crypt
-from ansible_collections.sealedroot.image.plugins.module_utils._system import holders
+from ansible_collections.sealedroot.image.plugins.module_utils._system import processes
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     CommandError,
     SealedRootError,
@@ -246,8 +246,8 @@ def test_close_of_a_mapping_in_use_releases_nothing(
     disk: str, script, runner, monkeypatch, mapper: pathlib.Path
 ) -> None:
     monkeypatch.setattr(dm_crypt, "BUSY_SECONDS", -1)
-    monkeypatch.setattr(holders, "users", lambda number: [f"process {number}"])
-    monkeypatch.setattr(holders, "mounts", lambda _number: ["mount /mnt"])
+    monkeypatch.setattr(processes, "users", lambda number: [f"process {number}"])
+    monkeypatch.setattr(processes, "mounts_of", lambda _number: ["mount /mnt"])
     (mapper / "cr_root").symlink_to("/dev/null")
     script.expect(["cryptsetup", "status", "cr_root"], stdout=STATUS.format(device="/dev/loop7"))
     script.expect(["cryptsetup", "close", "cr_root"], **BUSY)

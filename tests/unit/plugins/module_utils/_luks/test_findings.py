@@ -16,8 +16,8 @@ import pytest
 import yaml
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
     findings as luks_findings,
+    metadata,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import metadata
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )

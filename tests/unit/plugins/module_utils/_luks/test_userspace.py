@@ -14,11 +14,14 @@ import stat
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._build import holds
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
     luks1_view,
     metadata,
     userspace,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    mounts as system_mounts,
+    storage_daemon,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
@@ -52,13 +55,13 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> dict[str, t.Any]:
         said["nodes"].append((path, stat.S_IMODE(mode), stat.S_ISBLK(mode), device))
         pathlib.Path(path).touch()
 
-    def mounts() -> list[holds.Mount]:
-        return [holds.Mount(path, "fuse", 1) for path in said["mounts"]]
+    def mounts() -> list[system_mounts.Mount]:
+        return [system_mounts.Mount(path, "fuse", 1) for path in said["mounts"]]
 
     monkeypatch.setattr(os, "mknod", mknod)
-    monkeypatch.setattr(userspace, "daemons", lambda _path: said["daemons"])
-    monkeypatch.setattr(userspace, "stop", said["stopped"].append)
-    monkeypatch.setattr(holds, "read_mounts", mounts)
+    monkeypatch.setattr(storage_daemon, "daemons", lambda _path: said["daemons"])
+    monkeypatch.setattr(storage_daemon, "stop", said["stopped"].append)
+    monkeypatch.setattr(system_mounts, "read", mounts)
     return said
 
 

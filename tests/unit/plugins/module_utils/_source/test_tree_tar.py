@@ -10,13 +10,17 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._source import cache as source_cache
-from ansible_collections.sealedroot.image.plugins.module_utils._source import tree_tar
+from ansible_collections.sealedroot.image.plugins.module_utils._source import (
+    cache as source_cache,
+    tree_tar,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
 
-MOUNTINFO = r"""
+MOUNTS = mounts.parse(
+    r"""
 21 1 0:20 / / rw - ext4 /dev/vda rw
 22 21 0:21 / /srv/root/proc rw - proc proc rw
 23 21 0:22 / /srv/root/dev/pts rw - devpts devpts rw
@@ -25,11 +29,12 @@ MOUNTINFO = r"""
 26 21 0:23 / /srv/root2/boot rw - ext4 /dev/vdb rw
 27 21 0:23 / /srv/root rw - ext4 /dev/vdb rw
 """.strip()
+)
 
 
 def test_what_is_mounted_below() -> None:
-    assert tree_tar.mounts_below("/srv/root", MOUNTINFO) == ["boot", "my disk"]
-    assert tree_tar.mounts_below("/srv/root2", MOUNTINFO) == ["boot"]
+    assert tree_tar.mounts_below("/srv/root", MOUNTS) == ["boot", "my disk"]
+    assert tree_tar.mounts_below("/srv/root2", MOUNTS) == ["boot"]
 
 
 def test_the_order_is_fixed_and_links_are_not_followed(tmp_path: pathlib.Path) -> None:

@@ -63,10 +63,12 @@ import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import shell_defaults
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
+    os_release,
+    shell_defaults,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import boot_entries, cfg
-from ansible_collections.sealedroot.image.plugins.module_utils._root import contents
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
@@ -194,7 +196,7 @@ class Plan:
         kernel = f"/boot/vmlinuz-{version}"
         if any(boot_entries.get(text, "linux") == kernel for text in self.entries.values()):
             return
-        release = contents.parse_os_release(self.tree.text("/etc/os-release"))
+        release = os_release.parse_os_release(self.tree.text("/etc/os-release"))
         options = boot_entries.words_for(
             "", root_device=self.root_device, wanted=self.words, unwanted=self.unwanted
         )

@@ -149,9 +149,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils._build import (
     published,
     work_dir as build_work_dir,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
+    os_release as etc_os_release,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import backend as luks_backend
 from ansible_collections.sealedroot.image.plugins.module_utils._machine import emulation, qemu
-from ansible_collections.sealedroot.image.plugins.module_utils._root import contents
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import seccomp
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures,
@@ -313,7 +315,7 @@ def look(
     if os.path.exists("/etc/os-release"):
         with open("/etc/os-release", encoding="utf-8") as file:
             os_release = file.read()
-    family = system_tools.builder_family(contents.parse_os_release(os_release))
+    family = system_tools.builder_family(etc_os_release.parse_os_release(os_release))
     arch = architectures.find(params["architecture"])
     tools = find_tools(runner, params["tools"])
     missing = [tool for tool, path in tools.items() if not path]

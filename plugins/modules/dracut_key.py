@@ -73,6 +73,7 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import os_release
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     boot_files,
@@ -80,7 +81,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
     guest,
     unlocked_root,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._root import contents
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -125,7 +125,7 @@ def missing(tree: Tree) -> t.List[str]:
 def images(tree: Tree) -> t.List[t.Dict[str, str]]:
     """Return the initramfs of each kernel that has its modules; there must be one."""
     names = os.listdir(tree.path("/boot")) if tree.exists("/boot") else []
-    release = contents.parse_os_release(tree.text("/etc/os-release"))
+    release = os_release.parse_os_release(tree.text("/etc/os-release"))
     # The hook of Debian's package.
     if any(tree.exists(f"/{top}/kernel/postinst.d/dracut") for top in ("etc", "usr/share")):
         form = boot_files.DEBIAN

@@ -141,7 +141,7 @@ def ensure(
     """Make the partition hold the files."""
     path, offset = params["path"], params["offset"]
     if offset is None:
-        table = partitions.read(runner, path)
+        table = partitions.read_gpt(runner, path)
         if table is None:
             raise SealedRootError(f"{path} has no partition table: make the disk first")
         offset = partitions.esp_and_luks(table)[0].offset

@@ -290,7 +290,7 @@ def subject(params: t.Mapping[str, t.Any]) -> reports.Subject:
         )
     expected = params["expected"]
     paths = {name: path for name, path in params["keys"].items() if path}
-    slots = {reports.SLOTS[name]: 1000 for name in paths}
+    slots = {image_files.SLOTS[name]: 1000 for name in paths}
     if expected["slots"]:
         try:
             slots = {int(slot): int(count) for slot, count in expected["slots"].items()}

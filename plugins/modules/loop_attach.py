@@ -89,6 +89,7 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import partitions
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import container
 from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -108,10 +109,9 @@ def region(runner: Runner, params: Params) -> t.Tuple[int, int]:
         return params["offset"], params["size"]
     if params["offset"] or params["size"]:
         raise SealedRootError("partition cannot be combined with offset and size: give one of them")
-    # sfdisk names a partition after the file: with a "p" in between when that ends with a digit.
-    nodes = (f"{path}{number}", f"{path}p{number}")
-    for part in container.partitions(runner, path):
-        if part.node in nodes:
+    table = partitions.read(runner, path)
+    for part in table.partitions if table else ():
+        if part.number == number:
             return part.offset, part.size
     raise SealedRootError(f"{path} has no partition {number}: correct partition")
 

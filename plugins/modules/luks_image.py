@@ -154,6 +154,7 @@ import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import partitions
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
     backend as luks_backend,
     container,
@@ -252,7 +253,7 @@ def check_blank(runner: Runner, params: Params, holds: str) -> None:
         raise SealedRootError(
             f"{params['path']} at offset {params['offset']} holds {holds}: set force to overwrite it"
         )
-    container.check_partition(runner, params["path"], params["offset"], params["size"])
+    partitions.check_region(runner, params["path"], params["offset"], params["size"])
 
 
 def check_found(params: Params, header: metadata.Header, device: str, have: str) -> None:

@@ -117,7 +117,7 @@ from ansible.module_utils.facts.system.distribution import (
 )
 from ansible.module_utils.facts.system.pkg_mgr import PkgMgrFactCollector
 from ansible_collections.sealedroot.image.plugins.module_utils._root import look as root_look
-from ansible_collections.sealedroot.image.plugins.module_utils._root.contents import Member, plain
+from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import Member, plain
 from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 

@@ -240,7 +240,6 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._root import (
-    contents,
     look as root_look,
     tar,
 )
@@ -279,10 +278,10 @@ def look(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     path, families, filesystem = params["path"], params["families"], params["filesystem"]
     with open(path, "rb") as file:
         head = file.read(16)
-    compression = contents.compression(head)
+    compression = tar.compression(head)
     if not head:
         raise SealedRootError(f"{path} is empty: get the file again")
-    if compression not in contents.SUPPORTED:
+    if compression not in tar.SUPPORTED:
         raise SealedRootError(
             f"{path} is compressed with {compression}, which is not supported: use gzip, xz or zstd"
         )

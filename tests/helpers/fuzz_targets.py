@@ -39,6 +39,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._disk import (
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
     fstab as etc_fstab,
+    os_release as etc_os_release,
     selinux as etc_selinux,
     shell_defaults,
 )
@@ -73,7 +74,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
     pinned_header,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._machine import serial_boot
-from ansible_collections.sealedroot.image.plugins.module_utils._root import contents, look
+from ansible_collections.sealedroot.image.plugins.module_utils._root import (
+    contents,
+    look,
+    tar as tar_module,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
     download,
     lvm,
@@ -182,7 +187,7 @@ BUILTIN = b"kernel/ext4.ko\nkernel/dm-crypt.ko\nkernel/virtio_blk.ko\nkernel/vir
 
 def listing(data: bytes) -> None:
     lines, fstab, crypttab, release, program = parts(data, 5)
-    members = contents.parse_listing(text(lines))
+    members = tar_module.parse_listing(text(lines))
     content = {
         "etc/fstab": fstab,
         "etc/crypttab": crypttab,
@@ -193,7 +198,7 @@ def listing(data: bytes) -> None:
     there = {name: data for name, data in content.items() if name in names}
     look.wanted(members, FAMILIES, signed=True)
     for member in members:
-        contents.plain(member.raw)
+        tar_module.plain(member.raw)
     header = {"luks_type": "luks1", "hash": "sha256", "filesystem": "ext4"}
     found = look.describe(
         "root.tar", members, there, families=FAMILIES, filesystem="ext4", secure_boot=header
@@ -298,7 +303,7 @@ DOS = json.dumps(
 
 
 def partitions(data: bytes) -> None:
-    found = volumes.partitions(text(data))
+    found = volumes.of_partitions(disk_partitions.parse(text(data)))
     for volume in found:
         volumes.named(f"PARTUUID={volume.partuuid}", found)
 
@@ -723,10 +728,10 @@ def selinux(data: bytes) -> None:
 
 
 def os_release(data: bytes) -> None:
-    found = contents.parse_os_release(data.decode("utf-8", "replace"))
-    contents.family(found, FAMILIES)
+    found = etc_os_release.parse_os_release(data.decode("utf-8", "replace"))
+    etc_os_release.family(found, FAMILIES)
     contents.machine(data)
-    contents.compression(data)
+    tar_module.compression(data)
     json.dumps(bom.bill("deb", text(data).splitlines()[:100], found, image_uuid=UUID))
 
 
@@ -857,7 +862,14 @@ _TABLE_WORDS = (
 TARGETS = (
     Target(
         "root_tar_listing",
-        ("_root/contents", "_root/findings", "_root/look", "_root/needs"),
+        (
+            "_root/tar",
+            "_etc/os_release",
+            "_root/contents",
+            "_root/findings",
+            "_root/look",
+            "_root/needs",
+        ),
         listing,
         given(b"\x1e".join([LISTING, FSTAB, CRYPTTAB, OS_RELEASE, ELF])),
         (*LISTING.splitlines(keepends=True), *_SEPARATOR, b"\\", b"\\303"),

@@ -15,6 +15,7 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
     checks,
+    initramfs,
     mounts,
     root,
     selinux,
@@ -183,18 +184,18 @@ def examine(
         if generator and not subject.debug_console:
             inside = kernel_words.path_inside(generator)
             check[inside] = kernel_words.text(generator, luks_uuid=luks_uuid)
-        problems = root.initramfs(
+        problems = initramfs.initramfs(
             runner,
             tree,
             loaded=checks.initrds(config),
             boot_key=boot_key,
-            others={**secrets, **root.foreign_keys(tree, crypttab, boot_key)},
+            others={**secrets, **initramfs.foreign_keys(tree, crypttab, boot_key)},
             header=archive_keys.same(pinned, content),
             files=check,
         )
         report.add("initramfs", problems, "root's alone, with the boot key once and the header")
     with report.guard("key_files"):
-        problems = root.key_files(tree, crypttab, keys=subject.secrets())
+        problems = initramfs.key_files(tree, crypttab, keys=subject.secrets())
         report.add("key_files", problems, "the key file is the boot key, and root's alone")
     with report.guard("mounts"):
         fstab = mounts.table(tree.text("/etc/fstab"))

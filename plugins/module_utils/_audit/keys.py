@@ -16,10 +16,10 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import areas, checks
 from ansible_collections.sealedroot.image.plugins.module_utils._audit.reports import (
-    SLOTS,
     Report,
     Subject,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._build.image_files import SLOTS
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import partitions
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import fstest
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import cryptsetup, metadata

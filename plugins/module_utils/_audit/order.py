@@ -165,7 +165,7 @@ class _Audit:
                 self.areas(esp, luks, header)
 
     def layout(self) -> t.Tuple[partitions.Partition, partitions.Partition]:
-        table = partitions.read(self.runner, self.disk)
+        table = partitions.read_gpt(self.runner, self.disk)
         size = os.lseek(self.handle, 0, os.SEEK_END)
         nonzero: t.List[int] = []
         if table is not None:

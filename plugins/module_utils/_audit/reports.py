@@ -20,7 +20,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-SLOTS = {"boot": 0, "recovery": 1}
 CHECKS = (
     *("format", "layout", "header", "keys_open", "build_key_dead", "grub_opens", "esp"),
     *("filesystem", "grub_cfg", "console", "initramfs", "key_files", "pinned_header", "mounts"),
@@ -114,4 +113,4 @@ class Report:
         }
 
 
-__all__ = ("CHECKS", "SLOTS", "Check", "Report", "Subject")
+__all__ = ("CHECKS", "Check", "Report", "Subject")

@@ -36,20 +36,15 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     script,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
-    archive,
-    archive_keys,
     generators,
     kernel_words,
     mkinitcpio,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
-    Runner,
     SealedRootError,
 )
 
-# Where keys of other containers are, beside those that crypttab names.
-KEY_DIRECTORIES = (fstab.KEY_DIRECTORY, "/etc/keys")
 # What a machine makes for itself at first boot: in an image, every clone would have the same.
 IDENTITY = (
     ("/etc/ssh", "ssh_host_*"),
@@ -66,13 +61,7 @@ MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 # Where GRUB has its files; the second is Fedora's and SUSE's.
 GRUB_DIRECTORIES = ("/boot/grub", "/boot/grub2")
 _MENUS = tuple(f"{directory}/grub.cfg" for directory in GRUB_DIRECTORIES)
-_INITRAMFS = re.compile(r"(?:initrd|initramfs)[.-].+")
-_MOST_KEY = 8 << 20
 _KERNEL = re.compile(r"vmlinu[xz]-(.+)")
-_INSTALL_ITEMS = re.compile(
-    r"^[ \t]*install_items(?P<more>\+?)=(?P<quote>[\"']?)(?P<items>[^\"'\n]*)(?P=quote)",
-    re.MULTILINE,
-)
 
 Problems = t.List[str]
 
@@ -230,183 +219,6 @@ def kernels(tree: Tree) -> t.List[str]:
     return sorted(match.group(1) for match in names if match)
 
 
-def initramfs(
-    runner: Runner,
-    tree: Tree,
-    *,
-    loaded: t.Sequence[str],
-    boot_key: bytes,
-    others: t.Mapping[str, bytes],
-    header: archive_keys.JudgeHeader,
-    files: t.Mapping[str, str],
-) -> Problems:
-    """Every initramfs is root's alone, and holds the boot key once, no other key, the pinned header and *files*.
-
-    *loaded* are those that grub.cfg names.
-    """
-    problems = [
-        f"grub.cfg loads {name}, which is not there" for name in loaded if not tree.find(name)
-    ]
-    images = {
-        name: node
-        for name, node in tree.entries("/boot").items()
-        if _INITRAMFS.fullmatch(name) and node.is_file
-    }
-    if not images:
-        problems.append("there is no initramfs in /boot")
-    for name, node in images.items():
-        if node.permissions != "0600" or node.uid != 0:
-            problems.append(
-                f"/boot/{name} has mode {node.permissions} and owner {node.uid}, not 0600 and root:"
-                " set UMASK=0077 for it"
-            )
-        path = tree.dump(node, most=archive.MOST_BYTES)
-        try:
-            found = archive_keys.problems(
-                runner, path, boot_key=boot_key, others=others, header=header, files=files
-            )
-        except SealedRootError as exc:
-            found = [str(exc)]
-        finally:
-            _remove(path)
-        problems += [f"/boot/{name}: {problem}" for problem in found]
-    return problems
-
-
-def _remove(path: str) -> None:
-    directory, base = os.path.split(path)
-    for name in os.listdir(directory):
-        if name == base or name.startswith(f"{base}."):
-            os.unlink(os.path.join(directory, name))
-
-
-def key_files(
-    tree: Tree, crypttab: t.Sequence[t.Sequence[str]], *, keys: t.Mapping[str, bytes]
-) -> Problems:
-    """The root's key file is root's alone and is the boot key, and stays so when the initramfs is rebuilt."""
-    problems = []
-    directory = tree.find(fstab.KEY_DIRECTORY)
-    if directory and (directory.permissions, directory.uid) != ("0700", 0):
-        problems.append(
-            f"{fstab.KEY_DIRECTORY} has mode {directory.permissions}, not 0700 and root's"
-        )
-    paths = {f"{fstab.KEY_DIRECTORY}/{name}" for name in tree.entries(fstab.KEY_DIRECTORY)}
-    paths |= {path for path in (fstab.path_of(row[2]) for row in crypttab if len(row) > 2) if path}
-    paths -= other_keys(crypttab)
-    if not paths:
-        problems.append("there is no key file, so the initramfs cannot be rebuilt with one")
-    for path in sorted(paths):
-        node = tree.find(path)
-        if node is None or not node.is_file:
-            problems.append(f"the key file {path} is not there")
-            continue
-        if node.permissions not in ("0400", "0600") or node.uid != 0:
-            problems.append(
-                f"{path} has mode {node.permissions} and owner {node.uid}, not 0400 and root"
-            )
-        content = tree.read(node)
-        others = [name for name, key in keys.items() if name != "boot key" and key in content]
-        problems += [f"{path} holds the {name}" for name in others]
-        if not others and content != keys["boot key"]:
-            problems.append(f"{path} is not the boot key (a newline at its end counts)")
-    options = (option for row in crypttab for option in "".join(row[3:4]).split(","))
-    headers = {it[len("header=") :] for it in options if it.startswith("header=/")}
-    return problems + _rebuilt(tree, sorted({*paths, *headers}))
-
-
-def _rebuilt(tree: Tree, paths: t.Sequence[str]) -> Problems:
-    """What the root's own generator is configured for keeps key and header in a later initramfs, and to root."""
-    builds = generators.active(lambda path: tree.find(f"/{path}") is not None)
-    if builds == "initramfs_tools":
-        problems = []
-        if umask(tree) not in ("0077", "077"):
-            problems.append(
-                "UMASK=0077 is not set in /etc/initramfs-tools/conf.d: a rebuild leaks the key"
-            )
-        hook = tree.find(pinned_header.HOOK)
-        if hook is None or not hook.mode & 0o100:
-            problems.append(
-                f"{pinned_header.HOOK} is not there or is no program: a rebuild loses the header"
-            )
-        return problems
-    if builds == "dracut":
-        # Its umask is always 077 (dracut(8)), but it takes none by itself.
-        patterns = installed(tree)
-        return [
-            f"install_items in /etc/dracut.conf.d does not have {path}: a rebuild loses it"
-            for path in paths
-            if not any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
-        ]
-    if builds == "mkinitcpio":
-        have = mkinitcpio.NOTHING
-        drop_ins = sorted(
-            name for name in tree.entries(mkinitcpio.DROP_INS) if name.endswith(".conf")
-        )
-        for path in [mkinitcpio.CONF, *(f"{mkinitcpio.DROP_INS}/{name}" for name in drop_ins)]:
-            have = mkinitcpio.arrays(tree.text(path) or "", have)
-        # Its umask is always 077, as dracut's.
-        lost = [path for path in paths if path not in have["FILES"]]
-        return [f"FILES in {mkinitcpio.CONF} does not have {it}: a rebuild loses it" for it in lost]
-    return []
-
-
-def installed(tree: Tree) -> t.List[str]:
-    """Return the files, or shell patterns, that dracut is told to install (dracut.conf(5))."""
-    # A file in /etc hides one of the same name in /usr.
-    files = {
-        name: f"{top}/{name}"
-        for top in ("/usr/lib/dracut/dracut.conf.d", "/etc/dracut.conf.d")
-        for name in tree.entries(top)
-        if name.endswith(".conf")
-    }
-    found: t.List[str] = []
-    for path in ["/etc/dracut.conf", *(files[name] for name in sorted(files))]:
-        for match in _INSTALL_ITEMS.finditer(tree.text(path) or ""):
-            found = [*(found if match["more"] else []), *match["items"].split()]
-    return found
-
-
-def other_keys(crypttab: t.Sequence[t.Sequence[str]]) -> t.Set[str]:
-    """Return the key files of what is not the root: containers in files, and disks that are opened on demand."""
-    entries = [
-        row
-        for row in crypttab
-        if fstab.is_opened_on_demand(row) or fstab.path_of("".join(row[1:2]))
-    ]
-    return {path for path in map(fstab.key_of, entries) if path}
-
-
-def foreign_keys(
-    tree: Tree, crypttab: t.Sequence[t.Sequence[str]], boot_key: bytes
-) -> t.Dict[str, bytes]:
-    """Return the keys in the root that no initramfs may hold, by what they are."""
-    paths = {f"{top}/{name}" for top in KEY_DIRECTORIES for name in tree.entries(top)}
-    named = other_keys(crypttab)
-    found = {}
-    for path in sorted(paths | named):
-        node = tree.find(path)
-        # What others may read is a certificate. Chance would find fewer bytes; more are no key file (cryptsetup(8)).
-        if not (node and node.is_file and 8 <= node.size <= _MOST_KEY):
-            continue
-        if path in named or node.permissions.endswith("00"):
-            key = tree.read(node, most=_MOST_KEY)
-            if boot_key not in key and key not in boot_key:
-                found[f"key in {path}"] = key
-    return found
-
-
-def umask(tree: Tree) -> t.Optional[str]:
-    """Return the last UMASK that initramfs-tools reads."""
-    top = "/etc/initramfs-tools"
-    names = sorted(name for name in tree.entries(f"{top}/conf.d") if "~" not in name)
-    value = None
-    for path in [f"{top}/initramfs.conf", *(f"{top}/conf.d/{name}" for name in names)]:
-        text = tree.text(path) or ""
-        for match in re.finditer(r"^[ \t]*UMASK=['\"]?(\d+)", text, re.MULTILINE):
-            value = match.group(1)
-    return value
-
-
 def identity(tree: Tree) -> Problems:
     """Nothing in the image is one machine's own, so that clones differ (TECH 6, row 12)."""
     problems = []
@@ -431,24 +243,17 @@ def _is_reset(tree: Tree, node: t.Optional[Node]) -> bool:
 __all__ = (
     "GRUB_DIRECTORIES",
     "IDENTITY",
-    "KEY_DIRECTORIES",
     "agents",
     "console",
     "environment",
     "filesystem",
-    "foreign_keys",
     "generator",
     "identity",
-    "initramfs",
     "insists",
-    "installed",
     "kernels",
-    "key_files",
     "menu",
     "opened_with",
-    "other_keys",
     "pinned",
     "scripts",
     "tables",
-    "umask",
 )

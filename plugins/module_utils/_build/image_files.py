@@ -13,13 +13,12 @@ By itself: a module that only names them carries nothing of what examines them.
 
 from __future__ import annotations
 
-from ansible_collections.sealedroot.image.plugins.module_utils._audit.reports import SLOTS
-
 MANIFEST = "manifest.json"
 BOOT_KEY, RECOVERY_KEY = "boot.key", "recovery.key"
-# The key slot of each key file.
+# The key slot of each key.
+SLOTS = {"boot": 0, "recovery": 1}
 KEY_FILES = {BOOT_KEY: SLOTS["boot"], RECOVERY_KEY: SLOTS["recovery"]}
 # QEMU's name of each format, by the end of the disk's name: a file is never asked what it is.
 DRIVERS = {"qcow2": "qcow2", "raw": "raw", "vhd": "vpc", "vhdx": "vhdx", "vmdk": "vmdk"}
 
-__all__ = ("BOOT_KEY", "DRIVERS", "KEY_FILES", "MANIFEST", "RECOVERY_KEY")
+__all__ = ("BOOT_KEY", "DRIVERS", "KEY_FILES", "MANIFEST", "RECOVERY_KEY", "SLOTS")

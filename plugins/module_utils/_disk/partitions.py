@@ -6,11 +6,13 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The partition table of an image, as ``sfdisk --json`` reads it."""
+"""Partition tables, as ``sfdisk --json`` reads them."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._system import untrusted_json
@@ -29,56 +31,91 @@ LUKS_TYPE = "CA7D7CCB-63ED-4C53-861C-1742536059CC"
 
 @dataclasses.dataclass(frozen=True)
 class Partition:
-    """One partition; offset and size in bytes."""
+    """One partition; offset and size in bytes.
+
+    GUIDs are in capitals. *number* is 0 where the table does not say which partition it is.
+    """
 
     type: str
     name: str
     offset: int
     size: int
     uuid: str = ""
+    number: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A GPT."""
+    """A partition table: *label* is its kind (gpt, dos, ...), *id* what it is known by."""
 
     partitions: t.Tuple[Partition, ...]
+    label: str = "gpt"
+    id: str = ""
 
 
 def parse(text: str) -> Table:
-    """Parse ``sfdisk --json``; anything but a GPT is an error."""
+    """Parse ``sfdisk --json`` (sfdisk(8))."""
     try:
         return _parse(text)
     except (AttributeError, KeyError, TypeError, ValueError):
         # A name can be such that sfdisk writes no JSON.
-        raise SealedRootError("the partition table cannot be read: write it anew") from None
+        raise SealedRootError(
+            "the partition table cannot be read: write it anew (sfdisk)"
+        ) from None
 
 
 def _parse(text: str) -> Table:
     table = untrusted_json.loads(text)["partitiontable"]
-    if table["label"] != "gpt":
-        raise SealedRootError(f"the partition table is {table['label']}, not gpt")
     sector = int(table.get("sectorsize", SECTOR))
-    return Table(
-        tuple(
+    parts = []
+    for part in table.get("partitions", []):
+        number = re.search(r"\d+$", part.get("node", ""))
+        parts.append(
             Partition(
-                type=part["type"].upper(),
+                type=part.get("type", "").upper(),
                 name=part.get("name", ""),
                 offset=int(part["start"]) * sector,
                 size=int(part["size"]) * sector,
                 uuid=part.get("uuid", "").upper(),
+                number=int(number[0]) if number else 0,
             )
-            for part in table.get("partitions", [])
         )
-    )
+    return Table(tuple(parts), str(table["label"]), str(table.get("id", "")))
 
 
 def read(runner: Runner, path: str) -> t.Optional[Table]:
-    """Return the table of the image at *path*, or None when it has none."""
+    """Return the table of the disk at *path*, or None when it has none."""
     result = runner.run([runner.find("sfdisk"), "--json", path], check=False, timeout=60)
     if result.rc != 0:
         return None
     return parse(result.stdout)
+
+
+def read_gpt(runner: Runner, path: str) -> t.Optional[Table]:
+    """Return the table of an image, or None when it has none; any other than a GPT is an error."""
+    table = read(runner, path)
+    if table and table.label != "gpt":
+        raise SealedRootError(f"the partition table is {table.label}, not gpt")
+    return table
+
+
+def check_region(runner: Runner, path: str, offset: int, size: int) -> None:
+    """Refuse a region that reaches over the edge of a partition, so that formatting destroys another.
+
+    To the end of a disk is over the edge, too: a GPT has its backup there.
+    """
+    end = offset + size
+    if not size:
+        with open(path, "rb") as handle:
+            end = handle.seek(0, os.SEEK_END)
+    table = read(runner, path)
+    parts = table.partitions if table else ()
+    if parts and not any(it.offset <= offset and end <= it.offset + it.size for it in parts):
+        regions = ", ".join(f"offset {it.offset} size {it.size}" for it in parts)
+        raise SealedRootError(
+            f"{path} has a partition table, and offset {offset} size {end - offset} is not inside one"
+            f" of its partitions ({regions}): correct that, or set force to format it all the same"
+        )
 
 
 def esp_and_luks(table: Table) -> t.Tuple[Partition, Partition]:
@@ -97,7 +134,9 @@ __all__ = (
     "MIB",
     "Partition",
     "Table",
+    "check_region",
     "esp_and_luks",
     "parse",
     "read",
+    "read_gpt",
 )

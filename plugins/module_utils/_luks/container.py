@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import stat
 import struct
@@ -20,7 +19,6 @@ import time
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
-    Runner,
     SealedRootError,
 )
 
@@ -77,45 +75,6 @@ def locked(path: str, seconds: float = LOCK_SECONDS) -> t.Iterator[None]:
         os.close(handle)
 
 
-class Partition(t.NamedTuple):
-    """A row of a partition table of any kind, in bytes; *node* is the name sfdisk gives it."""
-
-    node: str
-    offset: int
-    size: int
-
-
-def partitions(runner: Runner, path: str) -> t.List[Partition]:
-    """Return the partitions in a disk; none when there is no partition table."""
-    found = runner.run([runner.find("sfdisk"), "--json", path], check=False, timeout=60)
-    if found.rc != 0:
-        return []
-    table = json.loads(found.stdout)["partitiontable"]
-    sector = int(table.get("sectorsize", 512))
-    return [
-        Partition(part["node"], int(part["start"]) * sector, int(part["size"]) * sector)
-        for part in table.get("partitions", [])
-    ]
-
-
-def check_partition(runner: Runner, path: str, offset: int, size: int) -> None:
-    """Refuse a region that reaches over the edge of a partition, so that formatting destroys another.
-
-    To the end of a disk is over the edge, too: a GPT has its backup there.
-    """
-    end = offset + size
-    if not size:
-        with open(path, "rb") as handle:
-            end = handle.seek(0, os.SEEK_END)
-    table = partitions(runner, path)
-    if table and not any(it.offset <= offset and end <= it.offset + it.size for it in table):
-        regions = ", ".join(f"offset {it.offset} size {it.size}" for it in table)
-        raise SealedRootError(
-            f"{path} has a partition table, and offset {offset} size {end - offset} is not inside one"
-            f" of its partitions ({regions}): correct that, or set force to format it all the same"
-        )
-
-
 def check_key_file(path: str, what: str = "key file") -> None:
     """Refuse a file with a key that others can read, or that is not a plain file; *what* names it."""
     try:
@@ -144,10 +103,7 @@ def check_key_file(path: str, what: str = "key file") -> None:
 
 __all__ = (
     "ARGUMENT_SPEC",
-    "Partition",
     "check",
     "check_key_file",
-    "check_partition",
     "locked",
-    "partitions",
 )

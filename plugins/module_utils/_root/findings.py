@@ -16,11 +16,8 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import generators
-from ansible_collections.sealedroot.image.plugins.module_utils._root.contents import (
-    KERNEL_VERSION,
-    Member,
-    plain,
-)
+from ansible_collections.sealedroot.image.plugins.module_utils._root.contents import KERNEL_VERSION
+from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import Member, plain
 from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
 
 FSTAB, CRYPTTAB = "etc/fstab", "etc/crypttab"

@@ -12,12 +12,16 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
+    fstab,
+    os_release as etc_os_release,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._root import (
     contents,
     findings,
     growth,
     needs,
+    tar,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures,
@@ -56,20 +60,20 @@ ARGUMENTS: t.Dict[str, t.Any] = {
 
 
 def wanted(
-    members: t.Sequence[contents.Member],
+    members: t.Sequence[tar.Member],
     families: t.Sequence[t.Mapping[str, t.Any]],
     *,
     signed: bool,
 ) -> t.List[t.Tuple[str, ...]]:
     """Return the files whose content :func:`describe` needs, each as the names that it can have."""
-    names = [contents.PROGRAMS, contents.OS_RELEASES, needs.SELINUX_CONFIGS]
+    names = [contents.PROGRAMS, etc_os_release.OS_RELEASES, needs.SELINUX_CONFIGS]
     names += findings.wanted(members)
     return names + [(name,) for name in needs.signed_grubs(families)] if signed else names
 
 
 def describe(
     path: str,
-    members: t.Sequence[contents.Member],
+    members: t.Sequence[tar.Member],
     data: t.Mapping[str, bytes],
     *,
     families: t.Sequence[t.Mapping[str, t.Any]],
@@ -79,7 +83,7 @@ def describe(
     """Return what is in the root that *path* has; *data* has the content of what :func:`wanted` names."""
     asked = secure_boot
     program = next((data[name] for name in contents.PROGRAMS if name in data), b"")
-    release = next((data[name] for name in contents.OS_RELEASES if name in data), b"")
+    release = next((data[name] for name in etc_os_release.OS_RELEASES if name in data), b"")
     architecture = contents.machine(program)
     root = findings.Root(members, data)
     if not architecture:
@@ -90,8 +94,8 @@ def describe(
             f"{path} has no shell and no other program in usr/bin or bin: pack the root directory"
             " itself, so that its members are ./usr, ./etc and so on"
         )
-    os_release = contents.parse_os_release(release.decode("utf-8", "replace"))
-    family = contents.family(os_release, families)
+    os_release = etc_os_release.parse_os_release(release.decode("utf-8", "replace"))
+    family = etc_os_release.family(os_release, families)
     selinux = data.get(needs.SELINUX_CONFIGS[0], b"").decode("utf-8", "replace")
     try:
         has = {**contents.abilities(members), "selinux": needs.selinux(members, selinux)}
@@ -124,8 +128,8 @@ def describe(
     return {
         **({"secure_boot": chain} if asked else {}),
         "entries": len(members),
-        "unpacked_bytes": contents.unpacked_bytes(
-            member for member in members if contents.plain(member.raw) not in excluded
+        "unpacked_bytes": tar.unpacked_bytes(
+            member for member in members if tar.plain(member.raw) not in excluded
         ),
         "architecture": architecture,
         "os_release": os_release,

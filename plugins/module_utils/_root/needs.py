@@ -17,7 +17,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     core_image,
     signed_chain as grub_signed_chain,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._root.contents import Member, pick
+from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import Member, pick
 from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
 
 # What the chain of Secure Boot is made of; the last is not needed to boot.

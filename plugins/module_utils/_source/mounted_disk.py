@@ -18,7 +18,7 @@ import re
 import stat
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._disk import formats
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import formats, partitions
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import luks1_view
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
@@ -150,13 +150,13 @@ class Disk:
 
     def volumes(self) -> t.List[source_volumes.Volume]:
         """Return the regions of the disk with the type of what is in them."""
-        argv = [self.runner.find("sfdisk"), "--json", self.export]
-        table = self.runner.run(argv, check=False, timeout=60)
         whole = source_volumes.Volume(0, 0, os.path.getsize(self.export))
         found = [self._probed(whole)]
         # A file system without a partition table can have a boot sector that looks like one.
-        if table.rc == 0 and found[0].type not in source_volumes.FILE_SYSTEMS:
-            found = [self._probed(it) for it in source_volumes.partitions(table.stdout)]
+        if found[0].type not in source_volumes.FILE_SYSTEMS:
+            table = partitions.read(self.runner, self.export)
+            parts = source_volumes.of_partitions(table) if table else ()
+            found = [self._probed(it) for it in parts] if table else found
         members = [(it.offset, it.size) for it in found if it.type == "LVM2_member"]
         return found + (self._logical_volumes(members) if members else [])
 

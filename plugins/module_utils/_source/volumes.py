@@ -18,9 +18,8 @@ import dataclasses
 import re
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._disk import formats
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import partitions
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab as etc_fstab
-from ansible_collections.sealedroot.image.plugins.module_utils._system import untrusted_json
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -58,38 +57,27 @@ class Volume:
         return f"partition {self.number}" if self.number else "the whole disk"
 
 
-def partitions(text: str) -> t.List[Volume]:
-    """Parse ``sfdisk --json`` (sfdisk(8)); the container of logical partitions is none itself."""
-    try:
-        return _partitions(text)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        # A name can be such that sfdisk writes no JSON.
-        raise SealedRootError(
-            "the partition table of the disk cannot be read: write it anew (sfdisk), or give the root as a tar"
-        ) from None
-
-
-def _partitions(text: str) -> t.List[Volume]:
-    table = untrusted_json.loads(text)["partitiontable"]
-    sector = int(table.get("sectorsize", formats.SECTOR))
+def of_partitions(table: partitions.Table) -> t.List[Volume]:
+    """Return what a partition table names; the container of logical partitions is none itself."""
+    is_mbr = table.label == "dos"
     found = []
-    for row in table.get("partitions", []):
-        if table["label"] == "dos" and row["type"].lower() in _EXTENDED:
+    for part in table.partitions:
+        if is_mbr and part.type.lower() in _EXTENDED:
             continue
-        number = int(re.findall(r"\d+$", row["node"])[0])
-        partuuid = row.get("uuid", "").lower()
-        if table["label"] == "dos":
-            partuuid = f"{int(table['id'], 16):08x}-{number:02x}"
+        partuuid = part.uuid.lower()
+        if is_mbr:
+            partuuid = f"{_disk_id(table):08x}-{part.number:02x}"
         found.append(
-            Volume(
-                number=number,
-                offset=int(row["start"]) * sector,
-                size=int(row["size"]) * sector,
-                partuuid=partuuid,
-                partlabel=row.get("name", ""),
-            )
+            Volume(part.number, part.offset, part.size, partuuid=partuuid, partlabel=part.name)
         )
     return found
+
+
+def _disk_id(table: partitions.Table) -> int:
+    try:
+        return int(table.id, 16)
+    except ValueError:
+        raise SealedRootError("the partition table has no number: write it anew (sfdisk)") from None
 
 
 def probed(volume: Volume, text: str) -> Volume:
@@ -211,7 +199,7 @@ __all__ = (
     "Volume",
     "named",
     "no_root",
-    "partitions",
+    "of_partitions",
     "parts",
     "probed",
     "root_subvolume",

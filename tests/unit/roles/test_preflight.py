@@ -15,7 +15,7 @@ from ansible.template import Templar, trust_as_template
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import files
 from ansible_collections.sealedroot.image.plugins.module_utils._build import image_files
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
-from ansible_collections.sealedroot.image.plugins.module_utils._root import contents, growth
+from ansible_collections.sealedroot.image.plugins.module_utils._root import growth, tar
 from ansible_collections.sealedroot.image.plugins.module_utils._system import tools as system_tools
 from ansible_collections.sealedroot.image.plugins.modules import image_identity
 
@@ -36,7 +36,7 @@ def tools() -> set[str]:
 def test_a_fresh_builder_can_unpack_every_source_and_every_initramfs_of_debian(
     tools: set[str],
 ) -> None:
-    assert set(contents.SUPPORTED) - {"none"} <= tools
+    assert set(tar.SUPPORTED) - {"none"} <= tools
 
 
 def test_debian_has_a_package_for_each_tool(tools: set[str]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._root import findings
-from ansible_collections.sealedroot.image.plugins.module_utils._root.contents import Member
+from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import Member
 
 VERSION = "6.1.0-9-amd64"
 MODULES = f"usr/lib/modules/{VERSION}"

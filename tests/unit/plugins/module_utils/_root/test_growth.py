@@ -16,7 +16,7 @@ from ansible_collections.sealedroot.image.plugins.lookup.families import LookupM
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import unlocked_root
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
-from ansible_collections.sealedroot.image.plugins.module_utils._root import contents, growth
+from ansible_collections.sealedroot.image.plugins.module_utils._root import contents, growth, tar
 
 FAMILIES = {family["name"]: family for family in LookupModule().run([])}
 WHOLE = (
@@ -26,7 +26,7 @@ WHOLE = (
 
 
 def missing(*names: str, filesystem: str = "ext4", family: str = "debian") -> list[str]:
-    has = contents.abilities(contents.Member("-", name, 1, 512, name) for name in names)
+    has = contents.abilities(tar.Member("-", name, 1, 512, name) for name in names)
     packages = FAMILIES[family]["packages"]
     return growth.missing_packages(has, filesystem=filesystem, packages=packages)
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import partitions
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
     volumes as source_volumes,
 )
@@ -51,7 +52,7 @@ def test_partitions_of_an_mbr_are_without_the_extended_one() -> None:
         '{"node": "d1", "start": 2048, "size": 8, "type": "5"},'
         '{"node": "d5", "start": 4096, "size": 8, "type": "83"}]}}'
     )
-    (only,) = source_volumes.partitions(text)
+    (only,) = source_volumes.of_partitions(partitions.parse(text))
     assert (only.number, only.offset, only.partuuid) == (5, 4096 * 512, "00000abc-05")
 
 

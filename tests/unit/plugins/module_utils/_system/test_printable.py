@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._audit.reports import Report
 from ansible_collections.sealedroot.image.plugins.module_utils._build import bom
-from ansible_collections.sealedroot.image.plugins.module_utils._root import contents
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import os_release
 from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     CommandError,
@@ -51,7 +51,7 @@ def test_what_a_tool_says_of_an_image() -> None:
 
 
 def test_what_is_published() -> None:
-    release = contents.parse_os_release('ID=debian\nPRETTY_NAME="a\x1b[2Jb"\n')
+    release = os_release.parse_os_release('ID=debian\nPRETTY_NAME="a\x1b[2Jb"\n')
     assert release["PRETTY_NAME"] == "a\\x1b[2Jb"
     uuid = "11111111-2222-4333-8444-555555555555"
     bill = bom.bill("deb", ["x\x1b 1\x9b amd64", "\udcff 1"], release, image_uuid=uuid)

@@ -1,0 +1,68 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The arrows between packages point down, as docs/architecture.md says."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import re
+import typing as t
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+PLUGINS = ROOT / "plugins"
+UTILS = PLUGINS / "module_utils"
+PREFIX = "ansible_collections.sealedroot.image.plugins."
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+PACKAGES = re.findall(r"^### `(_[a-z]+)`$", PAGE, re.MULTILINE)
+
+
+def imports(path: pathlib.Path) -> t.Iterator[str]:
+    """Give what a file imports of the plugins, as module_utils._system.command."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            if f"{node.module}.".startswith(PREFIX):
+                yield from (f"{node.module}.{it.name}"[len(PREFIX) :] for it in node.names)
+        elif isinstance(node, ast.Import):
+            assert not any(it.name.startswith(PREFIX) for it in node.names)
+
+
+def test_every_package_has_its_paragraph_and_nothing_lies_beside_them() -> None:
+    found = {it.name for it in UTILS.iterdir() if it.name != "__pycache__"}
+    assert found == set(PACKAGES)
+    assert not list(UTILS.rglob("__init__.py"))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_paragraph_is_short(package: str) -> None:
+    paragraph = PAGE.split(f"### `{package}`\n\n")[1].split("\n### ")[0]
+    assert 1 < len(paragraph.strip().splitlines()) <= 5
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_arrows_point_down(package: str) -> None:
+    below = PACKAGES[PACKAGES.index(package) :]
+    up = {
+        f"{path.name} uses {name}"
+        for path in (UTILS / package).glob("*.py")
+        for name in imports(path)
+        if name.split(".")[:1] != ["module_utils"] or name.split(".")[1] not in below
+    }
+    assert not up
+
+
+@pytest.mark.parametrize("path", sorted(PLUGINS.glob("modules/*.py")), ids=lambda it: it.stem)
+def test_a_module_uses_module_utils_only(path: pathlib.Path) -> None:
+    """What else it imports, Ansible would not send along."""
+    assert {name.split(".")[0] for name in imports(path)} <= {"module_utils"}
+
+
+def test_unit_tests_are_where_what_they_test_is() -> None:
+    folder = pathlib.Path(__file__).parent / "module_utils"
+    for path in folder.glob("_*/test_*.py"):
+        tested = UTILS / path.parent.name / f"{path.stem[len('test_') :]}.py"
+        assert tested.exists(), f"{path} tests nothing of that name"

@@ -97,6 +97,8 @@ LOOK = (
     " printf '\\0'; command -v setfiles"
 )
 SETFILES_SECONDS = 1800
+# What Linux takes as a path, in bytes (path_resolution(7)).
+LONGEST = 4096
 
 
 def run_reading(runner: Runner, root: str, command: t.Sequence[str], *, timeout: int) -> Result:
@@ -216,32 +218,53 @@ def _set(path: bytes, name: bytes, label: str) -> None:
         ) from exc
 
 
+class Folder:
+    """A directory of the image whose entries have their labels; *left* are those of its directories to be entered."""
+
+    def __init__(self, handle: int, path: bytes, label: str) -> None:
+        self.handle, self.path, self.label = handle, path, label
+        self.left: t.List[t.Tuple[bytes, str]] = []
+
+    def enter(self, labels: Labels, device: int) -> None:
+        """Label the entries. Neither a link to a directory nor another file system will be entered."""
+        for name in map(os.fsencode, os.listdir(self.handle)):
+            path = b"%s/%s" % (self.path, name)
+            if len(path) > LONGEST:
+                raise SealedRootError(
+                    "the image has a name that is longer than a path can be: remove it from the root"
+                )
+            label = labels.set(b"/proc/self/fd/%d/%s" % (self.handle, name), path, self.label)
+            info = os.stat(name, dir_fd=self.handle, follow_symlinks=False)
+            if stat.S_ISDIR(info.st_mode) and info.st_dev == device:
+                self.left.append((name, label))
+
+
 def write(root: str, wanted: t.Mapping[str, str], *, check_mode: bool) -> Labels:
-    """Label the tree at *root*. Each directory is opened by its own name, and no link is followed."""
+    """Label the tree at *root*. Each directory is opened by its own name, and no link is followed.
+
+    No more names are kept than those beside the way to where it is: os.fwalk() keeps whole paths.
+    """
     labels = Labels(wanted, check_mode=check_mode)
-    top = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    top = os.open(root, flags)
+    trail = [Folder(top, b"", "")]
     try:
         device = os.fstat(top).st_dev
-        have = {b".": labels.set(b"/proc/self/fd/%d/." % top, b"/", "")}
-        for here, folders, files, handle in os.fwalk(b".", onerror=_fail, dir_fd=top):
-            above = have[here]
-            for name in [*files, *folders]:
-                path = b"%s/%s" % (here, name)
-                have[path] = labels.set(b"/proc/self/fd/%d/%s" % (handle, name), path[1:], above)
-            # Neither a link to a directory nor another file system is entered.
-            folders[:] = [name for name in folders if _is_inner(name, handle, device)]
+        trail[0].label = labels.set(b"/proc/self/fd/%d/." % top, b"/", "")
+        trail[0].enter(labels, device)
+        while trail:
+            here = trail[-1]
+            if not here.left:
+                os.close(trail.pop().handle)
+                continue
+            name, label = here.left.pop()
+            handle = os.open(name, flags, dir_fd=here.handle)
+            trail.append(Folder(handle, b"%s/%s" % (here.path, name), label))
+            trail[-1].enter(labels, device)
     finally:
-        os.close(top)
+        for folder in trail:
+            os.close(folder.handle)
     return labels
-
-
-def _is_inner(name: bytes, handle: int, device: int) -> bool:
-    info = os.stat(name, dir_fd=handle, follow_symlinks=False)
-    return stat.S_ISDIR(info.st_mode) and info.st_dev == device
-
-
-def _fail(exc: OSError) -> t.NoReturn:
-    raise exc
 
 
 def flag(root: str, wanted: t.Optional[bytes], *, check_mode: bool) -> bool:

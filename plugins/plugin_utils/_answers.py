@@ -73,6 +73,13 @@ _CHOICES: t.Mapping[str, t.Tuple[str, ...]] = {
     "ansible_service_mgr": SERVICE_MANAGERS,
 }
 
+# Roles name files by these: setup-{{ ansible_facts.os_family }}.yml is to be one of theirs.
+_NAMING = re.compile(
+    "ansible_(architecture|distribution(_[a-z_]+)?|domain|fqdn|hostname|kernel|kernel_version|lsb|machine|nodename"
+    "|os_family|system|userspace_architecture)"
+)
+_FILES = re.compile("/[A-Za-z0-9_-]+(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+
 Result = t.Dict[str, t.Any]
 
 
@@ -193,20 +200,43 @@ def _add_facts(result: t.Mapping[str, t.Any], kept: Result) -> None:
     found = result.get("ansible_facts")
     if not isinstance(found, dict):
         return
-    kept["ansible_facts"] = {
-        key: data(value) for key, value in found.items() if _is_fact(key, value)
-    }
-    names = sorted(key for key in found if key not in kept["ansible_facts"])
+    right = {key: value for key, value in found.items() if _is_fact(key, value)}
+    kept["ansible_facts"] = {_prefixed(key): data(value) for key, value in right.items()}
+    names = sorted(key for key in found if key not in right)
     names = [name for name in names if re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,63}", name)][:10]
     if names:
         said = (
-            f"The image set variables that are not its own, which was not done: {', '.join(names)}."
+            "The image set variables that are not its own, or to what no system is called, which was not done:"
+            f" {', '.join(names)}."
         )
         kept["warnings"] = [*kept.get("warnings", []), said]
 
 
+def _prefixed(name: str) -> str:
+    """Return the name under which a fact is no variable of a role.
+
+    Core makes a variable of every fact, and finds ansible_facts.packages by ansible_packages as well.
+    """
+    return name if name.startswith("ansible_") else f"ansible_{name}"
+
+
 def _is_fact(name: str, value: t.Any) -> bool:
-    return bool(_FACTS.fullmatch(name)) and (name not in _CHOICES or value in _CHOICES[name])
+    if not _FACTS.fullmatch(name) or (name in _CHOICES and value not in _CHOICES[name]):
+        return False
+    return _names_no_other_place(name, value) if _NAMING.fullmatch(name) else True
+
+
+def _names_no_other_place(name: str, value: t.Any) -> bool:
+    """Say whether a path that is made with this value stays where it is; lists and dicts count by what they hold."""
+    if isinstance(value, (dict, list)):
+        inner = value.items() if isinstance(value, dict) else [("", it) for it in value]
+        return all(_names_no_other_place(f"{name}.{key}", it) for key, it in inner)
+    if not isinstance(value, str):
+        return True
+    if name == "ansible_distribution_file_path":
+        return bool(_FILES.fullmatch(value))
+    # A distribution of the family may be called so.
+    return "/" not in value.replace("GNU/Linux", "") and not value.startswith((".", "~"))
 
 
 def _is_true(value: t.Any) -> bool:

@@ -26,6 +26,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 
 PACK_SECONDS = 3600
+# What the names of a tree take at the most, in bytes: a link of 4 KB takes none of the disk's blocks.
+MOST_NAMES = 256 << 20
+_NAME_OVERHEAD = 64
 # What the kernel and the running system fill: never a part of a root.
 API_DIRECTORIES = ("dev", "proc", "run", "sys")
 
@@ -48,7 +51,7 @@ def scan(root: str, left_out: t.Iterable[str] = ()) -> Scan:
     top = os.fsencode(root)
     bare = {b"./" + os.fsencode(name) for name in (*API_DIRECTORIES, *left_out)}
     digest = hashlib.sha256()
-    names, newest = [], 0.0
+    names, newest, taken = [], 0.0, 0
     stack = [b"."]
     while stack:
         name = stack.pop()
@@ -59,7 +62,14 @@ def scan(root: str, left_out: t.Iterable[str] = ()) -> Scan:
                 continue
             if stat.S_ISDIR(info.st_mode) and name not in bare:
                 inside = sorted(os.listdir(path), reverse=True)
-                stack += [name + b"/" + it for it in inside]
+                below = [name + b"/" + it for it in inside]
+                taken += sum(len(it) + _NAME_OVERHEAD for it in below)
+                if taken > MOST_NAMES:
+                    raise SealedRootError(
+                        f"the names of what is in {root} take more than {MOST_NAMES >> 20} MiB, as those of no root do:"
+                        " give another directory, or remove what fills it"
+                    )
+                stack += below
         except FileNotFoundError as exc:
             raise changed(root) from exc
         names.append(name)

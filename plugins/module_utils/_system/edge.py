@@ -23,6 +23,7 @@ import traceback
 import typing as t
 import zlib
 
+from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -74,8 +75,13 @@ def run(module: AnsibleModule, act: t.Callable[[], t.Dict[str, t.Any]]) -> t.NoR
 def sentence(exc: BaseException, params: t.Optional[t.Mapping[str, t.Any]] = None) -> str:
     """Say what a person can do about an error of one of the EXPECTED classes.
 
-    *params* are the module's: where an error names no path, the full file system is that of one of theirs.
+    *params* are the module's: where an error names no path, the full file system is that of one of theirs. The
+    kernel's own errors quote names that an image may have chosen.
     """
+    return printable.message(_sentence(exc, params))
+
+
+def _sentence(exc: BaseException, params: t.Optional[t.Mapping[str, t.Any]]) -> str:
     hints = [*_strings(params or {}), tempfile.gettempdir()]
     if isinstance(exc, SealedRootError):
         said = str(exc)

@@ -9,10 +9,14 @@ import contextlib
 import errno
 import os
 import pathlib
+import tracemalloc
 import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import selinux
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 from ansible_collections.sealedroot.image.plugins.modules import selinux_labels
 
 CONFIG = "SELINUX=enforcing\nSELINUXTYPE=default\n"
@@ -276,3 +280,37 @@ def test_relabelling_at_boot(
     assert (root / ".autorelabel").read_text() == "-F\n"
     assert outside.read_text() == "kept"
     assert attributes.have == {}
+
+
+def deep(root: pathlib.Path, levels: int) -> int:
+    """Make directories in directories, each with a name of 250 bytes; return a descriptor of the last."""
+    handle = os.open(root, os.O_RDONLY)
+    for _level in range(levels):
+        os.mkdir("d" * 250, dir_fd=handle)
+        inner = os.open("d" * 250, os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = inner
+    return handle
+
+
+def test_a_name_that_is_longer_than_a_path(root: pathlib.Path, attributes: Attributes) -> None:
+    handle = deep(root, 20)
+    os.close(handle)
+    with pytest.raises(SealedRootError, match="longer than a path can be: remove it"):
+        selinux_labels.write(str(root), {}, check_mode=True)
+
+
+def test_names_far_down_take_no_memory(root: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getxattr", lambda *_args, **_more: b"system_u:object_r:etc_t:s0")
+    handle = deep(root, 15)
+    for number in range(3000):
+        os.close(os.open(str(number), os.O_CREAT | os.O_WRONLY, dir_fd=handle))
+    os.close(handle)
+    tracemalloc.start()
+    try:
+        selinux_labels.write(str(root), {}, check_mode=True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Their paths would be 11 MB.
+    assert peak < 2 << 20

@@ -13,9 +13,10 @@ import hostile_answers
 import pytest
 from ansible.errors import AnsibleError
 from ansible.plugins import action
+from ansible.vars.clean import namespace_facts
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _answers
 
-ALLOWED_FACTS = {"ansible_distribution": "Debian", "packages": {"a": [{"version": "1"}]}}
+ALLOWED_FACTS = {"ansible_distribution": "Debian", "ansible_devices": {"a": [{"b": "1"}]}}
 
 
 class Reader(action.ActionBase):
@@ -108,6 +109,45 @@ def test_a_variable_that_is_not_the_image_s_own_is_dropped(name: str) -> None:
 def test_the_name_of_a_module_is_one_of_a_list(name: str, value: t.Any) -> None:
     assert plain({"ansible_facts": {name: value}})["ansible_facts"] == {}
     assert plain({"ansible_facts": {name: "unknown"}})["ansible_facts"] == {name: "unknown"}
+
+
+@pytest.mark.parametrize(
+    "name", ["gather_subset", "getent_passwd", "mount_points", "packages", "services"]
+)
+def test_a_fact_is_no_variable_of_a_role(name: str) -> None:
+    """Core makes a variable of every fact, and one called packages is a default of many a role."""
+    found = plain({"ansible_facts": {name: {"a": 1}}})
+    assert found["ansible_facts"] == {f"ansible_{name}": {"a": 1}}
+    assert namespace_facts(found["ansible_facts"])["ansible_facts"] == {name: {"a": 1}}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "right"),
+    [
+        ("ansible_os_family", "Debian", True),
+        ("ansible_os_family", "../../tasks_evil", False),
+        ("ansible_os_family", "/etc/evil", False),
+        ("ansible_os_family", "..", False),
+        ("ansible_os_family", "~root", False),
+        ("ansible_os_family", "a/b", False),
+        ("ansible_distribution", "Kali GNU/Linux", True),
+        ("ansible_distribution_version", "12.4", True),
+        ("ansible_distribution_file_parsed", True, True),
+        ("ansible_distribution_file_path", "/etc/os-release", True),
+        ("ansible_distribution_file_path", "/etc/../evil", False),
+        ("ansible_distribution_file_path", "etc/os-release", False),
+        ("ansible_architecture", "../x", False),
+        ("ansible_kernel", ["../x"], False),
+        ("ansible_lsb", {"id": "Debian", "description": "Debian GNU/Linux 12 (bookworm)"}, True),
+        ("ansible_lsb", {"id": "../x"}, False),
+        ("ansible_hostname", "../x", False),
+        ("ansible_env", {"PATH": "../bin:/bin"}, True),
+    ],
+)
+def test_what_roles_name_files_by_leads_nowhere_else(name: str, value: t.Any, right: bool) -> None:
+    assert plain({"ansible_facts": {name: value}})["ansible_facts"] == (
+        {name: value} if right else {}
+    )
 
 
 @pytest.mark.parametrize("value", [None, [], "x", 1])

@@ -98,3 +98,15 @@ def test_only_what_nobody_has_used_for_long_is_forgotten(tmp_path: pathlib.Path)
     source_cache.forget(str(tmp_path), "d-", but=str(tmp_path / "d-3.tar"))
     left = ["d-2.tar", "d-3.tar", "d-4.scratch", "e-1.tar"]
     assert sorted(os.listdir(tmp_path)) == left
+
+
+def test_names_that_fill_the_memory_are_refused(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Links take no block of a disk, and their names take memory here."""
+    for number in range(20):
+        (tmp_path / f"{number}").symlink_to("x")
+    assert len(tree_tar.scan(str(tmp_path)).names) == 21
+    monkeypatch.setattr(tree_tar, "MOST_NAMES", 1000)
+    with pytest.raises(SealedRootError, match="as those of no root do: give another directory"):
+        tree_tar.scan(str(tmp_path))

@@ -188,3 +188,12 @@ def test_no_inodes_are_told_from_no_bytes(monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_failed_is_returned_with_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
     result = end_of("luks_image", FailedError("no", {"checks": ["one"]}), monkeypatch)
     assert result == {"msg": "no", "checks": ["one"]}
+
+
+def test_what_the_kernel_quotes_does_nothing_to_a_terminal() -> None:
+    """A directory of an image can be called anything, and too deep to be read."""
+    for number in (errno.ENAMETOOLONG, errno.EACCES, errno.ENOSPC, errno.EPROTO):
+        said = edge.sentence(kernel(number, "/root/\x1b]0;PWNED\x07\x1b[2J" + "x" * 9000))
+        assert said.isprintable()
+        assert len(said) < 9000
+    assert edge.sentence(ValueError("a \x1b[2J")).isprintable()

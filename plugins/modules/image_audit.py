@@ -25,15 +25,15 @@ description:
   - Needs nothing of the build that made the image, no loop device, no device-mapper and no mount.
   - Reads C(ext4), C(xfs) and C(btrfs) root file systems by their own tools in user space, so that the kernel of the
     machine that examines an image never mounts what another has made.
-  - For C(xfs) and C(btrfs) these tools are confined by bubblewrap, where they see the image and nothing else of this
-    machine. That is where C(btrfs restore) writes, by the names in the image, which are then read without following
-    a link. Device nodes, sockets and pipes are not there for it.
+  - These tools are confined by bubblewrap, where they see the image, a directory to write to and nothing else of this
+    machine. C(btrfs restore) writes there by the names in the image, which are then read without following a link.
+    Device nodes, sockets and pipes are not there for it.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes.INFO
 requirements:
   - cryptsetup, grub-fstest or grub2-fstest, mtools, qemu-img, qemu-storage-daemon, sfdisk
-  - debugfs and e2fsck for C(ext4); bwrap, xfs_db and xfs_repair for C(xfs); bwrap and btrfs for C(btrfs)
+  - bwrap, prlimit and libseccomp; debugfs and e2fsck for C(ext4), xfs_db and xfs_repair for C(xfs), btrfs for C(btrfs)
   - zstd, gzip, xz or lz4, whatever the initramfs is compressed with
 options:
   path:

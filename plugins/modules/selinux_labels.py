@@ -73,7 +73,6 @@ inherited:
   returned: success
 """
 
-import contextlib
 import errno
 import os
 import stat
@@ -81,10 +80,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import selinux
-from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import launcher, seccomp
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
-    Result,
     Runner,
     SealedRootError,
 )
@@ -101,33 +99,9 @@ SETFILES_SECONDS = 1800
 LONGEST = 4096
 
 
-def run_reading(runner: Runner, root: str, command: t.Sequence[str], *, timeout: int) -> Result:
-    """Run a program of the image that only reads it."""
-    # setfiles ends where it cannot open the audit log; writing to it takes a capability that nothing here has.
-    with seccomp.exported(allowed=[seccomp.AUDIT]) as filter_path, limited() as lists:
-        programs = {name: runner.find(name) for name in ("bwrap", "prlimit")}
-        hidden = [name for name in launcher.HIDDEN if os.path.exists(f"/proc/{name}")]
-        argv = selinux.sandbox_argv(
-            programs, filter_path, root, command, lists=lists, hidden=hidden
-        )
-        return runner.run(argv, check=False, timeout=timeout)
-
-
-@contextlib.contextmanager
-def limited() -> t.Iterator[t.List[str]]:
-    """Give the files by which a process enters the control group of a command of the image, where there are any."""
-    group = launcher.ControlGroup()
-    group.remove_later()
-    try:
-        group.make()
-        yield group.lists
-    finally:
-        group.close()
-
-
 def look(runner: Runner, root: str) -> t.Tuple[selinux.Config, str]:
     """Return the configuration of the image and its policy's file name; a lack is an error."""
-    found = run_reading(runner, root, ["/bin/sh", "-c", LOOK], timeout=60)
+    found = confined.run_program(runner, root, ["/bin/sh", "-c", LOOK], timeout=60)
     config, _nul, rest = found.stdout.partition("\0")
     names, nul, setfiles = rest.partition("\0")
     if not nul:
@@ -152,7 +126,7 @@ def look(runner: Runner, root: str) -> t.Tuple[selinux.Config, str]:
 def plan(runner: Runner, root: str, config: selinux.Config, policy: str) -> t.Dict[str, str]:
     """Ask the image's own setfiles which labels are not as they are to be."""
     argv = selinux.setfiles_argv(config, policy)
-    done = run_reading(runner, root, argv, timeout=SETFILES_SECONDS)
+    done = confined.run_program(runner, root, argv, timeout=SETFILES_SECONDS)
     if done.rc != 0:
         said = "; ".join(done.stderr.strip().splitlines()[:10]) or "no reason given"
         raise SealedRootError(

@@ -488,10 +488,14 @@ def test_a_confined_tool_sees_the_image_and_nothing_else(
         true 2>/dev/null >/usr/written || echo read-only
         touch /output/file && chown 33:33 /output/file && chmod 4400 /output/file
         mount -t tmpfs none /output 2>/dev/null || echo no mount
+        unshare --user true 2>/dev/null || echo no namespace
+        ulimit -H -c
     """
-    argv = confined.argv(runner, str(image), ["sh", "-c", script], output=work)
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
-    assert done.stdout.split("\n") == ["contentkept", "read-only", "no mount", ""], done
+    argv = ["sh", "-c", script]
+    done = confined.run_tool(runner, str(image), argv, output=work, check=False, timeout=60)
+    assert done.stdout.split("\n") == [
+        *("contentkept", "read-only", "no mount", "no namespace", "0", ""),
+    ], done
     status = os.stat(os.path.join(work, "file"))
     assert (status.st_uid, status.st_mode & 0o7777) == (33, 0o4400)
     assert image.read_text() == "content"

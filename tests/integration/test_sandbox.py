@@ -367,19 +367,20 @@ def test_nodes_and_programs_of_the_builder_stay_as_they_are(place: Place) -> Non
     assert state() == before
 
 
-def test_links_local_to_the_builder_lead_nowhere(place: Place) -> None:
-    """Clouds answer there, a machine's credentials among other things."""
+def test_where_clouds_answer_their_machines_leads_nowhere(place: Place) -> None:
+    """With a machine's credentials, among other things."""
     code = """
-        try:
-            socket.create_connection(("169.254.169.254", 80), timeout=5)
-            print("reached")
-        except OSError as exc:
-            print(exc.strerror)
+        for address in ("169.254.169.254", "100.100.100.200", "192.0.0.192", "168.63.129.16"):
+            try:
+                socket.create_connection((address, 80), timeout=5)
+                print("reached")
+            except OSError as exc:
+                print(exc.strerror)
         """
-    assert attack(place, code, image_network=True) == "No route to host"
+    assert set(attack(place, code, image_network=True).splitlines()) == {"No route to host"}
 
 
-def test_the_builder_keeps_half_of_what_may_be_watched(place: Place) -> None:
+def test_the_builder_keeps_most_of_what_may_be_watched(place: Place) -> None:
     code = """
         count = 0
         while libc.inotify_init() >= 0:
@@ -390,7 +391,7 @@ def test_the_builder_keeps_half_of_what_may_be_watched(place: Place) -> None:
     count = int(attack(place, code))
     # Where ids are not mapped, all of it is the image's to use up, and the page says so.
     assert count > 0
-    assert (count <= limit // 2) is launcher_maps_ids(place)
+    assert (count <= limit // 4) is launcher_maps_ids(place)
 
 
 def test_no_program_says_that_it_may_write_less_than_one_byte_of_a_crash(place: Place) -> None:

@@ -16,7 +16,7 @@ import typing as t
 
 import pytest
 import small_root
-from ansible_collections.sealedroot.image.plugins.modules import selinux_labels
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined
 
 TYPES = ("root", "etc", "shadow", "bin", "dev", "tmp", "old")
 CIL = """\
@@ -188,7 +188,7 @@ def test_what_says_the_labels_reaches_nothing_of_the_builder(root: pathlib.Path)
           case $name in CapEff: | NoNewPrivs: | Seccomp:) echo $name $value ;; esac
         done </proc/self/status
         """
-    done = selinux_labels.run_reading(
+    done = confined.run_program(
         small_root.Installed(), str(root), ["/bin/sh", "-c", script], timeout=60
     )
     # The limit is one byte, in blocks of a shell. CAP_DAC_OVERRIDE, not CAP_AUDIT_WRITE; none is gained.
@@ -215,7 +215,7 @@ def test_what_says_the_labels_is_in_a_control_group_that_goes(root: pathlib.Path
 
     argv = ["/bin/sh", "-c", "sleep 2"]
     reading = threading.Thread(
-        target=selinux_labels.run_reading,
+        target=confined.run_program,
         args=(small_root.Installed(), str(root), argv),
         kwargs={"timeout": 60},
     )

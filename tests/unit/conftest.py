@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import json
@@ -18,6 +19,11 @@ import documented_results
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import (
+    confined,
+    launcher,
+    seccomp,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     command as system_command,
 )
@@ -120,6 +126,32 @@ def script() -> t.Iterator[Script]:
 def runner(script: Script) -> ScriptedRunner:
     """A Runner for code below the modules."""
     return ScriptedRunner(script)
+
+
+@dataclasses.dataclass
+class Confinement:
+    """What a module's commands are confined by, without libseccomp and control groups."""
+
+    runner: ScriptedRunner
+    filter_path: str = "/filter"
+
+    def tool(self, device: str, command: t.Sequence[str], output: str | None = None) -> list[str]:
+        """Return the whole argv of a tool that reads a device."""
+        argv = (self.runner, self.filter_path, (), device, command)
+        return confined.tool_argv(*argv, output=output)
+
+    def program(self, root: str, command: t.Sequence[str]) -> list[str]:
+        """Return the whole argv of a program of an image."""
+        return confined.program_argv(self.runner, self.filter_path, (), root, command)
+
+
+@pytest.fixture
+def confinement(runner: ScriptedRunner, monkeypatch: pytest.MonkeyPatch) -> Confinement:
+    it = Confinement(runner)
+    monkeypatch.setattr(seccomp, "exported", lambda **_: contextlib.nullcontext(it.filter_path))
+    monkeypatch.setattr(launcher.ControlGroup, "BASE", "/nonexistent")
+    monkeypatch.setattr(launcher, "HIDDEN", ())
+    return it
 
 
 @dataclasses.dataclass

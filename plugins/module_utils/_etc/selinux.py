@@ -82,52 +82,6 @@ def type_of(label: str) -> str:
     return fields[2] if len(fields) > 2 else ""
 
 
-def sandbox_argv(
-    programs: t.Mapping[str, str],
-    filter_path: str,
-    root: str,
-    command: t.Sequence[str],
-    *,
-    lists: t.Sequence[str] = (),
-    hidden: t.Sequence[str] = (),
-) -> t.List[str]:
-    """Return the argv that runs a program of the image that only reads the image.
-
-    *programs* are the paths of bwrap and prlimit, *filter_path* is the file with the filter of system calls,
-    *lists* are those of control groups to enter, *hidden* are names in /proc. The environment is empty for bwrap,
-    too. The image does not see bwrap, whose file it could give another mode: its own program is process 1. Nothing
-    is mounted over the root but /proc, which libselinux before 3.6 needs, so that what other mounts hide is seen,
-    too. Of all capabilities it has the one that reads files of every owner. Core files have the limit that starts
-    no handler (core(5)).
-    """
-    enter = 'while [ "$1" != -- ]; do echo $$ >"$1" || exit; shift; done; shift; '
-    argv = ["sh", "-c", enter + 'exec env -i "$@" 9<"$0"', filter_path, *lists, "--"]
-    argv += [programs["prlimit"], "--core=1:1", programs["bwrap"], "--seccomp", "9"]
-    argv += [
-        "--as-pid-1",
-        "--die-with-parent",
-        "--new-session",
-        "--unshare-pid",
-        "--unshare-ipc",
-        "--unshare-uts",
-    ]
-    argv += [
-        "--unshare-cgroup-try",
-        "--unshare-net",
-        "--ro-bind",
-        root,
-        "/",
-        "--proc",
-        "/proc",
-    ]
-    for name in hidden:
-        argv += ["--ro-bind", "/dev/null", f"/proc/{name}"]
-    argv += ["--remount-ro", "/proc"]
-    argv += ["--cap-drop", "ALL", "--cap-add", "CAP_DAC_OVERRIDE"]
-    argv += ["--setenv", "PATH", "/usr/sbin:/usr/bin:/sbin:/bin", "--setenv", "LC_ALL", "C.UTF-8"]
-    return [*argv, "--chdir", "/", "--", *command]
-
-
 def setfiles_argv(config: Config, policy: str) -> t.List[str]:
     """Return the argv that says which label each file lacks, and writes none (setfiles(8)).
 
@@ -172,7 +126,6 @@ __all__ = (
     "newest_policy",
     "parse_config",
     "parse_plan",
-    "sandbox_argv",
     "setfiles_argv",
     "type_of",
 )

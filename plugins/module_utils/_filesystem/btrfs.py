@@ -76,11 +76,10 @@ class Tree(reader.Tree):
         self._forest: t.Optional[btrfs_blocks.Forest] = None
 
     def _run(self, *command: str, output: t.Optional[str] = None) -> str:
-        argv = confined.argv(self._runner, self._device, command, output=output)
-        result = self._runner.run(argv, timeout=600)
+        result = confined.run_tool(self._runner, self._device, command, output=output, timeout=600)
         # btrfs restore exits with 0 after many an error.
         if "ERROR:" in result.stderr:
-            raise CommandError(argv, result)
+            raise CommandError(command, result)
         return result.stdout
 
     def _inspect(self, what: str, *words: str) -> str:
@@ -100,9 +99,7 @@ class Tree(reader.Tree):
                 "its default subvolume is not the top level: run 'btrfs subvolume set-default 5' on it"
             )
         argv = ["btrfs", "check", "--readonly", confined.DEVICE]
-        check = self._runner.run(
-            confined.argv(self._runner, self._device, argv), check=False, timeout=600
-        )
+        check = confined.run_tool(self._runner, self._device, argv, check=False, timeout=600)
         if check.rc != 0:
             problems.append(
                 f"btrfs check finds errors (exit status {check.rc}) in the root file system"

@@ -22,6 +22,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reade
     Node,
     Volume,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     CommandError,
     SealedRootError,
@@ -79,6 +80,12 @@ class Tree(reader.Tree):
 
     root = ROOT_INODE
 
+    def __init__(self, *args: t.Any) -> None:
+        super().__init__(*args)
+        # Nothing else is there for debugfs to write to.
+        self._copies = os.path.join(self._work_dir, "ext4")
+        os.makedirs(self._copies, 0o700, exist_ok=True)
+
     def _ask(self, request: str) -> str:
         return self._ask_all([request])[0]
 
@@ -86,9 +93,11 @@ class Tree(reader.Tree):
         """Return what debugfs says to each request: one start of it costs more than most of its answers."""
         if not requests:
             return []
-        argv = [self._runner.find("debugfs"), "-f", "-", self._device]
-        lines = "".join(f"{request}\n" for request in requests)
-        result = self._runner.run(argv, stdin=lines.encode(), timeout=120)
+        argv = ["debugfs", "-f", "-", confined.DEVICE]
+        lines = "".join(f"{request}\n" for request in requests).encode()
+        result = confined.run_tool(
+            self._runner, self._device, argv, output=self._copies, stdin=lines, timeout=120
+        )
         # debugfs exits with 0 whatever happens; the first line of stderr is its version.
         complaints = result.stderr.strip().splitlines()[1:]
         if complaints:
@@ -140,8 +149,8 @@ class Tree(reader.Tree):
     def volume(self) -> Volume:
         superblock = parse_superblock(self._ask("show_super_stats -h"))
         problems = superblock_problems(superblock)
-        argv = [self._runner.find("e2fsck"), "-f", "-n", self._device]
-        check = self._runner.run(argv, check=False, timeout=600)
+        argv = ["e2fsck", "-f", "-n", confined.DEVICE]
+        check = confined.run_tool(self._runner, self._device, argv, check=False, timeout=600)
         if check.rc != 0:
             problems.append(f"e2fsck finds errors (exit status {check.rc}) in the root file system")
         return Volume(
@@ -171,14 +180,17 @@ class Tree(reader.Tree):
         return self._dump_all([node])[0]
 
     def _dump_all(self, nodes: t.Sequence[Node]) -> t.List[str]:
-        paths = [os.path.join(self._work_dir, f"inode-{node.inode}") for node in nodes]
-        self._ask_all([f"dump <{node.inode}> {path}" for node, path in zip(nodes, paths)])
-        return paths
+        names = [f"inode-{node.inode}" for node in nodes]
+        self._ask_all(
+            [f"dump <{node.inode}> {confined.OUTPUT}/{name}" for node, name in zip(nodes, names)]
+        )
+        return [os.path.join(self._copies, name) for name in names]
 
     def attribute(self, node: Node, name: str) -> t.Optional[bytes]:
-        path = os.path.join(self._work_dir, f"inode-{node.inode}.attribute")
+        copy = f"inode-{node.inode}.attribute"
+        path = os.path.join(self._copies, copy)
         try:
-            self._ask(f"ea_get -f {path} <{node.inode}> {name}")
+            self._ask(f"ea_get -f {confined.OUTPUT}/{copy} <{node.inode}> {name}")
             with open(path, "rb") as handle:
                 return handle.read()
         except CommandError as exc:

@@ -128,10 +128,8 @@ class Tree(reader.Tree):
 
     def _ask(self, *commands: str) -> str:
         words = [word for command in commands for word in ("-c", command)]
-        argv = confined.argv(
-            self._runner, self._device, ["xfs_db", "-r", "-f", *words, confined.DEVICE]
-        )
-        result = self._runner.run(argv, timeout=120)
+        argv = ["xfs_db", "-r", "-f", *words, confined.DEVICE]
+        result = confined.run_tool(self._runner, self._device, argv, timeout=120)
         # xfs_db exits with 0 whatever happens.
         if result.stderr.strip():
             raise CommandError(argv, result)
@@ -140,9 +138,7 @@ class Tree(reader.Tree):
     def volume(self) -> Volume:
         problems = []
         argv = ["xfs_repair", "-n", "-f", confined.DEVICE]
-        check = self._runner.run(
-            confined.argv(self._runner, self._device, argv), check=False, timeout=600
-        )
+        check = confined.run_tool(self._runner, self._device, argv, check=False, timeout=600)
         # It goes on without what is in the log, so its other words are about something else then.
         if "valuable metadata changes in a log" in check.stdout + check.stderr:
             problems.append("its log was not replayed, which GRUB cannot do: unmount it first")

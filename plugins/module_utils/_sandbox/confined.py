@@ -6,20 +6,27 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""A tool that reads a foreign file system, confined by bubblewrap.
+"""Tools and programs that read what an image wrote, confined by bubblewrap.
 
-Such a tool interprets what another may have written on purpose. It sees the programs of this machine, the device,
-and one directory if it is to write: no other file, no network, no other process. It has no capability that it does not
-need.
+A tool of this machine that reads a foreign file system interprets what another may have written on purpose. It sees
+the programs of this machine, the device, and one directory if it is to write: no other file, no network, no other
+process. A program of the image that reads the image sees that and nothing else. Neither has a capability that it does
+not need, and the kernel takes from them what it takes from the programs of an image while that is built.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._system.command import Runner
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import launcher, seccomp
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    CommandError,
+    Result,
+    Runner,
+)
 
 DEVICE = "/image"
 OUTPUT = "/output"
@@ -27,6 +34,94 @@ _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/
 _TABLES = ("/proc/mounts", "/proc/self/mounts")
 # To give a file the owner and the mode that it has in the image, and to go on writing below it.
 _WRITER = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER")
+# Enters control groups, and opens the filter for bwrap. The environment is empty for bwrap, too.
+_ENTER = (
+    'while [ "$1" != -- ]; do echo $$ >"$1" || exit; shift; done; shift; exec env -i "$@" 9<"$0"'
+)
+_CONFINED = (
+    "--die-with-parent",
+    "--new-session",
+    "--unshare-pid",
+    "--unshare-ipc",
+    "--unshare-uts",
+)
+
+
+def run_tool(
+    runner: Runner,
+    device: str,
+    command: t.Sequence[str],
+    *,
+    output: t.Optional[str] = None,
+    stdin: t.Optional[bytes] = None,
+    check: bool = True,
+    timeout: int,
+) -> Result:
+    """Run a tool of this machine, which finds *device* as DEVICE, and the directory *output* as OUTPUT."""
+    with _around() as (filter_path, lists):
+        argv = tool_argv(runner, filter_path, lists, device, command, output=output)
+        result = runner.run(argv, stdin=stdin, check=False, timeout=timeout)
+    if check and result.rc != 0:
+        raise CommandError(command, result)
+    return result
+
+
+def run_program(runner: Runner, root: str, command: t.Sequence[str], *, timeout: int) -> Result:
+    """Run a program of the image that only reads the image at *root*."""
+    # setfiles ends where it cannot open the audit log; writing to it takes a capability that nothing here has.
+    with _around(allowed=[seccomp.AUDIT]) as (filter_path, lists):
+        argv = program_argv(runner, filter_path, lists, root, command)
+        return runner.run(argv, check=False, timeout=timeout)
+
+
+@contextlib.contextmanager
+def _around(*, allowed: t.Sequence[int] = ()) -> t.Iterator[t.Tuple[str, t.List[str]]]:
+    """Give the file with the filter of system calls, and those of the control groups to enter, if there are any."""
+    group = launcher.ControlGroup()
+    group.remove_later()
+    try:
+        group.make()
+        # What root may watch is one number for the builder and for this, which watches nothing.
+        with seccomp.exported(allowed=allowed, refused=seccomp.WATCHES) as filter_path:
+            yield filter_path, group.lists
+    finally:
+        group.close()
+
+
+def _bwrap(runner: Runner, filter_path: str, lists: t.Sequence[str]) -> t.List[str]:
+    """Return the beginning of the argv; core files have the limit that starts no handler (core(5))."""
+    argv = ["sh", "-c", _ENTER, filter_path, *lists, "--"]
+    argv += [runner.find("prlimit"), "--core=1:1", runner.find("bwrap"), "--seccomp", "9"]
+    return [*argv, *_CONFINED, "--unshare-cgroup-try", "--unshare-net", "--cap-drop", "ALL"]
+
+
+def tool_argv(
+    runner: Runner,
+    filter_path: str,
+    lists: t.Sequence[str],
+    device: str,
+    command: t.Sequence[str],
+    *,
+    output: t.Optional[str] = None,
+) -> t.List[str]:
+    """Return the argv of :func:`run_tool`.
+
+    A file is read-only. A block device is not, so it must be one whose content nobody misses.
+    """
+    # Not a user namespace: FUSE shows the device to root alone.
+    argv = _bwrap(runner, filter_path, lists)
+    for path in _SYSTEM:
+        argv += ["--ro-bind-try", path, path]
+    argv += ["--dev", "/dev", "--dev-bind" if _is_block(device) else "--ro-bind", device, DEVICE]
+    # Of /proc only the tables that btrfs wants, empty: it refuses a device that is a mount point, as it is here.
+    for table in _TABLES:
+        argv += ["--dev-bind", "/dev/null", table]
+    if output is not None:
+        argv += ["--bind", output, OUTPUT]
+        for capability in _WRITER:
+            argv += ["--cap-add", capability]
+    # Bytes are bytes: a pattern matches any name.
+    return [*argv, "--setenv", "LC_ALL", "C", runner.find(command[0]), *command[1:]]
 
 
 def _is_block(path: str) -> bool:
@@ -36,30 +131,19 @@ def _is_block(path: str) -> bool:
         return False
 
 
-def argv(
-    runner: Runner, device: str, command: t.Sequence[str], *, output: t.Optional[str] = None
+def program_argv(
+    runner: Runner, filter_path: str, lists: t.Sequence[str], root: str, command: t.Sequence[str]
 ) -> t.List[str]:
-    """Return *command* confined; it finds *device* as DEVICE, and the directory *output* as OUTPUT.
+    """Return the argv of :func:`run_program`.
 
-    A file is read-only. A block device is not, so it must be one whose content nobody misses.
+    The image does not see bwrap, whose file it could give another mode: its own program is process 1. Nothing is
+    mounted over the root but /proc, which libselinux before 3.6 needs, so that what other mounts hide is seen, too.
+    Of all capabilities it has the one that reads files of every owner.
     """
-    found = [runner.find("bwrap"), "--die-with-parent", "--new-session", "--clearenv"]
-    # Root keeps every capability otherwise.
-    found += ["--cap-drop", "ALL"]
-    # Not a user namespace: FUSE shows the device to root alone.
-    found += [f"--unshare-{space}" for space in ("ipc", "net", "pid", "uts")]
-    for path in _SYSTEM:
-        found += ["--ro-bind-try", path, path]
-    found += ["--dev", "/dev", "--dev-bind" if _is_block(device) else "--ro-bind", device, DEVICE]
-    # Of /proc only the tables that btrfs wants, empty: it refuses a device that is a mount point, as it is here.
-    for table in _TABLES:
-        found += ["--dev-bind", "/dev/null", table]
-    if output is not None:
-        found += ["--bind", output, OUTPUT]
-        for capability in _WRITER:
-            found += ["--cap-add", capability]
-    # Bytes are bytes: a pattern matches any name.
-    return [*found, "--setenv", "LC_ALL", "C", runner.find(command[0]), *command[1:]]
+    argv = [*_bwrap(runner, filter_path, lists), "--as-pid-1", "--ro-bind", root, "/"]
+    argv += [*launcher.proc_options("/dev/null", "/proc"), "--cap-add", "CAP_DAC_OVERRIDE"]
+    argv += ["--setenv", "PATH", "/usr/sbin:/usr/bin:/sbin:/bin", "--setenv", "LC_ALL", "C.UTF-8"]
+    return [*argv, "--chdir", "/", "--", *command]
 
 
-__all__ = ("DEVICE", "OUTPUT", "argv")
+__all__ = ("DEVICE", "OUTPUT", "program_argv", "run_program", "run_tool", "tool_argv")

@@ -106,6 +106,13 @@ MOST_OUTPUT = 64 * MIB
 MOST_PROCESSES = 4096
 SHARED_MEMORY = 64 * MIB
 SLIRP_SECONDS = 20
+# Link-local addresses, which are most clouds', and those of Alibaba's, Oracle's and Azure's that are not.
+METADATA = (
+    ("169.254.0.0", "255.255.0.0"),
+    ("100.100.100.200", "255.255.255.255"),
+    ("192.0.0.192", "255.255.255.255"),
+    ("168.63.129.16", "255.255.255.255"),
+)
 
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
 _CLONE_NEWPID, _CLONE_NEWNET = 0x20000000, 0x40000000
@@ -214,7 +221,7 @@ def bwrap_argv(options: Options, settings: Settings, at: Places, *, seccomp: int
         argv += ["--dev-bind", at.device, f"{image}{options.device}"]
         if options.root_device:
             argv += ["--symlink", options.device, f"{image}{options.root_device}"]
-    argv += ["--remount-ro", f"{image}/dev", *_proc(at, f"{image}/proc")]
+    argv += ["--remount-ro", f"{image}/dev", *proc_options(at.empty, f"{image}/proc")]
     # An empty /sys: it is the builder's.
     argv += ["--size", str(MIB), "--tmpfs", f"{image}/sys", "--remount-ro", f"{image}/sys"]
     argv += ["--bind", f"{at.own}/run", f"{image}/run"]
@@ -235,12 +242,15 @@ def bwrap_argv(options: Options, settings: Settings, at: Places, *, seccomp: int
     return [*argv, *_environment(environment), "--chdir", "/", "--", *program]
 
 
-def _proc(at: Places, path: str) -> t.List[str]:
-    """A /proc of the command's own processes. bwrap leaves the builder's settings in it writable for root."""
+def proc_options(empty: str, path: str) -> t.List[str]:
+    """Return the options for a /proc of the command's own processes, with the file *empty* in the place of some.
+
+    bwrap leaves the builder's settings in it writable for root.
+    """
     argv = ["--proc", path]
     for name in HIDDEN:
         if os.path.exists(f"/proc/{name}"):
-            argv += ["--ro-bind", at.empty, f"{path}/{name}"]
+            argv += ["--ro-bind", empty, f"{path}/{name}"]
     return [*argv, "--remount-ro", path]
 
 
@@ -318,7 +328,7 @@ def user_namespace() -> int:
     if pid == 0:
         try:
             _unshare(_CLONE_NEWUSER)
-            _halve_watches()
+            _quarter_watches()
             os.write(ready[1], b"+")
             os.close(go[1])
             os.read(go[0], 1)
@@ -338,13 +348,16 @@ def user_namespace() -> int:
         os.waitpid(pid, 0)
 
 
-def _halve_watches() -> None:
-    """Leave half of what one user may watch (inotify(7)) to the builder's root, who pays for this user namespace."""
+def _quarter_watches() -> None:
+    """Take a quarter of what one user may watch (inotify(7)): the builder's root pays for this user namespace.
+
+    Two commands can run at once, one of them in the background.
+    """
     for name in ("instances", "watches"):
         try:
             with open(f"/proc/sys/fs/inotify/max_user_{name}", encoding="ascii") as file:
-                half = int(file.read()) // 2
-            _write(f"/proc/sys/user/max_inotify_{name}", str(half))
+                quarter = int(file.read()) // 4
+            _write(f"/proc/sys/user/max_inotify_{name}", str(quarter))
         except (OSError, ValueError):
             continue  # a kernel without it
 
@@ -521,8 +534,10 @@ class ControlGroup:
                 if self._controllers:
                     for folder in (os.path.dirname(above), above):
                         _write(f"{folder}/cgroup.subtree_control", self._controllers)
-                for name, value in limits.items():
-                    _write(f"{path}/{name}", value)
+                # All commands together have no more than one.
+                for folder in (above, path):
+                    for name, value in limits.items():
+                        _write(f"{folder}/{name}", value)
                 self._directories.append(path)
             except OSError:
                 # Not there, or not ours to make: in a container. The limits of each process hold.
@@ -705,21 +720,22 @@ def network(settings: Settings, pid: int, resolv_conf: str) -> None:
         os.close(ready)
 
 
-def refuse_link_local() -> None:
-    """Lead nothing to link-local addresses, where clouds answer a machine with its credentials.
+def refuse_metadata() -> None:
+    """Lead nothing to where clouds answer a machine with its credentials.
 
     An image cannot change routes: it lacks CAP_NET_ADMIN. The entry is struct rtentry of linux/route.h.
     """
     # Not at the top: few commands have a network, and it takes milliseconds to load.
     import socket
 
-    addresses = [
-        struct.pack("HH4s8x", socket.AF_INET, 0, bytes(it))
-        for it in ((169, 254, 0, 0), (0, 0, 0, 0), (255, 255, 0, 0))
-    ]
-    entry = struct.pack("L16s16s16sH", 0, *addresses, _RTF_UP | _RTF_REJECT).ljust(120, b"\0")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
-        fcntl.ioctl(handle, _SIOCADDRT, entry)
+        for network, mask in METADATA:
+            addresses = [
+                struct.pack("HH4s8x", socket.AF_INET, 0, socket.inet_aton(it))
+                for it in (network, "0.0.0.0", mask)  # noqa: S104 - no gateway
+            ]
+            entry = struct.pack("L16s16s16sH", 0, *addresses, _RTF_UP | _RTF_REJECT)
+            fcntl.ioctl(handle, _SIOCADDRT, entry.ljust(120, b"\0"))
 
 
 def wait_for(pid: int) -> int:
@@ -760,7 +776,7 @@ def _begin(
         os.write(ready, b"+")
         if not os.read(go, 1):
             os._exit(STOPPED)
-        refuse_link_local()
+        refuse_metadata()
     _make_private()
     if not settings.maps_ids:
         let_go(at.bwrap, at.root, at.given, at.own, at.disk)

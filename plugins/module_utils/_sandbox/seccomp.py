@@ -50,6 +50,8 @@ REFUSED = (
     *("adjtimex", "clock_adjtime", "clock_settime", "settimeofday", "stime"),
     *("ioperm", "iopl", "modify_ldt", "nfsservctl", "uselib", "vm86", "vm86old"),
 )
+# Of inotify(7).
+WATCHES = ("inotify_init", "inotify_init1")
 # Programs then use what they used before these calls were there: clone3 hides its flags from a filter, and io_setup
 # takes of what the whole builder has.
 UNKNOWN = ("clone3", "io_setup")
@@ -118,18 +120,26 @@ def number(library: t.Any, name: str) -> int:
     return int(library.seccomp_syscall_resolve_name(name.encode()))
 
 
-def export(library: t.Any, handle: int, machine: str, *, allowed: t.Sequence[int] = ()) -> None:
+def export(
+    library: t.Any,
+    handle: int,
+    machine: str,
+    *,
+    allowed: t.Sequence[int] = (),
+    refused: t.Sequence[str] = (),
+) -> None:
     """Write the filter to the open file *handle*, as the kernel takes it (seccomp(2)).
 
-    *machine* is uname's, *allowed* are netlink's protocols that are not refused.
+    *machine* is uname's, *allowed* are netlink's protocols that are not refused, *refused* are more system calls.
     """
     context = library.seccomp_init(_ALLOW)
     try:
         for other in _OTHERS.get(machine, ()):
             _check(library.seccomp_arch_add(context, other), "seccomp_arch_add")
-        for name, refusal, *comparisons in _rules(allowed):
+        for name, refusal, *comparisons in _rules(allowed, refused):
             call = number(library, name)
-            # An older library does not know the newest calls, and its kernel neither.
+            # A library that is older than the kernel does not know the newest calls, and takes no number for a name.
+            # To do harm, those take a capability that is not there.
             if call == -1:
                 continue
             count = len(comparisons)
@@ -144,19 +154,20 @@ def export(library: t.Any, handle: int, machine: str, *, allowed: t.Sequence[int
 
 
 @contextlib.contextmanager
-def exported(*, allowed: t.Sequence[int] = ()) -> t.Iterator[str]:
-    """Give the path of a file with the filter for this machine."""
+def exported(*, allowed: t.Sequence[int] = (), refused: t.Sequence[str] = ()) -> t.Iterator[str]:
+    """Give the path of a file with the filter for this machine; *refused* are more system calls."""
     with tempfile.NamedTemporaryFile(prefix="sealedroot-") as file:
-        export(load(), file.fileno(), os.uname().machine, allowed=allowed)
+        machine = os.uname().machine
+        export(load(), file.fileno(), machine, allowed=allowed, refused=refused)
         yield file.name
 
 
-def _rules(allowed: t.Sequence[int]) -> t.Iterator[t.Tuple[t.Any, ...]]:
+def _rules(allowed: t.Sequence[int], refused: t.Sequence[str]) -> t.Iterator[t.Tuple[t.Any, ...]]:
     """Name each call, what it gets, and what its arguments have to be for that.
 
     Flags and requests are 32 bits for the kernel, whatever the upper half of the register holds.
     """
-    for name in REFUSED:
+    for name in (*REFUSED, *refused):
         yield name, errno.EPERM
     for name in UNKNOWN:
         yield name, errno.ENOSYS
@@ -195,6 +206,7 @@ __all__ = (
     "IOCTLS",
     "LIBRARY",
     "REFUSED",
+    "WATCHES",
     "export",
     "exported",
     "is_there",

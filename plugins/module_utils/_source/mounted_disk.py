@@ -224,8 +224,8 @@ class Disk:
     def _is_whole(self, volume: source_volumes.Volume, device: str) -> bool:
         """Check a file system; say no for one that cannot be checked before its log was replayed."""
         command, fine = _CHECKS[volume.type]
-        argv = confined.argv(self.runner, device, [*command, confined.DEVICE])
-        result = self.runner.run(argv, check=False, timeout=CHECK_SECONDS)
+        argv = [*command, confined.DEVICE]
+        result = confined.run_tool(self.runner, device, argv, check=False, timeout=CHECK_SECONDS)
         if result.rc in fine:
             return True
         said = result.stderr + result.stdout

@@ -136,6 +136,19 @@ def test_fetch_file_stops_at_a_short_piece(connect, tmp_path, monkeypatch):
     assert (tmp_path / "x").read_bytes() == b"012345"
 
 
+def test_fetch_file_keeps_holes(connect, tmp_path, monkeypatch):
+    """A file of an image is as large as it likes, and takes no block there."""
+    monkeypatch.setattr(chroot, "CHUNK", 1 << 20)
+    nothing = bytes(1 << 20)
+    connection = connect(
+        *[(0, it, b"") for it in (nothing, b"x" * (1 << 20), nothing, nothing, b"\0\0")]
+    )
+    connection.fetch_file("/etc/x", str(tmp_path / "x"))
+    content = (tmp_path / "x").read_bytes()
+    assert content == nothing + b"x" * (1 << 20) + nothing * 2 + b"\0\0"
+    assert (tmp_path / "x").stat().st_blocks * 512 <= 1 << 20
+
+
 def test_close_closes_the_builder(connect):
     connection = connect()
     connection.close()

@@ -26,7 +26,7 @@ class Steps:
     path: pathlib.Path
     work: pathlib.Path
     scratch: pathlib.Path
-    runner: t.Any
+    confinement: t.Any
     loops: int = 0
 
     def opened(self) -> None:
@@ -71,7 +71,7 @@ class Steps:
         """The file system's own checker looks at it, before the kernel does."""
         tools = {"btrfs": ["btrfs", "check", "--readonly"], "xfs": ["xfs_repair", "-n"]}
         command = [*tools.get(kind, ["e2fsck", "-f", "-p"]), confined.DEVICE]
-        argv = confined.argv(self.runner, f"/dev/loop{self.loops}", command)
+        argv = self.confinement.tool(f"/dev/loop{self.loops}", command)
         self.script.expect(argv, rc=rc, stdout=said)
 
     def mounted(
@@ -106,13 +106,13 @@ class Steps:
 
 
 @pytest.fixture
-def steps(tmp_path: pathlib.Path, script, runner, monkeypatch: pytest.MonkeyPatch) -> Steps:
+def steps(tmp_path: pathlib.Path, script, confinement, monkeypatch: pytest.MonkeyPatch) -> Steps:
     from ansible_collections.sealedroot.image.plugins.module_utils._build import work_dir
     from ansible_collections.sealedroot.image.plugins.module_utils._source import tree_tar
 
     path, work = tmp_path / "disk.raw", tmp_path / "work"
     path.write_bytes(bytes(MIB))
-    found = Steps(script, path, work, work / "disk-source", runner)
+    found = Steps(script, path, work, work / "disk-source", confinement)
 
     def pack(_runner: t.Any, root: str, names: t.Sequence[bytes], target: str) -> None:
         pathlib.Path(target).write_bytes(b"\n".join(names))

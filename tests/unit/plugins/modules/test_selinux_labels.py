@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import pathlib
@@ -13,7 +12,6 @@ import tracemalloc
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import selinux
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -96,21 +94,9 @@ PLAN = {
 }
 
 
-FILTER = "/tmp/filter"
-PROGRAMS = {"bwrap": "bwrap", "prlimit": "prlimit"}
-
-
-@pytest.fixture(autouse=True)
-def _around(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        selinux_labels.seccomp, "exported", lambda **_: contextlib.nullcontext(FILTER)
-    )
-    monkeypatch.setattr(selinux_labels.launcher.ControlGroup, "BASE", "/nonexistent")
-    monkeypatch.setattr(selinux_labels.launcher, "HIDDEN", ())
-
-
 def expect(
     script: t.Any,
+    confinement: t.Any,
     root: pathlib.Path,
     plan: dict[str, str] | None,
     *,
@@ -120,7 +106,7 @@ def expect(
 ) -> None:
     look = ["/bin/sh", "-c", selinux_labels.LOOK]
     script.expect(
-        selinux.sandbox_argv(PROGRAMS, FILTER, str(root), look),
+        confinement.program(str(root), look),
         stdout=f"{config}\0{policies}\0{setfiles}",
         rc=0 if setfiles else 127,
     )
@@ -129,14 +115,14 @@ def expect(
             f"Would relabel {path} from <no context> to {label(kind)}\n"
             for path, kind in plan.items()
         )
-        script.expect(selinux.sandbox_argv(PROGRAMS, FILTER, str(root), SETFILES), stdout=said)
+        script.expect(confinement.program(str(root), SETFILES), stdout=said)
 
 
 def test_everything_gets_a_label(
-    root: pathlib.Path, attributes: Attributes, script: t.Any, run_module: t.Any
+    root: pathlib.Path, attributes: Attributes, script: t.Any, confinement: t.Any, run_module: t.Any
 ) -> None:
     (root / ".autorelabel").write_text("")
-    expect(script, root, PLAN)
+    expect(script, confinement, root, PLAN)
     outcome = run_module("selinux_labels", root=str(root))
     assert not outcome.failed, outcome["msg"]
     assert outcome["changed"]
@@ -158,10 +144,10 @@ def test_everything_gets_a_label(
 
 
 def test_a_second_run_changes_nothing(
-    root: pathlib.Path, attributes: Attributes, script: t.Any, run_module: t.Any
+    root: pathlib.Path, attributes: Attributes, script: t.Any, confinement: t.Any, run_module: t.Any
 ) -> None:
-    expect(script, root, PLAN)
-    expect(script, root, {})
+    expect(script, confinement, root, PLAN)
+    expect(script, confinement, root, {})
     assert run_module("selinux_labels", root=str(root))["changed"]
     before = dict(attributes.have)
     outcome = run_module("selinux_labels", root=str(root))
@@ -171,10 +157,10 @@ def test_a_second_run_changes_nothing(
 
 
 def test_check_mode_touches_nothing(
-    root: pathlib.Path, attributes: Attributes, script: t.Any, run_module: t.Any
+    root: pathlib.Path, attributes: Attributes, script: t.Any, confinement: t.Any, run_module: t.Any
 ) -> None:
     (root / ".autorelabel").write_text("")
-    expect(script, root, PLAN)
+    expect(script, confinement, root, PLAN)
     outcome = run_module("selinux_labels", root=str(root), _check=True)
     assert outcome["changed"]
     assert outcome["labelled"] == len(PLAN)
@@ -183,10 +169,10 @@ def test_check_mode_touches_nothing(
 
 
 def test_a_builder_that_enforces_another_policy(
-    root: pathlib.Path, attributes: Attributes, script: t.Any, run_module: t.Any
+    root: pathlib.Path, attributes: Attributes, script: t.Any, confinement: t.Any, run_module: t.Any
 ) -> None:
     attributes.error = errno.EINVAL
-    expect(script, root, PLAN)
+    expect(script, confinement, root, PLAN)
     outcome = run_module("selinux_labels", root=str(root))
     assert outcome.failed
     assert "the builder's own SELinux policy does not know the label" in outcome["msg"]
@@ -194,21 +180,21 @@ def test_a_builder_that_enforces_another_policy(
 
 
 def test_a_file_system_without_labels(
-    root: pathlib.Path, attributes: Attributes, script: t.Any, run_module: t.Any
+    root: pathlib.Path, attributes: Attributes, script: t.Any, confinement: t.Any, run_module: t.Any
 ) -> None:
     attributes.error = errno.EOPNOTSUPP
-    expect(script, root, PLAN)
+    expect(script, confinement, root, PLAN)
     outcome = run_module("selinux_labels", root=str(root))
     assert "the label of / cannot be written: Operation not supported" in outcome["msg"]
 
 
 def test_an_unlabelled_file_of_a_builder_with_selinux(
-    root: pathlib.Path, attributes: Attributes, script: t.Any, run_module: t.Any
+    root: pathlib.Path, attributes: Attributes, script: t.Any, confinement: t.Any, run_module: t.Any
 ) -> None:
     """There, the kernel says unlabeled_t instead of nothing."""
     attributes.have[str(root / "tmp" / "left")] = label("unlabeled").encode() + b"\0"
     attributes.have[str(root / "tmp" / "left" / "over")] = label("special").encode() + b"\0"
-    expect(script, root, PLAN)
+    expect(script, confinement, root, PLAN)
     run_module("selinux_labels", root=str(root))
     types = attributes.of(root)
     assert types["/tmp/left"] == "tmp_t"
@@ -229,19 +215,22 @@ def test_what_a_root_can_lack(
     root: pathlib.Path,
     attributes: Attributes,
     script: t.Any,
+    confinement: t.Any,
     run_module: t.Any,
     values: dict[str, str],
     says: str,
 ) -> None:
-    expect(script, root, None, **values)
+    expect(script, confinement, root, None, **values)
     outcome = run_module("selinux_labels", root=str(root))
     assert outcome.failed
     assert says in outcome["msg"]
     assert attributes.have == {}
 
 
-def test_a_root_in_which_nothing_runs(root: pathlib.Path, script: t.Any, run_module: t.Any) -> None:
-    argv = selinux.sandbox_argv(PROGRAMS, FILTER, str(root), ["/bin/sh", "-c", selinux_labels.LOOK])
+def test_a_root_in_which_nothing_runs(
+    root: pathlib.Path, script: t.Any, confinement: t.Any, run_module: t.Any
+) -> None:
+    argv = confinement.program(str(root), ["/bin/sh", "-c", selinux_labels.LOOK])
     script.expect(argv, rc=1, stderr="bwrap: execvp /bin/sh: No such file or directory\n")
     outcome = run_module("selinux_labels", root=str(root))
     assert "no command can run in" in outcome["msg"]
@@ -249,10 +238,10 @@ def test_a_root_in_which_nothing_runs(root: pathlib.Path, script: t.Any, run_mod
 
 
 def test_a_policy_that_does_not_fit(
-    root: pathlib.Path, attributes: Attributes, script: t.Any, run_module: t.Any
+    root: pathlib.Path, attributes: Attributes, script: t.Any, confinement: t.Any, run_module: t.Any
 ) -> None:
-    expect(script, root, None)
-    argv = selinux.sandbox_argv(PROGRAMS, FILTER, str(root), SETFILES)
+    expect(script, confinement, root, None)
+    argv = confinement.program(str(root), SETFILES)
     script.expect(argv, rc=255, stderr="setfiles: invalid context x:y:z\n", stdout="Would relabel")
     outcome = run_module("selinux_labels", root=str(root))
     assert "exit status 255 (setfiles: invalid context x:y:z): install the policy" in outcome["msg"]
@@ -265,14 +254,14 @@ def test_a_root_that_is_none(run_module: t.Any, wrong: str) -> None:
 
 
 def test_relabelling_at_boot(
-    root: pathlib.Path, attributes: Attributes, script: t.Any, run_module: t.Any
+    root: pathlib.Path, attributes: Attributes, script: t.Any, confinement: t.Any, run_module: t.Any
 ) -> None:
     outside = root.parent / "outside"
     outside.write_text("kept")
     (root / ".autorelabel").symlink_to(outside)
     changed = []
     for check in (True, False, False):
-        expect(script, root, None)
+        expect(script, confinement, root, None)
         arguments = {"root": str(root), "state": "relabel_at_boot", "_check": check}
         changed.append(run_module("selinux_labels", **arguments)["changed"])
     assert changed == [True, True, False]

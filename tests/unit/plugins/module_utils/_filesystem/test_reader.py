@@ -10,6 +10,7 @@ import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import ext4, reader
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     CommandError,
     SealedRootError,
@@ -39,13 +40,15 @@ def ask(script: t.Any, *requests: str, stdout: str | tuple[str, ...] = "", **mor
         f"debugfs: {request}\n{answer}" for request, answer in zip(requests, answers, strict=True)
     )
     lines = "".join(f"{request}\n" for request in requests)
-    argv = ["debugfs", "-f", "-", "/payload"]
+    confinement, copies = script.confined
+    argv = confinement.tool("/payload", ["debugfs", "-f", "-", confined.DEVICE], str(copies))
     script.expect(argv, **{"stdin": lines.encode(), "stdout": said, "stderr": VERSION, **more})
 
 
 @pytest.fixture
-def tree(runner: t.Any, tmp_path: pathlib.Path) -> ext4.Tree:
-    return ext4.Tree(runner, "/payload", str(tmp_path))
+def tree(script: t.Any, confinement: t.Any, tmp_path: pathlib.Path) -> ext4.Tree:
+    script.confined = confinement, tmp_path / "ext4"
+    return ext4.Tree(confinement.runner, "/payload", str(tmp_path))
 
 
 def link(inode: int, target: str) -> str:
@@ -69,8 +72,8 @@ def test_directories_are_read_once(script: t.Any, tree: ext4.Tree) -> None:
 
 def test_attributes(script: t.Any, tree: ext4.Tree, tmp_path: pathlib.Path) -> None:
     node = reader.Node(20, 0o100644, 0, 5)
-    path = tmp_path / "inode-20.attribute"
-    request = f"ea_get -f {path} <20> security.selinux"
+    path = tmp_path / "ext4" / "inode-20.attribute"
+    request = "ea_get -f /output/inode-20.attribute <20> security.selinux"
     ask(script, request, effect=lambda: path.write_bytes(b"u:r:t\0"))
     assert tree.attribute(node, "security.selinux") == b"u:r:t\0"
     said = "ea_get: Extended attribute key not found while getting extended attribute\n"
@@ -79,7 +82,7 @@ def test_attributes(script: t.Any, tree: ext4.Tree, tmp_path: pathlib.Path) -> N
     ask(script, request, stderr=f"{VERSION}ea_get: Input/output error\n")
     with pytest.raises(CommandError, match="Input/output error"):
         tree.attribute(node, "security.selinux")
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "ext4").iterdir()) == []
 
 
 def test_links_lead_into_the_image(script: t.Any, tree: ext4.Tree) -> None:
@@ -107,17 +110,17 @@ def test_a_loop_of_links(script: t.Any, tree: ext4.Tree) -> None:
 
 
 def test_a_long_link(script: t.Any, tree: ext4.Tree, tmp_path: pathlib.Path) -> None:
-    copy = tmp_path / "inode-9"
-    ask(script, f"dump <9> {copy}", effect=lambda: copy.write_bytes(b"/long"))
+    copy = tmp_path / "ext4" / "inode-9"
+    ask(script, "dump <9> /output/inode-9", effect=lambda: copy.write_bytes(b"/long"))
     assert tree.link_target(reader.Node(9, 0o120777, 0, 60)) == "/long"
     assert not copy.exists()
 
 
 def test_text(script: t.Any, tree: ext4.Tree, tmp_path: pathlib.Path) -> None:
-    copy = tmp_path / "inode-20"
+    copy = tmp_path / "ext4" / "inode-20"
     ask(script, "ls -p <2>", stdout=ROOT)
     ask(script, "ls -p <12>", stdout=ETC)
-    ask(script, f"dump <20> {copy}", effect=lambda: copy.write_bytes(b"text\xff"))
+    ask(script, "dump <20> /output/inode-20", effect=lambda: copy.write_bytes(b"text\xff"))
     assert tree.text("/etc/fstab") == "text\udcff"
     assert not copy.exists()
     assert tree.text("/etc/none") is None
@@ -152,14 +155,14 @@ def test_a_link_with_a_newline_is_not_taken_for_two(script: t.Any, tree: ext4.Tr
 
 def test_what_is_read_together(script: t.Any, tree: ext4.Tree, tmp_path: pathlib.Path) -> None:
     """Level by level; what was read is not asked for again, neither here nor later."""
-    copy = tmp_path / "inode-20"
+    copy = tmp_path / "ext4" / "inode-20"
     ask(script, "ls -p <2>", stdout=ROOT)
     ask(script, "stat <13>", stdout=link(13, "/etc"))
     ask(script, "ls -p <12>", stdout=ETC)
     ask(script, "stat <21>", "stat <22>", stdout=(link(21, "../etc/fstab"), link(22, "self")))
-    ask(script, f"dump <20> {copy}", effect=lambda: copy.write_bytes(b"text"))
+    ask(script, "dump <20> /output/inode-20", effect=lambda: copy.write_bytes(b"text"))
     tree.load(["/link", "/etc", "/none/at/all"], links=["/etc"], texts=["/etc/up", "/etc/none"])
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "ext4").iterdir()) == []
     tree.load(["/etc"], links=["/link"], texts=["/etc/fstab"])
     assert tree.text("/etc/up") == tree.text("/link/fstab") == "text"
     assert tree.find("/etc/self") is None
@@ -195,6 +198,8 @@ def test_a_superblock_without_fields() -> None:
 def test_volume(script: t.Any, tree: ext4.Tree) -> None:
     fields = "Filesystem UUID: abc\nFilesystem volume name: root\nFilesystem state: clean\n"
     ask(script, "show_super_stats -h", stdout=fields)
-    script.expect(["e2fsck", "-f", "-n", "/payload"], rc=4)
+    confinement, _copies = script.confined
+    check = ["e2fsck", "-f", "-n", confined.DEVICE]
+    script.expect(confinement.tool("/payload", check), rc=4)
     says = "e2fsck finds errors (exit status 4) in the root file system"
     assert tree.volume() == reader.Volume("ext4", "abc", "root", (says,))

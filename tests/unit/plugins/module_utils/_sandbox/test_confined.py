@@ -1,0 +1,41 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a tool or a program that reads an image is given, and what it is not."""
+
+from __future__ import annotations
+
+import typing as t
+
+
+def added(argv: t.Sequence[str]) -> list[str]:
+    return [argv[index + 1] for index, word in enumerate(argv) if word == "--cap-add"]
+
+
+def options(argv: t.Sequence[str]) -> list[str]:
+    """Return the words for bwrap, and check that it has the filter, and no core file to fill."""
+    assert argv[:2] == ["sh", "-c"]
+    assert argv[3:5] == ["/filter", "--"]
+    assert argv[5:10] == ["prlimit", "--core=1:1", "bwrap", "--seccomp", "9"]
+    assert "--unshare-net" in argv
+    return list(argv[argv.index("bwrap") :])
+
+
+def test_a_program_can_write_nothing(confinement: t.Any) -> None:
+    argv = options(confinement.program("/work/root", ["setfiles", "-n"]))
+    assert argv[-3:] == ["--", "setfiles", "-n"]
+    assert argv[argv.index("--ro-bind") + 1 :][:2] == ["/work/root", "/"]
+    assert added(argv) == ["CAP_DAC_OVERRIDE"]
+    assert "--as-pid-1" in argv
+    assert not {"--bind", "--dev-bind", "--dev", "--share-net"} & set(argv)
+
+
+def test_a_tool_sees_the_device_and_where_it_writes(confinement: t.Any) -> None:
+    argv = options(confinement.tool("/disk", ["e2fsck", "-n", "/image"]))
+    assert argv[-3:] == ["e2fsck", "-n", "/image"]
+    assert argv[argv.index("/disk") - 1 :][:3] == ["--ro-bind", "/disk", "/image"]
+    assert "--bind" not in argv
+    assert added(argv) == []
+    argv = options(confinement.tool("/disk", ["debugfs"], output="/work"))
+    assert argv[argv.index("--bind") + 1 :][:2] == ["/work", "/output"]
+    assert added(argv) == ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"]

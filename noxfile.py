@@ -137,7 +137,7 @@ def check_types(session: nox.Session, *arguments: str) -> None:
     """Run mypy in the current directory, the root of a copied tree."""
     paths = (
         ".",
-        *(str(COLLECTION / "tests" / name) for name in ("benchmark", "helpers", "integration")),
+        *(str(COLLECTION / "tests" / name) for name in ("benchmark", "helpers")),
     )
     env = {"MYPYPATH": ":".join(paths), "MYPY_CACHE_DIR": str(CACHE / "mypy")}
     session.run("mypy", "--config-file", str(COLLECTION / "mypy.ini"), *arguments, env=env)

@@ -39,16 +39,16 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
     kernel_words,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
+from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     Runner,
     SealedRootError,
 )
 
-# Where each type has its magic number, and what reads it.
-READERS: t.Mapping[str, t.Tuple[int, bytes, t.Type[filesystem_reader.Tree]]] = {
-    "ext4": (0x438, b"\x53\xef", ext4.Tree),
-    "xfs": (0, b"XFSB", xfs.Tree),
-    "btrfs": (0x10040, b"_BHRfS_M", btrfs.Tree),
+READERS: t.Mapping[str, t.Type[filesystem_reader.Tree]] = {
+    "ext4": ext4.Tree,
+    "xfs": xfs.Tree,
+    "btrfs": btrfs.Tree,
 }
 
 # Of most roots, all that the checks look at.
@@ -78,8 +78,9 @@ _UNITS = re.compile(
 def open_tree(runner: Runner, device: str, work: str) -> filesystem_reader.Tree:
     """Return what reads the file system in *device*; copies of files go to *work*."""
     with open(device, "rb") as handle:
-        for offset, magic, reader in READERS.values():
-            handle.seek(offset)
+        for name, reader in READERS.items():
+            place, magic = filesystems.find(name).magic
+            handle.seek(place)
             if handle.read(len(magic)) == magic:
                 return reader(runner, device, work)
     raise SealedRootError(f"the root file system is none of {', '.join(READERS)}")
@@ -127,7 +128,7 @@ def examine(
     report.facts["root_uuid"] = uuid
     report.facts["filesystem"] = volume.type
     problems = root.filesystem(volume, root_uuid=subject.root_uuid, words=subject.builder_words)
-    module = cfg.FILESYSTEM_MODULES[volume.type]
+    module = filesystems.find(volume.type).grub_module
     if any(module not in modules for modules in core_modules):
         problems.append(f"the GRUB on the ESP lacks the module {module}, so it cannot read it")
     report.add("filesystem", problems, f"{volume.type}, unmounted properly and without errors")

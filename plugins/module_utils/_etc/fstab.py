@@ -19,6 +19,8 @@ import posixpath
 import re
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
+
 # Where systemd-cryptsetup looks for the key of a mapping, NAME.key, since version 246 (crypttab(5)).
 KEY_DIRECTORY = "/etc/cryptsetup-keys.d"
 # Mount points that the image's own partitions take the place of.
@@ -52,9 +54,6 @@ _RANDOM = ("/dev/urandom", "/dev/random", "/dev/hwrng")
 # An entry with one of these is opened in the initramfs.
 _EARLY = {"initramfs", "x-initrd.attach", "force"}
 
-ROOT_OPTIONS = {"ext4": "errors=remount-ro"}
-# fsck(8) has nothing to do for the others: they are checked as they are mounted.
-CHECKED_AT_BOOT = ("ext4",)
 OLD_DISK = "a disk of the old machine"
 NO_FILE = "the root has no such file"
 OF_HOST = "a directory of the host"
@@ -306,10 +305,10 @@ def fstab(
             dropped.append(said("fstab", fields, gone[tuple(fields)]))
         elif point_of(fields) not in OWN_POINTS:
             kept.append(line)
-    options = ROOT_OPTIONS.get(filesystem, "defaults")
+    kind = filesystems.find(filesystem)
     first = [
         # By the name that the guest gives: every disk of the host can have the UUID of the file system.
-        f"{device} / {filesystem} {options} 0 {1 if filesystem in CHECKED_AT_BOOT else 0}",
+        f"{device} / {filesystem} {kind.root_options} 0 {int(kind.checked_at_boot)}",
         # noauto: the EFI system partition is the host's, and nothing that runs needs it.
         f"LABEL={esp_label} /boot/efi vfat noauto,nodev,noexec,nosuid,umask=0077 0 0",
     ]
@@ -393,14 +392,12 @@ def said(table: str, fields: t.Sequence[str], reason: str) -> str:
 
 
 __all__ = (
-    "CHECKED_AT_BOOT",
     "KEY_DIRECTORY",
     "NO_FILE",
     "OF_HOST",
     "OLD_DISK",
     "OWN_POINTS",
     "PULLED_IN",
-    "ROOT_OPTIONS",
     "Row",
     "Rows",
     "Taken",

@@ -18,13 +18,13 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     script as grub_script,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
+from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
 
 # The module that reads each root file system, and the ciphers and hashes of the LUKS header. Before the
 # volume is open nothing can be loaded, so all that it takes is in the core image (TECH 1.1).
-FILESYSTEM_MODULES = {"ext4": "ext2", "xfs": "xfs", "btrfs": "btrfs"}
 LUKS_MODULES = {"luks1": "luks", "luks2": "luks2"}
 REQUIRED = (
     *("part_gpt", "cryptodisk", "pbkdf2", "gcry_rijndael", "normal", "configfile", "linux"),
@@ -84,14 +84,14 @@ def unwanted(words: t.Sequence[str]) -> t.Callable[[str], bool]:
 
 def needed(*, luks_type: str, hash_name: str, filesystem: str) -> t.List[str]:
     """Return the modules without which GRUB cannot read its own disk."""
-    if filesystem not in FILESYSTEM_MODULES:
-        known = ", ".join(FILESYSTEM_MODULES)
+    if filesystem not in filesystems.FILESYSTEMS:
+        known = ", ".join(filesystems.FILESYSTEMS)
         raise SealedRootError(f"GRUB's module for {filesystem} is not known; use one of {known}")
     return [
         *REQUIRED,
         LUKS_MODULES[luks_type],
         f"gcry_{hash_name}",
-        FILESYSTEM_MODULES[filesystem],
+        filesystems.find(filesystem).grub_module,
     ]
 
 
@@ -330,7 +330,6 @@ __all__ = (
     "ASKS",
     "CLOSED",
     "EMBEDDED_CONFIG",
-    "FILESYSTEM_MODULES",
     "LIBRARIES",
     "LUKS_MODULES",
     "MEMDISK_CONFIG",

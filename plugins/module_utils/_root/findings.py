@@ -100,7 +100,7 @@ def judge(root: Root, kernels: t.Sequence[str], filesystem: str) -> Findings:
     found = Findings()
     # What is to be left out first: a line that needs it has to go, too.
     _swap(root, found)
-    _tables(root, found)
+    _tables(root, filesystem, found)
     _initramfs(root, found)
     _hard_links(root, found)
     _spellings(root, found)
@@ -135,7 +135,7 @@ def _swap(root: Root, found: Findings) -> None:
             _leave_out(found, member, reason)
 
 
-def _tables(root: Root, found: Findings) -> None:
+def _tables(root: Root, filesystem: str, found: Findings) -> None:
     """Say what goes of fstab and crypttab, and leave the keys of disks out that are gone."""
 
     def exists(path: str) -> bool:
@@ -151,7 +151,7 @@ def _tables(root: Root, found: Findings) -> None:
     _table, unmounted = fstab.fstab(
         lines,
         device="",
-        filesystem="",
+        filesystem=filesystem,
         esp_label="",
         exists=exists,
         crypttab=kept,

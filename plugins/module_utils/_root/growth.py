@@ -18,12 +18,14 @@ import typing as t
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
+from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
 
 # Where an administrator has programs of their own: no package owns it, and SELinux policies label it as programs.
 SCRIPT = "/usr/local/sbin/sealedroot-grow"
 UNIT = "/etc/systemd/system/sealedroot-grow.service"
 ENABLED = "/etc/systemd/system/sysinit.target.wants/sealedroot-grow.service"
 
+_GROW = "\n".join(f"  {it.name}) {it.grow} ;;" for it in filesystems.FILESYSTEMS.values())
 SCRIPT_TEXT = f"""\
 #!/bin/sh
 # Grows the encrypted root to its disk: partition, LUKS mapping, file system. Each step looks at what is there, so this
@@ -79,9 +81,7 @@ fi
 
 kind=$(findmnt --noheadings --output FSTYPE /)
 case $kind in
-  ext4) resize2fs "$device" ;;
-  xfs) xfs_growfs / ;;
-  btrfs) btrfs filesystem resize max / ;;
+{_GROW}
   *) echo "this does not grow a file system of type $kind" >&2; exit 1 ;;
 esac
 """
@@ -109,14 +109,13 @@ WantedBy=sysinit.target
 
 # What the script needs that not every root has, beside what opens the root: programs as contents.abilities names them.
 _NEEDS = ("systemd", "sfdisk", "partx")
-OF_FILESYSTEM = {"btrfs": "btrfs", "ext4": "resize2fs", "xfs": "xfs"}
 
 
 def missing_packages(
     has: t.Mapping[str, t.Any], *, filesystem: str, packages: t.Mapping[str, str]
 ) -> t.List[str]:
     """Name the packages that a root lacks to grow by itself."""
-    needs = [need for need in (*_NEEDS, OF_FILESYSTEM[filesystem]) if not has[need]]
+    needs = [need for need in (*_NEEDS, filesystems.find(filesystem).program) if not has[need]]
     return sorted({packages.get(need, need) for need in needs})
 
 
@@ -133,7 +132,6 @@ def plan(tree: Tree, *, wanted: bool) -> None:
 
 __all__ = (
     "ENABLED",
-    "OF_FILESYSTEM",
     "SCRIPT",
     "SCRIPT_TEXT",
     "UNIT",

@@ -14,9 +14,11 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import files
 from ansible_collections.sealedroot.image.plugins.module_utils._build import image_files
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
-from ansible_collections.sealedroot.image.plugins.module_utils._root import growth, tar
-from ansible_collections.sealedroot.image.plugins.module_utils._system import tools as system_tools
+from ansible_collections.sealedroot.image.plugins.module_utils._root import tar
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    filesystems,
+    tools as system_tools,
+)
 from ansible_collections.sealedroot.image.plugins.modules import image_identity
 
 ROLE = pathlib.Path(__file__).resolve().parents[3] / "roles" / "preflight"
@@ -27,8 +29,8 @@ def tools() -> set[str]:
     """The tools of builds, with any root file system, by the first of their names."""
     variables = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
     names = variables["__preflight_tools"]
-    for table in ("__preflight_filesystem_tools", "__preflight_source_tools"):
-        names += [it for tools in variables[table].values() for it in tools]
+    names += [it for tools in variables["__preflight_source_tools"].values() for it in tools]
+    names += [tool for it in filesystems.FILESYSTEMS.values() for tool in it.tools]
     names.append("gpgv")
     return {name.split("|")[0] for name in names}
 
@@ -59,22 +61,16 @@ def test_every_type_of_source_is_known_wherever_they_are_told_apart() -> None:
     assert choices - {"tar"} == tasks - {"main", "again", "accept", "checksum"}
 
 
-def test_every_file_system_has_its_tools_its_packages_and_its_mkfs() -> None:
+def test_every_file_system_is_a_row_of_the_table_and_has_a_reader_and_its_mkfs() -> None:
     def variables(role: str, path: str) -> dict[str, t.Any]:
         found: dict[str, t.Any] = yaml.safe_load((ROLE.parent / role / path).read_text())
         return found
 
     options = variables("preflight", "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     choices = sorted(options["image_filesystem"]["choices"])
-    assert (
-        sorted(variables("preflight", "vars/main.yml")["__preflight_filesystem_tools"]) == choices
-    )
+    assert sorted(filesystems.FILESYSTEMS) == choices
     assert sorted(variables("disk", "vars/main.yml")["__disk_filesystems"]) == choices
-    source = variables("source", "vars/main.yml")
-    assert sorted(source["__source_debian_filesystem_packages"]) == choices
-    assert sorted(cfg.FILESYSTEM_MODULES) == choices
     assert sorted(files.READERS) == choices
-    assert sorted(growth.OF_FILESYSTEM) == choices
 
 
 def test_every_format_is_known_wherever_they_are_told_apart() -> None:

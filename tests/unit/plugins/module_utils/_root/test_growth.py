@@ -17,6 +17,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import 
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import unlocked_root
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 from ansible_collections.sealedroot.image.plugins.module_utils._root import contents, growth, tar
+from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
 
 FAMILIES = {family["name"]: family for family in LookupModule().run([])}
 WHOLE = (
@@ -31,7 +32,7 @@ def missing(*names: str, filesystem: str = "ext4", family: str = "debian") -> li
     return growth.missing_packages(has, filesystem=filesystem, packages=packages)
 
 
-@pytest.mark.parametrize("filesystem", sorted(growth.OF_FILESYSTEM))
+@pytest.mark.parametrize("filesystem", sorted(filesystems.FILESYSTEMS))
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_a_whole_root_lacks_nothing(filesystem: str, family: str) -> None:
     assert missing(*WHOLE, filesystem=filesystem, family=family) == []

@@ -1,0 +1,107 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""File systems that a root can be made with: the one table of what differs between them. Pure.
+
+What reads one that is not mounted is in ``_filesystem``, and how one is made in the role disk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
+
+MIB = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Filesystem:
+    """What a file system is told by, and what it needs.
+
+    *magic* is a place in it and the bytes that are there. *grub_module* reads it. *tools* make it on a builder and
+    read it there, *program* checks, mends and grows it in a machine, as contents.abilities has it, *grow* is the
+    command for that with the device in ``$device``. *debian_packages* bring that program.
+
+    *root_options* are those of fstab(5), *checked_at_boot* says whether fsck(8) has something to do. *overhead* is
+    what it takes on a disk beside files and their entries, *least_disk* the smallest disk that it can be on; in bytes.
+    """
+
+    name: str
+    magic: t.Tuple[int, bytes]
+    grub_module: str
+    tools: t.Tuple[str, ...]
+    program: str
+    grow: str
+    debian_packages: t.Tuple[str, ...] = ()
+    root_options: str = "defaults"
+    checked_at_boot: bool = False
+    overhead: int = 0
+    least_disk: int = 0
+
+    def words(self) -> t.Dict[str, t.Any]:
+        """Return what roles ask for."""
+        return {
+            "name": self.name,
+            "grub_module": self.grub_module,
+            "tools": list(self.tools),
+            "debian_packages": list(self.debian_packages),
+            "overhead": self.overhead,
+            "least_disk": self.least_disk,
+        }
+
+
+EXT4 = Filesystem(
+    name="ext4",
+    magic=(0x438, b"\x53\xef"),
+    grub_module="ext2",
+    tools=("debugfs", "e2fsck", "mkfs.ext4"),
+    program="resize2fs",
+    grow='resize2fs "$device"',
+    root_options="errors=remount-ro",
+    checked_at_boot=True,
+)
+XFS = Filesystem(
+    name="xfs",
+    magic=(0, b"XFSB"),
+    grub_module="xfs",
+    tools=("mkfs.xfs", "xfs_db", "xfs_repair"),
+    program="xfs",
+    grow="xfs_growfs /",
+    debian_packages=("xfsprogs",),
+    # Its log.
+    overhead=64 * MIB,
+    # mkfs.xfs makes none below 300 MiB, and the rest of a disk is 101 MiB.
+    least_disk=401 * MIB,
+)
+BTRFS = Filesystem(
+    name="btrfs",
+    magic=(0x10040, b"_BHRfS_M"),
+    grub_module="btrfs",
+    tools=("btrfs", "mkfs.btrfs"),
+    program="btrfs",
+    grow="btrfs filesystem resize max /",
+    debian_packages=("btrfs-progs",),
+    # Its metadata is there twice.
+    overhead=128 * MIB,
+)
+FILESYSTEMS = {it.name: it for it in (EXT4, XFS, BTRFS)}
+
+
+def find(name: str) -> Filesystem:
+    """Return the file system that mount(8) calls *name*; one that is not in the table is an error."""
+    if name not in FILESYSTEMS:
+        known = ", ".join(FILESYSTEMS)
+        raise SealedRootError(f"a root on {name} cannot be made, only one on {known}")
+    return FILESYSTEMS[name]
+
+
+__all__ = ("BTRFS", "EXT4", "FILESYSTEMS", "MIB", "XFS", "Filesystem", "find")

@@ -88,7 +88,7 @@ import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import host_agents
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import host_agents, identity
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._root import growth
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -101,22 +101,6 @@ HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
 CRYPT = re.compile(r"\$[0-9a-z]+(\$[!-#%-9;-~]*)+\$[./0-9A-Za-z]{13,}")
 PUBLIC_KEY = re.compile(r"[^\n]*(ssh-|ecdsa-|sk-)\S+ [A-Za-z0-9+/=]+[^\n]*")
 
-# Each is made anew by its program, or is harmless to lose.
-SHARED_BY_CLONES = (
-    "/etc/ssh/ssh_host_*",
-    "/var/lib/systemd/random-seed",
-    "/var/lib/systemd/credential.secret",
-    "/var/lib/urandom/random-seed",
-    "/var/lib/dhcp/*.leases",
-    "/var/lib/dhcpcd/duid",
-    "/var/lib/dhcpcd/*.lease*",
-    "/var/lib/NetworkManager/*.lease",
-    "/var/lib/NetworkManager/secret_key",
-    "/var/lib/cloud/instance",
-    "/var/lib/cloud/instances/*",
-    "/var/lib/cloud/data/*",
-    "/etc/udev/rules.d/70-persistent-net.rules",
-)
 # Debian's openssh-server makes host keys when it is installed, and never again.
 HOST_KEYS_UNIT = "/etc/systemd/system/ssh.service.d/sealedroot-host-keys.conf"
 SYSTEMD = ("/usr/lib/systemd", "/lib/systemd")  # two where /lib is no link
@@ -189,7 +173,7 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
         tree.write("/etc/machine-id", "", mode=0o444)
     if not os.path.islink(tree.path("/var/lib/dbus/machine-id")):
         tree.remove("/var/lib/dbus/machine-id")
-    for pattern in SHARED_BY_CLONES:
+    for pattern in identity.SHARED_BY_CLONES:
         for path in sorted(glob.glob(tree.path(pattern))):
             tree.remove("/" + os.path.relpath(path, tree.path("/")))
     units = [path for path in SYSTEMD if tree.exists(f"{path}/system/ssh.service")]

@@ -24,6 +24,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
     emergency,
     fstab,
     host_agents,
+    identity as etc_identity,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reader import (
     Node,
@@ -45,19 +46,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# What a machine makes for itself at first boot: in an image, every clone would have the same.
-IDENTITY = (
-    ("/etc/ssh", "ssh_host_*"),
-    ("/var/lib/systemd", "random-seed"),
-    ("/var/lib/systemd", "credential.secret"),
-    ("/var/lib/dhcp", "*.lease*"),
-    ("/var/lib/dhcpcd", "*.lease*"),
-    ("/var/lib/dhcpcd", "duid"),
-    ("/var/lib/NetworkManager", "secret_key"),
-    ("/var/lib/NetworkManager", "*.lease"),
-    ("/var/lib/cloud", "instance*"),
-)
-MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 # Where GRUB has its files; the second is Fedora's and SUSE's.
 GRUB_DIRECTORIES = ("/boot/grub", "/boot/grub2")
 _MENUS = tuple(f"{directory}/grub.cfg" for directory in GRUB_DIRECTORIES)
@@ -222,13 +210,13 @@ def kernels(tree: Tree) -> t.List[str]:
 def identity(tree: Tree) -> Problems:
     """Nothing in the image is one machine's own, so that clones differ (TECH 6, row 12)."""
     problems = []
-    for directory, pattern in IDENTITY:
-        names = sorted(tree.entries(directory))
-        found = fnmatch.filter(names, pattern)
+    for pattern in etc_identity.SHARED_BY_CLONES:
+        directory, base = os.path.split(pattern)
+        found = fnmatch.filter(sorted(tree.entries(directory)), base)
         problems += [
             f"{directory}/{name} would be the same in every clone: remove it" for name in found
         ]
-    for path in MACHINE_IDS:
+    for path in etc_identity.MACHINE_IDS:
         if not _is_reset(tree, tree.find(path)):
             problems.append(f"{path} is set, so every clone would be the same machine: empty it")
     return problems
@@ -242,7 +230,6 @@ def _is_reset(tree: Tree, node: t.Optional[Node]) -> bool:
 
 __all__ = (
     "GRUB_DIRECTORIES",
-    "IDENTITY",
     "agents",
     "console",
     "environment",

@@ -13,7 +13,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
     root as audit_root,
     systemd,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency, host_agents
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
+    emergency,
+    host_agents,
+    identity,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reader import (
     Node,
     Volume,
@@ -96,12 +100,22 @@ DRACUT: dict[str, t.Any] = {
         ({"/var/lib/systemd/random-seed": (0o600, b"")}, "random-seed"),
         ({"/var/lib/systemd/credential.secret": (0o600, b"")}, "credential.secret"),
         ({"/var/lib/dhcp/dhclient.eth0.leases": (0o644, b"")}, "leases"),
+        ({"/var/lib/cloud/instances": (0o755,)}, None),
+        ({"/var/lib/cloud/instances/i-1": (0o755,)}, "instances/i-1"),
     ],
 )
 def test_identity(tree: t.Any, files: dict[str, t.Any], says: str | None) -> None:
     found = audit_root.identity(tree(files))
     assert [says in problem for problem in found if says] == ([True] if says else [])
     assert bool(found) is bool(says)
+
+
+@pytest.mark.parametrize("pattern", identity.SHARED_BY_CLONES)
+def test_all_that_is_taken_out_of_a_root_is_looked_for(tree: t.Any, pattern: str) -> None:
+    name = pattern.replace("*", "x")
+    assert audit_root.identity(tree({name: (0o644, b"")})) == [
+        f"{name} would be the same in every clone: remove it"
+    ]
 
 
 def test_a_menu_without_entries_is_what_grub_read(tree: t.Any) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fnmatch
 import os
-import re
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
@@ -37,6 +36,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     script,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
+    boot_files,
     generators,
     kernel_words,
     mkinitcpio,
@@ -49,7 +49,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 # Where GRUB has its files; the second is Fedora's and SUSE's.
 GRUB_DIRECTORIES = ("/boot/grub", "/boot/grub2")
 _MENUS = tuple(f"{directory}/grub.cfg" for directory in GRUB_DIRECTORIES)
-_KERNEL = re.compile(r"vmlinu[xz]-(.+)")
 
 Problems = t.List[str]
 
@@ -203,8 +202,7 @@ def opened_with(
 
 def kernels(tree: Tree) -> t.List[str]:
     """Return the versions of the kernels in /boot."""
-    names = (_KERNEL.fullmatch(name) for name in tree.entries("/boot"))
-    return sorted(match.group(1) for match in names if match)
+    return boot_files.kernels(tree.entries("/boot"))
 
 
 def identity(tree: Tree) -> Problems:

@@ -15,7 +15,10 @@ import re
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import generators
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
+    boot_files,
+    generators,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._root.contents import KERNEL_VERSION
 from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import Member, plain
 from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
@@ -25,8 +28,6 @@ GRUB_PROBES = ("usr/sbin/grub-probe", "usr/sbin/grub2-probe", "usr/bin/grub-prob
 SHELLS = ("bin/sh", "usr/bin/sh")
 _BUILTIN = re.compile(r"(?:usr/)?lib/modules/([^/]+)/modules\.builtin")
 _MODULE = re.compile(r"(?:usr/)?lib/modules/([^/]+)/(?:.+/)?([^/]+)\.ko(?:\.(?:gz|xz|zst|bz2))?")
-# A version begins with a digit; Arch names kernels after their packages.
-_KERNEL = re.compile(r"boot/vmlinu[xz]-(\d.*)")
 # Fedora's rescue kernel, which has no modules of its own: its initramfs has them.
 _RESCUE = "0-rescue-"
 _INITRAMFS = re.compile(r"boot/(?:initrd\.img-(.+)|initramfs-(.+)\.img|initrd-(.+))")
@@ -297,9 +298,11 @@ def _kernels(root: Root, kernels: t.Sequence[str], filesystem: str, found: Findi
             found.notes.append(
                 f"Kernel {version} has no virtio_blk and no virtio_scsi, so it boots only from {' or '.join(can)}."
             )
-    versions = sorted(match.group(1) for match in map(_KERNEL.fullmatch, root.members) if match)
-    for version in versions:
-        if version not in kernels and not version.startswith(_RESCUE):
+    names = [name[len("boot/") :] for name in root.members if name.startswith("boot/")]
+    for version in boot_files.kernels(names):
+        # A version begins with a digit; Arch names kernels after their packages.
+        is_version = version[:1].isdigit() and not version.startswith(_RESCUE)
+        if version not in kernels and is_version:
             found.problems.append(
                 f"Kernel {version} in /boot has no modules in /lib/modules/{version}, but GRUB would offer it."
                 " Install its modules, or remove it."

@@ -49,6 +49,8 @@ def test_kernels(tree: t.Any) -> None:
     files = {
         "/boot/vmlinuz-6.1": (0o644, b""),
         "/boot/vmlinux-7": (0o644, b""),
+        # SUSE's, for crash(8).
+        "/boot/vmlinux-6.1.gz": (0o644, b""),
         "/boot/x": (0o644, b""),
     }
     assert audit_root.kernels(tree(files)) == ["6.1", "7"]

@@ -167,6 +167,10 @@ def test_a_kernel_without_modules_would_be_in_the_menu() -> None:
     assert found.kernel_explained
 
 
+def test_what_suse_keeps_for_crash_is_no_kernel() -> None:
+    assert judge(f"boot/vmlinux-{VERSION}.gz", "boot/vmlinux-6.4.0-default.xz").problems == []
+
+
 def test_modules_without_a_kernel_do_no_harm() -> None:
     assert judge("usr/lib/modules/5.10/modules.dep") == findings.Findings()
 

@@ -237,7 +237,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.edge impo
 
 
 def read_key(path: str) -> bytes:
-    """Return a key that GRUB can be given: it stops reading at a newline (TECH 1.1)."""
+    """Return a key that GRUB can be given: it stops reading at a newline (docs/facts.md: grub-passphrase)."""
     try:
         with open(path, "rb") as handle:
             key = handle.read(8193)

@@ -55,10 +55,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.edge impo
 
 CONF_HOOK = "/etc/cryptsetup-initramfs/conf-hook"
 # initramfs: the entry is taken without asking the kernel what / is made of, which a build cannot tell
-# (TECH 4.1). discard: blocks freed in the guest become free on the host again, as in the build.
+# (docs/facts.md: initramfs-option). discard: blocks freed in the guest become free on the host again, as in the build.
 OPTIONS = "luks,initramfs,discard"
 CONF = "/etc/initramfs-tools/conf.d/sealedroot"
-# MODULES: those of the running machine (dep) would be the builder's, and mkinitramfs fails on it (TECH 4.1).
+# MODULES: those of the running machine (dep) would be the builder's, and mkinitramfs fails on it.
 # UMASK: the initramfs holds the key, so it is root's alone, also when an update rebuilds it.
 # RESUME: another machine's swap would be waited for at boot.
 CONF_TEXT = "MODULES=most\nUMASK=0077\nRESUME=none\n"

@@ -130,7 +130,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
-# 33 bytes give 44 characters and no padding (TECH 2).
+# 33 bytes give 44 characters and no padding (docs/facts.md: boot-key-entropy).
 KEY_BYTES = 33
 # What stands for the device in the table of mounts: how the module knows its own mount again.
 SOURCE = "sealedroot-keys"
@@ -178,7 +178,7 @@ def check_name(name: str) -> None:
 
 
 def check_content(name: str, content: str) -> None:
-    """Refuse a key that could not be typed at GRUB (TECH 1.1), without repeating it."""
+    """Refuse a key that could not be typed at GRUB (docs/facts.md: grub-passphrase), without repeating it."""
     if not GRUB_LINE.fullmatch(content):
         raise SealedRootError(
             f"the content of {name} cannot be typed at GRUB: use 1 to 254 printable ASCII characters"

@@ -194,12 +194,12 @@ def read_header(runner: Runner, params: Params) -> t.Tuple[t.Optional[metadata.H
 
 
 def luks_format(runner: Runner, params: Params) -> metadata.Header:
-    """Make the header; without forced iterations the digest would get a benchmarked number (TECH 0.4)."""
+    """Make the header. The digest gets forced iterations, too (docs/facts.md: digest-iterations)."""
     argv = [runner.find("cryptsetup"), "luksFormat", "--batch-mode", "--type", params["type"]]
     argv += ["--cipher", params["cipher"], "--key-size", str(params["key_size"])]
     argv += ["--hash", params["hash"], "--pbkdf-force-iterations", str(params["iterations"])]
     if params["type"] == "luks2":
-        # 512: a file would get 4096-byte sectors, which GRUB's file systems may not read (TECH 3.1).
+        # 512: a file would get 4096-byte sectors (docs/facts.md: sector-size).
         argv += ["--pbkdf", "pbkdf2", "--sector-size", "512"]
     if params["key_slot"]:
         argv += ["--key-slot", str(params["key_slot"])]

@@ -28,7 +28,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import findings, metadata
 
-# GRUB's C code makes some 240 000 iterations a second (TECH 2); a slow builder may have half of that.
+# GRUB's C code makes some 240 000 iterations a second (docs/facts.md: iterations), and half of that on a slow builder.
 GRUB_RATE = 100_000
 CORE_MODULES = ("part_gpt", "cryptodisk", "gcry_rijndael")
 # What is judged by what was asked for, not by what is usual.

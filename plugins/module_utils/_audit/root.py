@@ -206,7 +206,7 @@ def kernels(tree: Tree) -> t.List[str]:
 
 
 def identity(tree: Tree) -> Problems:
-    """Nothing in the image is one machine's own, so that clones differ (TECH 6, row 12)."""
+    """Nothing in the image is one machine's own, so that clones differ."""
     problems = []
     for pattern in etc_identity.SHARED_BY_CLONES:
         directory, base = os.path.split(pattern)

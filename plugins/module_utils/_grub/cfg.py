@@ -24,7 +24,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 
 # The module that reads each root file system, and the ciphers and hashes of the LUKS header. Before the
-# volume is open nothing can be loaded, so all that it takes is in the core image (TECH 1.1).
+# volume is open nothing can be loaded, so all that it takes is in the core image (docs/facts.md: core-image).
 LUKS_MODULES = {"luks1": "luks", "luks2": "luks2"}
 REQUIRED = (
     *("part_gpt", "cryptodisk", "pbkdf2", "gcry_rijndael", "normal", "configfile", "linux"),
@@ -47,10 +47,11 @@ WANTED = (
 # Where distributions keep the modules of every platform; the second is SUSE's.
 LIBRARIES = ("/usr/lib/grub", "/usr/share/grub2")
 # Words about the disks of the machine that the root is from, beside those that no image gets (guest.HOST_DISKS).
-# grub-mkconfig writes root= itself, and the initramfs has its own crypttab, which cryptopts= would replace (TECH 4.1).
+# grub-mkconfig writes root= itself, and the initramfs has its own crypttab, which cryptopts= would replace
+# (docs/facts.md: initramfs-option).
 OLD_DISKS = ("rootflags", "rootfstype", "rd.lvm*", "rd.md*", "rd.dm*", "rd.multipath*")
-# What a signed GRUB has to have beyond these: Secure Boot lets it load none (TECH 1.8). The stub says "[", and is read
-# from the ESP.
+# What a signed GRUB has to have beyond these: Secure Boot lets it load none (docs/facts.md: signed-grub). The stub says
+# "[", and is read from the ESP.
 SIGNED = ("fat", "search", "test")
 # What the core image runs, and where it is in its memdisk: its own parser knows no "if".
 MEMDISK_CONFIG = "grub.cfg"
@@ -115,8 +116,8 @@ def unlock_script(
     """Return the script that asks for the key, opens the volume and reads its grub.cfg; GRUB needs ``normal`` for it.
 
     It is generated from the UUID, never probed: a build's devices are not the machine's. The UUID is without dashes,
-    since GRUB up to 2.06 compares it so (TECH 1.1). Whatever goes wrong ends in a restart or a halt, since GRUB's
-    shell would have the open volume; *debug_console* leaves that open.
+    since GRUB up to 2.06 compares it so (docs/facts.md: uuid-without-dashes). Whatever goes wrong ends in a restart or
+    a halt, since GRUB's shell would have the open volume; *debug_console* leaves that open.
 
     Where GRUB starts Linux as a program of EFI (2.12 and later), the firmware can have an initramfs of the host's, and
     the kernel would take that. In an entry of the menu GRUB says so and boots all the same, so the script must *ask*.

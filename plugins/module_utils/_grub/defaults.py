@@ -46,7 +46,7 @@ def settings(
     wanted["GRUB_CMDLINE_LINUX"] = shell_defaults.merge_words(
         wanted.get("GRUB_CMDLINE_LINUX", ""), kernel_cmdline
     )
-    # Exactly y: grub-mkconfig takes nothing else (TECH 1.4).
+    # Exactly y: grub-mkconfig takes nothing else (docs/facts.md: enable-cryptodisk).
     wanted["GRUB_ENABLE_CRYPTODISK"] = "y"
     # The firmware's console is on the serial line too; a graphical terminal would not be.
     wanted["GRUB_TERMINAL"] = have.get("GRUB_TERMINAL", "console")

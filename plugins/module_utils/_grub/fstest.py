@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""GRUB's own disk, LUKS and file system code in user space: ``grub-fstest`` (TECH 0.5)."""
+"""GRUB's own disk, LUKS and file system code in user space: ``grub-fstest`` (docs/facts.md: grub-fstest)."""
 
 from __future__ import annotations
 

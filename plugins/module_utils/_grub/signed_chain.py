@@ -6,7 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The boot chain of Secure Boot: the image's own signed shim and GRUB, and the stub for it (TECH 1.8). Pure."""
+"""The boot chain of Secure Boot: the image's own signed shim and GRUB, and the stub for it. Pure.
+
+What a signed GRUB can open: docs/facts.md: signed-grub.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ def vendor(prefix: str) -> str:
 def stubs(of_vendor: str) -> t.List[str]:
     """Return every place where a signed GRUB looks for its configuration: beside itself, and in its vendor's directory.
 
-    Some look in one of them only, and others in both, in different orders (TECH 1.7).
+    Some look in one of them only, and others in both, in different orders (docs/facts.md: signed-grub-stub).
     """
     return [f"{BOOT}/grub.cfg", f"EFI/{of_vendor}/grub.cfg"]
 

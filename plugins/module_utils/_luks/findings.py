@@ -31,7 +31,7 @@ BOOT = "boot"
 # Right for some containers, and to be known of all.
 NOTE = "note"
 
-# What seal makes. GRUB before 2.14 reads it, and every signed GRUB has what it takes (TECH 0.1).
+# What seal makes. GRUB before 2.14 reads it, and every signed GRUB has what it takes (docs/facts.md: common-header).
 GRUB_CIPHER = "aes-xts-plain64"
 KEY_BITS = 512
 SECTOR = 512
@@ -42,7 +42,7 @@ PAYLOAD_OFFSETS = {"luks1": 2 << 20, "luks2": 16 << 20}
 PASSPHRASE_ITERATIONS = 600_000
 # cryptsetup makes no digest and no slot with fewer, whatever it is told.
 FEWEST_ITERATIONS = 1000
-# GRUB's C code makes 100 000 to 240 000 a second (TECH 2), the digest's again for each slot that it tries.
+# GRUB's C code makes 100 000 to 240 000 a second (docs/facts.md: iterations), the digest's for each slot that it tries.
 SLOW_SLOT = 1_000_000
 SLOW_DIGEST = 10_000
 # Of key material, on both versions.

@@ -108,7 +108,7 @@ class _Plan:
         self.steps: t.List[Step] = []
 
     def is_settled(self, want: WantedKey) -> bool:
-        """Say whether the key is right, and in LUKS2 tried after all that are quicker (TECH 1.3)."""
+        """Say whether the key is right, and in LUKS2 tried after all that are quicker (docs/facts.md: slot-order)."""
         if not is_right(State(self.slots, self.opens), want):
             return False
         order = list(self.slots)

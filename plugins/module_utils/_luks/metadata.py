@@ -9,7 +9,7 @@
 """What a LUKS header says: ``cryptsetup luksDump`` parsed into dataclasses.
 
 LUKS1 has only the text form; LUKS2 has ``--dump-json-metadata``, whose object order matters, because
-GRUB tries the key slots in that order (TECH 1.3).
+GRUB tries the key slots in that order (docs/facts.md: slot-order).
 """
 
 from __future__ import annotations

@@ -10,9 +10,8 @@
 
 ``qemu-storage-daemon`` opens the region with its LUKS driver and exports the payload as a file, a loop
 device makes that a block device, and a node of the mapping's name points to the loop device. The driver
-knows LUKS1 only; a LUKS2 container is shown to it as one (``luks1_view.py``), as fast as LUKS1. Measured in
-TECH 3.4: direct I/O on the loop device doubles the throughput, and the raw file as base is three times as
-fast as a loop device as base.
+knows LUKS1 only; a LUKS2 container is shown to it as one (``luks1_view.py``), as fast as LUKS1. Direct I/O
+and a plain file as base make it fast (docs/facts.md: qemu-luks).
 """
 
 from __future__ import annotations

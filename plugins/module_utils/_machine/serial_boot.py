@@ -8,8 +8,8 @@
 
 """A boot watched over the serial console: who asks for a passphrase, how often, and how it ends.
 
-OVMF mirrors its console, and so GRUB's prompt, to the serial port (TECH 6). GRUB may write to it as well,
-so a prompt counts once until it was answered.
+OVMF mirrors its console, and so GRUB's prompt, to the serial port (docs/facts.md: console-on-serial). GRUB may write
+to it as well, so a prompt counts once until it was answered.
 """
 
 from __future__ import annotations

@@ -314,7 +314,7 @@ def grub_install_knows_luks2(root: Root) -> bool:
     """Say whether the root's own grub-install sees LUKS2; yes where it cannot be told.
 
     GRUB 2.06 looks for the device-mapper UUID of LUKS1 alone and leaves a core image that cannot open the disk,
-    without an error (TECH 1.5); the same code is in grub-probe.
+    without an error (docs/facts.md: grub-install-device-mapper); the same code is in grub-probe.
     """
     code = next((root.data[name] for name in GRUB_PROBES if name in root.data), b"")
     return b"CRYPT-LUKS1-" not in code or b"CRYPT-LUKS2-" in code

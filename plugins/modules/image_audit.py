@@ -27,7 +27,6 @@ description:
     machine that examines an image never mounts what another has made.
   - These tools are confined by bubblewrap, where they see the image, a directory to write to and nothing else of this
     machine. C(btrfs restore) writes there by the names in the image, which are then read without following a link.
-    Device nodes, sockets and pipes are not there for it.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes.INFO

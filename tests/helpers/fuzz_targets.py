@@ -371,6 +371,8 @@ def btrfs(data: bytes) -> None:
     forest = btrfs_blocks.Forest(read, sample.ROOTS)
     forest.attribute([b"etc", b"plain"], sample.NAME)
     forest.attribute([b"sub"], sample.NAME)
+    forest.entries([b"etc"])
+    forest.link_target([b"etc", b"link"])
 
 
 def btrfs_text(data: bytes) -> None:

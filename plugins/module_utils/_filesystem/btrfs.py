@@ -8,13 +8,12 @@
 
 """The files of a Btrfs file system that is not mounted, through btrfs-restore(8).
 
-A directory is restored with its files when it is first looked into, each into a place of its own. btrfs-restore
-writes by the names that the image has, so it is confined to that place; what it wrote is then read without following a
-link.
+A file is restored when it is read, and no other, into a place of its own: files that share their extents would take
+any room. btrfs-restore writes by the names that the image has, so it is confined to that place; what it wrote is then
+read without following a link.
 
-Extended attributes are not restored: that needs a capability over all of this machine, and its own SELinux would have a
-say in labels. Nor are they taken from a listing of the trees, in which a name can pass itself off as an item. They are
-read from the device, where btrfs says that the trees are.
+Directories, links and extended attributes are read from the device, where btrfs says that the trees are. A listing of
+the trees is not taken for that: a name in it can pass itself off as an item.
 """
 
 from __future__ import annotations
@@ -46,14 +45,13 @@ _DEFAULT = re.compile(
 
 
 def path_regex(names: t.Sequence[str]) -> str:
-    """Return the expression (regex(7)) for a directory, what leads to it, and its entries but not theirs.
+    """Return the expression (regex(7)) for a file and what leads to it.
 
     It is the nested form that btrfs-restore(8) asks for, since a directory that does not match is not entered.
     """
-    found = "[^/]*"
-    for name in reversed(names):
-        quoted = re.sub(r"[][.*^$+?(){}|\\]", r"\\\g<0>", name)
-        found = f"{quoted}(|/{found})"
+    *above, found = [re.sub(r"[][.*^$+?(){}|\\]", r"\\\g<0>", name) for name in names]
+    for name in reversed(above):
+        found = f"{name}(|/{found})"
     return f"^/(|{found})$"
 
 
@@ -61,6 +59,10 @@ def parse_fields(text: str) -> t.Dict[str, str]:
     """Parse ``inspect-internal dump-super``: a name, tabs, and a value in each line."""
     rows = (line.split(None, 1) for line in text.splitlines())
     return {row[0]: row[1].strip() for row in rows if len(row) == 2}
+
+
+def _raw(names: t.Sequence[str]) -> t.List[bytes]:
+    return [os.fsencode(name) for name in names]
 
 
 class Tree(reader.Tree):
@@ -71,8 +73,6 @@ class Tree(reader.Tree):
     def __init__(self, *args: t.Any) -> None:
         super().__init__(*args)
         self._paths: t.List[t.Tuple[str, ...]] = [()]
-        # Where the parent of each was restored to.
-        self._places: t.List[str] = [""]
         self._forest: t.Optional[btrfs_blocks.Forest] = None
 
     def _run(self, *command: str, output: t.Optional[str] = None) -> str:
@@ -108,39 +108,44 @@ class Tree(reader.Tree):
 
     def _read_directory(self, inode: int) -> t.Dict[str, Node]:
         names = self._paths[inode]
-        place = os.path.join(self._work_dir, f"btrfs-{inode}")
-        os.mkdir(place, 0o700)
-        self._run(
-            *("btrfs", "restore", "--metadata", "--symlink", "--path-regex", path_regex(names)),
-            *(confined.DEVICE, confined.OUTPUT),
-            output=place,
-        )
         found = {}
-        for name, status in self._entries(place, names):
+        for raw, it in sorted(self._trees().entries(_raw(names)).items()):
+            name = os.fsdecode(raw)
             self._paths.append((*names, name))
-            self._places.append(place)
-            size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
-            found[name] = Node(len(self._paths) - 1, status.st_mode, status.st_uid, size)
+            size = 0 if stat.S_ISDIR(it.mode) else it.size
+            found[name] = Node(len(self._paths) - 1, it.mode, it.uid, size)
         return found
 
-    def _entries(
-        self, place: str, names: t.Sequence[str]
-    ) -> t.Iterator[t.Tuple[str, os.stat_result]]:
-        directory = self._open(place, names)
+    def _read_link(self, node: Node) -> str:
+        return os.fsdecode(self._trees().link_target(_raw(self._paths[node.inode])))
+
+    def _dump(self, node: Node) -> str:
+        names = self._paths[node.inode]
+        if not stat.S_ISREG(node.mode):
+            raise SealedRootError(f"/{'/'.join(names)} is not a file")
+        place = os.path.join(self._work_dir, f"btrfs-{node.inode}")
+        path = os.path.join(self._work_dir, f"inode-{node.inode}")
+        os.mkdir(place, 0o700)
         try:
-            for name in sorted(os.listdir(directory)):
-                yield name, os.stat(name, dir_fd=directory, follow_symlinks=False)
+            self._run(
+                *("btrfs", "restore", "--metadata", "--path-regex", path_regex(names)),
+                *(confined.DEVICE, confined.OUTPUT),
+                output=place,
+            )
+            with open(self._open(place, names), "rb") as source, open(path, "xb") as copy:
+                shutil.copyfileobj(source, copy)
         finally:
-            os.close(directory)
+            shutil.rmtree(place)
+        return path
 
     @staticmethod
     def _open(place: str, names: t.Sequence[str]) -> int:
-        """Open a restored directory, name by name, so that no link is followed."""
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-        handle = os.open(place, flags)
-        for name in names:
+        """Open a restored file, name by name, so that no link is followed."""
+        handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        for number, name in enumerate(names, 1):
+            kind = os.O_DIRECTORY if number < len(names) else os.O_NONBLOCK
             try:
-                inner = os.open(name, flags, dir_fd=handle)
+                inner = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | kind, dir_fd=handle)
             except OSError as exc:
                 raise SealedRootError(
                     f"/{'/'.join(names)} of the image cannot be restored: {exc.strerror}"
@@ -150,33 +155,13 @@ class Tree(reader.Tree):
             handle = inner
         return handle
 
-    def _read_link(self, node: Node) -> str:
-        *names, name = self._paths[node.inode]
-        directory = self._open(self._places[node.inode], names)
-        try:
-            return os.readlink(name, dir_fd=directory)
-        finally:
-            os.close(directory)
-
-    def _dump(self, node: Node) -> str:
-        if not stat.S_ISREG(node.mode):
-            raise SealedRootError(f"/{'/'.join(self._paths[node.inode])} is not a file")
-        *names, name = self._paths[node.inode]
-        path = os.path.join(self._work_dir, f"inode-{node.inode}")
-        directory = self._open(self._places[node.inode], names)
-        try:
-            handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
-            with open(handle, "rb") as source, open(path, "xb") as copy:
-                shutil.copyfileobj(source, copy)
-        finally:
-            os.close(directory)
-        return path
-
     def attribute(self, node: Node, name: str) -> t.Optional[bytes]:
+        return self._trees().attribute(_raw(self._paths[node.inode]), name.encode())
+
+    def _trees(self) -> btrfs_blocks.Forest:
         if self._forest is None:
             self._forest = self._open_forest()
-        path = [os.fsencode(part) for part in self._paths[node.inode]]
-        return self._forest.attribute(path, name.encode())
+        return self._forest
 
     def _open_forest(self) -> btrfs_blocks.Forest:
         fields = parse_fields(self._inspect("dump-super"))

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import bisect
 import re
+import stat
 import struct
 import typing as t
 
@@ -27,7 +28,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 Key = t.Tuple[int, int, int]
 # The tree that the others are found in says of this one that it is what a mount shows.
 FILES = 5
-XATTR_ITEM, DIR_ITEM, ROOT_ITEM, _LAST = 24, 84, 132, (1 << 64) - 1
+INODE_ITEM, XATTR_ITEM, DIR_ITEM, DIR_INDEX, EXTENT_DATA, ROOT_ITEM = 1, 24, 84, 96, 108, 132
+_LAST = (1 << 64) - 1
 _HEADER = struct.Struct("<48xQ40xIB")  # btrfs_header
 _POINTER = struct.Struct("<QBQQ8x")  # btrfs_key_ptr
 _ITEM = struct.Struct("<QBQII")  # btrfs_item
@@ -35,7 +37,11 @@ _NAMED = struct.Struct("<QBQ8xHHx")  # btrfs_dir_item
 _ROOT = struct.Struct(
     "<168xQQ"
 )  # btrfs_root_item up to the number of its root directory and its block
+_INODE = struct.Struct("<16xQ20xI4xI")  # btrfs_inode_item up to its mode
+_EXTENT = struct.Struct("<8xQB3xB")  # btrfs_file_extent_item up to its type, before what is inline
 _MOST_LEVELS = 8
+# Of blocks that are kept, and of entries of a directory: what no more than a hundred thousand files need.
+_MOST_NODES, _MOST_ENTRIES = 4096, 1 << 20
 # Of a block, in bytes (BTRFS_MAX_METADATA_BLOCKSIZE).
 LARGEST_NODE = 64 << 10
 # One copy of a chunk is enough, and of one that is whole in one piece all addresses follow each other.
@@ -75,6 +81,14 @@ class Named(t.NamedTuple):
 
     location: Key
     value: bytes
+
+
+class Inode(t.NamedTuple):
+    """Size, owner and mode of a file."""
+
+    size: int
+    uid: int
+    mode: int
 
 
 def damaged(what: str) -> SealedRootError:
@@ -156,6 +170,15 @@ def named(item: bytes, name: bytes) -> t.Optional[Named]:
     return None
 
 
+def _entry(item: bytes) -> t.Tuple[bytes, Key]:
+    """Return the name and the location of an entry of a directory."""
+    inode, kind, offset, _value, length = _unpack(_NAMED, item)
+    name = _cut(item, _NAMED.size, length)
+    if b"/" in name or b"\0" in name or name in (b"", b".", b".."):
+        raise damaged(f"the entry {name!r} of a directory")
+    return name, (inode, kind, offset)
+
+
 class Forest:
     """Finds items in all trees, of which *root* is the address of the one with the others' roots.
 
@@ -169,6 +192,11 @@ class Forest:
 
     def _node(self, address: int) -> Node:
         if address not in self._nodes:
+            if len(self._nodes) == _MOST_NODES:
+                raise SealedRootError(
+                    "the root file system has directories that take more than an audit reads of them: remove what fills"
+                    " them"
+                )
             self._nodes[address] = parse_node(self._read(address), address)
         return self._nodes[address]
 
@@ -189,35 +217,86 @@ class Forest:
 
     def _tree(self, number: int) -> t.Tuple[int, int]:
         """Return the address of a tree of files and its root directory."""
-        key, item = self.last(self._root, (number, ROOT_ITEM, _LAST))
-        if key[:2] != (number, ROOT_ITEM):
+        item = self._root_item(number)
+        if item is None:
             raise damaged(f"the tree {number}")
         inode, tree = _unpack(_ROOT, item)
         return tree, inode
+
+    def _root_item(self, number: int) -> t.Optional[bytes]:
+        key, item = self.last(self._root, (number, ROOT_ITEM, _LAST))
+        return item if key[:2] == (number, ROOT_ITEM) else None
 
     def _named(self, tree: int, inode: int, kind: int, name: bytes) -> t.Optional[Named]:
         wanted = (inode, kind, name_hash(name))
         key, item = self.last(tree, wanted)
         return named(item, name) if key == wanted else None
 
-    def attribute(self, path: t.Sequence[bytes], name: bytes) -> t.Optional[bytes]:
-        """Return an attribute of the file that a path without links leads to; None when it has none of that name."""
+    def _find(self, path: t.Sequence[bytes]) -> t.Tuple[int, int]:
+        """Return the tree and the inode that a path without links leads to."""
         tree, inode = self._tree(FILES)
         for part in path:
             found = self._named(tree, inode, DIR_ITEM, part)
             if not found:
                 raise damaged(f"the entry {part!r} of a directory")
-            inode, kind, _offset = found.location
-            if kind == ROOT_ITEM:
-                tree, inode = self._tree(inode)
+            tree, inode = self._enter(tree, found.location)
+        return tree, inode
+
+    def _enter(self, tree: int, location: Key) -> t.Tuple[int, int]:
+        """Return the tree and the inode of an entry, which can be a subvolume."""
+        inode, kind, _offset = location
+        return self._tree(inode) if kind == ROOT_ITEM else (tree, inode)
+
+    def attribute(self, path: t.Sequence[bytes], name: bytes) -> t.Optional[bytes]:
+        """Return an attribute of the file that a path without links leads to; None when it has none of that name."""
+        tree, inode = self._find(path)
         attribute = self._named(tree, inode, XATTR_ITEM, name)
         return attribute.value if attribute else None
+
+    def entries(self, path: t.Sequence[bytes]) -> t.Dict[bytes, Inode]:
+        """Return what is in the directory that a path without links leads to."""
+        tree, directory = self._find(path)
+        found: t.Dict[bytes, Inode] = {}
+        wanted = (directory, DIR_INDEX, _LAST)
+        while True:
+            key, item = self.last(tree, wanted)
+            if key[:2] != (directory, DIR_INDEX):
+                return found
+            # What was said before is not said again, so this has an end.
+            if key > wanted or len(found) == _MOST_ENTRIES:
+                raise damaged("a directory")
+            name, location = _entry(item)
+            found[name] = self._entered(tree, location)
+            wanted = (directory, DIR_INDEX, key[2] - 1)
+
+    def _entered(self, tree: int, location: Key) -> Inode:
+        number, kind, _offset = location
+        if kind == ROOT_ITEM and self._root_item(number) is None:
+            # A snapshot names subvolumes that are gone, and a mount shows them as empty directories.
+            return Inode(0, 0, stat.S_IFDIR | 0o755)
+        return self._inode(*self._enter(tree, location))
+
+    def _inode(self, tree: int, inode: int) -> Inode:
+        key, item = self.last(tree, (inode, INODE_ITEM, 0))
+        if key != (inode, INODE_ITEM, 0):
+            raise damaged(f"the inode {inode}")
+        return Inode(*_unpack(_INODE, item))
+
+    def link_target(self, path: t.Sequence[bytes]) -> bytes:
+        """Return what a symbolic link points to, which Btrfs keeps in the tree, uncompressed."""
+        tree, inode = self._find(path)
+        key, item = self.last(tree, (inode, EXTENT_DATA, 0))
+        size, compression, kind = _unpack(_EXTENT, item)
+        if key != (inode, EXTENT_DATA, 0) or compression or kind:
+            raise damaged("a symbolic link")
+        return _cut(item, _EXTENT.size, size)
 
 
 __all__ = (
     "LARGEST_NODE",
     "Chunk",
     "Forest",
+    "Inode",
     "Named",
     "Node",
     "crc32c",

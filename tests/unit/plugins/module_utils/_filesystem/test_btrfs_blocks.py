@@ -11,10 +11,14 @@ import typing as t
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import btrfs_blocks
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.btrfs_blocks import (
+    DIR_INDEX,
     DIR_ITEM,
+    EXTENT_DATA,
+    INODE_ITEM,
     ROOT_ITEM,
     XATTR_ITEM,
     Chunk,
+    Inode,
     Key,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -22,7 +26,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 
 SIZE = 4096
-INODE_ITEM = 1
 NAME = b"security.selinux"
 # As btrfs-progs 6.2 prints it.
 CHUNKS = """chunk tree
@@ -103,6 +106,14 @@ def named(inode: int, kind: int, name: bytes, value: bytes = b"", to: Key = (0, 
     return key(inode, kind, name), entry(name, value, to)
 
 
+def inode(size: int, uid: int, mode: int) -> bytes:
+    return struct.pack("<16xQ16xIIII", size, 1, uid, 0, mode).ljust(160, b"\0")
+
+
+def inline(target: bytes, kind: int = 0) -> bytes:
+    return struct.pack("<8xQB3xB", len(target), 0, kind) + target
+
+
 ROOTS, FILES, LEAF, SECOND, OTHER = 10, 20, 30, 40, 50
 BLOCKS = {
     ROOTS: leaf(
@@ -118,7 +129,10 @@ BLOCKS = {
         LEAF,
         dict(
             [
-                ((256, INODE_ITEM, 0), b"inode"),
+                ((256, INODE_ITEM, 0), inode(0, 0, 0o040755)),
+                ((256, DIR_INDEX, 2), entry(b"etc", location=(257, INODE_ITEM, 0))),
+                ((256, DIR_INDEX, 3), entry(b"sub", location=(300, ROOT_ITEM, 0))),
+                ((256, DIR_INDEX, 9), entry(b"lost", location=(301, ROOT_ITEM, 0))),
                 named(256, XATTR_ITEM, NAME, b"root"),
                 named(256, DIR_ITEM, b"etc", to=(257, INODE_ITEM, 0)),
                 named(256, DIR_ITEM, b"sub", to=(300, ROOT_ITEM, 0)),
@@ -130,16 +144,24 @@ BLOCKS = {
         SECOND,
         dict(
             [
-                ((257, INODE_ITEM, 0), b"inode"),
+                ((257, INODE_ITEM, 0), inode(0, 0, 0o040700)),
+                ((257, DIR_INDEX, 2), entry(b"plain", location=(258, INODE_ITEM, 0))),
+                ((257, DIR_INDEX, 3), entry(b"link", location=(259, INODE_ITEM, 0))),
+                named(257, DIR_ITEM, b"link", to=(259, INODE_ITEM, 0)),
+                ((259, INODE_ITEM, 0), inode(6, 0, 0o120777)),
+                ((259, EXTENT_DATA, 0), inline(b"plain\xff")),
                 # Another name that happens to have the same hash comes first.
                 (key(257, XATTR_ITEM, NAME), entry(b"user.other", b"x") + entry(NAME, b"etc")),
                 named(257, DIR_ITEM, b"plain", to=(258, INODE_ITEM, 0)),
-                ((258, INODE_ITEM, 0), b"inode"),
+                ((258, INODE_ITEM, 0), inode(5, 33, 0o100640)),
                 (key(258, XATTR_ITEM, NAME), entry(b"user.other", b"x")),
             ]
         ),
     ),
-    OTHER: leaf(OTHER, dict([((77, INODE_ITEM, 0), b""), named(77, XATTR_ITEM, NAME, b"sub")])),
+    OTHER: leaf(
+        OTHER,
+        dict([((77, INODE_ITEM, 0), inode(0, 7, 0o040711)), named(77, XATTR_ITEM, NAME, b"sub")]),
+    ),
 }
 
 
@@ -157,6 +179,66 @@ def test_attributes() -> None:
     assert it.attribute([b"etc", b"plain"], NAME) is None
     # A subvolume has a tree of its own.
     assert it.attribute([b"sub"], NAME) == b"sub"
+
+
+def test_entries() -> None:
+    it = forest()
+    assert it.entries([]) == {
+        b"etc": Inode(0, 0, 0o040700),
+        b"sub": Inode(0, 7, 0o040711),
+        # What a snapshot has of a subvolume that is gone.
+        b"lost": Inode(0, 0, 0o040755),
+    }
+    assert it.entries([b"etc"]) == {
+        b"plain": Inode(5, 33, 0o100640),
+        b"link": Inode(6, 0, 0o120777),
+    }
+    assert it.entries([b"sub"]) == it.entries([b"etc", b"plain"]) == {}
+    assert it.link_target([b"etc", b"link"]) == b"plain\xff"
+
+
+@pytest.mark.parametrize("name", [b"", b".", b"..", b"../x", b"a/b", b"a\0b"])
+def test_a_name_that_leads_elsewhere_is_damage(name: bytes) -> None:
+    items = {(256, DIR_INDEX, 2): entry(name, location=(257, INODE_ITEM, 0))}
+    with pytest.raises(SealedRootError, match=r"the entry b.* of a directory"):
+        forest(LEAF=leaf(LEAF, items)).entries([])
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        {(256, DIR_INDEX, 2): entry(b"none", location=(999, INODE_ITEM, 0))},
+        {(256, DIR_INDEX, 2): entry(b"short", location=(256, INODE_ITEM, 0))[:-2]},
+        {(256, DIR_INDEX, 2): entry(b"x", location=(256, INODE_ITEM, 0)), (256, 1, 0): b"short"},
+    ],
+)
+def test_entries_that_make_no_sense(items: dict[Key, bytes]) -> None:
+    with pytest.raises(SealedRootError, match="damaged"):
+        forest(LEAF=leaf(LEAF, items)).entries([])
+
+
+@pytest.mark.parametrize(
+    "item", [b"", inline(b"x")[:-1], inline(b"x", kind=1), struct.pack("<8xQB3xB", 1, 1, 0) + b"x"]
+)
+def test_a_link_that_makes_no_sense(item: bytes) -> None:
+    items = dict(
+        [
+            named(257, DIR_ITEM, b"link", to=(259, INODE_ITEM, 0)),
+            ((259, EXTENT_DATA, 0), item),
+        ]
+    )
+    with pytest.raises(SealedRootError, match="damaged"):
+        forest(SECOND=leaf(SECOND, items)).link_target([b"etc", b"link"])
+
+
+def test_directories_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(btrfs_blocks, "_MOST_NODES", 2)
+    with pytest.raises(SealedRootError, match="more than an audit reads"):
+        forest().entries([])
+    monkeypatch.undo()
+    monkeypatch.setattr(btrfs_blocks, "_MOST_ENTRIES", 2)
+    with pytest.raises(SealedRootError, match="a directory of the root file system is damaged"):
+        forest().entries([])
 
 
 def test_what_is_not_there() -> None:

@@ -89,14 +89,14 @@ insmod boot
 insmod loadenv
 source $prefix/grub.cfg
 """
-# Made for one machine, and without the boot key: the rescue kernel (51-dracut-rescue.install), and what kdump loads,
-# which its service makes anew where it is missing (mkdumprd(8); SUSE's name is the last).
-ONE_MACHINES = (
+# Made for one machine, without the boot key: the rescue kernel (51-dracut-rescue.install), and the initramfs of kdump,
+# whose service makes it anew where it is missing (mkdumprd(8); the last name is SUSE's).
+MACHINE_SPECIFIC = (
     *("vmlinuz-0-rescue-*", "initramfs-0-rescue-*.img"),
     *("initramfs-*kdump.img", "initrd-*-kdump"),
 )
-# One-time choices of the old machine.
-PASSING = ("next_entry", "prev_saved_entry")
+# GRUB environment variables that the old machine set for its next boot.
+ONE_TIME_CHOICES = ("next_entry", "prev_saved_entry")
 
 
 def directory(runner: Runner) -> str:
@@ -215,7 +215,7 @@ class Plan:
 
     def environment(self) -> None:
         """Plan GRUB's environment block."""
-        env = {name: value for name, value in self.env.items() if name not in PASSING}
+        env = {name: value for name, value in self.env.items() if name not in ONE_TIME_CHOICES}
         saved = env.get("saved_entry", "")
         ids = {name[: -len(".conf")]: new[: -len(".conf")] for name, new in self.names.items()}
         titles = {boot_entries.get(text, "title") for text in self.entries.values()}
@@ -289,7 +289,7 @@ def ensure(
         plan.make()
         check(tree, plan, config, params["root_device"])
         dropped = plan.dropped
-    for pattern in ONE_MACHINES:
+    for pattern in MACHINE_SPECIFIC:
         for path in sorted(glob.glob(tree.path(f"/boot/{pattern}"))):
             dropped.append(f"/boot/{os.path.basename(path)}")
             tree.remove(dropped[-1])

@@ -179,12 +179,12 @@ def signed_chain(
         header={key: params[key] for key in ("luks_type", "hash", "filesystem")},
         stub=cfg.stub(**script_of(params, directory)),
     )
-    loud = [
+    disabled = [
         script
         for script, module in LOADERS.items()
         if module not in modules and os.access(tree.path(script), os.X_OK)
     ]
-    return files, loud
+    return files, disabled
 
 
 def core_of(path: str) -> t.Optional[bytes]:
@@ -267,10 +267,10 @@ def ensure(
     library = next(filter(os.path.isdir, libraries), libraries[0])
     arch = PLATFORMS[params["platform"]]
     signed: t.Dict[str, bytes] = {}
-    loud: t.List[str] = []
+    disabled: t.List[str] = []
     names: t.List[str] = []
     if params["secure_boot"]:
-        signed, loud = signed_chain(tree, params, directory)
+        signed, disabled = signed_chain(tree, params, directory)
         boot_file = grub_signed_chain.places(arch)["grub"]
     else:
         names = module_names(params, library)
@@ -292,12 +292,12 @@ def ensure(
         tool=os.path.basename(mkconfig).replace("mkconfig", "install"),
     )
     core = os.path.join(params["output_dir"], boot_file)
-    files, diff = [*tree.changed(), *loud], tree.diff()
+    files, diff = [*tree.changed(), *disabled], tree.diff()
     changed = bool(files)
     if not check_mode:
         check_readable(runner, params["root_uuid"])
         tree.apply()
-        for script in loud:
+        for script in disabled:
             os.chmod(tree.path(script), 0o644)
         output_dir = tree.path(params["output_dir"])
         if signed:

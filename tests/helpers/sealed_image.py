@@ -15,6 +15,7 @@ import subprocess
 
 import luks_header
 import pytest
+import waiting
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import kernel_words
@@ -221,7 +222,7 @@ class Recipe:
             try:
                 run("cp", "-aT", root, mounted)
             finally:
-                run("umount", mounted)
+                waiting.unmount(mounted, image)
         for command in self.debugfs:
             run("debugfs", "-w", "-R", command, image)
 

@@ -16,12 +16,12 @@ import pathlib
 import re
 import signal
 import subprocess
-import time
 import typing as t
 
 import pytest
 import sshd
 from builds import Run, playbook
+from waiting import until
 
 PREFLIGHT = {"ansible.builtin.import_role": {"name": "sealedroot.image.preflight"}}
 TEARDOWN = "sealedroot.image.teardown"
@@ -114,7 +114,7 @@ class Builds:
                 start_new_session=True,
             )
         self.started.append(process)
-        wait_until(lambda: self.waits.exists() or process.poll() is not None, 60)
+        until(lambda: self.waits.exists() or process.poll() is not None, 60)
         assert process.poll() is None, log.read_text()
         return process
 
@@ -124,14 +124,7 @@ class Builds:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(10)
-        wait_until(lambda: not any(file.exists() for file in self.files), 15)
-
-
-def wait_until(is_so: t.Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+        until(lambda: not any(file.exists() for file in self.files), 15)
 
 
 @pytest.fixture
@@ -181,7 +174,7 @@ def test_what_ends_the_play_ends_the_lease(builds: Builds, number: signal.Signal
     first = builds.start()
     assert all(file.exists() for file in builds.files)
     first.kill()
-    wait_until(lambda: not any(file.exists() for file in builds.files), 15)
+    until(lambda: not any(file.exists() for file in builds.files), 15)
     again = builds.run("look")
     assert again.rc == 0, again.output
     assert again.said("Remove what an interrupted build left")
@@ -223,7 +216,7 @@ def test_a_teardown_cleans_up_after_a_dead_build(builds: Builds) -> None:
     first = builds.start()
     first.kill()
     first.wait()
-    wait_until(lambda: not builds.files[0].exists(), 15)
+    until(lambda: not builds.files[0].exists(), 15)
     assert builds.run(TEARDOWN).rc == 0
     assert not builds.disk.exists()
 
@@ -232,10 +225,10 @@ def test_a_build_after_a_dead_one_has_its_lease(builds: Builds) -> None:
     first = builds.start()
     first.kill()
     first.wait()
-    wait_until(lambda: not builds.files[0].exists(), 15)
+    until(lambda: not builds.files[0].exists(), 15)
     left = builds.disk.stat().st_ctime_ns
     second = builds.start()
-    wait_until(lambda: builds.disk.exists() and builds.disk.stat().st_ctime_ns != left, 60)
+    until(lambda: builds.disk.exists() and builds.disk.stat().st_ctime_ns != left, 60)
     assert says_who(builds.run("look"), second)
 
 
@@ -264,7 +257,7 @@ def test_a_remote_builder_hears_of_the_end(remote_builds: Builds) -> None:
     assert says_who(remote_builds.run("look", image_work_dir=other), first)
     assert not pathlib.Path(other).exists()
     first.kill()
-    wait_until(lambda: not any(file.exists() for file in remote_builds.files), 15)
+    until(lambda: not any(file.exists() for file in remote_builds.files), 15)
     assert remote_builds.run("look").rc == 0
     assert not remote_builds.disk.exists()
 
@@ -276,5 +269,5 @@ def test_a_cut_connection_is_made_again(remote_builds: Builds) -> None:
     remote_builds.server.drop()
     file = remote_builds.files[0]
     before = file.stat().st_mtime_ns
-    wait_until(lambda: file.stat().st_mtime_ns > before, 40)
+    until(lambda: file.stat().st_mtime_ns > before, 40)
     assert says_who(remote_builds.run("look"), first)

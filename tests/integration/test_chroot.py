@@ -22,6 +22,7 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env impor
     Sandbox,
     command_line,
 )
+from waiting import until
 
 
 @pytest.fixture
@@ -213,18 +214,11 @@ def test_a_killed_task_takes_its_command_along(
     start = "import subprocess, sys; subprocess.Popen(sys.argv[1], shell=True, stdin=-1).wait()"
     task = subprocess.Popen([sys.executable, "-c", start, line])
     try:
-        wait_until(lambda: f"sleep {marker} " in small_root.left_running(f"sleep {marker}"))
+        until(lambda: f"sleep {marker} " in small_root.left_running(f"sleep {marker}"))
     finally:
         task.kill()
         task.wait()
-    wait_until(lambda: not small_root.left_running(f"sleep {marker}"))
-
-
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within 10 seconds"
-        time.sleep(0.05)
+    until(lambda: not small_root.left_running(f"sleep {marker}"))
 
 
 def test_a_detached_command_goes_on_and_tells_how_it_ended(connect, tmp_path: pathlib.Path) -> None:

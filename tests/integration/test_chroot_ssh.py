@@ -12,12 +12,12 @@ import os
 import pathlib
 import resource
 import subprocess
-import time
 import typing as t
 
 import pytest
 import small_root
 import sshd
+from waiting import until
 
 # The address space that ansible-playbook gets, and a file that does not fit into it.
 MEMORY = 400 << 20
@@ -219,18 +219,11 @@ def test_a_dropped_connection_fails_the_task_and_takes_the_command_along(
     try:
         # Not the client's command line, which has it as well.
         line = f"sleep {marker} "
-        wait_until(lambda: line in small_root.left_running(line))
+        until(lambda: line in small_root.left_running(line))
         server.drop()
         output, _ = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode != 0
     assert "UNREACHABLE!" in output
-    wait_until(lambda: not small_root.left_running(f"sleep {marker}"))
-
-
-def wait_until(condition: t.Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within 30 seconds"
-        time.sleep(0.05)
+    until(lambda: not small_root.left_running(f"sleep {marker}"))

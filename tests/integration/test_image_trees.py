@@ -17,6 +17,7 @@ import typing as t
 import uuid
 
 import pytest
+import waiting
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
     files as audit_files,
 )
@@ -148,7 +149,7 @@ def image(
             it.name: hashlib.sha256(it.read_bytes()).hexdigest() for it in (root / "boot").iterdir()
         }
     finally:
-        sh("umount", root)
+        waiting.unmount(root, path)
     yield request.param, path, digests
     path.unlink()
 
@@ -326,7 +327,7 @@ def test_large_attributes_of_xfs(
             for number in range(10 if name == "some" else 300):
                 os.setxattr(root / name, f"user.{number}", b"y" * 65000)
     finally:
-        sh("umount", root)
+        waiting.unmount(root, path)
     tree = audit_files.open_tree(runner, str(path), work)
     node = tree.find("/some")
     assert node is not None
@@ -383,7 +384,7 @@ def test_a_log_that_was_not_replayed(
             os.fsync(file.fileno())
         sh("cp", "--sparse=always", path, copy)
     finally:
-        sh("umount", root)
+        waiting.unmount(root, path)
     try:
         problems = audit_files.open_tree(runner, str(copy), work).volume().problems
         assert any("was not replayed" in problem for problem in problems), (name, problems)
@@ -404,7 +405,7 @@ def test_a_btrfs_whose_root_is_another_subvolume(
         sh("btrfs", "subvolume", "create", root / "other")
         sh("btrfs", "subvolume", "set-default", root / "other")
     finally:
-        sh("umount", root)
+        waiting.unmount(root, path)
     problems = audit_files.open_tree(runner, str(path), work).volume().problems
     assert len(problems) == 1
     assert "not the top level" in problems[0]
@@ -427,7 +428,7 @@ def test_attributes_in_a_subvolume_of_btrfs(
                 place.touch()
             os.setxattr(place, LABEL, place.parent.name.encode())
     finally:
-        sh("umount", root)
+        waiting.unmount(root, path)
     tree = audit_files.open_tree(runner, str(path), work)
     for name, label in (("/file", b"root"), ("/var/lib", b"var"), ("/var/lib/file", b"lib")):
         node = tree.find(name)
@@ -462,7 +463,7 @@ def test_a_name_that_leads_out_of_the_directory(
     try:
         (root / "..+escaped").write_text("out of the image")
     finally:
-        sh("umount", root)
+        waiting.unmount(root, path)
     rewrite(path, b"..+escaped", b"../escaped")
     # What the tool does when nothing holds it: if it does not any more, this test shows nothing.
     out = tmp_path / "out"

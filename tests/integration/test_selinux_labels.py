@@ -11,12 +11,12 @@ import shutil
 import stat
 import subprocess
 import threading
-import time
 import typing as t
 
 import pytest
 import small_root
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined
+from waiting import until
 
 TYPES = ("root", "etc", "shadow", "bin", "dev", "tmp", "old")
 CIL = """\
@@ -204,12 +204,6 @@ def test_what_says_the_labels_is_in_a_control_group_that_goes(root: pathlib.Path
     if not (base / "memory/cgroup.procs").exists() and not (base / "cgroup.controllers").exists():
         pytest.skip("no control groups are mounted here")
 
-    def within(is_so: t.Callable[[], bool]) -> bool:
-        deadline = time.monotonic() + 10
-        while not is_so() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        return is_so()
-
     def members() -> str:
         return "".join((it / "cgroup.procs").read_text() for it in groups if it.exists())
 
@@ -221,7 +215,7 @@ def test_what_says_the_labels_is_in_a_control_group_that_goes(root: pathlib.Path
     )
     reading.start()
     try:
-        assert within(lambda: bool(members()))
+        until(lambda: bool(members()))
     finally:
         reading.join()
-    assert within(lambda: not any(it.exists() for it in groups))
+    until(lambda: not any(it.exists() for it in groups))

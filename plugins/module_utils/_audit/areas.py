@@ -98,7 +98,7 @@ def anywhere(path: str, secrets: t.Mapping[str, bytes], *, cluster: int = 0) -> 
             name: where[0] for name, where in secret_search.offsets(handle, secrets, ranges).items()
         }
         if cluster:
-            found = {**secret_search.torn(handle, secrets, ranges, cluster), **found}
+            found = {**secret_search.split_over_clusters(handle, secrets, ranges, cluster), **found}
     finally:
         os.close(handle)
     return [f"the {name} is in the image, at byte {at} of the file" for name, at in found.items()]

@@ -46,7 +46,7 @@ Problems = t.List[str]
 
 
 def image_format(info: t.Mapping[str, t.Any]) -> Problems:
-    """Nothing of the image lies elsewhere or in its past (``qemu-img info``)."""
+    """Return what ties the image to other files or snapshots (``qemu-img info``)."""
     problems = []
     if info.get("backing-filename"):
         problems.append(

@@ -8,8 +8,8 @@
 
 """fstab(5) and crypttab(5) of an image: what an old machine's tables become. Pure.
 
-A line goes when the new machine would wait at boot for what it names, or would take from its host a disk that
-goes by that name. What has to go is returned with the reason, for the person to see.
+Drop a line if boot would wait for its device, or if a hostile host could supply it. What is dropped is returned with
+the reason, for the person to see.
 """
 
 from __future__ import annotations

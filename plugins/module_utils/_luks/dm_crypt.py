@@ -30,7 +30,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 MAPPER_DIR = "/dev/mapper"
 CONTROL = f"{MAPPER_DIR}/control"
-# For that long may somebody else still be using a mapping that is to be closed.
+# How long to wait for another user of a mapping before giving up.
 BUSY_SECONDS = 10.0
 PAUSE = 0.2
 # cryptsetup(8): "device already exists or device is busy".

@@ -41,8 +41,7 @@ DISKS = {
     "vmw_pvscsi": ("vmw_pvscsi", "sd_mod"),
     "ahci": ("ahci", "sd_mod"),
 }
-# By this cloud-init grows the disk of the machine that the root was made for. Here it would destroy the key slot
-# that is named in it (cc_growpart.py).
+# cloud-init would use this old key, then remove the slot it names from our header (cc_growpart.py).
 GROWPART_KEY = "/cc_growpart_keydata"
 # What no machine runs without; what else was on a file system of its own may have been data alone.
 _ESSENTIAL = ("/usr", "/var", "/var/lib")
@@ -143,9 +142,9 @@ def _tables(root: Root, filesystem: str, found: Findings) -> None:
         member = root.members.get(path.lstrip("/"))
         return member is not None and _is_in(found, member)
 
-    # Names of the image are not known yet, and none is in what is said.
-    nobody = {"name": "", "luks_uuid": "", "key_file": "", "options": ""}
-    _table, closed = fstab.crypttab(root.text(CRYPTTAB), exists=exists, **nobody)
+    # The names of the image are not known yet, and no message has them.
+    unknown = {"name": "", "luks_uuid": "", "key_file": "", "options": ""}
+    _table, closed = fstab.crypttab(root.text(CRYPTTAB), exists=exists, **unknown)
     entries = fstab.rows(root.text(CRYPTTAB))
     kept = [row for row in entries if fstab.stays_in_crypttab(row, exists)]
     lines = root.text(FSTAB)

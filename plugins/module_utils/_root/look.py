@@ -113,11 +113,10 @@ def describe(
         words = architectures.find(architecture).words()
         if asked:
             chain = needs.signed_chain(members, data, family, words=words, header=asked)
-        # Why there is none is said better already.
-        versions = kernels or (["explained"] if found.kernel_explained else [])
         missing = needs.missing_packages(
             has,
-            versions,
+            # Why there is none is said better already.
+            has_kernel=bool(kernels) or found.kernel_explained,
             filesystem=filesystem,
             generator=generator,
             packages=needs.packages_of(family, os_release),

@@ -108,8 +108,8 @@ def unsigned(chain: t.Mapping[str, t.Any], family: t.Mapping[str, t.Any]) -> t.L
 
 def missing_packages(
     has: t.Mapping[str, t.Any],
-    versions: t.Sequence[str],
     *,
+    has_kernel: bool,
     filesystem: str = "ext4",
     generator: str,
     packages: t.Mapping[str, str],
@@ -124,7 +124,7 @@ def missing_packages(
     *without* are those of shim and grub that Secure Boot needs and that are not there.
     """
     missing = [] if has["init"] else ["init"]
-    if not versions:
+    if not has_kernel:
         missing.append("kernel")
     if not (has["grub_mkimage"] and has["grub_mkconfig"]):
         missing.append("grub")

@@ -534,10 +534,12 @@ class ControlGroup:
                 if self._controllers:
                     for folder in (os.path.dirname(above), above):
                         _write(f"{folder}/cgroup.subtree_control", self._controllers)
-                # All commands together have no more than one.
-                for folder in (above, path):
-                    for name, value in limits.items():
-                        _write(f"{folder}/{name}", value)
+                for name, value in limits.items():
+                    _write(f"{path}/{name}", value)
+                # All commands together have no more memory than one, but a process of one is not another's.
+                for name in limits:
+                    if name.startswith("memory."):
+                        _write(f"{above}/{name}", limits[name])
                 self._directories.append(path)
             except OSError:
                 # Not there, or not ours to make: in a container. The limits of each process hold.

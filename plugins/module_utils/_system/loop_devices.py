@@ -147,8 +147,7 @@ def attached(
 ) -> t.Iterator[str]:
     """Give a block device for a region of *path* and release it again.
 
-    A whole block device is its own; cryptsetup takes a whole file as it is, too. Not for reading only:
-    cryptsetup repairs a damaged header when it can write.
+    A whole file or device needs no loop device, unless read-only: cryptsetup repairs a damaged header if it can write.
     """
     if not offset and not size and not read_only:
         yield path

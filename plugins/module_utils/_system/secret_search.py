@@ -217,7 +217,7 @@ def offsets(
     return found
 
 
-def torn(
+def split_over_clusters(
     handle: int, secrets: t.Mapping[str, bytes], ranges: t.Iterable[Range], cluster: int
 ) -> t.Dict[str, int]:
     """Return where a half of a secret lies at a border of *cluster* bytes: the rest is elsewhere."""
@@ -256,6 +256,6 @@ __all__ = (
     "pieces",
     "published",
     "search_bytes",
-    "torn",
+    "split_over_clusters",
     "within",
 )

@@ -13,8 +13,7 @@ from __future__ import annotations
 import typing as t
 
 FAMILIES = ("debian", "fedora", "suse", "arch")
-# Tool, or what is needed of an architecture: its package in each of the families; an empty name is one that the
-# family lacks.
+# Tool to package, per builder family; '' = not packaged.
 _PACKAGES = {
     "blkid": ("util-linux", "util-linux", "util-linux", "util-linux"),
     "btrfs": ("btrfs-progs", "btrfs-progs", "btrfsprogs", "btrfs-progs"),

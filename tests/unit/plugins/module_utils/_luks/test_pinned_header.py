@@ -286,7 +286,13 @@ def test_a_kill_leaves_a_header_on_the_disk_and_what_it_points_to(
         assert seen == [("old",), ("new",)]
     else:
         assert seen == [
-            *(("old", "old"), ("old", "torn"), ("old", "new"), ("torn", "new"), ("new", "new"))
+            *(
+                ("old", "old"),
+                ("old", "torn"),
+                ("old", "new"),
+                ("torn", "new"),
+                ("new", "new"),
+            )
         ]
 
 

@@ -31,7 +31,7 @@ def missing(
 ) -> list[str]:
     return needs.missing_packages(
         has,
-        kernels,
+        has_kernel=bool(kernels),
         filesystem=filesystem,
         generator=generator,
         packages=DEBIAN["packages"],
@@ -110,7 +110,7 @@ def test_a_need_without_a_name_is_no_package() -> None:
     words = architectures.find("x86_64").words()
     packages = {"kernel": "kernel", "grub": "grub2", "dracut": "dracut", "cryptsetup": "cryptsetup"}
     found = needs.missing_packages(
-        contents.abilities([]), ["6"], generator="", packages=packages, words=words
+        contents.abilities([]), has_kernel=True, generator="", packages=packages, words=words
     )
     assert found == ["init", "grub2", "dracut", "cryptsetup"]
 

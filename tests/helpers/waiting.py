@@ -1,0 +1,40 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Waits of tests: each has a deadline."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+import typing as t
+
+if t.TYPE_CHECKING:
+    import os
+
+T = t.TypeVar("T")
+
+
+def until(look: t.Callable[[], T], seconds: float = 30) -> T:
+    """Return what *look* finds as soon as that is true."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"it did not happen within {seconds:g} seconds"
+        time.sleep(0.02)
+
+
+def unmount(point: os.PathLike[str] | str, image: os.PathLike[str] | str) -> None:
+    """Unmount a file that was mounted through a loop device, and wait for the last write to it.
+
+    A sandbox that another test begins meanwhile has a copy of every mount for a moment.
+    """
+    subprocess.run(["umount", point], check=True, timeout=60)
+
+    def is_free() -> bool:
+        argv = ["losetup", "--associated", image]
+        return not subprocess.run(argv, check=True, capture_output=True, timeout=20).stdout
+
+    until(is_free)

@@ -1,0 +1,60 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""docs/stages.md says which role makes each fact of an image, and which read it."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import typing as t
+
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+ROLES = ROOT / "roles"
+ROW = re.compile(r"^\| `(image_\w+)` \| (\w+) \| ([^|]+) \| ([^|]*) \| ?([^|]*) ?\|$", re.MULTILINE)
+
+
+def tasks(entries: t.Sequence[dict[str, t.Any]]) -> t.Iterator[dict[str, t.Any]]:
+    for entry in entries:
+        for part in ("block", "rescue", "always"):
+            yield from tasks(entry.get(part, []))
+        yield entry
+
+
+def made() -> dict[str, set[str]]:
+    """Return the roles that set or register each fact."""
+    found: dict[str, set[str]] = {}
+    for path in ROLES.glob("*/tasks/*.yml"):
+        for task in tasks(yaml.safe_load(path.read_text())):
+            names = [*task.get("ansible.builtin.set_fact", {}), task.get("register", "")]
+            for name in names:
+                if name.startswith("image_"):
+                    found.setdefault(name, set()).add(path.parts[-3])
+    return found
+
+
+def read(name: str) -> set[str]:
+    """Return the roles in whose tasks, variables and templates a fact is."""
+    return {
+        path.relative_to(ROLES).parts[0]
+        for path in ROLES.rglob("*")
+        if path.suffix in (".yml", ".j2")
+        and "meta" not in path.parts
+        and re.search(rf"\b{name}\b", path.read_text())
+    }
+
+
+def names(cell: str) -> list[str]:
+    return [it for it in cell.strip().split(", ") if it]
+
+
+def test_the_table_is_what_the_roles_do() -> None:
+    rows = ROW.findall((ROOT / "docs" / "stages.md").read_text())
+    found = made()
+    said = {name: (names(by), names(used)) for name, _type, _what, by, used in rows}
+    assert said == {
+        name: (sorted(found[name]), sorted(read(name) - found[name])) for name in sorted(found)
+    }
+    assert {kind for _name, kind, *_rest in rows} <= {"bool", "dict", "list", "path", "str"}

@@ -160,11 +160,11 @@ def test_it_takes_no_more_memory_than_it_may(tmp_path: pathlib.Path) -> None:
 
 
 def test_much_padding_and_many_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     assert (
         initramfs_archive.read_archives(bytes(100 << 20) + newc({"a": b""})).entries[0].name == "a"
     )
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
     monkeypatch.setattr(initramfs_archive, "MOST_ENTRIES", 2)
     with pytest.raises(SealedRootError, match="more than 2 files"):
         initramfs_archive.read_archives(newc({"a": b"", "b": b"", "c": b""}))

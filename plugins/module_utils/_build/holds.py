@@ -20,10 +20,13 @@ import os
 import re
 import stat
 import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    mounts,
+    proc,
+    processes,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.processes import Process
-from ansible_collections.sealedroot.image.plugins.module_utils._system import proc
-from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
-from ansible_collections.sealedroot.image.plugins.module_utils._system import processes
 
 BLOCK = "/sys/block"
 MAPPER_DIR = "/dev/mapper"
@@ -35,10 +38,6 @@ HELPERS = re.compile(
 )
 # As image_runtime puts it beside the image.
 LAUNCHER = "sandbox/launcher.pyc"
-
-
-
-
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,12 +76,6 @@ class Holds:
         ]
 
 
-
-
-
-
-
-
 def find(directory: str) -> Holds:
     """Look for all that belongs to the build in *directory*, an absolute path without links."""
     table = mounts.read()
@@ -106,18 +99,12 @@ def find(directory: str) -> Holds:
     )
 
 
-
-
 def _numbers(mount: mounts.Mount) -> t.Set[int]:
     try:
         # Btrfs has another device number for its files than for its mount.
         return {mount.number, os.stat(mount.path).st_dev}
     except OSError:
         return {mount.number}  # a FUSE mount whose daemon is gone
-
-
-
-
 
 
 def _number(name: str) -> int:
@@ -128,7 +115,9 @@ def _number(name: str) -> int:
 def _loops() -> t.List[Loop]:
     found = []
     for name in proc.list_names(BLOCK):
-        path = proc.read_text(f"{BLOCK}/{name}/loop/backing_file") if name.startswith("loop") else ""
+        path = (
+            proc.read_text(f"{BLOCK}/{name}/loop/backing_file") if name.startswith("loop") else ""
+        )
         if path:
             deleted = " (deleted)"
             path = path[: -len(deleted)] if path.endswith(deleted) else path
@@ -199,8 +188,6 @@ def _processes(directory: str, numbers: t.Set[int]) -> t.Tuple[t.List[Process], 
 def _is_helper(name: str, argv: t.Sequence[str]) -> bool:
     """Say whether it is a program that a build starts; what is in a sandbox ends with its launcher."""
     return bool(HELPERS.fullmatch(name)) or any(it.endswith(f"/{LAUNCHER}") for it in argv)
-
-
 
 
 __all__ = ("Holds", "Loop", "find")

@@ -34,7 +34,9 @@ import stat
 import time
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._system.command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 
 # How often the holder looks, and how long it waits for a heartbeat.
 PAUSE = 0.5

@@ -18,16 +18,7 @@ import json
 import os
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import cryptsetup
-from ansible_collections.sealedroot.image.plugins.module_utils._disk import view
 from ansible_collections.sealedroot.image.plugins.module_utils._build import input_mac
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import container
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import metadata
-from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
-    Runner,
-    SealedRootError,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._system.digest import sha256
 from ansible_collections.sealedroot.image.plugins.module_utils._build.image_files import (
     BOOT_KEY,
     DRIVERS,
@@ -35,6 +26,17 @@ from ansible_collections.sealedroot.image.plugins.module_utils._build.image_file
     MANIFEST,
     RECOVERY_KEY,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import view
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
+    container,
+    cryptsetup,
+    metadata,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    Runner,
+    SealedRootError,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system.digest import sha256
 
 # What the manifest calls the input that a key file is made from.
 _INPUTS = {BOOT_KEY: "boot_key", RECOVERY_KEY: "recovery"}

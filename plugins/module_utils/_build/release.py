@@ -12,21 +12,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import time
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import dm_crypt
 from ansible_collections.sealedroot.image.plugins.module_utils._build import holds as build_holds
-from ansible_collections.sealedroot.image.plugins.module_utils._system import processes
-from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import dm_crypt
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    loop_devices,
+    mounts,
+    processes,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     CommandError,
     Runner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
-from ansible_collections.sealedroot.image.plugins.module_utils._system import processes
 
 # A process in the image gets this long after SIGTERM, a daemon, which has to flush, longer.
 PROCESS_SECONDS = 2.0
@@ -72,10 +72,6 @@ def release(runner: Runner, directory: str) -> None:
             f"still held below {directory}: {', '.join(left.describe())}. End what uses it and run"
             " this again"
         )
-
-
-
-
 
 
 def unmount(runner: Runner, mount: mounts.Mount) -> None:

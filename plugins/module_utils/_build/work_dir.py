@@ -14,9 +14,10 @@ import os
 import re
 import stat
 
-from ansible_collections.sealedroot.image.plugins.module_utils._build import holds
-from ansible_collections.sealedroot.image.plugins.module_utils._system.command import SealedRootError
 from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 
 _SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr")
 # What a build puts into its directory, and into that of its unpublished files.

@@ -10,19 +10,11 @@ import pathlib
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._build import holds as build_holds
-from ansible_collections.sealedroot.image.plugins.module_utils._system import proc
-from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
-from ansible_collections.sealedroot.image.plugins.module_utils._system import processes
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    proc,
+)
 
 W = "/var/tmp/seal/web 1"
-
-
-
-
-
-
-
-
 
 
 class Kernel:

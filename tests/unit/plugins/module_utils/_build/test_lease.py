@@ -15,7 +15,9 @@ import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._build import lease
-from ansible_collections.sealedroot.image.plugins.module_utils._system.command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 
 ONE = lease.Owner("1111111111111111", "process 1 of anna on ci-1")
 TWO = lease.Owner("2222222222222222", "process 2 of berta on ci-2")
@@ -140,9 +142,11 @@ def test_a_teardown_keeps_builds_out_and_gives_it_back(
     work: str, play: subprocess.Popen[bytes]
 ) -> None:
     os.makedirs(work)
-    with lease.excluded(work, lease.Owner("3", "process 3 of carla on ci-3", "torn down")):
-        with pytest.raises(lease.HeldError, match="is being torn down by process 3 of carla"):
-            lease.take([work], ONE, lives(play))
+    with (
+        lease.excluded(work, lease.Owner("3", "process 3 of carla on ci-3", "torn down")),
+        pytest.raises(lease.HeldError, match="is being torn down by process 3 of carla"),
+    ):
+        lease.take([work], ONE, lives(play))
     lease.take([work], ONE, lives(play))
     with pytest.raises(lease.HeldError), lease.excluded(work, TWO):
         pytest.fail("it was let in")

@@ -9,11 +9,13 @@ import json
 import os
 
 import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._build import (
+    image_files,
+    input_mac,
+    published,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import view
-from ansible_collections.sealedroot.image.plugins.module_utils._build import image_files
-from ansible_collections.sealedroot.image.plugins.module_utils._build import input_mac
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import metadata
-from ansible_collections.sealedroot.image.plugins.module_utils._build import published
 
 BOOT, RECOVERY = "a boot key with no end of newline", "correct horse battery staple 42"
 GIVEN = {

@@ -5,25 +5,20 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
-import signal
-import subprocess
-import sys
-import time
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._build import holds
-from ansible_collections.sealedroot.image.plugins.module_utils._build import release
-from ansible_collections.sealedroot.image.plugins.module_utils._system import processes
-from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
+from ansible_collections.sealedroot.image.plugins.module_utils._build import holds, release
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    loop_devices,
+    mounts,
+    processes,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     CommandError,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
-from ansible_collections.sealedroot.image.plugins.module_utils._system import processes
 
 Mount = mounts.Mount
 
@@ -32,9 +27,7 @@ Mount = mounts.Mount
 def finds(monkeypatch: pytest.MonkeyPatch) -> list[holds.Holds]:
     """What find() answers, one after the other; nothing in the end."""
     answers: list[holds.Holds] = []
-    monkeypatch.setattr(
-        holds, "find", lambda _path: answers.pop(0) if answers else holds.Holds()
-    )
+    monkeypatch.setattr(holds, "find", lambda _path: answers.pop(0) if answers else holds.Holds())
     return answers
 
 
@@ -42,9 +35,7 @@ def finds(monkeypatch: pytest.MonkeyPatch) -> list[holds.Holds]:
 def mounted(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The mount points that the kernel has."""
     points: set[str] = set()
-    monkeypatch.setattr(
-        mounts, "read", lambda *_args: [Mount(it, "x", 1) for it in points]
-    )
+    monkeypatch.setattr(mounts, "read", lambda *_args: [Mount(it, "x", 1) for it in points])
     return points
 
 
@@ -56,7 +47,9 @@ def test_order(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(loop_devices, "detach", lambda runner, device: runner.run(["detach", device]))
+    monkeypatch.setattr(
+        loop_devices, "detach", lambda runner, device: runner.run(["detach", device])
+    )
     node = tmp_path / "node"
     node.touch()
     finds.append(
@@ -146,9 +139,7 @@ def test_one_that_is_busy_does_not_keep_the_keys(
 ) -> None:
     monkeypatch.setattr(release, "BUSY_SECONDS", -1)
     monkeypatch.setattr(processes, "users", lambda _number: [])
-    finds.append(
-        holds.Holds(mounts=(Mount("/w/root", "ext4", 1), Mount("/w/private", "tmpfs", 3)))
-    )
+    finds.append(holds.Holds(mounts=(Mount("/w/root", "ext4", 1), Mount("/w/private", "tmpfs", 3))))
     mounted |= {"/w/root", "/w/private"}
     script.expect(["umount", "/w/root"], rc=32, stderr="target is busy.")
     script.expect(["umount", "/w/private"])
@@ -161,7 +152,3 @@ def test_what_is_left_is_an_error(finds: list[holds.Holds], runner: t.Any) -> No
     finds.append(holds.Holds(mounts=(Mount("/w/late", "tmpfs", 3),)))
     with pytest.raises(SealedRootError, match=r"still held below /w: mount /w/late \(tmpfs\)"):
         release.release(runner, "/w")
-
-
-
-

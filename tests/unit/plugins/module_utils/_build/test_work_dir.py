@@ -10,7 +10,9 @@ import pathlib
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._build import work_dir
-from ansible_collections.sealedroot.image.plugins.module_utils._system.command import SealedRootError
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 
 
 @pytest.mark.parametrize(

@@ -512,6 +512,17 @@ def test_selinux_that_cannot_be(place: Place) -> None:
     )
 
 
+def test_an_input_that_is_misspelled(place: Place) -> None:
+    path = small_root(place.path / "root.tar", WHOLE)
+    refused(
+        place,
+        "No input is called image_filesytem or image_sizes: write image_filesystem and image_size.",
+        image_source=tar(path),
+        image_sizes="8GiB",
+        image_filesytem="xfs",
+    )
+
+
 def test_a_root_that_cannot_grow(place: Place) -> None:
     names = (*WHOLE, "usr/lib/systemd/systemd", "usr/bin/partx")
     path = small_root(place.path / "root.tar", names)
@@ -524,7 +535,7 @@ def test_a_root_that_cannot_grow(place: Place) -> None:
     )
     refused(
         place,
-        "argument 'image_grow' is of type str and we were unable to convert",
+        "value of image_grow must be one of: auto, false, true, got: perhaps",
         image_source=tar(path),
         image_grow="perhaps",
     )

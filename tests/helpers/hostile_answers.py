@@ -38,7 +38,7 @@ TRAVERSAL = "../../../../../../../../var/tmp/evil"
 # Each is a variable of the collection, of core, or of a connection.
 _VARIABLES = (
     *("image_root_tar", "image_builder", "image_root", "image_run", "family_debian_initramfs"),
-    *("__family", "__source_families", "customize_python", "seal_publish_tasks", "source_spec"),
+    *("__family", "__source_families", "__image_python", "__image_publish_tasks", "image_source"),
     *(
         "ansible_connection",
         "ansible_host",

@@ -130,7 +130,7 @@ def answers_of_others(root: Root) -> None:
     evil = root.canaries.place / "evil.yml"
     task = {"ansible.builtin.command": f"touch {root.canaries.folder}/task"}
     evil.write_text(json.dumps([task]))
-    facts = json.dumps({"seal_publish_tasks": str(evil), "image_publish_tasks": [str(evil)]})
+    facts = json.dumps({"__image_publish_tasks": str(evil), "image_publish_tasks": [str(evil)]})
     root.write("/etc/lie", f'{{"changed": false, "a": "\a", "ansible_facts": {facts}}}\n')
     streams = "".join(f"cat /etc/lie >/proc/1/fd/{it} 2>/dev/null\n" for it in (1, 2))
     root.wrap("/usr/bin/true", f"{PROGRAM} true >/dev/null\n{streams}cat /etc/lie")
@@ -156,7 +156,7 @@ def lies(root: Root) -> None:
     """A list of packages that is JSON, a template, and escape sequences of a terminal."""
     touch = f"touch {root.canaries.folder}/template"
     evil = tasks_of_its_own(root)
-    facts = json.dumps({"ansible_facts": {"family_debian_initramfs": evil}, "failed": False})
+    facts = json.dumps({"ansible_facts": {"image_root_tar": {"initramfs": evil}}, "failed": False})
     lines = [
         facts,
         f"installed {{{{ lookup('ansible.builtin.pipe', '{touch}') }}}} 1 amd64",

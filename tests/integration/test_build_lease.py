@@ -56,7 +56,7 @@ class Builds:
         make = f"mkdir -p {self.disk.parent} && echo mine >{self.disk}"
         # On the control node, so that a cut connection ends no task.
         wait = f"touch {self.waits}; while [ -e {self.going} ]; do sleep 0.2; done"
-        places = ((make, "{{ preflight_builder }}"), (wait, "localhost"))
+        places = ((make, "{{ image_builder }}"), (wait, "localhost"))
         self.play(
             "build",
             *(

@@ -31,13 +31,16 @@ def make(tmp_path: pathlib.Path) -> t.Callable[..., tuple[Run, pathlib.Path]]:
         play = {
             "hosts": "localhost",
             "gather_facts": False,
-            "vars_files": [str(ROOT / "roles" / "disk" / "vars" / "main.yml")],
+            "vars_files": [
+                str(ROOT / "roles" / path / "main.yml")
+                for path in ("image/defaults", "image/vars", "disk/vars")
+            ],
             "tasks": [{"ansible.builtin.raw": command}],
         }
         path = tmp_path / "play.yml"
         path.write_text(json.dumps([play]))
-        variables = {"disk_filesystem": filesystem, "disk_filesystem_features": list(features)}
-        variables.update(disk_size="1GiB", disk_uuid="", disk_source_date_epoch="")
+        variables = {"image_filesystem": filesystem, "image_filesystem_features": list(features)}
+        variables.update(image_size="1GiB")
         return playbook(str(path), variables), device
 
     return run

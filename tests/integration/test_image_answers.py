@@ -229,7 +229,6 @@ def test_what_the_roles_do_with_hostile_answers(tmp_path: pathlib.Path) -> None:
                     "ansible.builtin.include_role": {
                         "name": "{{ 'sealedroot.image.' ~ tested_role if tested_role else __family.name }}",
                         "tasks_from": "{{ tested_tasks }}",
-                        "rolespec_validate": False,
                     },
                 }
             ],
@@ -242,19 +241,20 @@ def test_what_the_roles_do_with_hostile_answers(tmp_path: pathlib.Path) -> None:
         hosts[name] = {
             "ansible_connection": "scripted",
             "ansible_python_interpreter": "/nowhere/python3",
-            "family_arch_initramfs": "mkinitcpio",
-            "family_debian_initramfs": "../../evil",
             "image_builder": name,
             "image_luks_uuid": "u",
             "image_root_tar": {
                 **looked["root"],
                 "path": "/t.tar",
                 **({"family": "../../evil"} if not role else {}),
+                **{
+                    "role": {"initramfs": "../../evil"},
+                    "packages": {"initramfs": "mkinitcpio"},
+                }.get(name, {}),
             },
             "image_run": "/nowhere",
             "image_root": "/nowhere",
             "image_source": {"type": "tar", "path": "/t.tar"},
-            "mkinitcpio_builder": name,
             "scripted_answers": str(tmp_path / "answers"),
             "scripted_module": "a",
             "scripted_name": name,

@@ -76,7 +76,7 @@ class Machine:
         play = self.path / "play.yml"
         play.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
         common = {
-            "rotate_name": "web-1",
+            "image_name": "web-1",
             "image_output_dir": str(self.path / "out"),
             "__rotate_root": found,
             "__rotate_store": str(self.path / "store"),

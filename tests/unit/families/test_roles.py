@@ -31,44 +31,26 @@ def load(name: str, path: str) -> t.Any:
     return yaml.safe_load(text.replace(f"family_{name}_", "family_"))
 
 
-def contract(name: str) -> t.Any:
-    """The arguments of a family, without the words that are about it alone."""
-    found = {}
-    for entry_point, spec in load(name, "meta/argument_specs.yml")["argument_specs"].items():
-        options = {option: dict(what) for option, what in spec["options"].items()}
-        # Which of the mechanisms a family can be composed of is its own.
-        options["family_initramfs"].pop("choices")
-        found[entry_point] = options
+def mechanisms(name: str) -> dict[str, str]:
+    """Return the roles that a family can be composed of, by what builds the initramfs."""
+    found: dict[str, str] = load(name, "vars/main.yml")["__family_generators"]
     return found
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_takes_the_same_arguments(name):
-    assert contract(name) == contract("debian")
-    assert set(load(name, "defaults/main.yml")) == set(contract(name)["main"])
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_each_is_composed_of_mechanisms_that_are_there(name):
-    spec = load(name, "meta/argument_specs.yml")["argument_specs"]["main"]
-    for mechanism in spec["options"]["family_initramfs"]["choices"]:
-        assert (pathlib.Path(ROLES) / mechanism / "tasks/start.yml").exists()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_each_takes_the_role_of_a_mechanism_from_a_list(name):
-    spec = load(name, "meta/argument_specs.yml")["argument_specs"]["main"]
-    mechanisms = spec["options"]["family_initramfs"]["choices"]
-    roles = load(name, "vars/main.yml")["__family_generators"]
-    assert roles == {it: f"sealedroot.image.{it}" for it in mechanisms}
+def test_each_takes_the_role_of_a_mechanism_that_is_there_from_a_list(name):
+    assert mechanisms(name) == {it: f"sealedroot.image.{it}" for it in mechanisms(name)}
+    for mechanism in mechanisms(name):
+        for entry_point in ("start", "finish"):
+            path = pathlib.Path(ROLES) / mechanism / f"tasks/{entry_point}.yml"
+            assert path.exists()
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=NAMES)
 def test_each_generator_that_a_family_names_is_one_of_its_mechanisms(family):
     """A root with another one is refused, so none may be forgotten."""
-    spec = load(family["name"], "meta/argument_specs.yml")["argument_specs"]["main"]
-    mechanisms = spec["options"]["family_initramfs"]["choices"]
-    assert sorted(set(family["packages"]) & set(root_needs.INITRAMFS_NEEDS)) == sorted(mechanisms)
+    known = sorted(mechanisms(family["name"]))
+    assert sorted(set(family["packages"]) & set(root_needs.INITRAMFS_NEEDS)) == known
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=NAMES)

@@ -1,23 +1,74 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Every role says which arguments it takes."""
+"""Every input is specified once, with its default, and no role has another name for one."""
 
 from __future__ import annotations
 
 import pathlib
+import re
+import typing as t
 
 import pytest
 import yaml
 
 ROLES = pathlib.Path(__file__).resolve().parents[3] / "roles"
-# The arguments of preflight are those of the image, which every role takes its own from.
-NAMES = sorted(path.name for path in ROLES.iterdir() if path.name != "preflight")
+# Inputs of their own: of an image that was made earlier, of a running machine, and of an end by force.
+OWN = {"audit", "boot_test", "rotate", "teardown"}
+# A build has to be given a root, and adds to this while it goes on.
+NO_DEFAULT, NO_INPUT = {"image_source"}, {"image_reached"}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_each_argument_has_a_default_and_is_documented(name: str) -> None:
-    specs = yaml.safe_load((ROLES / name / "meta/argument_specs.yml").read_text())
-    defaults = yaml.safe_load((ROLES / name / "defaults/main.yml").read_text())
-    for spec in specs["argument_specs"].values():
-        assert set(spec["options"]) == set(defaults)
+def options(name: str) -> dict[str, t.Any]:
+    path = ROLES / name / "meta/argument_specs.yml"
+    found: dict[str, t.Any] = yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"]
+    return found
+
+
+def defaults(name: str) -> dict[str, t.Any]:
+    found: dict[str, t.Any] = yaml.safe_load((ROLES / name / "defaults/main.yml").read_text())
+    return found
+
+
+def test_each_input_has_a_default_and_is_documented_with_it() -> None:
+    specified, given = options("image"), defaults("image")
+    assert set(specified) - NO_DEFAULT == set(given) - NO_INPUT
+    plain = {name: value for name, value in given.items() if "{{" not in str(value)}
+    assert {name: specified[name].get("default") for name in set(plain) - NO_INPUT} == {
+        name: value for name, value in plain.items() if name not in NO_INPUT
+    }
+
+
+@pytest.mark.parametrize("name", sorted(OWN))
+def test_an_input_of_one_role_is_documented_there(name: str) -> None:
+    assert set(options(name)) == set(defaults(name))
+
+
+def test_no_other_role_has_inputs() -> None:
+    found = {path.parts[-3] for path in ROLES.glob("*/defaults/main.yml")}
+    assert found == OWN | {"image"}
+    found = {path.parts[-3] for path in ROLES.glob("*/meta/argument_specs.yml")}
+    assert found == OWN | {"image", "preflight"}
+    # It needs a root to build from, which other plays with these inputs do not.
+    assert set(options("preflight")) == NO_DEFAULT
+
+
+def test_every_role_sees_the_inputs() -> None:
+    for path in ROLES.glob("*/meta/main.yml"):
+        wanted = [] if path.parts[-3] == "image" else [{"role": "sealedroot.image.image"}]
+        assert yaml.safe_load(path.read_text())["dependencies"] == wanted
+
+
+def test_a_fact_that_is_missing_is_an_error() -> None:
+    """Or one that is renamed would leave a manifest empty, and nobody would see it."""
+    for path in ROLES.rglob("*"):
+        if path.suffix in (".yml", ".j2") and path.parent.name in ("tasks", "vars", "templates"):
+            text = path.read_text()
+            assert not re.search(
+                r"\bimage_[a-z_]+(\)|\]|')* \| default\((\{\}|\[\]|''|false)", text
+            ), path
+
+
+def test_all_of_it_is_short() -> None:
+    paths = [*ROLES.glob("*/meta/argument_specs.yml"), *ROLES.glob("*/defaults/main.yml")]
+    assert sum(len(path.read_text().splitlines()) for path in paths) < 600

@@ -9,7 +9,7 @@ import pathlib
 import typing as t
 
 import pytest
-import yaml
+import role_variables
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
@@ -20,24 +20,19 @@ CONSOLES = "console=tty0 console=ttyS0,115200"
 ACTIVE = {"image_selinux_plan": {"active": True, "stage": True}}
 
 
-def trusted(value: t.Any) -> t.Any:
-    """Mark every text in what a file of the role has as a template, as Ansible does."""
-    if isinstance(value, dict):
-        return {key: trusted(inner) for key, inner in value.items()}
-    return trust_as_template(value) if isinstance(value, str) else value
-
-
 def command_line(given: dict[str, t.Any]) -> str:
     """Return the kernel command line as a play with the variables *given* has it."""
     return templated("{{ __bootloader_kernel_cmdline }}", given)
 
 
 def templated(text: str, given: dict[str, t.Any]) -> str:
-    variables: dict[str, t.Any] = {}
-    for name in ("defaults", "vars"):
-        variables.update(trusted(yaml.safe_load((ROLE / name / "main.yml").read_text())))
-    found = {"image_luks_uuid": "u", "image_root_tar": {"initramfs": "initramfs_tools"}}
-    variables.update({**found, "image_kernel_cmdline": CONSOLES, **given})
+    found = {
+        "image_luks_uuid": "u",
+        "image_root_tar": {"initramfs": "initramfs_tools"},
+        "image_selinux_plan": {"active": False, "stage": False},
+    }
+    variables = {**role_variables.of("bootloader"), **found}
+    variables.update({"image_kernel_cmdline": CONSOLES, **given})
     templar = Templar(loader=DataLoader(), variables=variables)
     return str(templar.template(trust_as_template(text)))
 

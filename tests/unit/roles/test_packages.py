@@ -12,7 +12,7 @@ import subprocess
 import typing as t
 
 import pytest
-import yaml
+import role_variables
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
@@ -55,13 +55,7 @@ class Place:
 
 
 def rendered(names: t.Sequence[str], check_until: str, cache: pathlib.Path) -> str:
-    def trusted(value: t.Any) -> t.Any:
-        return trust_as_template(value) if isinstance(value, str) else value
-
-    variables: dict[str, t.Any] = {}
-    for part in ("defaults", "vars"):
-        read = yaml.safe_load((ROLE / part / "main.yml").read_text())
-        variables.update({name: trusted(value) for name, value in read.items()})
+    variables = role_variables.of("packages")
     variables["__packages_builder"] = {"stdout_lines": [check_until, "nameserver 192.0.2.53"]}
     variables.update({"__packages_now": list(names), "__packages_cache": str(cache)})
     text = (ROLE / "templates" / "install.sh.j2").read_text()

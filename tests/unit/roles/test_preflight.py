@@ -9,6 +9,7 @@ import pathlib
 import typing as t
 
 import pytest
+import role_variables
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
@@ -50,7 +51,7 @@ def test_every_type_of_source_is_known_wherever_they_are_told_apart() -> None:
         found: dict[str, t.Any] = yaml.safe_load((ROLE.parent / role / path).read_text())
         return found
 
-    options = variables("preflight", "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    options = variables("image", "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     choices = set(options["image_source"]["options"]["type"]["choices"])
     preflight = variables("preflight", "vars/main.yml")
     assert set(preflight["__preflight_source_tools"]) == choices
@@ -66,7 +67,7 @@ def test_every_file_system_is_a_row_of_the_table_and_has_a_reader_and_its_mkfs()
         found: dict[str, t.Any] = yaml.safe_load((ROLE.parent / role / path).read_text())
         return found
 
-    options = variables("preflight", "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    options = variables("image", "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     choices = sorted(options["image_filesystem"]["choices"])
     assert sorted(filesystems.FILESYSTEMS) == choices
     assert sorted(variables("disk", "vars/main.yml")["__disk_filesystems"]) == choices
@@ -78,10 +79,8 @@ def test_every_format_is_known_wherever_they_are_told_apart() -> None:
         found: dict[str, t.Any] = yaml.safe_load((ROLE.parent / role / path).read_text())
         return found
 
-    specs = [variables(role, "meta/argument_specs.yml") for role in ("preflight", "seal")]
-    inputs, seal = (it["argument_specs"]["main"]["options"] for it in specs)
-    choices = inputs["image_formats"]["choices"]
-    assert seal["seal_formats"]["choices"] == choices
+    spec = variables("image", "meta/argument_specs.yml")["argument_specs"]["main"]
+    choices = spec["options"]["image_formats"]["choices"]
     known = variables("seal", "vars/main.yml")
     assert sorted(known["__seal_known_formats"]) == choices
     assert set(known["__seal_flat_formats"]) < set(choices)
@@ -92,15 +91,6 @@ def test_every_format_is_known_wherever_they_are_told_apart() -> None:
 def test_a_password_hash_is_what_the_image_takes() -> None:
     text = (ROLE / "vars" / "main.yml").read_text()
     assert f"is regex('^{image_identity.CRYPT.pattern}$')" in text
-
-
-def trusted(value: t.Any) -> t.Any:
-    """Mark every text in what a file of the role has as a template, as Ansible does."""
-    if isinstance(value, dict):
-        return {key: trusted(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [trusted(inner) for inner in value]
-    return trust_as_template(value) if isinstance(value, str) else value
 
 
 WHOLE = {"exists": True, "intact": True, "problem": "", "other_inputs": []}
@@ -123,9 +113,9 @@ def test_what_is_said_of_an_image_that_is_there(
     output: dict[str, t.Any], inputs: dict[str, t.Any], said: str
 ) -> None:
     was = {"size": 1, "luks": {}}
-    variables = trusted(yaml.safe_load((ROLE / "vars" / "main.yml").read_text()))
+    variables = role_variables.of("preflight")
     variables.update(
-        preflight_replace=False,
+        image_replace=False,
         __preflight_output_dir="/out/web-1",
         __preflight_output={**WHOLE, "manifest": {"inputs": was}, **output},
         image_inputs={**was, **inputs},

@@ -33,7 +33,7 @@ def test_the_disk_is_converted_when_it_is_unmounted_and_compared_when_it_is_clos
     steps: list[str] = []
     words = (
         "fstest",
-        "umount {{ seal_root",
+        "umount {{ image_root",
         "__seal_convert |",
         "__seal_log |",
         "__seal_compare",
@@ -45,7 +45,7 @@ def test_the_disk_is_converted_when_it_is_unmounted_and_compared_when_it_is_clos
         if "sealedroot.image.luks_image" in task:
             steps.append(task["sealedroot.image.luks_image"]["state"])
     assert steps == [
-        *("fstest", "umount {{ seal_root", "__seal_convert", "closed"),
+        *("fstest", "umount {{ image_root", "__seal_convert", "closed"),
         *("__seal_log", "__seal_compare"),
     ]
 

@@ -1,0 +1,25 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A filter for names that are nearly those of inputs."""
+
+from __future__ import annotations
+
+import typing as t
+
+
+def misspelled(names: t.Iterable[str]) -> t.Dict[str, str]:
+    """Return those of *names* that no role knows and that are nearly an input, with the input."""
+    # Not at the top: each task that uses any filter of the collection loads all of them.
+    from ansible_collections.sealedroot.image.plugins.plugin_utils import _inputs
+
+    return _inputs.misspelled(names, _inputs.inputs(), _inputs.used())
+
+
+class FilterModule:
+    """The filter of this file; its documentation is beside it."""
+
+    def filters(self) -> t.Dict[str, t.Callable[..., t.Dict[str, str]]]:
+        return {"misspelled": misspelled}

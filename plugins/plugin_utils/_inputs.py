@@ -1,0 +1,58 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The inputs of a build, as the role image specifies them, and what is nearly one of them."""
+
+from __future__ import annotations
+
+import difflib
+import pathlib
+import re
+import typing as t
+
+import yaml
+
+ROLES = pathlib.Path(__file__).resolve().parents[2] / "roles"
+PREFIX = "image_"
+# Of 1: one letter that is wrong, missing or too many in a short name, two in a long one.
+NEAR = 0.85
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def inputs() -> t.List[str]:
+    """Return the names of all inputs."""
+    text = (ROLES / "image" / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
+    return list(yaml.load(text, _LOADER)["argument_specs"]["main"]["options"])  # noqa: S506
+
+
+def used() -> t.Set[str]:
+    """Return every such name that a role has: inputs, facts, and what it says to the connection."""
+    found: t.Set[str] = set()
+    for path in ROLES.rglob("*"):
+        if path.suffix in (".yml", ".j2"):
+            found.update(re.findall(rf"\b{PREFIX}\w+", path.read_text(encoding="utf-8")))
+    return found
+
+
+def misspelled(
+    names: t.Iterable[str], known: t.Sequence[str], others: t.Container[str]
+) -> t.Dict[str, str]:
+    """Return those of *names* that are neither *known* nor among the *others*, with the nearest that is known."""
+    found = {}
+    for name in sorted(names):
+        if name.startswith(PREFIX) and name not in known and name not in others:
+            # The prefix would make all of them alike.
+            rest = {it[len(PREFIX) :]: it for it in known}
+            near = difflib.get_close_matches(name[len(PREFIX) :], rest, 1, NEAR)
+            if near:
+                found[name] = rest[near[0]]
+    return found
+
+
+__all__ = ("inputs", "misspelled", "used")

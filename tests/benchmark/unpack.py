@@ -30,7 +30,7 @@ GIB, MIB, KIB = 1 << 30, 1 << 20, 1 << 10
 MIX = ((0.2, 0, 32 * KIB), (0.4, 256 * KIB, 2 * MIB), (0.4, 512 * MIB, 512 * MIB))
 PER_DIRECTORY = 200
 
-# The two roles that put a root tar on an encrypted disk, and what is around them.
+# The roles that put a root tar on an encrypted disk, and what is around them.
 PLAYBOOK: list[dict[str, t.Any]] = [
     {
         "hosts": "localhost",
@@ -39,6 +39,7 @@ PLAYBOOK: list[dict[str, t.Any]] = [
             {
                 "block": [
                     {"import_role": {"name": "sealedroot.image.disk"}},
+                    {"import_role": {"name": "sealedroot.image.keys"}},
                     {"raw": "date +%s.%N", "register": "begin", "changed_when": False},
                     {"import_role": {"name": "sealedroot.image.rootfs"}},
                     {"raw": "sync -f '{{ image_root }}' && date +%s.%N", "register": "end"},
@@ -118,7 +119,7 @@ def encrypted(tar: pathlib.Path, work: pathlib.Path, mib: int) -> tuple[float, s
         "image_name": "unpack",
         "image_size": f"{mib}MiB",
         "image_work_dir": str(work / "work"),
-        "image_root_tar": {"path": str(tar)},
+        "image_root_tar": {"path": str(tar), "excluded": [], "unpacked_bytes": 0},
     }
     output = run(["ansible-playbook", str(path), "--extra-vars", json.dumps(variables)])
     seconds, backend = re.findall(r"took ([\d.]+) by (\w+)", output)[0]

@@ -25,7 +25,7 @@ import typing as t
 import pytest
 import secret_traces
 import yaml
-from builds import PLAYBOOK, Place, Run, fresh_place, held, playbook
+from builds import PLAYBOOK, ROOT, Place, Run, fresh_place, held, playbook
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from image_view import describe_tree, mounted
@@ -474,6 +474,22 @@ def test_a_disk_that_the_image_could_not_open(
     assert run.rc != 0
     assert run.said(words), run.output
     assert "Publish" not in run.output
+
+
+def test_a_playbook_of_ones_own(place: Place, root_tar: pathlib.Path) -> None:
+    """The example in the README: the roles one by one, and a role of somebody's own between them."""
+    run = playbook(
+        str(ROOT / "examples" / "own_roles.yml"),
+        place.variables(image_source={"type": "tar", "path": str(root_tar)}),
+        *("--inventory", str(inventory(place, "web-1"))),
+    )
+    assert run.rc == 0, run.output[-6000:]
+    assert "Have a user for the service" in run.output
+    manifest = json.loads((place.out / "web-1" / "manifest.json").read_text())
+    assert manifest["boot_test"] == {}
+    assert manifest["inputs"]["boot_tested"] is False
+    assert {it["verdict"] for it in manifest["audit"]["checks"]} == {"ok"}
+    place.leaves_nothing()
 
 
 def inventory(place: Place, *hosts: str) -> pathlib.Path:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import pathlib
 import shutil
@@ -29,6 +30,12 @@ Subsystem sftp internal-sftp
 """
 
 
+def control_directory(folder: pathlib.Path) -> str:
+    """Return where the masters of a test have their sockets, by a short name: one may have 107 bytes (unix(7))."""
+    digest = hashlib.sha256(bytes(folder)).hexdigest()
+    return f"/tmp/cp-{digest[:12]}"
+
+
 class Server:
     """A running server, and how Ansible reaches it."""
 
@@ -50,7 +57,7 @@ class Server:
             "ansible_ssh_private_key_file": str(self.folder / "id"),
             "ansible_ssh_common_args": self.options,
             # Masters of their own, which go with the server.
-            "ansible_control_path_dir": str(self.folder / "cp"),
+            "ansible_control_path_dir": control_directory(self.folder),
             "ansible_python_interpreter": "/usr/bin/python3",
             **more,
         }
@@ -114,3 +121,4 @@ def running(folder: pathlib.Path) -> t.Iterator[Server]:
         server.drop()
         process.terminate()
         process.wait(20)
+        shutil.rmtree(control_directory(folder), ignore_errors=True)

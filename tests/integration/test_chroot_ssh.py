@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 import subprocess
 import typing as t
 
@@ -38,7 +39,13 @@ class Play:
 
     def __init__(self, path: pathlib.Path, builder: dict[str, t.Any]) -> None:
         # A connection of its own: the masters of other tests would be used else.
-        self.path, self.builder = path, {**builder, "ansible_control_path_dir": str(path / "cp")}
+        self.path, self.builder = (
+            path,
+            {
+                **builder,
+                "ansible_control_path_dir": sshd.control_directory(path),
+            },
+        )
         self.root = small_root.make(path / "root")
 
     def start(self, *tasks: dict[str, t.Any], memory: int = 0) -> subprocess.Popen[str]:
@@ -89,6 +96,7 @@ def playing(path: pathlib.Path, builder: dict[str, t.Any]) -> t.Iterator[Play]:
     play = Play(path, builder)
     with small_root.sandbox(path / "run", play.root):
         yield play
+    shutil.rmtree(sshd.control_directory(path), ignore_errors=True)
 
 
 @pytest.fixture

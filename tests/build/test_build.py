@@ -523,9 +523,13 @@ def test_killed_builds_are_cleaned_up(
         start_new_session=True,
     )
     assert build.stdout
+    said = []
     for line in build.stdout:
+        said.append(line)
         if stage in line and line.startswith("TASK"):
             break
+    else:
+        pytest.fail(f"the build ended before: {''.join(said)[-6000:]}")
     time.sleep(0.3)
     os.killpg(build.pid, signal.SIGKILL)
     build.stdout.close()

@@ -197,7 +197,10 @@ class Place:
         for link in pathlib.Path("/proc").glob("[0-9]*/fd/*"):
             with contextlib.suppress(OSError):
                 opened.append(os.readlink(link))
-        found = [*self.path.glob("*/.*.lease"), *self.path.glob("*/*/.*.lease")]
+        found: list[pathlib.Path] = []
+        # A directory that was made for a lease goes meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            found = [*self.path.glob("*/.*.lease"), *self.path.glob("*/*/.*.lease")]
         return [*map(str, found), *(it for it in opened if self._is_lease(it))]
 
     def _is_lease(self, name: str) -> bool:

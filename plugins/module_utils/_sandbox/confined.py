@@ -17,6 +17,7 @@ not need, and the kernel takes from them what it takes from the programs of an i
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import stat
 import typing as t
@@ -38,6 +39,8 @@ _WRITER = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER")
 _ENTER = (
     'while [ "$1" != -- ]; do echo $$ >"$1" || exit; shift; done; shift; exec env -i "$@" 9<"$0"'
 )
+# Of the groups of this process.
+_numbers = itertools.count()
 _CONFINED = (
     "--die-with-parent",
     "--new-session",
@@ -77,7 +80,7 @@ def run_program(runner: Runner, root: str, command: t.Sequence[str], *, timeout:
 @contextlib.contextmanager
 def _around(*, allowed: t.Sequence[int] = ()) -> t.Iterator[t.Tuple[str, t.List[str]]]:
     """Give the file with the filter of system calls, and those of the control groups to enter, if there are any."""
-    group = launcher.ControlGroup()
+    group = launcher.ControlGroup(f"{os.getpid()}.{next(_numbers)}")
     group.remove_later()
     try:
         group.make()

@@ -5,7 +5,12 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 import typing as t
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined, launcher
 
 
 def added(argv: t.Sequence[str]) -> list[str]:
@@ -39,3 +44,19 @@ def test_a_tool_sees_the_device_and_where_it_writes(confinement: t.Any) -> None:
     argv = options(confinement.tool("/disk", ["debugfs"], output="/work"))
     assert argv[argv.index("--bind") + 1 :][:2] == ["/work", "/output"]
     assert added(argv) == ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"]
+
+
+def test_each_command_has_a_control_group_of_its_own(
+    tmp_path: pathlib.Path, confinement: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What removes the last one's would remove the next one's, were they called alike."""
+    monkeypatch.setattr(launcher.ControlGroup, "BASE", str(tmp_path))
+    monkeypatch.setattr(launcher.ControlGroup, "remove_later", lambda _self: None)
+    for name in ("cgroup.controllers", "cgroup.procs"):
+        (tmp_path / name).touch()
+    found = []
+    for _command in range(2):
+        with confined._around() as (_filter, lists):
+            found += lists
+    assert len(set(found)) == 2
+    assert all(f"/sealedroot/{os.getpid()}." in path for path in found)

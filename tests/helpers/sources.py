@@ -26,6 +26,7 @@ import typing as t
 import lvm
 import mkosi
 import oci
+import waiting
 import web
 from builds import (
     DEBIAN,
@@ -155,7 +156,7 @@ def copied(
         finally:
             run("umount", point)
     finally:
-        run("losetup", "--detach", loop)
+        waiting.detach(loop, path)
     point.rmdir()
 
 

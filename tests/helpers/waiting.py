@@ -32,7 +32,16 @@ def unmount(point: os.PathLike[str] | str, image: os.PathLike[str] | str) -> Non
     A sandbox that another test begins meanwhile has a copy of every mount for a moment.
     """
     subprocess.run(["umount", point], check=True, timeout=60)
+    _wait_for_loops(image)
 
+
+def detach(loop: str, image: os.PathLike[str] | str) -> None:
+    """Detach the loop device of a file whose file system was unmounted, and wait as `unmount` does."""
+    subprocess.run(["losetup", "--detach", loop], check=True, timeout=60)
+    _wait_for_loops(image)
+
+
+def _wait_for_loops(image: os.PathLike[str] | str) -> None:
     def is_free() -> bool:
         argv = ["losetup", "--associated", image]
         return not subprocess.run(argv, check=True, capture_output=True, timeout=20).stdout

@@ -12,12 +12,12 @@ import shutil
 import signal
 import stat
 import subprocess
-import time
 import typing as t
 
 import pytest
 import small_root
 from ansible_collections.sealedroot.image.plugins.modules import image_runtime
+from waiting import until
 
 Module = t.Callable[..., dict[str, t.Any]]
 
@@ -28,13 +28,6 @@ DISK_SIZE = 256 << 20
 def sh(*argv: str | os.PathLike[str], **kwargs: t.Any) -> str:
     done = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60, **kwargs)
     return str(done.stdout).strip()
-
-
-def wait(what: t.Callable[[], t.Any]) -> None:
-    deadline = time.monotonic() + 15
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 class Build:
@@ -92,7 +85,7 @@ class Build:
         )
         argv = [str(run / "sandbox/launch"), f"root={root}", "shell", "/bin/sleep 300"]
         self.processes.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL))
-        wait(lambda: len(self.pids("sleep")) == 1)
+        until(lambda: len(self.pids("sleep")) == 1)
 
     def pids(self, name: str) -> list[str]:
         """Processes of that name that have the image's file system as their root or the argument."""

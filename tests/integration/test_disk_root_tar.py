@@ -14,6 +14,7 @@ import tarfile
 import typing as t
 
 import pytest
+import waiting
 from ansible_collections.sealedroot.image.plugins.module_utils._source import tree_tar
 from whole_tree import fill, survived, unpacked
 
@@ -126,7 +127,7 @@ def test_finds_the_btrfs_subvolume(tmp_path: pathlib.Path, tree: pathlib.Path, p
         sh("btrfs", "subvolume", "snapshot", point / "@", point / "before")
         (point / "@/srv/current").touch()
     finally:
-        sh("umount", point)
+        waiting.unmount(point, path)
     found = pack(path)
     assert found["changed"], found
     with tarfile.open(found["path"]) as tar:
@@ -210,7 +211,7 @@ def mounted(path: pathlib.Path, point: pathlib.Path, options: str) -> t.Iterator
     try:
         yield point
     finally:
-        sh("umount", point)
+        waiting.unmount(point, path)
 
 
 def blank(path: pathlib.Path, mib: int) -> pathlib.Path:

@@ -16,7 +16,6 @@ import signal
 import stat
 import subprocess
 import tempfile
-import time
 import typing as t
 
 import pytest
@@ -31,6 +30,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     Runner,
 )
 from ansible_collections.sealedroot.image.plugins.modules import luks_image
+from waiting import until
 
 Module = t.Callable[..., t.Dict[str, t.Any]]
 
@@ -183,17 +183,10 @@ class Image:
         for pid in self.daemons():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
-        wait(lambda: not self.loops() and not self.daemons())
+        until(lambda: not self.loops() and not self.daemons())
         for point in self.mounts():
             sh("umount", point)
         self.node.unlink(missing_ok=True)
-
-
-def wait(what: t.Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -651,7 +644,7 @@ def test_a_copy_of_the_mount_in_another_namespace_is_waited_for(
     root.mkdir()
     sh("mount", image.node, root)
     other = subprocess.Popen(["unshare", "--mount", "--propagation=private", "sleep", "1.5"])
-    wait(lambda: pathlib.Path(f"/proc/{other.pid}/comm").read_text() == "sleep\n")
+    until(lambda: pathlib.Path(f"/proc/{other.pid}/comm").read_text() == "sleep\n")
     sh("umount", root)
     try:
         ok(real_module("luks_image", **image.options(state="closed")), changed=True)
@@ -726,7 +719,7 @@ def test_a_killed_daemon_is_said_once(
     ok(real_module("luks_image", **image.options(type=luks)), changed=True)
     (pid,) = image.daemons()
     os.kill(pid, signal.SIGKILL)
-    wait(lambda: not image.daemons())
+    until(lambda: not image.daemons())
     ok(real_module("luks_image", _check=True, **image.options(state=state)), changed=True)
     refused(real_module("luks_image", **image.options(state=state)), "not all of it", "written")
     assert image.held() == []

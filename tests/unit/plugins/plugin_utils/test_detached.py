@@ -33,11 +33,11 @@ def start(command: str, log: pathlib.Path) -> None:
     begun = time.monotonic()
     started = shell(FILTERS["detached"](command, str(log)))
     assert (started.returncode, started.stdout, started.stderr) == (0, "", "")
-    assert time.monotonic() - begun < 0.5
+    assert time.monotonic() - begun < 5
 
 
 def test_the_outcome_is_waited_for(log: pathlib.Path) -> None:
-    start("set -e\nsleep 1\necho 'out' \"it's\" # and a comment\necho err >&2", log)
+    start("set -e\nsleep 2\necho 'out' \"it's\" # and a comment\necho err >&2", log)
     assert "exit" not in log.read_text()
     ended = shell(FILTERS["awaited"](str(log)))
     assert (ended.returncode, ended.stdout) == (0, "out it's\nerr\n\nexit status 0\n")

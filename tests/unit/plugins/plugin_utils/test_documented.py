@@ -136,5 +136,5 @@ def test_reading_what_a_module_documents_takes_no_time_that_a_person_sees() -> N
     _documented.returned.cache_clear()
     start = time.process_time()
     _documented.returned("root_info")
-    # 9 ms were measured; the collection's own code for one task takes ten times as long.
-    assert time.process_time() - start < 0.1
+    # 9 ms were measured on a quiet machine.
+    assert time.process_time() - start < 0.5

@@ -97,8 +97,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
-# $id$ parameters and salt, then a hash of any of crypt(5)'s lengths.
-CRYPT = re.compile(r"\$[0-9a-z]+(\$[!-#%-9;-~]*)+\$[./0-9A-Za-z]{13,}")
 PUBLIC_KEY = re.compile(r"[^\n]*(ssh-|ecdsa-|sk-)\S+ [A-Za-z0-9+/=]+[^\n]*")
 
 # Debian's openssh-server makes host keys when it is installed, and never again.
@@ -143,7 +141,7 @@ def check(params: t.Mapping[str, t.Any]) -> None:
             f"'{params['hostname']}' is not a host name: use letters, digits, '.' and '-'"
         )
     password_hash = params["root_password_hash"]
-    if password_hash is not None and not CRYPT.fullmatch(password_hash):
+    if password_hash is not None and not identity.CRYPT.fullmatch(password_hash):
         raise SealedRootError(
             "root_password_hash is not a crypt(5) hash ($id$...): 'openssl passwd -6' makes one"
         )

@@ -73,10 +73,11 @@ def small_root(
     return path
 
 
-def refused(place: Place, *sentences: str, **variables: t.Any) -> None:
-    """Run the playbook and expect it to say each of *sentences* and to publish nothing."""
+def refused(place: Place, *sentences: str, without: str = "", **variables: t.Any) -> None:
+    """Expect the playbook to say each of *sentences*, nothing that it is to be *without*, and to publish nothing."""
     run = playbook(PLAYBOOK, place.variables(**variables))
     assert run.rc != 0
     for sentence in sentences:
         assert run.said(sentence), run.output
+    assert not without or without not in run.output
     assert not (place.out / "web-1").exists()

@@ -13,6 +13,8 @@ What the build takes out of a root and what the audit looks for are the same tab
 
 from __future__ import annotations
 
+import re
+
 # Patterns of glob(7), with wildcards in the last part only. Each is made anew by its program, or is harmless to lose.
 SHARED_BY_CLONES = (
     "/etc/ssh/ssh_host_*",
@@ -31,5 +33,7 @@ SHARED_BY_CLONES = (
 )
 # Emptied or removed, and never one machine's (machine-id(5)).
 MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
+# A hash of crypt(5): $id$, parameters and salt, then as many characters as any of them has.
+CRYPT = re.compile(r"\$[0-9a-z]+(\$[!-#%-9;-~]*)+\$[./0-9A-Za-z]{13,}")
 
-__all__ = ("MACHINE_IDS", "SHARED_BY_CLONES")
+__all__ = ("CRYPT", "MACHINE_IDS", "SHARED_BY_CLONES")

@@ -61,7 +61,7 @@ def test_no_name_of_a_role_or_a_file_is_made_from_data() -> None:
         *("{{ __family.name }}", "{{ customize_step.role }}", "{{ __image_publish_tasks }}"),
         *(f"{{{{ __family_{it['name']}_generator }}}}" for it in LookupModule().run([])),
         "{{ [lookup('ansible.builtin.env', 'PWD'), customize_step.tasks] | path_join }}",
-        "{{ 'present' if __preflight_same else 'plan' }}",
+        "{{ 'present' if __plan_decided.same else 'show' }}",
         "{{ __source_tasks[__source_local.type]"
         " | ansible.builtin.mandatory('The type of image_source is not known.') }}",
     }

@@ -9,10 +9,7 @@ import pathlib
 import typing as t
 
 import pytest
-import role_variables
 import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import files
 from ansible_collections.sealedroot.image.plugins.module_utils._build import image_files
 from ansible_collections.sealedroot.image.plugins.module_utils._root import tar
@@ -20,7 +17,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     filesystems,
     tools as system_tools,
 )
-from ansible_collections.sealedroot.image.plugins.modules import image_identity
 
 ROLE = pathlib.Path(__file__).resolve().parents[3] / "roles" / "preflight"
 
@@ -55,7 +51,8 @@ def test_every_type_of_source_is_known_wherever_they_are_told_apart() -> None:
     choices = set(options["image_source"]["options"]["type"]["choices"])
     preflight = variables("preflight", "vars/main.yml")
     assert set(preflight["__preflight_source_tools"]) == choices
-    assert set(preflight["__preflight_source_words"]) == choices - {"tar"}
+    words = variables("plan", "vars/main.yml")["__plan_source_words"]
+    assert set(words) == choices - {"tar"}
     # Behind a URL is one of the others.
     assert set(variables("source", "vars/main.yml")["__source_tars"]) == choices - {"url"}
     tasks = {path.stem for path in (ROLE.parent / "source" / "tasks").glob("*.yml")}
@@ -86,41 +83,3 @@ def test_every_format_is_known_wherever_they_are_told_apart() -> None:
     assert set(known["__seal_flat_formats"]) < set(choices)
     drivers = {name: it["driver"] for name, it in known["__seal_known_formats"].items()}
     assert drivers == image_files.DRIVERS
-
-
-def test_a_password_hash_is_what_the_image_takes() -> None:
-    text = (ROLE / "vars" / "main.yml").read_text()
-    assert f"is regex('^{image_identity.CRYPT.pattern}$')" in text
-
-
-WHOLE = {"exists": True, "intact": True, "problem": "", "other_inputs": []}
-
-
-@pytest.mark.parametrize(
-    ("output", "inputs", "said"),
-    [
-        ({"exists": False, "intact": False}, {}, ""),
-        ({}, {}, ""),
-        ({}, {"size": 2}, "/out/web-1 exists and was made from other inputs (size): remove it,"),
-        # Those that are secrets are compared elsewhere.
-        ({"other_inputs": ["recovery"]}, {}, "was made from other inputs (recovery): remove it,"),
-        ({"other_inputs": ["boot_key"]}, {"size": 2}, "from other inputs (boot_key, size):"),
-        # What is wrong with the files says the module, and nothing else is said then.
-        ({"intact": False, "problem": "It is broken."}, {"size": 2}, "It is broken."),
-    ],
-)
-def test_what_is_said_of_an_image_that_is_there(
-    output: dict[str, t.Any], inputs: dict[str, t.Any], said: str
-) -> None:
-    was = {"size": 1, "luks": {}}
-    variables = role_variables.of("preflight")
-    variables.update(
-        image_replace=False,
-        __preflight_output_dir="/out/web-1",
-        __preflight_output={**WHOLE, "manifest": {"inputs": was}, **output},
-        image_inputs={**was, **inputs},
-    )
-    check = "{% set it = __preflight_output_checked[0] %}{{ '' if it.good else it.otherwise }}"
-    text = Templar(loader=DataLoader(), variables=variables).template(trust_as_template(check))
-    assert said in text
-    assert bool(text) is bool(said)

@@ -26,13 +26,18 @@ def tasks(entries: t.Sequence[dict[str, t.Any]]) -> t.Iterator[dict[str, t.Any]]
 def made() -> dict[str, set[str]]:
     """Return the roles that set or register each fact."""
     found: dict[str, set[str]] = {}
+    for name, role in makers():
+        found.setdefault(name, set()).add(role)
+    return found
+
+
+def makers() -> t.Iterator[tuple[str, str]]:
+    """Yield each fact with the role of a task that sets or registers it."""
     for path in ROLES.glob("*/tasks/*.yml"):
         for task in tasks(yaml.safe_load(path.read_text())):
-            names = [*task.get("ansible.builtin.set_fact", {}), task.get("register", "")]
-            for name in names:
+            for name in (*task.get("ansible.builtin.set_fact", {}), task.get("register", "")):
                 if name.startswith("image_"):
-                    found.setdefault(name, set()).add(path.parts[-3])
-    return found
+                    yield name, path.parts[-3]
 
 
 def read(name: str) -> set[str]:
@@ -58,3 +63,26 @@ def test_the_table_is_what_the_roles_do() -> None:
         name: (sorted(found[name]), sorted(read(name) - found[name])) for name in sorted(found)
     }
     assert {kind for _name, kind, *_rest in rows} <= {"bool", "dict", "list", "path", "str"}
+
+
+def test_each_fact_is_made_by_one_task() -> None:
+    """Of several roles one alone takes part: that of the family, and that of the generator."""
+    one_of = re.compile("family_.*|dracut|initramfs_tools|mkinitcpio")
+    found: dict[str, list[str]] = {}
+    for name, role in makers():
+        found.setdefault(name, []).append(role)
+    # Each stage adds when it was reached.
+    del found["image_reached"]
+    several = {name: roles for name, roles in found.items() if len(roles) > 1}
+    assert set(several) == {"image_package_list", "image_package_type", "image_tables"}
+    for roles in several.values():
+        assert len(set(roles)) == len(roles)
+        assert all(map(one_of.fullmatch, roles))
+
+
+def test_no_fact_says_something_to_the_connection() -> None:
+    """But where the image is. A variable of a task can, as image_secrets does; a fact would say it to every task."""
+    text = (ROOT / "plugins" / "connection" / "chroot.py").read_text()
+    said = set(re.findall(r"- name: (image_\w+)", text))
+    assert "image_secrets" in said
+    assert said & set(made()) == {"image_device", "image_root", "image_run"}

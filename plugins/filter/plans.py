@@ -1,0 +1,56 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Filters that judge the inputs of a build, its root and its output."""
+
+from __future__ import annotations
+
+import typing as t
+
+Values = t.Mapping[str, t.Any]
+
+# The imports are not at the top: each task that uses any filter of the collection loads all of them.
+
+
+def input_problems(given: Values, around: Values) -> t.List[str]:
+    """Return a sentence for everything that is wrong with the inputs."""
+    from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems
+
+    return _input_problems.problems(given, _input_problems.Around(**around))
+
+
+def root_plan(
+    root: Values, given: Values, families: t.Sequence[Values], installs: bool = False
+) -> t.Dict[str, t.Any]:
+    """Return why a root cannot become the image, and what the build will do for it."""
+    from ansible_collections.sealedroot.image.plugins.plugin_utils import _root_plan
+
+    return _root_plan.plan(_root_plan.Wish(root, given, families, installs))
+
+
+def recorded_inputs(given: Values) -> t.Dict[str, t.Any]:
+    """Return what the manifest has of the inputs."""
+    from ansible_collections.sealedroot.image.plugins.plugin_utils import _output_plan
+
+    return _output_plan.recorded(given)
+
+
+def output_plan(published: Values, inputs: Values, **asked: t.Any) -> t.Dict[str, t.Any]:
+    """Return whether an image is there already, and why it cannot be built else."""
+    from ansible_collections.sealedroot.image.plugins.plugin_utils import _output_plan
+
+    return _output_plan.plan(_output_plan.Output(published, inputs, **asked))
+
+
+class FilterModule:
+    """The filters of this file; their documentation is beside it."""
+
+    def filters(self) -> t.Dict[str, t.Callable[..., t.Any]]:
+        return {
+            "input_problems": input_problems,
+            "output_plan": output_plan,
+            "recorded_inputs": recorded_inputs,
+            "root_plan": root_plan,
+        }

@@ -1,0 +1,282 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Whether the inputs of a build can make an image. Pure: a table of checks, each of which has a sentence or none."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import typing as t
+
+from ansible.module_utils.common.text.formatters import human_to_bytes
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import identity
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
+from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
+
+Inputs = t.Mapping[str, t.Any]
+
+INTERPRETER = "/run/sealedroot/python3"
+CONNECTION = "sealedroot.image.chroot"
+# FAT begins in 1980.
+FIRST_EPOCH = 315532800
+_SIZE = re.compile(r"[1-9][0-9]*([.][0-9]+)? ?([KMGT](i?B)?)?")
+# What Debian's policy (5.6.1), RPM and pacman allow; no options, versions or files.
+_PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._:-]*")
+# GRUB reads at most 254 printable ASCII characters (docs/facts.md: grub-passphrase); 20 characters with 8 different
+# ones is the floor for a passphrase that anyone with the image can try offline.
+_PASSPHRASE, _PASSPHRASE_DIFFERENT = re.compile(r"[ -~]{20,254}"), 8
+# 43 characters of base64 are 256 bits; 12 different ones are the floor of what chance makes of hexadecimal digits.
+_BOOT_KEY, _BOOT_KEY_DIFFERENT = re.compile(r"[!-~]{43,254}"), 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Around:
+    """What is around the inputs.
+
+    *misspelled* has names that are nearly inputs, each with the input. *interpreter* and *connection* are what a task
+    in the image would use, *hosts* those of the inventory, *steps* what the steps of image_customize come to, and *now*
+    is in seconds since 1970.
+    """
+
+    misspelled: t.Mapping[str, str]
+    interpreter: str
+    connection: str
+    hosts: t.Container[str]
+    steps: t.Sequence[t.Mapping[str, str]]
+    now: float
+
+
+def problems(given: Inputs, around: Around) -> t.List[str]:
+    """Return a sentence for everything that is wrong at once."""
+    found = [check(given, around) for check in CHECKS]
+    return [*filter(None, found), *(it["problem"] for it in around.steps if it["problem"])]
+
+
+def size_bytes(size: t.Any) -> int:
+    """Return what *image_size* is in bytes, ``4GiB`` as well as ``4G`` or a number; 0 of what is no size."""
+    text = str(size)
+    if not _SIZE.fullmatch(text):
+        return 0
+    return int(human_to_bytes(re.sub("iB$", "B", text)))
+
+
+def _misspelled(_given: Inputs, around: Around) -> str:
+    if not around.misspelled:
+        return ""
+    wrong, right = " or ".join(around.misspelled), " and ".join(around.misspelled.values())
+    return f"No input is called {wrong}: write {right}."
+
+
+def _interpreter(_given: Inputs, around: Around) -> str:
+    if around.interpreter == INTERPRETER:
+        return ""
+    return (
+        "ansible_python_interpreter is an extra variable, so that programs of the root would run the modules that"
+        " look at it: set it for the builder, in the inventory."
+    )
+
+
+def _connection(_given: Inputs, around: Around) -> str:
+    if around.connection == CONNECTION:
+        return ""
+    return (
+        f"ansible_connection is '{around.connection}' for the image, so that what is to run in the image would run"
+        " elsewhere: set it for the builder, in the inventory, and for no image."
+    )
+
+
+def _command_timeout(given: Inputs, _around: Around) -> str:
+    seconds = str(given["image_command_timeout"])
+    if re.fullmatch("[1-9][0-9]{0,8}", seconds):
+        return ""
+    return f"image_command_timeout '{seconds}' is no number of seconds: write one from 1 on."
+
+
+def _name(given: Inputs, _around: Around) -> str:
+    name = given["image_name"]
+    if re.fullmatch("[a-z0-9][a-z0-9._-]{0,62}", str(name)):
+        return ""
+    return (
+        f"image_name '{name}' cannot name a file and a host: use at most 63 of a-z, 0-9, '.', '_' and '-', beginning"
+        " with a letter or digit."
+    )
+
+
+def _builder(given: Inputs, around: Around) -> str:
+    builder = given["image_builder"]
+    if builder == "localhost" or builder in around.hosts:
+        return ""
+    return f"image_builder '{builder}' is not in the inventory: add it, or correct the name."
+
+
+def _size(given: Inputs, _around: Around) -> str:
+    size, name = given["image_size"], given["image_filesystem"]
+    found, least = size_bytes(size), filesystems.find(name).least_disk
+    if not found:
+        return f"image_size '{size}' is not a size: write a number with a unit, such as 4GiB."
+    if found < least:
+        return (
+            f"image_size {size} is too small for {name}: set it to at least {least // filesystems.MIB}MiB, or take"
+            " another image_filesystem."
+        )
+    return ""
+
+
+def _source(given: Inputs, _around: Around) -> str:
+    source = given["image_source"]
+    kind = source["type"]
+    if kind == "url":
+        good = bool(re.match("(https?|file)://", str(source.get("url", ""))))
+    elif kind == "bootstrap":
+        release = re.fullmatch("[a-z]+", str(source.get("release", "")))
+        good = bool(release) and source.get("distribution") == "debian"
+    else:
+        good = os.path.isabs(str(source.get("path", "")))
+    if good:
+        return ""
+    # A URL, its signature's too, can have a password or a token in it.
+    shown = {key: value for key, value in source.items() if key not in ("signature", "url")}
+    return (
+        f"image_source {shown} is not a source: give {{type: tar, path: /absolute/root.tar}},"
+        " {type: directory, path: /absolute/root}, {type: disk, path: /absolute/disk.qcow2},"
+        " {type: oci, path: /absolute/image},"
+        " {type: url, url: https://example.org/root.tar, checksum: sha256:...}"
+        " or {type: bootstrap, distribution: debian, release: bookworm}."
+    )
+
+
+def _proof_of_source(given: Inputs, _around: Around) -> str:
+    source = given["image_source"]
+    if source["type"] != "url" or "checksum" in source or {"signature", "keyring"} <= set(source):
+        return ""
+    return "image_source has a url, but nothing says what must be behind it: give checksum, or signature and keyring."
+
+
+def _relabel(given: Inputs, _around: Around) -> str:
+    if given["__image_selinux"] != "relabel_at_boot" or not is_set(given["image_boot_test"]):
+        return ""
+    return (
+        "image_selinux is relabel_at_boot: the first boot ends with a second one, at which GRUB asks for the key"
+        " again, and the boot test takes that for a defect. Set image_boot_test to false, or image_selinux to"
+        " auto."
+    )
+
+
+def _recovery_passphrase(given: Inputs, _around: Around) -> str:
+    if _is_strong(given["image_recovery_passphrase"], _PASSPHRASE, _PASSPHRASE_DIFFERENT):
+        return ""
+    return (
+        "image_recovery_passphrase is too weak or cannot be typed at GRUB: use 20 to 254 printable ASCII"
+        " characters, at least 8 of them different, or leave it out to have one generated."
+    )
+
+
+def _password_hash(given: Inputs, _around: Around) -> str:
+    value = given["image_root_password_hash"]
+    if not value or identity.CRYPT.fullmatch(value):
+        return ""
+    return "image_root_password_hash is no hash of crypt(5): take what 'openssl passwd -6' prints."
+
+
+def _formats(given: Inputs, _around: Around) -> str:
+    formats = given["image_formats"]
+    if formats and len(set(formats)) == len(formats):
+        return ""
+    wrong = "a format twice" if formats else "no format"
+    return (
+        f"image_formats [{', '.join(formats)}] names {wrong}: name each that you want once, such as [qcow2, vhd], or"
+        " leave it out for [qcow2]."
+    )
+
+
+def _publish_tasks(given: Inputs, _around: Around) -> str:
+    path = given["__image_publish_tasks"]
+    if not path or os.path.isfile(path):
+        return ""
+    return (
+        f"image_publish_tasks {path} is no file on the control node: correct the path, which counts from where"
+        " ansible-playbook was called."
+    )
+
+
+def _epoch(given: Inputs, around: Around) -> str:
+    """What is still to come would bound nothing."""
+    value = given["image_source_date_epoch"]
+    if re.fullmatch("[0-9]{1,12}", str(value)):
+        seconds = int(value)
+        if seconds == 0 or FIRST_EPOCH <= seconds <= around.now:
+            return ""
+    return (
+        f"image_source_date_epoch {value} is no time between 1980 and now: give seconds since 1970, such as what"
+        " 'git log -1 --format=%ct' or 'date +%s' prints."
+    )
+
+
+def _uuid(given: Inputs, _around: Around) -> str:
+    value = given["image_uuid"]
+    if not value or re.fullmatch("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", value):
+        return ""
+    return f"image_uuid '{value}' is no UUID: take what uuidgen prints."
+
+
+def _boot_key(given: Inputs, _around: Around) -> str:
+    key = given["image_boot_key"]
+    if not _is_strong(key, _BOOT_KEY, _BOOT_KEY_DIFFERENT):
+        return (
+            "image_boot_key is too weak or cannot be typed at GRUB: take what 'openssl rand -base64 33' prints, or"
+            " leave it out to have one generated."
+        )
+    if key and key == given["image_recovery_passphrase"]:
+        return (
+            "image_boot_key and image_recovery_passphrase are the same: give the owner a key that is not in the"
+            " initramfs."
+        )
+    return ""
+
+
+def _kernel_cmdline(given: Inputs, _around: Around) -> str:
+    console = is_set(given["image_debug_console"])
+    words = guest.contrary(given["image_kernel_cmdline"], debug_console=console)
+    if not words:
+        return ""
+    otherwise = "" if console else ", or set image_debug_console for an image to develop with"
+    return (
+        f"image_kernel_cmdline has {' '.join(words)}, which opens to the host or to its console what the image"
+        f" closes, or is read otherwise than it is written: leave it out{otherwise}."
+    )
+
+
+def _packages(given: Inputs, _around: Around) -> str:
+    wrong = [str(it) for it in given["__image_packages"] if not _PACKAGE.fullmatch(str(it))]
+    if not wrong:
+        return ""
+    return (
+        f"image_packages has what is no name of a package ({', '.join(wrong)}): give a list of names, and the word"
+        " auto for what an encrypted boot needs."
+    )
+
+
+def is_set(value: t.Any) -> bool:
+    """Return what a switch says, which an extra variable gives as a word."""
+    return bool(boolean(value, strict=False))
+
+
+def _is_strong(secret: str, form: t.Pattern[str], different: int) -> bool:
+    return not secret or (form.fullmatch(secret) is not None and len(set(secret)) >= different)
+
+
+CHECKS: t.Tuple[t.Callable[[Inputs, Around], str], ...] = (
+    *(_misspelled, _interpreter, _connection, _command_timeout, _name, _builder, _size, _source),
+    *(_proof_of_source, _relabel, _recovery_passphrase, _password_hash, _formats, _publish_tasks),
+    *(_epoch, _uuid, _boot_key, _kernel_cmdline, _packages),
+)
+
+__all__ = ("CHECKS", "Around", "Inputs", "is_set", "problems", "size_bytes")

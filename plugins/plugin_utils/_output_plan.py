@@ -1,0 +1,120 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What the manifest records of the inputs, and what is to become of an image that is published already. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible.module_utils.common.text.formatters import bytes_to_human
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems
+
+Inputs = _input_problems.Inputs
+
+# Room that a build needs beyond the unpacked root, once as a disk and once for each format.
+SPARE_BYTES = 256 << 20
+_ABSENT = object()
+
+
+def recorded(given: Inputs) -> t.Dict[str, t.Any]:
+    """Return what an image is made from, without a secret: for those only whether they were given.
+
+    What only some images have is not in the others' manifests. The digest of the root is not known yet.
+    """
+    is_set = _input_problems.is_set
+    found = {
+        "size": _input_problems.size_bytes(given["image_size"]),
+        "source": {"type": given["image_source"]["type"]},
+        "architecture": given["image_architecture"],
+        "hostname": given["image_hostname"],
+        "filesystem": given["image_filesystem"],
+        "filesystem_features": given["image_filesystem_features"],
+        "luks": given["image_luks"],
+        "formats": given["image_formats"],
+        "kernel_cmdline": given["image_kernel_cmdline"],
+        "packages": given["__image_packages"],
+        "customize": len(given["image_customize"]),
+        "selinux": given["__image_selinux"],
+        "grow": str(given["image_grow"]),
+        "root_password": "given" if given["image_root_password_hash"] else "left",
+        "authorized_keys": given["image_authorized_keys"],
+        "recovery": "given" if given["image_recovery_passphrase"] else "generated",
+        "secure_boot": is_set(given["image_secure_boot"]),
+        "host_agents": sorted(given["image_host_agents"]),
+        "debug_console": is_set(given["image_debug_console"]),
+        "boot_tested": is_set(given["image_boot_test"]),
+    }
+    if int(given["image_source_date_epoch"]):
+        found["source_date_epoch"] = int(given["image_source_date_epoch"])
+    if given["image_uuid"]:
+        found["uuid"] = given["image_uuid"]
+    if given["image_boot_key"]:
+        found["boot_key"] = "given"
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """An image that may be published already, and the one that is to be.
+
+    *published* is what `published_image_info` says, *inputs* are recorded ones with the digest of the root. *free* is
+    the room in *work_dir* and *unpacked* the size of the root, in bytes.
+    """
+
+    published: t.Mapping[str, t.Any]
+    inputs: Inputs
+    directory: str
+    work_dir: str
+    free: int
+    unpacked: int
+    formats: t.Sequence[str]
+    replace: bool
+
+    @property
+    def other_inputs(self) -> t.List[str]:
+        """Return the names of inputs that are others now; those of secrets are compared where the keys are."""
+        was = (self.published["manifest"] or {}).get("inputs", {})
+        other = {
+            name
+            for name in {*was, *self.inputs}
+            if was.get(name, _ABSENT) != self.inputs.get(name, _ABSENT)
+        }
+        return sorted({*other, *self.published["other_inputs"]})
+
+    @property
+    def is_same(self) -> bool:
+        return bool(self.published["intact"]) and not self.other_inputs
+
+    @property
+    def needed(self) -> int:
+        """Return the room for the disk and the image in each format, all sparse, and what the initramfs takes more."""
+        return (1 + len(self.formats)) * self.unpacked + SPARE_BYTES
+
+
+def plan(output: Output) -> t.Dict[str, t.Any]:
+    """Return whether the image is there already, *same*, and in *problems* why it cannot be built else."""
+    problems = []
+    if not output.is_same:
+        if output.published["exists"] and not output.replace:
+            problems.append(
+                output.published["problem"]
+                or f"{output.directory} exists and was made from other inputs"
+                f" ({', '.join(output.other_inputs)}): remove it, choose another image_name, or set image_replace=true."
+            )
+        if output.free <= output.needed:
+            free, needed = bytes_to_human(output.free), bytes_to_human(output.needed)
+            problems.append(
+                f"{output.work_dir} has room for {free}, but building this image needs {needed}: free some, or choose"
+                " another image_work_dir."
+            )
+    return {"same": output.is_same, "problems": problems}
+
+
+__all__ = ("Output", "plan", "recorded")

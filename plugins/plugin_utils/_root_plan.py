@@ -1,0 +1,249 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Whether a root can become the image that the inputs ask for, and what the build will do for that. Pure.
+
+A table of checks, each of which has a sentence or none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing as t
+
+from ansible.module_utils.common.text.formatters import bytes_to_human
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    architectures,
+    filesystems,
+)
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems
+
+MIB = filesystems.MIB
+# Beside the root: ESP and GPT (101 MiB), the new initramfs and GRUB's modules (64 MiB).
+FIXED_BYTES = 165 * MIB
+SWITCHED_ON = ("enforcing", "permissive")
+
+
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """What is asked for, and the *root* as `root_tar_info` tells it.
+
+    *installs* says whether packages that are missing can still be installed.
+    """
+
+    root: t.Mapping[str, t.Any]
+    inputs: _input_problems.Inputs
+    families: t.Sequence[t.Mapping[str, t.Any]]
+    installs: bool
+
+    def is_set(self, name: str) -> bool:
+        return _input_problems.is_set(self.inputs[name])
+
+    @property
+    def luks(self) -> t.Mapping[str, str]:
+        return t.cast("t.Mapping[str, str]", self.inputs["__image_luks"])
+
+    @property
+    def selinux(self) -> str:
+        return str(self.inputs["__image_selinux"])
+
+    @property
+    def has_selinux_on(self) -> bool:
+        """Whether the root's SELinux is on in the machine."""
+        has = self.root["has"]["selinux"]
+        return bool(has["policy"]) and has["mode"] in SWITCHED_ON
+
+    @property
+    def is_to_be_labelled(self) -> bool:
+        """Whether the stage selinux has something to do."""
+        return self.selinux in ("label", "relabel_at_boot") or (
+            self.selinux == "auto" and self.has_selinux_on
+        )
+
+
+def plan(wish: Wish) -> t.Dict[str, t.Any]:
+    """Return *problems*, sentences without which the root can become the image, and what the next stages are told."""
+    grow, required = wish.is_set("__image_grow"), wish.is_set("__image_grow_required")
+    lacks = wish.root["missing_growth_packages"]
+    return {
+        "problems": [it for it in (check(wish) for check in CHECKS) if it],
+        "missing_packages": [*wish.root["missing_packages"], *(lacks if required else [])],
+        "grows": grow and (not lacks or (required and wish.installs)),
+        "selinux_plan": {
+            "active": wish.has_selinux_on and wish.selinux != "off",
+            "stage": wish.is_to_be_labelled,
+        },
+    }
+
+
+def _architecture(wish: Wish) -> str:
+    found, wanted = wish.root["architecture"], wish.inputs["image_architecture"]
+    if found == wanted:
+        return ""
+    return (
+        f"{wish.root['path']} is a root for {found}, but the image is to be {wanted}. Take a root of that"
+        " architecture, or set image_architecture."
+    )
+
+
+def _family(wish: Wish) -> str:
+    if wish.root["family"]:
+        return ""
+    name = wish.root["os_release"].get("PRETTY_NAME", "no os-release")
+    known = ", ".join(it for family in wish.families for it in family["ids"])
+    return (
+        f"{wish.root['path']} holds {name}, which no family of this collection knows. Take a root of one of"
+        f" {known}, or of a relative (ID_LIKE in os-release)."
+    )
+
+
+def _secure_boot(wish: Wish) -> str:
+    name = wish.root["family"]
+    signs = {it["name"] for it in wish.families if "secure_boot" in it}
+    if not wish.is_set("image_secure_boot") or not name or name in signs:
+        return ""
+    return (
+        f"Of the family {name}, to which the root in {wish.root['path']} belongs, no boot loader is known that"
+        " Microsoft's keys start. Do not set image_secure_boot, or take a root of another family."
+    )
+
+
+def _packages(wish: Wish) -> str:
+    if not wish.root["missing_packages"] or wish.installs:
+        return ""
+    return (
+        f"{wish.root['path']} lacks what an encrypted boot needs. Install {' '.join(wish.root['missing_packages'])}"
+        " in the root and pack it again, or let the build install it with 'image_packages: auto'."
+    )
+
+
+def _growth(wish: Wish) -> str:
+    lacks = wish.root["missing_growth_packages"]
+    if not wish.is_set("__image_grow_required") or not lacks or wish.installs:
+        return ""
+    return (
+        f"image_grow is true, but {wish.root['path']} lacks what its root needs to grow. Install {' '.join(lacks)}"
+        " in the root and pack it again, let the build install it with 'image_packages: auto', or leave image_grow"
+        " out."
+    )
+
+
+def _problems(wish: Wish) -> str:
+    if not wish.root["problems"]:
+        return ""
+    return f"{wish.root['path']} cannot become an encrypted image as it is. {' '.join(wish.root['problems'])}"
+
+
+def _grub_install(wish: Wish) -> str:
+    """Debian's package runs grub-install at every update."""
+    is_known = wish.root["family"] != "debian" or wish.root["has"]["grub_install_luks2"]
+    if wish.luks["type"] != "luks2" or is_known:
+        return ""
+    return (
+        f"The GRUB in {wish.root['path']} reads LUKS2, but its grub-install does not know it, so the first"
+        " update of GRUB would leave a machine that does not boot. Choose type luks1 in image_luks, the default, or"
+        " install a newer GRUB (2.12, or Debian's 2.06) in the root and pack it again."
+    )
+
+
+def _disk_driver(wish: Wish) -> str:
+    drivers = [it for disks in wish.root["kernel_disks"].values() for it in disks]
+    if not wish.is_set("image_boot_test") or not wish.root["kernels"] or "virtio_blk" in drivers:
+        return ""
+    return (
+        f"No kernel in {wish.root['path']} has the driver virtio_blk, which the boot test needs. Install the"
+        " kernel's other modules in the root and pack it again, or set image_boot_test to false."
+    )
+
+
+def _signed_grub(wish: Wish) -> str:
+    found = wish.root.get("secure_boot", {})
+    lacks = found.get("missing_modules", [])
+    if not lacks:
+        return ""
+    return (
+        f"The signed GRUB in {wish.root['path']} ({found.get('grub', '')}) has no {' and no '.join(lacks)}, and"
+        " under Secure Boot it loads no module, so it could not read its own disk. Set image_luks to what it can"
+        " read (type luks1 and hash sha256, the default), take a root with a newer signed GRUB, or do not set"
+        " image_secure_boot."
+    )
+
+
+def _grub_modules(wish: Wish) -> str:
+    """Of a platform that is not there at all, the missing package is named."""
+    modules = wish.root["has"]["grub_modules"]
+    platform = architectures.find(wish.inputs["image_architecture"]).grub_platform
+    if platform not in modules:
+        return ""
+    luks = "luks2" if wish.luks["type"] == "luks2" else "luks"
+    filesystem = filesystems.find(wish.inputs["image_filesystem"]).grub_module
+    needed = (luks, f"gcry_{wish.luks['hash']}", filesystem)
+    lacks = [it for it in needed if it not in modules[platform]]
+    if not lacks:
+        return ""
+    return (
+        f"The GRUB in {wish.root['path']} has no module {' and no '.join(lacks)}, so it could not read its own"
+        " disk. Set image_luks and image_filesystem to what it can read (type luks1, hash sha256 and ext4, the"
+        " defaults), or install a GRUB that has it (luks2 is in GRUB 2.06 and later) in the root and pack it"
+        " again."
+    )
+
+
+def _selinux_policy(wish: Wish) -> str:
+    has = wish.root["has"]["selinux"]
+    if wish.selinux not in ("label", "relabel_at_boot") or has["policy"]:
+        return ""
+    return (
+        f"image_selinux is {wish.selinux}, but {wish.root['path']} has no policy of the type that its"
+        f" /etc/selinux/config names ({has['type']}). Install selinux-policy-default (Debian) or"
+        " selinux-policy-targeted (Fedora) in the root and pack it again, or set image_selinux to auto."
+    )
+
+
+def _selinux_off(wish: Wish) -> str:
+    policy = wish.root["has"]["selinux"]["policy"]
+    if wish.selinux != "relabel_at_boot" or not policy or wish.has_selinux_on:
+        return ""
+    return (
+        f"image_selinux is relabel_at_boot, but /etc/selinux/config in {wish.root['path']} does not switch SELinux"
+        " on, so no boot would relabel. Set SELINUX=enforcing or SELINUX=permissive there, or image_selinux to"
+        " label."
+    )
+
+
+def _setfiles(wish: Wish) -> str:
+    has = wish.root["has"]["selinux"]
+    if not wish.is_to_be_labelled or not has["policy"] or has["setfiles"]:
+        return ""
+    return (
+        f"{wish.root['path']} has an SELinux policy but no setfiles, so it cannot be labelled. Install"
+        " policycoreutils in the root and pack it again, or set image_selinux to off."
+    )
+
+
+def _size(wish: Wish) -> str:
+    """A tenth of the disk is for journal, inode tables and reserve."""
+    size = wish.inputs["image_size"]
+    disk, unpacked = _input_problems.size_bytes(size), wish.root["unpacked_bytes"]
+    overhead = filesystems.find(wish.inputs["image_filesystem"]).overhead
+    needed = unpacked + FIXED_BYTES + overhead
+    if needed + disk // 10 <= disk:
+        return ""
+    return (
+        f"image_size {size} is too small, since the root takes {bytes_to_human(unpacked)} unpacked. Set image_size"
+        f" to at least {math.ceil(needed / 0.9 / MIB)}MiB."
+    )
+
+
+CHECKS: t.Tuple[t.Callable[[Wish], str], ...] = (
+    *(_architecture, _family, _secure_boot, _packages, _growth, _problems, _grub_install),
+    *(_disk_driver, _signed_grub, _grub_modules, _selinux_policy, _selinux_off, _setfiles, _size),
+)
+
+__all__ = ("CHECKS", "Wish", "plan")

@@ -1,0 +1,235 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is wrong with the inputs of a build: one row for each report from the field."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.plugin_utils._input_problems import (
+    CHECKS,
+    CONNECTION,
+    INTERPRETER,
+    Around,
+    is_set,
+    problems,
+    size_bytes,
+)
+
+GIVEN: dict[str, t.Any] = {
+    "image_boot_key": "",
+    "image_boot_test": True,
+    "image_builder": "localhost",
+    "image_command_timeout": 3600,
+    "image_debug_console": False,
+    "image_filesystem": "ext4",
+    "image_formats": ["qcow2"],
+    "image_kernel_cmdline": "console=ttyS0",
+    "image_name": "web-1",
+    "image_recovery_passphrase": "",
+    "image_root_password_hash": "",
+    "image_size": "4GiB",
+    "image_source": {"type": "tar", "path": "/root.tar"},
+    "image_source_date_epoch": 0,
+    "image_uuid": "",
+    "__image_packages": [],
+    "__image_publish_tasks": "",
+    "__image_selinux": "auto",
+}
+AROUND = Around(
+    misspelled={},
+    interpreter=INTERPRETER,
+    connection=CONNECTION,
+    hosts=("web-1", "builder-1"),
+    steps=[{"problem": "", "digest": "0"}],
+    now=1_700_000_000.0,
+)
+PASSPHRASE = "correct horse battery staple 42"
+KEY = "correct-horse-battery-staple-42-with-some-more"
+HASH = "$6$saltsalt$qFmFH.bQmmtXzyBY0s9v7Oicd2z4XSIecDzlB5KiA2/jctKu9YterLp8wwnSq.qc"
+
+
+def source(**it: str) -> dict[str, t.Any]:
+    return {"image_source": it}
+
+
+GOOD: list[dict[str, t.Any]] = [
+    {},
+    {"image_builder": "builder-1"},
+    {"image_command_timeout": "1"},
+    {"image_name": "a" * 63},
+    *({"image_size": it} for it in ("4G", "4 GB", "4.5GiB", "4294967296", 4294967296)),
+    {"image_size": "401MiB", "image_filesystem": "xfs"},
+    source(type="directory", path="/srv/root"),
+    source(type="disk", path="/srv/disk.qcow2"),
+    source(type="oci", path="/srv/image"),
+    source(type="url", url="https://example.org/root.tar", checksum="sha256:0"),
+    source(type="url", url="file:///srv/root.tar", signature="/s", keyring="/k"),
+    source(type="bootstrap", distribution="debian", release="bookworm"),
+    {"__image_selinux": "relabel_at_boot", "image_boot_test": "false"},
+    {"image_recovery_passphrase": PASSPHRASE},
+    {"image_recovery_passphrase": PASSPHRASE, "image_boot_key": KEY},
+    {"image_root_password_hash": HASH},
+    {"image_formats": ["qcow2", "vhd"]},
+    {"__image_publish_tasks": __file__},
+    *({"image_source_date_epoch": it} for it in (315532800, "1700000000")),
+    {"image_uuid": "6F1B2A34-0000-4000-8000-00000000000a"},
+    {"image_kernel_cmdline": "quiet systemd.debug_shell=1", "image_debug_console": "true"},
+    {"__image_packages": ["auto", "linux-image-cloud-amd64", "libstdc++6", "gcc:i386"]},
+]
+
+
+@pytest.mark.parametrize("change", GOOD)
+def test_inputs_that_are_good(change: dict[str, t.Any]) -> None:
+    assert problems({**GIVEN, **change}, AROUND) == []
+
+
+NO_SOURCE = "is not a source: give {type: tar, path: /absolute/root.tar}"
+BAD: list[tuple[dict[str, t.Any], str]] = [
+    *(
+        ({"image_command_timeout": it}, f"image_command_timeout '{it}' is no number of seconds")
+        for it in (0, -1, "1h", "1e3", 1.5, 10**9)
+    ),
+    *(
+        ({"image_name": it}, f"image_name '{it}' cannot name a file and a host")
+        for it in ("../web", "a/b", ".hidden", "UPPER", "", "a" * 64, "web\n")
+    ),
+    ({"image_builder": "builder-9"}, "image_builder 'builder-9' is not in the inventory: add it"),
+    *(
+        ({"image_size": it}, f"image_size '{it}' is not a size: write a number with a unit")
+        for it in ("big", "-4GiB", "4 elephants", "4Gi", "0", "4GiB\n", "")
+    ),
+    (
+        {"image_size": "400MiB", "image_filesystem": "xfs"},
+        "image_size 400MiB is too small for xfs: set it to at least 401MiB, or take another",
+    ),
+    (source(type="tar", path="root.tar"), f"{{'type': 'tar', 'path': 'root.tar'}} {NO_SOURCE}"),
+    (source(type="directory"), NO_SOURCE),
+    (source(type="url", url="ftp://example.org/x", checksum="sha256:0"), NO_SOURCE),
+    (source(type="bootstrap", distribution="debian"), NO_SOURCE),
+    (source(type="bootstrap", distribution="debian", release="12; rm"), NO_SOURCE),
+    (source(type="bootstrap", distribution="gentoo", release="x"), NO_SOURCE),
+    (source(type="url", url="https://example.org/x"), "nothing says what must be behind it"),
+    (
+        source(type="url", url="https://example.org/x", signature="https://example.org/s"),
+        "nothing says what must be behind it: give checksum, or signature and keyring.",
+    ),
+    (
+        {"__image_selinux": "relabel_at_boot", "image_boot_test": "yes"},
+        "the boot test takes that for a defect. Set image_boot_test to false",
+    ),
+    *(
+        ({"image_recovery_passphrase": it}, "is too weak or cannot be typed at GRUB: use 20 to 254")
+        for it in (
+            *("short", "a" * 40, "with a newline\n in the middle of it", PASSPHRASE + "\n"),
+            *("ein gutes Paßwort, aber kein ASCII", PASSPHRASE * 9),
+        )
+    ),
+    *(
+        ({"image_root_password_hash": it}, "is no hash of crypt(5): take what 'openssl passwd -6'")
+        for it in ("secret", "$6$salt$short", f"{HASH}\n", f"{HASH}:")
+    ),
+    ({"image_formats": []}, "image_formats [] names no format: name each that you want once"),
+    ({"image_formats": ["qcow2", "vhd", "qcow2"]}, "[qcow2, vhd, qcow2] names a format twice:"),
+    ({"__image_publish_tasks": "/gone/x.yml"}, "/gone/x.yml is no file on the control node"),
+    ({"__image_publish_tasks": "/"}, "image_publish_tasks / is no file on the control node"),
+    *(
+        ({"image_source_date_epoch": it}, f"epoch {it} is no time between 1980 and now: give")
+        for it in (1, 315532799, 1_700_000_001, 4102444800, -1, "today", "1.5")
+    ),
+    *(
+        ({"image_uuid": it}, "is no UUID: take what uuidgen prints")
+        for it in (
+            "web-1",
+            "6F1B2A34-0000-4000-8000-00000000000",
+            "6f1b2a34000040008000" + "0" * 12,
+        )
+    ),
+    *(
+        ({"image_boot_key": it}, "image_boot_key is too weak or cannot be typed at GRUB: take what")
+        for it in ("0123456789" * 5, KEY[:42], KEY + " x", KEY + "\n", KEY * 6)
+    ),
+    (
+        {"image_boot_key": KEY, "image_recovery_passphrase": KEY},
+        "are the same: give the owner a key that is not in the initramfs",
+    ),
+    (
+        {"image_kernel_cmdline": "quiet systemd.debug_shell=1 rd.break"},
+        "has systemd.debug_shell=1 rd.break, which opens to the host or to its console",
+    ),
+    ({"image_kernel_cmdline": "rd.break"}, ", or set image_debug_console for an image to develop"),
+    (
+        {"__image_packages": ["auto", "cloud-init", "--yes", "grub=2", "a b", 7.5]},
+        "has what is no name of a package (--yes, grub=2, a b): give a list of names",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "says"), BAD)
+def test_inputs_that_are_refused(change: dict[str, t.Any], says: str) -> None:
+    (found,) = problems({**GIVEN, **change}, AROUND)
+    assert says in found
+    assert found.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            {"misspelled": {"image_sizes": "image_size", "image_luk": "image_luks"}},
+            "No input is called image_sizes or image_luk: write image_size and image_luks.",
+        ),
+        ({"interpreter": "/usr/bin/python3"}, "ansible_python_interpreter is an extra variable"),
+        ({"connection": "local"}, "ansible_connection is 'local' for the image"),
+        ({"steps": [{"problem": "Step 1 is lost.", "digest": ""}]}, "Step 1 is lost."),
+    ],
+)
+def test_what_is_around_them(change: dict[str, t.Any], says: str) -> None:
+    (found,) = problems(GIVEN, dataclasses.replace(AROUND, **change))
+    assert says in found
+
+
+def test_every_check_refuses_something_and_all_is_said_at_once() -> None:
+    seen = {
+        check for change, _says in BAD for check in CHECKS if check({**GIVEN, **change}, AROUND)
+    }
+    around = {"_misspelled", "_interpreter", "_connection"}
+    assert {it.__name__ for it in set(CHECKS) - seen} == around
+    found = problems(
+        {**GIVEN, "image_name": "UPPER", "image_size": "big", "image_uuid": "x"}, AROUND
+    )
+    assert [it.split()[0] for it in found] == ["image_name", "image_size", "image_uuid"]
+
+
+def test_no_secret_is_in_a_sentence() -> None:
+    """An URL can have a password in it."""
+    url = "https://me:hunter2hunter2@example.org/root.tar"
+    given = {
+        **GIVEN,
+        "image_boot_key": "hunter2hunter2",
+        "image_recovery_passphrase": "hunter2hunter2",
+        "image_root_password_hash": "hunter2hunter2",
+        "image_source": {"type": "tar", "url": url, "signature": url},
+    }
+    found = problems(given, AROUND)
+    assert len(found) == 4
+    assert "hunter2" not in " ".join(found)
+
+
+@pytest.mark.parametrize(
+    ("size", "found"),
+    [
+        *(("4GiB", 4 << 30), ("4G", 4 << 30), ("1.5KiB", 1536), (512, 512), ("2 TB", 2 << 40)),
+        *(("4Gi", 0), ("1e9", 0), ("GiB", 0), (None, 0), (-1, 0)),
+    ],
+)
+def test_sizes(size: t.Any, found: int) -> None:
+    assert size_bytes(size) == found
+
+
+def test_a_switch_of_the_command_line_is_a_word() -> None:
+    assert [is_set(it) for it in (True, "true", "yes", "1", 1)] == [True] * 5
+    assert [is_set(it) for it in (False, "false", "no", "0", 0, "", "auto")] == [False] * 7

@@ -34,7 +34,7 @@ PACKAGES = """
     fdisk gdisk gnupg gpgv grub-common grub-efi-amd64-bin libcap2-bin lvm2 lz4 mmdebstrap
     mtools openssh-client openssh-server openssl ovmf parted policycoreutils qemu-efi-aarch64
     qemu-system-arm qemu-system-common qemu-system-x86 qemu-user-static qemu-utils rsync
-    sbsigntool secilc skopeo umoci xfsprogs xz-utils zstd
+    sbsigntool secilc skopeo slirp4netns umoci xfsprogs xz-utils zstd
 """
 
 # What the hostile host of tests/attacks makes its root and its tables with.

@@ -35,6 +35,14 @@ options:
         type: list
         elements: str
         required: true
+      boot_entries:
+        description: Whether GRUB reads boot loader entries. It is for a later stage, as O(families[].package_list) is.
+        type: bool
+        default: false
+      package_list:
+        description: The C(command) that lists the packages, and the C(type) of its lines.
+        type: dict
+        default: {}
       packages:
         description:
           - The package that brings each thing that an encrypted boot needs.

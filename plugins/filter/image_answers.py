@@ -28,5 +28,5 @@ class FilterModule:
     """The filters of this file; their documentation is beside it."""
 
     def filters(self) -> t.Dict[str, t.Callable[..., t.Any]]:
-        names = ("boot_files", "package_list", "root_now")
+        names = ("initramfs_script", "package_list", "root_now")
         return {name: functools.partial(_run, name) for name in names}

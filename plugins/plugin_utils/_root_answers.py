@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import making
 from ansible_collections.sealedroot.image.plugins.module_utils._root import findings, needs
 from ansible_collections.sealedroot.image.plugins.module_utils._root.contents import KERNEL_VERSION
 from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
@@ -113,11 +114,12 @@ def _check_signed(found: Values, family: Values, words: t.Mapping[str, str]) -> 
     _each("a module of the signed GRUB", found.get("missing_modules", ()), _WORD)
 
 
-def boot_files(rows: t.Sequence[Values]) -> t.List[t.Dict[str, str]]:
-    """Return the kernels and their initramfs as they are, if they can be words of a command."""
-    _each("a kernel", [row["version"] for row in rows], KERNEL_VERSION)
-    _each("an initramfs", [row["path"] for row in rows], _BOOT_FILE)
-    return [{"path": row["path"], "version": row["version"]} for row in rows]
+def initramfs_script(generator: str, kernels: t.Sequence[Values], epoch: int = 0) -> str:
+    """Return the script that makes the initramfs of each kernel, if these can be words of a command."""
+    _each("what builds the initramfs", [generator], needs.INITRAMFS_NEEDS)
+    _each("a kernel", [row["version"] for row in kernels], KERNEL_VERSION)
+    _each("an initramfs", [row["path"] for row in kernels], _BOOT_FILE)
+    return making.script(generator, kernels, epoch)
 
 
 def package_list(lines: t.Sequence[str], kind: str) -> t.List[str]:
@@ -130,4 +132,4 @@ def package_list(lines: t.Sequence[str], kind: str) -> t.List[str]:
     return list(lines)
 
 
-__all__ = ("CHANGES", "ImpossibleError", "boot_files", "package_list", "root_now")
+__all__ = ("CHANGES", "ImpossibleError", "initramfs_script", "package_list", "root_now")

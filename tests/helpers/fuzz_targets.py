@@ -64,7 +64,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     archive as initramfs_archive,
     guest,
-    mkinitcpio,
+    initramfs_tools,
+    mkinitcpio_conf,
     running_root,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
@@ -719,9 +720,10 @@ def shell(data: bytes) -> None:
     have, _taken = shell_defaults.without_words(words[:4096], lambda it: "=" in it)
     shell_defaults.merge_words(have, "a b")
     defaults.settings(words, "a b", DEVICE)
-    arrays = mkinitcpio.arrays(words, mkinitcpio.NOTHING)
-    mkinitcpio.assign(words, "HOOKS", ["a"])
-    mkinitcpio.hooks(arrays.get("HOOKS", [])[:1000])
+    arrays = mkinitcpio_conf.arrays(words, mkinitcpio_conf.NOTHING)
+    mkinitcpio_conf.assign(words, "HOOKS", ["a"])
+    initramfs_tools.conf_hook(words)
+    mkinitcpio_conf.hooks(arrays.get("HOOKS", [])[:1000])
 
 
 def selinux(data: bytes) -> None:
@@ -1009,7 +1011,12 @@ TARGETS = (
     ),
     Target(
         "shell_defaults",
-        ("_etc/shell_defaults", "_grub/defaults", "_initramfs/mkinitcpio"),
+        (
+            "_etc/shell_defaults",
+            "_grub/defaults",
+            "_initramfs/mkinitcpio_conf",
+            "_initramfs/initramfs_tools",
+        ),
         shell,
         given(SHELL),
         SHELL_TOKENS,

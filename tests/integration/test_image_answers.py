@@ -189,12 +189,13 @@ def test_what_the_roles_do_with_hostile_answers(tmp_path: pathlib.Path) -> None:
     looked = hostile_answers.example(_documented.returned("root_info"), {})
     looked["root"]["has"]["selinux"] = {"mode": "", "type": "", "policy": "", "setfiles": False}
     looked["root"].update(kernel_disks={}, missing_packages=[], missing_growth_packages=[])
-    key = hostile_answers.example(_documented.returned("dracut_key"), {})
+    key = hostile_answers.example(_documented.returned("initramfs_unlock"), {})
     changed = {
         "family": {**looked, "root": {**looked["root"], "family": "../../evil"}},
         "generator": {**looked, "root": {**looked["root"], "initramfs": "mkinitcpio"}},
         "kernel": {**looked, "root": {**looked["root"], "kernels": ["$(touch canary)"]}},
         "dracut": {**key, "initramfs": [{"path": "/boot/../a", "version": "6.1"}]},
+        "role": {**key, "initramfs": [{"path": "/boot/a", "version": "6.1"}]},
         "packages": None,
     }
     said = {
@@ -203,7 +204,7 @@ def test_what_the_roles_do_with_hostile_answers(tmp_path: pathlib.Path) -> None:
         "kernel": "a kernel is '$(touch canary)'",
         "dracut": "an initramfs is '/boot/../a'",
         "packages": "lists a package as 'a; touch canary'",
-        "role": "something for which this family has no role",
+        "role": "what builds the initramfs is '../../evil'",
         "no_family": "no role is for the family ../../evil",
     }
     (tmp_path / "answers/a").mkdir(parents=True)
@@ -212,8 +213,8 @@ def test_what_the_roles_do_with_hostile_answers(tmp_path: pathlib.Path) -> None:
         (tmp_path / "answers/a" / name).write_text(text)
     roles = {
         **dict.fromkeys(("family", "generator", "kernel"), ("source", "again")),
-        "dracut": ("dracut", "start"),
-        "packages": ("family_arch", "finish"),
+        "dracut": ("initramfs", "start"),
+        "packages": ("family", "finish"),
         "role": ("family_debian", "start"),
     }
     book = yaml.safe_load((scripted_play.ROOT / "playbooks/build_encrypted_image.yml").read_text())

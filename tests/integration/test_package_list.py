@@ -10,9 +10,8 @@ import pathlib
 import subprocess
 
 import pytest
-import yaml
+from ansible_collections.sealedroot.image.plugins.lookup.families import LookupModule
 
-ROLE = pathlib.Path(__file__).resolve().parents[2] / "roles" / "family_debian"
 STATES = {
     "whole": "install ok installed",
     "held": "hold ok installed",
@@ -25,8 +24,8 @@ STATES = {
 
 
 def listed(admin: pathlib.Path) -> subprocess.CompletedProcess[str]:
-    tasks = yaml.safe_load((ROLE / "tasks" / "finish.yml").read_text())
-    (command,) = (it["ansible.builtin.raw"] for it in tasks if it["name"] == "List the packages")
+    (family,) = LookupModule().run(["debian"])
+    command = family["package_list"]["command"]
     return subprocess.run(
         ["sh", "-c", command],
         env={**os.environ, "DPKG_ADMINDIR": str(admin)},

@@ -25,7 +25,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
     archive,
     archive_keys,
     generators,
-    mkinitcpio,
+    mkinitcpio_conf,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -159,15 +159,20 @@ def _rebuilt(tree: Tree, paths: t.Sequence[str]) -> Problems:
             if not any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
         ]
     if builds == "mkinitcpio":
-        have = mkinitcpio.NOTHING
+        have = mkinitcpio_conf.NOTHING
         drop_ins = sorted(
-            name for name in tree.entries(mkinitcpio.DROP_INS) if name.endswith(".conf")
+            name for name in tree.entries(mkinitcpio_conf.DROP_INS) if name.endswith(".conf")
         )
-        for path in [mkinitcpio.CONF, *(f"{mkinitcpio.DROP_INS}/{name}" for name in drop_ins)]:
-            have = mkinitcpio.arrays(tree.text(path) or "", have)
+        for path in [
+            mkinitcpio_conf.CONF,
+            *(f"{mkinitcpio_conf.DROP_INS}/{name}" for name in drop_ins),
+        ]:
+            have = mkinitcpio_conf.arrays(tree.text(path) or "", have)
         # Its umask is always 077, as dracut's.
         lost = [path for path in paths if path not in have["FILES"]]
-        return [f"FILES in {mkinitcpio.CONF} does not have {it}: a rebuild loses it" for it in lost]
+        return [
+            f"FILES in {mkinitcpio_conf.CONF} does not have {it}: a rebuild loses it" for it in lost
+        ]
     return []
 
 

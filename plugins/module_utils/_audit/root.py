@@ -39,7 +39,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
     boot_files,
     generators,
     kernel_words,
-    mkinitcpio,
+    mkinitcpio_conf,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -183,7 +183,7 @@ def pinned(
 
 def tables(generator: str) -> t.List[str]:
     """Return where it is said how the root is opened: mkinitcpio has a crypttab(5) of its own for the initramfs."""
-    return ["/etc/crypttab", *([mkinitcpio.CRYPTTAB] if generator == "mkinitcpio" else [])]
+    return ["/etc/crypttab", *([mkinitcpio_conf.CRYPTTAB] if generator == "mkinitcpio" else [])]
 
 
 def opened_with(

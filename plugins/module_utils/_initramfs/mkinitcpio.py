@@ -6,86 +6,74 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""mkinitcpio.conf(5): the arrays of bash that say what is in an initramfs. Pure."""
+"""What mkinitcpio is told, so that every initramfs of it unlocks the root.
+
+HOOKS gets ``systemd`` and ``sd-encrypt``, which opens the root as /etc/crypttab.initramfs says; ``mkinitcpio_conf.py``
+says which hooks give way to them.
+"""
 
 from __future__ import annotations
 
-import re
-import shlex
+import glob
+import os
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
-    SealedRootError,
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab
+from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
+    boot_files,
+    generators,
+    mkinitcpio_conf,
+    unlocked_root,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
+
+OWN_DROP_IN = f"{mkinitcpio_conf.DROP_INS}/zz-sealedroot.conf"
+HOOKS = ("/usr/lib/initcpio/install", "/etc/initcpio/install")
+
+
+def configure(tree: Tree, installed: t.Sequence[str]) -> None:
+    """Plan mkinitcpio.conf with the files *installed*, and a drop-in where another one would have the last word."""
+    text = tree.text(mkinitcpio_conf.CONF)
+    have = mkinitcpio_conf.wanted(mkinitcpio_conf.arrays(text, mkinitcpio_conf.NOTHING), installed)
+    for name, words in have.items():
+        text = mkinitcpio_conf.assign(text, name, words)
+    tree.write(mkinitcpio_conf.CONF, text)
+    paths = glob.glob(tree.path(f"{mkinitcpio_conf.DROP_INS}/*.conf"))
+    others = sorted({os.path.basename(path) for path in paths} - {os.path.basename(OWN_DROP_IN)})
+    for name in others:
+        have = mkinitcpio_conf.arrays(tree.text(f"{mkinitcpio_conf.DROP_INS}/{name}"), have)
+    want = mkinitcpio_conf.wanted(have, installed)
+    if want != have:
+        lines = [mkinitcpio_conf.assign("", name, words) for name, words in want.items()]
+        comment = "# Settings of the encrypted root that other files here would override.\n"
+        tree.write(OWN_DROP_IN, comment + "".join(lines))
+
+
+def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
+    """Plan the configuration of mkinitcpio; return the packages that are missing."""
+    path = unlocked_root.key_path(params["luks_uuid"])
+    configure(tree, [path, *unlocked_root.installed("mkinitcpio", params)])
+    table, _old = fstab.crypttab(
+        "",
+        name=params["mapping"],
+        luks_uuid=params["luks_uuid"],
+        key_file=path,
+        options=f"{unlocked_root.SYSTEMD_OPTIONS},header={pinned_header.path(params['luks_uuid'])}",
+    )
+    tree.write(mkinitcpio_conf.CRYPTTAB, table)
+    if not generators.has(lambda name: tree.exists(f"/{name}"), "mkinitcpio"):
+        return ["mkinitcpio"]
+    # The hook was in the package cryptsetup before it was in mkinitcpio.
+    return [] if any(tree.exists(f"{it}/sd-encrypt") for it in HOOKS) else ["cryptsetup"]
+
+
+# Arch's kernels are called by their packages, and their modules by versions.
+HOW = unlocked_root.Generator(
+    "mkinitcpio",
+    unlocked_root.SYSTEMD_OPTIONS,
+    plan,
+    lambda tree: unlocked_root.kernels(tree, boot_files.FEDORA, modules=False),
 )
 
-CONF = "/etc/mkinitcpio.conf"
-DROP_INS = "/etc/mkinitcpio.conf.d"
-# What the hook sd-encrypt takes as the crypttab of the initramfs (mkinitcpio -H sd-encrypt).
-CRYPTTAB = "/etc/crypttab.initramfs"
-NOTHING: t.Mapping[str, t.Sequence[str]] = {"HOOKS": (), "FILES": ()}
-_ARRAY = re.compile(
-    r"^[ \t]*(HOOKS|FILES)(\+?=)(\((.*?)\)|[\"'](.*?)[\"'])", re.MULTILINE | re.DOTALL
-)
-
-
-def arrays(text: str, have: t.Mapping[str, t.Sequence[str]]) -> t.Dict[str, t.List[str]]:
-    """Return HOOKS and FILES as bash has them after *text*; before it they were *have*."""
-    found = {name: list(words) for name, words in have.items()}
-    for name, operator, _value, array, string in _ARRAY.findall(text):
-        try:
-            words = shlex.split(array, comments=True) if array else string.split()
-        except ValueError:
-            raise SealedRootError(
-                f"{name} in a configuration of mkinitcpio has a quote that does not end: correct it"
-            ) from None
-        found[name] = [*found[name], *words] if operator == "+=" else words
-    return found
-
-
-def assign(text: str, name: str, words: t.Sequence[str]) -> str:
-    """Return a configuration with the array *name* set: in its place, or at the end where it is built piecewise."""
-    if arrays(text, NOTHING)[name] == list(words):
-        return text
-    line = f"{name}=({' '.join(shlex.quote(word) for word in words)})"
-    places = [match for match in _ARRAY.finditer(text) if match.group(1) == name]
-    if len(places) == 1 and places[0].group(2) == "=":
-        return text[: places[0].start()] + line + text[places[0].end() :]
-    end = "" if text.endswith("\n") or not text else "\n"
-    return f"{text}{end}{line}\n"
-
-
-# What gives way to hooks of systemd: the busybox init opens the root by the header on the disk, and ends in a shell
-# when it fails (mkinitcpio(8), hooks encrypt and base). Left out: what asks the machine that builds, and hibernation.
-_REPLACED = {
-    "udev": "systemd",
-    "keymap": "sd-vconsole",
-    "consolefont": "sd-vconsole",
-    **dict.fromkeys(("autodetect", "encrypt", "sd-encrypt", "resume", "usr"), ""),
-}
-
-
-def hooks(words: t.Sequence[str]) -> t.List[str]:
-    """Return the hooks that unlock the root, before its file system is mounted and after its disk is found."""
-    kept = [*dict.fromkeys(new for word in words for new in [_REPLACED.get(word, word)] if new)]
-    # base has the sh that a check needs (_initramfs/kernel_words.py).
-    kept = ["base", *(word for word in kept if word != "base")]
-    if "systemd" not in kept:
-        kept.insert(1, "systemd")
-    if "filesystems" not in kept:
-        kept.append("filesystems")
-    place = kept.index("filesystems")
-    before = kept[:place]
-    if "block" not in before:
-        before.append("block")
-    return [*before, "sd-encrypt", *(word for word in kept[place:] if word != "block")]
-
-
-def wanted(
-    have: t.Mapping[str, t.Sequence[str]], files: t.Sequence[str]
-) -> t.Dict[str, t.List[str]]:
-    """Return HOOKS and FILES as they must be, with *files* among these."""
-    added = [name for name in files if name not in have["FILES"]]
-    return {"HOOKS": hooks(have["HOOKS"]), "FILES": [*have["FILES"], *added]}
-
-
-__all__ = ("CONF", "CRYPTTAB", "DROP_INS", "NOTHING", "arrays", "assign", "hooks", "wanted")
+__all__ = ("HOW",)

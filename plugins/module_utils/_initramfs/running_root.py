@@ -15,20 +15,12 @@ import os
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import boot_files
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import boot_files, making
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     Runner,
     SealedRootError,
 )
 
-# The program that only the generator has, and what rebuilds every initramfs by it; the first that the machine has.
-# update-initramfs replaces an initramfs by one rename. dracut writes over it, and a machine that stops meanwhile does
-# not boot again: so it is given another file, and the rename is made here. mkinitcpio writes where its presets say.
-TOOLS: t.Dict[str, t.Tuple[str, ...]] = {
-    "mkinitramfs": ("update-initramfs", "-u", "-k", "all"),
-    "dracut": ("dracut", "--force"),
-    "mkinitcpio": ("mkinitcpio", "--allpresets"),
-}
 PARTIAL = "{}.new"
 
 
@@ -184,8 +176,8 @@ class Rebuild(t.NamedTuple):
 
 def rebuilds(runner: Runner, boot: str, modules: str) -> t.List[Rebuild]:
     """Return what renews every initramfs in *boot*; *modules* is the directory with those of each kernel."""
-    generator = runner.find(*TOOLS)
-    name, *arguments = TOOLS[os.path.basename(generator)]
+    generator = runner.find(*making.TOOLS)
+    name, *arguments = making.TOOLS[os.path.basename(generator)]
     if name != "dracut":
         return [Rebuild([runner.find(name), *arguments])]
     found = []
@@ -200,7 +192,6 @@ def rebuilds(runner: Runner, boot: str, modules: str) -> t.List[Rebuild]:
 
 
 __all__ = (
-    "TOOLS",
     "Container",
     "Rebuild",
     "Unlock",

@@ -8,7 +8,7 @@
 
 """What every initramfs that unlocks the root takes from it: key file, pinned header, crypttab and fstab.
 
-The modules that use this run in the image. What a generator's own configuration says is theirs.
+It runs in the image. What a generator's own configuration says is in the file of that generator.
 """
 
 from __future__ import annotations
@@ -19,21 +19,16 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency, fstab
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest, kernel_words
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
+    boot_files,
+    generators,
+    guest,
+    kernel_words,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
-
-# plugins/doc_fragments/_unlocked_root.py says what they are.
-ARGUMENTS: t.Dict[str, t.Dict[str, t.Any]] = {
-    "luks_uuid": {"type": "str", "required": True},
-    "filesystem": {"type": "str", "default": "ext4"},
-    "esp_label": {"type": "str", "default": "ESP"},
-    "key_file": {"type": "path", "default": "/run/sealedroot/boot.key", "no_log": False},
-    "header_file": {"type": "path", "default": "/run/sealedroot/luks.header"},
-    "debug_console": {"type": "bool", "default": False},
-}
 
 # The root's line in crypttab(5) where systemd opens it. discard: as for initramfs-tools. x-initrd.attach: the disk is
 # detached after everything else at shutdown. x-systemd.device-timeout: a confidential machine can start slowly, and
@@ -42,8 +37,48 @@ ARGUMENTS: t.Dict[str, t.Dict[str, t.Any]] = {
 SYSTEMD_OPTIONS = "luks,discard,x-initrd.attach,x-systemd.device-timeout=0"
 
 Params = t.Mapping[str, t.Any]
-# Plans what a generator needs beside, and says which packages it misses.
-Plan = t.Callable[[Tree, Params], t.List[str]]
+Kernels = t.List[t.Dict[str, str]]
+
+
+class Generator(t.NamedTuple):
+    """What is special to a generator of initramfs.
+
+    *options* are those of the root's line in crypttab(5). *plan* plans what it needs beside, and says which packages
+    it misses; *kernels* returns the initramfs of each kernel.
+    """
+
+    name: str
+    options: str
+    plan: t.Callable[[Tree, Params], t.List[str]]
+    kernels: t.Callable[[Tree], Kernels]
+
+
+def generator(root: str) -> str:
+    """Name the generator that the updates of the tree at *root* run."""
+    tree = Tree(root)
+    found = generators.active(lambda path: tree.exists(f"/{path}"))
+    if not found:
+        known = ", ".join(generators.PROGRAMS)
+        raise SealedRootError(
+            f"the root has nothing that builds an initramfs ({known}): install one in it"
+        )
+    return found
+
+
+def kernels(tree: Tree, form: str, *, modules: bool = True) -> Kernels:
+    """Return the initramfs of each kernel in /boot, with its version; there must be one.
+
+    One that is not there yet is called by *form*. A kernel without its *modules* is left out.
+    """
+    names = os.listdir(tree.path("/boot")) if tree.exists("/boot") else []
+    found = []
+    for version in boot_files.kernels(names):
+        if not modules or tree.exists(f"/lib/modules/{version}"):
+            mine = boot_files.initramfs(names, version) or [form.format(version)]
+            found += [{"version": version, "path": f"/boot/{name}"} for name in mine]
+    if not found:
+        raise SealedRootError("the root has no kernel in /boot with its modules: install one in it")
+    return found
 
 
 def key_path(luks_uuid: str) -> str:
@@ -51,51 +86,42 @@ def key_path(luks_uuid: str) -> str:
     return f"{fstab.KEY_DIRECTORY}/{guest.volume(luks_uuid)}.key"
 
 
-def installed(generator: str, params: Params) -> t.Tuple[str, ...]:
+def installed(name: str, params: Params) -> t.Tuple[str, ...]:
     """Return the files that an initramfs of systemd holds as they are in the root, beside the key file."""
-    closed = () if params["debug_console"] else (kernel_words.path(generator), *emergency.UNITS)
+    closed = () if params["debug_console"] else (kernel_words.path(name), *emergency.UNITS)
     return (pinned_header.path(params["luks_uuid"]), *closed)
 
 
-def ensure(
-    generator: str,
-    params: Params,
-    *,
-    mapping: str,
-    options: str,
-    plan: Plan,
-    root: str,
-    check_mode: bool,
-) -> t.Dict[str, t.Any]:
-    """Put the key and both tables into the tree at *root*, with what *plan* adds, and say what changed.
-
-    *options* are those of the root's line in crypttab(5).
-    """
+def ensure(how: Generator, params: Params, *, root: str, check_mode: bool) -> t.Dict[str, t.Any]:
+    """Put the key and both tables into the tree at *root*, with what the generator plans, and say what changed."""
+    luks_uuid, debug_console = params["luks_uuid"], params["debug_console"]
+    mapping = params["mapping"] or guest.mapping(how.name, luks_uuid)
+    params = {**params, "mapping": mapping}
     tree = Tree(root)
     key = tree.read(params["key_file"])
     header = tree.read(params["header_file"], most=pinned_header.MOST)
     for name, data in (("key_file", key), ("header_file", header)):
         if not data:
             raise SealedRootError(f"{name} {params[name]} does not exist in the image")
-    missing = plan(tree, params)
+    images = how.kernels(tree)
+    missing = how.plan(tree, params)
     if missing:
         raise SealedRootError(
             f"the root lacks {' and '.join(missing)}: install {' '.join(missing)} in it"
         )
-    path = key_path(params["luks_uuid"])
+    path = key_path(luks_uuid)
     tree.write(path, key or b"", mode=0o400, secret=True)
-    pinned = pinned_header.path(params["luks_uuid"])
+    pinned = pinned_header.path(luks_uuid)
     tree.write(pinned, header or b"", mode=pinned_header.MODE, secret=True)
-    luks_uuid, debug_console = params["luks_uuid"], params["debug_console"]
     emergency.plan(tree, debug_console=debug_console)
-    kernel_words.plan(tree, generator, luks_uuid=luks_uuid, debug_console=debug_console)
+    kernel_words.plan(tree, how.name, luks_uuid=luks_uuid, debug_console=debug_console)
     # Both tables can hold passwords of the source's, so what they were is not shown.
     table, old_disks = fstab.crypttab(
         tree.text("/etc/crypttab"),
         name=mapping,
-        luks_uuid=params["luks_uuid"],
+        luks_uuid=luks_uuid,
         key_file=path,
-        options=f"{options},header={pinned}",
+        options=f"{how.options},header={pinned}",
         exists=tree.exists,
     )
     tree.write("/etc/crypttab", table, secret=True)
@@ -112,7 +138,9 @@ def ensure(
     closed = all(_is_closed(tree.path(directory)) for directory in directories)
     outcome = {
         "changed": bool(tree.changed()) or not closed,
+        "generator": how.name,
         "files": tree.changed(),
+        "initramfs": images,
         "dropped": [*old_disks, *old_mounts],
         "diff": tree.diff(),
     }
@@ -129,4 +157,12 @@ def _is_closed(directory: str) -> bool:
     return os.path.isdir(directory) and stat.S_IMODE(os.stat(directory).st_mode) == 0o700
 
 
-__all__ = ("ARGUMENTS", "SYSTEMD_OPTIONS", "ensure", "installed", "key_path")
+__all__ = (
+    "SYSTEMD_OPTIONS",
+    "Generator",
+    "ensure",
+    "generator",
+    "installed",
+    "kernels",
+    "key_path",
+)

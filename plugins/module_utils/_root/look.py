@@ -43,6 +43,8 @@ ARGUMENTS: t.Dict[str, t.Any] = {
         "options": {
             "name": {"type": "str", "required": True},
             "ids": {"type": "list", "elements": "str", "required": True},
+            "boot_entries": {"type": "bool", "default": False},
+            "package_list": {"type": "dict", "default": {}},
             "packages": {"type": "dict", "required": True},
             "packages_of": {"type": "dict", "default": {}},
             "secure_boot": {"type": "dict", "default": {}},

@@ -14,6 +14,7 @@ import yaml
 from ansible_collections.sealedroot.image.plugins.lookup.families import ROLES, LookupModule
 from ansible_collections.sealedroot.image.plugins.module_utils._root import needs as root_needs
 from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _root_answers
 
 FAMILIES = LookupModule().run([])
 NAMES = [family["name"] for family in FAMILIES]
@@ -31,26 +32,24 @@ def load(name: str, path: str) -> t.Any:
     return yaml.safe_load(text.replace(f"family_{name}_", "family_"))
 
 
-def mechanisms(name: str) -> dict[str, str]:
-    """Return the roles that a family can be composed of, by what builds the initramfs."""
-    found: dict[str, str] = load(name, "vars/main.yml")["__family_generators"]
-    return found
+@pytest.mark.parametrize("family", FAMILIES, ids=NAMES)
+def test_each_is_on_one_screen_and_says_how_its_packages_are_listed(family):
+    path = pathlib.Path(ROLES) / f"family_{family['name']}" / "vars/family.yml"
+    assert len(path.read_text().splitlines()) <= 60
+    assert set(family) - {"packages_of", "secure_boot"} == {
+        *("boot_entries", "ids", "name", "package_list", "packages"),
+    }
+    assert family["package_list"]["type"] in _root_answers._PACKAGES
+    assert set(family["packages"]) & set(root_needs.INITRAMFS_NEEDS)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_takes_the_role_of_a_mechanism_that_is_there_from_a_list(name):
-    assert mechanisms(name) == {it: f"sealedroot.image.{it}" for it in mechanisms(name)}
-    for mechanism in mechanisms(name):
-        for entry_point in ("start", "finish"):
-            path = pathlib.Path(ROLES) / mechanism / f"tasks/{entry_point}.yml"
-            assert path.exists()
-
-
-@pytest.mark.parametrize("family", FAMILIES, ids=NAMES)
-def test_each_generator_that_a_family_names_is_one_of_its_mechanisms(family):
-    """A root with another one is refused, so none may be forgotten."""
-    known = sorted(mechanisms(family["name"]))
-    assert sorted(set(family["packages"]) & set(root_needs.INITRAMFS_NEEDS)) == known
+@pytest.mark.parametrize("part", ["start", "finish"])
+def test_each_does_what_all_do(name, part):
+    first, *rest = load(name, f"tasks/{part}.yml")
+    role = {"name": "sealedroot.image.family", "tasks_from": part}
+    assert first["ansible.builtin.import_role"] == role
+    assert not rest or (name, part) == ("debian", "start")
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=NAMES)

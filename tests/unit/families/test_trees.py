@@ -25,9 +25,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 from ansible_collections.sealedroot.image.plugins.modules import (
     boot_entries,
-    dracut_key,
     grub_cryptodisk,
-    mkinitcpio_key,
+    initramfs_unlock,
     root_tar_info,
 )
 from distribution_tools import Here, Tools, first_boot, kernel_install_add
@@ -89,6 +88,7 @@ class Build:
 
     def initramfs(self) -> dict[str, t.Any]:
         params = {
+            "generator": self.it.initramfs,
             "luks_uuid": LUKS,
             "filesystem": "ext4",
             "esp_label": "ESP",
@@ -97,9 +97,7 @@ class Build:
             "header_file": "/run/sealedroot/luks.header",
             "debug_console": False,
         }
-        if self.it.initramfs == "dracut":
-            return dracut_key.ensure(params, root=str(self.root), check_mode=False)
-        return mkinitcpio_key.ensure(params, root=str(self.root), check_mode=False)
+        return initramfs_unlock.ensure(params, root=str(self.root), check_mode=False)
 
     def grub(self) -> dict[str, t.Any]:
         params = {

@@ -138,16 +138,18 @@ def test_where_a_family_has_its_signed_files_is_no_error() -> None:
 
 @pytest.mark.parametrize("word", BAD)
 def test_kernels_that_become_words_of_a_command(word: str) -> None:
-    boot_files = FILTERS["boot_files"]
+    script = FILTERS["initramfs_script"]
     good = {"path": "/boot/ab/initrd.img-6.1", "version": "6.1.0-1.fc40.x86_64+debug"}
-    assert boot_files([{**good, "evil": 1}]) == [good]
+    assert f"{good['path']} {good['version']}" in script("dracut", [{**good, "evil": 1}])
+    with pytest.raises(AnsibleFilterError, match="what builds the initramfs"):
+        script(word, [good])
     for bad in (
         {**good, "version": word},
         {**good, "path": word},
         {**good, "path": f"/boot/{word}"},
     ):
         with pytest.raises(AnsibleFilterError, match="In the image"):
-            boot_files([good, bad])
+            script("dracut", [good, bad])
 
 
 @pytest.mark.parametrize(

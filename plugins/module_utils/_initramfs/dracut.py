@@ -1,0 +1,87 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What dracut is told, 059 of dracutdevs and dracut-ng alike, so that every initramfs of it unlocks the root.
+
+The kernel command line needs ``rd.luks.uuid``, so that the initramfs opens the root alone and not the other disks of
+crypttab(5); ``guest.py`` has it.
+"""
+
+from __future__ import annotations
+
+import glob
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import os_release
+from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
+    boot_files,
+    generators,
+    unlocked_root,
+)
+
+# Read after what distributions and most people name theirs, which begin with a digit (dracut.conf(5)).
+CONF = "/etc/dracut.conf.d/sealedroot.conf"
+MODULES = "/usr/lib/dracut/modules.d"
+
+
+def configuration(tree: Tree, params: t.Mapping[str, t.Any]) -> str:
+    """Return what dracut is told, now and in every later update."""
+    # In dracut-ng, what opens the disk is a module of its own; one that is not there stops dracut.
+    split = glob.glob(tree.path(f"{MODULES}/[0-9][0-9]systemd-cryptsetup"))
+    modules = " ".join(["systemd", "crypt", *(["systemd-cryptsetup"] if split else [])])
+    key = unlocked_root.key_path(params["luks_uuid"])
+    items = " ".join(["/etc/crypttab", key, *unlocked_root.installed("dracut", params)])
+    return f"""\
+# The root is encrypted, and GRUB has asked for the passphrase already.
+# The machine that builds the initramfs need not be the one that boots it.
+hostonly="no"
+hostonly_cmdline="no"
+add_dracutmodules+=" {modules} "
+add_drivers+=" {params["filesystem"]} "
+install_items+=" {items} "
+# It would hold the key as well, and keep the old one when that is exchanged.
+dracut_rescue_image="no"
+"""
+
+
+def missing(tree: Tree) -> t.List[str]:
+    """Return the packages that the root lacks."""
+
+    def exists(path: str) -> bool:
+        return tree.exists(f"/{path}")
+
+    found = [name for name in ("dracut", "cryptsetup") if not generators.has_program(exists, name)]
+    opener = "lib/systemd/systemd-cryptsetup"
+    return found + ([] if exists(f"usr/{opener}") or exists(opener) else ["systemd-cryptsetup"])
+
+
+def form(tree: Tree) -> str:
+    """Return what an initramfs is called where none is there yet."""
+    # The hook of Debian's package.
+    if any(tree.exists(f"/{top}/kernel/postinst.d/dracut") for top in ("etc", "usr/share")):
+        return boot_files.DEBIAN
+    release = os_release.parse_os_release(tree.text("/etc/os-release"))
+    is_suse = "suse" in [release.get("ID", ""), *release.get("ID_LIKE", "").split()]
+    return boot_files.SUSE if is_suse else boot_files.FEDORA
+
+
+def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
+    """Plan the configuration of dracut; return the packages that are missing."""
+    tree.write(CONF, configuration(tree, params))
+    return missing(tree)
+
+
+HOW = unlocked_root.Generator(
+    "dracut",
+    unlocked_root.SYSTEMD_OPTIONS,
+    plan,
+    lambda tree: unlocked_root.kernels(tree, form(tree)),
+)
+
+__all__ = ("HOW",)

@@ -1,0 +1,78 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What initramfs-tools and cryptsetup-initramfs are told, so that every initramfs of theirs unlocks the root."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab, shell_defaults
+from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
+    boot_files,
+    unlocked_root,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
+
+CONF_HOOK = "/etc/cryptsetup-initramfs/conf-hook"
+# initramfs: the entry is taken without asking the kernel what / is made of, which a build cannot tell
+# (docs/facts.md: initramfs-option). discard: blocks freed in the guest become free on the host again, as in the build.
+OPTIONS = "luks,initramfs,discard"
+CONF = "/etc/initramfs-tools/conf.d/sealedroot"
+# MODULES: those of the running machine (dep) would be the builder's, and mkinitramfs fails on it.
+# UMASK: the initramfs holds the key, so it is root's alone, also when an update rebuilds it.
+# RESUME: another machine's swap would be waited for at boot.
+CONF_TEXT = "MODULES=most\nUMASK=0077\nRESUME=none\n"
+# The initramfs reads this file as well (initramfs-tools, init). The word on the command line says the same; that can be
+# garbled on the disk, and this cannot without the compressed initramfs falling apart.
+CLOSED_TEXT = "panic=5\n"
+# cryptsetup-initramfs copies the key, but not the header that crypttab names (cryptsetup 2.6 to 2.8, hooks/cryptroot).
+HEADER_HOOK_TEXT = f"""\
+#!/bin/sh
+# Puts the pinned LUKS header into the initramfs, which never reads the one on the disk.
+set -e
+if [ "$1" = prereqs ]; then
+    exit 0
+fi
+mkdir -p "$DESTDIR{pinned_header.DIRECTORY}"
+chmod 0700 "$DESTDIR{pinned_header.DIRECTORY}"
+for header in {pinned_header.DIRECTORY}/*.header; do
+    if [ ! -s "$header" ]; then
+        echo "{pinned_header.DIRECTORY} has no LUKS header: the machine would not boot" >&2
+        exit 1
+    fi
+    cp -p --sparse=always "$header" "$DESTDIR$header"
+done
+"""
+PACKAGES = {
+    "/usr/share/initramfs-tools/hooks/cryptroot": "cryptsetup-initramfs",
+    "/usr/sbin/update-initramfs": "initramfs-tools",
+}
+
+
+def conf_hook(text: str) -> str:
+    """Return conf-hook with the pattern that lets key files into the initramfs."""
+    return shell_defaults.assign(text, "KEYFILE_PATTERN", f"{fstab.KEY_DIRECTORY}/*")
+
+
+def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
+    """Plan the configuration of initramfs-tools; return the packages that are missing."""
+    tree.write(CONF_HOOK, conf_hook(tree.text(CONF_HOOK)))
+    tree.write(CONF, CONF_TEXT + ("" if params["debug_console"] else CLOSED_TEXT))
+    tree.write(pinned_header.HOOK, HEADER_HOOK_TEXT, mode=0o755)
+    # Read before ours; gone, since it names the swap of another machine.
+    tree.remove("/etc/initramfs-tools/conf.d/resume")
+    return [package for path, package in PACKAGES.items() if not tree.exists(path)]
+
+
+HOW = unlocked_root.Generator(
+    "initramfs_tools", OPTIONS, plan, lambda tree: unlocked_root.kernels(tree, boot_files.DEBIAN)
+)
+
+__all__ = ("HEADER_HOOK_TEXT", "HOW", "conf_hook")

@@ -1,0 +1,77 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which generator is told; tests/unit/plugins/module_utils/_initramfs has what each is told."""
+
+from __future__ import annotations
+
+import pathlib
+import typing as t
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
+from ansible_collections.sealedroot.image.plugins.modules import initramfs_unlock
+
+KERNEL = ("boot/vmlinuz-6.1", "lib/modules/6.1/modules.dep")
+DRACUT = ("usr/bin/dracut", "usr/sbin/cryptsetup", "usr/lib/systemd/systemd-cryptsetup")
+TOOLS = (
+    *("usr/sbin/update-initramfs", "usr/sbin/mkinitramfs"),
+    "usr/share/initramfs-tools/hooks/cryptroot",
+)
+PARAMS: dict[str, t.Any] = {
+    "generator": None,
+    "luks_uuid": "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11",
+    "mapping": None,
+    "filesystem": "ext4",
+    "esp_label": "ESP",
+    "key_file": "/run/sealedroot/boot.key",
+    "header_file": "/run/sealedroot/luks.header",
+    "debug_console": False,
+}
+
+
+def tree(root: pathlib.Path, *names: str) -> str:
+    for name in (*KERNEL, "run/sealedroot/boot.key", "run/sealedroot/luks.header", *names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("x")
+    return str(root)
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "found", "path"),
+    [
+        (DRACUT, None, "dracut", "initramfs-6.1.img"),
+        (TOOLS, None, "initramfs_tools", "initrd.img-6.1"),
+        # What the root's own updates run, and what is asked for.
+        ((*DRACUT, *TOOLS, "etc/kernel/postinst.d/dracut"), None, "dracut", "initrd.img-6.1"),
+        ((*DRACUT, *TOOLS), "dracut", "dracut", "initramfs-6.1.img"),
+    ],
+)
+def test_the_generator_is_found_or_given(
+    tmp_path: pathlib.Path, names: tuple[str, ...], given: str | None, found: str, path: str
+) -> None:
+    root = tree(tmp_path, *names)
+    outcome = initramfs_unlock.ensure({**PARAMS, "generator": given}, root=root, check_mode=True)
+    assert outcome["generator"] == found
+    assert outcome["initramfs"] == [{"version": "6.1", "path": f"/boot/{path}"}]
+    mapping = "cr_root" if found == "initramfs_tools" else f"luks-{PARAMS['luks_uuid']}"
+    initramfs_unlock.ensure({**PARAMS, "generator": given}, root=root, check_mode=False)
+    assert (tmp_path / "etc/crypttab").read_text().startswith(f"{mapping} ")
+
+
+def test_a_root_without_any_is_refused(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(
+        SealedRootError, match=r"nothing that builds an initramfs \(initramfs_tools"
+    ):
+        initramfs_unlock.ensure(PARAMS, root=tree(tmp_path), check_mode=False)
+    assert not (tmp_path / "etc").exists()
+
+
+def test_through_main_options_are_checked(run_module: t.Any) -> None:
+    assert "luks_uuid" in run_module("initramfs_unlock", filesystem="ext4")["msg"]
+    refused = run_module("initramfs_unlock", luks_uuid="u", generator="booster")
+    assert (
+        "value of generator must be one of: dracut, initramfs_tools, mkinitcpio" in refused["msg"]
+    )

@@ -43,14 +43,14 @@ def arm64_library(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.fixture
 def pack(tmp_path: pathlib.Path, real_module: t.Any) -> t.Callable[..., dict[str, t.Any]]:
-    """Run disk_root_tar on a disk image; nothing of it is left, however it ends."""
+    """Run root_tar on a disk image; nothing of it is left, however it ends."""
 
     def run(path: pathlib.Path, **more: t.Any) -> dict[str, t.Any]:
         cache, work = f"{tmp_path}/cache", f"{tmp_path}/work"
         made = not os.path.exists(work)
         before = hashlib.sha256(path.read_bytes()).digest()
         found: dict[str, t.Any] = real_module(
-            "disk_root_tar", path=str(path), cache_dir=cache, work_dir=work, **more
+            "root_tar", type="disk", path=str(path), cache_dir=cache, work_dir=work, **more
         )
         assert hashlib.sha256(path.read_bytes()).digest() == before
         if made:

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""disk_root_tar on volume groups that lvm2 made; what it finds is what lvm2 says, and the tar is read by Python."""
+"""root_tar on volume groups that lvm2 made; what it finds is what lvm2 says, and the tar is read by Python."""
 
 from __future__ import annotations
 

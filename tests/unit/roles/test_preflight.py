@@ -17,6 +17,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     filesystems,
     tools as system_tools,
 )
+from ansible_collections.sealedroot.image.plugins.modules import root_tar
 
 ROLE = pathlib.Path(__file__).resolve().parents[3] / "roles" / "preflight"
 
@@ -55,8 +56,10 @@ def test_every_type_of_source_is_known_wherever_they_are_told_apart() -> None:
     assert set(words) == choices - {"tar"}
     # Behind a URL is one of the others.
     assert set(variables("source", "vars/main.yml")["__source_tars"]) == choices - {"url"}
-    tasks = {path.stem for path in (ROLE.parent / "source" / "tasks").glob("*.yml")}
-    assert choices - {"tar"} == tasks - {"main", "again", "accept", "checksum"}
+    packed = dict.fromkeys(root_tar.PROVIDERS, "pack.yml")
+    tasks = variables("source", "vars/main.yml")["__source_tasks"]
+    assert tasks == {"bootstrap": "bootstrap.yml", **packed}
+    assert set(tasks) == choices - {"tar", "url"}
 
 
 def test_every_file_system_is_a_row_of_the_table_and_has_a_reader_and_its_mkfs() -> None:

@@ -46,8 +46,8 @@ KINDS = {
 Inputs = t.Callable[[str], tuple[str, dict[str, t.Any]]]
 INPUTS: dict[str, Inputs] = {
     "tar": lambda path: ("root_tar_info", {"path": path}),
-    "disk": lambda path: ("disk_root_tar", {"path": path, "work_dir": "/nowhere/a/b"}),
-    "oci": lambda path: ("oci_root_tar", {"path": path}),
+    "disk": lambda path: ("root_tar", {"type": "disk", "path": path, "work_dir": "/nowhere/a/b"}),
+    "oci": lambda path: ("root_tar", {"type": "oci", "path": path}),
     "url": lambda path: ("root_download", {"url": f"file://{path}", **CHECKSUM}),
     "signature": lambda path: (
         "root_download",
@@ -93,7 +93,7 @@ def test_an_input_that_is_no_file(
 def test_a_directory_that_is_none(kind: str, tmp_path: pathlib.Path, run_module: t.Any) -> None:
     make(kind, tmp_path / "input")
     args = {"path": str(tmp_path / "input"), "cache_dir": str(tmp_path / "cache")}
-    outcome = run_module("directory_root_tar", **args)
+    outcome = run_module("root_tar", type="directory", **args)
     words = f"is a {kind}, not a directory" if kind != "nothing" else "does not exist"
     assert words in outcome["msg"]
 

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""oci_root_tar with the real umoci and skopeo, on images whose layers are made by hand."""
+"""root_tar with the real umoci and skopeo, on images whose layers are made by hand."""
 
 from __future__ import annotations
 
@@ -91,19 +91,19 @@ def test_layers_are_applied_in_order(
     image = FORMS[form](tmp_path)
     before = run("find", image, "-type", "f", "-exec", "sha256sum", "{}", "+")
     args = {"path": str(image), "cache_dir": str(tmp_path / "cache")}
-    planned = real_module("oci_root_tar", _check=True, **args)
+    planned = real_module("root_tar", type="oci", _check=True, **args)
     assert planned["changed"]
     assert not (tmp_path / "cache").exists()
-    made = real_module("oci_root_tar", **args)
+    made = real_module("root_tar", type="oci", **args)
     assert (made.get("msg"), made.get("path")) == (None, planned["path"])
     assert made["changed"]
     looks_right(made["path"], tmp_path / "tree")
-    assert not real_module("oci_root_tar", **args)["changed"]
+    assert not real_module("root_tar", type="oci", **args)["changed"]
     # The same image gives the same bytes.
     tar = pathlib.Path(made["path"])
     digest = hashlib.sha256(tar.read_bytes()).hexdigest()
     tar.unlink()
-    assert real_module("oci_root_tar", **args)["changed"]
+    assert real_module("root_tar", type="oci", **args)["changed"]
     assert hashlib.sha256(tar.read_bytes()).hexdigest() == digest
     assert run("find", image, "-type", "f", "-exec", "sha256sum", "{}", "+") == before
     assert sorted(it.suffix for it in (tmp_path / "cache").iterdir()) == [".lock", ".tar"]
@@ -115,7 +115,7 @@ def test_an_acl_survives(tmp_path: pathlib.Path, real_module: Module) -> None:
         oci.member("a", pax_headers={"SCHILY.xattr.system.posix_acl_access": value})
     )
     image = oci.layout(tmp_path / "image", oci.Image([with_acl]))
-    made = real_module("oci_root_tar", path=str(image), cache_dir=str(tmp_path / "cache"))
+    made = real_module("root_tar", type="oci", path=str(image), cache_dir=str(tmp_path / "cache"))
     assert "path" in made, made
     (tmp_path / "tree").mkdir()
     run("tar", "-C", tmp_path / "tree", "-xpf", made["path"], "--acls", "--xattrs")
@@ -134,17 +134,17 @@ def test_of_several_images_one_is_named_and_of_several_platforms_that_of_the_mac
     )
     image = it.write(web, it.image(oci.Image([other], "db")))
     args = {"path": str(image), "cache_dir": str(tmp_path / "cache")}
-    refused = real_module("oci_root_tar", **args)
+    refused = real_module("root_tar", type="oci", **args)
     assert "it holds several images: db (linux/amd64, sha256:" in refused["msg"]
     assert "Set reference or digest in image_source to one of them" in refused["msg"]
-    refused = real_module("oci_root_tar", reference="mail", **args)
+    refused = real_module("root_tar", type="oci", reference="mail", **args)
     assert "no image called mail, but db, docker.io/library/web:1" in refused["msg"]
     assert not (tmp_path / "cache").exists()
-    made = real_module("oci_root_tar", reference="web:1", **args)
+    made = real_module("root_tar", type="oci", reference="web:1", **args)
     looks_right(made["path"], tmp_path / "tree")
-    db = real_module("oci_root_tar", reference="db", architecture="aarch64", **args)
+    db = real_module("root_tar", type="oci", reference="db", architecture="aarch64", **args)
     assert "it holds an image for linux/amd64, and none for linux/arm64" in db["msg"]
-    arm = real_module("oci_root_tar", reference="web:1", architecture="aarch64", **args)
+    arm = real_module("root_tar", type="oci", reference="web:1", architecture="aarch64", **args)
     assert run("tar", "-tf", arm["path"]).split() == ["./", "./other"]
 
 
@@ -152,7 +152,9 @@ def test_a_layer_that_was_changed_is_noticed(tmp_path: pathlib.Path, real_module
     image = oci.layout(tmp_path / "image", oci.Image([LOW], compression="none"))
     (blob,) = (it for it in (image / "blobs/sha256").iterdir() if it.read_bytes() == LOW)
     blob.write_bytes(LOW.replace(b"etc/gone", b"etc/evil"))
-    outcome = real_module("oci_root_tar", path=str(image), cache_dir=str(tmp_path / "cache"))
+    outcome = real_module(
+        "root_tar", type="oci", path=str(image), cache_dir=str(tmp_path / "cache")
+    )
     assert outcome["failed"]
     assert "cannot be unpacked: umoci says" in outcome["msg"]
     assert [it.suffix for it in (tmp_path / "cache").iterdir()] == [".lock"]
@@ -169,7 +171,7 @@ def test_what_is_no_container_image(tmp_path: pathlib.Path, real_module: Module)
         "gone": "does not exist on the builder",
     }.items():
         outcome = real_module(
-            "oci_root_tar", path=str(tmp_path / name), cache_dir=str(tmp_path / "cache")
+            "root_tar", type="oci", path=str(tmp_path / name), cache_dir=str(tmp_path / "cache")
         )
         assert says in outcome["msg"]
     assert not (tmp_path / "cache").exists()

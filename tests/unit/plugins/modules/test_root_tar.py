@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""disk_root_tar with scripted commands; what they would mount is made by files in the mount points."""
+"""root_tar on disk images with scripted commands; what they would mount is made by files in the mount points."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def steps(tmp_path: pathlib.Path, script, confinement, monkeypatch: pytest.Monke
 def pack(steps: Steps, run_module, tmp_path: pathlib.Path) -> t.Callable[..., t.Any]:
     def run(**more: t.Any) -> t.Any:
         places = {"cache_dir": str(tmp_path / "cache"), "work_dir": str(steps.work)}
-        outcome = run_module("disk_root_tar", path=str(steps.path), **places, **more)
+        outcome = run_module("root_tar", type="disk", path=str(steps.path), **places, **more)
         assert not steps.work.exists()
         return outcome
 

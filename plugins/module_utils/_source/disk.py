@@ -1,72 +1,14 @@
-#!/usr/bin/python
 # Copyright (c) 2026, the sealedroot.image authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The root in a disk image as a tar, found by its os-release, with what its fstab mounts from the same disk."""
+
 from __future__ import annotations
-
-DOCUMENTATION = r"""
-module: disk_root_tar
-short_description: The root in a disk image as a tar
-description:
-  - Finds the root in a disk image (raw, qcow2, vmdk, vdi, vhd, vhdx) by its os-release and packs it, with extended
-    attributes, ACLs, capabilities, hard links, holes and numeric owners. There can be a GPT, an MBR or no partition
-    table, and the root can be on ext4, xfs or a btrfs subvolume, in a partition or in a linear logical volume of LVM2.
-  - What the root's fstab mounts from the same disk, such as C(/boot), C(/usr) or C(/home), is packed in its place. The
-    EFI system partition and the content of C(/dev), C(/proc), C(/run) and C(/sys) are left out.
-  - The image is only read. A journal that was not written back is replayed into a layer above it, so the root is packed
-    as its machine would see it.
-  - An image that needs another file (a backing file, a parent, extents) is refused, since it could name any file of the
-    builder. LUKS is not read, nor are logical volumes that are more than pieces of the disk (striped, thin, RAID,
-    cached, snapshots). LVM takes no part, so no volume group of the disk is ever activated.
-  - The kernel mounts the file systems, read-only. Give only images to it whose makers are trusted not to attack a file
-    system driver.
-author: The sealedroot.image authors (@sealedroot)
-extends_documentation_fragment:
-  - sealedroot.image._attributes
-options:
-  path:
-    description: The disk image, a file of its own.
-    type: path
-    required: true
-  digest:
-    description: The SHA-256 that the disk image must have.
-    type: str
-  partition:
-    description: The number of the root's partition, for a disk with more than one root.
-    type: int
-  logical_volume:
-    description: The root's logical volume, as C(group/name), for a disk with more than one root.
-    type: str
-  subvolume:
-    description: The path of the root's btrfs subvolume, for a file system with more than one root.
-    type: str
-  cache_dir:
-    description: Where the tar is kept, named after the digest of the disk image.
-    type: path
-    required: true
-  work_dir:
-    description: The directory of the build, where its teardown finds what an interrupted run has left.
-    type: path
-    required: true
-"""
-
-EXAMPLES = r"""
-- name: Pack the root in a disk image
-  sealedroot.image.disk_root_tar:
-    path: /srv/disks/web.qcow2
-    cache_dir: /var/cache/sealedroot
-    work_dir: /var/tmp/sealedroot/web-1
-"""
-
-RETURN = r"""
-path:
-  description: The tar; in check mode, what it would be.
-  type: str
-  returned: success
-  sample: /var/cache/sealedroot/disk-0f1e2d3c4b5a6978.tar
-"""
 
 import contextlib
 import hashlib
@@ -74,7 +16,6 @@ import json
 import os
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._build import (
     release,
     work_dir as build_work_dir,
@@ -89,11 +30,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     digest as system_digest,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
-    ModuleRunner,
     Runner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 Params = t.Mapping[str, t.Any]
 
@@ -229,25 +168,3 @@ def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t
                 f"{source} changed while it was read: shut the machine down that uses it, or copy it first"
             )
     return {"changed": True, "path": path}
-
-
-def main() -> t.NoReturn:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "digest": {"type": "str"},
-            "partition": {"type": "int"},
-            "logical_volume": {"type": "str"},
-            "subvolume": {"type": "str"},
-            "cache_dir": {"type": "path", "required": True},
-            "work_dir": {"type": "path", "required": True},
-        },
-        mutually_exclusive=[("partition", "logical_volume")],
-        supports_check_mode=True,
-    )
-    run(module, lambda: ensure(ModuleRunner(module), module.params, check_mode=module.check_mode))
-
-
-if __name__ == "__main__":
-    main()

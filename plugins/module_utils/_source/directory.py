@@ -1,75 +1,32 @@
-#!/usr/bin/python
 # Copyright (c) 2026, the sealedroot.image authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The root in a directory as a tar, packed again after any change of the tree.
+
+The tar is named by a digest of what lstat(2) says of every file, so the same tree gives the same tar.
+"""
+
 from __future__ import annotations
-
-DOCUMENTATION = r"""
-module: directory_root_tar
-short_description: The root in a directory as a tar
-description:
-  - Packs a directory that holds a root, with extended attributes, ACLs, capabilities, hard links, holes, device nodes
-    and numeric owners. The directory is only read, and no symbolic link is followed.
-  - The content of C(/dev), C(/proc), C(/run) and C(/sys) is left out, and so are sockets.
-  - The tar is kept, named by a digest of what lstat(2) says of every file, the time of change included. So it is
-    packed again after any change, and the same tree gives the same tar. A tar that the directory gave before is
-    removed when no build has used it for a day.
-  - The running root is refused, since it changes while it is read.
-author: The sealedroot.image authors (@sealedroot)
-extends_documentation_fragment:
-  - sealedroot.image._attributes
-options:
-  path:
-    description: The directory, in which C(usr), C(etc) and so on are.
-    type: path
-    required: true
-  cache_dir:
-    description: Where the tar is kept; not in the directory itself.
-    type: path
-    required: true
-  submounts:
-    description:
-      - What is done about file systems that are mounted in the directory, bind mounts included.
-      - V(include) packs what is in them, V(leave_out) only the directories on which they are mounted.
-      - When there are some, one of the two has to be chosen.
-    type: str
-    choices: [include, leave_out]
-"""
-
-EXAMPLES = r"""
-- name: Pack the root in a directory
-  sealedroot.image.directory_root_tar:
-    path: /srv/roots/web
-    cache_dir: /var/cache/sealedroot
-"""
-
-RETURN = r"""
-path:
-  description: The tar; in check mode, what it would be.
-  type: str
-  returned: success
-  sample: /var/cache/sealedroot/directory-0f1e2d3c4b5a6978-8796a5b4c3d2e1f0.tar
-"""
 
 import hashlib
 import os
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
     cache as source_cache,
     tree_tar,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind, mounts
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
-    ModuleRunner,
     Runner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 # Two changes within one tick of the kernel's clock have the same time.
 TICK = 0.1
@@ -144,20 +101,3 @@ def ensure(
         # It is in use again.
         os.utime(path)
     return {"changed": False, "path": path}
-
-
-def main() -> t.NoReturn:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "cache_dir": {"type": "path", "required": True},
-            "submounts": {"type": "str", "choices": ["include", "leave_out"]},
-        },
-        supports_check_mode=True,
-    )
-    run(module, lambda: ensure(ModuleRunner(module), module.params, check_mode=module.check_mode))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,76 +1,23 @@
-#!/usr/bin/python
 # Copyright (c) 2026, the sealedroot.image authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The root in a container image as a tar: its layers are applied in order, whiteouts included.
+
+umoci(1) applies them, and checks their digests. What it does not read (docker archives, zstd) is converted by skopeo(1)
+first. The tar is named by the digest of the image's manifest.
+"""
+
 from __future__ import annotations
-
-DOCUMENTATION = r"""
-module: oci_root_tar
-short_description: The root in a container image as a tar
-description:
-  - Takes an OCI image layout in a directory, or an archive of one (C(podman save --format oci-archive),
-    C(skopeo copy ... oci-archive:), C(docker save)), applies its layers in order, whiteouts included, and packs the
-    result with extended attributes, ACLs, capabilities, hard links, device nodes and numeric owners.
-  - umoci(1) applies the layers, and checks their digests. What it does not read (docker archives, zstd) is converted
-    by skopeo(1) first.
-  - The tar is kept, named by the digest of the image's manifest, so the layers are applied once.
-  - The image is only read, and the network is not used.
-author: The sealedroot.image authors (@sealedroot)
-extends_documentation_fragment:
-  - sealedroot.image._attributes
-options:
-  path:
-    description: The directory or the archive.
-    type: path
-    required: true
-  cache_dir:
-    description: Where the tar is kept, and where the layers are applied; its path has no colon.
-    type: path
-    required: true
-  reference:
-    description:
-      - The name of the image where there are several; the whole one (V(docker.io/library/web:1)) or the end of it
-        after a colon or slash (V(1), V(web:1)).
-    type: str
-  digest:
-    description:
-      - The digest of the manifest that the image must have, C(sha256:) and hexadecimal digits. In an archive that
-        C(docker save) wrote before Docker 25, of the configuration, which C(docker images --no-trunc) calls the ID.
-    type: str
-  architecture:
-    description: The architecture of the image, in the words of uname(1); of several platforms, this one is taken.
-    type: str
-    choices: [aarch64, x86_64]
-    default: x86_64
-"""
-
-EXAMPLES = r"""
-- name: Make a tar of what docker save wrote
-  sealedroot.image.oci_root_tar:
-    path: /srv/roots/web.tar
-    reference: web:1
-    cache_dir: /var/cache/sealedroot
-"""
-
-RETURN = r"""
-path:
-  description: The tar; in check mode, what it would be.
-  type: str
-  returned: success
-digest:
-  description: The digest that names the image; see O(digest).
-  type: str
-  returned: success
-  sample: sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824
-"""
 
 import json
 import os
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
     cache,
     oci,
@@ -80,11 +27,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._source import (
 from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     CommandError,
-    ModuleRunner,
     Runner,
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 COPY_SECONDS = 1800
 NAME = "root"
@@ -220,26 +165,3 @@ def named(runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool) ->
         ) from exc
     except SealedRootError as exc:
         raise SealedRootError(f"the container image {path} cannot be used: {exc}") from exc
-
-
-def main() -> t.NoReturn:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "cache_dir": {"type": "path", "required": True},
-            "reference": {"type": "str"},
-            "digest": {"type": "str"},
-            "architecture": {
-                "type": "str",
-                "choices": sorted(architectures.ARCHITECTURES),
-                "default": "x86_64",
-            },
-        },
-        supports_check_mode=True,
-    )
-    run(module, lambda: named(ModuleRunner(module), module.params, check_mode=module.check_mode))
-
-
-if __name__ == "__main__":
-    main()

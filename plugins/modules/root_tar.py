@@ -1,0 +1,184 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: root_tar
+short_description: The root in a directory, a disk image or a container image as a tar
+description:
+  - Packs a root with extended attributes, ACLs, capabilities, hard links, holes, device nodes and numeric owners. The
+    source is only read, and no symbolic link is followed. The content of C(/dev), C(/proc), C(/run) and C(/sys) is
+    left out, and so are sockets.
+  - The tar is kept, and made once for each content of the source.
+  - A B(directory) is known by a digest of what lstat(2) says of every file, the time of change included, so it is
+    packed again after any change. A tar that it gave before is removed when no build has used it for a day. The
+    running root is refused, since it changes while it is read.
+  - A B(disk) image (raw, qcow2, vmdk, vdi, vhd, vhdx) is known by its SHA-256. The root is found in it by its
+    os-release. There can be a GPT, an MBR or no partition table, and the root can be on ext4, xfs or a btrfs
+    subvolume, in a partition or in a linear logical volume of LVM2. What the root's fstab mounts from the same disk,
+    such as C(/boot), C(/usr) or C(/home), is packed in its place; the EFI system partition is left out.
+  - A journal that was not written back is replayed into a layer above the disk image, so the root is packed as its
+    machine would see it. A disk image that needs another file (a backing file, a parent, extents) is refused, since
+    it could name any file of the builder. LUKS is not read, nor are logical volumes that are more than pieces of the
+    disk (striped, thin, RAID, cached, snapshots). LVM takes no part, so no volume group of the disk is ever
+    activated.
+  - The kernel mounts the file systems of a disk image, read-only. Give only images to it whose makers are trusted not
+    to attack a file system driver.
+  - A container image (B(oci)) is an OCI image layout in a directory, or an archive of one (C(podman save --format
+    oci-archive), C(skopeo copy ... oci-archive:), C(docker save)). It is known by the digest of its manifest. Its
+    layers are applied in order, whiteouts included, by umoci(1), which checks their digests; what that does not read
+    (docker archives, zstd) is converted by skopeo(1) first. The network is not used.
+version_added: 1.0.0
+author: The sealedroot.image authors (@sealedroot)
+extends_documentation_fragment:
+  - sealedroot.image._attributes
+options:
+  type:
+    description: What the source is.
+    type: str
+    choices: [directory, disk, oci]
+    required: true
+  path:
+    description:
+      - The directory, in which C(usr), C(etc) and so on are; the disk image, a file of its own; or the layout or
+        archive.
+    type: path
+    required: true
+  cache_dir:
+    description:
+      - Where the tar is kept, and where layers are applied; not in the directory itself, and without a colon.
+    type: path
+    required: true
+  work_dir:
+    description:
+      - The directory of the build, where its teardown finds what an interrupted run has left.
+      - A disk image is read there, and needs it.
+    type: path
+  digest:
+    description:
+      - The SHA-256 that the disk image must have; or the digest of the manifest that the container image must have,
+        C(sha256:) and hexadecimal digits. In an archive that C(docker save) wrote before Docker 25, of the
+        configuration, which C(docker images --no-trunc) calls the ID.
+    type: str
+  partition:
+    description: The number of the root's partition, for a disk with more than one root.
+    type: int
+  logical_volume:
+    description: The root's logical volume, as C(group/name), for a disk with more than one root.
+    type: str
+  subvolume:
+    description: The path of the root's btrfs subvolume, for a file system with more than one root.
+    type: str
+  submounts:
+    description:
+      - What is done about file systems that are mounted in the directory, bind mounts included.
+      - V(include) packs what is in them, V(leave_out) only the directories on which they are mounted.
+      - When there are some, one of the two has to be chosen.
+    type: str
+    choices: [include, leave_out]
+  reference:
+    description:
+      - The name of the container image where there are several; the whole one (V(docker.io/library/web:1)) or the end
+        of it after a colon or slash (V(1), V(web:1)).
+    type: str
+  architecture:
+    description:
+      - The architecture of the container image, in the words of uname(1); of several platforms, this one is taken.
+    type: str
+    choices: [aarch64, x86_64]
+    default: x86_64
+"""
+
+EXAMPLES = r"""
+- name: Pack the root in a directory
+  sealedroot.image.root_tar:
+    type: directory
+    path: /srv/roots/web
+    cache_dir: /var/cache/sealedroot
+
+- name: Pack the root in a disk image
+  sealedroot.image.root_tar:
+    type: disk
+    path: /srv/disks/web.qcow2
+    cache_dir: /var/cache/sealedroot
+    work_dir: /var/tmp/sealedroot/web-1
+
+- name: Make a tar of what docker save wrote
+  sealedroot.image.root_tar:
+    type: oci
+    path: /srv/roots/web.tar
+    reference: web:1
+    cache_dir: /var/cache/sealedroot
+"""
+
+RETURN = r"""
+path:
+  description: The tar; in check mode, what it would be.
+  type: str
+  returned: success
+  sample: /var/cache/sealedroot/directory-0f1e2d3c4b5a6978-8796a5b4c3d2e1f0.tar
+digest:
+  description: The digest that names the container image; see O(digest).
+  type: str
+  returned: when O(type=oci)
+  sample: sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils._source import (
+    container_image,
+    directory,
+    disk,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    ModuleRunner,
+    Runner,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
+
+PROVIDERS = {"directory": directory.ensure, "disk": disk.ensure, "oci": container_image.named}
+
+
+def ensure(
+    runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
+) -> t.Dict[str, t.Any]:
+    """Return the tar, made if it is not there."""
+    return PROVIDERS[params["type"]](runner, params, check_mode=check_mode)
+
+
+def main() -> t.NoReturn:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "type": {"type": "str", "choices": sorted(PROVIDERS), "required": True},
+            "path": {"type": "path", "required": True},
+            "cache_dir": {"type": "path", "required": True},
+            "work_dir": {"type": "path"},
+            "digest": {"type": "str"},
+            "partition": {"type": "int"},
+            "logical_volume": {"type": "str"},
+            "subvolume": {"type": "str"},
+            "submounts": {"type": "str", "choices": ["include", "leave_out"]},
+            "reference": {"type": "str"},
+            "architecture": {
+                "type": "str",
+                "choices": sorted(architectures.ARCHITECTURES),
+                "default": "x86_64",
+            },
+        },
+        required_if=[("type", "disk", ["work_dir"])],
+        mutually_exclusive=[("partition", "logical_volume")],
+        supports_check_mode=True,
+    )
+    run(module, lambda: ensure(ModuleRunner(module), module.params, check_mode=module.check_mode))
+
+
+if __name__ == "__main__":
+    main()

@@ -180,7 +180,7 @@ def _recovery_passphrase(given: Inputs, _around: Around) -> str:
 
 
 def _password_hash(given: Inputs, _around: Around) -> str:
-    value = given["image_root_password_hash"]
+    value = str(given["image_root_password_hash"])
     if not value or identity.CRYPT.fullmatch(value):
         return ""
     return "image_root_password_hash is no hash of crypt(5): take what 'openssl passwd -6' prints."
@@ -221,7 +221,7 @@ def _epoch(given: Inputs, around: Around) -> str:
 
 
 def _uuid(given: Inputs, _around: Around) -> str:
-    value = given["image_uuid"]
+    value = str(given["image_uuid"])
     if not value or re.fullmatch("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", value):
         return ""
     return f"image_uuid '{value}' is no UUID: take what uuidgen prints."
@@ -234,7 +234,7 @@ def _boot_key(given: Inputs, _around: Around) -> str:
             "image_boot_key is too weak or cannot be typed at GRUB: take what 'openssl rand -base64 33' prints, or"
             " leave it out to have one generated."
         )
-    if key and key == given["image_recovery_passphrase"]:
+    if key and str(key) == str(given["image_recovery_passphrase"]):
         return (
             "image_boot_key and image_recovery_passphrase are the same: give the owner a key that is not in the"
             " initramfs."
@@ -244,7 +244,7 @@ def _boot_key(given: Inputs, _around: Around) -> str:
 
 def _kernel_cmdline(given: Inputs, _around: Around) -> str:
     console = is_set(given["image_debug_console"])
-    words = guest.contrary(given["image_kernel_cmdline"], debug_console=console)
+    words = guest.contrary(str(given["image_kernel_cmdline"]), debug_console=console)
     if not words:
         return ""
     otherwise = "" if console else ", or set image_debug_console for an image to develop with"
@@ -269,7 +269,9 @@ def is_set(value: t.Any) -> bool:
     return bool(boolean(value, strict=False))
 
 
-def _is_strong(secret: str, form: t.Pattern[str], different: int) -> bool:
+def _is_strong(value: t.Any, form: t.Pattern[str], different: int) -> bool:
+    """Digits alone are a number in YAML."""
+    secret = str(value)
     return not secret or (form.fullmatch(secret) is not None and len(set(secret)) >= different)
 
 

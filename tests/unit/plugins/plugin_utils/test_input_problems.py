@@ -71,6 +71,9 @@ GOOD: list[dict[str, t.Any]] = [
     source(type="bootstrap", distribution="debian", release="bookworm"),
     {"__image_selinux": "relabel_at_boot", "image_boot_test": "false"},
     {"image_recovery_passphrase": PASSPHRASE},
+    # Digits alone are a number in YAML.
+    {"image_recovery_passphrase": 31415926535897932384},
+    {"image_kernel_cmdline": 3},
     {"image_recovery_passphrase": PASSPHRASE, "image_boot_key": KEY},
     {"image_root_password_hash": HASH},
     {"image_formats": ["qcow2", "vhd"]},
@@ -130,7 +133,7 @@ BAD: list[tuple[dict[str, t.Any], str]] = [
     ),
     *(
         ({"image_root_password_hash": it}, "is no hash of crypt(5): take what 'openssl passwd -6'")
-        for it in ("secret", "$6$salt$short", f"{HASH}\n", f"{HASH}:")
+        for it in ("secret", 7, "$6$salt$short", f"{HASH}\n", f"{HASH}:")
     ),
     ({"image_formats": []}, "image_formats [] names no format: name each that you want once"),
     ({"image_formats": ["qcow2", "vhd", "qcow2"]}, "[qcow2, vhd, qcow2] names a format twice:"),
@@ -144,13 +147,21 @@ BAD: list[tuple[dict[str, t.Any], str]] = [
         ({"image_uuid": it}, "is no UUID: take what uuidgen prints")
         for it in (
             "web-1",
+            7,
             "6F1B2A34-0000-4000-8000-00000000000",
             "6f1b2a34000040008000" + "0" * 12,
         )
     ),
     *(
         ({"image_boot_key": it}, "image_boot_key is too weak or cannot be typed at GRUB: take what")
-        for it in ("0123456789" * 5, KEY[:42], KEY + " x", KEY + "\n", KEY * 6)
+        for it in (
+            "0123456789" * 5,
+            int("1234567890" * 5),
+            KEY[:42],
+            KEY + " x",
+            KEY + "\n",
+            KEY * 6,
+        )
     ),
     (
         {"image_boot_key": KEY, "image_recovery_passphrase": KEY},

@@ -16,9 +16,9 @@ Values = t.Mapping[str, t.Any]
 
 def input_problems(given: Values, around: Values) -> t.List[str]:
     """Return a sentence for everything that is wrong with the inputs."""
-    from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems
+    from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems, _inputs
 
-    return _input_problems.problems(given, _input_problems.Around(**around))
+    return _input_problems.problems(given, _input_problems.Around(types=_inputs.types(), **around))
 
 
 def root_plan(
@@ -28,6 +28,13 @@ def root_plan(
     from ansible_collections.sealedroot.image.plugins.plugin_utils import _root_plan
 
     return _root_plan.plan(_root_plan.Wish(root, given, families, installs))
+
+
+def rotation_problems(keep_slots: t.Sequence[int], passphrase: str = "") -> t.List[str]:
+    """Return a sentence for everything that is wrong with the inputs of a rotation."""
+    from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems
+
+    return _input_problems.rotation_problems(keep_slots, passphrase)
 
 
 def recorded_inputs(given: Values) -> t.Dict[str, t.Any]:
@@ -53,4 +60,5 @@ class FilterModule:
             "output_plan": output_plan,
             "recorded_inputs": recorded_inputs,
             "root_plan": root_plan,
+            "rotation_problems": rotation_problems,
         }

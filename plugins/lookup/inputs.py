@@ -13,6 +13,7 @@ description:
   - Gives every input of the role P(sealedroot.image.image#role) as one dictionary, for filters that judge
     inputs together.
   - The values have the types in which they were given. Secrets are among them.
+  - An input that nobody gave and that has no default is left out.
 author: The sealedroot.image authors (@sealedroot)
 options:
   _terms:
@@ -48,6 +49,7 @@ class LookupModule(LookupBase):
     def run(
         self, terms: t.Sequence[str], variables: t.Any = None, **kwargs: t.Any
     ) -> t.List[t.Dict[str, t.Any]]:
-        names = [*_inputs.inputs(), *terms]
+        # image_source has no default, and is for a build alone.
+        names = [*(it for it in _inputs.inputs() if it in variables), *terms]
         variable = lookup_loader.get("ansible.builtin.vars", self._loader, self._templar)
         return [dict(zip(names, variable.run(names, variables)))]

@@ -174,7 +174,6 @@ def main() -> t.NoReturn:
             },
         },
         required_if=[("type", "disk", ["work_dir"])],
-        mutually_exclusive=[("partition", "logical_volume")],
         supports_check_mode=True,
     )
     run(module, lambda: ensure(ModuleRunner(module), module.params, check_mode=module.check_mode))

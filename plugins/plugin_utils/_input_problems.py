@@ -41,11 +41,12 @@ _BOOT_KEY, _BOOT_KEY_DIFFERENT = re.compile(r"[!-~]{43,254}"), 12
 class Around:
     """What is around the inputs.
 
-    *misspelled* has names that are nearly inputs, each with the input. *interpreter* and *connection* are what a task
-    in the image would use, *hosts* those of the inventory, *steps* what the steps of image_customize come to, and *now*
-    is in seconds since 1970.
+    *types* has those of the inputs' specification, and *misspelled* names that are nearly inputs, each with the input.
+    *interpreter* and *connection* are what a task in the image would use, *hosts* those of the inventory, *steps* what
+    the steps of image_customize come to, and *now* is in seconds since 1970.
     """
 
+    types: t.Mapping[str, str]
     misspelled: t.Mapping[str, str]
     interpreter: str
     connection: str
@@ -55,9 +56,78 @@ class Around:
 
 
 def problems(given: Inputs, around: Around) -> t.List[str]:
-    """Return a sentence for everything that is wrong at once."""
+    """Return a sentence for everything that is wrong at once; of values that cannot be judged, these alone."""
+    found = [*map(_type_problem, given, given.values(), (around.types.get(it, "") for it in given))]
+    if any(found):
+        return [*filter(None, found)]
     found = [check(given, around) for check in CHECKS]
     return [*filter(None, found), *(it["problem"] for it in around.steps if it["problem"])]
+
+
+# Where YAML has another type for what is meant: 4294967296, true, and off, which is false.
+_ALSO: t.Mapping[str, t.Tuple[type, ...]] = {
+    "image_grow": (bool,),
+    "image_packages": (str,),
+    "image_selinux": (bool,),
+    "image_size": (int, float),
+}
+_WORDS = ("true", "yes", "on", "1", "false", "no", "off", "0")
+
+
+def _type_problem(name: str, value: t.Any, kind: str) -> str:
+    """Refuse what the argument specification takes, since it converts a copy, and the roles have what was given.
+
+    The sentence has no value: it may be a secret.
+    """
+    if isinstance(value, _ALSO.get(name, ())):
+        return ""
+    if kind in ("str", "path") and not isinstance(value, str):
+        # A number is not what was typed: 0123 is 83, and 1_000 is 1000.
+        return f"{name} is no text but {_called(value)}: put it in quotes."
+    if kind == "list" and not isinstance(value, list):
+        extra = f'--extra-vars \'{{"{name}": ["..."]}}\''
+        return (
+            f"{name} is no list but {_called(value)}: write [...], and on the command line {extra}."
+        )
+    if kind == "dict" and not isinstance(value, dict):
+        extra = f"--extra-vars '{{\"{name}\": {{...}}}}'"
+        return f"{name} is no dictionary but {_called(value)}: write {{...}}, and on the command line {extra}."
+    if kind == "bool" and not isinstance(value, bool) and str(value).lower() not in _WORDS:
+        return f"{name} is neither true nor false: write one of the two."
+    if kind == "int" and _whole(value) is None:
+        return f"{name} is no whole number: write digits alone."
+    return ""
+
+
+def _called(value: t.Any) -> str:
+    kinds = ((bool, "true or false"), ((int, float), "a number"), (str, "text"), (list, "a list"))
+    return next(
+        (it for kind, it in kinds if isinstance(value, kind)),
+        "nothing" if value is None else "a dictionary",
+    )
+
+
+def _whole(value: t.Any) -> t.Optional[int]:
+    """Return the number that Jinja's filter *int* makes of a value, if it is one."""
+    try:
+        return None if isinstance(value, bool) or int(value) != float(value) else int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def rotation_problems(keep_slots: t.Sequence[int], passphrase: t.Any) -> t.List[str]:
+    """Return a sentence for everything that is wrong with the inputs of a rotation."""
+    wrong = _type_problem("rotate_recovery_passphrase", passphrase, "str")
+    if wrong:
+        return [wrong]
+    found = []
+    if 0 in map(int, keep_slots):
+        found.append(
+            "Slot 0 is the boot key's, which is to be exchanged. Take 0 out of rotate_keep_slots."
+        )
+    if not _is_strong(passphrase, _PASSPHRASE, _PASSPHRASE_DIFFERENT):
+        found.append(_weak_passphrase("rotate_recovery_passphrase"))
+    return found
 
 
 def size_bytes(size: t.Any) -> int:
@@ -94,10 +164,10 @@ def _connection(_given: Inputs, around: Around) -> str:
 
 
 def _command_timeout(given: Inputs, _around: Around) -> str:
-    seconds = str(given["image_command_timeout"])
-    if re.fullmatch("[1-9][0-9]{0,8}", seconds):
+    value = given["image_command_timeout"]
+    if 1 <= (_whole(value) or 0) < 10**9:
         return ""
-    return f"image_command_timeout '{seconds}' is no number of seconds: write one from 1 on."
+    return f"image_command_timeout '{value}' is no number of seconds: write one from 1 on."
 
 
 def _name(given: Inputs, _around: Around) -> str:
@@ -142,8 +212,9 @@ def _source(given: Inputs, _around: Around) -> str:
         good = os.path.isabs(str(source.get("path", "")))
     if good:
         return ""
-    # A URL, its signature's too, can have a password or a token in it.
-    shown = {key: value for key, value in source.items() if key not in ("signature", "url")}
+    # A URL can have a password or a token in it.
+    hidden = ("mirror", "signature", "url")
+    shown = {key: value for key, value in source.items() if key not in hidden}
     return (
         f"image_source {shown} is not a source: give {{type: tar, path: /absolute/root.tar}},"
         " {type: directory, path: /absolute/root}, {type: disk, path: /absolute/disk.qcow2},"
@@ -173,14 +244,11 @@ def _relabel(given: Inputs, _around: Around) -> str:
 def _recovery_passphrase(given: Inputs, _around: Around) -> str:
     if _is_strong(given["image_recovery_passphrase"], _PASSPHRASE, _PASSPHRASE_DIFFERENT):
         return ""
-    return (
-        "image_recovery_passphrase is too weak or cannot be typed at GRUB: use 20 to 254 printable ASCII"
-        " characters, at least 8 of them different, or leave it out to have one generated."
-    )
+    return _weak_passphrase("image_recovery_passphrase")
 
 
 def _password_hash(given: Inputs, _around: Around) -> str:
-    value = str(given["image_root_password_hash"])
+    value = given["image_root_password_hash"]
     if not value or identity.CRYPT.fullmatch(value):
         return ""
     return "image_root_password_hash is no hash of crypt(5): take what 'openssl passwd -6' prints."
@@ -210,10 +278,9 @@ def _publish_tasks(given: Inputs, _around: Around) -> str:
 def _epoch(given: Inputs, around: Around) -> str:
     """What is still to come would bound nothing."""
     value = given["image_source_date_epoch"]
-    if re.fullmatch("[0-9]{1,12}", str(value)):
-        seconds = int(value)
-        if seconds == 0 or FIRST_EPOCH <= seconds <= around.now:
-            return ""
+    seconds = _whole(value)
+    if seconds == 0 or (seconds and FIRST_EPOCH <= seconds <= around.now):
+        return ""
     return (
         f"image_source_date_epoch {value} is no time between 1980 and now: give seconds since 1970, such as what"
         " 'git log -1 --format=%ct' or 'date +%s' prints."
@@ -221,7 +288,7 @@ def _epoch(given: Inputs, around: Around) -> str:
 
 
 def _uuid(given: Inputs, _around: Around) -> str:
-    value = str(given["image_uuid"])
+    value = given["image_uuid"]
     if not value or re.fullmatch("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", value):
         return ""
     return f"image_uuid '{value}' is no UUID: take what uuidgen prints."
@@ -234,7 +301,7 @@ def _boot_key(given: Inputs, _around: Around) -> str:
             "image_boot_key is too weak or cannot be typed at GRUB: take what 'openssl rand -base64 33' prints, or"
             " leave it out to have one generated."
         )
-    if key and str(key) == str(given["image_recovery_passphrase"]):
+    if key and key == given["image_recovery_passphrase"]:
         return (
             "image_boot_key and image_recovery_passphrase are the same: give the owner a key that is not in the"
             " initramfs."
@@ -244,7 +311,7 @@ def _boot_key(given: Inputs, _around: Around) -> str:
 
 def _kernel_cmdline(given: Inputs, _around: Around) -> str:
     console = is_set(given["image_debug_console"])
-    words = guest.contrary(str(given["image_kernel_cmdline"]), debug_console=console)
+    words = guest.contrary(given["image_kernel_cmdline"], debug_console=console)
     if not words:
         return ""
     otherwise = "" if console else ", or set image_debug_console for an image to develop with"
@@ -255,7 +322,8 @@ def _kernel_cmdline(given: Inputs, _around: Around) -> str:
 
 
 def _packages(given: Inputs, _around: Around) -> str:
-    wrong = [str(it) for it in given["__image_packages"] if not _PACKAGE.fullmatch(str(it))]
+    names = given["__image_packages"]
+    wrong = [str(it) for it in names if not isinstance(it, str) or not _PACKAGE.fullmatch(it)]
     if not wrong:
         return ""
     return (
@@ -264,14 +332,19 @@ def _packages(given: Inputs, _around: Around) -> str:
     )
 
 
+def _weak_passphrase(name: str) -> str:
+    return (
+        f"{name} is too weak or cannot be typed at GRUB: use 20 to 254 printable ASCII characters, at least"
+        f" {_PASSPHRASE_DIFFERENT} of them different, or leave it out to have one generated."
+    )
+
+
 def is_set(value: t.Any) -> bool:
     """Return what a switch says, which an extra variable gives as a word."""
     return bool(boolean(value, strict=False))
 
 
-def _is_strong(value: t.Any, form: t.Pattern[str], different: int) -> bool:
-    """Digits alone are a number in YAML."""
-    secret = str(value)
+def _is_strong(secret: str, form: t.Pattern[str], different: int) -> bool:
     return not secret or (form.fullmatch(secret) is not None and len(set(secret)) >= different)
 
 
@@ -281,4 +354,4 @@ CHECKS: t.Tuple[t.Callable[[Inputs, Around], str], ...] = (
     *(_epoch, _uuid, _boot_key, _kernel_cmdline, _packages),
 )
 
-__all__ = ("CHECKS", "Around", "Inputs", "is_set", "problems", "size_bytes")
+__all__ = ("CHECKS", "Around", "Inputs", "is_set", "problems", "rotation_problems", "size_bytes")

@@ -25,10 +25,16 @@ NEAR = 0.85
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+def types() -> t.Dict[str, str]:
+    """Return the names of all inputs, each with the type that it is to have."""
+    text = (ROLES / "image" / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
+    options = yaml.load(text, _LOADER)["argument_specs"]["main"]["options"]  # noqa: S506
+    return {name: option.get("type", "str") for name, option in options.items()}
+
+
 def inputs() -> t.List[str]:
     """Return the names of all inputs."""
-    text = (ROLES / "image" / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
-    return list(yaml.load(text, _LOADER)["argument_specs"]["main"]["options"])  # noqa: S506
+    return list(types())
 
 
 def used() -> t.Set[str]:
@@ -55,4 +61,4 @@ def misspelled(
     return found
 
 
-__all__ = ("inputs", "misspelled", "used")
+__all__ = ("inputs", "misspelled", "types", "used")

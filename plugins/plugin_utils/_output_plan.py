@@ -42,7 +42,8 @@ def recorded(given: Inputs) -> t.Dict[str, t.Any]:
         "packages": given["__image_packages"],
         "customize": len(given["image_customize"]),
         "selinux": given["__image_selinux"],
-        "grow": str(given["image_grow"]),
+        # YAML's true is True, and that of the command line a word.
+        "grow": str(given["image_grow"]).lower(),
         "root_password": "given" if given["image_root_password_hash"] else "left",
         "authorized_keys": given["image_authorized_keys"],
         "recovery": "given" if given["image_recovery_passphrase"] else "generated",
@@ -80,7 +81,9 @@ class Output:
     @property
     def other_inputs(self) -> t.List[str]:
         """Return the names of inputs that are others now; those of secrets are compared where the keys are."""
-        was = (self.published["manifest"] or {}).get("inputs", {})
+        was = (self.published["manifest"] or {}).get("inputs")
+        if not isinstance(was, dict):
+            return ["all"]
         other = {
             name
             for name in {*was, *self.inputs}

@@ -16,9 +16,8 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import making
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import boot_files, making
 from ansible_collections.sealedroot.image.plugins.module_utils._root import findings, needs
-from ansible_collections.sealedroot.image.plugins.module_utils._root.contents import KERNEL_VERSION
 from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
 from ansible_collections.sealedroot.image.plugins.plugin_utils._answers import short
 
@@ -32,7 +31,7 @@ CHANGES = (
 )
 _WORD = re.compile(r"[a-z0-9_]{1,64}")
 _PLATFORM = re.compile(r"[a-z0-9_-]{1,64}")
-_BOOT_FILE = re.compile(rf"/boot(/{KERNEL_VERSION.pattern}){{1,4}}")
+_BOOT_FILE = re.compile(rf"/boot(/{boot_files.VERSION.pattern}){{1,4}}")
 _POLICY = re.compile(r"(etc/selinux/[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}/policy/policy\.[0-9]{1,4})?")
 _POLICY_TYPE = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9._-]{0,63})?")
 
@@ -88,7 +87,7 @@ def _check_programs(found: Values, family: Values) -> None:
     # Of a generator that only another family has, the problem says more.
     if found["initramfs"] and not found["problems"]:
         _each("what builds the initramfs", [found["initramfs"]], generators)
-    _each("a kernel", [*found["kernels"], *found["kernel_disks"]], KERNEL_VERSION)
+    _each("a kernel", [*found["kernels"], *found["kernel_disks"]], boot_files.VERSION)
     for disks in found["kernel_disks"].values():
         _each("a driver of a kernel", disks, findings.DISKS)
     has = found["has"]
@@ -117,7 +116,7 @@ def _check_signed(found: Values, family: Values, words: t.Mapping[str, str]) -> 
 def initramfs_script(generator: str, kernels: t.Sequence[Values], epoch: int = 0) -> str:
     """Return the script that makes the initramfs of each kernel, if these can be words of a command."""
     _each("what builds the initramfs", [generator], needs.INITRAMFS_NEEDS)
-    _each("a kernel", [row["version"] for row in kernels], KERNEL_VERSION)
+    _each("a kernel", [row["version"] for row in kernels], boot_files.VERSION)
     _each("an initramfs", [row["path"] for row in kernels], _BOOT_FILE)
     return making.script(generator, kernels, epoch)
 

@@ -192,7 +192,7 @@ def test_a_control_node_that_never_had_the_old_key(machine: Machine) -> None:
     ("options", "words"),
     [
         ({"rotate_keep_slots": [0]}, "Take 0 out of rotate_keep_slots"),
-        ({"rotate_recovery_passphrase": "too short"}, "Use 20 to 254 printable ASCII characters"),
+        ({"rotate_recovery_passphrase": "too short"}, "use 20 to 254 printable ASCII characters"),
     ],
 )
 def test_bad_inputs_are_refused_before_anything_is_touched(

@@ -15,6 +15,8 @@ import typing as t
 
 # SUSE keeps vmlinux-VERSION.gz beside the kernel that boots, for crash(8).
 _KERNEL = re.compile(r"vmlinu[xz]-(.+)(?<!\.[gx]z)")
+# What a kernel can be called, since that becomes the name of files and a word of commands.
+VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}")
 DEBIAN, FEDORA, SUSE = "initrd.img-{}", "initramfs-{}.img", "initrd-{}"
 # Arch's first one is called as Fedora's.
 ARCH_FALLBACK = "initramfs-{}-fallback.img"
@@ -23,7 +25,7 @@ FORMS = (DEBIAN, FEDORA, SUSE, ARCH_FALLBACK)
 
 def kernels(names: t.Iterable[str]) -> t.List[str]:
     """Return the versions of the kernels among the *names* of a directory."""
-    return sorted(match.group(1) for match in map(_KERNEL.fullmatch, names) if match)
+    return sorted({match.group(1) for match in map(_KERNEL.fullmatch, names) if match})
 
 
 def initramfs(names: t.Container[str], version: str) -> t.List[str]:
@@ -31,4 +33,4 @@ def initramfs(names: t.Container[str], version: str) -> t.List[str]:
     return [form.format(version) for form in FORMS if form.format(version) in names]
 
 
-__all__ = ("ARCH_FALLBACK", "DEBIAN", "FEDORA", "FORMS", "SUSE", "initramfs", "kernels")
+__all__ = ("ARCH_FALLBACK", "DEBIAN", "FEDORA", "FORMS", "SUSE", "VERSION", "initramfs", "kernels")

@@ -81,7 +81,7 @@ HOW = unlocked_root.Generator(
     "dracut",
     unlocked_root.SYSTEMD_OPTIONS,
     plan,
-    lambda tree: unlocked_root.kernels(tree, form(tree)),
+    lambda tree: unlocked_root.kernels(tree, form(tree), others=True),
 )
 
 __all__ = ("HOW",)

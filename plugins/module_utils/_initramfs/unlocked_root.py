@@ -65,19 +65,27 @@ def generator(root: str) -> str:
     return found
 
 
-def kernels(tree: Tree, form: str, *, modules: bool = True) -> Kernels:
+def kernels(tree: Tree, form: str, *, modules: bool = True, others: bool = False) -> Kernels:
     """Return the initramfs of each kernel in /boot, with its version; there must be one.
 
-    One that is not there yet is called by *form*. A kernel without its *modules* is left out.
+    It is called by *form*, or with *others* as one that is there. A kernel without its *modules* is left out.
     """
     names = os.listdir(tree.path("/boot")) if tree.exists("/boot") else []
     found = []
     for version in boot_files.kernels(names):
-        if not modules or tree.exists(f"/lib/modules/{version}"):
-            mine = boot_files.initramfs(names, version) or [form.format(version)]
-            found += [{"version": version, "path": f"/boot/{name}"} for name in mine]
+        if modules and not tree.exists(f"/lib/modules/{version}"):
+            continue
+        if not boot_files.VERSION.fullmatch(version):
+            raise SealedRootError(
+                f"the kernel '{version}' in /boot has a name that no kernel of a distribution has: rename or remove it"
+            )
+        mine = boot_files.initramfs(names, version) if others else []
+        found += [
+            {"version": version, "path": f"/boot/{name}"} for name in mine or [form.format(version)]
+        ]
     if not found:
-        raise SealedRootError("the root has no kernel in /boot with its modules: install one in it")
+        what = " with its modules" if modules else ""
+        raise SealedRootError(f"the root has no kernel in /boot{what}: install one in it")
     return found
 
 

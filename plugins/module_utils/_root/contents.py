@@ -20,9 +20,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures,
 )
 
-# What a kernel can be called, since that becomes the name of files and a word of commands.
-KERNEL_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}")
-
 # Programs that some root of every kind has as a regular file.
 PROGRAMS = (
     *("usr/bin/dash", "bin/dash", "usr/bin/bash", "bin/bash", "usr/bin/busybox", "bin/busybox"),
@@ -117,4 +114,4 @@ def initramfs(members: t.Iterable[tar.Member]) -> str:
     return generators.active({member.name for member in members}.__contains__)
 
 
-__all__ = ("KERNEL_VERSION", "PROGRAMS", "abilities", "initramfs", "kernels", "machine")
+__all__ = ("PROGRAMS", "abilities", "initramfs", "kernels", "machine")

@@ -19,7 +19,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
     boot_files,
     generators,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._root.contents import KERNEL_VERSION
 from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import Member, plain
 from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
 
@@ -270,7 +269,7 @@ def disks(modules: t.Container[str]) -> t.List[str]:
 def _kernels(root: Root, kernels: t.Sequence[str], filesystem: str, found: Findings) -> None:
     have = drivers(root)
     for version in kernels:
-        if not KERNEL_VERSION.fullmatch(version):
+        if not boot_files.VERSION.fullmatch(version):
             found.problems.append(
                 f"The version of a kernel, {version[:128]!r}, has other characters than letters, digits and . _ + ~ -,"
                 " or too many. Remove this kernel, and pack the root again."

@@ -148,6 +148,10 @@ def make(runner: Runner, params: Params, driver: str, path: str) -> None:
 
 def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
     """Return the tar, packed if it is not there."""
+    if params["partition"] is not None and params["logical_volume"] is not None:
+        raise SealedRootError(
+            "partition and logical_volume exclude each other: give one of the two"
+        )
     source = os.path.realpath(params["path"])
     driver = mounted_disk.image_format(source)
     before = identity(source)

@@ -20,6 +20,7 @@ TOOLS = (
     *("usr/sbin/update-initramfs", "usr/sbin/mkinitramfs"),
     "usr/share/initramfs-tools/hooks/cryptroot",
 )
+ARCH = ("usr/bin/mkinitcpio", "usr/lib/initcpio/install/sd-encrypt")
 PARAMS: dict[str, t.Any] = {
     "generator": None,
     "luks_uuid": "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11",
@@ -59,6 +60,52 @@ def test_the_generator_is_found_or_given(
     mapping = "cr_root" if found == "initramfs_tools" else f"luks-{PARAMS['luks_uuid']}"
     initramfs_unlock.ensure({**PARAMS, "generator": given}, root=root, check_mode=False)
     assert (tmp_path / "etc/crypttab").read_text().startswith(f"{mapping} ")
+
+
+@pytest.mark.parametrize(
+    ("names", "generator", "paths"),
+    [
+        # One kernel, twice in /boot.
+        ((*TOOLS, "boot/vmlinux-6.1"), "initramfs_tools", ["/boot/initrd.img-6.1"]),
+        # update-initramfs writes by one name alone, and dracut where it is told to.
+        ((*TOOLS, "boot/initrd-6.1"), "initramfs_tools", ["/boot/initrd.img-6.1"]),
+        ((*DRACUT, "boot/initrd-6.1"), "dracut", ["/boot/initrd-6.1"]),
+        ((*DRACUT, "boot/vmlinuz-7-without-modules"), "dracut", ["/boot/initramfs-6.1.img"]),
+        (
+            (*ARCH, "boot/vmlinuz-linux", "boot/initramfs-linux-fallback.img"),
+            "mkinitcpio",
+            ["/boot/initramfs-6.1.img", "/boot/initramfs-linux.img"],
+        ),
+    ],
+)
+def test_the_initramfs_of_each_kernel(
+    tmp_path: pathlib.Path, names: tuple[str, ...], generator: str, paths: list[str]
+) -> None:
+    root = tree(tmp_path, *names)
+    outcome = initramfs_unlock.ensure(
+        {**PARAMS, "generator": generator}, root=root, check_mode=True
+    )
+    assert [it["path"] for it in outcome["initramfs"]] == paths
+
+
+@pytest.mark.parametrize(
+    ("generator", "says"),
+    [("mkinitcpio", "no kernel in /boot: install"), ("dracut", "/boot with its modules: install")],
+)
+def test_a_root_without_a_kernel_is_refused(
+    tmp_path: pathlib.Path, generator: str, says: str
+) -> None:
+    root = tree(tmp_path, *DRACUT, *ARCH)
+    (tmp_path / KERNEL[0]).unlink()
+    with pytest.raises(SealedRootError, match=says):
+        initramfs_unlock.ensure({**PARAMS, "generator": generator}, root=root, check_mode=False)
+
+
+def test_a_kernel_that_a_person_named_is_said(tmp_path: pathlib.Path) -> None:
+    """Its name would become a word of a command."""
+    root = tree(tmp_path, *ARCH, "boot/vmlinuz-linux copy")
+    with pytest.raises(SealedRootError, match="the kernel 'linux copy' in /boot has a name"):
+        initramfs_unlock.ensure({**PARAMS, "generator": "mkinitcpio"}, root=root, check_mode=True)
 
 
 def test_a_root_without_any_is_refused(tmp_path: pathlib.Path) -> None:

@@ -276,7 +276,10 @@ def test_a_log_is_replayed_before_xfs_is_judged(steps: Steps, pack, again: int) 
             f"has the SHA-256 {hashlib.sha256(bytes(MIB)).hexdigest()}, not 000",
         ),
         ({"digest": "md5:1"}, "digest 'md5:1' is not a SHA-256"),
-        ({"partition": 1, "logical_volume": "a/b"}, "mutually exclusive: partition|logical_volume"),
+        (
+            {"partition": 1, "logical_volume": "a/b"},
+            "partition and logical_volume exclude each other",
+        ),
     ],
 )
 def test_bad_input_is_said_before_anything(pack, more: dict[str, t.Any], says: str) -> None:

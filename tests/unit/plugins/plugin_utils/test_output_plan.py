@@ -60,6 +60,11 @@ def test_what_is_recorded() -> None:
     assert json.loads(json.dumps(found)) == found
 
 
+@pytest.mark.parametrize(("given", "found"), [(True, "true"), ("true", "true"), ("auto", "auto")])
+def test_growth_is_recorded_alike_however_it_is_given(given: t.Any, found: str) -> None:
+    assert recorded({**GIVEN, "image_grow": given})["grow"] == found
+
+
 def test_what_only_some_images_have_and_no_secret() -> None:
     found = recorded(
         {**GIVEN, **SECRETS, "image_source_date_epoch": "1700000000", "image_uuid": "u"}
@@ -121,6 +126,11 @@ OUTPUT = Output(
             "It is broken.",
         ),
         ({"intact": False, "problem": "It is broken."}, {"replace": True}, False, ""),
+        # Of another hand than ours.
+        *(
+            ({"manifest": it}, {}, False, "from other inputs (all)")
+            for it in ({}, {"inputs": []}, None)
+        ),
         # The disk, two formats, and what the initramfs takes.
         (NONE, {"free": SPARE_BYTES + 3000}, False, "/work/web-1 has room for 256.00 MB, but"),
         ({}, {"free": 0}, True, ""),

@@ -217,6 +217,7 @@ def test_every_check_refuses_something_and_all_is_said_at_once() -> None:
     assert [it.split()[0] for it in found] == ["image_name", "image_size", "image_uuid"]
 
 
+NO_SWITCH: tuple[t.Any, ...] = ("y", "t", "maybe", "", 2, None, [])
 TYPES: list[tuple[str, t.Any, str]] = [
     *(
         ("image_name", it, "image_name is no text but a number: put it in quotes.")
@@ -240,7 +241,7 @@ TYPES: list[tuple[str, t.Any, str]] = [
     ("image_luks", "type=luks2", "--extra-vars '{\"image_luks\": {...}}'."),
     *(
         ("image_boot_test", it, "image_boot_test is neither true nor false: write one of the two.")
-        for it in ("y", "t", "maybe", "", 2, None, [])
+        for it in NO_SWITCH
     ),
     *(
         ("image_command_timeout", it, "image_command_timeout is no whole number: write digits")

@@ -127,10 +127,9 @@ OUTPUT = Output(
         ),
         ({"intact": False, "problem": "It is broken."}, {"replace": True}, False, ""),
         # Of another hand than ours.
-        *(
-            ({"manifest": it}, {}, False, "from other inputs (all)")
-            for it in ({}, {"inputs": []}, None)
-        ),
+        ({"manifest": {}}, {}, False, "from other inputs (all)"),
+        ({"manifest": {"inputs": None}}, {}, False, "from other inputs (all)"),
+        ({"manifest": None}, {}, False, "from other inputs (all)"),
         # The disk, two formats, and what the initramfs takes.
         (NONE, {"free": SPARE_BYTES + 3000}, False, "/work/web-1 has room for 256.00 MB, but"),
         ({}, {"free": 0}, True, ""),

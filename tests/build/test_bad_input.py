@@ -411,6 +411,20 @@ def test_everything_that_is_wrong_is_said_at_once_and_no_secret(place: Place) ->
     )
 
 
+def test_a_passphrase_of_a_vault_is_judged_as_what_it_is(place: Place, good: pathlib.Path) -> None:
+    password, kept = place.path / "password", place.path / "kept.yml"
+    password.write_text("hunter2\n")
+    vault = ("--vault-password-file", str(password))
+    for secret, is_good in (("correct horse battery staple 42", True), ("a" * 40, False)):
+        argv = ("ansible-vault", "encrypt_string", *vault, "--name", "image_recovery_passphrase")
+        kept.write_text(subprocess.check_output([*argv, secret], text=True))
+        given = place.variables(image_source=tar(good))
+        run = playbook(PLAYBOOK, given, "--check", "--extra-vars", f"@{kept}", *vault)
+        assert (run.rc == 0) == is_good, run.output
+        assert run.said("image_recovery_passphrase is too weak") != is_good
+        assert secret not in run.output
+
+
 def test_the_output_exists_and_differs(place: Place, good: pathlib.Path) -> None:
     mine = place.out / "web-1"
     mine.mkdir(parents=True)

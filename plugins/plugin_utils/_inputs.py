@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import pathlib
 import re
 import typing as t
@@ -25,7 +26,8 @@ NEAR = 0.85
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def types() -> t.Dict[str, str]:
+@functools.lru_cache(maxsize=None)
+def types() -> t.Mapping[str, str]:
     """Return the names of all inputs, each with the type that it is to have."""
     text = (ROLES / "image" / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
     options = yaml.load(text, _LOADER)["argument_specs"]["main"]["options"]  # noqa: S506

@@ -13,6 +13,7 @@ import typing as t
 
 import distribution_trees as trees
 import pytest
+import unlocking
 from ansible_collections.sealedroot.image.plugins.lookup.families import LookupModule
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import checks
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
@@ -26,7 +27,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 from ansible_collections.sealedroot.image.plugins.modules import (
     boot_entries,
     grub_cryptodisk,
-    initramfs_unlock,
     root_tar_info,
 )
 from distribution_tools import Here, Tools, first_boot, kernel_install_add
@@ -87,17 +87,7 @@ class Build:
         self.words = " ".join(["console=ttyS0", *self.own])
 
     def initramfs(self) -> dict[str, t.Any]:
-        params = {
-            "generator": self.it.initramfs,
-            "luks_uuid": LUKS,
-            "filesystem": "ext4",
-            "esp_label": "ESP",
-            "mapping": None,
-            "key_file": "/run/sealedroot/boot.key",
-            "header_file": "/run/sealedroot/luks.header",
-            "debug_console": False,
-        }
-        return initramfs_unlock.ensure(params, root=str(self.root), check_mode=False)
+        return unlocking.ensure(self.root, generator=self.it.initramfs, luks_uuid=LUKS)
 
     def grub(self) -> dict[str, t.Any]:
         params = {

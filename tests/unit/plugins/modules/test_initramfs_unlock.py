@@ -9,10 +9,10 @@ import pathlib
 import typing as t
 
 import pytest
+import unlocking
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.modules import initramfs_unlock
 
 KERNEL = ("boot/vmlinuz-6.1", "lib/modules/6.1/modules.dep")
 DRACUT = ("usr/bin/dracut", "usr/sbin/cryptsetup", "usr/lib/systemd/systemd-cryptsetup")
@@ -21,23 +21,13 @@ TOOLS = (
     "usr/share/initramfs-tools/hooks/cryptroot",
 )
 ARCH = ("usr/bin/mkinitcpio", "usr/lib/initcpio/install/sd-encrypt")
-PARAMS: dict[str, t.Any] = {
-    "generator": None,
-    "luks_uuid": "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11",
-    "mapping": None,
-    "filesystem": "ext4",
-    "esp_label": "ESP",
-    "key_file": "/run/sealedroot/boot.key",
-    "header_file": "/run/sealedroot/luks.header",
-    "debug_console": False,
-}
 
 
-def tree(root: pathlib.Path, *names: str) -> str:
+def tree(root: pathlib.Path, *names: str) -> pathlib.Path:
     for name in (*KERNEL, "run/sealedroot/boot.key", "run/sealedroot/luks.header", *names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("x")
-    return str(root)
+    return root
 
 
 @pytest.mark.parametrize(
@@ -54,11 +44,11 @@ def test_the_generator_is_found_or_given(
     tmp_path: pathlib.Path, names: tuple[str, ...], given: str | None, found: str, path: str
 ) -> None:
     root = tree(tmp_path, *names)
-    outcome = initramfs_unlock.ensure({**PARAMS, "generator": given}, root=root, check_mode=True)
+    outcome = unlocking.ensure(root, generator=given, check_mode=True)
     assert outcome["generator"] == found
     assert outcome["initramfs"] == [{"version": "6.1", "path": f"/boot/{path}"}]
-    mapping = "cr_root" if found == "initramfs_tools" else f"luks-{PARAMS['luks_uuid']}"
-    initramfs_unlock.ensure({**PARAMS, "generator": given}, root=root, check_mode=False)
+    mapping = "cr_root" if found == "initramfs_tools" else f"luks-{unlocking.UUID}"
+    unlocking.ensure(root, generator=given, check_mode=False)
     assert (tmp_path / "etc/crypttab").read_text().startswith(f"{mapping} ")
 
 
@@ -82,9 +72,7 @@ def test_the_initramfs_of_each_kernel(
     tmp_path: pathlib.Path, names: tuple[str, ...], generator: str, paths: list[str]
 ) -> None:
     root = tree(tmp_path, *names)
-    outcome = initramfs_unlock.ensure(
-        {**PARAMS, "generator": generator}, root=root, check_mode=True
-    )
+    outcome = unlocking.ensure(root, generator=generator, check_mode=True)
     assert [it["path"] for it in outcome["initramfs"]] == paths
 
 
@@ -98,21 +86,21 @@ def test_a_root_without_a_kernel_is_refused(
     root = tree(tmp_path, *DRACUT, *ARCH)
     (tmp_path / KERNEL[0]).unlink()
     with pytest.raises(SealedRootError, match=says):
-        initramfs_unlock.ensure({**PARAMS, "generator": generator}, root=root, check_mode=False)
+        unlocking.ensure(root, generator=generator, check_mode=False)
 
 
 def test_a_kernel_that_a_person_named_is_said(tmp_path: pathlib.Path) -> None:
     """Its name would become a word of a command."""
     root = tree(tmp_path, *ARCH, "boot/vmlinuz-linux copy")
     with pytest.raises(SealedRootError, match="the kernel 'linux copy' in /boot has a name"):
-        initramfs_unlock.ensure({**PARAMS, "generator": "mkinitcpio"}, root=root, check_mode=True)
+        unlocking.ensure(root, generator="mkinitcpio", check_mode=True)
 
 
 def test_a_root_without_any_is_refused(tmp_path: pathlib.Path) -> None:
     with pytest.raises(
         SealedRootError, match=r"nothing that builds an initramfs \(initramfs_tools"
     ):
-        initramfs_unlock.ensure(PARAMS, root=tree(tmp_path), check_mode=False)
+        unlocking.ensure(tree(tmp_path))
     assert not (tmp_path / "etc").exists()
 
 

@@ -5,21 +5,21 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import shutil
 import stat
 import subprocess
-import typing as t
 
 import pytest
+import unlocking
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import kernel_words
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.modules import initramfs_unlock
 
-UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
+UUID = unlocking.UUID
 KEY = b"k" * 44
 KEY_FILE = f"/etc/cryptsetup-keys.d/luks-{UUID}.key"
 PINNED = f"/etc/cryptsetup-headers.d/luks-{UUID}.header"
@@ -51,19 +51,7 @@ def root(tmp_path: pathlib.Path) -> pathlib.Path:
     return tmp_path
 
 
-def ensure(root: pathlib.Path, *, check_mode: bool = False, **more: t.Any) -> dict[str, t.Any]:
-    params = {
-        "generator": "dracut",
-        "luks_uuid": UUID,
-        "filesystem": "ext4",
-        "esp_label": "ESP",
-        "mapping": None,
-        "key_file": "/run/sealedroot/boot.key",
-        "header_file": "/run/sealedroot/luks.header",
-        "debug_console": False,
-        **more,
-    }
-    return initramfs_unlock.ensure(params, root=str(root), check_mode=check_mode)
+ensure = functools.partial(unlocking.ensure, generator="dracut")
 
 
 def read(root: pathlib.Path, before: str = "") -> dict[str, list[str]]:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 import subprocess
 
 import pytest
+import unlocking
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     initramfs_tools,
@@ -16,9 +18,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.modules import initramfs_unlock
 
-UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
+UUID = unlocking.UUID
 KEY = b"k" * 44
 HEADER = b"a LUKS header".ljust(1 << 20, b"\0")
 PINNED = f"/etc/cryptsetup-headers.d/luks-{UUID}.header"
@@ -44,18 +45,7 @@ def root(tmp_path):
     return tmp_path
 
 
-def ensure(root, *, check_mode=False, debug_console=False):
-    params = {
-        "generator": "initramfs_tools",
-        "luks_uuid": UUID,
-        "filesystem": "ext4",
-        "esp_label": "ESP",
-        "mapping": None,
-        "key_file": "/run/sealedroot/boot.key",
-        "header_file": "/run/sealedroot/luks.header",
-        "debug_console": debug_console,
-    }
-    return initramfs_unlock.ensure(params, root=str(root), check_mode=check_mode)
+ensure = functools.partial(unlocking.ensure, generator="initramfs_tools")
 
 
 def test_the_key_is_roots_alone(root):

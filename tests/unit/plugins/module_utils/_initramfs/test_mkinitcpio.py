@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import stat
 import subprocess
 
 import distribution_trees as trees
 import pytest
+import unlocking
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     kernel_words,
@@ -17,9 +19,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.modules import initramfs_unlock
 
-UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
+UUID = unlocking.UUID
 KEY = "k" * 44
 PINNED = f"/etc/cryptsetup-headers.d/luks-{UUID}.header"
 INSTALLED = [PINNED, kernel_words.path("mkinitcpio"), *emergency.UNITS]
@@ -35,18 +36,7 @@ def root(tmp_path: pathlib.Path) -> pathlib.Path:
     return tmp_path
 
 
-def ensure(root, *, check_mode=False, debug_console=False):
-    params = {
-        "generator": "mkinitcpio",
-        "luks_uuid": UUID,
-        "filesystem": "ext4",
-        "esp_label": "ESP",
-        "mapping": None,
-        "key_file": "/run/sealedroot/boot.key",
-        "header_file": "/run/sealedroot/luks.header",
-        "debug_console": debug_console,
-    }
-    return initramfs_unlock.ensure(params, root=str(root), check_mode=check_mode)
+ensure = functools.partial(unlocking.ensure, generator="mkinitcpio")
 
 
 def configure(root: pathlib.Path, text: str, name: str = "etc/mkinitcpio.conf") -> None:

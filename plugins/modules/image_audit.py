@@ -225,6 +225,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import order, reports
 from ansible_collections.sealedroot.image.plugins.module_utils._build import image_files
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import output_formats
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     FailedError,
     ModuleRunner,
@@ -271,7 +272,7 @@ def public_files(params: t.Mapping[str, t.Any]) -> t.List[str]:
         except FileNotFoundError:
             continue  # removed meanwhile
         is_public = name.endswith(".json") or status.st_mode & (stat.S_IRGRP | stat.S_IROTH)
-        is_disk = name.rpartition(".")[2] in image_files.DRIVERS
+        is_disk = name.rpartition(".")[2] in output_formats.FORMATS
         is_other = stat.S_ISREG(status.st_mode) and os.path.realpath(path) not in left_out
         if is_other and is_public and not is_disk:
             found.append((status.st_size, path))

@@ -65,6 +65,13 @@ options:
     description: Replace an image of that name.
     type: bool
     default: false
+  key_files:
+    description:
+      - The keys, C(boot.key) and C(recovery.key), that are put beside the disk just before it is renamed. Before that,
+        no disk of the builder has to have them.
+    type: list
+    elements: path
+    default: []
   lease:
     description:
       - What M(sealedroot.image.build_lease) returned as C(id). The image is published only if the build has its lease
@@ -96,6 +103,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._build import bom, image_files, lease
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import container
 from ansible_collections.sealedroot.image.plugins.module_utils._system import secret_search
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
@@ -139,6 +147,20 @@ def bill_of_materials(software: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
         ) from exc
 
 
+def put_keys(directory: str, key_files: t.Sequence[str]) -> None:
+    """Put the keys beside the disk: they are on no disk of the builder before the image is proved."""
+    for path in key_files:
+        with open(path, "rb") as file:
+            key = file.read()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        handle = os.open(os.path.join(directory, os.path.basename(path)), flags, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(key)
+            file.flush()
+            os.fsync(file.fileno())
+
+
 def check_public(directory: str) -> None:
     """Refuse to publish a key, or a digest of one, in what others may read."""
     names = os.listdir(directory)
@@ -172,6 +194,11 @@ def ensure(params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.
         raise SealedRootError(f"{src_dir} does not exist: there is nothing to publish")
     if os.path.lexists(dest) and not params["replace"]:
         raise SealedRootError(f"{dest} exists: remove it, or set replace")
+    for path in params["key_files"]:
+        container.check_key_file(path)
+        if os.path.basename(path) not in image_files.KEY_FILES:
+            known = " and ".join(image_files.KEY_FILES)
+            raise SealedRootError(f"{path} is no key of an image, which are called {known}")
     own = params["lease"]
     if own and not check_mode and lease.is_lost(dest, own):
         raise SealedRootError(
@@ -181,9 +208,12 @@ def ensure(params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.
     software = params["software"]
     if software and not check_mode:
         write_json(src_dir, BOM, bill_of_materials(software))
-    names = sorted(name for name in os.listdir(src_dir) if name != image_files.MANIFEST)
+    if not check_mode:
+        put_keys(src_dir, params["key_files"])
+    names = {*os.listdir(src_dir), *map(os.path.basename, params["key_files"])}
+    names.discard(image_files.MANIFEST)
     known = params["digests"]
-    files = {name: describe(os.path.join(src_dir, name), known.get(name)) for name in names}
+    files = {name: describe(os.path.join(src_dir, name), known.get(name)) for name in sorted(names)}
     if not check_mode:
         write_json(src_dir, image_files.MANIFEST, {**params["manifest"], "files": files})
         check_public(src_dir)
@@ -216,6 +246,7 @@ def main() -> t.NoReturn:
             },
             "digests": {"type": "dict", "default": {}},
             "replace": {"type": "bool", "default": False},
+            "key_files": {"type": "list", "elements": "path", "default": [], "no_log": False},
             "lease": {"type": "str"},
         },
         supports_check_mode=True,

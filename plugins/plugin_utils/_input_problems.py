@@ -15,8 +15,8 @@ import os
 import re
 import typing as t
 
-from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import layout
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import identity
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
@@ -27,7 +27,6 @@ INTERPRETER = "/run/sealedroot/python3"
 CONNECTION = "sealedroot.image.chroot"
 # FAT begins in 1980.
 FIRST_EPOCH = 315532800
-_SIZE = re.compile(r"[1-9][0-9]*([.][0-9]+)? ?([KMGT](i?B)?)?")
 # What Debian's policy (5.6.1), RPM and pacman allow; no options, versions or files.
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._:-]*")
 # GRUB reads at most 254 printable ASCII characters (docs/facts.md: grub-passphrase); 20 characters with 8 different
@@ -130,14 +129,6 @@ def rotation_problems(keep_slots: t.Sequence[int], passphrase: t.Any) -> t.List[
     return found
 
 
-def size_bytes(size: t.Any) -> int:
-    """Return what *image_size* is in bytes, ``4GiB`` as well as ``4G`` or a number; 0 of what is no size."""
-    text = str(size)
-    if not _SIZE.fullmatch(text):
-        return 0
-    return int(human_to_bytes(re.sub("iB$", "B", text)))
-
-
 def _misspelled(_given: Inputs, around: Around) -> str:
     if not around.misspelled:
         return ""
@@ -189,7 +180,7 @@ def _builder(given: Inputs, around: Around) -> str:
 
 def _size(given: Inputs, _around: Around) -> str:
     size, name = given["image_size"], given["image_filesystem"]
-    found, least = size_bytes(size), filesystems.find(name).least_disk
+    found, least = layout.size_bytes(size), filesystems.find(name).least_disk
     if not found:
         return f"image_size '{size}' is not a size: write a number with a unit, such as 4GiB."
     if found < least:
@@ -354,4 +345,4 @@ CHECKS: t.Tuple[t.Callable[[Inputs, Around], str], ...] = (
     *(_epoch, _uuid, _boot_key, _kernel_cmdline, _packages),
 )
 
-__all__ = ("CHECKS", "Around", "Inputs", "is_set", "problems", "rotation_problems", "size_bytes")
+__all__ = ("CHECKS", "Around", "Inputs", "is_set", "problems", "rotation_problems")

@@ -14,6 +14,7 @@ import dataclasses
 import typing as t
 
 from ansible.module_utils.common.text.formatters import bytes_to_human
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import layout
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems
 
 Inputs = _input_problems.Inputs
@@ -30,7 +31,7 @@ def recorded(given: Inputs) -> t.Dict[str, t.Any]:
     """
     is_set = _input_problems.is_set
     found = {
-        "size": _input_problems.size_bytes(given["image_size"]),
+        "size": layout.size_bytes(given["image_size"]),
         "source": {"type": given["image_source"]["type"]},
         "architecture": given["image_architecture"],
         "hostname": given["image_hostname"],

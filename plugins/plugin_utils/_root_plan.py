@@ -18,6 +18,7 @@ import math
 import typing as t
 
 from ansible.module_utils.common.text.formatters import bytes_to_human
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import layout
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures,
     filesystems,
@@ -25,8 +26,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import (
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems
 
 MIB = filesystems.MIB
-# Beside the root: ESP and GPT (101 MiB), the new initramfs and GRUB's modules (64 MiB).
-FIXED_BYTES = 165 * MIB
+# Beside the root: ESP and GPT, the new initramfs and GRUB's modules.
+FIXED_BYTES = layout.BESIDE_ROOT + 64 * MIB
 SWITCHED_ON = ("enforcing", "permissive")
 
 
@@ -230,7 +231,7 @@ def _setfiles(wish: Wish) -> str:
 def _size(wish: Wish) -> str:
     """A tenth of the disk is for journal, inode tables and reserve."""
     size = wish.inputs["image_size"]
-    disk, unpacked = _input_problems.size_bytes(size), wish.root["unpacked_bytes"]
+    disk, unpacked = layout.size_bytes(size), wish.root["unpacked_bytes"]
     overhead = filesystems.find(wish.inputs["image_filesystem"]).overhead
     needed = unpacked + FIXED_BYTES + overhead
     if needed + disk // 10 <= disk:

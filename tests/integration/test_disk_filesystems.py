@@ -1,18 +1,19 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How the role disk makes each root file system: with this machine's mkfs, on a file."""
+"""How each root file system is made: with this machine's mkfs, on a file."""
 
 from __future__ import annotations
 
-import json
 import pathlib
 import re
 import subprocess
 import typing as t
 
 import pytest
-from builds import ROOT, Run, playbook
+from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import mkfs
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import CommandError
+from real_runner import RealRunner
 
 # Of this file alone: a kernel mounts no two XFS or btrfs of one UUID, and another file may run beside it.
 UUID = "aaaaaaaa-bbbb-4ccc-8ddd-000000000002"
@@ -20,28 +21,15 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def make(tmp_path: pathlib.Path) -> t.Callable[..., tuple[Run, pathlib.Path]]:
-    """Make a file system as the role does: ``make(filesystem, features)``."""
+def make(tmp_path: pathlib.Path) -> t.Callable[..., pathlib.Path]:
+    """Make a file system: ``make(name, features)``."""
 
-    def run(filesystem: str, features: t.Sequence[str] = ()) -> tuple[Run, pathlib.Path]:
+    def run(name: str, features: t.Sequence[str] = ()) -> pathlib.Path:
         device = tmp_path / "device"
         with device.open("wb") as file:
             file.truncate(512 * MIB)
-        command = f"set -eu\ndevice={device}\nuuid={UUID}\n" + "{{ __disk_filesystem.mkfs }}"
-        play = {
-            "hosts": "localhost",
-            "gather_facts": False,
-            "vars_files": [
-                str(ROOT / "roles" / path / "main.yml")
-                for path in ("image/defaults", "image/vars", "disk/vars")
-            ],
-            "tasks": [{"ansible.builtin.raw": command}],
-        }
-        path = tmp_path / "play.yml"
-        path.write_text(json.dumps([play]))
-        variables = {"image_filesystem": filesystem, "image_filesystem_features": list(features)}
-        variables.update(image_size="1GiB")
-        return playbook(str(path), variables), device
+        mkfs.make(RealRunner(), name, mkfs.Request(str(device), UUID, 1 << 30, tuple(features)))
+        return device
 
     return run
 
@@ -58,8 +46,7 @@ def xfs(device: pathlib.Path) -> dict[str, str]:
 
 
 def test_xfs(make: t.Any) -> None:
-    run, device = make("xfs")
-    assert run.rc == 0, run.output
+    device = make("xfs")
     found = xfs(device)
     assert found["uuid"] == UUID
     assert found["fname"].startswith('"root')
@@ -73,14 +60,12 @@ def test_xfs(make: t.Any) -> None:
 
 
 def test_features_of_xfs(make: t.Any) -> None:
-    run, device = make("xfs", ["inobtcount", "^bigtime", "rmapbt"])
-    assert run.rc == 0, run.output
+    device = make("xfs", ["inobtcount", "^bigtime", "rmapbt"])
     names = set(xfs(device)["features"].split(" = ")[-1].split(","))
     assert {"INOBTCNT", "RMAPBT"} <= names
     assert "BIGTIME" not in names
-    run, _device = make("xfs", ["no-such-feature"])
-    assert run.rc != 0
-    assert "no-such-feature" in run.output
+    with pytest.raises(CommandError, match="no-such-feature"):
+        make("xfs", ["no-such-feature"])
 
 
 def btrfs(device: pathlib.Path) -> str:
@@ -88,8 +73,7 @@ def btrfs(device: pathlib.Path) -> str:
 
 
 def test_btrfs(make: t.Any) -> None:
-    run, device = make("btrfs")
-    assert run.rc == 0, run.output
+    device = make("btrfs")
     said = btrfs(device)
     assert re.search(rf"^fsid\t+{UUID}$", said, re.MULTILINE)
     assert re.search(r"^label\t+root$", said, re.MULTILINE)
@@ -100,16 +84,14 @@ def test_btrfs(make: t.Any) -> None:
 
 
 def test_features_of_btrfs(make: t.Any) -> None:
-    run, device = make("btrfs", ["no-holes"])
-    assert run.rc == 0, run.output
+    device = make("btrfs", ["no-holes"])
     assert "NO_HOLES" in btrfs(device)
-    run, _device = make("btrfs", ["no-such-feature"])
-    assert run.rc != 0
+    with pytest.raises(CommandError, match="no-such-feature"):
+        make("btrfs", ["no-such-feature"])
 
 
 def test_ext4(make: t.Any) -> None:
-    run, device = make("ext4", ["inline_data"])
-    assert run.rc == 0, run.output
+    device = make("ext4", ["inline_data"])
     said = ask("dumpe2fs", "-h", device)
     assert re.search(rf"^Filesystem UUID: +{UUID}$", said, re.MULTILINE)
     assert "inline_data" in said
@@ -126,8 +108,7 @@ def grub(device: pathlib.Path) -> str:
 
 @pytest.mark.parametrize("name", ["btrfs", "ext4", "xfs"])
 def test_grub_reads_a_new_file_system(make: t.Any, name: str) -> None:
-    run, device = make(name)
-    assert run.rc == 0, run.output
+    device = make(name)
     assert "not found" in grub(device)
     with device.open("r+b") as file:
         file.truncate(0)

@@ -16,13 +16,7 @@ import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
-from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
-    MOST_OUTPUT,
-    SECONDS,
-    CommandError,
-    Result,
-    Runner,
-)
+from real_runner import RealRunner
 
 Module = t.Callable[..., t.Dict[str, t.Any]]
 
@@ -34,31 +28,6 @@ ROUNDS = int(os.environ.get("SEALEDROOT_TEST_ROUNDS", "40"))
 def sh(*argv: t.Union[str, os.PathLike[str]], **kwargs: t.Any) -> str:
     done = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60, **kwargs)
     return str(done.stdout)
-
-
-class RealRunner(Runner):
-    """For code that is called without a module around it."""
-
-    def find(self, *names: str) -> str:
-        return shutil.which(names[0]) or names[0]
-
-    def run(
-        self,
-        argv: t.Sequence[str],
-        *,
-        stdin: bytes | None = None,
-        check: bool = True,
-        timeout: int = SECONDS,
-        env: t.Mapping[str, str] | None = None,
-        most: int = MOST_OUTPUT,
-    ) -> Result:
-        done = subprocess.run(
-            argv, check=False, input=stdin or b"", capture_output=True, timeout=timeout, env=env
-        )
-        result = Result(done.returncode, done.stdout.decode(), done.stderr.decode())
-        if check and result.rc:
-            raise CommandError(argv, result)
-        return result
 
 
 def bound(path: pathlib.Path) -> list[str]:

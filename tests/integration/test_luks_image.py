@@ -19,17 +19,10 @@ import tempfile
 import typing as t
 
 import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import luks_region
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import dm_crypt, userspace
 from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
-from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
-    MOST_OUTPUT,
-    SECONDS,
-    CommandError,
-    MissingToolError,
-    Result,
-    Runner,
-)
-from ansible_collections.sealedroot.image.plugins.modules import luks_image
+from real_runner import RealRunner
 from waiting import until
 
 Module = t.Callable[..., t.Dict[str, t.Any]]
@@ -52,35 +45,6 @@ def sh(*argv: t.Union[str, os.PathLike[str]], check: bool = True, **kwargs: t.An
 def quote(path: pathlib.Path) -> str:
     """QEMU's options double a comma inside a value."""
     return str(path).replace(",", ",,")
-
-
-class RealRunner(Runner):
-    """For code that is called without a module around it."""
-
-    def find(self, *names: str) -> str:
-        for name in names:
-            path = shutil.which(name)
-            if path:
-                return path
-        raise MissingToolError(f"{names} is not installed")
-
-    def run(
-        self,
-        argv: t.Sequence[str],
-        *,
-        stdin: bytes | None = None,
-        check: bool = True,
-        timeout: int = SECONDS,
-        env: t.Mapping[str, str] | None = None,
-        most: int = MOST_OUTPUT,
-    ) -> Result:
-        done = subprocess.run(
-            argv, check=False, input=stdin or b"", capture_output=True, timeout=timeout, env=env
-        )
-        result = Result(done.returncode, done.stdout.decode(), done.stderr.decode())
-        if check and result.rc:
-            raise CommandError(argv, result)
-        return result
 
 
 @dataclasses.dataclass
@@ -474,13 +438,13 @@ def test_a_foreign_signature_is_named_and_kept(image: Image, real_module: Module
     for check in (True, False):
         refused(real_module("luks_image", _check=check, **image.options()), "ext4", "force")
     assert image.disk.read_bytes() == before
-    forced = image.options(force=True, state="closed")
+    forced = image.options(force=True)
     made = ok(real_module("luks_image", **forced), changed=True)
-    again = ok(real_module("luks_image", **forced), changed=True)
-    assert made["uuid"] != again["uuid"]
-    opened = ok(real_module("luks_image", **image.options(force=True)), changed=True)
+    ok(real_module("luks_image", **image.options(state="closed")), changed=True)
+    opened = ok(real_module("luks_image", **forced), changed=True)
+    assert made["uuid"] != opened["uuid"]
     # What is open is never formatted, so that a repeated task destroys nothing.
-    same = ok(real_module("luks_image", **image.options(force=True)), changed=False)
+    same = ok(real_module("luks_image", **forced), changed=False)
     assert same["uuid"] == opened["uuid"]
     ok(real_module("luks_image", **image.options(state="closed")), changed=True)
 
@@ -754,18 +718,9 @@ def test_a_node_of_someone_else_is_kept(image: Image, real_module: Module) -> No
 
 def test_losing_the_race_for_a_name_keeps_the_winners_node(image: Image) -> None:
     runner = RealRunner()
-    header = luks_image.luks_format(
+    header = luks_region.luks_format(
         runner,
-        {
-            **image.options(),
-            "type": "luks1",
-            "cipher": "aes-xts-plain64",
-            "key_size": 512,
-            "hash": "sha256",
-            "iterations": 1000,
-            "key_slot": 0,
-            "uuid": None,
-        },
+        {**image.options(), "uuid": None},
     )
     image.node.parent.mkdir(exist_ok=True)
     image.node.write_text("the winner's")
@@ -791,23 +746,17 @@ def rounds(image: Image, pattern: bytes) -> None:
     runner = RealRunner()
     defaults = {
         "state": "open",
-        "type": "luks1",
-        "cipher": "aes-xts-plain64",
-        "key_size": 512,
-        "hash": "sha256",
-        "iterations": 1000,
-        "key_slot": 0,
-        "uuid": None,
+        **dict.fromkeys([*luks_region.DEFAULTS, "uuid"]),
         "read_only": False,
         "force": False,
     }
     options = {**defaults, **image.options()}
     for position in range(3):
-        luks_image.ensure(runner, options, check_mode=False)
+        luks_region.ensure(runner, options, check_mode=False)
         with image.node.open("r+b", buffering=0) as device:
             device.seek(position * len(pattern))
             device.write(pattern)
-        luks_image.ensure(runner, {**options, "state": "closed"}, check_mode=False)
+        luks_region.ensure(runner, {**options, "state": "closed"}, check_mode=False)
 
 
 def test_several_images_at_once(images: t.Callable[[str], Image]) -> None:

@@ -18,7 +18,5 @@ BOOT_KEY, RECOVERY_KEY = "boot.key", "recovery.key"
 # The key slot of each key.
 SLOTS = {"boot": 0, "recovery": 1}
 KEY_FILES = {BOOT_KEY: SLOTS["boot"], RECOVERY_KEY: SLOTS["recovery"]}
-# QEMU's name of each format, by the end of the disk's name: a file is never asked what it is.
-DRIVERS = {"qcow2": "qcow2", "raw": "raw", "vhd": "vpc", "vhdx": "vhdx", "vmdk": "vmdk"}
 
-__all__ = ("BOOT_KEY", "DRIVERS", "KEY_FILES", "MANIFEST", "RECOVERY_KEY", "SLOTS")
+__all__ = ("BOOT_KEY", "KEY_FILES", "MANIFEST", "RECOVERY_KEY", "SLOTS")

@@ -21,12 +21,12 @@ import typing as t
 from ansible_collections.sealedroot.image.plugins.module_utils._build import input_mac
 from ansible_collections.sealedroot.image.plugins.module_utils._build.image_files import (
     BOOT_KEY,
-    DRIVERS,
     KEY_FILES,
     MANIFEST,
     RECOVERY_KEY,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import view
+from ansible_collections.sealedroot.image.plugins.module_utils._disk.output_formats import FORMATS
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
     container,
     cryptsetup,
@@ -94,9 +94,9 @@ class _Image:
     def disk(self) -> t.Tuple[str, str]:
         """Return a disk that is as it was built, and QEMU's name of its format."""
         for name in sorted(self.files):
-            driver = DRIVERS.get(name.rpartition(".")[2])
-            if driver and self.files[name]:
-                return self.path(name), driver
+            known = FORMATS.get(name.rpartition(".")[2])
+            if known and self.files[name]:
+                return self.path(name), known.driver
         raise SealedRootError("no disk there is as the manifest has it")
 
     def try_keys(self, runner: Runner) -> t.List[str]:

@@ -8,7 +8,7 @@
 
 """File systems that a root can be made with: the one table of what differs between them. Pure.
 
-What reads one that is not mounted is in ``_filesystem``, and how one is made in the role disk.
+What makes one, and what reads one that is not mounted, is in ``_filesystem``.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ import typing as t
 import pytest
 import yaml
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import files
-from ansible_collections.sealedroot.image.plugins.module_utils._build import image_files
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import output_formats
+from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import mkfs
 from ansible_collections.sealedroot.image.plugins.module_utils._root import tar
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     filesystems,
@@ -70,7 +71,7 @@ def test_every_file_system_is_a_row_of_the_table_and_has_a_reader_and_its_mkfs()
     options = variables("image", "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     choices = sorted(options["image_filesystem"]["choices"])
     assert sorted(filesystems.FILESYSTEMS) == choices
-    assert sorted(variables("disk", "vars/main.yml")["__disk_filesystems"]) == choices
+    assert sorted(mkfs.MAKERS) == choices
     assert sorted(files.READERS) == choices
 
 
@@ -81,8 +82,4 @@ def test_every_format_is_known_wherever_they_are_told_apart() -> None:
 
     spec = variables("image", "meta/argument_specs.yml")["argument_specs"]["main"]
     choices = spec["options"]["image_formats"]["choices"]
-    known = variables("seal", "vars/main.yml")
-    assert sorted(known["__seal_known_formats"]) == choices
-    assert set(known["__seal_flat_formats"]) < set(choices)
-    drivers = {name: it["driver"] for name, it in known["__seal_known_formats"].items()}
-    assert drivers == image_files.DRIVERS
+    assert sorted(output_formats.FORMATS) == choices

@@ -123,3 +123,37 @@ def test_only_who_has_the_lease_publishes(run_module, partial):
     assert final.exists()
     # It is given back.
     assert sorted(path.name for path in final.parent.iterdir()) == ["web"]
+
+
+def test_keys_come_to_the_disk_when_it_is_published(run_module, partial, tmp_path):
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    for name in ("boot.key", "recovery.key"):
+        (keys / name).touch(0o600)
+        (keys / name).write_text(f"the {name}")
+    paths = [str(path) for path in sorted(keys.iterdir())]
+    checked = publish(run_module, partial, key_files=paths, _check=True)
+    assert [path.name for path in partial.iterdir()] == ["disk.qcow2"]
+    made = publish(run_module, partial, key_files=paths)
+    assert checked["files"] == made["files"]
+    final = partial.parent / "web"
+    assert (final / "boot.key").read_text() == "the boot.key"
+    assert (final / "recovery.key").stat().st_mode & 0o777 == 0o600
+    assert set(made["files"]) == {"boot.key", "disk.qcow2", "recovery.key"}
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "words"),
+    [
+        ("boot.key", 0o644, "can be read by others"),
+        ("build.key", 0o600, "is no key of an image, which are called boot.key and recovery.key"),
+    ],
+)
+def test_a_key_file_that_cannot_be_published(run_module, partial, tmp_path, name, mode, words):
+    path = tmp_path / name
+    path.write_text("key")
+    path.chmod(mode)
+    outcome = publish(run_module, partial, key_files=[str(path)])
+    assert outcome.failed
+    assert words in outcome["msg"]
+    assert [path.name for path in partial.iterdir()] == ["disk.qcow2"]

@@ -9,9 +9,9 @@ import pathlib
 import typing as t
 
 import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import luks_region
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import backend as luks_backend
 from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
-from ansible_collections.sealedroot.image.plugins.modules import luks_image
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "luks"
 DUMP = (FIXTURES / "luks1-cryptsetup-2.6.1.txt").read_text()
@@ -239,10 +239,28 @@ def test_force(backend: Fake, options, talk: Talk, run_module) -> None:
     assert run_module("luks_image", force=True, **options)["formatted"] is True
     talk.found()
     talk.format(key=options["key_file"])
-    assert run_module("luks_image", force=True, state="closed", **options)["formatted"] is True
+    assert run_module("luks_image", force=True, **options)["formatted"] is True
     backend.have = "open"
     talk.found()
     assert run_module("luks_image", force=True, **options)["changed"] is False
+
+
+@pytest.mark.parametrize("state", ["absent", "closed"])
+def test_force_is_for_an_open_container_alone(
+    state: str, backend: Fake, options, run_module
+) -> None:
+    refused(run_module("luks_image", force=True, state=state, **options), "leave force out")
+    assert backend.calls == []
+
+
+def test_words_of_luks_device(backend: Fake, options, talk: Talk, run_module) -> None:
+    """As community.crypto.luks_device has them."""
+    talk.blank()
+    talk.no_table()
+    talk.format("--key-slot", "7", key=options["key_file"])
+    options["keyfile"] = options.pop("key_file")
+    made = run_module("luks_image", state="opened", keysize=512, keyslot=7, **options)
+    assert (made["state"], made["formatted"]) == ("open", True)
 
 
 def test_a_failed_format_leaves_no_loop_device(
@@ -266,6 +284,11 @@ def test_a_failed_format_leaves_no_loop_device(
     ("change", "words"),
     [
         ({"uuid": "99999999-2222-4333-8444-555555555555"}, f"holds the container {UUID}"),
+        ({"type": "luks2"}, "with type luks1, not luks2"),
+        ({"cipher": "aes-cbc-essiv:sha256", "hash": "sha512"}, "; hash sha256, not sha512"),
+        ({"key_size": 256}, "with key_size 512, not 256"),
+        ({"key_slot": 5}, "with no key in key_slot 5"),
+        ({"iterations": 5000}, "with iterations 1000, not 5000"),
         ({"key_file": None}, "key_file is needed to open"),
     ],
 )
@@ -304,14 +327,14 @@ def test_open_in_the_other_mode(
 
 def test_the_header_says_what_is_opened(backend: Fake, options, talk: Talk, run_module) -> None:
     talk.found()
-    run_module("luks_image", type="luks2", **options)
+    run_module("luks_image", **options)
     assert backend.mapping is not None
     assert backend.mapping.header.type == "luks1"
 
 
 @pytest.mark.parametrize("name", ["cr_root", "sealedroot-web.1", "a" * 127, "controls", "..."])
 def test_names(name: str) -> None:
-    assert luks_image.NAME.fullmatch(name)
+    assert luks_region.NAME.fullmatch(name)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils._input_problems i
     is_set,
     problems,
     rotation_problems,
-    size_bytes,
 )
 
 GIVEN: dict[str, t.Any] = {
@@ -271,17 +270,6 @@ def test_no_secret_is_in_a_sentence() -> None:
     found = problems(given, AROUND)
     assert len(found) == 4
     assert "hunter2" not in " ".join(found)
-
-
-@pytest.mark.parametrize(
-    ("size", "found"),
-    [
-        *(("4GiB", 4 << 30), ("4G", 4 << 30), ("1.5KiB", 1536), (512, 512), ("2 TB", 2 << 40)),
-        *(("4Gi", 0), ("1e9", 0), ("GiB", 0), (None, 0), (-1, 0)),
-    ],
-)
-def test_sizes(size: t.Any, found: int) -> None:
-    assert size_bytes(size) == found
 
 
 def test_a_switch_of_the_command_line_is_a_word() -> None:

@@ -1,0 +1,75 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""A closed disk in the formats of hypervisors and clouds, each compared with it after it was made."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import layout
+from ansible_collections.sealedroot.image.plugins.module_utils._disk.output_formats import FORMATS
+from ansible_collections.sealedroot.image.plugins.module_utils._luks.findings import (
+    PAYLOAD_OFFSETS,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    CommandError,
+    Runner,
+    SealedRootError,
+)
+
+SECONDS = 3600
+# What qemu-img compare says of two disks that are the same, sizes included.
+IDENTICAL = "Images are identical."
+
+
+def difference(runner: Runner, disk: str, path: str, name: str) -> str:
+    """Return how the file at *path* differs from the raw disk; nothing when it is the same, sizes included."""
+    argv = [runner.find("qemu-img"), "compare", "-f", "raw", "-F", FORMATS[name].driver, disk, path]
+    result = runner.run(argv, check=False, timeout=SECONDS)
+    said = (result.stdout + result.stderr).strip()
+    return "" if said == IDENTICAL else said or f"exit status {result.rc}"
+
+
+def convert(runner: Runner, disk: str, path: str, name: str) -> None:
+    """Convert the disk, and prove that the result is the same disk."""
+    wanted = FORMATS[name]
+    argv = [runner.find("qemu-img"), "convert", *wanted.options, "-f", "raw", "-O", wanted.driver]
+    runner.run([*argv, disk, path], timeout=SECONDS)
+    said = difference(runner, disk, path, name)
+    if said:
+        where = layout.located(said, os.path.getsize(disk), payload_offset(disk))
+        raise SealedRootError(
+            f"{path} is not the same disk: {where} Something wrote to one of the two, or the storage loses data: see"
+            " to that, and run the same command again"
+        )
+
+
+def convert_all(runner: Runner, disk: str, paths: t.Mapping[str, str]) -> None:
+    """Convert the disk to a file for each format, at the same time; the first failure is that of all."""
+    with concurrent.futures.ThreadPoolExecutor(len(paths) or 1) as pool:
+        jobs = [pool.submit(convert, runner, disk, path, name) for name, path in paths.items()]
+        for job in jobs:
+            try:
+                job.result()
+            except CommandError as exc:
+                raise SealedRootError(f"the disk could not be converted: {exc}") from exc
+
+
+def payload_offset(disk: str) -> int:
+    """Return where the data of the LUKS partition begins in it, by the version in its header."""
+    with open(disk, "rb") as file:
+        file.seek(layout.ROOT_OFFSET)
+        header = file.read(8)
+    version = int.from_bytes(header[6:], "big")
+    return PAYLOAD_OFFSETS.get(f"luks{version}", max(PAYLOAD_OFFSETS.values()))
+
+
+__all__ = ("convert", "convert_all", "difference", "payload_offset")

@@ -1,0 +1,247 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""A LUKS container in a region of a disk: made, opened, closed, erased."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import partitions
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
+    backend as luks_backend,
+    container,
+    metadata,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    Runner,
+    SealedRootError,
+)
+
+Params = t.Mapping[str, t.Any]
+
+# What a header is made with where nothing else is asked for. cryptsetup's minimum of iterations is right for a key of
+# 128 random bits or more.
+DEFAULTS: t.Mapping[str, t.Any] = {
+    "type": "luks1",
+    "cipher": "aes-xts-plain64",
+    "key_size": 512,
+    "hash": "sha256",
+    "iterations": 1000,
+    "key_slot": 0,
+}
+
+# What udev leaves unescaped; a name is a file name in /dev/mapper, in which control is taken.
+NAME = re.compile(r"(?!(?:\.|\.\.|control)$)[A-Za-z0-9#+.:=@_-]{1,127}")
+
+
+def signature(runner: Runner, device: str) -> str:
+    """Return what is on *device* in blkid's words, or an empty string when it is blank."""
+    found = runner.run(
+        [runner.find("blkid"), "--probe", "--output", "export", device], check=False, timeout=60
+    )
+    if found.rc not in (0, 2):  # 2: nothing found; 8: more than one signature
+        return found.stderr.strip() or "an ambiguous signature"
+    wanted = ("TYPE=", "PTTYPE=")
+    return " ".join(line for line in found.stdout.splitlines() if line.startswith(wanted))
+
+
+def read_header(runner: Runner, params: Params) -> t.Tuple[t.Optional[metadata.Header], str]:
+    """Return the header in the region, or None and what else the region holds."""
+    region = {key: params[key] for key in ("path", "offset", "size")}
+    with loop_devices.attached(runner, **region, read_only=True) as device:
+        header = metadata.read(runner, device)
+        return header, "" if header else signature(runner, device)
+
+
+def with_defaults(params: Params) -> t.Dict[str, t.Any]:
+    """Return the parameters with a value for each option that a header is made with."""
+    given = {name: value for name, value in params.items() if value is not None}
+    return {**params, **DEFAULTS, **given}
+
+
+def luks_format(runner: Runner, params: Params) -> metadata.Header:
+    """Make the header. The digest gets forced iterations, too (docs/facts.md: digest-iterations)."""
+    params = with_defaults(params)
+    argv = [runner.find("cryptsetup"), "luksFormat", "--batch-mode", "--type", params["type"]]
+    argv += ["--cipher", params["cipher"], "--key-size", str(params["key_size"])]
+    argv += ["--hash", params["hash"], "--pbkdf-force-iterations", str(params["iterations"])]
+    if params["type"] == "luks2":
+        # 512: a file would get 4096-byte sectors (docs/facts.md: sector-size).
+        argv += ["--pbkdf", "pbkdf2", "--sector-size", "512"]
+    if params["key_slot"]:
+        argv += ["--key-slot", str(params["key_slot"])]
+    if params["uuid"]:
+        argv += ["--uuid", params["uuid"]]
+    region = {key: params[key] for key in ("path", "offset", "size")}
+    with loop_devices.attached(runner, **region) as device:
+        runner.run([*argv, device, params["key_file"]], timeout=120)
+        header = metadata.read(runner, device)
+    if header is None:
+        raise SealedRootError(f"cryptsetup formatted {params['path']}, but left no LUKS header")
+    return header
+
+
+def erase(runner: Runner, params: Params) -> None:
+    """Destroy the key slots, then the signature."""
+    region = {key: params[key] for key in ("path", "offset", "size")}
+    with loop_devices.attached(runner, **region) as device:
+        runner.run([runner.find("cryptsetup"), "luksErase", "--batch-mode", device], timeout=120)
+        runner.run([runner.find("wipefs"), "--all", device], timeout=60)
+
+
+def planned(params: Params) -> metadata.Header:
+    """Return the header that luks_format would make, as far as it is known before."""
+    params = with_defaults(params)
+    slot = metadata.Keyslot(params["iterations"], "pbkdf2")
+    return metadata.Header(
+        type=params["type"],
+        uuid=params["uuid"] or "",
+        cipher=params["cipher"],
+        hash=params["hash"],
+        key_bits=params["key_size"],
+        payload_offset=0,
+        digest_iterations=1000,
+        slots={params["key_slot"]: slot},
+        slot_order=(params["key_slot"],),
+    )
+
+
+def check_blank(runner: Runner, params: Params, holds: str) -> None:
+    """Refuse to format what holds something, or what is not one partition."""
+    if params["read_only"]:
+        raise SealedRootError(
+            f"there is no LUKS header in {params['path']} at offset {params['offset']}, and with"
+            " read_only none is made"
+        )
+    if not params["key_file"]:
+        raise SealedRootError("key_file is needed to format the container")
+    if params["force"]:
+        return
+    if holds:
+        raise SealedRootError(
+            f"{params['path']} at offset {params['offset']} holds {holds}: set force to overwrite it"
+        )
+    partitions.check_region(runner, params["path"], params["offset"], params["size"])
+
+
+def differences(params: Params, header: metadata.Header) -> t.List[str]:
+    """Return what *header* has in another way than the options that were given say."""
+    slot = header.slots.get(params["key_slot"] or 0)
+    has = {
+        "type": header.type,
+        "cipher": header.cipher,
+        "key_size": header.key_bits,
+        "hash": header.hash,
+        "iterations": slot.iterations if slot else None,
+        "uuid": header.uuid,
+    }
+    wanted = {**params, "uuid": (params["uuid"] or "").lower() or None}
+    found = [
+        f"{name} {value or 'nothing'}, not {wanted[name]}"
+        for name, value in has.items()
+        if wanted[name] not in (None, value)
+    ]
+    if params["key_slot"] is not None and not slot:
+        found.append(f"no key in key_slot {params['key_slot']}")
+    return found
+
+
+def check_found(params: Params, header: metadata.Header, device: str, have: str) -> None:
+    """Refuse a container that is another one than was asked for."""
+    other = differences(params, header)
+    if other and params["state"] != "absent":
+        raise SealedRootError(
+            f"{params['path']} holds the container {header.uuid}, with {'; '.join(other)}: correct that, or path"
+            " and offset, or set force to make the container anew"
+        )
+    if params["state"] != "open":
+        return
+    if have == "open" and loop_devices.is_read_only(device) != params["read_only"]:
+        mode = "read-write" if params["read_only"] else "read-only"
+        raise SealedRootError(f"{device} is open {mode}: close it first")
+    if have != "open" and not params["key_file"]:
+        raise SealedRootError("key_file is needed to open the container")
+
+
+def apply(
+    runner: Runner,
+    params: Params,
+    backend: luks_backend.Backend,
+    mapping: luks_backend.Mapping,
+    *,
+    have: str,
+    header: t.Optional[metadata.Header],
+    make: bool,
+) -> t.Optional[metadata.Header]:
+    """Do what is left to do and return the header that is there afterwards."""
+    state = params["state"]
+    if have == "broken" or (have == "open" and state != "open"):
+        backend.close(runner, mapping)
+    if state == "absent" and header:
+        erase(runner, params)
+        return None
+    if make:
+        header = luks_format(runner, params)
+    if state == "open" and have != "open" and header:
+        backend.open(runner, dataclasses.replace(mapping, header=header))
+    return header
+
+
+def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
+    """Bring the container into the state that is asked for and say what was done."""
+    state, device = params["state"], f"{luks_backend.MAPPER_DIR}/{params['name']}"
+    if not NAME.fullmatch(params["name"]):
+        raise SealedRootError(
+            f"name '{params['name']}' cannot be a mapping: use up to 127 letters, digits and #+-.:=@_"
+        )
+    if params["force"] and state != "open":
+        raise SealedRootError(f"force formats, which state '{state}' is not for: leave force out")
+    container.check(params["path"], params["offset"], params["size"])
+    if params["key_file"]:
+        container.check_key_file(params["key_file"])
+    backend, reason = luks_backend.choose(runner, params["backend"])
+    header, holds = read_header(runner, params)
+    mapping = luks_backend.Mapping(
+        path=params["path"],
+        offset=params["offset"],
+        size=params["size"],
+        name=params["name"],
+        header=header if header and not params["force"] else planned(params),
+        key_file=params["key_file"] or "",
+        work_dir=params["work_dir"] or "",
+        read_only=params["read_only"],
+    )
+    have = backend.state(runner, mapping)
+    before = have if have != "closed" else "closed" if header else "absent"
+    make = state != "absent" and have != "open" and (header is None or params["force"])
+    if make:
+        check_blank(runner, params, holds)
+    elif header:
+        check_found(params, header, device, have)
+    if state == "open" and have != "open":
+        backend.check(mapping)
+    if not check_mode:
+        header = apply(runner, params, backend, mapping, have=have, header=header, make=make)
+    return {
+        "changed": make or before != state,
+        "device": device,
+        "uuid": header.uuid if header else "",
+        "type": header.type if header else "",
+        "state": state,
+        "formatted": make,
+        "backend": backend.name,
+        "backend_reason": reason,
+        "diff": {"before": {"state": before}, "after": {"state": state}},
+    }
+
+
+__all__ = ("DEFAULTS", "NAME", "ensure", "luks_format")

@@ -1,0 +1,170 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: image_convert
+short_description: A closed disk in the formats of hypervisors and clouds
+description:
+  - Converts a raw disk to files with holes where it has none but zeros, all formats at the same time, and compares each
+    with the disk.
+  - A file that is there already and is the same disk stays as it is.
+author: The sealedroot.image authors (@sealedroot)
+extends_documentation_fragment:
+  - sealedroot.image._attributes
+options:
+  path:
+    description: The raw disk, which nothing may write to meanwhile.
+    type: path
+    required: true
+  dest:
+    description:
+      - The directory of the files, which are called C(disk.FORMAT); made with mode 0700 if missing.
+      - Nothing else may be in it, since all of it is published.
+    type: path
+    required: true
+  formats:
+    description: The formats.
+    type: list
+    elements: str
+    choices: [qcow2, raw, vhd, vhdx, vmdk]
+    required: true
+  digests_of:
+    description: The formats whose SHA-256 is to be returned.
+    type: list
+    elements: str
+    choices: [qcow2, raw, vhd, vhdx, vmdk]
+    default: []
+  remove_disk:
+    description: Whether to remove the raw disk when all is converted.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Convert the disk
+  sealedroot.image.image_convert:
+    path: /var/tmp/sealedroot/web-1/disk.raw
+    dest: /srv/images/.web-1.partial
+    formats: [qcow2, vmdk]
+"""
+
+RETURN = r"""
+disks:
+  description: Each file, by its format.
+  type: dict
+  returned: success
+  contains:
+    FORMAT:
+      description: One format.
+      type: dict
+      contains:
+        path:
+          description: The file.
+          type: str
+        driver:
+          description: What QEMU calls the format.
+          type: str
+        is_flat:
+          description: Whether the file is as long as the disk, and mostly holes.
+          type: bool
+        sha256:
+          description: The SHA-256 of the file.
+          type: str
+          returned: for O(digests_of), and not in check mode
+  sample: {"qcow2": {"path": "/srv/images/.web-1.partial/disk.qcow2", "driver": "qcow2", "is_flat": false}}
+"""
+
+import concurrent.futures
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import conversion
+from ansible_collections.sealedroot.image.plugins.module_utils._disk.output_formats import FORMATS
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    ModuleRunner,
+    Runner,
+    SealedRootError,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system.digest import sha256
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
+
+
+def check(disk: str, dest: str, names: t.Collection[str]) -> None:
+    """Refuse what cannot be converted, or a directory in which something else would be published."""
+    if not os.path.isfile(disk):
+        raise SealedRootError(f"{disk} is not a file: give the raw disk that is to be converted")
+    if os.path.lexists(dest):
+        others = sorted(set(os.listdir(dest)) - set(names))
+        if others:
+            raise SealedRootError(
+                f"{dest} has '{others[0]}' in it, which would be published with the image: remove it, or tear down the"
+                " build that left it"
+            )
+
+
+def ensure(
+    runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
+) -> t.Dict[str, t.Any]:
+    """Make the files that are missing or another disk."""
+    disk, dest = params["path"], params["dest"]
+    paths = {name: os.path.join(dest, f"disk.{name}") for name in params["formats"]}
+    check(disk, dest, [os.path.basename(path) for path in paths.values()])
+    missing = {
+        name: path
+        for name, path in paths.items()
+        if not os.path.exists(path) or conversion.difference(runner, disk, path, name)
+    }
+    digests: t.Dict[str, str] = {}
+    if not check_mode:
+        os.makedirs(os.path.dirname(dest), exist_ok=True)
+        if not os.path.isdir(dest):
+            os.mkdir(dest, 0o700)
+        conversion.convert_all(runner, disk, missing)
+        wanted = [name for name in params["digests_of"] if name in paths]
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            digests = dict(zip(wanted, pool.map(sha256, map(paths.__getitem__, wanted))))
+        if params["remove_disk"]:
+            os.unlink(disk)
+    disks = {
+        name: {
+            "path": path,
+            "driver": FORMATS[name].driver,
+            "is_flat": FORMATS[name].is_flat,
+            **({"sha256": digests[name]} if name in digests else {}),
+        }
+        for name, path in paths.items()
+    }
+    return {
+        "changed": bool(missing) or params["remove_disk"],
+        "disks": disks,
+        "diff": {
+            "before": {"disks": sorted(set(paths) - set(missing))},
+            "after": {"disks": sorted(paths)},
+        },
+    }
+
+
+def main() -> t.NoReturn:
+    """Run the module."""
+    formats = {"type": "list", "elements": "str", "choices": [*FORMATS]}
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "dest": {"type": "path", "required": True},
+            "formats": {**formats, "required": True},
+            "digests_of": {**formats, "default": []},
+            "remove_disk": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    run(module, lambda: ensure(ModuleRunner(module), module.params, check_mode=module.check_mode))
+
+
+if __name__ == "__main__":
+    main()

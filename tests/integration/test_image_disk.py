@@ -1,0 +1,170 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""image_disk with real tools: every state, twice, in check mode, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+import typing as t
+
+import pytest
+from builds import held
+
+Module = t.Callable[..., dict[str, t.Any]]
+MIB = 1 << 20
+IMAGE = "aaaaaaaa-bbbb-4ccc-8ddd-0000000000d1"
+ROOT = "aaaaaaaa-bbbb-4ccc-8ddd-0000000000d2"
+EPOCH = 1700000000
+
+
+def sh(*argv: str | os.PathLike[str]) -> str:
+    done = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60)
+    return done.stdout
+
+
+class Build:
+    """The directory of a build."""
+
+    def __init__(self, path: pathlib.Path, module: Module) -> None:
+        self.path, self.module = path, module
+        self.disk, self.root = path / "disk.raw", path / "root"
+        self.key = path / "build.key"
+        self.key.touch(0o600)
+        self.key.write_text("the key of a build, as text")
+        self.name = f"image-disk-{path.name.partition('.')[2]}"
+
+    def run(self, state: str, **more: t.Any) -> dict[str, t.Any]:
+        wanted = {"size": "500MiB", "key_file": str(self.key)} if state == "open" else {}
+        place = {"work_dir": str(self.path), "name": self.name, "state": state}
+        return self.module("image_disk", **{**place, **wanted, **more})
+
+    def ok(self, state: str, *, changed: bool, **more: t.Any) -> dict[str, t.Any]:
+        result = self.run(state, **more)
+        assert not result.get("failed"), result["msg"]
+        assert result["changed"] is changed
+        return result
+
+    def release(self) -> None:
+        subprocess.run(["umount", "--quiet", self.root], check=False)
+        if self.disk.is_file() and os.path.exists(f"/dev/mapper/{self.name}"):
+            self.run("closed")
+        assert held(self.path) == []
+
+
+@pytest.fixture
+def build(real_module: Module) -> t.Iterator[Build]:
+    with tempfile.TemporaryDirectory(prefix="image_disk.", dir="/var/tmp") as path:
+        it = Build(pathlib.Path(path), real_module)
+        try:
+            yield it
+        finally:
+            it.release()
+
+
+def options_of(path: pathlib.Path) -> set[str]:
+    return set(sh("findmnt", "--noheadings", "--output", "OPTIONS", path).strip().split(","))
+
+
+@pytest.mark.parametrize("filesystem", ["ext4", "xfs", "btrfs"])
+def test_every_state_and_every_state_again(build: Build, filesystem: str) -> None:
+    more = {"filesystem": filesystem, "uuid": IMAGE, "root_uuid": ROOT}
+    build.ok("open", changed=True, _check=True, **more)
+    assert not build.disk.exists()
+    made = build.ok("open", changed=True, **more)
+    assert build.disk.stat().st_mode & 0o777 == 0o600
+    assert made["root_uuid"] == ROOT
+    assert made["root"] == str(build.root)
+    table = json.loads(sh("sfdisk", "--json", build.disk))["partitiontable"]
+    assert [(it["start"], it["size"], it["name"]) for it in table["partitions"]] == [
+        (2048, 99 * 2048, "ESP"),
+        (100 * 2048, 399 * 2048, "root"),
+    ]
+    assert made["disk"]["root"] == {"offset": 100 * MIB, "size": 399 * MIB}
+    sh("mdir", "-i", f"{build.disk}@@1M", "::")
+    assert sh("findmnt", "--noheadings", "--output", "FSTYPE", build.root).strip() == filesystem
+    assert {"nodev", "nosuid", "noatime", "rw"} <= options_of(build.root)
+    (build.root / "file").write_text("content")
+    again = build.ok("open", changed=False, **more)
+    assert {**again, "changed": True, "diff": made["diff"]} == made
+    build.ok("read_only", changed=True, _check=True)
+    assert "rw" in options_of(build.root)
+    build.ok("read_only", changed=True)
+    assert "ro" in options_of(build.root)
+    assert build.disk.stat().st_mode & 0o777 == 0o644
+    build.ok("read_only", changed=False)
+    build.ok("closed", changed=True, _check=True)
+    build.ok("closed", changed=True)
+    assert held(build.path) == []
+    build.ok("closed", changed=False)
+    assert made["luks_uuid"] in sh("blkid", "-p", "-O", str(100 * MIB), build.disk)
+    build.ok("open", changed=True, **more)
+    assert (build.root / "file").read_text() == "content"
+
+
+def test_nothing_is_later_than_the_time_that_is_given(build: Build) -> None:
+    build.ok("open", changed=True, source_date_epoch=EPOCH)
+    (build.root / "file").touch()
+    (build.root / "link").symlink_to("nowhere")
+    os.utime(build.root / "file", (5, 5))
+    os.link(build.root / "file", build.root / "-other name")
+    (build.root / "later").touch()
+    build.ok("read_only", changed=True, source_date_epoch=EPOCH)
+    times = {path.name: int(path.lstat().st_mtime) for path in build.root.iterdir()}
+    assert times == {
+        **dict.fromkeys(("link", "later", "lost+found"), EPOCH),
+        **dict.fromkeys(("file", "-other name"), 5),
+    }
+
+
+def test_what_was_interrupted_goes_on(build: Build) -> None:
+    """Between any two steps: the disk alone, the container alone, a file system that is not mounted."""
+    build.ok("open", changed=True)
+    sh("umount", build.root)
+    made = build.ok("open", changed=True)
+    build.ok("closed", changed=True)
+    build.ok("open", changed=True)
+    sh("umount", build.root)
+    device = pathlib.Path(made["device"])
+    sh("wipefs", "--all", device)
+    again = build.ok("open", changed=True)
+    assert again["root_uuid"] != made["root_uuid"]
+
+
+@pytest.mark.parametrize(
+    ("state", "more", "words"),
+    [
+        ("open", {"size": "much"}, "cannot have 0 bytes"),
+        ("open", {"size": "101MiB"}, "more than 101"),
+        ("open", {"uuid": "x"}, "is no UUID"),
+        ("open", {"key_file": "/nowhere"}, "/nowhere does not exist"),
+        ("open", {"work_dir": "/nowhere"}, "/nowhere is not there"),
+        ("open", {"filesystem_features": ["no_such"]}, "no_such"),
+        ("read_only", {}, "make and open the disk first"),
+        ("closed", {}, "make and open the disk first"),
+    ],
+)
+def test_bad_input(build: Build, state: str, more: dict[str, t.Any], words: str) -> None:
+    result = build.run(state, **more)
+    assert result.get("failed")
+    assert words in result["msg"], result["msg"]
+
+
+def test_another_disk_stays_as_it_is(build: Build) -> None:
+    build.disk.write_text("somebody's")
+    result = build.run("open")
+    assert "is not the disk that is asked for" in result["msg"]
+    assert build.disk.read_text() == "somebody's"
+
+
+def test_another_file_system_stays_as_it_is(build: Build) -> None:
+    build.ok("open", changed=True)
+    build.ok("closed", changed=True)
+    for check in (False, True):
+        result = build.run("open", filesystem="xfs", _check=check)
+        assert check or "has ext4, not xfs: correct filesystem" in result["msg"]
+    build.ok("open", changed=True)

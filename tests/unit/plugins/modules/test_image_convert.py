@@ -1,0 +1,145 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""image_convert with scripted commands; tests/integration/test_seal_role.py has real disks."""
+
+from __future__ import annotations
+
+import hashlib
+import pathlib
+import typing as t
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import (
+    conversion,
+    layout,
+    output_formats,
+)
+
+MIB = 1 << 20
+SAME = "Images are identical.\n"
+
+
+class Disk:
+    """A raw disk and what is asked of qemu-img."""
+
+    def __init__(self, path: pathlib.Path, script: t.Any) -> None:
+        self.path, self.script = path / "disk.raw", script
+        self.dest = path / "out" / ".web.partial"
+        with self.path.open("wb") as file:
+            file.truncate(431 * MIB)
+            file.seek(layout.ROOT_OFFSET)
+            file.write(b"LUKS\xba\xbe\x00\x02")
+
+    def options(self, *formats: str, **more: t.Any) -> dict[str, t.Any]:
+        return {"path": str(self.path), "dest": str(self.dest), "formats": formats, **more}
+
+    def compared(self, name: str = "qcow2", **answer: t.Any) -> None:
+        driver, file = output_formats.FORMATS[name].driver, str(self.dest / f"disk.{name}")
+        argv = ["qemu-img", "compare", "-f", "raw", "-F", driver, str(self.path), file]
+        self.script.expect(argv, **{"stdout": SAME, **answer})
+
+    def converted(self, name: str = "qcow2", **answer: t.Any) -> None:
+        known, file = output_formats.FORMATS[name], self.dest / f"disk.{name}"
+        argv = ["qemu-img", "convert", *known.options, "-f", "raw", "-O", known.driver]
+        effect = None if answer.get("rc") else lambda: file.write_bytes(name.encode())
+        self.script.expect([*argv, str(self.path), str(file)], effect=effect, **answer)
+
+
+@pytest.fixture
+def disk(tmp_path: pathlib.Path, script: t.Any) -> Disk:
+    return Disk(tmp_path, script)
+
+
+def test_a_disk_is_converted_and_compared(disk: Disk, run_module: t.Any) -> None:
+    assert run_module("image_convert", _check=True, **disk.options("qcow2"))["changed"]
+    assert not disk.dest.exists()
+    disk.converted()
+    disk.compared()
+    made = run_module("image_convert", **disk.options("qcow2", digests_of=["qcow2", "raw"]))
+    assert made["changed"]
+    assert disk.dest.stat().st_mode & 0o777 == 0o700
+    file = str(disk.dest / "disk.qcow2")
+    digest = hashlib.sha256(b"qcow2").hexdigest()
+    wanted = {"path": file, "driver": "qcow2", "is_flat": False, "sha256": digest}
+    assert made["disks"] == {"qcow2": wanted}
+    assert made["diff"] == {"before": {"disks": []}, "after": {"disks": ["qcow2"]}}
+    disk.compared()
+    again = run_module("image_convert", **disk.options("qcow2"))
+    assert again["changed"] is False
+    assert disk.path.exists()
+
+
+def test_a_file_that_is_another_disk_is_made_anew(disk: Disk, run_module: t.Any) -> None:
+    disk.dest.mkdir(parents=True)
+    (disk.dest / "disk.qcow2").write_bytes(b"cut off")
+    disk.compared(rc=1, stdout="Content mismatch at offset 0!\n")
+    disk.converted()
+    disk.compared()
+    made = run_module("image_convert", remove_disk=True, **disk.options("qcow2"))
+    assert made["changed"]
+    assert not disk.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (
+            {"rc": 1, "stdout": f"Content mismatch at offset {116 * MIB}!\n"},
+            f"offset {116 * MIB} (byte 0 of the encrypted data)! Something wrote",
+        ),
+        ({"rc": 1, "stdout": "Image size mismatch!\n"}, "Image size mismatch! Something wrote"),
+        # It says more than the one line where sizes differ and the rest is empty.
+        (
+            {"stdout": f"Warning: Image size mismatch!\n{SAME}"},
+            "not the same disk: Warning: Image size mismatch!",
+        ),
+        ({"rc": 2, "stdout": ""}, "not the same disk: exit status 2"),
+    ],
+)
+def test_what_came_out_is_another_disk(
+    answer: t.Any, words: str, disk: Disk, run_module: t.Any
+) -> None:
+    disk.converted()
+    disk.compared(**answer)
+    outcome = run_module("image_convert", remove_disk=True, **disk.options("qcow2"))
+    assert outcome.failed
+    assert words in outcome["msg"]
+    assert disk.path.exists()
+
+
+def test_a_conversion_that_fails(disk: Disk, run_module: t.Any) -> None:
+    disk.converted(rc=1, stderr="qemu-img: no luck\n")
+    outcome = run_module("image_convert", remove_disk=True, **disk.options("qcow2"))
+    assert outcome.failed
+    assert "the disk could not be converted" in outcome["msg"]
+    assert "no luck" in outcome["msg"]
+    assert disk.path.exists()
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_nothing_else_is_published(check: bool, disk: Disk, run_module: t.Any) -> None:
+    disk.dest.mkdir(parents=True)
+    (disk.dest / "left").touch()
+    outcome = run_module("image_convert", _check=check, **disk.options("qcow2"))
+    assert outcome.failed
+    assert "has 'left' in it, which would be published" in outcome["msg"]
+
+
+def test_a_disk_that_is_not_there(disk: Disk, run_module: t.Any) -> None:
+    disk.path.unlink()
+    outcome = run_module("image_convert", **disk.options("qcow2"))
+    assert outcome.failed
+    assert "is not a file: give the raw disk" in outcome["msg"]
+
+
+@pytest.mark.parametrize(
+    ("header", "mib"),
+    [(b"LUKS\xba\xbe\x00\x01", 2), (b"LUKS\xba\xbe\x00\x02", 16), (b"noise...", 16), (b"", 16)],
+)
+def test_where_the_data_begins(header: bytes, mib: int, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "disk.raw"
+    with path.open("wb") as file:
+        file.seek(layout.ROOT_OFFSET)
+        file.write(header)
+    assert conversion.payload_offset(str(path)) == mib * MIB

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The files of an EFI system partition inside an image, through mtools: it is never mounted."""
+"""Files of an EFI system partition inside an image, through mtools: it is never mounted."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 # mtools refuses partitions whose geometry fields are not those of a floppy or hard disk.
 ENV = {"MTOOLS_SKIP_CHECK": "1"}
 
-# mtools reads '*', '?' and '[' in a name as a pattern, and FAT has no other special ones.
+# mtools treats '*', '?' and '[' in a name as a pattern; FAT has no other special characters.
 _SAFE = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+ -]{0,199}(?<![. ])")
 
 
 def check_name(name: str) -> str:
-    """Refuse a file name that FAT or mtools would take for another."""
+    """Refuse a file name that FAT or mtools would take for another one."""
     if not all(_SAFE.fullmatch(part) for part in name.split("/")):
         raise SealedRootError(
             f"'{name}' cannot be the name of a file on an EFI system partition: use letters, digits,"
@@ -36,15 +36,15 @@ def check_name(name: str) -> str:
 
 
 def image(path: str, offset: int) -> str:
-    """Name the partition in mtools' notation."""
+    """Return the partition's name for mtools."""
     return f"{path}@@{offset}"
 
 
 def entries(runner: Runner, path: str, offset: int) -> t.List[str]:
-    """Return every file and directory; a directory ends with a slash."""
+    """Return every file and directory; the name of a directory ends with a slash."""
     argv = [runner.find("mdir"), "-/", "-b", "-a", "-i", image(path, offset), "::"]
     result = runner.run(argv, check=False, env=ENV, timeout=60)
-    # An empty file system is an error to mdir.
+    # mdir fails on an empty file system.
     if result.rc != 0 and 'File "::" not found' not in result.stderr:
         raise SealedRootError(
             f"the EFI system partition of {path} is unreadable: {result.stderr.strip()}"
@@ -54,28 +54,28 @@ def entries(runner: Runner, path: str, offset: int) -> t.List[str]:
 
 
 def names(runner: Runner, path: str, offset: int) -> t.List[str]:
-    """Return every file, as ``EFI/BOOT/BOOTX64.EFI``."""
+    """Return every file, such as ``EFI/BOOT/BOOTX64.EFI``."""
     return [name for name in entries(runner, path, offset) if not name.endswith("/")]
 
 
 def read(runner: Runner, path: str, offset: int, name: str) -> bytes:
-    """Return the bytes of one file."""
+    """Return the content of a file."""
     argv = [runner.find("mcopy"), "-i", image(path, offset), f"::/{name}", "-"]
-    found = runner.run(argv, env=ENV, timeout=60).stdout
-    return found.encode("utf-8", "surrogateescape")
+    content = runner.run(argv, env=ENV, timeout=60).stdout
+    return content.encode("utf-8", "surrogateescape")
 
 
 def free_bytes(runner: Runner, path: str, offset: int) -> int:
-    """Return the room that is left."""
+    """Return the free space."""
     argv = [runner.find("mdir"), "-i", image(path, offset), "::"]
-    found = re.search(r"([\d ]+) bytes free", runner.run(argv, env=ENV, timeout=60).stdout)
-    return int(found.group(1).replace(" ", "")) if found else 0
+    match = re.search(r"([\d ]+) bytes free", runner.run(argv, env=ENV, timeout=60).stdout)
+    return int(match.group(1).replace(" ", "")) if match else 0
 
 
 def write(
     runner: Runner, path: str, offset: int, name: str, data: bytes, *, known: t.Set[str]
 ) -> None:
-    """Write one file and read it back; *known* holds the entries and gets the directories made."""
+    """Write a file and read it back; *known* holds the existing entries, and new directories are added to it."""
     disk = image(path, offset)
     parts = check_name(name).split("/")[:-1]
     for depth in range(1, len(parts) + 1):
@@ -86,17 +86,17 @@ def write(
             )
             known.add(directory)
     argv = [runner.find("mcopy"), "-D", "o", "-i", disk, "-", f"::/{name}"]
-    said = runner.run(argv, stdin=data, env=ENV, timeout=60).stderr.strip()
+    message = runner.run(argv, stdin=data, env=ENV, timeout=60).stderr.strip()
     # mcopy exits with 0 even when the disk is full.
     if read(runner, path, offset, name) != data:
         raise SealedRootError(
             f"{name} reads back differently from the EFI system partition of {path}:"
-            f" {said or 'no reason given'}"
+            f" {message or 'no reason given'}"
         )
 
 
 def remove(runner: Runner, path: str, offset: int, name: str) -> None:
-    """Delete one file, or a directory (with a slash at its end) that is empty."""
+    """Delete a file, or an empty directory, whose name ends with a slash."""
     tool, target = ("mrd", name[:-1]) if name.endswith("/") else ("mdel", name)
     argv = [runner.find(tool), "-i", image(path, offset), f"::/{check_name(target)}"]
     runner.run(argv, env=ENV, timeout=60)

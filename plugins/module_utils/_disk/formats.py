@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The format of a disk image of unknown origin, told by its own first and last bytes. Pure.
+"""Detect the format of an untrusted disk image by its first and last bytes. Pure.
 
-Never told by a tool that opens it: opening is what makes a tool follow a backing file, an external data
-file or an extent to other files of the builder.
+Never by a tool that opens the image: such a tool may follow a backing file, an external data file or an extent
+to other files of the builder.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _VHD_DIFFERENCING = 4
 
 
 def image_format(path: str, head: bytes, tail: bytes) -> str:
-    """Return QEMU's name of the format; refuse an image that needs another file."""
+    """Return QEMU's name of the format; refuse an image that needs other files."""
     if head[:4] == b"QFI\xfb":
         _check_qcow2(path, head)
         return "qcow2"
@@ -82,7 +82,7 @@ def _check_qcow2(path: str, head: bytes) -> None:
 def _check_vmdk(path: str, head: bytes) -> None:
     if len(head) < SECTOR:
         raise SealedRootError(f"{path} is a vmdk that was cut off: get the file again")
-    # With no capacity of its own, QEMU takes the extents that the descriptor in it names.
+    # If the header has no capacity, QEMU uses the extents of the embedded descriptor.
     if not struct.unpack_from("<Q", head, 12)[0]:
         raise _alone(path, "a vmdk whose data is in other files")
     if b"parentFileNameHint" in head:

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Partition tables, as ``sfdisk --json`` reads them."""
+"""Partition tables, read with ``sfdisk --json``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MIB = 1 << 20
 SECTOR = 512
 
 ESP_TYPE = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
-# GUID of a LUKS partition, whatever is in it (Discoverable Partitions, util-linux "Linux LUKS").
+# Type GUID of a LUKS partition, whatever it contains (Discoverable Partitions, util-linux "Linux LUKS").
 LUKS_TYPE = "CA7D7CCB-63ED-4C53-861C-1742536059CC"
 
 
@@ -33,7 +33,7 @@ LUKS_TYPE = "CA7D7CCB-63ED-4C53-861C-1742536059CC"
 class Partition:
     """One partition; offset and size in bytes.
 
-    GUIDs are in capitals. *number* is 0 where the table does not say which partition it is.
+    GUIDs are in upper case. *number* is 0 if the table does not tell the partition's number.
     """
 
     type: str
@@ -46,7 +46,7 @@ class Partition:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A partition table: *label* is its kind (gpt, dos, ...), *id* what it is known by."""
+    """A partition table: *label* is its type (gpt, dos, ...), *id* its identifier."""
 
     partitions: t.Tuple[Partition, ...]
     label: str = "gpt"
@@ -58,7 +58,7 @@ def parse(text: str) -> Table:
     try:
         return _parse(text)
     except (AttributeError, KeyError, TypeError, ValueError):
-        # A name can be such that sfdisk writes no JSON.
+        # sfdisk prints invalid JSON for some partition names.
         raise SealedRootError(
             "the partition table cannot be read: write it anew (sfdisk)"
         ) from None
@@ -84,7 +84,7 @@ def _parse(text: str) -> Table:
 
 
 def read(runner: Runner, path: str) -> t.Optional[Table]:
-    """Return the table of the disk at *path*, or None when it has none."""
+    """Return the partition table of the disk at *path*, or None if it has none."""
     result = runner.run([runner.find("sfdisk"), "--json", path], check=False, timeout=60)
     if result.rc != 0:
         return None
@@ -92,7 +92,7 @@ def read(runner: Runner, path: str) -> t.Optional[Table]:
 
 
 def read_gpt(runner: Runner, path: str) -> t.Optional[Table]:
-    """Return the table of an image, or None when it has none; any other than a GPT is an error."""
+    """Return the GPT of an image, or None if it has no partition table; raise an error for another type."""
     table = read(runner, path)
     if table and table.label != "gpt":
         raise SealedRootError(f"the partition table is {table.label}, not gpt")
@@ -100,9 +100,9 @@ def read_gpt(runner: Runner, path: str) -> t.Optional[Table]:
 
 
 def check_region(runner: Runner, path: str, offset: int, size: int) -> None:
-    """Refuse a region that reaches over the edge of a partition, so that formatting destroys another.
+    """Refuse a region that exceeds a partition, so that formatting it does not destroy another one.
 
-    To the end of a disk is over the edge, too: a GPT has its backup there.
+    A region up to the end of the disk is refused as well, because a GPT has its backup there.
     """
     end = offset + size
     if not size:
@@ -119,7 +119,7 @@ def check_region(runner: Runner, path: str, offset: int, size: int) -> None:
 
 
 def esp_and_luks(table: Table) -> t.Tuple[Partition, Partition]:
-    """Return the ESP and the LUKS partition of a sealed image; any other layout is an error."""
+    """Return the ESP and the LUKS partition of a sealed image; raise an error for any other layout."""
     kinds = [part.type for part in table.partitions]
     if kinds != [ESP_TYPE, LUKS_TYPE]:
         raise SealedRootError(

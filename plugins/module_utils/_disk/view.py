@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""A closed image as plain files, never written: the whole disk, and the payload of its LUKS partition.
+"""Show a closed image read-only as plain files: the whole disk, and the payload of its LUKS partition.
 
-A raw image is its own view. Any other format, and the payload, is shown by ``qemu-storage-daemon`` as a
+A raw image needs no conversion. For other formats, and for the payload, ``qemu-storage-daemon`` exports a
 read-only file through FUSE: no loop device, no device-mapper, no mount.
 """
 
@@ -38,7 +38,7 @@ _MEMORY = ("/dev/shm", "/run")
 
 @contextlib.contextmanager
 def private_directory(wanted: t.Optional[str]) -> t.Iterator[str]:
-    """Give a directory in memory that only root can read, in *wanted* if given, and remove it."""
+    """Yield a temporary directory in memory that only root can read, inside *wanted* if given."""
     table = mounts.read()
     for parent in [wanted] if wanted else _MEMORY:
         if os.path.isdir(parent) and mounts.type_of(parent, table) in _TMPFS:
@@ -56,7 +56,7 @@ def private_directory(wanted: t.Optional[str]) -> t.Iterator[str]:
 
 
 def has_vhd_footer(path: str) -> bool:
-    """Say whether a file ends with the footer of a vhd; one that cannot be read has none."""
+    """Say whether a file ends with the footer of a vhd; False if it cannot be read."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - formats.TAIL_BYTES))
@@ -66,8 +66,8 @@ def has_vhd_footer(path: str) -> bool:
 
 
 def format_info(runner: Runner, path: str) -> t.Dict[str, t.Any]:
-    """Return what ``qemu-img info`` says of the image."""
-    # A vhd of fixed size is the raw disk with a footer, which nothing but the footer tells.
+    """Return the output of ``qemu-img info``."""
+    # A vhd of fixed size is a raw disk with a footer, and qemu-img does not look for the footer.
     known = ["-f", "vpc"] if has_vhd_footer(path) else []
     argv = [runner.find("qemu-img"), "info", "--output=json", *known, path]
     result = runner.run(argv, check=False, timeout=60)
@@ -78,10 +78,10 @@ def format_info(runner: Runner, path: str) -> t.Dict[str, t.Any]:
 
 
 def check_container(runner: Runner, path: str, image_format: str) -> t.Tuple[t.List[str], bool]:
-    """Ask ``qemu-img check``; return problems, and whether data is compressed in the file."""
+    """Run ``qemu-img check``; return problems, and whether the file has compressed data."""
     argv = [runner.find("qemu-img"), "check", "--output=json", "-f", image_format, path]
     result = runner.run(argv, check=False, timeout=300)
-    if result.rc == 63:  # the format has no check; it may pack data in any way
+    if result.rc == 63:  # the format has no check; it may compress data
         return [], True
     if result.rc != 0:
         return [
@@ -91,24 +91,24 @@ def check_container(runner: Runner, path: str, image_format: str) -> t.Tuple[t.L
 
 
 def is_fixed_vhd(path: str, info: t.Mapping[str, t.Any]) -> bool:
-    """Say whether the image is a disk that has nothing but the footer of a vhd behind it (``qemu-img info``)."""
+    """Say whether the image is a raw disk followed by nothing but a vhd footer (``qemu-img info``)."""
     size = os.path.getsize(path) - formats.TAIL_BYTES
     return info["format"] == "vpc" and int(info["virtual-size"]) == size
 
 
 def disk_node(path: str, image_format: str, *, size: t.Optional[int] = None) -> t.Dict[str, t.Any]:
-    """Return QEMU's description of the disk in *path*, read-only and without any backing file.
+    """Return QEMU's description of the disk in *path*, read-only and without a backing file.
 
-    With *size*, the disk is the first bytes of the file as they are.
+    With *size*, the disk is the first *size* bytes of the file, as raw data.
     """
-    # Other programs may have it open for reading; a writer is refused by QEMU's lock.
+    # Other programs may have the file open for reading; QEMU's lock refuses a writer.
     node: t.Dict[str, t.Any] = {
         "driver": image_format,
         "read-only": True,
         "file": {"driver": "file", "filename": path, "read-only": True},
     }
     if size is not None:
-        # QEMU's driver for vhd does not tell where the holes are.
+        # QEMU's driver for vhd does not report holes.
         node.update(driver="raw", size=size)
     if image_format in ("qcow2", "qed", "qcow", "vmdk"):
         node["backing"] = None
@@ -132,7 +132,7 @@ def payload_node(
 
 
 def copy(runner: Runner, node: t.Mapping[str, t.Any], target: str) -> None:
-    """Copy what *node* describes into a new raw file; nothing of the disk is asked what format it is."""
+    """Copy what *node* describes into a new raw file; qemu-img must not probe the disk's format."""
     argv = [runner.find("qemu-img"), "convert", "-O", "raw", f"json:{json.dumps(node)}", target]
     runner.run(argv, timeout=60)
 
@@ -141,7 +141,7 @@ def copy(runner: Runner, node: t.Mapping[str, t.Any], target: str) -> None:
 def luks2_node(
     runner: Runner, view: str, header: metadata.Header, *, offset: int, size: int
 ) -> t.Iterator[t.Dict[str, t.Any]]:
-    """Give QEMU's description of the decrypted payload of the LUKS2 partition in the raw disk *view*."""
+    """Yield QEMU's description of the decrypted payload of the LUKS2 partition in the raw disk *view*."""
     obstacles = luks1_view.obstacles(header)
     if obstacles:
         raise SealedRootError(
@@ -159,7 +159,7 @@ def luks2_node(
 def daemon_argv(
     daemon: str, node: t.Mapping[str, t.Any], *, mountpoint: str, key_file: t.Optional[str] = None
 ) -> t.List[str]:
-    """Return the command that shows *node* at *mountpoint*."""
+    """Return the command that exports *node* as the file *mountpoint*."""
     view = json.dumps({"node-name": "view", **node})
     return storage_daemon.argv(
         daemon, [view], node="view", mountpoint=mountpoint, key_file=key_file
@@ -174,19 +174,19 @@ def shown(
     mountpoint: str,
     key_file: t.Optional[str] = None,
 ) -> t.Iterator[str]:
-    """Show *node* as a file for the time of the context."""
+    """Export *node* as a file while the context lasts."""
     os.close(os.open(mountpoint, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     daemon = runner.find(storage_daemon.DAEMON)
     argv = daemon_argv(daemon, node, mountpoint=mountpoint, key_file=key_file)
     try:
-        # --daemonize returns once the file is there.
+        # With --daemonize it returns once the file is there.
         started = runner.run(argv, check=False, timeout=60)
         if started.rc != 0:
-            said = started.stderr.strip()
-            raise SealedRootError(f"qemu-storage-daemon cannot show the image: {said}")
+            reason = started.stderr.strip()
+            raise SealedRootError(f"qemu-storage-daemon cannot show the image: {reason}")
         yield mountpoint
     finally:
-        # Ending the daemon ends the view.
+        # The export ends with the daemon.
         for pid in storage_daemon.daemons(mountpoint):
             storage_daemon.stop(pid)
         os.unlink(mountpoint)

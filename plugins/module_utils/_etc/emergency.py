@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""How a boot that fails ends: the machine restarts, and nobody at its console gets a shell. Pure.
+"""Make a failed boot restart the machine, so that nobody at its console gets a shell. Pure.
 
-systemd would start sulogin(8), which asks for root's password, or for none where root has none.
+systemd would start sulogin(8), which asks for root's password, or for none if root has none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 
-# Both in the root and, where systemd runs in it, in the initramfs.
+# In the root and, if the initramfs uses systemd, in the initramfs as well.
 UNITS = tuple(
     f"/etc/systemd/system/{name}.service.d/sealedroot.conf" for name in ("emergency", "rescue")
 )
@@ -29,7 +29,7 @@ ExecStart=
 ExecStart=-/usr/bin/systemctl --force --force reboot
 ExecStopPost=
 """
-# The command line has it as well: this has the last word over what distributions set (sysctl.d(5)).
+# Also set on the kernel command line; this file overrides what distributions set (sysctl.d(5)).
 SYSCTL = "/etc/sysctl.d/zz-sealedroot.conf"
 SYSCTL_TEXT = """\
 # A serial console can send the keys of SysRq, which dump memory and kill every process.
@@ -39,7 +39,7 @@ FILES: t.Mapping[str, str] = {**dict.fromkeys(UNITS, UNIT_TEXT), SYSCTL: SYSCTL_
 
 
 def plan(tree: Tree, *, debug_console: bool) -> None:
-    """Plan that failures end in a restart, or that nothing of it is there."""
+    """Plan the files that make a failed boot restart the machine; with *debug_console*, plan to remove them."""
     for path, text in FILES.items():
         if debug_console:
             tree.remove(path)

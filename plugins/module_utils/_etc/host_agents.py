@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Programs that do as root what the host of the machine says: switched off, unless they are asked for. Pure."""
+"""Agents that execute commands of the machine's host as root: disabled unless they are requested. Pure."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ UNIT_DIRECTORIES = (
     "/lib/systemd/system",
 )
 OWN_DIRECTORY = "/etc/systemd/system"
-# Names of services, as distributions have them, and drop-ins of others' services (``.conf``). A unit that is masked
-# starts for nobody (systemctl(1)), and a drop-in that is a link to /dev/null says nothing (systemd.unit(5)).
+# Names of services in the distributions, and of drop-ins for services of others (``.conf``). A masked unit
+# never starts (systemctl(1)), and a drop-in that is a symlink to /dev/null has no effect (systemd.unit(5)).
 AGENTS: t.Mapping[str, t.Tuple[str, ...]] = {
-    # User-data from a disk, from SMBIOS, or from an address that the host answers at.
+    # User-data from a disk, from SMBIOS, or from a network address that the host controls.
     "cloud-init": (
         *("cloud-init-local", "cloud-init", "cloud-init-main", "cloud-init-network"),
         *("cloud-config", "cloud-final"),
     ),
-    # Commands by a virtio serial port (guest-exec).
+    # Commands through a virtio serial port (guest-exec).
     "qemu-guest-agent": ("qemu-guest-agent", "qemu-ga"),
     "amazon-ssm-agent": ("amazon-ssm-agent", "snap.amazon-ssm-agent.amazon-ssm-agent"),
     "azure": ("walinuxagent", "waagent"),
@@ -49,7 +49,7 @@ AGENTS: t.Mapping[str, t.Tuple[str, ...]] = {
     ),
     "open-vm-tools": ("open-vm-tools", "vmtoolsd", "vgauth", "vgauthd"),
     "spice-vdagent": ("spice-vdagentd",),
-    # Commands by a device (guestcontrol).
+    # Commands through a device (guestcontrol).
     "virtualbox": ("vboxservice", "vboxadd-service", "virtualbox-guest-utils"),
     "xen": ("xe-daemon", "xe-linux-distribution"),
 }
@@ -58,12 +58,12 @@ Exists = t.Callable[[str], bool]
 
 
 def files(name: str) -> t.List[str]:
-    """Return what an agent can have in a directory of units."""
+    """Return the unit files and drop-ins that an agent can have in a unit directory."""
     return [unit if unit.endswith(".conf") else f"{unit}.service" for unit in AGENTS[name]]
 
 
 def units(exists: Exists, allowed: t.Collection[str]) -> t.Dict[str, t.List[str]]:
-    """Return the units of each agent in a root that is not *allowed*; *exists* takes absolute paths."""
+    """Return the units of each installed agent that is not *allowed*; *exists* takes absolute paths."""
     found = {
         name: [
             file
@@ -77,12 +77,12 @@ def units(exists: Exists, allowed: t.Collection[str]) -> t.Dict[str, t.List[str]
 
 
 def plan(tree: Tree, *, allowed: t.Collection[str]) -> t.List[str]:
-    """Plan that no agent starts but those that are *allowed*; return what was switched off."""
-    found = units(tree.exists, allowed)
-    for services in found.values():
+    """Plan to mask every agent that is not *allowed*; return the names of the masked agents."""
+    agents = units(tree.exists, allowed)
+    for services in agents.values():
         for service in services:
             tree.link(f"{OWN_DIRECTORY}/{service}", "/dev/null")
-    return sorted(found)
+    return sorted(agents)
 
 
 __all__ = ("AGENTS", "OWN_DIRECTORY", "files", "plan", "units")

@@ -6,16 +6,16 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What a machine makes for itself: in an image, every clone would have the same. Pure.
+"""What identifies one machine, so that clones of an image must not share it. Pure.
 
-What the build takes out of a root and what the audit looks for are the same table.
+The build removes what this table lists, and the audit looks for the same.
 """
 
 from __future__ import annotations
 
 import re
 
-# Patterns of glob(7), with wildcards in the last part only. Each is made anew by its program, or is harmless to lose.
+# Patterns of glob(7), with wildcards in the last component only. Programs create these again, or can do without them.
 SHARED_BY_CLONES = (
     "/etc/ssh/ssh_host_*",
     "/etc/udev/rules.d/70-persistent-net.rules",
@@ -31,9 +31,9 @@ SHARED_BY_CLONES = (
     "/var/lib/systemd/random-seed",
     "/var/lib/urandom/random-seed",
 )
-# Emptied or removed, and never one machine's (machine-id(5)).
+# Always emptied or removed in an image (machine-id(5)).
 MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
-# A hash of crypt(5): $id$, parameters and salt, then as many characters as any of them has.
+# A hash of crypt(5): $id$, parameters and salt, then a digest; 13 characters is the shortest.
 CRYPT = re.compile(r"\$[0-9a-z]+(\$[!-#%-9;-~]*)+\$[./0-9A-Za-z]{13,}")
 
 __all__ = ("CRYPT", "MACHINE_IDS", "SHARED_BY_CLONES")

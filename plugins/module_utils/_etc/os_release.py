@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""os-release(5), and the family of distributions that it names. Pure."""
+"""os-release(5), and the family of distributions that it belongs to. Pure."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def parse_os_release(text: str) -> t.Dict[str, str]:
 def family(
     os_release: t.Mapping[str, str], families: t.Sequence[t.Mapping[str, t.Any]]
 ) -> t.Mapping[str, t.Any]:
-    """Return the group of distributions with the same mechanism; empty when it is none of *families*.
+    """Return the first of *families* that the distribution belongs to; empty if there is none.
 
-    ID counts before the words of ID_LIKE, which go from the nearest relative to the farthest (os-release(5)).
+    ID takes precedence over ID_LIKE, which lists the closest relative first (os-release(5)).
     """
     for name in (os_release.get("ID", ""), *os_release.get("ID_LIKE", "").split()):
         for it in families:

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Files of shell assignments such as /etc/default/grub: edited by meaning, comments and order kept. Pure."""
+"""Edit files of shell assignments such as /etc/default/grub by meaning; keep comments and order. Pure."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# Of a value, expanded: what Linux takes as the environment of a program at once (execve(2), MAX_ARG_STRLEN).
+# Limit of one expanded value: the longest string in a program's environment (execve(2), MAX_ARG_STRLEN).
 LONGEST = 128 << 10
-# Of all values of a file together.
+# Limit of all values of a file together.
 _LONGEST_ALL = 32 * LONGEST
 _ASSIGNMENT = re.compile(r"^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=", re.MULTILINE)
 _VARIABLE = r"\$\{(\w+)\}|\$(\w+)"
-# What the word behind the = is made of, in the shell's language.
+# The parts of the word after the = in the shell's syntax.
 _PIECE = re.compile(
     r"'(?P<single>[^']*)'"
     r'|"(?P<double>(?:[^"\\]|\\.)*)"'
     r"|\\(?P<escaped>.)"
-    # Without a bound, each one that is never closed would be looked for up to the end.
+    # The length is limited, because each unclosed one would be searched for up to the end of the file.
     r"|(?P<command>`[^`]{0,4096}`|\$\([^)]{0,4096}\))"
     rf"|(?P<plain>{_VARIABLE}|\$|[^\s'\"\\`$;&|<>()]+)",
     re.DOTALL,
@@ -36,7 +36,7 @@ _PIECE = re.compile(
 
 
 class _Assignment(t.NamedTuple):
-    """A value and where it is written; it may take several lines."""
+    """A value and its position in the text; it can span lines."""
 
     name: str
     value: str
@@ -53,7 +53,7 @@ def _assignments(text: str) -> t.List[_Assignment]:
         value, end = _word(text, match.end(), known)
         total += len(value)
         if len(value) > LONGEST or total > _LONGEST_ALL:
-            # One that has its own value twice, line after line, would double it.
+            # Lines that each use their own variable twice would double its value every time.
             raise SealedRootError(
                 f"the value of {match.group(1)[:40]} in a file of shell assignments takes more than"
                 f" {LONGEST >> 10} KiB, or all of them {_LONGEST_ALL >> 20} MiB: correct the file"
@@ -65,7 +65,7 @@ def _assignments(text: str) -> t.List[_Assignment]:
 
 
 def _word(text: str, start: int, known: t.Mapping[str, str]) -> t.Tuple[str, int]:
-    """Return the word at *start* as a shell expands it, and its end; commands are not run."""
+    """Return the word at *start* as a shell expands it, and its end; commands are not executed."""
     value, end = "", start
     piece = _PIECE.match(text, end)
     while piece:
@@ -79,7 +79,7 @@ def _word(text: str, start: int, known: t.Mapping[str, str]) -> t.Tuple[str, int
             value += piece["single"] or piece["command"] or ""
         end = piece.end()
         piece = _PIECE.match(text, end)
-    if text[end : end + 1] in ("'", '"'):  # never closed: no shell would take it
+    if text[end : end + 1] in ("'", '"'):  # an unclosed quote: no shell accepts it
         line = text.find("\n", end)
         end = line if line >= 0 else len(text)
         value = text[start:end].strip()
@@ -96,12 +96,12 @@ def _expand(text: str, known: t.Mapping[str, str]) -> str:
 
 
 def values(text: str) -> t.Dict[str, str]:
-    """Return the assigned values as a shell reads them; the last assignment of a name counts."""
+    """Return the values as a shell reads them; the last assignment of a name counts."""
     return {found.name: found.value for found in _assignments(text)}
 
 
 def assign(text: str, name: str, value: str) -> str:
-    """Return the text with *name* set to *value*, where it was assigned last, else at the end."""
+    """Return the text with *name* set to *value*, at its last assignment or else at the end."""
     places = [found for found in _assignments(text) if found.name == name]
     if not places:
         end = "" if text.endswith("\n") or not text else "\n"
@@ -120,7 +120,7 @@ def _quote(value: str) -> str:
 
 
 def merge_words(have: str, want: str) -> str:
-    """Return *have* with each word of *want* that is not in it, as on a kernel command line."""
+    """Append the words of *want* that *have* lacks, as on a kernel command line."""
     words = have.split()
     return " ".join([*words, *(word for word in want.split() if word not in words)])
 
@@ -128,7 +128,7 @@ def merge_words(have: str, want: str) -> str:
 def without_words(
     have: str, goes: t.Callable[[str], bool], kept: t.Container[str] = ()
 ) -> t.Tuple[str, t.List[str]]:
-    """Return *have* without the words that go and are not *kept*, and those words."""
+    """Return *have* without the words for which *goes* is true and that are not *kept*, and the removed words."""
     taken = [word for word in have.split() if word not in kept and goes(word)]
     return " ".join(word for word in have.split() if word not in taken) if taken else have, taken
 

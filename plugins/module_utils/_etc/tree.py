@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Small configuration files of an image: planned first, then written atomically.
+"""Small configuration files of an image: changes are planned first, then written atomically.
 
-The modules that use this run in the image, so a path is resolved there. *root* is ``/`` but in tests.
+The modules that use this run inside the image, so paths are resolved there. *root* is ``/``, except in tests.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import re
 
 
 class Tree:
-    """A root directory and the changes to it; nothing is touched before :meth:`apply`."""
+    """A root directory and the planned changes to it; nothing is changed before :meth:`apply`."""
 
     def __init__(self, root: str = "/") -> None:
         self._root = root
         self._writes: t.Dict[str, t.Tuple[bytes, int]] = {}
         self._removals: t.List[str] = []
-        # Symbolic links to be made, and where they lead to.
+        # New symlinks and their targets.
         self._new_links: t.Dict[str, str] = {}
-        # What to show for a file whose content is a secret.
+        # Files whose content is secret; the diff does not show it.
         self._secret: t.Set[str] = set()
-        # Symbolic links that give way to files.
+        # Symlinks that files replace.
         self._links: t.Set[str] = set()
 
     def path(self, name: str) -> str:
-        """Return where the file *name* (absolute in the image) is."""
+        """Return the real path of the file *name*, which is absolute in the image."""
         return os.path.join(self._root, name.lstrip("/"))
 
     def exists(self, name: str) -> bool:
-        """Say whether something is there, a dangling link included."""
+        """Say whether *name* exists, even as a dangling symlink."""
         return os.path.lexists(self.path(name))
 
     def read(self, name: str, *, most: int = regular_file.SMALL) -> t.Optional[bytes]:
-        """Return the content as it will be, or None when there is none; more than *most* bytes are refused."""
+        """Return the planned or present content, or None if there is none; refuse more than *most* bytes."""
         if name in self._writes:
             return self._writes[name][0]
         try:
@@ -53,7 +53,7 @@ class Tree:
             return None
 
     def text(self, name: str) -> str:
-        """Return the content as text; a missing file is empty."""
+        """Return the content as text; empty if the file is missing."""
         return (self.read(name) or b"").decode("utf-8", "surrogateescape")
 
     def write(
@@ -65,16 +65,16 @@ class Tree:
         secret: bool = False,
         replace: bool = False,
     ) -> None:
-        """Plan a file; *mode* None keeps that of the existing file (0644 for a new one).
+        """Plan a file; *mode* None keeps the mode of the existing file (0644 for a new one).
 
-        With *replace*, a symbolic link gives way to it; else what the link leads to is written.
+        With *replace*, the file replaces a symlink; otherwise the target of the symlink is written.
         """
         data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
         link = replace and os.path.islink(self.path(name))
         info = None if link else self._file(name)
         have = stat.S_IMODE(info.st_mode) if info else None
         want = mode if mode is not None else have if have is not None else 0o644
-        # Of another size, it need not be read.
+        # A file of another size need not be read.
         is_as_long = name in self._writes or (info and info.st_size == len(data))
         if is_as_long and have == want and self.read(name, most=len(data)) == data:
             return
@@ -85,7 +85,7 @@ class Tree:
             self._secret.add(name)
 
     def _file(self, name: str) -> t.Optional[os.stat_result]:
-        """Return what stat(2) says of a regular file; None when it is not there, and an error for anything else."""
+        """Return stat(2) of a regular file; None if it does not exist. Raise an error for anything else."""
         try:
             handle = regular_file.opened(self.path(name))
         except FileNotFoundError:
@@ -96,21 +96,21 @@ class Tree:
             os.close(handle)
 
     def link(self, name: str, target: str) -> None:
-        """Plan a symbolic link, which takes the place of what is there."""
+        """Plan a symlink, which replaces whatever is there."""
         if not os.path.islink(self.path(name)) or os.readlink(self.path(name)) != target:
             self._new_links[name] = target
 
     def remove(self, name: str) -> None:
-        """Plan a removal; a missing file is none."""
+        """Plan a removal; ignore a missing file."""
         if self.exists(name):
             self._removals.append(name)
 
     def changed(self) -> t.List[str]:
-        """Return the names of all files that change."""
+        """Return the names of all changed files."""
         return sorted({*self._writes, *self._new_links, *self._removals})
 
     def diff(self) -> t.List[t.Dict[str, str]]:
-        """Return the changes in Ansible's form; a secret is named, never shown."""
+        """Return the changes as Ansible's diff; a secret file is named, but its content is not shown."""
         shown = []
         for name, (data, _mode) in sorted(self._writes.items()):
             old = b"" if name in self._secret else self._current(name)
@@ -138,7 +138,7 @@ class Tree:
         return "(secret)" if name in self._secret else data.decode("utf-8", "replace")
 
     def apply(self) -> None:
-        """Write and remove."""
+        """Carry out the planned changes."""
         for name, (data, mode) in self._writes.items():
             path = self.path(name)
             real = path if name in self._links else os.path.realpath(path)
@@ -157,7 +157,7 @@ class Tree:
                 os.unlink(path)
 
     def directory(self, name: str, mode: int) -> None:
-        """Make a directory with *mode* at once; used just before apply."""
+        """Create a directory with *mode* immediately; used just before apply."""
         path = self.path(name)
         os.makedirs(path, exist_ok=True)
         os.chmod(path, mode)

@@ -6,14 +6,14 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The files of a Btrfs file system that is not mounted, through btrfs-restore(8).
+"""Read files of an unmounted Btrfs file system, through btrfs-restore(8).
 
-A file is restored when it is read, and no other, into a place of its own: files that share their extents would take
-any room. btrfs-restore writes by the names that the image has, so it is confined to that place; what it wrote is then
-read without following a link.
+A file is restored only when it is read, and into its own directory: all files together could take unlimited space,
+because files can share extents. btrfs-restore writes under names that the image chose, so it is confined to that
+directory; what it wrote is then read without following symlinks.
 
-Directories, links and extended attributes are read from the device, where btrfs says that the trees are. A listing of
-the trees is not taken for that: a name in it can pass itself off as an item.
+Directories, symlinks and extended attributes are read from the device, at the addresses of the trees that btrfs
+prints. Its listing of the trees is not parsed for them, because a name in it can look like another item.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ _DEFAULT = re.compile(
 
 
 def path_regex(names: t.Sequence[str]) -> str:
-    """Return the expression (regex(7)) for a file and what leads to it.
+    """Return the regular expression (regex(7)) for a file and its parent directories.
 
-    It is the nested form that btrfs-restore(8) asks for, since a directory that does not match is not entered.
+    btrfs-restore(8) needs this nested form, because it does not enter a directory that does not match.
     """
-    *above, found = [re.sub(r"[][.*^$+?(){}|\\]", r"\\\g<0>", name) for name in names]
+    *above, expression = [re.sub(r"[][.*^$+?(){}|\\]", r"\\\g<0>", name) for name in names]
     for name in reversed(above):
-        found = f"{name}(|/{found})"
-    return f"^/(|{found})$"
+        expression = f"{name}(|/{expression})"
+    return f"^/(|{expression})$"
 
 
 def parse_fields(text: str) -> t.Dict[str, str]:
-    """Parse ``inspect-internal dump-super``: a name, tabs, and a value in each line."""
+    """Parse ``inspect-internal dump-super``: each line has a name, whitespace, and a value."""
     rows = (line.split(None, 1) for line in text.splitlines())
     return {row[0]: row[1].strip() for row in rows if len(row) == 2}
 
@@ -66,7 +66,7 @@ def _raw(names: t.Sequence[str]) -> t.List[bytes]:
 
 
 class Tree(reader.Tree):
-    """Reads Btrfs; an inode here is the index of a path."""
+    """Reads Btrfs. Its inode numbers are indexes into the list of known paths."""
 
     root = ROOT
 
@@ -77,7 +77,7 @@ class Tree(reader.Tree):
 
     def _run(self, *command: str, output: t.Optional[str] = None) -> str:
         result = confined.run_tool(self._runner, self._device, command, output=output, timeout=600)
-        # btrfs restore exits with 0 after many an error.
+        # btrfs restore exits with 0 after many errors.
         if "ERROR:" in result.stderr:
             raise CommandError(command, result)
         return result.stdout
@@ -92,7 +92,7 @@ class Tree(reader.Tree):
             problems.append("its log was not replayed, which GRUB cannot do: unmount it first")
         if fields.get("num_devices") != "1":
             problems.append("it is spread over several devices, and the image has one")
-        # What is examined here, and what GRUB reads, is the top level.
+        # The audit and GRUB both read the top-level subvolume.
         default = _DEFAULT.search(self._inspect("dump-tree", "-t", "root"))
         if not default or default.group(1) not in ("FS_TREE", "5"):
             problems.append(
@@ -108,13 +108,13 @@ class Tree(reader.Tree):
 
     def _read_directory(self, inode: int) -> t.Dict[str, Node]:
         names = self._paths[inode]
-        found = {}
+        nodes = {}
         for raw, it in sorted(self._trees().entries(_raw(names)).items()):
             name = os.fsdecode(raw)
             self._paths.append((*names, name))
             size = 0 if stat.S_ISDIR(it.mode) else it.size
-            found[name] = Node(len(self._paths) - 1, it.mode, it.uid, size)
-        return found
+            nodes[name] = Node(len(self._paths) - 1, it.mode, it.uid, size)
+        return nodes
 
     def _read_link(self, node: Node) -> str:
         return os.fsdecode(self._trees().link_target(_raw(self._paths[node.inode])))
@@ -140,7 +140,7 @@ class Tree(reader.Tree):
 
     @staticmethod
     def _open(place: str, names: t.Sequence[str]) -> int:
-        """Open a restored file, name by name, so that no link is followed."""
+        """Open a restored file component by component, so that no symlink is followed."""
         handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         for number, name in enumerate(names, 1):
             kind = os.O_DIRECTORY if number < len(names) else os.O_NONBLOCK

@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Items in the blocks of Btrfs's trees: pure, apart from the function that reads a block.
+"""Find items in the tree blocks of Btrfs: pure, apart from the function that reads a block.
 
 Numbers are little-endian, and structures as in the kernel's include/uapi/linux/btrfs_tree.h. Checksums are
-btrfs-check(8)'s affair.
+left to btrfs-check(8).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# An object, a type of item, and a number that the type gives a meaning.
+# An object ID, an item type, and an offset whose meaning depends on the type.
 Key = t.Tuple[int, int, int]
-# The tree that the others are found in says of this one that it is what a mount shows.
+# Object ID of the file tree of the top-level subvolume, in the tree of roots.
 FILES = 5
 INODE_ITEM, XATTR_ITEM, DIR_ITEM, DIR_INDEX, EXTENT_DATA, ROOT_ITEM = 1, 24, 84, 96, 108, 132
 _LAST = (1 << 64) - 1
@@ -40,11 +40,11 @@ _ROOT = struct.Struct(
 _INODE = struct.Struct("<16xQ20xI4xI")  # btrfs_inode_item up to its mode
 _EXTENT = struct.Struct("<8xQB3xB")  # btrfs_file_extent_item up to its type, before what is inline
 _MOST_LEVELS = 8
-# Of blocks that are kept, and of entries of a directory: what no more than a hundred thousand files need.
+# Limits for cached blocks and for entries of a directory: more than a hundred thousand files need.
 _MOST_NODES, _MOST_ENTRIES = 4096, 1 << 20
-# Of a block, in bytes (BTRFS_MAX_METADATA_BLOCKSIZE).
+# Largest size of a block, in bytes (BTRFS_MAX_METADATA_BLOCKSIZE).
 LARGEST_NODE = 64 << 10
-# One copy of a chunk is enough, and of one that is whole in one piece all addresses follow each other.
+# One copy of a chunk is enough, and the addresses of a chunk with one stripe are contiguous.
 _CHUNK = re.compile(
     r"key \(FIRST_CHUNK_TREE CHUNK_ITEM (\d+)\) [^\n]*\n"
     r"\s*length (\d+) [^\n]* type (\S+)\n"
@@ -55,7 +55,7 @@ _CHUNK = re.compile(
 
 
 class Chunk(t.NamedTuple):
-    """Addresses of the file system, from *start*, and where on the device they are; in bytes."""
+    """Addresses of the file system, from *start*, and their position on the device; in bytes."""
 
     start: int
     size: int
@@ -63,7 +63,7 @@ class Chunk(t.NamedTuple):
 
 
 class Node(t.NamedTuple):
-    """A block of a tree: for each key, the address of a block below it, or at level 0 where in *data* its item is."""
+    """A block of a tree: for each key, the address of a block below it, or at level 0 the item's place in *data*."""
 
     data: bytes
     level: int
@@ -72,12 +72,12 @@ class Node(t.NamedTuple):
     places: t.List[t.Tuple[int, int]]
 
     def item(self, index: int) -> bytes:
-        """Return an item."""
+        """Return the data of an item."""
         return _cut(self.data, *self.places[index])
 
 
 class Named(t.NamedTuple):
-    """What a name leads to: of a directory's entry, a key; of an attribute, a value."""
+    """What a name refers to: the key of a directory entry, or the value of an attribute."""
 
     location: Key
     value: bytes
@@ -92,22 +92,22 @@ class Inode(t.NamedTuple):
 
 
 def damaged(what: str) -> SealedRootError:
-    """Return the error for something of the image that makes no sense."""
+    """Return the error for an inconsistent part of the file system."""
     return SealedRootError(f"{what} of the root file system is damaged")
 
 
 def parse_chunks(text: str) -> t.List[Chunk]:
     """Parse ``inspect-internal dump-tree -t chunk``."""
-    found = []
+    chunks = []
     for match in _CHUNK.finditer(text):
         start, size, stripes, place = map(int, match.group(1, 2, 4, 5))
         if stripes == 1 or "DUP" in match.group(3).split("|"):
-            found.append(Chunk(start, size, place))
-    return found
+            chunks.append(Chunk(start, size, place))
+    return chunks
 
 
 def place_of(chunks: t.Iterable[Chunk], address: int, size: int) -> int:
-    """Return where on the device *size* bytes from an address on are."""
+    """Return the position on the device of *size* bytes at an address."""
     for chunk in chunks:
         if chunk.start <= address and address + size <= chunk.start + chunk.size:
             return chunk.place + address - chunk.start
@@ -115,7 +115,7 @@ def place_of(chunks: t.Iterable[Chunk], address: int, size: int) -> int:
 
 
 def crc32c(data: bytes, crc: int) -> int:
-    """Return the checksum of RFC 3720, appendix B.4, begun with *crc*; it is not inverted at the end."""
+    """Return the checksum of RFC 3720, appendix B.4, started with *crc*, without the final inversion."""
     for byte in data:
         crc ^= byte
         for _bit in range(8):
@@ -124,7 +124,7 @@ def crc32c(data: bytes, crc: int) -> int:
 
 
 def name_hash(name: bytes) -> int:
-    """Return the third part of the key that a name's item has (btrfs_name_hash in the kernel's fs/btrfs)."""
+    """Return the offset in the key of a name's item (btrfs_name_hash in the kernel's fs/btrfs)."""
     return crc32c(name, 0xFFFFFFFE)
 
 
@@ -142,9 +142,9 @@ def _cut(data: bytes, position: int, size: int) -> bytes:
 
 
 def parse_node(data: bytes, address: int) -> Node:
-    """Parse the block that is at *address*."""
-    said, count, level = _unpack(_HEADER, data)
-    if said != address or level >= _MOST_LEVELS:
+    """Parse the block at *address*."""
+    stored_address, count, level = _unpack(_HEADER, data)
+    if stored_address != address or level >= _MOST_LEVELS:
         raise damaged(f"the block {address}")
     node = Node(data, level, [], [], [])
     form = _POINTER if level else _ITEM
@@ -159,7 +159,7 @@ def parse_node(data: bytes, address: int) -> Node:
 
 
 def named(item: bytes, name: bytes) -> t.Optional[Named]:
-    """Return what *name* leads to; an item has all names of the same hash."""
+    """Return what *name* refers to; one item holds all names with the same hash."""
     position = 0
     while position < len(item):
         inode, kind, offset, value, length = _unpack(_NAMED, item, position)
@@ -171,7 +171,7 @@ def named(item: bytes, name: bytes) -> t.Optional[Named]:
 
 
 def _entry(item: bytes) -> t.Tuple[bytes, Key]:
-    """Return the name and the location of an entry of a directory."""
+    """Return the name and the location of a directory entry."""
     inode, kind, offset, _value, length = _unpack(_NAMED, item)
     name = _cut(item, _NAMED.size, length)
     if b"/" in name or b"\0" in name or name in (b"", b".", b".."):
@@ -180,7 +180,7 @@ def _entry(item: bytes) -> t.Tuple[bytes, Key]:
 
 
 class Forest:
-    """Finds items in all trees, of which *root* is the address of the one with the others' roots.
+    """Finds items in all trees; *root* is the address of the tree with the roots of the others.
 
     *read* returns the block at an address.
     """
@@ -201,7 +201,7 @@ class Forest:
         return self._nodes[address]
 
     def last(self, tree: int, key: Key) -> t.Tuple[Key, bytes]:
-        """Return the last item of a tree that is not behind *key*, with its own key."""
+        """Return the last item of a tree whose key is not greater than *key*, with its own key."""
         node = self._node(tree)
         while True:
             index = bisect.bisect_right(node.keys, key) - 1
@@ -210,13 +210,13 @@ class Forest:
             if not node.level:
                 return node.keys[index], node.item(index)
             below = self._node(node.below[index])
-            # So a tree has an end.
+            # The level must decrease, so the loop ends.
             if below.level != node.level - 1:
                 raise damaged("a tree")
             node = below
 
     def _tree(self, number: int) -> t.Tuple[int, int]:
-        """Return the address of a tree of files and its root directory."""
+        """Return the address of a file tree and its root directory."""
         item = self._root_item(number)
         if item is None:
             raise damaged(f"the tree {number}")
@@ -233,7 +233,7 @@ class Forest:
         return named(item, name) if key == wanted else None
 
     def _find(self, path: t.Sequence[bytes]) -> t.Tuple[int, int]:
-        """Return the tree and the inode that a path without links leads to."""
+        """Return the tree and the inode of a path without symlinks."""
         tree, inode = self._tree(FILES)
         for part in path:
             found = self._named(tree, inode, DIR_ITEM, part)
@@ -243,18 +243,18 @@ class Forest:
         return tree, inode
 
     def _enter(self, tree: int, location: Key) -> t.Tuple[int, int]:
-        """Return the tree and the inode of an entry, which can be a subvolume."""
+        """Return the tree and the inode of a directory entry, which can be a subvolume."""
         inode, kind, _offset = location
         return self._tree(inode) if kind == ROOT_ITEM else (tree, inode)
 
     def attribute(self, path: t.Sequence[bytes], name: bytes) -> t.Optional[bytes]:
-        """Return an attribute of the file that a path without links leads to; None when it has none of that name."""
+        """Return an attribute of the file at a path without symlinks; None if it does not have it."""
         tree, inode = self._find(path)
         attribute = self._named(tree, inode, XATTR_ITEM, name)
         return attribute.value if attribute else None
 
     def entries(self, path: t.Sequence[bytes]) -> t.Dict[bytes, Inode]:
-        """Return what is in the directory that a path without links leads to."""
+        """Return the entries of the directory at a path without symlinks."""
         tree, directory = self._find(path)
         found: t.Dict[bytes, Inode] = {}
         wanted = (directory, DIR_INDEX, _LAST)
@@ -262,7 +262,7 @@ class Forest:
             key, item = self.last(tree, wanted)
             if key[:2] != (directory, DIR_INDEX):
                 return found
-            # What was said before is not said again, so this has an end.
+            # Keys must decrease, so the loop ends.
             if key > wanted or len(found) == _MOST_ENTRIES:
                 raise damaged("a directory")
             name, location = _entry(item)
@@ -272,7 +272,7 @@ class Forest:
     def _entered(self, tree: int, location: Key) -> Inode:
         number, kind, _offset = location
         if kind == ROOT_ITEM and self._root_item(number) is None:
-            # A snapshot names subvolumes that are gone, and a mount shows them as empty directories.
+            # A snapshot still names removed subvolumes; a mount shows them as empty directories.
             return Inode(0, 0, stat.S_IFDIR | 0o755)
         return self._inode(*self._enter(tree, location))
 
@@ -283,7 +283,7 @@ class Forest:
         return Inode(*_unpack(_INODE, item))
 
     def link_target(self, path: t.Sequence[bytes]) -> bytes:
-        """Return what a symbolic link points to, which Btrfs keeps in the tree, uncompressed."""
+        """Return the target of a symlink, which Btrfs stores inline in the tree, uncompressed."""
         tree, inode = self._find(path)
         key, item = self.last(tree, (inode, EXTENT_DATA, 0))
         size, compression, kind = _unpack(_EXTENT, item)

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The files of an ext4 file system that is not mounted, through debugfs(8).
+"""Read files of an unmounted ext4 file system, through debugfs(8).
 
 No name of the image is ever part of a command.
 """
@@ -30,28 +30,28 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 ROOT_INODE = 2
 _ROW = re.compile(r"/(\d+)/([0-7]{6})/(\d+)/(\d+)/(.*)/(\d*)/")
-# What debugfs says before it answers a request that it reads from a file.
+# debugfs prints this before the answer to each request of a command file.
 _ECHO = re.compile(r"^debugfs: (.*)\n", re.MULTILINE)
 _LINK = re.compile(r'^Fast link dest: "(.*)"$', re.MULTILINE | re.DOTALL)
-# A link that is as long lies in a block of its own.
+# A symlink of this length or longer is stored in its own block.
 _IN_BLOCK = 60
 _MOUNTED_ON = ("<not available>", "/", "/sysroot", "/root")
 
 
 def parse_directory(text: str) -> t.Dict[str, Node]:
-    """Parse ``ls -p`` of debugfs: ``/inode/mode/uid/gid/name/size/`` in each line."""
-    found = {}
+    """Parse ``ls -p`` of debugfs: each line is ``/inode/mode/uid/gid/name/size/``."""
+    nodes = {}
     for line in text.splitlines():
         if not line:
             continue
         match = _ROW.fullmatch(line)
         if not match:
-            # A name with a newline could pass itself off as another entry.
+            # A name with a newline could imitate another entry.
             raise SealedRootError(f"a directory of the image has an unreadable entry: {line!r}")
         inode, mode, uid, _gid, name, size = match.groups()
         if int(inode) and name not in (".", ".."):
-            found[name] = Node(int(inode), int(mode, 8), int(uid), int(size or 0))
-    return found
+            nodes[name] = Node(int(inode), int(mode, 8), int(uid), int(size or 0))
+    return nodes
 
 
 def parse_superblock(text: str) -> t.Dict[str, str]:
@@ -61,7 +61,7 @@ def parse_superblock(text: str) -> t.Dict[str, str]:
 
 
 def superblock_problems(superblock: t.Mapping[str, str]) -> t.List[str]:
-    """Say why the file system is not as it is after a proper unmount in an image."""
+    """Return the differences from a file system of an image after a clean unmount."""
     problems = []
     if superblock.get("Filesystem state") != "clean":
         problems.append(f"the root file system is {superblock.get('Filesystem state', 'damaged')}")
@@ -82,7 +82,7 @@ class Tree(reader.Tree):
 
     def __init__(self, *args: t.Any) -> None:
         super().__init__(*args)
-        # Nothing else is there for debugfs to write to.
+        # debugfs can write only to this directory.
         self._copies = os.path.join(self._work_dir, "ext4")
         os.makedirs(self._copies, 0o700, exist_ok=True)
 
@@ -90,7 +90,7 @@ class Tree(reader.Tree):
         return self._ask_all([request])[0]
 
     def _ask_all(self, requests: t.Sequence[str]) -> t.List[str]:
-        """Return what debugfs says to each request: one start of it costs more than most of its answers."""
+        """Return the answer to each request; all in one call, because starting debugfs costs more than most answers."""
         if not requests:
             return []
         argv = ["debugfs", "-f", "-", confined.DEVICE]
@@ -98,15 +98,15 @@ class Tree(reader.Tree):
         result = confined.run_tool(
             self._runner, self._device, argv, output=self._copies, stdin=lines, timeout=120
         )
-        # debugfs exits with 0 whatever happens; the first line of stderr is its version.
+        # debugfs always exits with 0; the first line of stderr is its version.
         complaints = result.stderr.strip().splitlines()[1:]
         if complaints:
             raise CommandError(argv, result)
-        begin, *said = _ECHO.split(result.stdout)
-        # A name or a link with a newline could pass itself off as another request.
-        if begin or said[::2] != list(requests):
+        begin, *answers = _ECHO.split(result.stdout)
+        # A name or a symlink with a newline could imitate another request.
+        if begin or answers[::2] != list(requests):
             raise SealedRootError("a name in the image has a newline, so it cannot be read")
-        return said[1::2]
+        return answers[1::2]
 
     def load(
         self,
@@ -118,22 +118,22 @@ class Tree(reader.Tree):
         directories, texts = list(directories), list(texts)
         places = {path.rpartition("/")[0] for path in texts}
         while True:
-            # One level of the tree after the other.
+            # Each pass reads one level of the directories.
             unread = {it for it in map(self._unread, [*directories, *places]) if it is not None}
             if not unread:
                 break
             self._directories.update(self._read_directories(sorted(unread)))
-        within = [node for path in links for node in self.entries(path).values() if node.is_link]
-        short = {it.inode for it in within if it.size < _IN_BLOCK} - set(self._targets)
+        symlinks = [node for path in links for node in self.entries(path).values() if node.is_link]
+        short = {it.inode for it in symlinks if it.size < _IN_BLOCK} - set(self._targets)
         self._targets.update(self._read_links(sorted(short)))
-        found = [self.find(path) for path in texts]
-        files = {it.inode: it for it in found if it and it.is_file and it.size <= reader.MOST}
+        nodes = [self.find(path) for path in texts]
+        files = {it.inode: it for it in nodes if it and it.is_file and it.size <= reader.MOST}
         wanted = [node for inode, node in files.items() if inode not in self._texts]
         for node, path in zip(wanted, self._dump_all(wanted)):
             self._texts[node.inode] = reader.taken(path).decode("utf-8", "surrogateescape")
 
     def _unread(self, path: str) -> t.Optional[int]:
-        """Return the first directory on the way to *path*, or there, that has not been read."""
+        """Return the first directory on the way to *path*, itself included, that has not been read."""
         missing = []
 
         def listing(inode: int) -> t.Dict[str, Node]:
@@ -164,8 +164,8 @@ class Tree(reader.Tree):
         return self._read_directories([inode])[inode]
 
     def _read_directories(self, inodes: t.Sequence[int]) -> t.Dict[int, t.Dict[str, Node]]:
-        said = self._ask_all([f"ls -p <{inode}>" for inode in inodes])
-        return dict(zip(inodes, map(parse_directory, said)))
+        answers = self._ask_all([f"ls -p <{inode}>" for inode in inodes])
+        return dict(zip(inodes, map(parse_directory, answers)))
 
     def _read_link(self, node: Node) -> str:
         if node.size >= _IN_BLOCK:

@@ -6,11 +6,11 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The files of a file system that is not mounted, whatever its type.
+"""Read files of an unmounted file system of any type.
 
-Paths are walked here, inode by inode, so a symbolic link leads to a file of the image and never to one
-of this machine. Nothing is mounted: the kernel of the machine that examines an image is not given a file system
-that somebody else made. What reads it are its own tools in user space, one module for each type.
+Paths are resolved here, inode by inode, so a symlink leads to a file of the image and never to one
+of this machine. Nothing is mounted, so that the kernel of this machine does not parse an untrusted file system.
+The file system's own tools read it in user space, with one module for each type.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 
 _MOST_LINKS = 20
-# Linux takes none that is longer (path_resolution(7)).
+# Linux accepts no longer one (path_resolution(7)).
 _LONGEST_LINK = 4096
-# What a small file has at the most, in bytes.
+# Largest small file, in bytes.
 MOST = 1 << 20
 
 
@@ -56,13 +56,13 @@ class Node:
 
     @property
     def permissions(self) -> str:
-        """The mode as it is written: ``0600``."""
+        """Return the mode as usually written: ``0600``."""
         return f"{stat.S_IMODE(self.mode):04o}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Volume:
-    """What a file system says of itself, and *problems* that its own tools find."""
+    """Properties of a file system, and the *problems* that its own tools find."""
 
     type: str
     uuid: str
@@ -71,7 +71,7 @@ class Volume:
 
 
 def read_at(device: int, size: int, place: int) -> bytes:
-    """Return bytes of a device; that it ends before them, or that no device is so large, is an error."""
+    """Read from a device; raise an error if it ends too early, or if the position is beyond any device."""
     data = os.pread(device, size, place) if place + size < 1 << 63 else b""
     if len(data) != size:
         raise SealedRootError("the root file system is damaged: it goes on behind its device")
@@ -88,9 +88,9 @@ def taken(path: str) -> bytes:
 
 
 class Tree(abc.ABC):
-    """Reads files of the file system in *device*; copies go to *work_dir*, which must be private.
+    """Reads files of the file system on *device*; copies go to *work_dir*, which must be private.
 
-    *root* is the number of the root directory. The types differ in the methods that are abstract.
+    *root* is the inode number of the root directory. Subclasses implement the abstract methods for one type.
     """
 
     root: int
@@ -105,7 +105,7 @@ class Tree(abc.ABC):
 
     @abc.abstractmethod
     def volume(self) -> Volume:
-        """Return what the file system says of itself, after its own check without repair."""
+        """Return the properties of the file system, after checking it without repair."""
 
     @abc.abstractmethod
     def _read_directory(self, inode: int) -> t.Dict[str, Node]:
@@ -113,24 +113,24 @@ class Tree(abc.ABC):
 
     @abc.abstractmethod
     def _read_link(self, node: Node) -> str:
-        """Return what a symbolic link points to."""
+        """Return the target of a symlink."""
 
     @abc.abstractmethod
     def _dump(self, node: Node) -> str:
-        """Copy a file's content into the work directory and return where it is."""
+        """Copy a file's content into the work directory and return the path of the copy."""
 
     @abc.abstractmethod
     def attribute(self, node: Node, name: str) -> t.Optional[bytes]:
-        """Return an extended attribute, by its whole name; None when the file has none of that name."""
+        """Return an extended attribute by its full name; None if the file does not have it."""
 
-    def load(  # noqa: B027  # most types read as fast one by one
+    def load(  # noqa: B027  # most types gain nothing from it
         self,
         directories: t.Iterable[str] = (),
         *,
         links: t.Iterable[str] = (),
         texts: t.Iterable[str] = (),
     ) -> None:
-        """Read what will be asked for, where that is faster together: *links* are all those in these directories."""
+        """Read ahead what will be asked for, if that is faster; *links* are directories whose symlinks are read."""
 
     def _list(self, inode: int) -> t.Dict[str, Node]:
         if inode not in self._directories:
@@ -138,13 +138,13 @@ class Tree(abc.ABC):
         return self._directories[inode]
 
     def link_target(self, node: Node) -> str:
-        """Return what a symbolic link points to."""
+        """Return the target of a symlink."""
         if node.inode not in self._targets:
             self._targets[node.inode] = self._read_link(node)
         return self._targets[node.inode]
 
     def find(self, path: str, *, follow: bool = True) -> t.Optional[Node]:
-        """Return the entry at *path*, or None; the last symbolic link is followed if *follow*."""
+        """Return the entry at *path*, or None; *follow* says whether to follow a symlink at its end."""
         return self._walk(path, self._list, follow=follow)
 
     def _walk(
@@ -178,7 +178,7 @@ class Tree(abc.ABC):
         return trail[-1]
 
     def entries(self, path: str) -> t.Dict[str, Node]:
-        """Return the entries of the directory at *path*; none when it is not there."""
+        """Return the entries of the directory at *path*; none if it does not exist."""
         node = self.find(path)
         return self._list(node.inode) if node and node.is_directory else {}
 
@@ -187,13 +187,13 @@ class Tree(abc.ABC):
         return taken(self.dump(node, most=most))
 
     def dump(self, node: Node, *, most: int) -> str:
-        """Copy a file's content into the work directory and return where it is; *most* is how long it may be."""
+        """Copy a file's content into the work directory and return the copy's path; refuse more than *most* bytes."""
         if node.size > most:
             raise SealedRootError(f"inode {node.inode} has {node.size} bytes: too many to be read")
         return self._dump(node)
 
     def text(self, path: str) -> t.Optional[str]:
-        """Return a text file; None when it is not there or is no file."""
+        """Return the content of a text file; None if it does not exist or is not a file."""
         node = self.find(path)
         if node is None or not node.is_file:
             return None

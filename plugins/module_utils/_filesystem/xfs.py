@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The files of an XFS file system that is not mounted, through xfs_db(8).
+"""Read files of an unmounted XFS file system, through xfs_db(8).
 
-xfs_db says what a directory holds and where a file and its attributes lie; the bytes are then read from the device. No
+xfs_db lists directories and says where a file and its attributes are; the bytes are then read from the device. No
 name of the image is ever part of a command.
 """
 
@@ -35,7 +35,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 
 CHUNK = 1 << 20
-# Inodes that one xfs_db is asked for.
+# Inodes that one call of xfs_db prints.
 _AT_ONCE = 500
 _ENTRY = re.compile(rb"\d+ +(\d+) +\w+ +0x[0-9a-f]{8} +(\d+) ")
 _GOOD = b" (good)\n"
@@ -45,11 +45,11 @@ _INODE = re.compile(
 _EXTENT = re.compile(
     r"(?:data|attr) offset (\d+) startblock \d+ \((\d+)/(\d+)\) count (\d+) flag ([01])\n"
 )
-# What a file's attributes may need in blocks of their own; each of them has 64 KiB at the most.
+# Limit for a file's attributes in separate blocks; one attribute has at most 64 KiB.
 _MOST_ATTRIBUTES = 16 << 20
-# Of the on-disk format, version 5 (the only one that mkfs.xfs makes): where an inode has its data fork, how far behind
-# it the attribute fork is, in units of 8 bytes, and whether the attributes are in there; and the header of a block of a
-# symbolic link (xfs_dinode, xfs_dsymlink_hdr in the kernel's xfs_format.h).
+# On-disk format, version 5 (the only one that mkfs.xfs makes): offset of an inode's data fork; distance from there to
+# the attribute fork, in units of 8 bytes, and whether the attributes are inside it; header of a block of a
+# symlink (xfs_dinode, xfs_dsymlink_hdr in the kernel's xfs_format.h).
 _INODE_MAGIC, _FORK, _NUMBER = b"IN", 176, 152
 _ATTRIBUTE_FORK, _ATTRIBUTE_FORMAT, _IN_FORK = 82, 83, 1
 _LINK_MAGIC, _LINK_HEADER = b"XSLM", 56
@@ -57,7 +57,7 @@ _LINK_MAGIC, _LINK_HEADER = b"XSLM", 56
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """What the superblock says of sizes, in bytes and blocks."""
+    """Sizes from the superblock, in bytes and blocks."""
 
     block: int
     group: int
@@ -67,15 +67,15 @@ class Geometry:
     root: int
 
     def inode_offset(self, number: int) -> int:
-        """Return where an inode begins, in bytes."""
+        """Return the position of an inode, in bytes."""
         block, index = number >> self.inodes_bits, number & ((1 << self.inodes_bits) - 1)
         group, inside = block >> self.group_bits, block & ((1 << self.group_bits) - 1)
         return (group * self.group + inside) * self.block + index * self.inode
 
 
 def parse_directory(listing: bytes) -> t.Dict[str, int]:
-    """Parse ``ls`` of xfs_db into names and inodes; names may hold anything, as their length is before them."""
-    found = {}
+    """Parse ``ls`` of xfs_db into names and inodes. A name can hold anything, because its length precedes it."""
+    inodes = {}
     position = 0
     while position < len(listing):
         match = _ENTRY.match(listing, position)
@@ -85,19 +85,19 @@ def parse_directory(listing: bytes) -> t.Dict[str, int]:
             raise SealedRootError(f"a directory of the image has an unreadable entry: {line!r}")
         name = listing[match.end() : end].decode("utf-8", "surrogateescape")
         if name not in (".", ".."):
-            found[name] = int(match.group(1))
+            inodes[name] = int(match.group(1))
         position = end + len(_GOOD)
-    return found
+    return inodes
 
 
 def parse_fields(text: str) -> t.Dict[str, str]:
-    """Parse ``print`` of xfs_db: ``name = value`` in each line."""
+    """Parse ``print`` of xfs_db: each line is ``name = value``."""
     pairs = (line.partition(" = ") for line in text.splitlines())
     return {name: value for name, equals, value in pairs if equals}
 
 
 def label(field: str) -> str:
-    """Return the label of the twelve bytes that ``print fname`` shows."""
+    """Return the label in the twelve bytes that ``print fname`` shows."""
     return field.strip('"').partition("\\000")[0]
 
 
@@ -130,7 +130,7 @@ class Tree(reader.Tree):
         words = [word for command in commands for word in ("-c", command)]
         argv = ["xfs_db", "-r", "-f", *words, confined.DEVICE]
         result = confined.run_tool(self._runner, self._device, argv, timeout=120)
-        # xfs_db exits with 0 whatever happens.
+        # xfs_db always exits with 0.
         if result.stderr.strip():
             raise CommandError(argv, result)
         return result.stdout
@@ -139,7 +139,7 @@ class Tree(reader.Tree):
         problems = []
         argv = ["xfs_repair", "-n", "-f", confined.DEVICE]
         check = confined.run_tool(self._runner, self._device, argv, check=False, timeout=600)
-        # It goes on without what is in the log, so its other words are about something else then.
+        # With a dirty log, xfs_repair ignores the log's content, so its other messages are meaningless.
         if "valuable metadata changes in a log" in check.stdout + check.stderr:
             problems.append("its log was not replayed, which GRUB cannot do: unmount it first")
         elif check.rc != 0:
@@ -150,17 +150,17 @@ class Tree(reader.Tree):
 
     def _read_directory(self, inode: int) -> t.Dict[str, Node]:
         listing = self._ask(f"inode {inode}", "ls").encode("utf-8", "surrogateescape")
-        found = parse_directory(listing)
-        nodes = self._nodes(sorted(set(found.values())))
-        return {name: nodes[number] for name, number in found.items()}
+        inodes = parse_directory(listing)
+        nodes = self._nodes(sorted(set(inodes.values())))
+        return {name: nodes[number] for name, number in inodes.items()}
 
     def _nodes(self, numbers: t.Sequence[int]) -> t.Dict[int, Node]:
         nodes = {}
         for start in range(0, len(numbers), _AT_ONCE):
             part = numbers[start : start + _AT_ONCE]
             show = "print core.mode core.uid core.size core.format"
-            said = self._ask(*(it for number in part for it in (f"inode {number}", show)))
-            rows = _INODE.findall(said)
+            output = self._ask(*(it for number in part for it in (f"inode {number}", show)))
+            rows = _INODE.findall(output)
             if len(rows) != len(part):
                 raise SealedRootError("an inode of the root file system is damaged")
             for number, (mode, uid, size, layout) in zip(part, rows):
@@ -169,7 +169,7 @@ class Tree(reader.Tree):
         return nodes
 
     def _extents(self, inode: int, fork: str) -> t.Iterator[t.Tuple[int, int, int, bool]]:
-        """Give the parts of a fork: offsets in it and on the device, sizes, in bytes, and whether each was written."""
+        """Yield the extents of a fork: offset, position on the device and size in bytes, and whether it is written."""
         geometry = self._geometry
         for match in _EXTENT.finditer(self._ask(f"inode {inode}", f"bmap {fork}")):
             offset, group, block, count, unwritten = map(int, match.groups())
@@ -177,7 +177,7 @@ class Tree(reader.Tree):
             yield offset * geometry.block, place, count * geometry.block, not unwritten
 
     def _pieces(self, node: Node) -> t.Iterator[t.Tuple[int, int, int]]:
-        """Give the written parts of a file: offsets in the file and on the device, and their sizes, in bytes."""
+        """Yield the written extents of a file: offset in it, position on the device, size, in bytes."""
         for start, place, size, written in self._extents(node.inode, "-d"):
             size = min(size, node.size - start)
             if written and size > 0:
@@ -199,7 +199,7 @@ class Tree(reader.Tree):
 
     def _long_target(self, device: int, node: Node) -> bytes:
         target = b""
-        # Of a link, a block has a header of its own, so the size of the link is less than its blocks hold.
+        # Each block of a symlink has a header, so its blocks hold more bytes than the length of its target.
         blocks = dataclasses.replace(node, size=node.size + 8 * self._geometry.block)
         for _start, place, size in self._pieces(blocks):
             for position in range(place, place + size, self._geometry.block):
@@ -216,7 +216,7 @@ class Tree(reader.Tree):
         with open(self._device, "rb") as device, open(path, "xb") as copy:
             copy.truncate(node.size)
             pieces = list(self._pieces(node))
-            # Extents that lie over each other would be copied again and again.
+            # Overlapping extents would be copied again and again.
             if sum(size for _start, _place, size in pieces) > node.size:
                 raise SealedRootError(f"inode {node.inode} of the root file system is damaged")
             for start, place, size in pieces:

@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Extended attributes in the bytes of XFS: pure.
+"""Parse extended attributes from blocks of XFS: pure.
 
-The format is that of version 5, with big-endian numbers: xfs_attr_sf_hdr, xfs_attr3_leafblock and their entries in the
+The format is version 5, with big-endian numbers: xfs_attr_sf_hdr, xfs_attr3_leafblock and their entries in the
 kernel's xfs_da_format.h.
 """
 
@@ -21,8 +21,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# Flags of an entry: its value is beside it, and the name space. What has any other flag is no attribute, as one that
-# is being written or a pointer to the parent.
+# Flags of an entry: whether its value is stored with it, and its namespace. An entry with any other flag is not an
+# attribute, for example one that is being written, or a pointer to the parent.
 _LOCAL = 0x01
 SPACES = {"user": 0x00, "trusted": 0x02, "security": 0x04}
 _SHORT_HEADER = struct.Struct(">HBx")
@@ -34,12 +34,12 @@ _FAR = struct.Struct(">8xB")
 _LEAF_MAGIC, _NODE_MAGIC, _VALUE_MAGIC = 0x3BEE, 0x3EBE, b"XARM"
 
 
-# A view, since the values of a hostile block can be one and the same large piece of it.
+# memoryview, because many entries of a malicious block can refer to the same large piece of it.
 Data = t.Union[bytes, memoryview]
 
 
 class Entry(t.NamedTuple):
-    """An attribute; *value* is None when it lies in blocks of its own."""
+    """An attribute; *value* is None if it is stored in separate blocks."""
 
     flags: int
     name: bytes
@@ -67,7 +67,7 @@ def _cut(data: Data, position: int, size: int) -> Data:
 
 
 def short_form(fork: bytes) -> Entries:
-    """Give the attributes in the fork of an inode that has room for them."""
+    """Yield the attributes stored inside an inode's attribute fork."""
     total, count = _unpack(_SHORT_HEADER, fork, 0)
     fork, position = bytes(_cut(fork, 0, total)), _SHORT_HEADER.size
     for _number in range(count):
@@ -78,7 +78,7 @@ def short_form(fork: bytes) -> Entries:
 
 
 def block(content: bytes, inode: int) -> Entries:
-    """Give the attributes in a block of the fork of *inode*: only a leaf has any, not a node or a part of a value."""
+    """Yield the attributes in a block of the fork of *inode*. Only a leaf has any, not a node or a part of a value."""
     data = memoryview(content)
     magic, owner, count = _unpack(_LEAF_HEADER, data, 0)
     if magic != _LEAF_MAGIC:
@@ -99,7 +99,7 @@ def block(content: bytes, inode: int) -> Entries:
 
 
 def find(entries: t.Iterable[Entry], name: str) -> t.Optional[bytes]:
-    """Return the value of an attribute by its whole name; None when it is not there."""
+    """Return the value of an attribute by its full name; None if it is not there."""
     space, _dot, rest = name.partition(".")
     if space not in SPACES:
         raise SealedRootError(f"the attribute {name} of an XFS file system cannot be read")

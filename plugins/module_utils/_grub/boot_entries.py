@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Boot loader entries (the Boot Loader Specification, BLS) and GRUB's environment block. Pure.
+"""Boot loader entries (Boot Loader Specification, BLS) and GRUB's environment block. Pure.
 
-GRUB makes its menu of the files in /boot/loader/entries where grub.cfg says ``blscfg`` (Fedora and its relatives
-since 30 and 8; GRUB: grub-core/commands/blscfg.c there, blsuki.c in 2.14). What an entry calls ``$name`` is a
+If grub.cfg has the command ``blscfg``, GRUB builds its menu from the files in /boot/loader/entries (Fedora since 30,
+RHEL and relatives since 8; GRUB: grub-core/commands/blscfg.c there, blsuki.c in 2.14). A ``$name`` in an entry is a
 variable of GRUB, which the environment block or grub.cfg sets.
 """
 
@@ -24,8 +24,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 
 DIRECTORY = "/boot/loader/entries"
-# What entries of an image are named by, since its machine ID is not known before the first boot. Red Hat's
-# kernel-install knows the name, and removes such an entry with its kernel (20-grub.install, BLS_FAKE_TARGET).
+# Entries of an image have this instead of its machine ID, which is not known before the first boot. Red Hat's
+# kernel-install knows this token, and removes such an entry with its kernel (20-grub.install, BLS_FAKE_TARGET).
 TOKEN = "f" * 32
 ENV_BYTES = 1024  # GRUB: include/grub/lib/envblk.h
 _ENV_HEAD = "# GRUB Environment Block\n"
@@ -34,25 +34,25 @@ _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
 def used(config: str) -> bool:
-    """Say whether a grub.cfg makes its menu of boot loader entries."""
+    """Say whether a grub.cfg builds its menu from boot loader entries."""
     return bool(re.search(r"^[ \t]*blscfg\b", config, re.MULTILINE))
 
 
 def fallback(config: str) -> t.Optional[str]:
-    """Return the kernel's words that grub.cfg has for entries without their own (RHEL 8); None for none."""
-    found = re.findall(r'^[ \t]*set kernelopts="([^"]*)"', config, re.MULTILINE)
-    return found[-1] if found else None
+    """Return the kernel words of grub.cfg for entries that have none (RHEL 8); None if there are none."""
+    values = re.findall(r'^[ \t]*set kernelopts="([^"]*)"', config, re.MULTILINE)
+    return values[-1] if values else None
 
 
 def parse_env(data: bytes) -> t.Dict[str, str]:
-    """Return the variables of an environment block; that of nothing is empty."""
+    """Return the variables of an environment block; none if the block is empty."""
     text = data.decode("utf-8", "surrogateescape")
-    found = re.findall(r"^([A-Za-z_]\w*)=((?:\\\n|[^\n])*)$", text, re.MULTILINE)
-    return {name: re.sub(r"\\(.|\n)", r"\1", value) for name, value in found}
+    pairs = re.findall(r"^([A-Za-z_]\w*)=((?:\\\n|[^\n])*)$", text, re.MULTILINE)
+    return {name: re.sub(r"\\(.|\n)", r"\1", value) for name, value in pairs}
 
 
 def format_env(variables: t.Mapping[str, str]) -> bytes:
-    """Return an environment block as grub-editenv(1) writes it, for GRUB to overwrite where it lies."""
+    """Return an environment block as grub-editenv(1) writes it; GRUB overwrites it in place."""
     text = _ENV_HEAD
     for name, value in variables.items():
         escaped = re.sub(r"([\\\n])", r"\\\1", value)
@@ -67,13 +67,13 @@ def format_env(variables: t.Mapping[str, str]) -> bytes:
 
 
 def get(entry: str, key: str) -> str:
-    """Return the value of *key*, or an empty string; of several lines all, as GRUB takes several initrd."""
-    found = re.findall(rf"^{key}[ \t]+(.*)$", entry, re.MULTILINE)
-    return " ".join(value.strip(" \t") for value in found)
+    """Return the value of *key*, or an empty string; several lines are joined, as GRUB accepts several initrd."""
+    values = re.findall(rf"^{key}[ \t]+(.*)$", entry, re.MULTILINE)
+    return " ".join(value.strip(" \t") for value in values)
 
 
 def put(entry: str, key: str, value: str) -> str:
-    """Return the entry with *key* set to *value* in one line, where it was first or else at the end."""
+    """Return the entry with *key* set to *value* on one line, in place of its first line or else at the end."""
     if get(entry, key) == value:
         return entry
     lines = entry.splitlines()
@@ -84,14 +84,14 @@ def put(entry: str, key: str, value: str) -> str:
 
 
 def expand(text: str, variables: t.Mapping[str, str]) -> str:
-    """Return *text* as GRUB expands it; a variable that is not set is nothing."""
+    """Expand variables in *text* as GRUB does: an unset variable is empty."""
     return _VARIABLE.sub(lambda match: variables.get(match.group(1) or match.group(2), ""), text)
 
 
 def rendered(config: str, entries: t.Mapping[str, str], env: t.Mapping[str, str]) -> str:
-    """Return a grub.cfg with what GRUB makes of the entries written out, so that it can be judged as any other.
+    """Return a grub.cfg followed by the commands that GRUB derives from the entries, so that all can be checked alike.
 
-    One that does not use entries is returned as it is.
+    A grub.cfg that does not use entries is returned unchanged.
     """
     if not used(config):
         return config
@@ -102,7 +102,7 @@ def rendered(config: str, entries: t.Mapping[str, str], env: t.Mapping[str, str]
     menu = ""
     for _name, entry in sorted(entries.items()):
         kernel = expand(get(entry, "linux"), variables)
-        if not kernel:  # which GRUB leaves out
+        if not kernel:  # GRUB skips such an entry
             continue
         options = expand(get(entry, "options"), variables)
         menu += f"linux {kernel} {' '.join(options.split())}\n"
@@ -112,13 +112,13 @@ def rendered(config: str, entries: t.Mapping[str, str], env: t.Mapping[str, str]
 
 
 def own_name(name: str) -> str:
-    """Return what an entry is called in an image: the machine ID of another machine gives way."""
+    """Return the name of an entry in an image: TOKEN replaces the machine ID."""
     match = _NAME.fullmatch(name)
     return f"{TOKEN}-{match.group(1)}.conf" if match else name
 
 
 def is_rescue(name: str) -> bool:
-    """Say whether an entry is of a rescue kernel, which dracut makes once for a machine (51-dracut-rescue.install)."""
+    """Say whether an entry is for the rescue kernel, which dracut makes once per machine (51-dracut-rescue.install)."""
     match = _NAME.fullmatch(name)
     return bool(match and re.fullmatch(r"0-rescue(?:-.*)?", match.group(1)))
 
@@ -126,9 +126,9 @@ def is_rescue(name: str) -> bool:
 def words_for(
     have: str, *, root_device: str, wanted: str, unwanted: t.Callable[[str], bool]
 ) -> str:
-    """Return a kernel command line that has *root_device*, all of *wanted*, and what else *have* said.
+    """Return the kernel command line *have* with *root_device* and all words of *wanted*.
 
-    Words that are *unwanted* go, but those of *wanted* do not.
+    Words that are *unwanted* are removed, unless *wanted* has them.
     """
     kept, _dropped = shell_defaults.without_words(have, unwanted, wanted.split())
     own = [f"root={root_device}", "ro", *(it for it in kept.split() if it not in ("ro", "rw"))]
@@ -138,7 +138,7 @@ def words_for(
 def options_for(
     have: str, *, root_device: str, wanted: str, unwanted: t.Callable[[str], bool]
 ) -> str:
-    """Return the options of an entry; one that takes ``$kernelopts`` goes on to do so (RHEL 8)."""
+    """Return the options of an entry; one that uses ``$kernelopts`` keeps doing so (RHEL 8)."""
     words = have.split()
     if "$kernelopts" in words:
         kept, _dropped = shell_defaults.without_words(have, unwanted)

@@ -23,44 +23,44 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# The module that reads each root file system, and the ciphers and hashes of the LUKS header. Before the
-# volume is open nothing can be loaded, so all that it takes is in the core image (docs/facts.md: core-image).
+# Modules of every core image; those for the root's file system and the header's hash are added. GRUB can load nothing
+# before the volume is open, so the core image must have all that opening takes (docs/facts.md: core-image).
 LUKS_MODULES = {"luks1": "luks", "luks2": "luks2"}
 REQUIRED = (
     *("part_gpt", "cryptodisk", "pbkdf2", "gcry_rijndael", "normal", "configfile", "linux"),
-    # What the script says that opens the volume.
+    # Commands of the script that opens the volume.
     *("echo", "halt", "reboot", "sleep"),
 )
-# What reads that script in a core image of one's own.
+# These read that script in a core image that the build makes.
 MEMDISK = ("memdisk", "tar")
-# GRUB 2.12 and later have it: those that start Linux as a program of EFI. Before, a kernel that was loaded twice with
-# an initramfs in between reset the machine (2.06 of Debian 12 with LUKS2).
+# A module of GRUB 2.12 and later, which start Linux as an EFI program. In earlier versions, loading a kernel twice
+# with an initramfs in between reset the machine (2.06 of Debian 12 with LUKS2).
 ASKS = "efitextmode"
 WANTED = (
     *("all_video", "boot", "cat", "efi_gop", "fat", "gzio", "loadenv", "ls", "minicmd"),
     *("search", "search_fs_uuid", "terminal", "test"),
-    # What tells that the script has to ask, and finds the kernels that it asks with.
+    # For the script: the first tells whether it has to ask, the second finds the kernels to ask with.
     *(ASKS, "regexp"),
-    # The menu of Fedora and its relatives; the second name is GRUB 2.14's.
+    # The menu of Fedora and relatives; the second name is that of GRUB 2.14.
     *("blscfg", "blsuki"),
 )
-# Where distributions keep the modules of every platform; the second is SUSE's.
+# Where distributions keep the modules of each platform; the second is SUSE's.
 LIBRARIES = ("/usr/lib/grub", "/usr/share/grub2")
-# Words about the disks of the machine that the root is from, beside those that no image gets (guest.HOST_DISKS).
-# grub-mkconfig writes root= itself, and the initramfs has its own crypttab, which cryptopts= would replace
+# Kernel words about disks of the machine that the root comes from, besides those removed from every image
+# (guest.HOST_DISKS). grub-mkconfig writes root= itself, and cryptopts= would replace the initramfs's own crypttab
 # (docs/facts.md: initramfs-option).
 OLD_DISKS = ("rootflags", "rootfstype", "rd.lvm*", "rd.md*", "rd.dm*", "rd.multipath*")
-# What a signed GRUB has to have beyond these: Secure Boot lets it load none (docs/facts.md: signed-grub). The stub says
-# "[", and is read from the ESP.
+# More modules that a signed GRUB must contain, because under Secure Boot it can load none (docs/facts.md: signed-grub).
+# The stub is read from the ESP and uses "[".
 SIGNED = ("fat", "search", "test")
-# What the core image runs, and where it is in its memdisk: its own parser knows no "if".
+# The core image's own parser has no "if", so it runs the script in its memdisk, of this name.
 MEMDISK_CONFIG = "grub.cfg"
 EMBEDDED_CONFIG = f"normal (memdisk)/{MEMDISK_CONFIG}\n"
-# Nobody has a password, so nobody gets GRUB's editor or shell; entries are --unrestricted (GRUB manual, "Security").
+# No user has a password, so nobody gets GRUB's editor or shell; entries are --unrestricted (GRUB manual, "Security").
 CLOSED = ('set superusers=""', "export superusers")
-# What grub-mkconfig puts into every entry that it makes.
+# grub-mkconfig puts this variable into every entry that it makes.
 UNRESTRICTED = 'menuentry_id_option="--unrestricted --id"'
-# The script of grub-mkconfig that says both: after 00_header and the themes, before the entries.
+# The script of grub-mkconfig that prints both: after 00_header and the themes, before the entries.
 MENU_SCRIPT = "/etc/grub.d/06_sealedroot"
 MENU_SCRIPT_TEXT = f"""\
 #!/bin/sh
@@ -76,15 +76,15 @@ EOF
 
 
 def unwanted(words: t.Sequence[str]) -> t.Callable[[str], bool]:
-    """Return what says of a word of a root's own command line that it must go beside *words*.
+    """Return a function that says whether to remove a word of the root's command line to which *words* are added.
 
-    Those about old disks go, and those that undo what *words* say for the guest.
+    Words about old disks are removed, and words that would undo what *words* set for the guest.
     """
     return lambda word: guest.is_named(word, OLD_DISKS) or guest.undoes(word, words)
 
 
 def needed(*, luks_type: str, hash_name: str, filesystem: str) -> t.List[str]:
-    """Return the modules without which GRUB cannot read its own disk."""
+    """Return the modules that GRUB needs to read its own disk."""
     if filesystem not in filesystems.FILESYSTEMS:
         known = ", ".join(filesystems.FILESYSTEMS)
         raise SealedRootError(f"GRUB's module for {filesystem} is not known; use one of {known}")
@@ -99,7 +99,7 @@ def needed(*, luks_type: str, hash_name: str, filesystem: str) -> t.List[str]:
 def modules(
     available: t.Container[str], *, luks_type: str, hash_name: str, filesystem: str
 ) -> t.List[str]:
-    """Return the modules of the core image; a missing one that the boot needs is an error."""
+    """Return the modules of the core image; raise an error if one that the boot needs is missing."""
     names = needed(luks_type=luks_type, hash_name=hash_name, filesystem=filesystem)
     missing = [name for name in (*names, *MEMDISK) if name not in available]
     if missing:
@@ -113,14 +113,14 @@ def modules(
 def unlock_script(
     *, luks_uuid: str, directory: str, debug_console: bool = False, ask: bool = False
 ) -> str:
-    """Return the script that asks for the key, opens the volume and reads its grub.cfg; GRUB needs ``normal`` for it.
+    """Return the script that asks for the key, opens the volume and reads its grub.cfg; it needs GRUB's ``normal``.
 
-    It is generated from the UUID, never probed: a build's devices are not the machine's. The UUID is without dashes,
-    since GRUB up to 2.06 compares it so (docs/facts.md: uuid-without-dashes). Whatever goes wrong ends in a restart or
-    a halt, since GRUB's shell would have the open volume; *debug_console* leaves that open.
+    The script is made from the UUID, not by probing, because a build's devices are not the machine's. The UUID has no
+    dashes, because GRUB up to 2.06 compares it that way (docs/facts.md: uuid-without-dashes). Every failure ends in a
+    restart or a halt, because GRUB's shell could read the open volume; with *debug_console* it ends in that shell.
 
-    Where GRUB starts Linux as a program of EFI (2.12 and later), the firmware can have an initramfs of the host's, and
-    the kernel would take that. In an entry of the menu GRUB says so and boots all the same, so the script must *ask*.
+    Where GRUB starts Linux as an EFI program (2.12 and later), the firmware can offer an initramfs of the host, and the
+    kernel would use it. In a menu entry GRUB only prints an error and boots anyway, so the script must *ask* before.
     """
     uuid = luks_uuid.replace("-", "")
     opened = [
@@ -131,16 +131,16 @@ def unlock_script(
     if debug_console:
         closed, after, refused = [], ["break"], []
     else:
-        # Before the volume is open: no key that is pressed meanwhile leads to a shell.
+        # Before the volume is open, so that no key pressed meanwhile leads to a shell.
         closed = [*CLOSED]
         if ask:
             menu = _asked(menu, kernels=prefix(uuid, directory.rpartition("/")[0]))
-        # A restart asks again; a configuration that is damaged stays so.
+        # A restart asks for the key again; a damaged configuration would stay damaged.
         after = ['echo "GRUB has no menu to go on with."', "sleep 3", "halt"]
         refused = ['echo "No key opens the disk. Restarting."', "sleep 3", "reboot"]
     lines = [
         *closed,
-        # GRUB before 2.14 asks once and gives up.
+        # GRUB before 2.14 asks once only.
         "for try in 1 2 3; do",
         f"  if cryptomount -u {uuid}; then",
         *(f"    {line}" for line in [*opened, *menu, *after]),
@@ -152,17 +152,17 @@ def unlock_script(
 
 
 def _asked(menu: t.Sequence[str], *, kernels: str) -> t.List[str]:
-    """Return the lines that go to the *menu* when one of the kernels in a directory gets no initramfs but GRUB's.
+    """Return lines that go to the *menu* only if GRUB can give a kernel in the directory *kernels* an initramfs.
 
-    GRUB keeps what it has read, so no file is read twice. The kernel stands in for an initramfs, which is never used.
+    GRUB caches what it reads, so no file is read twice. The kernel file stands in for the initramfs, and is never used.
     """
     start = "linux $kernel panic=5"
     return [
         f"for kernel in {kernels}/vmlinuz-* {kernels}/vmlinux-*; do",
         f"  if {start}; then",
         "    if initrd $kernel; then",
-        # Or GRUB 2.12 would give the next kernel no initramfs (loader/efi/linux.c, grub_linux_unload: it forgets that
-        # the kernel can ask for one).
+        # Load the kernel again. Otherwise GRUB 2.12 gives the next kernel no initramfs: when it unloads one, it forgets
+        # that the kernel can ask for an initramfs (loader/efi/linux.c, grub_linux_unload).
         f"      {start}",
         *(f"      {line}" for line in menu),
         '    else echo "The firmware has an initramfs of its own."',
@@ -174,23 +174,23 @@ def _asked(menu: t.Sequence[str], *, kernels: str) -> t.List[str]:
 
 
 def stub(*, luks_uuid: str, directory: str, debug_console: bool = False) -> str:
-    """Return the grub.cfg that a signed GRUB reads from the ESP; like every file there, it is no secret.
+    """Return the grub.cfg that a signed GRUB reads from the ESP; like every file there, it is not secret.
 
-    It says what the kernel does not say when it is quiet: GRUB is locked down where Secure Boot is on, and nowhere
-    else (GRUB: kern/lockdown.c, kern/efi/init.c).
+    It reports Secure Boot, which a quiet kernel does not report. GRUB is locked down exactly if Secure Boot is on
+    (GRUB: kern/lockdown.c, kern/efi/init.c).
     """
-    # Locked down, GRUB gives the kernel its initramfs in another way, by which nothing can be asked.
+    # Do not ask: a locked-down GRUB passes the initramfs in another way, which cannot be tested like this.
     script = unlock_script(luks_uuid=luks_uuid, directory=directory, debug_console=debug_console)
     return f'if [ "$lockdown" = y ]; then echo "Secure Boot is enabled."; fi\n{script}'
 
 
 def volume(luks_uuid: str) -> str:
-    """Return GRUB's name of the open volume."""
+    """Return GRUB's device name of the open volume."""
     return f"cryptouuid/{luks_uuid.replace('-', '')}"
 
 
 def prefix(luks_uuid: str, directory: str) -> str:
-    """Return where GRUB's directory is."""
+    """Return GRUB's path of its own directory."""
     return f"({volume(luks_uuid)}){directory}"
 
 
@@ -198,11 +198,11 @@ _SEARCH = re.compile(r"^([ \t]*)search\b.*?--set(?:=(\w+))?\b.*$", re.MULTILINE)
 
 
 def unsearched(text: str, *, luks_uuid: str) -> str:
-    """Return a grub.cfg in which nothing is searched for: the open volume is named.
+    """Replace every search in a grub.cfg by the name of the open volume.
 
-    A disk of the host can have the UUID that is searched for, and it is the one that is found when the host has
-    overwritten the genuine file system meanwhile. GRUB_DISABLE_UUID=true says the same to the grub-mkconfig of GRUB
-    2.04 and later; this is for older ones, and for a build, in which no device-mapper tells where the root is.
+    A disk of the host can have the UUID that is searched for, and GRUB finds that disk if the host has overwritten the
+    genuine file system. With GRUB_DISABLE_UUID=true, grub-mkconfig of GRUB 2.04 and later does not write searches. This
+    is for older ones, and for a build, in which no device-mapper tells where the root is.
     """
     return _SEARCH.sub(
         lambda match: f"{match[1]}set {match[2] or 'root'}={volume(luks_uuid)}", text
@@ -219,13 +219,13 @@ def _leads_away(words: t.List[str], own: str) -> bool:
 
 
 def strays(text: str, *, luks_uuid: str) -> t.List[str]:
-    """Return what in a grub.cfg leads to another disk than the open volume, or may."""
+    """Return the commands of a grub.cfg that lead, or can lead, to another disk than the open volume."""
     own = volume(luks_uuid)
     return [" ".join(words) for words in grub_script.commands(text) if _leads_away(words, own)]
 
 
 def foreign(text: str, *, luks_uuid: str) -> t.List[str]:
-    """Say what in a grub.cfg is read or started that no word of ours is for, or that the host can exchange."""
+    """Report commands of a grub.cfg that read or start what we have no words for, or what the host can replace."""
     return [
         f"'{line}' starts another system, or what is not in the volume: take that entry out"
         for line in grub_script.foreign(text, volume=volume(luks_uuid))
@@ -258,7 +258,7 @@ def _restricted(text: str) -> t.List[str]:
 
 
 def open_doors(text: str) -> t.List[str]:
-    """Say what in a grub.cfg gives GRUB's editor or shell to whoever is at the console, or asks for a password."""
+    """Report what in a grub.cfg opens GRUB's editor or shell to anyone at the console, or asks for a password."""
     commands = grub_script.commands(text)
     lines = [" ".join(words) for words in commands]
     problems = [
@@ -276,7 +276,7 @@ def open_doors(text: str) -> t.List[str]:
 
 
 def doors_of_part(text: str) -> t.List[str]:
-    """Say the same of a script that grub.cfg reads, to which its variables are known."""
+    """Report the same for a script that grub.cfg reads and that shares its variables."""
     return [*_open_again(text), *_restricted(text)]
 
 
@@ -288,7 +288,7 @@ def check_config(
     words: t.Sequence[str],
     debug_console: bool = False,
 ) -> t.List[str]:
-    """Say what is wrong with a grub.cfg: it must boot this root and no other, and know nothing of the builder."""
+    """Report problems of a grub.cfg: it must boot only this root, and must not refer to the builder."""
     problems = [f"'{line}' can find another disk" for line in strays(text, luks_uuid=luks_uuid)]
     problems += foreign(text, luks_uuid=luks_uuid)
     if not debug_console:
@@ -297,13 +297,13 @@ def check_config(
 
 
 def check_menu(text: str, *, root_device: str, words: t.Sequence[str]) -> t.List[str]:
-    """Say what is wrong with the kernels that a menu boots.
+    """Report problems of the kernels that a menu boots.
 
-    Where the menu is made of boot loader entries, grub.cfg has but the words for those that name none; the
-    entries themselves are judged by who writes them (module boot_entries).
+    If the menu is made from boot loader entries, grub.cfg has only the words for entries without their own; the module
+    boot_entries, which writes the entries, checks them.
     """
     problems = []
-    # Of what GRUB starts this way, a memory test alone (memtest86+x64.efi) is no kernel.
+    # Everything started this way is a kernel, except a memory test (memtest86+x64.efi).
     starts = re.findall(r"^[ \t]*linux(?:efi)?\s+(\S+)(.*)$", text, re.MULTILINE)
     kernels = [start for start in starts if "/memtest" not in start[0]]
     if boot_entries.used(text):
@@ -313,7 +313,7 @@ def check_menu(text: str, *, root_device: str, words: t.Sequence[str]) -> t.List
         problems.append("it boots no kernel")
     for kernel, options in kernels:
         given = options.split()
-        # The last one counts, so another one beside ours would be the one.
+        # The kernel uses the last root=, so a second one could replace ours.
         roots = {word for word in given if word.startswith("root=")}
         if roots != {f"root={root_device}"}:
             got = " and ".join(sorted(roots)) or "no root="

@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What is inside a GRUB core image for EFI: modules, early configuration and prefix.
+"""Parse a GRUB core image for EFI: modules, early configuration and prefix.
 
-``grub-mkimage`` appends them to the kernel as a list of objects behind a header that begins with
+``grub-mkimage`` appends them to the kernel as a list of objects after a header that begins with
 ``mimg`` (GRUB: include/grub/kernel.h, ``struct grub_module_info64``).
 """
 
@@ -20,7 +20,7 @@ import typing as t
 
 _INFO = struct.Struct("<4sIQQ")
 _OBJECT = struct.Struct("<II")
-# The letters can be part of the program, but not often.
+# The code can contain these four letters by chance, but not often.
 _MOST_HEADERS = 16
 _ELF, _MEMDISK, _CONFIG, _PREFIX = 0, 1, 2, 3
 
@@ -36,7 +36,7 @@ class Core:
 
 
 def parse(data: bytes) -> t.Optional[Core]:
-    """Return the parts of the core image *data*; None when it is another program."""
+    """Return the parts of the core image *data*; None if it is another program."""
     base = -1
     for _number in range(_MOST_HEADERS):
         base = data.find(b"mimg", base + 1)
@@ -52,7 +52,7 @@ def _parse_at(data: bytes, base: int) -> t.Optional[Core]:
     _magic, _padding, offset, size = _INFO.unpack_from(data, base)
     end = base + size
     position = base + offset
-    # The four letters can be part of the program, too.
+    # The code can contain these four letters by chance.
     if not (_INFO.size <= offset <= size and end <= len(data)):
         return None
     config, prefix, memdisk = "", "", b""
@@ -79,7 +79,7 @@ def _text(body: bytes) -> str:
 
 
 def _module_name(elf: bytes) -> str:
-    """Return the content of the section ``.modname`` of an ELF module of either word size."""
+    """Return the content of the section ``.modname`` of a 32-bit or 64-bit ELF module."""
     try:
         if elf[4] == 2:  # ELFCLASS64
             (table,) = struct.unpack_from("<Q", elf, 0x28)
@@ -90,7 +90,7 @@ def _module_name(elf: bytes) -> str:
             size, count, names_index = struct.unpack_from("<HHH", elf, 0x2E)
             fields, layout, least = 0x10, "<II", 40
 
-        # A table that does not fit would be walked in vain, once for each module.
+        # Skip a table that does not fit: walking it takes long, once for each module.
         if size < least or table + count * size > len(elf):
             return ""
 

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What /etc/default/grub and its drop-ins are to say for an encrypted boot."""
+"""Plan the settings of /etc/default/grub and its drop-ins for an encrypted boot."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEFAULTS = "/etc/default/grub"
 DROP_INS = "/etc/default/grub.d"
 OWN_DROP_IN = f"{DROP_INS}/zz-sealedroot.cfg"
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-# How a word of a kernel command line begins.
+# The name at the beginning of a kernel word.
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 CMDLINES = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT")
 
@@ -34,7 +34,7 @@ def _name(word: str) -> str:
 def settings(
     text: str, kernel_cmdline: str, root_device: str
 ) -> t.Tuple[t.Dict[str, str], t.List[str]]:
-    """Return what /etc/default/grub is to say, and the words that leave its command lines."""
+    """Return the settings for /etc/default/grub, and the words removed from its command lines."""
     have = shell_defaults.values(text)
     ours = kernel_cmdline.split()
     wanted: t.Dict[str, str] = {}
@@ -46,18 +46,18 @@ def settings(
     wanted["GRUB_CMDLINE_LINUX"] = shell_defaults.merge_words(
         wanted.get("GRUB_CMDLINE_LINUX", ""), kernel_cmdline
     )
-    # Exactly y: grub-mkconfig takes nothing else (docs/facts.md: enable-cryptodisk).
+    # Exactly y: grub-mkconfig accepts nothing else (docs/facts.md: enable-cryptodisk).
     wanted["GRUB_ENABLE_CRYPTODISK"] = "y"
-    # The firmware's console is on the serial line too; a graphical terminal would not be.
+    # The firmware's console also uses the serial line; a graphical terminal does not.
     wanted["GRUB_TERMINAL"] = have.get("GRUB_TERMINAL", "console")
-    # Other systems would be looked for on the builder's disks.
+    # os-prober would search the builder's disks for other systems.
     wanted["GRUB_DISABLE_OS_PROBER"] = "true"
-    # The root by the name that the guest gives: root=UUID= finds every disk of the host that has that UUID.
+    # Name the root by the guest's own device name: root=UUID= also matches a disk of the host with that UUID.
     wanted["GRUB_DEVICE"] = root_device
     wanted["GRUB_DISABLE_LINUX_UUID"] = "true"
-    # Nor does GRUB search for what it has open.
+    # GRUB must not search for the volume that it has open.
     wanted["GRUB_DISABLE_UUID"] = "true"
-    # "single" leads to sulogin(8).
+    # Recovery entries have "single", which starts sulogin(8).
     wanted["GRUB_DISABLE_RECOVERY"] = "true"
     return wanted, dropped
 
@@ -68,13 +68,13 @@ def drop_in(
     kernel_cmdline: str,
     old: t.Collection[str],
 ) -> str:
-    """Return the drop-in that has the last word about what others override; empty for none.
+    """Return a drop-in that overrides what other drop-ins override; empty if none is needed.
 
-    *old* are words about disks of another machine that others put on the command lines.
+    *old* are words about disks of another machine that other drop-ins add to the command lines.
     """
     own = {name: value for name, value in wanted.items() if name in overridden}
     if "GRUB_FORCE_PARTUUID" in overridden:
-        own["GRUB_FORCE_PARTUUID"] = ""  # another disk's partition
+        own["GRUB_FORCE_PARTUUID"] = ""  # it names a partition of another disk
     lines = ""
     for name in sorted(own.keys() - set(CMDLINES)):
         lines = shell_defaults.assign(lines, name, own[name])
@@ -90,7 +90,7 @@ done
 {name}=$kept
 """
     if "GRUB_CMDLINE_LINUX" in own and kernel_cmdline.split():
-        # The words of the others stay.
+        # Keep the words of the other drop-ins.
         lines += f"""\
 for word in {" ".join(shlex.quote(word) for word in kernel_cmdline.split())}; do
     case " $GRUB_CMDLINE_LINUX " in
@@ -111,10 +111,10 @@ def plan(
     root_device: str,
     debug_console: bool = False,
 ) -> t.List[str]:
-    """Plan /etc/default/grub, and a drop-in where another one would have the last word; name the old words.
+    """Plan /etc/default/grub, and a drop-in if another one would override it; return the names of removed words.
 
-    No more than their names: the manifest has them, and what comes behind a name can be a password.
-    Unless there is to be a *debug_console*, GRUB's editor and shell close.
+    Only the names, because the result goes to the manifest and a value can be a password.
+    Without *debug_console*, GRUB's editor and shell are closed.
     """
     if debug_console:
         tree.remove(cfg.MENU_SCRIPT)
@@ -124,7 +124,7 @@ def plan(
     wanted, dropped = settings(text, kernel_cmdline, root_device)
     for name, value in wanted.items():
         text = shell_defaults.assign(text, name, value)
-    # The names of menu entries have the UUID of the root in them, or its device where GRUB_DISABLE_UUID is set.
+    # Menu entries have the root's UUID in their name, or its device if GRUB_DISABLE_UUID is set.
     default = shell_defaults.values(text).get("GRUB_DEFAULT", "")
     if _UUID.search(default):
         text = shell_defaults.assign(text, "GRUB_DEFAULT", _UUID.sub(root_device, default))

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The tree that the EFI system partition is made from, in the image's /run."""
+"""The directory in the image's /run from which the EFI system partition is made."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
 
-# What a file of an ESP has at the most, in bytes.
+# Largest file of an ESP, in bytes.
 MOST = 64 << 20
 
 
 def holds(path: str, data: bytes) -> bool:
-    """Say whether there is a file with this content."""
+    """Say whether *path* is a file with this content."""
     try:
         return regular_file.read(path, most=max(MOST, len(data)), follow=False) == data
     except FileNotFoundError:
@@ -28,7 +28,7 @@ def holds(path: str, data: bytes) -> bool:
 
 
 def write(folder: str, files: t.Mapping[str, bytes]) -> t.List[str]:
-    """Write *files* below *folder*; return those that were not there so."""
+    """Write *files* below *folder*; return the names of those that changed."""
     changed = []
     for name, data in files.items():
         path = os.path.join(folder, name)
@@ -39,7 +39,7 @@ def write(folder: str, files: t.Mapping[str, bytes]) -> t.List[str]:
 
 
 def keep_only(folder: str, names: t.Container[str]) -> None:
-    """Remove every other file, so that what an earlier call made for other options does not get on the partition."""
+    """Remove every other file, so that files of an earlier call with other options do not get onto the partition."""
     for where, _folders, files in os.walk(folder):
         for file in files:
             path = os.path.join(where, file)

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""GRUB's own disk, LUKS and file system code in user space: ``grub-fstest`` (docs/facts.md: grub-fstest)."""
+"""Run GRUB's own disk, LUKS and file system code in user space: ``grub-fstest`` (docs/facts.md: grub-fstest)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import Runner
 
-# Far above what any key should take; a hostile header must not stop the audit.
+# Far more than any key should take; a malicious header must not block the audit.
 DEADLINE = 300
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """What GRUB made of a key and a file."""
+    """The result of GRUB's attempt to read a file with a key."""
 
     content: t.Optional[str]
     slot: t.Optional[int]
@@ -35,10 +35,10 @@ def cat(runner: Runner, *, image: str, key: bytes, name: str) -> Reading:
     """Let GRUB open the first LUKS partition of the disk *image* with *key* and read a file in it."""
     argv = [runner.find("grub-fstest", "grub2-fstest"), "-C", image, "cat", f"(crypto0){name}"]
     began = time.monotonic()
-    # The key is typed at a prompt, so it ends with Return.
+    # GRUB reads the key at a prompt, so it ends with a newline.
     result = runner.run(argv, stdin=key + b"\n", check=False, timeout=DEADLINE)
     seconds = time.monotonic() - began
-    # LUKS1 prints: Slot 0 opened; LUKS2: Slot "0" opened. The file follows.
+    # GRUB prints Slot 0 opened for LUKS1, Slot "0" opened for LUKS2. The file follows.
     opened = re.search(r'Slot "?(\d+)"? opened\n', result.stdout)
     errors = [line for line in result.stderr.splitlines() if "error:" in line]
     return Reading(

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What the core image is made of, in the build and by the machine's own later grub-install."""
+"""The sources of the core image, for the build and for a later grub-install on the machine."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
 from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
 
 CONFIG, MEMDISK, MODULES, STUB = "core.cfg", "memdisk.tar", "modules", "grub.cfg"
-# Before the distribution's own in the PATH of root and of package managers; no package owns it.
+# This precedes the distribution's directories in the PATH of root and of package managers; no package uses it.
 PROGRAMS = "/usr/local/sbin"
 
 
 def memdisk(script: str) -> bytes:
-    """Return a tar with the script that the core image runs; the same script makes the same bytes."""
+    """Return a tar with the script that the core image runs; the same script gives the same bytes."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         member = tarfile.TarInfo(cfg.MEMDISK_CONFIG)
@@ -34,12 +34,12 @@ def memdisk(script: str) -> bytes:
 
 
 def read_memdisk(data: bytes) -> str:
-    """Return the script in a memdisk; empty for none."""
+    """Return the script in a memdisk; empty if there is none."""
     try:
-        # No compression: GRUB reads none here, and what unpacks it takes as much memory as the data says.
+        # GRUB supports no compression here, and unpacking could fill the memory.
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
             file = tar.extractfile(cfg.MEMDISK_CONFIG)
-            # A sparse file can be larger than what it is in.
+            # A sparse file can be larger than the tar.
             return file.read(len(data)).decode("utf-8", "replace") if file else ""
     except (KeyError, ValueError, OverflowError, tarfile.TarError):
         return ""
@@ -55,7 +55,7 @@ def plan(
     modules: t.Sequence[str],
     tool: str,
 ) -> str:
-    """Plan the sources of the core image in GRUB's *directory*, and the program *tool*; return where they are.
+    """Plan the sources of the core image in GRUB's *directory*, and the program *tool*; return their directory.
 
     Without *modules*, GRUB is the signed one, and the script is the stub that it reads from the ESP.
     """

@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Signatures of EFI programs, as far as they can be judged without trusting anyone: pure.
+"""Check signatures of EFI programs without trusting any key: pure.
 
-Whether a signature is by a key that the firmware knows is the firmware's to say. Here it is asked whether there is
-one at all, and whether the program is still what was signed: the digest in the signature is the program's (Microsoft:
+Only the firmware can tell whether it knows the key of a signature. This checks that there is a signature
+and that the program was not changed after it: the signature holds the program's digest (Microsoft:
 "Windows Authenticode Portable Executable Signature Format", and "PE Format").
 """
 
@@ -22,15 +22,15 @@ import typing as t
 
 _PKCS = 0x0002  # WIN_CERT_TYPE_PKCS_SIGNED_DATA
 _CHECKSUM = 64  # in the optional header
-_DIRECTORIES = {0x10B: 96, 0x20B: 112}  # where the data directories are, for PE32 and PE32+
-_CERTIFICATES = 4  # the number of that data directory
-# UEFI 32.4.1; boot loaders of today are signed with the first.
+_DIRECTORIES = {0x10B: 96, 0x20B: 112}  # offset of the data directories, for PE32 and PE32+
+_CERTIFICATES = 4  # index of that data directory
+# UEFI 32.4.1; today's boot loaders are signed with the first.
 _DIGESTS = ("sha256", "sha384", "sha512")
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """An EFI program: its sections, its signatures (PKCS #7), and the digests that they can be about."""
+    """An EFI program: its sections, its signatures (PKCS #7), and the digests that these can contain."""
 
     sections: t.Tuple[str, ...]
     signatures: t.Tuple[bytes, ...]
@@ -38,7 +38,7 @@ class Program:
 
 
 def parse(data: bytes) -> t.Optional[Program]:
-    """Return what *data* is as an EFI program; None when it is none."""
+    """Parse *data* as an EFI program; return None if it is not one."""
     try:
         return _parse(data)
     except (struct.error, IndexError, KeyError, ValueError):
@@ -62,7 +62,7 @@ def _parse(data: bytes) -> t.Optional[Program]:
         first, length = struct.unpack_from("<II", data, entry)
     end = first if length else len(data)
     if length and first + length != len(data):
-        return None  # what comes after the signatures would be covered by none
+        return None  # no signature covers data after the signatures
     checksum = optional + _CHECKSUM
     hashed = data[:checksum] + data[checksum + 4 : entry] + data[entry + 8 : end]
     table = optional + size
@@ -87,9 +87,9 @@ def _signatures(table: bytes) -> t.Iterator[bytes]:
 
 
 def problems(name: str, data: bytes, *, sbat: bool = False) -> t.List[str]:
-    """Say why firmware with Secure Boot, or shim, could not take the program *name*.
+    """Report why firmware with Secure Boot, or shim, would reject the program *name*.
 
-    With *sbat* it must say its generation, too, which shim asks of itself and of boot loaders (shim: SBAT.md).
+    With *sbat*, it must have SBAT data, which shim requires of itself and of boot loaders (shim: SBAT.md).
     """
     program = parse(data)
     if program is None:

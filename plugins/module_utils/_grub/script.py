@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The commands of a grub.cfg, and which of them lead out of the open volume or ask for a password. Pure.
+"""Parse a grub.cfg, and find commands that leave the open volume or ask for a password. Pure.
 
-A script is read as GRUB's lexer reads it (GRUB manual, "Shell-like scripting"), and no variable is expanded.
+A script is split as by GRUB's lexer (GRUB manual, "Shell-like scripting"), and no variable is expanded.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _RESERVED = ("if", "elif", "then", "else", "while", "until", "do", "!")
-# What reads another script, and what loads a file to start; the last word of the former is the file.
+# Commands that read another script, whose path is the last word.
 READERS = (
     *(
         "source",
@@ -41,15 +41,15 @@ READERS = (
 KERNEL = ("linux", "linuxefi", "linux16")
 INITRD = ("initrd", "initrdefi", "initrd16")
 _LOADERS = (*KERNEL, *INITRD, "devicetree", "acpi", "loopback", "insmod", "blscfg")
-# What starts something else than Linux, with no word of ours. uki makes a menu of what is on the ESP.
+# Commands that start another system, without our kernel words. uki builds a menu of what is on the ESP.
 _OTHER_SYSTEMS = (
     *("appleloader", "chainloader", "freedos", "kfreebsd", "knetbsd", "kopenbsd", "multiboot"),
     *("multiboot2", "ntldr", "plan9", "pxechainloader", "truecrypt", "uki", "xnu_kernel"),
     *("xnu_kernel64", "xen_hypervisor", "xen_linux", "xen_initrd", "xen_module", "xen_xsm"),
 )
-# Variables by which GRUB finds what it reads, and keeps its editor and shell closed.
+# Variables that tell GRUB where to read, or that keep its editor and shell closed.
 GUARDED = ("boot", "config_directory", "prefix", "root", "superusers")
-# What asks the console or the firmware, and what looks at a disk or a text and sets a variable.
+# Commands that read from the console or the firmware, and that set a variable from a disk or a text.
 _ASKERS, _SETTERS = ("read", "smbios"), ("probe", "regexp")
 _DIRECTORY = re.compile(r"\$(?:prefix|\{prefix\}|config_directory|\{config_directory\})(?=/)")
 _DEVICE = re.compile(r"\(([^()]*)\)")
@@ -58,7 +58,7 @@ _ASSIGNMENT = re.compile(r"\w+=")
 
 
 def _statements(text: str) -> t.Iterator[t.Tuple[Words, str]]:
-    """Give the words of each command, quotes and all, and what ends it."""
+    """Yield the words of each command, with quotes, and the character that ends the command."""
     words: Words = []
     for match in _TOKEN.finditer(f"{text}\n"):
         if match["end"]:
@@ -66,40 +66,40 @@ def _statements(text: str) -> t.Iterator[t.Tuple[Words, str]]:
             words = []
         elif match["word"]:
             word = match["word"].replace("\\\n", "")
-            # What the language puts before a command.
+            # Skip reserved words before a command.
             if word and (words or word not in _RESERVED):
                 words.append(word)
 
 
 @functools.lru_cache(maxsize=8)
 def commands(text: str) -> t.Sequence[Words]:
-    """Return the words of each command in a grub.cfg, without what the language puts before it, and its plain name.
+    """Return the words of each command in a grub.cfg, without reserved words; the command's name has no quotes.
 
-    What is returned is not to be changed: each of many judgements asks for it anew.
+    The result is cached for the many checks that need it, so it must not be changed.
     """
     return [[plain(words[0]), *words[1:]] for words, _end in _statements(text) if words]
 
 
 def assignment(words: Words) -> t.Optional[t.Tuple[str, str]]:
-    """Return the variable that a command sets, and its value; ``set`` need not be said. None for another command."""
-    said = words[1:2] if words[0] == "set" else words
-    name, equals, value = plain(said[0]).partition("=") if said else ("", "", "")
+    """Return the variable that a command sets, and its value (with or without ``set``); None for another command."""
+    parts = words[1:2] if words[0] == "set" else words
+    name, equals, value = plain(parts[0]).partition("=") if parts else ("", "", "")
     return (name, value) if equals else None
 
 
 def assigned(text: str, name: str) -> t.List[str]:
-    """Return the values that a grub.cfg gives a variable, in their order."""
+    """Return the values that a grub.cfg assigns to a variable, in order."""
     pairs = map(assignment, commands(text))
     return [pair[1] for pair in pairs if pair and pair[0] == name]
 
 
 def is_memory_test(words: Words) -> bool:
-    """Say whether a command starts a memory test (memtest86+x64.efi): it has no shell, and reads no disk."""
+    """Say whether a command starts a memory test (memtest86+x64.efi), which has no shell and reads no disk."""
     return any(plain(it).rpartition("/")[2].startswith("memtest") for it in words[1:2])
 
 
 def plain(word: str) -> str:
-    """Return a word without its quotes."""
+    """Return a word without quotes."""
     if not _QUOTES.intersection(word):
         return word
     return re.sub(r"""'([^']*)'|["\\]""", lambda match: match[1] or "", word)
@@ -111,9 +111,9 @@ def _is_elsewhere(word: str, volume: str) -> bool:
 
 
 def target(words: Words, *, volume: str, directory: str) -> t.Optional[str]:
-    """Return the file of the open *volume* that a command reads as a script; None for none, or for another disk.
+    """Return the file of the open *volume* that a command reads as a script; None if there is none, or on another disk.
 
-    *directory* is GRUB's own. The volume is ``root`` all the time: what sets another one is found elsewhere.
+    *directory* is GRUB's own. ``root`` is taken to be the volume; other checks report a change of it.
     """
     files = [plain(word) for word in words[1:] if not word.startswith("-")]
     if words[0] not in READERS or not files or _is_elsewhere(files[-1], volume):
@@ -123,35 +123,35 @@ def target(words: Words, *, volume: str, directory: str) -> t.Optional[str]:
 
 
 def scripts(text: str, *, volume: str, directory: str) -> t.List[str]:
-    """Return the files of the open *volume* that a grub.cfg reads, if they are there."""
-    found = (target(words, volume=volume, directory=directory) for words in commands(text))
-    return sorted({path for path in found if path})
+    """Return the files of the open *volume* that a grub.cfg reads, if they exist."""
+    paths = (target(words, volume=volume, directory=directory) for words in commands(text))
+    return sorted({path for path in paths if path})
 
 
 def foreign(text: str, *, volume: str) -> t.List[str]:
-    """Return the commands that read or start what is not of the open *volume*, or another system than its Linux."""
-    found = []
+    """Return commands that read or start something outside the open *volume*, or another system than its Linux."""
+    outside = []
     for words in commands(text):
-        # Distributions start their memory test by some of these.
+        # Distributions start their memory test with some of these commands.
         is_other = words[0] in _OTHER_SYSTEMS and not is_memory_test(words)
         known = words[0] in (*READERS, *_LOADERS, *_OTHER_SYSTEMS)
         is_lost = (
             words[0] in READERS and words[1:] and not target(words, volume=volume, directory="/")
         )
         if is_other or is_lost or (known and any(_is_elsewhere(it, volume) for it in words[1:])):
-            found.append(" ".join(words))
-    return found
+            outside.append(" ".join(words))
+    return outside
 
 
 def _set_by(words: Words) -> t.List[str]:
-    """Return the variables that a command sets by -s NAME, --set NAME or --set=NAME; a number may be before a name."""
-    found = []
+    """Return the variables that a command sets by -s NAME, --set NAME or --set=NAME; NAME can be NUMBER:NAME."""
+    names = []
     for word, following in zip(map(plain, words[1:]), [*map(plain, words[2:]), ""]):
         if word in ("-s", "--set"):
-            found.append(following)
+            names.append(following)
         elif word.startswith(("-s", "--set=")):
-            found.append(word.partition("=")[2] or word[2:])
-    return [name.rpartition(":")[2] for name in found]
+            names.append(word.partition("=")[2] or word[2:])
+    return [name.rpartition(":")[2] for name in names]
 
 
 def _is_guarded(name: str) -> bool:
@@ -160,7 +160,7 @@ def _is_guarded(name: str) -> bool:
 
 def _is_unclear(words: Words, volume: str) -> bool:
     name, rest = plain(words[0]), [plain(word) for word in words[1:]]
-    # What gives a variable another's value starts nothing.
+    # An assignment from another variable starts nothing.
     if ("$" in words[0] and not _ASSIGNMENT.match(words[0])) or name in _ASKERS:
         return True
     if name in _SETTERS:
@@ -176,16 +176,18 @@ def _is_unclear(words: Words, volume: str) -> bool:
 
 
 def unclear(text: str, *, volume: str) -> t.List[str]:
-    """Return the commands by which a variable, the console, the firmware or another disk says what GRUB does."""
-    found = [words for words, _end in _statements(text) if words and _is_unclear(words, volume)]
-    return [" ".join(words) for words in found]
+    """Return commands that let a variable, the console, the firmware or another disk decide what GRUB does."""
+    unclear_words = [
+        words for words, _end in _statements(text) if words and _is_unclear(words, volume)
+    ]
+    return [" ".join(words) for words in unclear_words]
 
 
 def restricted(text: str) -> t.List[str]:
-    """Return the titles of entries that boot a kernel and that GRUB would ask a password for.
+    """Return the titles of entries that boot a kernel and for which GRUB would ask a password.
 
-    That is all but those that say ``--unrestricted``, which is in the variable that GRUB's own scripts put there. An
-    entry without a kernel is a notice or a memory test: nobody waits for it.
+    These are all without ``--unrestricted``, which GRUB's own scripts put into a variable. An entry without a
+    kernel is a notice or a memory test, which no boot depends on.
     """
     found: t.List[str] = []
     blocks: t.List[Words] = []

@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The boot chain of Secure Boot: the image's own signed shim and GRUB, and the stub for it. Pure.
+"""The Secure Boot chain: the image's own signed shim and GRUB, and the stub for them. Pure.
 
-What a signed GRUB can open: docs/facts.md: signed-grub.
+docs/facts.md: signed-grub says what a signed GRUB can open.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BOOT = "EFI/BOOT"
 
 
 def places(arch: Architecture) -> t.Dict[str, str]:
-    """Return where each program is on the ESP; shim looks for the others beside itself, by these names."""
+    """Return the path of each program on the ESP; shim looks for the others in its own directory, by these names."""
     return {
         "shim": arch.boot_file,
         "grub": f"{BOOT}/grub{arch.efi}.efi",
@@ -37,15 +37,15 @@ def places(arch: Architecture) -> t.Dict[str, str]:
 
 
 def vendor(prefix: str) -> str:
-    """Return the vendor's directory on the ESP, from the prefix in the vendor's GRUB; empty for another prefix."""
-    found = re.fullmatch(r"/EFI/([A-Za-z0-9][A-Za-z0-9._-]*)/?", prefix)
-    return found.group(1) if found else ""
+    """Return the vendor's directory on the ESP, from the prefix of the vendor's GRUB; empty for other prefixes."""
+    match = re.fullmatch(r"/EFI/([A-Za-z0-9][A-Za-z0-9._-]*)/?", prefix)
+    return match.group(1) if match else ""
 
 
 def stubs(of_vendor: str) -> t.List[str]:
-    """Return every place where a signed GRUB looks for its configuration: beside itself, and in its vendor's directory.
+    """Return each place where a signed GRUB looks for its configuration: its own directory and its vendor's.
 
-    Some look in one of them only, and others in both, in different orders (docs/facts.md: signed-grub-stub).
+    Some look in only one, others in both, in different order (docs/facts.md: signed-grub-stub).
     """
     return [f"{BOOT}/grub.cfg", f"EFI/{of_vendor}/grub.cfg"]
 
@@ -53,7 +53,7 @@ def stubs(of_vendor: str) -> t.List[str]:
 def missing_modules(
     modules: t.AbstractSet[str], *, luks_type: str, hash: str, filesystem: str
 ) -> t.List[str]:
-    """Name what a signed GRUB with *modules* lacks to boot this disk: under Secure Boot it loads no other."""
+    """Return the modules that a signed GRUB with *modules* lacks for this disk; under Secure Boot it loads no more."""
     needed = cfg.needed(luks_type=luks_type, hash_name=hash, filesystem=filesystem)
     return sorted({*needed, *cfg.SIGNED} - modules)
 
@@ -66,10 +66,10 @@ def make(
     header: t.Mapping[str, str],
     stub: str,
 ) -> t.Tuple[t.Dict[str, bytes], t.AbstractSet[str]]:
-    """Return the files of the ESP, and the modules in the signed GRUB; what would not boot is an error.
+    """Return the files of the ESP, and the modules of the signed GRUB; raise an error if they would not boot.
 
-    *programs* are shim, grub and perhaps mok_manager, each with its path in the image; *header* has luks_type, hash and
-    filesystem. fbx64.efi is not taken: shim would start it instead of GRUB, and it restarts a machine that has a TPM.
+    *programs* are shim, grub and optionally mok_manager, each with its path in the image; *header* has luks_type, hash
+    and filesystem. fbx64.efi is omitted: shim would start it instead of GRUB, and it restarts a machine with a TPM.
     """
     for name, (path, data) in programs.items():
         if not data:
@@ -81,9 +81,9 @@ def make(
     path, data = programs["grub"]
     core = core_image.parse(data)
     if core is None or not vendor(core.prefix):
-        found = f"its prefix is '{core.prefix}'" if core else "it is another program"
+        reason = f"its prefix is '{core.prefix}'" if core else "it is another program"
         raise SealedRootError(
-            f"{path} is not the GRUB that a distribution signs for installed systems ({found}): install"
+            f"{path} is not the GRUB that a distribution signs for installed systems ({reason}): install"
             " the package with the signed GRUB again"
         )
     lost = missing_modules(core.modules, **header)

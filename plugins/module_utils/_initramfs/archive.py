@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What is inside an initramfs: a chain of cpio archives ("newc"), all but the last uncompressed."""
+"""Read an initramfs: a sequence of cpio archives ("newc"), all but the last uncompressed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# Magic number -> (program, ending of the file names that it takes).
+# Magic number, program, and the file name extension that the program needs.
 COMPRESSIONS: t.Tuple[t.Tuple[bytes, str, str], ...] = (
     (b"\x28\xb5\x2f\xfd", "zstd", ".zst"),
     (b"\x1f\x8b", "gzip", ".gz"),
@@ -33,25 +33,25 @@ COMPRESSIONS: t.Tuple[t.Tuple[bytes, str, str], ...] = (
     (b"\x5d\x00\x00", "xz", ".lzma"),
     (b"\x89LZO\x00", "lzop", ".lzo"),
 )
-# Of an initramfs, packed or not: a guest unpacks it into its memory.
+# Largest initramfs, compressed or not: a guest unpacks it into its memory.
 MOST_BYTES = 1 << 30
-# Of its files: more than a whole distribution has.
+# Most files in it: more than a whole distribution has.
 MOST_ENTRIES = 500_000
 _HEADER = 110
-# Of a name that is said.
+# Longest name in a message.
 _LONGEST_NAME = 200
-# How much padding between archives is looked at together.
+# How much padding between archives to skip at a time.
 _STEP = 1 << 20
-# What unpacks it takes a window of the size that the data says.
+# Memory limit of decompression: the compressed data decides how large the window is.
 _MEMORY = 2 << 30
-# The exit status of a command that wrote more than it may (SIGXFSZ).
+# Exit status of a command that exceeded its file size limit (SIGXFSZ).
 _TOO_LARGE = -25
 _MAGICS = (b"070701", b"070702")
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One member of an archive; *offset* and *size* say where its content is."""
+    """One member of an archive; *offset* and *size* give the place of its content."""
 
     name: str
     mode: int
@@ -62,7 +62,7 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """The members of an image, and where something that is not cpio begins."""
+    """The members of archives, and the offset of the first data that is not cpio."""
 
     entries: t.Tuple[Entry, ...]
     rest: t.Optional[int]
@@ -70,7 +70,7 @@ class Archive:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A file, the members of the archives in it, and where these end: what follows is compressed."""
+    """A file, the members of the archives in it, and the end of these archives; compressed data follows."""
 
     path: str
     entries: t.Tuple[Entry, ...]
@@ -81,7 +81,7 @@ Data = t.Union[bytes, mmap.mmap]
 
 
 def read_archives(data: Data) -> Archive:
-    """Read cpio archives up to the end of *data* or to something that is none (compressed data)."""
+    """Read cpio archives up to the end of *data*, or to data of another kind, which is compressed."""
     entries: t.List[Entry] = []
     position, end = 0, len(data)
     while position < end:
@@ -97,7 +97,7 @@ def read_archives(data: Data) -> Archive:
 
 
 def _read_archive(data: Data, start: int, entries: t.List[Entry]) -> int:
-    """Append the members of the archive at *start* to *entries*; return where it ends."""
+    """Append the members of the archive at *start* to *entries*; return the end of the archive."""
     position = start
     while True:
         header = bytes(data[position : position + _HEADER])
@@ -126,7 +126,7 @@ def _align(length: int) -> int:
 
 
 def compression(magic: bytes) -> t.Tuple[str, str]:
-    """Return the program that decompresses data beginning with *magic*, and its file ending."""
+    """Return the program that decompresses data beginning with *magic*, and its file name extension."""
     for prefix, tool, ending in COMPRESSIONS:
         if magic.startswith(prefix):
             return tool, ending
@@ -136,7 +136,7 @@ def compression(magic: bytes) -> t.Tuple[str, str]:
 
 
 def _check_size(path: str) -> None:
-    # In its place there may be something that is no file at all.
+    # The path can name something other than a regular file.
     handle = regular_file.opened(path)
     try:
         size = os.fstat(handle).st_size
@@ -160,9 +160,9 @@ def _read(path: str) -> Archive:
 
 
 def unpack(runner: Runner, path: str) -> t.List[Part]:
-    """Return files that together hold all of the initramfs *path*, decompressed.
+    """Return files that together hold the whole initramfs *path*, decompressed.
 
-    They lie beside it, in a directory that is the caller's to remove.
+    They are in its directory, which the caller must remove.
     """
     _check_size(path)
     early = _read(path)
@@ -175,9 +175,9 @@ def unpack(runner: Runner, path: str) -> t.List[Part]:
         packed = f"{path}.main{ending}"
         with open(packed, "wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
-    # Every one of these programs puts FILE beside FILE.ending; lz4 only when it is told to.
+    # Each of these programs writes FILE for FILE.ending; lz4 only if FILE is given.
     main = f"{path}.main"
-    # What is packed small can be large beyond measure, and so can the memory that it asks for.
+    # Small compressed data can unpack to any size, and can ask for any amount of memory.
     bounds = [f"--fsize={MOST_BYTES}", f"--as={_MEMORY}"]
     argv = [runner.find("prlimit"), *bounds, runner.find(tool), "-d", "-f", "-q", packed]
     argv += [main] if tool == "lz4" else []
@@ -187,7 +187,7 @@ def unpack(runner: Runner, path: str) -> t.List[Part]:
             f"the initramfs is larger than {regular_file.size(MOST_BYTES)} when it is unpacked: no machine would"
             " unpack it"
         )
-    # gzip warns (2) of padding behind the data, and has written all of it.
+    # gzip warns (status 2) about padding after the data, after writing all of it.
     if result.rc not in (0, 2) or not os.path.exists(main) or os.path.getsize(main) == 0:
         raise SealedRootError(f"{tool} cannot unpack the initramfs: {result.stderr.strip()}")
     if os.path.exists(packed):
@@ -199,7 +199,7 @@ def unpack(runner: Runner, path: str) -> t.List[Part]:
 
 
 def holder(part: Part, offset: int) -> t.Optional[Entry]:
-    """Return the member of *part* that the byte at *offset* belongs to, if any."""
+    """Return the member of *part* that contains the byte at *offset*, if any."""
     inside = (entry for entry in part.entries if entry.offset <= offset < entry.offset + entry.size)
     return next(inside, None)
 

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Which keys an initramfs holds: the proof of a closed image, and of a machine whose key was exchanged."""
+"""Check which keys an initramfs holds, in a closed image or after a machine's key was exchanged."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinn
 from ansible_collections.sealedroot.image.plugins.module_utils._system import secret_search
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import Runner
 
-# What opens the root, of initramfs-tools, and of dracut and mkinitcpio.
+# crypttab for the root in an initramfs of initramfs-tools, and of dracut and mkinitcpio.
 TABLES = ("/cryptroot/crypttab", "/etc/crypttab")
-# Says what is wrong with the pinned headers of an initramfs, by their names in the root.
+# Returns problems of the pinned headers in an initramfs, which are given by their paths in the root.
 JudgeHeader = t.Callable[[t.Mapping[str, bytes]], t.List[str]]
 
 
 def same(name: str, content: bytes) -> JudgeHeader:
-    """Judge that an initramfs has this header and no other."""
+    """Return a judge that wants exactly this header in the initramfs."""
 
     def judge(found: t.Mapping[str, bytes]) -> t.List[str]:
         if set(found) != {name}:
@@ -47,10 +47,10 @@ def problems(
     header: JudgeHeader,
     files: t.Mapping[str, str],
 ) -> t.List[str]:
-    """Say what is wrong with an initramfs that is to hold the boot key once, none of *others*, and a good header.
+    """Return problems of an initramfs: it must hold the boot key once, none of *others*, and a good header.
 
-    *files* are what it must have, by their names in it, as programs.
-    It is unpacked beside *path*; a key may be in any of the files that it is unpacked into.
+    *files* are the programs that it must contain, with their content by name.
+    It is unpacked in the directory of *path*; a key can be in any of the unpacked files.
     """
     found_problems: t.List[str] = []
     count = 0
@@ -66,18 +66,18 @@ def problems(
             )
             tables.update(_files(handle, part, TABLES.__contains__))
             programs.update(_files(handle, part, files.__contains__, mode=0o100))
-            # Not in compressed data: a compressor can store a key as it is, and that is searched unpacked.
-            found = secret_search.offsets(handle, needles, [(0, part.end)])
+            # Do not search compressed data: a compressor can store a key unchanged, and the unpacked copy is searched.
+            offsets = secret_search.offsets(handle, needles, [(0, part.end)])
         finally:
             os.close(handle)
-        places = found.pop("boot", [])
+        places = offsets.pop("boot", [])
         count += len(places)
         for entry in (archive.holder(part, place) for place in places):
             if entry is None or entry.size != len(boot_key):
                 found_problems.append("the boot key is not a file of its own")
             elif entry.mode & 0o077 or entry.uid != 0:
                 found_problems.append(f"{entry.name} can be read by others than root: make it 0400")
-        found_problems += [f"the {label[len('other ') :]} is in it" for label in found]
+        found_problems += [f"the {label[len('other ') :]} is in it" for label in offsets]
     if count != 1:
         found_problems.append(
             f"it holds the boot key {count} times, not once: "
@@ -102,14 +102,14 @@ def _files(
 ) -> t.Dict[str, bytes]:
     """Return the files of a part of an initramfs that are *wanted* and have the bits of *mode*.
 
-    Of two of one name, the later one is in effect.
+    If a name occurs twice, the later file wins.
     """
-    found = {}
+    contents = {}
     for entry in part.entries:
         name = f"/{entry.name.lstrip('./')}"
         if wanted(name) and stat.S_ISREG(entry.mode) and entry.mode & mode == mode:
-            found[name] = os.pread(handle, entry.size, entry.offset)
-    return found
+            contents[name] = os.pread(handle, entry.size, entry.offset)
+    return contents
 
 
 __all__ = ("JudgeHeader", "problems", "same")

@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What dracut is told, 059 of dracutdevs and dracut-ng alike, so that every initramfs of it unlocks the root.
+"""Configure dracut so that every initramfs unlocks the root: 059 of dracutdevs, and dracut-ng.
 
-The kernel command line needs ``rd.luks.uuid``, so that the initramfs opens the root alone and not the other disks of
+The kernel command line needs ``rd.luks.uuid``, so that the initramfs opens only the root and not the other disks of
 crypttab(5); ``guest.py`` has it.
 """
 
@@ -25,14 +25,14 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
     unlocked_root,
 )
 
-# Read after what distributions and most people name theirs, which begin with a digit (dracut.conf(5)).
+# Sorts after the files of distributions and of most users, whose names begin with a digit (dracut.conf(5)).
 CONF = "/etc/dracut.conf.d/sealedroot.conf"
 MODULES = "/usr/lib/dracut/modules.d"
 
 
 def configuration(tree: Tree, params: t.Mapping[str, t.Any]) -> str:
-    """Return what dracut is told, now and in every later update."""
-    # In dracut-ng, what opens the disk is a module of its own; one that is not there stops dracut.
+    """Return the configuration of dracut, which later updates use as well."""
+    # dracut-ng has a separate module that opens the disk; naming a module that does not exist stops dracut.
     split = glob.glob(tree.path(f"{MODULES}/[0-9][0-9]systemd-cryptsetup"))
     modules = " ".join(["systemd", "crypt", *(["systemd-cryptsetup"] if split else [])])
     key = unlocked_root.key_path(params["luks_uuid"])
@@ -56,14 +56,16 @@ def missing(tree: Tree) -> t.List[str]:
     def exists(path: str) -> bool:
         return tree.exists(f"/{path}")
 
-    found = [name for name in ("dracut", "cryptsetup") if not generators.has_program(exists, name)]
+    packages = [
+        name for name in ("dracut", "cryptsetup") if not generators.has_program(exists, name)
+    ]
     opener = "lib/systemd/systemd-cryptsetup"
-    return found + ([] if exists(f"usr/{opener}") or exists(opener) else ["systemd-cryptsetup"])
+    return packages + ([] if exists(f"usr/{opener}") or exists(opener) else ["systemd-cryptsetup"])
 
 
 def form(tree: Tree) -> str:
-    """Return what an initramfs is called where none is there yet."""
-    # The hook of Debian's package.
+    """Return the name pattern of an initramfs if /boot has none yet."""
+    # Debian's package has this hook.
     if any(tree.exists(f"/{top}/kernel/postinst.d/dracut") for top in ("etc", "usr/share")):
         return boot_files.DEBIAN
     release = os_release.parse_os_release(tree.text("/etc/os-release"))
@@ -72,7 +74,7 @@ def form(tree: Tree) -> str:
 
 
 def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
-    """Plan the configuration of dracut; return the packages that are missing."""
+    """Plan the configuration of dracut; return the missing packages."""
     tree.write(CONF, configuration(tree, params))
     return missing(tree)
 

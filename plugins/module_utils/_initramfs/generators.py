@@ -6,29 +6,29 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What builds the initramfs of a root: which of them kernel updates run. Pure."""
+"""Find the generator that kernel updates of a root run to build its initramfs. Pure."""
 
 from __future__ import annotations
 
 import typing as t
 
 _FOLDERS = ("usr/bin", "usr/sbin", "bin", "sbin")
-# Each generator and the programs that only it has; of several, the first is taken where no hook decides.
-# update-initramfs alone proves nothing, since dracut brings one of its own in Debian 14.
+# Each generator and its own programs. If no hook decides, the first generator in this order is taken.
+# update-initramfs alone is no proof, because dracut has its own in Debian 14.
 PROGRAMS: t.Dict[str, t.Tuple[str, ...]] = {
     "initramfs_tools": ("update-initramfs", "mkinitramfs"),
     "dracut": ("dracut",),
     "mkinitcpio": ("mkinitcpio",),
 }
-# What a new kernel runs. In Debian the packages initramfs-tools and dracut have one each and conflict, while
-# dracut-core, which has the program, may be beside initramfs-tools; a hook that was left behind as a
+# Hooks that a new kernel runs. In Debian, initramfs-tools and dracut have one each and conflict, but
+# dracut-core, which has the program, can be installed with initramfs-tools. A hook that was left behind as a
 # configuration file does nothing without its program.
 HOOKS: t.Tuple[t.Tuple[str, str], ...] = (
     ("etc/kernel/postinst.d/initramfs-tools", "initramfs_tools"),
     ("usr/share/kernel/postinst.d/initramfs-tools", "initramfs_tools"),
     ("etc/kernel/postinst.d/dracut", "dracut"),
     ("usr/share/kernel/postinst.d/dracut", "dracut"),
-    # Arch: pacman's hooks of the packages, and of a person.
+    # Arch: hooks of pacman, from packages and from the administrator.
     *(
         (f"{folder}/90-{name}-install.hook", name)
         for folder in ("usr/share/libalpm/hooks", "etc/pacman.d/hooks")
@@ -40,17 +40,17 @@ Exists = t.Callable[[str], bool]
 
 
 def has_program(exists: Exists, *names: str) -> bool:
-    """Say whether one of the programs is there; *exists* takes paths relative to the root."""
+    """Say whether one of the programs exists; *exists* takes paths relative to the root."""
     return any(exists(f"{folder}/{name}") for folder in _FOLDERS for name in names)
 
 
 def has(exists: Exists, generator: str) -> bool:
-    """Say whether all that a generator is made of is there."""
+    """Say whether all programs of a generator exist."""
     return all(has_program(exists, name) for name in PROGRAMS[generator])
 
 
 def active(exists: Exists) -> str:
-    """Name the generator that the root's own updates run; empty when it has none."""
+    """Return the generator that the root's own updates run; empty if there is none."""
     for hook, name in HOOKS:
         if exists(hook) and has(exists, name):
             return name

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What initramfs-tools and cryptsetup-initramfs are told, so that every initramfs of theirs unlocks the root."""
+"""Configure initramfs-tools and cryptsetup-initramfs so that every initramfs unlocks the root."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 
 CONF_HOOK = "/etc/cryptsetup-initramfs/conf-hook"
-# initramfs: the entry is taken without asking the kernel what / is made of, which a build cannot tell
-# (docs/facts.md: initramfs-option). discard: blocks freed in the guest become free on the host again, as in the build.
+# initramfs: include the entry without asking the kernel which device / is on, which a build cannot tell
+# (docs/facts.md: initramfs-option). discard: freed blocks of the guest become free on the host, as in the build.
 OPTIONS = "luks,initramfs,discard"
 CONF = "/etc/initramfs-tools/conf.d/sealedroot"
-# MODULES: those of the running machine (dep) would be the builder's, and mkinitramfs fails on it.
-# UMASK: the initramfs holds the key, so it is root's alone, also when an update rebuilds it.
-# RESUME: another machine's swap would be waited for at boot.
+# MODULES: "dep" would take those of the running machine, the builder, and mkinitramfs fails on that.
+# UMASK: the initramfs holds the key, so only root may read it, also after an update rebuilds it.
+# RESUME: otherwise the boot waits for the swap of another machine.
 CONF_TEXT = "MODULES=most\nUMASK=0077\nRESUME=none\n"
-# The initramfs reads this file as well (initramfs-tools, init). The word on the command line says the same; that can be
-# garbled on the disk, and this cannot without the compressed initramfs falling apart.
+# The initramfs also reads this file (initramfs-tools, init). The kernel command line has the same word, but an attacker
+# can garble that on the disk; garbling this file would break the whole compressed initramfs.
 CLOSED_TEXT = "panic=5\n"
 # cryptsetup-initramfs copies the key, but not the header that crypttab names (cryptsetup 2.6 to 2.8, hooks/cryptroot).
 HEADER_HOOK_TEXT = f"""\
@@ -57,16 +57,16 @@ PACKAGES = {
 
 
 def conf_hook(text: str) -> str:
-    """Return conf-hook with the pattern that lets key files into the initramfs."""
+    """Return conf-hook with the pattern for key files that are copied into the initramfs."""
     return shell_defaults.assign(text, "KEYFILE_PATTERN", f"{fstab.KEY_DIRECTORY}/*")
 
 
 def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
-    """Plan the configuration of initramfs-tools; return the packages that are missing."""
+    """Plan the configuration of initramfs-tools; return the missing packages."""
     tree.write(CONF_HOOK, conf_hook(tree.text(CONF_HOOK)))
     tree.write(CONF, CONF_TEXT + ("" if params["debug_console"] else CLOSED_TEXT))
     tree.write(pinned_header.HOOK, HEADER_HOOK_TEXT, mode=0o755)
-    # Read before ours; gone, since it names the swap of another machine.
+    # It is read before our file and names the swap of another machine.
     tree.remove("/etc/initramfs-tools/conf.d/resume")
     return [package for path, package in PACKAGES.items() if not tree.exists(path)]
 

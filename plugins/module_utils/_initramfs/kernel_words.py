@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The initramfs insists on the kernel's words: it restarts the machine where one is missing. Pure.
+"""A check for the initramfs: restart the machine if a word is missing on the kernel command line. Pure.
 
-The encryption has no integrity, so a host can garble 16 bytes of grub.cfg, and GRUB may still understand what is left
-of it. What only the lost word closes would be open (docs/threat_model.md, attack garbled_word).
+The encryption has no integrity, so a host can garble 16 bytes of grub.cfg, and GRUB may still understand the
+rest. Whatever only the lost word prevents would then be possible (docs/threat_model.md, attack garbled_word).
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# Before udev, the first thing that the initramfs does (initramfs-tools(7), init-top).
+# The first scripts that the initramfs runs, before udev (initramfs-tools(7), init-top).
 _SCRIPT = "/etc/initramfs-tools/scripts/init-top/sealedroot"
-# All generators have ended before systemd starts a unit, also one that a host gave it (systemd.generator(7)).
+# All generators end before systemd starts a unit, even a unit that the host supplied (systemd.generator(7)).
 _GENERATOR = "/etc/systemd/system-generators/sealedroot"
 _PLACES = {"initramfs_tools": _SCRIPT, "dracut": _GENERATOR, "mkinitcpio": _GENERATOR}
-# mkinitramfs(8) copies its directory of scripts as the root of theirs.
+# mkinitramfs(8) copies this directory to /scripts of the initramfs.
 _COPIED = ("/etc/initramfs-tools/scripts/", "/scripts/")
-# What comes before the words: when there is nothing to do.
+# The beginning of the check: leave if there is nothing to do.
 _BEGIN = {
     _SCRIPT: '[ "$1" != prereqs ] || exit 0\n',
     _GENERATOR: "# Of the initramfs alone; the root's systemd starts later.\n[ -e /etc/initrd-release ] || exit 0\n",
 }
-# systemctl is in an initramfs of systemd; what is left if it fails is the kernel's own way, and to start nothing.
+# An initramfs with systemd has systemctl. If it fails, the check uses SysRq, and then waits so that nothing starts.
 _RESTART = {_SCRIPT: "reboot -f", _GENERATOR: "systemctl --force --force reboot"}
 
 
 def path(generator: str) -> str:
-    """Return where the check is in the root."""
+    """Return the path of the check in the root."""
     if generator not in _PLACES:
         raise SealedRootError(
             f"'{generator}' builds no initramfs that is known: use one of {', '.join(sorted(_PLACES))}"
@@ -48,12 +48,12 @@ def path(generator: str) -> str:
 
 
 def path_inside(generator: str) -> str:
-    """Return where the check is in the initramfs."""
+    """Return the path of the check in the initramfs."""
     return path(generator).replace(*_COPIED)
 
 
 def text(generator: str, *, luks_uuid: str) -> str:
-    """Return the check, a program of sh."""
+    """Return the check, a shell script."""
     place = path(generator)
     words = " ".join(shlex.quote(word) for word in guest.words(generator, luks_uuid=luks_uuid))
     quotes = "".join(f"\\{letter}" for letter in guest.QUOTES)
@@ -80,7 +80,7 @@ done
 
 
 def plan(tree: Tree, generator: str, *, luks_uuid: str, debug_console: bool) -> None:
-    """Plan the check, or that it is not there: a developer may change the command line."""
+    """Plan the check; with *debug_console*, plan its removal, so that a developer can change the command line."""
     if debug_console:
         tree.remove(path(generator))
     else:

@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What mkinitcpio is told, so that every initramfs of it unlocks the root.
+"""Configure mkinitcpio so that every initramfs unlocks the root.
 
-HOOKS gets ``systemd`` and ``sd-encrypt``, which opens the root as /etc/crypttab.initramfs says; ``mkinitcpio_conf.py``
-says which hooks give way to them.
+HOOKS gets ``systemd`` and ``sd-encrypt``, which opens the root according to /etc/crypttab.initramfs;
+``mkinitcpio_conf.py`` says which hooks they replace.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ HOOKS = ("/usr/lib/initcpio/install", "/etc/initcpio/install")
 
 
 def configure(tree: Tree, installed: t.Sequence[str]) -> None:
-    """Plan mkinitcpio.conf with the files *installed*, and a drop-in where another one would have the last word."""
+    """Plan mkinitcpio.conf with the files *installed*, and a drop-in if another one would override it."""
     text = tree.text(mkinitcpio_conf.CONF)
     have = mkinitcpio_conf.wanted(mkinitcpio_conf.arrays(text, mkinitcpio_conf.NOTHING), installed)
     for name, words in have.items():
@@ -51,7 +51,7 @@ def configure(tree: Tree, installed: t.Sequence[str]) -> None:
 
 
 def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
-    """Plan the configuration of mkinitcpio; return the packages that are missing."""
+    """Plan the configuration of mkinitcpio; return the missing packages."""
     path = unlocked_root.key_path(params["luks_uuid"])
     configure(tree, [path, *unlocked_root.installed("mkinitcpio", params)])
     table, _old = fstab.crypttab(
@@ -64,11 +64,11 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
     tree.write(mkinitcpio_conf.CRYPTTAB, table)
     if not generators.has(lambda name: tree.exists(f"/{name}"), "mkinitcpio"):
         return ["mkinitcpio"]
-    # The hook was in the package cryptsetup before it was in mkinitcpio.
+    # Older versions have the hook in the package cryptsetup, newer ones in mkinitcpio.
     return [] if any(tree.exists(f"{it}/sd-encrypt") for it in HOOKS) else ["cryptsetup"]
 
 
-# Arch's kernels are called by their packages, and their modules by versions.
+# Arch names kernels by package, but module directories by version, so the two cannot be matched.
 HOW = unlocked_root.Generator(
     "mkinitcpio",
     unlocked_root.SYSTEMD_OPTIONS,

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""mkinitcpio.conf(5): the arrays of bash that say what is in an initramfs. Pure."""
+"""mkinitcpio.conf(5): the bash arrays that select the content of an initramfs. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 CONF = "/etc/mkinitcpio.conf"
 DROP_INS = "/etc/mkinitcpio.conf.d"
-# What the hook sd-encrypt takes as the crypttab of the initramfs (mkinitcpio -H sd-encrypt).
+# The hook sd-encrypt uses this file as the initramfs's crypttab (mkinitcpio -H sd-encrypt).
 CRYPTTAB = "/etc/crypttab.initramfs"
 NOTHING: t.Mapping[str, t.Sequence[str]] = {"HOOKS": (), "FILES": ()}
 _ARRAY = re.compile(
@@ -29,8 +29,8 @@ _ARRAY = re.compile(
 
 
 def arrays(text: str, have: t.Mapping[str, t.Sequence[str]]) -> t.Dict[str, t.List[str]]:
-    """Return HOOKS and FILES as bash has them after *text*; before it they were *have*."""
-    found = {name: list(words) for name, words in have.items()}
+    """Return HOOKS and FILES after bash has read *text*, starting from *have*."""
+    values = {name: list(words) for name, words in have.items()}
     for name, operator, _value, array, string in _ARRAY.findall(text):
         try:
             words = shlex.split(array, comments=True) if array else string.split()
@@ -38,12 +38,12 @@ def arrays(text: str, have: t.Mapping[str, t.Sequence[str]]) -> t.Dict[str, t.Li
             raise SealedRootError(
                 f"{name} in a configuration of mkinitcpio has a quote that does not end: correct it"
             ) from None
-        found[name] = [*found[name], *words] if operator == "+=" else words
-    return found
+        values[name] = [*values[name], *words] if operator == "+=" else words
+    return values
 
 
 def assign(text: str, name: str, words: t.Sequence[str]) -> str:
-    """Return a configuration with the array *name* set: in its place, or at the end where it is built piecewise."""
+    """Return a configuration with the array *name* set, in its place, or at the end if several lines set it."""
     if arrays(text, NOTHING)[name] == list(words):
         return text
     line = f"{name}=({' '.join(shlex.quote(word) for word in words)})"
@@ -54,8 +54,8 @@ def assign(text: str, name: str, words: t.Sequence[str]) -> str:
     return f"{text}{end}{line}\n"
 
 
-# What gives way to hooks of systemd: the busybox init opens the root by the header on the disk, and ends in a shell
-# when it fails (mkinitcpio(8), hooks encrypt and base). Left out: what asks the machine that builds, and hibernation.
+# Hooks that systemd's replace: the busybox init opens the root with the header on the disk, and starts a shell if it
+# fails (mkinitcpio(8), hooks encrypt and base). '' removes a hook: it inspects the builder, or is for hibernation.
 _REPLACED = {
     "udev": "systemd",
     "keymap": "sd-vconsole",
@@ -65,9 +65,9 @@ _REPLACED = {
 
 
 def hooks(words: t.Sequence[str]) -> t.List[str]:
-    """Return the hooks that unlock the root, before its file system is mounted and after its disk is found."""
+    """Return hooks that unlock the root after its disk is found and before its file system is mounted."""
     kept = [*dict.fromkeys(new for word in words for new in [_REPLACED.get(word, word)] if new)]
-    # base has the sh that a check needs (_initramfs/kernel_words.py).
+    # base provides the sh that the check of the kernel words needs (_initramfs/kernel_words.py).
     kept = ["base", *(word for word in kept if word != "base")]
     if "systemd" not in kept:
         kept.insert(1, "systemd")
@@ -83,7 +83,7 @@ def hooks(words: t.Sequence[str]) -> t.List[str]:
 def wanted(
     have: t.Mapping[str, t.Sequence[str]], files: t.Sequence[str]
 ) -> t.Dict[str, t.List[str]]:
-    """Return HOOKS and FILES as they must be, with *files* among these."""
+    """Return HOOKS and FILES as they must be, with *files* added."""
     added = [name for name in files if name not in have["FILES"]]
     return {"HOOKS": hooks(have["HOOKS"]), "FILES": [*have["FILES"], *added]}
 

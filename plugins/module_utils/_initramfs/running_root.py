@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""A running machine whose root is a LUKS container: which one, and what unlocks it in the initramfs."""
+"""Find the LUKS container of a running machine's root, and what unlocks it in the initramfs."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ PARTIAL = "{}.new"
 
 
 class Container(t.NamedTuple):
-    """The LUKS container below the root, and the name that it has when it is open."""
+    """The LUKS container below the root, and its mapping name."""
 
     device: str
     mapping: str
 
 
 def container(tree: t.Mapping[str, t.Any], source: str) -> Container:
-    """Find the one container in the tree that ``lsblk --inverse --json`` prints of the root's device."""
+    """Find the one container in the tree that ``lsblk --inverse --json`` prints for the root's device."""
     found: t.Dict[str, Container] = {}
 
     def visit(node: t.Mapping[str, t.Any]) -> None:
@@ -59,7 +59,7 @@ def container(tree: t.Mapping[str, t.Any], source: str) -> Container:
 
 
 def _source(runner: Runner) -> str:
-    """Return what is mounted as /, which need not be a device."""
+    """Return the source of the mount on /, which need not be a device."""
     argv = [
         runner.find("findmnt"),
         "--json",
@@ -73,7 +73,7 @@ def _source(runner: Runner) -> str:
 
 
 def is_on(runner: Runner, device: str) -> bool:
-    """Say whether / is on a device, through whatever is between them."""
+    """Say whether / is on a device, directly or through other layers."""
     source = _source(runner)
     if not source.startswith("/dev/"):
         return False
@@ -93,16 +93,16 @@ def find_container(runner: Runner) -> Container:
 
 
 class Unlock(t.NamedTuple):
-    """The files that crypttab(5) names for the root: its key, and the pinned header that it is opened with."""
+    """The files that crypttab(5) names for the root: its key and its pinned header."""
 
     key_file: str
     header: str
 
 
 def unlock(crypttab: str, mapping: str) -> Unlock:
-    """Return what opens a mapping; whether the files exist is for the caller to see.
+    """Return the files that open a mapping; the caller must check that they exist.
 
-    With no key named, systemd takes the one of the mapping's name (since version 246); before, there is none.
+    If no key is named, systemd since 246 uses the one with the mapping's name.
     """
     changed = "this is no image of this collection, or its crypttab was changed"
     rows = (line.split() for line in crypttab.splitlines() if not line.lstrip().startswith("#"))
@@ -128,13 +128,13 @@ def unlock(crypttab: str, mapping: str) -> Unlock:
 
 
 def initramfs(boot: str) -> t.List[str]:
-    """Return the initramfs of each kernel in the directory *boot*; every kernel must have one."""
+    """Return the initramfs of each kernel in the directory *boot*; raise an error if a kernel has none."""
     return [path for _version, path in _initramfs(boot)]
 
 
 def _initramfs(boot: str) -> t.List[t.Tuple[str, str]]:
     names = set(os.listdir(boot))
-    found = []
+    images = []
     for version in boot_files.kernels(names):
         mine = boot_files.initramfs(names, version)
         if not mine:
@@ -142,23 +142,23 @@ def _initramfs(boot: str) -> t.List[t.Tuple[str, str]]:
                 f"{boot}/vmlinuz-{version} has no initramfs beside it, so it cannot boot: build one, or"
                 " remove that kernel"
             )
-        found += [(version, os.path.join(boot, name)) for name in mine]
-    if not found:
+        images += [(version, os.path.join(boot, name)) for name in mine]
+    if not images:
         raise SealedRootError(
             f"there is no kernel in {boot}: mount what the machine boots from there"
         )
-    return found
+    return images
 
 
 class Rebuild(t.NamedTuple):
-    """A command that makes initramfs, and the file that it takes the place of, when it writes another."""
+    """A command that makes initramfs; *path* is the file that its output replaces, if it writes a separate file."""
 
     argv: t.List[str]
     path: str = ""
 
     def run(self, runner: Runner, timeout: int) -> None:
-        """Make them; what was there stays until what takes its place is on the disk."""
-        # From /: where SELinux confines the tool, it may not come back to the home directory of root, and fails.
+        """Run the command; an old initramfs stays until its replacement is synced to the disk."""
+        # Change to /: where SELinux confines the tool, it may not return to root's home directory, and fails.
         argv = ["env", "--chdir=/", *self.argv]
         if not self.path:
             runner.run(argv, timeout=timeout)
@@ -175,20 +175,20 @@ class Rebuild(t.NamedTuple):
 
 
 def rebuilds(runner: Runner, boot: str, modules: str) -> t.List[Rebuild]:
-    """Return what renews every initramfs in *boot*; *modules* is the directory with those of each kernel."""
+    """Return the commands that rebuild every initramfs in *boot*; *modules* is the parent of the module directories."""
     generator = runner.find(*making.TOOLS)
     name, *arguments = making.TOOLS[os.path.basename(generator)]
     if name != "dracut":
         return [Rebuild([runner.find(name), *arguments])]
-    found = []
+    commands = []
     for version, path in _initramfs(boot):
         if not os.path.isdir(os.path.join(modules, version)):
             raise SealedRootError(
                 f"the kernel of {path} has no modules in {modules}, so dracut cannot rebuild it, and it would keep"
                 " the old key: remove that kernel (a rescue image, perhaps) and its initramfs"
             )
-        found.append(Rebuild([generator, *arguments, PARTIAL.format(path), version], path))
-    return found
+        commands.append(Rebuild([generator, *arguments, PARTIAL.format(path), version], path))
+    return commands
 
 
 __all__ = (

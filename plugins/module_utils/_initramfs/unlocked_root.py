@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What every initramfs that unlocks the root takes from it: key file, pinned header, crypttab and fstab.
+"""Set up what every initramfs needs to unlock the root: key file, pinned header, crypttab and fstab.
 
-It runs in the image. What a generator's own configuration says is in the file of that generator.
+This runs in the image. A generator's own configuration is in the file of that generator.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# The root's line in crypttab(5) where systemd opens it. discard: as for initramfs-tools. x-initrd.attach: the disk is
-# detached after everything else at shutdown. x-systemd.device-timeout: a confidential machine can start slowly, and
-# after systemd's 90 seconds nothing would unlock the disk any more; dracut means to wait for ever (rd.timeout), but
-# dracut-ng 106 says so when systemd waits already.
+# Options of the root's line in crypttab(5) for systemd. discard: as for initramfs-tools. x-initrd.attach: detach the
+# disk last at shutdown. x-systemd.device-timeout: a confidential machine can start slowly, and after systemd's default
+# of 90 seconds nothing would unlock the disk any more. dracut intends to wait forever (rd.timeout), but dracut-ng 106
+# sets that only after systemd has started to wait.
 SYSTEMD_OPTIONS = "luks,discard,x-initrd.attach,x-systemd.device-timeout=0"
 
 Params = t.Mapping[str, t.Any]
@@ -41,10 +41,10 @@ Kernels = t.List[t.Dict[str, str]]
 
 
 class Generator(t.NamedTuple):
-    """What is special to a generator of initramfs.
+    """What differs between initramfs generators.
 
-    *options* are those of the root's line in crypttab(5). *plan* plans what it needs beside, and says which packages
-    it misses; *kernels* returns the initramfs of each kernel.
+    *options* are those of the root's line in crypttab(5). *plan* plans the other configuration and returns missing
+    packages; *kernels* returns the initramfs of each kernel.
     """
 
     name: str
@@ -54,24 +54,24 @@ class Generator(t.NamedTuple):
 
 
 def generator(root: str) -> str:
-    """Name the generator that the updates of the tree at *root* run."""
+    """Return the generator that updates of the tree at *root* run."""
     tree = Tree(root)
-    found = generators.active(lambda path: tree.exists(f"/{path}"))
-    if not found:
+    name = generators.active(lambda path: tree.exists(f"/{path}"))
+    if not name:
         known = ", ".join(generators.PROGRAMS)
         raise SealedRootError(
             f"the root has nothing that builds an initramfs ({known}): install one in it"
         )
-    return found
+    return name
 
 
 def kernels(tree: Tree, form: str, *, modules: bool = True, others: bool = False) -> Kernels:
-    """Return the initramfs of each kernel in /boot, with its version; there must be one.
+    """Return the initramfs of each kernel in /boot, with the kernel's version; raise an error if there is no kernel.
 
-    It is called by *form*, or with *others* as one that is there. A kernel without its *modules* is left out.
+    The name follows *form*; with *others*, an existing initramfs keeps its name. A kernel without *modules* is skipped.
     """
     names = os.listdir(tree.path("/boot")) if tree.exists("/boot") else []
-    found = []
+    images = []
     for version in boot_files.kernels(names):
         if modules and not tree.exists(f"/lib/modules/{version}"):
             continue
@@ -80,28 +80,28 @@ def kernels(tree: Tree, form: str, *, modules: bool = True, others: bool = False
                 f"the kernel '{version}' in /boot has a name that no kernel of a distribution has: rename or remove it"
             )
         mine = boot_files.initramfs(names, version) if others else []
-        found += [
+        images += [
             {"version": version, "path": f"/boot/{name}"} for name in mine or [form.format(version)]
         ]
-    if not found:
+    if not images:
         what = " with its modules" if modules else ""
         raise SealedRootError(f"the root has no kernel in /boot{what}: install one in it")
-    return found
+    return images
 
 
 def key_path(luks_uuid: str) -> str:
-    """Return where the boot key is in the image."""
+    """Return the path of the boot key in the image."""
     return f"{fstab.KEY_DIRECTORY}/{guest.volume(luks_uuid)}.key"
 
 
 def installed(name: str, params: Params) -> t.Tuple[str, ...]:
-    """Return the files that an initramfs of systemd holds as they are in the root, beside the key file."""
+    """Return the files besides the key file that an initramfs with systemd copies from the root."""
     closed = () if params["debug_console"] else (kernel_words.path(name), *emergency.UNITS)
     return (pinned_header.path(params["luks_uuid"]), *closed)
 
 
 def ensure(how: Generator, params: Params, *, root: str, check_mode: bool) -> t.Dict[str, t.Any]:
-    """Put the key and both tables into the tree at *root*, with what the generator plans, and say what changed."""
+    """Put the key, both tables and the generator's plan into the tree at *root*; return what changed."""
     luks_uuid, debug_console = params["luks_uuid"], params["debug_console"]
     mapping = params["mapping"] or guest.mapping(how.name, luks_uuid)
     params = {**params, "mapping": mapping}
@@ -123,7 +123,7 @@ def ensure(how: Generator, params: Params, *, root: str, check_mode: bool) -> t.
     tree.write(pinned, header or b"", mode=pinned_header.MODE, secret=True)
     emergency.plan(tree, debug_console=debug_console)
     kernel_words.plan(tree, how.name, luks_uuid=luks_uuid, debug_console=debug_console)
-    # Both tables can hold passwords of the source's, so what they were is not shown.
+    # Both tables of the source can contain passwords, so the diff does not show them.
     table, old_disks = fstab.crypttab(
         tree.text("/etc/crypttab"),
         name=mapping,
@@ -155,7 +155,7 @@ def ensure(how: Generator, params: Params, *, root: str, check_mode: bool) -> t.
     if not check_mode:
         for directory in directories:
             tree.directory(directory, 0o700)
-        # The mount point that the fstab names.
+        # fstab names this mount point.
         os.makedirs(tree.path("/boot/efi"), exist_ok=True)
         tree.apply()
     return outcome

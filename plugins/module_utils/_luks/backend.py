@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""How the payload of a LUKS container becomes a block device: the one place where hosts differ.
+"""Backends: how the payload of a LUKS container becomes a block device. Only here do hosts differ.
 
-``dm_crypt`` is the kernel's own way. ``userspace`` needs FUSE and loop only. After either, the payload
+``dm_crypt`` uses the kernel. ``userspace`` needs only FUSE and loop devices. With either, the payload
 is the block device node ``/dev/mapper/<name>``.
 """
 
@@ -36,9 +36,9 @@ NAMES = ("dm_crypt", "userspace")
 
 @dataclasses.dataclass(frozen=True)
 class Mapping:
-    """An open container as it is asked for: region of a file, header, name and key.
+    """The container to open: region of a file, header, name and key.
 
-    The header is the one to be made where there is none.
+    *header* is the one to write if there is none.
     """
 
     path: str
@@ -58,26 +58,26 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def unusable(self, runner: Runner) -> t.Optional[str]:
-        """Say why this host cannot use the backend, or return None when it can: a real probe."""
+        """Probe this host; return why it cannot use the backend, or None if it can."""
 
     @abc.abstractmethod
     def check(self, mapping: Mapping) -> None:
-        """Refuse what this backend can never open, before anything is formatted for it."""
+        """Refuse what this backend can never open, before anything is formatted."""
 
     @abc.abstractmethod
     def state(self, runner: Runner, mapping: Mapping) -> str:
-        """Return ``open``, ``closed``, or ``broken`` when an open was cut off or its daemon died.
+        """Return ``open``, ``closed``, or ``broken`` if an open was interrupted or its daemon died.
 
-        An open container of the same name that is another one is an error.
+        Raise an error if another container is open under this name.
         """
 
     @abc.abstractmethod
     def open(self, runner: Runner, mapping: Mapping) -> None:
-        """Make ``/dev/mapper/<name>``."""
+        """Create ``/dev/mapper/<name>``."""
 
     @abc.abstractmethod
     def close(self, runner: Runner, mapping: Mapping) -> None:
-        """Flush and remove ``/dev/mapper/<name>`` and all that carries it."""
+        """Flush and remove ``/dev/mapper/<name>`` and everything below it."""
 
 
 class DmCrypt(Backend):
@@ -89,7 +89,7 @@ class DmCrypt(Backend):
         return dm_crypt.unusable(runner)
 
     def check(self, mapping: Mapping) -> None:
-        """Take all that cryptsetup can format."""
+        """Accept everything: dm-crypt opens all that cryptsetup can format."""
 
     def state(self, runner: Runner, mapping: Mapping) -> str:
         is_open = dm_crypt.is_open(
@@ -167,14 +167,14 @@ class Userspace(Backend):
 
 
 def _payload(mapping: Mapping) -> str:
-    """The file that the FUSE export covers; in the work directory, so that teardown finds it."""
+    """Return the file that the FUSE export covers; it is in the work directory, so that teardown finds it."""
     if not mapping.work_dir:
         raise SealedRootError("the userspace backend needs work_dir, a directory of this build")
     return os.path.join(os.path.realpath(mapping.work_dir), "payload")
 
 
 def choose(runner: Runner, wanted: str) -> t.Tuple[Backend, str]:
-    """Return the backend to use and the reason for it; *wanted* is a name or ``auto``."""
+    """Return the backend to use and the reason; *wanted* is a name or ``auto``."""
     backends: t.Tuple[Backend, ...] = (DmCrypt(), Userspace())
     reasons = []
     for backend in backends:

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Where a LUKS container is: the options that every LUKS module shares."""
+"""Location of a LUKS container: the options that all LUKS modules share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ARGUMENT_SPEC: t.Dict[str, t.Dict[str, t.Any]] = {
 
 
 def check(path: str, offset: int, size: int) -> None:
-    """Refuse a container that is not there or that lies outside its file."""
+    """Refuse a container that does not exist or lies outside its file."""
     if not os.path.exists(path):
         raise SealedRootError(f"{path} does not exist: make the image first, or correct the path")
     if not os.path.isfile(path) and not stat.S_ISBLK(os.stat(path).st_mode):
@@ -45,16 +45,16 @@ def check(path: str, offset: int, size: int) -> None:
         )
 
 
-# Longer than any exchange of keys takes that is not stuck.
+# Longer than any key exchange, unless it hangs.
 LOCK_SECONDS = 300
-# Where nobody else locks: QEMU does from byte 100 on. And not by flock(2), which cryptsetup takes itself.
+# A byte that nobody else locks: QEMU locks from byte 100 on. Not flock(2), which cryptsetup uses itself.
 _LOCKED_BYTE = 0x7365616C
 _OFD_SETLK = 37
 
 
 @contextlib.contextmanager
 def locked(path: str, seconds: float = LOCK_SECONDS) -> t.Iterator[None]:
-    """Keep others who ask for the same lock on *path* waiting, as tasks do whose controller was killed."""
+    """Hold a lock on *path*. Others wait for it, such as tasks that still run after their controller was killed."""
     request = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, _LOCKED_BYTE, 1, 0)
     handle = os.open(path, os.O_RDWR)
     try:
@@ -76,7 +76,7 @@ def locked(path: str, seconds: float = LOCK_SECONDS) -> t.Iterator[None]:
 
 
 def check_key_file(path: str, what: str = "key file") -> None:
-    """Refuse a file with a key that others can read, or that is not a plain file; *what* names it."""
+    """Refuse a key file that others can read, or that is not a regular file; messages call it *what*."""
     try:
         info = os.lstat(path)
     except FileNotFoundError as exc:

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The dm_crypt backend: ``cryptsetup open`` on a loop device of the container's region."""
+"""The dm_crypt backend: ``cryptsetup open`` on a loop device for the container's region."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _BUSY = 5
 
 
 def unusable(runner: Runner) -> t.Optional[str]:
-    """Open and close a small plain mapping for real.
+    """Open and close a small plain mapping, as a real test.
 
     A listed target or an existing /dev/mapper proves nothing: the module may be missing, or a
-    container may have no right to use it.
+    container may not be permitted to use it.
     """
     try:
         cryptsetup = runner.find("cryptsetup")
@@ -59,15 +59,15 @@ def unusable(runner: Runner) -> t.Optional[str]:
         argv += ["--key-size", "512", "--hash", "sha256", "--key-file", "-", probe.name, name]
         opened = runner.run(argv, stdin=b"probe", check=False, timeout=20)
         if opened.rc != 0:
-            # The first line has the cause; the last one would be about the name.
-            said = (opened.stderr.strip().splitlines() or ["no output"])[0]
-            return f"a test mapping could not be opened ({said})"
+            # The first line has the cause; the last one is about the name.
+            reason = (opened.stderr.strip().splitlines() or ["no output"])[0]
+            return f"a test mapping could not be opened ({reason})"
         runner.run([cryptsetup, "close", name], timeout=20)
     return None
 
 
 def _has_device_mapper() -> bool:
-    """Open the control node: libdevmapper makes the node whether or not the kernel has a driver for it."""
+    """Open the control node: libdevmapper creates the node even if the kernel has no driver for it."""
     try:
         os.close(os.open(CONTROL, os.O_RDWR))
     except OSError:
@@ -76,7 +76,7 @@ def _has_device_mapper() -> bool:
 
 
 def is_open(runner: Runner, *, path: str, offset: int, name: str) -> bool:
-    """Say whether *name* is a mapping of this container; of another one is an error."""
+    """Say whether *name* is a mapping of this container; raise an error if it maps another one."""
     device = _device(runner, name)
     if not device:
         if os.path.lexists(f"{MAPPER_DIR}/{name}"):
@@ -84,7 +84,7 @@ def is_open(runner: Runner, *, path: str, offset: int, name: str) -> bool:
                 f"{MAPPER_DIR}/{name} exists and is no mapping of dm-crypt: use another name"
             )
         return False
-    # The same region can be bound more than once, for a moment, by a module that reads the header.
+    # A module that reads the header can bind the same region a second time for a moment.
     ours = {loop.device for loop in loop_devices.find_all(runner, path=path, offset=offset)}
     if not offset:
         ours.add(os.path.realpath(path))
@@ -97,7 +97,7 @@ def is_open(runner: Runner, *, path: str, offset: int, name: str) -> bool:
 
 
 def _device(runner: Runner, name: str) -> str:
-    """Return the device that the mapping *name* is on; empty when there is no such mapping."""
+    """Return the device below the mapping *name*; empty if there is no such mapping."""
     status = runner.run([runner.find("cryptsetup"), "status", name], check=False, timeout=60)
     match = re.search(r"^\s*device:\s*(\S+)", status.stdout, re.MULTILINE)
     return match.group(1) if status.rc == 0 and match else ""
@@ -113,7 +113,7 @@ def open_mapping(
     key_file: str,
     read_only: bool,
 ) -> None:
-    """Open the container; discards pass through, so that trimmed blocks become holes again."""
+    """Open the container with discards allowed, so that trimmed blocks become holes."""
     device = path
     whole_device = loop_devices.is_block_device(path) and not offset and not size
     if not whole_device:
@@ -134,7 +134,7 @@ def open_mapping(
 
 
 def close_mapping(runner: Runner, *, path: str, offset: int, name: str) -> None:
-    """Close the mapping and release the loop device under it."""
+    """Close the mapping and release the loop device below it."""
     device = _device(runner, name)
     close(runner, name)
     for loop in loop_devices.find_all(runner, path=path, offset=offset):
@@ -143,10 +143,10 @@ def close_mapping(runner: Runner, *, path: str, offset: int, name: str) -> None:
 
 
 def close(runner: Runner, name: str) -> None:
-    """Close a mapping, giving whoever is just ending the time to do so.
+    """Close a mapping; wait for users that are about to end.
 
-    A command of another build, in a mount namespace of its own, has a copy of every mount that was there when
-    it began, and udev opens what it probes.
+    A command of another build, in its own mount namespace, holds a copy of every mount that existed when
+    it started, and udev opens devices to probe them.
     """
     argv = [runner.find("cryptsetup"), "close", name]
     deadline = time.monotonic() + BUSY_SECONDS

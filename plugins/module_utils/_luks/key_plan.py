@@ -6,18 +6,18 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""From the keys that a LUKS header has to exactly the keys that it shall have: pure.
+"""Plan the steps from the present key slots of a LUKS header to exactly the wanted ones: pure.
 
-The plan is made of steps after each of which at least one known key opens the container, so a kill between
-any two of them leaves a container that the same task brings to its goal when it runs again:
+After each step at least one known key opens the container. So if the task is killed between two steps,
+running it again reaches the goal:
 
-1. a wanted key whose slot is free goes there; one whose slot is taken goes to a spare slot first;
-2. it is proved to open that before the slot is emptied, and then it is put and proved where it belongs;
-3. everything that is not wanted goes, spare copies included.
+1. a wanted key is added to its slot if that is free, otherwise to a spare slot first;
+2. the spare copy is proved to open before the key's slot is emptied; then the key is added there and proved;
+3. every slot that is not wanted is removed, spare copies included.
 
-A slot that is kept is neither emptied nor filled; where a known key opens it, it counts as a way in.
+A slot in *kept* is neither emptied nor filled; if a known key opens it, it counts as a way to unlock.
 
-Keys with few iterations come first: LUKS2 slots are tried by GRUB in the order in which they were made.
+Keys with few iterations are added first, because GRUB tries LUKS2 slots in the order of their creation.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_SLOTS = {"luks1": 8, "luks2": 32}
 
 @dataclasses.dataclass(frozen=True)
 class WantedKey:
-    """One key that the header shall have; *key* names it (its file)."""
+    """One key that the header must have; *key* is its file."""
 
     slot: int
     key: str
@@ -43,9 +43,9 @@ class WantedKey:
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What the header has: iterations of each active slot, and which known key opens it, if any.
+    """The header as it is: iterations of each active slot, and the known key that opens it, if any.
 
-    *order* is the one in which GRUB tries the slots; by number, when it is left out.
+    *order* is the order in which GRUB tries the slots; by number if empty.
     """
 
     slots: t.Mapping[int, int]
@@ -55,7 +55,7 @@ class State:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """``add`` key to slot, ``prove`` that key opens slot, or ``remove`` slot; unlocked by *unlock*."""
+    """``add`` *key* to *slot*, ``prove`` that it opens *slot*, or ``remove`` *slot*; *unlock* is another known key."""
 
     verb: str
     slot: int
@@ -65,7 +65,7 @@ class Step:
 
 
 def check(wanted: t.Sequence[WantedKey], type_: str, kept: t.Collection[int] = ()) -> None:
-    """Refuse a wish that no header can fulfil."""
+    """Refuse a request that no header can satisfy."""
     slots = [key.slot for key in wanted]
     if not wanted:
         raise SealedRootError("keys is empty: a container without a key is lost; name at least one")
@@ -89,26 +89,26 @@ def check(wanted: t.Sequence[WantedKey], type_: str, kept: t.Collection[int] = (
 
 
 def is_right(state: State, want: WantedKey) -> bool:
-    """Say whether the key is in its slot with its iterations."""
+    """Say whether the key is in its slot with the wanted iterations."""
     return state.opens.get(want.slot) == want.key and state.slots.get(want.slot) == want.iterations
 
 
 class _Plan:
-    """The steps so far, and the header as they leave it."""
+    """The steps so far, and the header after them."""
 
     def __init__(
         self, state: State, wanted: t.Sequence[WantedKey], type_: str, kept: t.Collection[int]
     ) -> None:
         self.wanted, self.type, self.kept = wanted, type_, set(kept)
         self.places = {want.slot for want in wanted}
-        # Insertion order is the order in which the header has the slots: what is added comes last.
+        # Insertion order is the order of the slots in the header: a new slot comes last.
         order = state.order or sorted(state.slots)
         self.slots = {slot: state.slots[slot] for slot in order}
         self.opens = dict(state.opens)
         self.steps: t.List[Step] = []
 
     def is_settled(self, want: WantedKey) -> bool:
-        """Say whether the key is right, and in LUKS2 tried after all that are quicker (docs/facts.md: slot-order)."""
+        """Say whether the key is right; in LUKS2, GRUB must try quicker keys before it (docs/facts.md: slot-order)."""
         if not is_right(State(self.slots, self.opens), want):
             return False
         order = list(self.slots)
@@ -122,7 +122,7 @@ class _Plan:
         return not self.surplus() and all(map(self.is_settled, self.wanted))
 
     def surplus(self) -> t.List[int]:
-        """Return the slots that are to be emptied."""
+        """Return the slots to empty."""
         return sorted(set(self.slots) - self.places - self.kept)
 
     def _unlock(self, *, but: t.Optional[int] = None) -> str:
@@ -139,18 +139,18 @@ class _Plan:
         self.opens.pop(slot, None)
 
     def has_copy(self, want: WantedKey) -> bool:
-        """Say whether the key opens a slot that no wanted key will take."""
+        """Say whether the key opens a slot that no wanted key is for."""
         return any(key == want.key for slot, key in self.opens.items() if slot not in self.places)
 
     def spare(self) -> t.Optional[int]:
-        """Return a free slot; empty one for it where all are taken and another one still opens."""
+        """Return a free slot. If there is none, empty a surplus one, as long as another slot still opens."""
         taken = {*self.slots, *self.places, *self.kept}
         free = [slot for slot in range(MAX_SLOTS[self.type]) if slot not in taken]
         if free:
             return free[-1]
         victims = [slot for slot in self.surplus() if set(self.opens) - {slot}]
         if not victims:
-            return None  # the one slot that opens is the only spare one, and it stays to the end
+            return None  # the only surplus slot is the only one that opens, so it stays
         victim = min(victims, key=lambda slot: (slot in self.opens, -slot))
         self.remove(victim)
         return victim
@@ -159,32 +159,32 @@ class _Plan:
 def plan(
     state: State, wanted: t.Sequence[WantedKey], type_: str, kept: t.Collection[int] = ()
 ) -> t.List[Step]:
-    """Return the steps from *state* to exactly *wanted* beside *kept*; none when it is there already."""
+    """Return the steps from *state* to exactly *wanted* and *kept*; none if the header is already right."""
     check(wanted, type_, kept)
     if not state.opens:
         raise SealedRootError("none of the given keys opens the container")
-    it = _Plan(state, wanted, type_, kept)
-    if it.is_done():
+    planned = _Plan(state, wanted, type_, kept)
+    if planned.is_done():
         return []
     for want in sorted(wanted, key=lambda want: (want.iterations, want.slot)):
-        if it.is_settled(want):
+        if planned.is_settled(want):
             continue
-        if want.slot in it.slots:
-            # A proved copy elsewhere holds the key while its slot changes hands.
-            place = None if it.has_copy(want) else it.spare()
+        if want.slot in planned.slots:
+            # While its slot is exchanged, a proved copy in another slot holds the key.
+            place = None if planned.has_copy(want) else planned.spare()
             if place is not None:
-                it.add(place, want)
-            it.remove(want.slot)
-        it.add(want.slot, want)
-    for slot in it.surplus():
-        it.remove(slot)
-    return [*it.steps, *(Step("prove", want.slot, want.key) for want in wanted)]
+                planned.add(place, want)
+            planned.remove(want.slot)
+        planned.add(want.slot, want)
+    for slot in planned.surplus():
+        planned.remove(slot)
+    return [*planned.steps, *(Step("prove", want.slot, want.key) for want in wanted)]
 
 
 def slow_first(state: State, steps: t.Sequence[Step], kept: t.Collection[int]) -> t.List[int]:
     """Return the kept slots that GRUB will try before a quicker key that the steps add.
 
-    Only LUKS2 has an order that steps change, and without its key a kept slot cannot be made again.
+    Only LUKS2 has an order that steps change, and a kept slot cannot be made again without its key.
     """
     slots = {slot: state.slots[slot] for slot in state.order or sorted(state.slots)}
     for step in steps:

@@ -6,15 +6,15 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""A LUKS2 container in the eyes of QEMU, whose LUKS driver knows LUKS1 only.
+"""Show a LUKS2 container to QEMU as LUKS1, the only version that its LUKS driver knows.
 
-The header on the disk stays what it is. cryptsetup converts a copy of it, which it can whenever the key
-slots are such as GRUB reads, and a VMDK descriptor puts the copy in front of the payload: VMDK is the
-driver that makes one disk of parts of several files, in every QEMU (a LUKS1 header in another file has to
-wait for QEMU 9). Volume key, cipher and sectors are the same in both versions.
+The header on the disk is not changed. cryptsetup converts a copy of it, which works if the key slots are
+such as GRUB can read. A VMDK descriptor puts the copy in front of the payload: in every QEMU, VMDK is the
+driver that can join parts of several files to one disk (a detached LUKS1 header needs
+QEMU 9). Volume key, cipher and sectors are the same in both versions.
 
-Copy and descriptor are files in memory without a name. QEMU reads them when it opens the disk and keeps
-them open, so nothing of them is left over, whatever is killed and when.
+Copy and descriptor are memfds. QEMU reads them when it opens the disk and keeps them open, so nothing
+is left over, whichever process is killed, and whenever.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 SECTOR = 512
 LUKS1_SLOTS = 8
-# What LUKS1 has no words for, as findings name it.
+# Findings about features that LUKS1 cannot express.
 ONLY_LUKS2 = (
     *("segments", "segment-type", "segment-flag", "segment-size", "iv-tweak", "integrity"),
     *("sector-size", "unbound-segment", "digests", "unbound-digest", "unbound-slot", "digest-type"),
@@ -42,29 +42,29 @@ _CHUNK = 1 << 20
 
 
 def obstacles(header: Header) -> t.List[str]:
-    """Say what in a LUKS2 header has no counterpart in LUKS1."""
-    found = [f"slot {n} is beyond slot 7" for n in sorted(header.slots) if n >= LUKS1_SLOTS]
-    found += [
+    """Return what in a LUKS2 header has no counterpart in LUKS1."""
+    reasons = [f"slot {n} is beyond slot 7" for n in sorted(header.slots) if n >= LUKS1_SLOTS]
+    reasons += [
         f"slot {number} uses {slot.kdf}"
         for number, slot in sorted(header.slots.items())
         if slot.kdf != "pbkdf2"
     ]
-    found += [
+    reasons += [
         f"slot {number} has the cipher {slot.cipher} and the data {header.cipher}"
         for number, slot in sorted(header.slots.items())
         if slot.cipher not in ("", header.cipher)
     ]
-    found += [
+    reasons += [
         f"slot {number} has the hash {' and '.join(slot.hashes)} and the digest {header.hash}"
         for number, slot in sorted(header.slots.items())
         if set(slot.hashes) - {header.hash}
     ]
-    found += [it.meaning for it in findings.findings(header) if it.id in ONLY_LUKS2]
-    return found
+    reasons += [it.meaning for it in findings.findings(header) if it.id in ONLY_LUKS2]
+    return reasons
 
 
 def vmdk(*parts: t.Tuple[str, int, int]) -> str:
-    """Return the descriptor of a disk that consists of *parts*: file, first sector, number of sectors."""
+    """Return the descriptor of a disk made of *parts*: file, first sector, number of sectors."""
     extents = [f'RW {sectors} FLAT "{name}" {start}' for name, start, sectors in parts]
     head = ["# Disk DescriptorFile", "version=1", "CID=fffffffe", "parentCID=ffffffff"]
     return "\n".join([*head, 'createType="twoGbMaxExtentFlat"', *extents, ""])
@@ -74,10 +74,10 @@ def vmdk(*parts: t.Tuple[str, int, int]) -> str:
 def descriptor(
     runner: Runner, *, path: str, offset: int, size: int, payload_offset: int
 ) -> t.Iterator[str]:
-    """Give the VMDK descriptor of the LUKS2 container in a region of *path*, for QEMU to open.
+    """Yield the VMDK descriptor of the LUKS2 container in a region of *path*, for QEMU to open.
 
-    To QEMU the files are descriptors of this process, so their names need no quoting, and they have to
-    be open only until QEMU has opened them.
+    QEMU gets the files as /proc/PID/fd names of this process, so the names need no quoting, and the files
+    must stay open only until QEMU has opened them.
     """
     with contextlib.ExitStack() as stack:
 

@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What a LUKS header says: ``cryptsetup luksDump`` parsed into dataclasses.
+"""Read a LUKS header: parse ``cryptsetup luksDump`` into dataclasses.
 
-LUKS1 has only the text form; LUKS2 has ``--dump-json-metadata``, whose object order matters, because
+LUKS1 has only the text form. LUKS2 has ``--dump-json-metadata``, where the order of objects matters, because
 GRUB tries the key slots in that order (docs/facts.md: slot-order).
 """
 
@@ -27,13 +27,13 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 Json = t.Mapping[str, t.Any]
 Part = t.TypeVar("Part")
 
-# Before the JSON of each of the two copies of a LUKS2 header; all of it is in the first sector.
+# Size of the binary header before the JSON in each of the two copies of a LUKS2 header; only its first sector is used.
 LUKS2_BINARY = 4096
-# A header with its key slots ends before this, at the latest (LUKS2's default data offset).
+# Upper limit for the end of a header with its key slots (LUKS2's default data offset).
 MOST_BYTES = 32 << 20
-# How many stripes cryptsetup splits a volume key into, in both types (LUKS1 on-disk format, AF splitter).
+# Number of stripes into which cryptsetup splits a volume key, in LUKS1 and LUKS2 (LUKS1 on-disk format, AF splitter).
 STRIPES = 4000
-# Before and between the key slots of a LUKS1 header, each of which has 4000 stripes of the volume key.
+# Size of a LUKS1 header before its key slots, and their alignment; each slot has 4000 stripes of the volume key.
 _LUKS1_ALIGNMENT = 4096
 _LUKS1_STRIPES = STRIPES
 _LUKS1_SLOTS = 8
@@ -42,7 +42,7 @@ _LUKS1_SLOT = re.compile(
     r"[ \t]*Key material offset:[ \t]*([0-9]{1,10})\n[ \t]*AF stripes:[ \t]*([0-9]{1,10})$",
     re.MULTILINE,
 )
-# Of what luksDump prints of a LUKS1 header, in characters: far more than its eight key slots take.
+# Largest output of luksDump for a LUKS1 header, in characters: far more than eight key slots take.
 _LUKS1_TEXT = 8 << 10
 _NUMBER = re.compile("0|[1-9][0-9]{0,18}")
 
@@ -53,27 +53,27 @@ class Keyslot:
 
     iterations: int
     kdf: str
-    # LUKS1 has one cipher and one hash for key slots and data; in LUKS2 they can differ.
+    # LUKS1 has one cipher and one hash for key slots and data; LUKS2 can have different ones.
     cipher: str = ""
     hashes: t.Tuple[str, ...] = ()
-    # LUKS2 only. GRUB leaves out what has the priority 0, "ignore".
+    # LUKS2 only: priority 0, "ignore". GRUB skips such a slot.
     ignored: bool = False
-    # Where its key material is: offset and size in bytes, from the beginning of the header.
+    # Offset and size of its key material, in bytes from the beginning of the header.
     area: t.Tuple[int, int] = (0, 0)
-    # LUKS2 only: the size of the key that it holds, and of that which its material is encrypted with.
+    # LUKS2 only: the size of the stored key, and of the key that encrypts its key material.
     key_bits: t.Optional[int] = None
     area_key_bits: t.Optional[int] = None
     stripes: int = STRIPES
 
     @property
     def offset(self) -> int:
-        """Where its key material begins, in bytes."""
+        """Return where its key material begins, in bytes."""
         return self.area[0]
 
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """One part of the data. LUKS1 has exactly one, which lasts to the end of the device."""
+    """One part of the data. LUKS1 has exactly one, up to the end of the device."""
 
     number: int
     type: str
@@ -88,7 +88,7 @@ class Segment:
 
 @dataclasses.dataclass(frozen=True)
 class Digest:
-    """What a volume key is recognised by, and the key slots and segments that it binds."""
+    """A digest that identifies a volume key, and the key slots and segments bound to it."""
 
     number: int
     type: str
@@ -100,7 +100,7 @@ class Digest:
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """A LUKS header; sizes in bits or bytes as named, offsets in bytes."""
+    """A LUKS header; sizes in bits or bytes as their names say, offsets in bytes."""
 
     type: str
     uuid: str
@@ -115,37 +115,37 @@ class Header:
     tokens: int = 0
     requirements: t.Tuple[str, ...] = ()
     sector_size: int = 512
-    # What comes before the key slots, in bytes.
+    # Size of what precedes the key slots, in bytes.
     binary_size: int = _LUKS1_ALIGNMENT
-    # Where the header and the area of its key slots end.
+    # End of the header and of the area of its key slots.
     metadata_end: int = 0
     # LUKS2 only, like tokens and requirements.
     segments: t.Tuple[Segment, ...] = ()
     digests: t.Tuple[Digest, ...] = ()
-    # Key slots of another type than "luks2": the number, and the type.
+    # Key slots of another type than "luks2", number to type.
     other_slots: t.Mapping[int, str] = dataclasses.field(default_factory=dict)
     flags: t.Tuple[str, ...] = ()
 
 
 def parse_luks1(text: str) -> Header:
-    """Parse the text of ``cryptsetup luksDump`` of a LUKS1 header."""
+    """Parse the text that ``cryptsetup luksDump`` prints for a LUKS1 header."""
     if len(text) > _LUKS1_TEXT:
         raise SealedRootError("the LUKS1 header is damaged: restore it from a backup")
 
     def field(name: str, pattern: str = "(.*?)", flags: int = re.MULTILINE) -> t.Any:
-        found = re.findall(rf"^{name}:[ \t]*{pattern}[ \t]*$", text, flags)
-        if len(found) != 1:
+        values = re.findall(rf"^{name}:[ \t]*{pattern}[ \t]*$", text, flags)
+        if len(values) != 1:
             raise SealedRootError(
-                f"luksDump printed {len(found)} lines '{name}', not one: the header is damaged,"
+                f"luksDump printed {len(values)} lines '{name}', not one: the header is damaged,"
                 " restore it from a backup"
             )
-        return found[0]
+        return values[0]
 
     def number(name: str) -> int:
         return int(field(name, "([0-9]{1,10})"))
 
     hash_ = field("Hash spec")
-    # In a forged header, the names can have newlines: they end where the next line that there must be begins.
+    # A forged header can have newlines in the names, so match each up to the next mandatory line.
     mode = r"(.*?)[ \t]*\nCipher mode:[ \t]*(.*?)[ \t]*\nHash spec:[^\n]*"
     cipher = field("Cipher name", mode, re.MULTILINE | re.DOTALL)
     key_bits = number("MK bits")
@@ -174,9 +174,9 @@ def parse_luks1(text: str) -> Header:
 
 
 def parse_luks2(text: str, *, uuid: str) -> Header:
-    """Parse ``cryptsetup luksDump --dump-json-metadata``; the UUID is in the binary header only.
+    """Parse ``cryptsetup luksDump --dump-json-metadata``; the UUID is only in the binary header.
 
-    Whoever has the disk can have written the metadata, so nothing in it has to be there or have a type.
+    An attacker with access to the disk can have written the metadata: any part can be missing or of a wrong type.
     """
     try:
         data = _part({"metadata": untrusted_json.loads(text)}, "metadata", dict)
@@ -219,7 +219,7 @@ def parse_luks2(text: str, *, uuid: str) -> Header:
 def _keyslot(slot: Json) -> Keyslot:
     kdf, area, af = (_part(slot, name, dict) for name in ("kdf", "area", "af"))
     return Keyslot(
-        # Of argon2, "time".
+        # argon2 has "time" instead.
         iterations=_number(kdf, "iterations" if "iterations" in kdf else "time", 0),
         kdf=_part(kdf, "type", str),
         cipher=_part(area, "encryption", str),
@@ -273,7 +273,7 @@ def _part(of: Json, name: str, kind: t.Type[Part], default: t.Optional[Part] = N
 
 
 def _number(of: Json, name: str, default: t.Optional[int] = None) -> int:
-    """Return a number; what may not fit a double is a string in LUKS2."""
+    """Return a number; LUKS2 stores numbers that may not fit a double as strings."""
     value = of.get(name, default)
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = int(value)
@@ -299,13 +299,13 @@ def _objects(data: Json, name: str) -> t.List[t.Tuple[int, Json]]:
 
 
 def read(runner: Runner, device: str) -> t.Optional[Header]:
-    """Read the header on *device* (a block device or a file that begins with it); None if none."""
+    """Read the header on *device* (a block device, or a file that begins with one); None if it has none."""
     cryptsetup = runner.find("cryptsetup")
     uuid = runner.run([cryptsetup, "luksUUID", device], check=False, timeout=60)
     if uuid.rc != 0:
         return None
     text = runner.run([cryptsetup, "luksDump", device], timeout=60).stdout
-    # The first line of that name is cryptsetup's own. A label or token can have others in it.
+    # The first such line is cryptsetup's own; a label or token can contain more.
     version = re.search(r"^Version:\s*(\d+)\s*$", text, re.MULTILINE)
     if version and version.group(1) == "1":
         return parse_luks1(text)

@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The pinned header: a copy of the LUKS header in a file, by which an initramfs opens the root.
+"""The pinned header: a copy of the LUKS header in a file, with which the initramfs opens the root.
 
-The header on the disk is the host's to change. It is read by GRUB alone, whose key nobody else knows; what comes
-after GRUB believes the pinned header, and the disk's is only ever written from it (docs/threat_model.md).
+The host can change the header on the disk. Only GRUB reads that one, with a key that nobody else knows. After GRUB
+only the pinned header is trusted, and the header on the disk is only ever written from it (docs/threat_model.md).
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# Not where the keys are: initramfs tools take every file there for a key.
+# Not the directory of the keys: initramfs tools take every file there for a key.
 DIRECTORY = "/etc/cryptsetup-headers.d"
 MODE = 0o400
-# Puts it into every initramfs of initramfs-tools; others are told which files to install.
+# This hook adds it to every initramfs of initramfs-tools; other generators are told which files to install.
 HOOK = "/etc/initramfs-tools/hooks/sealedroot"
-# More than the largest header that cryptsetup makes (LUKS2: two times 4 MiB of metadata, 128 MiB of key slots).
+# Larger than any header that cryptsetup makes (LUKS2: two times 4 MiB of metadata, 128 MiB of key slots).
 MOST = 144 << 20
 
 
 def path(luks_uuid: str) -> str:
-    """Return where the pinned header is in the image."""
+    """Return the path of the pinned header in the image."""
     return f"{DIRECTORY}/luks-{luks_uuid}.header"
 
 
 def ranges(header: metadata.Header) -> t.List[t.Tuple[int, int]]:
-    """Return the parts of a header that say something, as offset and size: the rest is unused key slots."""
+    """Return the used parts of a header as offset and size; the rest is unused key slots."""
     areas = [slot.area for _number, slot in sorted(header.slots.items())]
     return [(0, header.binary_size), *areas]
 
@@ -53,14 +53,14 @@ def _read(runner: Runner, file: str) -> metadata.Header:
 
 
 def compact(runner: Runner, file: str) -> None:
-    """Empty the unused key slots in a header file: cryptsetup fills them with random data, which does not compress."""
+    """Make unused key slots of a header file holes: cryptsetup fills them with random data, which compresses badly."""
     header = _read(runner, file)
     with open(file, "r+b") as handle:
         size = os.fstat(handle.fileno()).st_size
         kept = [
             (start, os.pread(handle.fileno(), length, start)) for start, length in ranges(header)
         ]
-        # So that what is not written is a hole.
+        # Truncate, so that all that is not written below is a hole.
         handle.truncate(0)
         handle.truncate(size)
         for start, data in kept:
@@ -68,7 +68,7 @@ def compact(runner: Runner, file: str) -> None:
 
 
 def make(runner: Runner, device: str, file: str) -> None:
-    """Make the pinned header of a container that is still one's own."""
+    """Write the pinned header of a container that no host has had access to yet."""
     with _replaced(runner, file) as partial:
         argv = [runner.find("cryptsetup"), "luksHeaderBackup", "--header-backup-file", partial]
         runner.run([*argv, device], timeout=60)
@@ -76,7 +76,7 @@ def make(runner: Runner, device: str, file: str) -> None:
 
 @contextlib.contextmanager
 def edited(runner: Runner, file: str) -> t.Iterator[str]:
-    """Give a copy of a header file to change, which then takes its place by one rename."""
+    """Yield a copy of a header file to change; afterwards it replaces the file by one rename."""
     with _replaced(runner, file) as partial:
         shutil.copyfile(file, partial)
         os.chmod(partial, 0o600)
@@ -85,7 +85,7 @@ def edited(runner: Runner, file: str) -> t.Iterator[str]:
 
 @contextlib.contextmanager
 def _replaced(runner: Runner, file: str) -> t.Iterator[str]:
-    """Give the name of a file to make, which then takes the place of *file*; what a kill leaves is made anew."""
+    """Yield the name of a new file, which then replaces *file* by one rename; remove what a killed run left."""
     directory, name = os.path.split(file)
     partial = os.path.join(directory, f".{name}.new")
     with contextlib.suppress(FileNotFoundError):
@@ -109,7 +109,7 @@ def _replaced(runner: Runner, file: str) -> t.Iterator[str]:
 
 
 def is_on(device: str, file: str) -> bool:
-    """Say whether the container on *device* begins with the very bytes of a header file."""
+    """Say whether the container on *device* begins with exactly the bytes of a header file."""
     with open(file, "rb") as pinned, open(device, "rb") as disk:
         while True:
             want = pinned.read(1 << 20)
@@ -122,12 +122,12 @@ def is_on(device: str, file: str) -> bool:
 def put_on(runner: Runner, device: str, file: str) -> None:
     """Write a header file to the beginning of *device*, whatever is there.
 
-    cryptsetup would not: it refuses where the host put a header with another payload offset (luksHeaderRestore).
+    cryptsetup cannot: luksHeaderRestore refuses if the host has put a header with another payload offset there.
     """
     header = _read(runner, file)
-    # What a header points to comes before it, and the first of the two copies of LUKS2 last: so a kill at any point
-    # leaves a header that opens, the old one or the new one. GRUB takes the copy with the higher number and does not
-    # check it, so the number of a copy, which is in its first sector, comes after all else that it says.
+    # Write the key slots first, then the second copy of the LUKS2 header, then the first copy. So if this is killed
+    # at any point, the header still opens, as the old or the new one. GRUB takes the copy with the higher sequence
+    # number and does not verify it, so the first sector of a copy, which holds that number, is written last.
     half = header.binary_size // 2
     first = min(half, metadata.LUKS2_BINARY)
     copies = ((half + first, 2 * half), (half, half + first), (first, half), (0, first))

@@ -6,11 +6,11 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The userspace backend: no device-mapper, only FUSE and loop.
+"""The userspace backend: FUSE and loop devices, no device-mapper.
 
-``qemu-storage-daemon`` opens the region with its LUKS driver and exports the payload as a file, a loop
-device makes that a block device, and a node of the mapping's name points to the loop device. The driver
-knows LUKS1 only; a LUKS2 container is shown to it as one (``luks1_view.py``), as fast as LUKS1. Direct I/O
+``qemu-storage-daemon`` opens the region with its LUKS driver and exports the payload as a file. A loop
+device makes that file a block device, and a node with the mapping's name points to the loop device. The driver
+knows only LUKS1; a LUKS2 container is shown to it as LUKS1 (``luks1_view.py``), which is as fast. Direct I/O
 and a plain file as base make it fast (docs/facts.md: qemu-luks).
 """
 
@@ -36,19 +36,19 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# A mount namespace that another build's command has just begun with holds a copy of every mount.
+# A command that another build has just started, in its own mount namespace, holds a copy of every mount.
 BUSY_SECONDS = 5
 
 
 def unusable(runner: Runner) -> t.Optional[str]:
-    """Say what of FUSE, loop and the daemon is missing."""
+    """Say which of FUSE, loop devices and the daemon is missing."""
     try:
         runner.find(storage_daemon.DAEMON)
     except MissingToolError as exc:
         return str(exc)
     for node in ("/dev/fuse", "/dev/loop-control"):
         try:
-            # Opening is the probe: the node can be there and its driver or the right to it not.
+            # Open it: the node can exist without its driver, or without the permission to use it.
             os.close(os.open(node, os.O_RDWR))
         except OSError as exc:
             return f"{node} cannot be opened ({exc.strerror})"
@@ -66,9 +66,9 @@ def daemon_argv(
     read_only: bool,
     descriptor: str = "",
 ) -> t.List[str]:
-    """The chain file -> region -> LUKS -> FUSE export, discards passing all the way.
+    """Return the command for the chain file -> region -> LUKS -> FUSE export, with discards passed through.
 
-    With a *descriptor* the region is what that says.
+    *descriptor*, if given, defines the region.
     """
     mode = ",read-only=on" if read_only else ""
     driver = "host_device" if loop_devices.is_block_device(path) else "file"
@@ -93,12 +93,12 @@ def daemon_argv(
 
 
 def _region(offset: int) -> str:
-    """The name that tells the daemon of this region from those on other regions of the file."""
+    """Return the node name, which tells this region's daemon from daemons for other regions of the file."""
     return f"region-{offset}"
 
 
 def takes_key(key_file: str) -> bool:
-    """Say whether QEMU's LUKS driver can use the key: it takes UTF-8 text without NUL only."""
+    """Say whether QEMU's LUKS driver can use the key: it accepts only UTF-8 text without NUL."""
     with open(key_file, "rb") as handle:
         key = handle.read()
     try:
@@ -108,7 +108,7 @@ def takes_key(key_file: str) -> bool:
 
 
 def state(runner: Runner, *, path: str, offset: int, payload: str, node: str) -> str:
-    """Return open, closed or broken; something else at *node*, or another container, is an error."""
+    """Return open, closed or broken; raise an error if *node* is anything else, or another container."""
     loops, pids = _loops(runner, payload), storage_daemon.daemons(payload)
     if os.path.lexists(node):
         info = os.stat(node) if os.path.exists(node) else os.lstat(node)
@@ -127,7 +127,7 @@ def state(runner: Runner, *, path: str, offset: int, payload: str, node: str) ->
 
 
 def _loops(runner: Runner, payload: str) -> t.List[loop_devices.Loop]:
-    """The loop devices on the export, told by its path: the inode of a dead daemon's cannot be read."""
+    """Return the loop devices on the export, found by path: the inode cannot be read once the daemon is dead."""
     return [loop for loop in loop_devices.list_all(runner) if loop.backing_file == payload]
 
 
@@ -136,15 +136,15 @@ def _numbers(loops: t.Sequence[loop_devices.Loop]) -> t.List[int]:
 
 
 def _nodes(numbers: t.Sequence[int], node: str) -> t.List[str]:
-    """The nodes beside *node* that stand for one of the block devices with these *numbers*."""
+    """Return the nodes other than *node* of the block devices with these *numbers*."""
     directory = os.path.dirname(node)
-    found = []
+    nodes = []
     for name in sorted(os.listdir(directory)) if numbers else []:
         with contextlib.suppress(FileNotFoundError):
             info = os.lstat(os.path.join(directory, name))
             if stat.S_ISBLK(info.st_mode) and info.st_rdev in numbers:
-                found.append(os.path.join(directory, name))
-    return found
+                nodes.append(os.path.join(directory, name))
+    return nodes
 
 
 def _is_mounted(payload: str) -> bool:
@@ -152,14 +152,14 @@ def _is_mounted(payload: str) -> bool:
 
 
 def _serves(pid: int, path: str, offset: int) -> bool:
-    """Say whether a daemon has this region open; asked of its descriptors, since files are renamed."""
+    """Say whether a daemon has this region open. Check its file descriptors, because files can be renamed."""
     wanted = os.stat(path)
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as handle:
             words = handle.read().split(b"\0")
         files = [os.stat(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
     except OSError:
-        return False  # ended meanwhile
+        return False  # the daemon has ended
     begins = any(f"node-name={_region(offset)}".encode() in word.split(b",") for word in words)
     return begins and any(
         os.path.samestat(it, wanted)
@@ -180,7 +180,7 @@ def open_mapping(
     key_file: str,
     read_only: bool,
 ) -> None:
-    """Start the daemon, bind a loop device to its export and make the node."""
+    """Start the daemon, bind a loop device to its export and create the node."""
     with contextlib.ExitStack() as stack:
         descriptor = ""
         if header.type == "luks2":
@@ -199,30 +199,30 @@ def open_mapping(
             read_only=read_only,
             descriptor=descriptor,
         )
-        # --daemonize returns once the export is there.
+        # With --daemonize it returns once the export is there.
         started = runner.run(argv, check=False, timeout=60)
     if started.rc != 0:
         _release(runner, payload)
-        said = started.stderr.strip()
-        if "Invalid password" in said:
+        reason = started.stderr.strip()
+        if "Invalid password" in reason:
             raise SealedRootError(f"the key in {key_file} does not open the container in {path}")
-        raise SealedRootError(f"qemu-storage-daemon could not open {path}: {said}")
+        raise SealedRootError(f"qemu-storage-daemon could not open {path}: {reason}")
     try:
         device = loop_devices.attach(runner, path=payload, read_only=read_only, direct_io=True)
         os.makedirs(os.path.dirname(node), exist_ok=True)
         number = os.stat(device).st_rdev
-        # The device was free: a node that stands for it is of a container that is gone.
+        # The device was free, so any other node for it belongs to a container that is gone.
         for stale in _nodes([number], node):
             os.unlink(stale)
         os.mknod(node, 0o600 | stat.S_IFBLK, number)
     except (SealedRootError, OSError) as exc:
-        # Not the node: another process has just made it.
+        # Do not remove the node: another process has just made it.
         _release(runner, payload)
         raise SealedRootError(f"{node} could not be made: {exc}") from exc
 
 
 def _claim(runner: Runner, payload: str, node: str) -> None:
-    """Make the mount point of the export; what is there already is another container's, or a file."""
+    """Create the mount point of the export; refuse one that another container uses, or a file of the user."""
     if _is_mounted(payload):
         users = ", ".join(_nodes(_numbers(_loops(runner, payload)), node)) or "an open container"
         raise SealedRootError(
@@ -238,7 +238,7 @@ def _claim(runner: Runner, payload: str, node: str) -> None:
 
 
 def close_mapping(runner: Runner, *, path: str, payload: str, node: str) -> None:
-    """Undo open_mapping, from whatever point it reached; say so when a write was lost."""
+    """Undo open_mapping, also a partial one; raise an error if a write was lost."""
     lost = [error for error in map(_flush, _loops(runner, payload)) if error]
     with contextlib.suppress(FileNotFoundError):
         os.unlink(node)
@@ -251,11 +251,11 @@ def close_mapping(runner: Runner, *, path: str, payload: str, node: str) -> None
 
 
 def _flush(loop: loop_devices.Loop) -> str:
-    """Write out what is cached for the device; return what went wrong. One in use is an error."""
+    """Write out the device's cache; return an error message if that fails. Raise an error if the device is in use."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
-            # O_EXCL: refused when a file system on it is mounted.
+            # O_EXCL fails if a file system on the device is mounted.
             handle = os.open(loop.device, os.O_RDONLY | os.O_EXCL)
             break
         except OSError as exc:
@@ -276,12 +276,12 @@ def _flush(loop: loop_devices.Loop) -> str:
 
 
 def _release(runner: Runner, payload: str) -> None:
-    """Detach, end the daemon, and remove the mount point."""
+    """Detach the loop devices, stop the daemon, and remove the mount point."""
     for loop in _loops(runner, payload):
         loop_devices.detach(runner, loop.device, inode=loop.inode)
     for pid in storage_daemon.daemons(payload):
         storage_daemon.stop(pid)
-    while _is_mounted(payload):  # a daemon that was killed leaves its mount
+    while _is_mounted(payload):  # a killed daemon leaves its mount
         runner.run([runner.find("umount"), payload], timeout=60)
     with contextlib.suppress(FileNotFoundError):
         if not os.lstat(payload).st_size:

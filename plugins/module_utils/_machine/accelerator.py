@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Whether KVM really works: its device proves nothing, so a machine is started with it."""
+"""Test whether KVM works by starting a machine with it: the device alone proves nothing."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def choose(
 ) -> t.Tuple[str, str]:
     """Return the accelerator and the reason for it.
 
-    For ``auto`` *start* starts a machine under KVM. It works when *who* (``the firmware``) gives the *sign*, a
-    pattern, on the serial console. *machine* is its architecture, which KVM must be of.
+    For ``auto``, *start* starts a machine under KVM. KVM works if *who* (``the firmware``) prints *sign*, a pattern, on
+    the serial console. *machine* is the architecture, which must be the host's for KVM.
     """
     foreign = os.uname().machine != machine
     if wanted == "kvm" and foreign:
@@ -52,10 +52,10 @@ def choose(
             seen = -1
         if seen == 1:
             return "kvm", f"{who} starts under KVM"
-        said = next((line for line in console.text.splitlines() if "KVM" in line), "QEMU ended")
+        message = next((line for line in console.text.splitlines() if "KVM" in line), "QEMU ended")
     if seen is None:
         return "tcg", f"{who} said nothing under KVM within {PROBE_SECONDS} seconds"
-    return "tcg", f"{who} does not run under KVM ({said.strip()})"
+    return "tcg", f"{who} does not run under KVM ({message.strip()})"
 
 
 __all__ = ("PROBE_SECONDS", "choose")

@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Whether this machine runs the programs of a root of another architecture: by running one in a root.
+"""Test whether this machine can run programs of another architecture in a root, by running one.
 
-Linux starts them through QEMU when that is registered with binfmt_misc (Linux:
-Documentation/admin-guide/binfmt-misc.rst). In a root, which does not have QEMU, that needs the flag F, by which
+Linux starts them with QEMU if that is registered with binfmt_misc (Linux:
+Documentation/admin-guide/binfmt-misc.rst). A root has no QEMU, so the registration needs the flag F, with which
 the kernel keeps QEMU open.
 """
 
@@ -32,11 +32,11 @@ _HEADER, _SEGMENT = 64, 56
 
 
 def program(arch: Architecture) -> bytes:
-    """Return an ELF program that needs nothing and exits with 0 (elf(5))."""
+    """Return an ELF program that has no dependencies and exits with 0 (elf(5))."""
     size = _HEADER + _SEGMENT + len(arch.exit_code)
     identity = b"\x7fELF" + bytes((2, 1, 1)) + bytes(9)  # 64 bits, little-endian
     start = _ADDRESS + _HEADER + _SEGMENT
-    # ET_EXEC; the one segment comes right after the header, and there is no section.
+    # ET_EXEC; the only segment follows the header, and there are no sections.
     header = struct.pack("<HHIQQQI", 2, arch.elf, 1, start, _HEADER, 0, 0)
     header += struct.pack("<HHHHHH", _HEADER, _SEGMENT, 1, 0, 0, 0)
     # PT_LOAD, readable and executable, aligned for pages of up to 64 KiB.
@@ -45,7 +45,7 @@ def program(arch: Architecture) -> bytes:
 
 
 def runs(runner: Runner, arch: Architecture) -> bool:
-    """Run a program of *arch* in a root that has nothing else; needs root for another architecture."""
+    """Run a program of *arch* in an otherwise empty root; needs root privileges for another architecture."""
     if arch.machine == os.uname().machine:
         return True
     with tempfile.TemporaryDirectory(prefix="sealedroot-") as root:
@@ -58,7 +58,7 @@ def runs(runner: Runner, arch: Architecture) -> bool:
 
 
 def problem(runner: Runner, arch: Architecture) -> str:
-    """Say what to do where QEMU is installed and the kernel does not use it; empty where it is not installed."""
+    """Return what to do if QEMU is installed but the kernel does not use it; empty if it is not installed."""
     try:
         qemu = runner.find(*arch.qemu_user)
     except MissingToolError:

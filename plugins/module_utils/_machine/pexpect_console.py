@@ -28,11 +28,11 @@ GONE_SECONDS = 60
 
 
 class PexpectConsole(serial_boot.Console):
-    """Runs a command with its serial console on standard output, and ends it with the context."""
+    """Runs a command with its serial console on standard output, and ends it when the context ends."""
 
     def __init__(self, argv: t.Sequence[str]) -> None:
         self._log = io.StringIO()
-        # echo: what is typed must not turn up in the log by way of the terminal.
+        # echo: otherwise the terminal would echo typed keys into the log.
         self._child = pexpect.spawn(
             argv[0],
             list(argv[1:]),
@@ -42,17 +42,17 @@ class PexpectConsole(serial_boot.Console):
             searchwindowsize=4096,
         )
         self._child.logfile_read = self._log
-        self._child.delaybeforesend = None  # type() has a pace of its own
+        self._child.delaybeforesend = None  # type() sets its own pace
 
     def __enter__(self) -> PexpectConsole:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        # Hangs up, interrupts and at last kills this one process.
+        # Sends SIGHUP, SIGINT, and at last SIGKILL to this one process.
         try:
             self._child.close(force=True)
         except pexpect.ExceptionPexpect:
-            # Killed, it has a machine's memory to give back, and pexpect gives it a tenth of a second.
+            # A killed machine takes time to release its memory, and pexpect waits only a tenth of a second.
             deadline = time.monotonic() + GONE_SECONDS
             while self._child.isalive():
                 if time.monotonic() > deadline:
@@ -61,7 +61,7 @@ class PexpectConsole(serial_boot.Console):
 
     @property
     def text(self) -> str:
-        """Everything that was read so far."""
+        """Return everything read so far."""
         return self._log.getvalue()
 
     def wait(self, patterns: t.Sequence[str], seconds: float) -> t.Optional[int]:

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Virtual machines: QEMU's arguments, and the UEFI firmware that is installed."""
+"""Virtual machines: QEMU's arguments, and the installed UEFI firmware."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DISKS = {
         *("-device", "scsi-hd,bus=scsi.0,drive=disk,bootindex=0"),
     ),
     "nvme": ("-device", "nvme,drive=disk,serial=sealedroot,bootindex=0"),
-    # A controller of its own: not every machine has one.
+    # With its own controller, because not every machine type has one.
     "sata": (
         *("-device", "ich9-ahci,id=ahci"),
         *("-device", "ide-hd,bus=ahci.0,drive=disk,bootindex=0"),
@@ -53,7 +53,7 @@ def find_firmware(
     variables: t.Optional[str] = None,
     secure_boot: bool = False,
 ) -> Firmware:
-    """Return the firmware asked for, or the first one that is installed."""
+    """Return the requested firmware, or the first one that is installed."""
     known = arch.secure_boot_firmware if secure_boot else arch.firmware
     pairs = ((code, variables),) if code and variables else known
     for pair in pairs:
@@ -67,12 +67,12 @@ def find_firmware(
 
 
 def flash(arch: Architecture, source: str, target: str) -> None:
-    """Copy a part of the firmware, as large as the machine wants it: not every distribution pads it."""
+    """Copy a firmware file and pad it to the size that the machine requires: not every distribution pads it."""
     with open(source, "rb") as file:
         data = file.read()
     size = len(data) if source.endswith(".qcow2") else max(len(data), arch.flash_bytes)
     with open(target, "wb") as file:
-        # The padding, most of it, is left to a hole.
+        # Leave most of the padding as a hole.
         file.write(data.rstrip(b"\0"))
         file.truncate(size)
 
@@ -84,7 +84,7 @@ def _flash(path: str, unit: int, *, read_only: bool) -> str:
 
 
 def bare(qemu: str, arch: Architecture, *, accelerator: str, cpus: int, memory: int) -> t.List[str]:
-    """Return the beginning of the command of a machine: processors and memory, and nothing else."""
+    """Return the first part of a machine's command: processors and memory, no devices."""
     tcg = accelerator == "tcg"
     return [
         qemu,
@@ -108,9 +108,9 @@ def argv(
     disk_interface: str = "virtio-blk",
     secure_boot: bool = False,
 ) -> t.List[str]:
-    """Return the command of a machine with nothing but a serial console and, if given, a disk.
+    """Return the command for a machine with only a serial console and, if given, a disk.
 
-    Writes to the disk go to an overlay that QEMU removes (snapshot=on); the image stays as it is.
+    Writes to the disk go to an overlay that QEMU removes (snapshot=on), so the image is not changed.
     """
     command = [
         *bare(qemu, arch, accelerator=accelerator, cpus=cpus, memory=memory),

@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""A boot watched over the serial console: who asks for a passphrase, how often, and how it ends.
+"""Watch a boot over the serial console: who asks for a passphrase, how often, and how the boot ends.
 
-OVMF mirrors its console, and so GRUB's prompt, to the serial port (docs/facts.md: console-on-serial). GRUB may write
-to it as well, so a prompt counts once until it was answered.
+OVMF mirrors its console, and with it GRUB's prompt, to the serial port (docs/facts.md: console-on-serial). GRUB may
+also write there itself, so a prompt counts once until it is answered.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import re
 import time
 import typing as t
 
-# What may be seen, in the order in which a tie is decided.
+# Patterns to look for; if several match at the same place, the first in this list wins.
 EVENTS: t.Tuple[t.Tuple[str, str], ...] = (
     # initramfs-tools; systemd-cryptsetup, also for a recovery key or a PIN; dracut without systemd
     (
@@ -37,19 +37,19 @@ EVENTS: t.Tuple[t.Tuple[str, str], ...] = (
         r"|Could not boot|dracut:/#",
     ),
     ("login", r"\blogin:"),
-    # The stub on the ESP; the EFI stub of Linux; the kernel of Debian and Fedora, and of others.
+    # Printed by the stub on the ESP, the EFI stub of Linux, the kernel of Debian and Fedora, and other kernels.
     ("secure_boot", r"Secure Boot is enabled|Secure boot enabled"),
-    # OVMF, and shim about what it starts.
+    # Printed by OVMF, and by shim about the program that it starts.
     ("violation", r"Access Denied|Security Violation"),
     ("no_boot", r"No bootable option or device"),
     ("kernel", r"Linux version \d|Loading Linux|EFI stub:|Loading initial ramdisk"),
 )
-# GRUB reads keys from two devices that are one port here: sent at once, they would be mixed up.
+# GRUB reads keys from two devices that are the same port here; keys sent at once would be mixed up.
 KEYSTROKE_SECONDS = 0.01
 SETTLE_SECONDS = 0.3
-# From the last wrong key to GRUB's error, with the wait that some versions put before it.
+# Time from the last wrong key to GRUB's error; some versions wait before they print it.
 REFUSAL_SECONDS = 60
-# From the firmware's refusal to whatever else it may start; shim shows its own until someone presses a key.
+# Time for the firmware to start something else after a refusal; shim shows its refusal until a key is pressed.
 FIRMWARE_SECONDS = 20
 
 
@@ -58,20 +58,20 @@ class Console(abc.ABC):
 
     @abc.abstractmethod
     def wait(self, patterns: t.Sequence[str], seconds: float) -> t.Optional[int]:
-        """Return which pattern came first, or None after *seconds*; EOFError when it has ended."""
+        """Return the index of the first pattern seen, or None after *seconds*; EOFError if the machine has ended."""
 
     @abc.abstractmethod
     def type(self, text: str) -> None:
-        """Type *text* and Return, as a person would."""
+        """Type *text* and Return, at a person's pace."""
 
     @abc.abstractmethod
     def settle(self) -> None:
-        """Pass over what is still being written."""
+        """Skip output that is still being written."""
 
 
 @dataclasses.dataclass
 class Boot:
-    """What was seen of one boot; times in seconds since it began."""
+    """What was seen of one boot; times are in seconds since its start."""
 
     prompts: int = 0
     second_prompts: int = 0
@@ -82,15 +82,15 @@ class Boot:
     end: str = "timeout"
 
     def times(self) -> t.Dict[str, float]:
-        """Return when GRUB asked, and how long the login prompt took from the kernel on.
+        """Return when GRUB asked, and the time from the kernel to the login prompt.
 
-        What lies between is how long it took to type the key and to check it, which says something of the key.
+        The time in between, to type and check the key, is left out, because it reveals something about the key.
         """
         seen = self.seconds
-        found = {"prompt": seen["prompt"]} if "prompt" in seen else {}
+        result = {"prompt": seen["prompt"]} if "prompt" in seen else {}
         if "kernel" in seen and "login" in seen:
-            found["login"] = round(seen["login"] - seen["kernel"], 1)
-        return found
+            result["login"] = round(seen["login"] - seen["kernel"], 1)
+        return result
 
 
 def watch(
@@ -101,7 +101,7 @@ def watch(
     timeout: float,
     clock: t.Callable[[], float] = time.monotonic,
 ) -> Boot:
-    """Answer every prompt of GRUB with *key* until the boot has ended in some way.
+    """Answer every prompt of GRUB with *key* until the boot has ended.
 
     *expect* is ``login``, ``refused`` (by GRUB, because of the key) or ``refused_by_firmware``.
     """
@@ -164,9 +164,9 @@ _ENDS = {
 
 
 def judge(boot: Boot, *, expect: str, secure_boot: bool = False) -> t.Tuple[bool, str]:
-    """Say whether the boot was as it must be, and in a sentence what it was.
+    """Say whether the boot went as expected, and describe it in a sentence.
 
-    With *secure_boot* a login counts only when the console said that Secure Boot is on.
+    With *secure_boot*, a login counts only if the console said that Secure Boot is on.
     """
     if expect == "refused_by_firmware":
         if boot.violations and boot.end in ("no_boot", "timeout", "exit"):
@@ -202,8 +202,8 @@ def judge(boot: Boot, *, expect: str, secure_boot: bool = False) -> t.Tuple[bool
 
 def plain(text: str, secret: str) -> str:
     """Return a console log without terminal control sequences and without *secret*."""
-    # GRUB's shell would echo a key that is typed too late; wrapped, it has line ends inside.
-    # With a bound: a key can have blanks in it, and then each run of them could be read in many ways.
+    # GRUB's shell would echo a key that is typed too late; where the terminal wraps it, it contains line ends.
+    # The length is bounded, because a key can contain blanks, and a run of them could be matched in many ways.
     between = r"[\s\x1b\[0-9;H]{0,40}?"
     pattern = between.join(re.escape(char) for char in secret)
     hidden = re.sub(pattern, "<key>", text) if secret else text
@@ -212,7 +212,7 @@ def plain(text: str, secret: str) -> str:
 
 
 def last_lines(text: str, count: int = 3) -> str:
-    """Return the last lines of a log that say something."""
+    """Return the last lines of a log that contain text."""
     lines = [line.strip() for line in text.splitlines() if re.search(r"\w", line)]
     return " / ".join(lines[-count:])[-400:]
 

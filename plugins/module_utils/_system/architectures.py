@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Processor architectures: the one table of what differs between them. Pure."""
+"""Table of processor architectures: everything that differs between them. Pure."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """What an architecture is called, and the machine that boots it.
+    """The names of an architecture, and the virtual machine that boots it.
 
-    *machine* is uname(1)'s word, *elf* e_machine of its programs (elf.h), *exit_code* the instructions of
-    exit(0), *efi* the suffix of EFI programs (UEFI 3.5.1.1). *qemu_user* are names of the program that runs those
-    of this architecture on another. *firmware* has pairs of code and variables, the preferred first; without
-    Secure Boot and its keys. *flash_bytes* is the size that QEMU's machine wants of both, 0 for any.
-    *secure_boot_firmware* has those with Microsoft's keys enrolled and Secure Boot on, *secure_boot_options* what QEMU
-    needs so that the guest cannot write the variables past the firmware (OvmfPkg/README, "SMM support").
+    *machine* is its name in uname(1), *elf* the e_machine of its programs (elf.h), *exit_code* the instructions of
+    exit(0), *efi* the suffix of EFI programs (UEFI 3.5.1.1). *qemu_user* lists the names of the emulator that runs
+    its programs on another architecture. *firmware* lists pairs of code and variables, preferred first, without
+    Secure Boot and its keys. *flash_bytes* is the size that QEMU's machine requires of both, 0 for any.
+    *secure_boot_firmware* lists pairs with Microsoft's keys enrolled and Secure Boot on. *secure_boot_options* make
+    QEMU prevent the guest from writing the variables past the firmware (OvmfPkg/README, "SMM support").
     """
 
     machine: str
@@ -49,16 +49,16 @@ class Architecture:
 
     @property
     def boot_file(self) -> str:
-        """Where firmware looks on a removable medium, and so on the disk of a cloud."""
+        """Return the path where firmware looks on a removable medium, and so on a cloud's disk."""
         return f"EFI/BOOT/BOOT{self.efi.upper()}.EFI"
 
     @property
     def kernel_cmdline(self) -> str:
-        """What an image's kernel is told when nothing else is asked for: to use the screen and the serial line."""
+        """Return the default command line of an image's kernel: consoles on the screen and the serial line."""
         return f"console=tty0 console={self.console},115200"
 
     def words(self) -> t.Dict[str, str]:
-        """Return its names, by which a family's packages and files may be called."""
+        """Return its names, for the names of a family's packages and files."""
         return {
             "machine": self.machine,
             "debian": self.debian,
@@ -88,9 +88,9 @@ X86_64 = Architecture(
     qemu="qemu-system-x86_64",
     qemu_user=("qemu-x86_64-static", "qemu-x86_64"),
     qemu_machine="q35",
-    # The oldest that has x86-64-v2, which newer distributions are built for; "max" needs 40 % more
-    # time. Against Meltdown, which no AMD has, Linux would change page tables at each system call,
-    # for which QEMU forgets its own: a boot of Debian takes 50 s in place of 60.
+    # The oldest CPU with x86-64-v2, which newer distributions require; "max" takes 40 % more time.
+    # AMD is not vulnerable to Meltdown, so Linux does not switch page tables at each system call,
+    # which would flush QEMU's TLB: Debian boots in 50 s instead of 60.
     tcg_cpu="Nehalem,vendor=AuthenticAMD",
     flash_bytes=0,
     firmware=(
@@ -125,7 +125,7 @@ X86_64 = Architecture(
             "/usr/share/qemu/ovmf-x86_64-smm-ms-code.bin",
             "/usr/share/qemu/ovmf-x86_64-smm-ms-vars.bin",
         ),
-        # Arch has none with keys in it.
+        # Arch packages none with keys enrolled.
     ),
     secure_boot_options=(
         *("-machine", "smm=on"),
@@ -143,7 +143,7 @@ AARCH64 = Architecture(
     console="ttyAMA0",
     qemu="qemu-system-aarch64",
     qemu_user=("qemu-aarch64-static", "qemu-aarch64"),
-    # The newest interrupt controller: KVM has only the one of its host, which on many is not the default, the second.
+    # The newest interrupt controller: KVM offers only its host's, and on many hosts that is not GICv2, the default.
     qemu_machine="virt,gic-version=max",
     tcg_cpu="cortex-a57",
     flash_bytes=64 << 20,
@@ -172,7 +172,7 @@ AARCH64 = Architecture(
     secure_boot_options=(),
 )
 ARCHITECTURES = {it.machine: it for it in (X86_64, AARCH64)}
-# Of programs that no image is made for yet, the name for an error.
+# Names for error messages: architectures that no image can be built for yet.
 _OTHERS = {
     0x03: "i686",
     0x15: "ppc64le",
@@ -183,7 +183,7 @@ _OTHERS = {
 
 
 def find(machine: str) -> Architecture:
-    """Return the architecture that uname(1) calls *machine*; one that is not in the table is an error."""
+    """Return the architecture that uname(1) calls *machine*; raise an error if the table has none."""
     if machine not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise SealedRootError(f"images for {machine} cannot be made yet, only for {known}")
@@ -191,7 +191,7 @@ def find(machine: str) -> Architecture:
 
 
 def of_elf(number: int) -> str:
-    """Name the architecture of a program by e_machine of its header."""
+    """Return the name of a program's architecture, given e_machine of its header."""
     names = {it.elf: it.machine for it in ARCHITECTURES.values()}
     return names.get(number) or _OTHERS.get(number, f"ELF machine {number}")
 

@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The one place that runs commands.
+"""Run commands; no other code does.
 
-Everything above it takes a :class:`Runner`, so that it can be tested with scripted commands.
+Its callers take a :class:`Runner`, which tests replace with scripted commands.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import pr
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
-# A tool's output is parsed, so it must not be translated.
+# Output is parsed, so it must not be translated.
 LOCALE = {"LANGUAGE": "C", "LC_ALL": "C.UTF-8"}
 
-# What a command gets that nothing else was said of: time in seconds, and bytes that it may print.
+# Default limits of a command: seconds to run, and bytes to print.
 SECONDS = 600
 MOST_OUTPUT = 64 << 20
 
-# The exit status of a command that did not end in time, as timeout(1) has it.
+# Exit status of a command that did not end in time, like timeout(1).
 _TIMED_OUT = 124
-# How long a command has to end by itself when it is told to, and what it started to let go of its output.
+# Seconds that a command may take to end after SIGTERM, and its children to close its output after it has ended.
 _GRACE, _LEFT_OVER = 5.0, 1.0
-# How often it is looked whether a command has ended whose output is still held open by something that it started.
+# How often to check whether a command has ended while its children still hold its output open.
 _PAUSE = 0.2
 _CHUNK = 1 << 20
 
 
 class SealedRootError(Exception):
-    """Something that a person can mend; the message says what to change.
+    """An error that the user can correct; the message says what to change.
 
-    It can quote an image, whose control characters are shown and not obeyed, and which can say much.
+    The message can quote an untrusted image, so it is escaped and shortened.
     """
 
     def __init__(self, message: str = "") -> None:
@@ -55,7 +55,7 @@ class SealedRootError(Exception):
 
 
 class FailedError(SealedRootError):
-    """What was found is a failure; *outcome* is what the module returns with the message."""
+    """The module's finding is a failure; it returns *outcome* with the message."""
 
     def __init__(self, message: str, outcome: t.Dict[str, t.Any]) -> None:
         self.outcome = outcome
@@ -67,12 +67,12 @@ class MissingToolError(SealedRootError):
 
 
 class OutputLimitError(SealedRootError):
-    """A command printed more than anybody is to read of it, and was stopped."""
+    """A command printed more than its limit and was stopped."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a command left: exit status and decoded output."""
+    """Exit status and decoded output of a command."""
 
     rc: int
     stdout: str
@@ -80,23 +80,23 @@ class Result:
 
 
 class CommandError(SealedRootError):
-    """A command failed. The message holds argv and the tool's own words, never its standard input."""
+    """A command failed. The message holds its arguments and output, never its standard input."""
 
     def __init__(self, argv: t.Sequence[str], result: Result) -> None:
         self.argv = list(argv)
         self.result = result
-        said = result.stderr.strip() or result.stdout.strip() or "no output"
-        super().__init__(f"'{' '.join(argv)}' failed with exit status {result.rc}: {said}")
+        output = result.stderr.strip() or result.stdout.strip() or "no output"
+        super().__init__(f"'{' '.join(argv)}' failed with exit status {result.rc}: {output}")
 
 
 class Runner(abc.ABC):
-    """Runs commands: the port that the pure code above it knows."""
+    """Runs commands: the interface that the pure code depends on."""
 
     @abc.abstractmethod
     def find(self, *names: str) -> str:
         """Return the path of the first of *names* that is installed.
 
-        Raises MissingToolError when none is.
+        Raises MissingToolError if none is.
         """
 
     @abc.abstractmethod
@@ -112,14 +112,14 @@ class Runner(abc.ABC):
     ) -> Result:
         """Run *argv* (a list, never a shell string) in the C.UTF-8 locale.
 
-        *stdin* is passed as it is, without an added newline, so it can be a key. *timeout* is a deadline in
-        seconds, and *most* how many bytes it may print, on both streams: a command that prints more is stopped,
-        and OutputLimitError raised. *check* raises CommandError on a non-zero exit status.
+        *stdin* is passed without an added newline, so it can be a key. The command is stopped after *timeout*
+        seconds, or when it has printed more than *most* bytes on both streams together, which raises
+        OutputLimitError. *check* raises CommandError on a non-zero exit status.
         """
 
 
 class _Running:
-    """A command in a session of its own, which ends with all that it started there."""
+    """A command in its own session, ended together with every process that it started there."""
 
     def __init__(self, argv: t.Sequence[str], env: t.Mapping[str, str]) -> None:
         pipe = subprocess.PIPE
@@ -133,7 +133,7 @@ class _Running:
         self._size = 0
 
     def has_ended(self) -> bool:
-        """Say whether the command itself has ended; it is not reaped, so its process group stays its own."""
+        """Say whether the command itself has ended. It is not reaped, so that its process group ID is not reused."""
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self._process.pid, options) is not None
 
@@ -142,14 +142,14 @@ class _Running:
             os.killpg(self._process.pid, number)
 
     def stop(self) -> None:
-        """Tell all of it to end, and make it."""
+        """Send SIGTERM to the process group, and wait for the command; close() kills the rest."""
         self._kill(signal.SIGTERM)
         end = time.monotonic() + _GRACE
         while not self.has_ended() and time.monotonic() < end:
             time.sleep(_PAUSE / 4)
 
     def close(self) -> int:
-        """End what is left of it; return the command's exit status."""
+        """Kill the rest of the process group; return the command's exit status."""
         self._kill(signal.SIGKILL)
         for stream in (self._process.stdin, *self._output):
             with contextlib.suppress(OSError):
@@ -157,7 +157,7 @@ class _Running:
         return self._process.wait()
 
     def talk(self, stdin: bytes, seconds: float, most: int) -> bool:
-        """Pass *stdin* and read what is printed; return whether it ended within *seconds*."""
+        """Write *stdin* and read the output; return whether the command ended within *seconds*."""
         deadline, left = time.monotonic() + seconds, memoryview(stdin)
         with selectors.DefaultSelector() as selector:
             for stream in self._output:
@@ -170,7 +170,7 @@ class _Running:
                     return False
                 ready = selector.select(min(_PAUSE, deadline - now))
                 if not ready and self.has_ended():
-                    # What it left in the background has the streams still.
+                    # Its background processes still hold the streams open.
                     deadline = min(deadline, now + _LEFT_OVER)
                     self._kill(signal.SIGKILL)
                 for key, _events in ready:
@@ -191,7 +191,7 @@ class _Running:
     def _feed(self, left: memoryview) -> memoryview:
         try:
             return left[os.write(self._process.stdin.fileno(), left[:_CHUNK]) :]  # type: ignore[union-attr]
-        except BrokenPipeError:  # it has read enough
+        except BrokenPipeError:  # the command reads no more
             return left[:0]
 
     def _read(self, stream: t.Any, most: int) -> bool:
@@ -202,8 +202,8 @@ class _Running:
             raise OutputLimitError
         return bool(data)
 
-    def said(self) -> t.List[str]:
-        """Return what it printed on both streams."""
+    def output(self) -> t.List[str]:
+        """Return its output on both streams."""
         return [
             b"".join(parts).decode("utf-8", "surrogateescape") for parts in self._output.values()
         ]
@@ -217,7 +217,7 @@ def execute(
     seconds: float,
     most: int,
 ) -> Result:
-    """Run a command within bounds. Whatever it started ends with it, but for what left its session: a daemon."""
+    """Run a command within limits. Its children end with it, except daemons, which have left its session."""
     try:
         running = _Running(argv, env)
     except OSError as exc:
@@ -235,7 +235,7 @@ def execute(
         ) from None
     finally:
         status = running.close()
-    stdout, stderr = running.said()
+    stdout, stderr = running.output()
     if not in_time:
         return Result(_TIMED_OUT, stdout, f"no answer within {seconds} seconds. {stderr}")
     return Result(status, stdout, stderr)
@@ -248,9 +248,9 @@ def _size(number: int) -> str:
 class ModuleRunner(Runner):
     """The Runner of a module.
 
-    Not by AnsibleModule.run_command: it asks twice in a row whether the command has ended, and sleeps for
-    a second when that happens in between (ansible-core 2.19, one in twenty commands here), and it needs
-    minutes for an output of some ten MiB.
+    It does not use AnsibleModule.run_command, which checks twice in a row whether the command has ended, and
+    sleeps for a second if that happens in between (ansible-core 2.19, one in twenty commands here). It also
+    needs minutes for an output of some ten MiB.
     """
 
     def __init__(self, module: AnsibleModule) -> None:
@@ -258,7 +258,7 @@ class ModuleRunner(Runner):
 
     def find(self, *names: str) -> str:
         for name in names:
-            # sbin is not in every user's PATH, but it is where most of the tools live.
+            # Most tools are in sbin, which is not in every user's PATH.
             path = self._module.get_bin_path(name, opt_dirs=["/usr/sbin", "/sbin"])
             if path:
                 return str(path)

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The digest of a file."""
+"""Digests of files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def digest_of(path: str, algorithm: str = "sha256") -> str:
 
 
 def check_digest(path: str, found: str, wanted: t.Optional[str]) -> None:
-    """Refuse a file with another digest than the one that was promised."""
+    """Raise an error if the digest *found* differs from the expected one, *wanted*."""
     if wanted is None:
         return
     expected = wanted.lower()

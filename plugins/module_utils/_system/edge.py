@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The edge of every module: what it did goes out as its result, and what a person can mend as a sentence.
+"""How every module ends: with its result, or with an error message that says what to change.
 
-The kernel's errors and damaged data become sentences here, by class. A mistake in the program (TypeError,
-KeyError, AssertionError) is none of them: it passes, and Ansible shows where it was made.
+Here errors of the kernel and damaged data become messages, by class of exception. A bug (TypeError,
+KeyError, AssertionError) is not caught, so that Ansible shows the traceback.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
 MIB = 1 << 20
-# What a parser raises at damaged data; UnicodeError and JSONDecodeError are ValueErrors.
+# What parsers raise for damaged data; UnicodeError and JSONDecodeError are ValueErrors.
 DAMAGED = (ValueError, OverflowError, EOFError, struct.error, zlib.error)
 EXPECTED = (SealedRootError, OSError, RecursionError, MemoryError, *DAMAGED)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-# What tools print then; those written in Go, in small letters.
+# What tools print for these errors; tools written in Go print it in lower case.
 _FULL_WORDS = tuple(os.strerror(number).lower() for number in _FULL)
-# What to say of a path for each error of the kernel that has a cure of its own.
+# Advice to put after a path, for each errno that has specific advice.
 _CURES = {
     errno.EEXIST: "is there already, and is not what is needed there: remove it, or correct the path",
     errno.EIO: "cannot be read or written, because the disk below it fails: see the kernel's log, and use another",
@@ -57,15 +57,15 @@ _CURES = {
 
 
 def run(module: AnsibleModule, act: t.Callable[[], t.Dict[str, t.Any]]) -> t.NoReturn:
-    """Let a module act, and end it with the outcome or with a sentence.
+    """Call *act*, and end the module with its outcome or with an error message.
 
-    What the outcome has as ``warnings`` becomes the module's.
+    The outcome's ``warnings`` become warnings of the module.
     """
     try:
         outcome = act()
         for warning in outcome.pop("warnings", []):
             module.warn(warning)
-        # Here as well: a result can hold what JSON cannot.
+        # Inside the try block, because a result can hold values that JSON cannot encode.
         module.exit_json(**{"changed": False, **outcome})
     except EXPECTED as exc:
         outcome = getattr(exc, "outcome", {})
@@ -73,10 +73,10 @@ def run(module: AnsibleModule, act: t.Callable[[], t.Dict[str, t.Any]]) -> t.NoR
 
 
 def sentence(exc: BaseException, params: t.Optional[t.Mapping[str, t.Any]] = None) -> str:
-    """Say what a person can do about an error of one of the EXPECTED classes.
+    """Return a message that says what to do about an error of one of the EXPECTED classes.
 
-    *params* are the module's: where an error names no path, the full file system is that of one of theirs. The
-    kernel's own errors quote names that an image may have chosen.
+    *params* are the module's: if an error names no path, they tell which file system can be full. The message
+    is escaped, because errors of the kernel quote file names that an image may have chosen.
     """
     return printable.message(_sentence(exc, params))
 
@@ -84,9 +84,9 @@ def sentence(exc: BaseException, params: t.Optional[t.Mapping[str, t.Any]] = Non
 def _sentence(exc: BaseException, params: t.Optional[t.Mapping[str, t.Any]]) -> str:
     hints = [*_strings(params or {}), tempfile.gettempdir()]
     if isinstance(exc, SealedRootError):
-        said = str(exc)
-        is_full = any(words in said.lower() for words in _FULL_WORDS)
-        return f"{said}. {_full([said, *hints])}" if is_full else said
+        text = str(exc)
+        is_full = any(words in text.lower() for words in _FULL_WORDS)
+        return f"{text}. {_full([text, *hints])}" if is_full else text
     if isinstance(exc, OSError):
         return _of_kernel(exc, hints)
     where = _where(exc)
@@ -125,7 +125,7 @@ def _of_kernel(exc: OSError, hints: t.Sequence[str]) -> str:
 
 
 def _full(texts: t.Iterable[str]) -> str:
-    """Say which file system is full: of those that the texts have paths on, the one with the least room."""
+    """Say which file system is full: among those of the paths in *texts*, the one with the least free space."""
     rooms = [(os.statvfs(mount), mount) for mount in {_mount_point(path) for path in _paths(texts)}]
     usage, mount = min(rooms, key=lambda room: (_has_inodes(room[0]), _free(room[0])))
     inodes = "" if _has_inodes(usage) else " and none of its inodes"
@@ -141,7 +141,7 @@ def _free(usage: os.statvfs_result) -> int:
 
 
 def _has_inodes(usage: os.statvfs_result) -> bool:
-    # Btrfs counts none at all.
+    # Btrfs reports 0 for both.
     return usage.f_favail > 0 or usage.f_files == 0
 
 
@@ -153,7 +153,7 @@ def _mount_point(path: str) -> str:
 
 
 def _strings(value: t.Any) -> t.List[str]:
-    """All strings in the parameters of a module."""
+    """Return all strings in the parameters of a module."""
     if isinstance(value, str):
         return [value]
     inner = (
@@ -163,13 +163,13 @@ def _strings(value: t.Any) -> t.List[str]:
 
 
 def _paths(texts: t.Iterable[str]) -> t.List[str]:
-    """The absolute paths in some texts; the colon of ``PATH: message`` is none of the path's."""
+    """Return the absolute paths in *texts*; the colon of ``PATH: message`` does not belong to the path."""
     words = re.compile(r"(?:^|(?<=[\s'\"=]))/[^\s'\"]*")
     return [word.rstrip(":.,") for text in texts for word in words.findall(text)] or ["/"]
 
 
 def _where(exc: BaseException) -> str:
-    """The last line of the collection's own that an error came through."""
+    """Return the innermost line of this collection in the traceback of an error."""
     frames = traceback.extract_tb(exc.__traceback__)
     last = ([it for it in frames if "sealedroot" in it.filename] or frames)[-1:]
     return (

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What kind of file a path names, before it is opened: who opens a FIFO waits, and /dev/zero has no end."""
+"""Check the kind of a file before opening it: opening a FIFO blocks, and /dev/zero never ends."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ FILE, DIRECTORY = (words for _is, words in _KINDS[:2])
 
 
 def problem(path: str, *wanted: str) -> str:
-    """Say, to stand after the path, why it is none of what is *wanted*; empty when it is."""
+    """Return what is wrong if the kind of *path* is not in *wanted*, as text to follow the path; empty if it is."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
         return "does not exist on the builder: correct the path"
-    found = next((words for is_kind, words in _KINDS if is_kind(mode)), "of an unknown kind")
-    return "" if found in wanted else f"is {found}, not {' or '.join(wanted)}: correct the path"
+    kind = next((words for is_kind, words in _KINDS if is_kind(mode)), "of an unknown kind")
+    return "" if kind in wanted else f"is {kind}, not {' or '.join(wanted)}: correct the path"
 
 
 __all__ = ("DIRECTORY", "FILE", "problem")

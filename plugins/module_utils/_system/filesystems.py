@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""File systems that a root can be made with: the one table of what differs between them. Pure.
+"""Table of the file systems that a root can have: everything that differs between them. Pure.
 
-What makes one, and what reads one that is not mounted, is in ``_filesystem``.
+The code that makes one, and that reads one without mounting it, is in ``_filesystem``.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ MIB = 1 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Filesystem:
-    """What a file system is told by, and what it needs.
+    """How to recognise a file system, and what it needs.
 
-    *magic* is a place in it and the bytes that are there. *grub_module* reads it. *tools* make it on a builder and
-    read it there, *program* checks, mends and grows it in a machine, as contents.abilities has it, *grow* is the
-    command for that with the device in ``$device``. *debian_packages* bring that program.
+    *magic* is an offset and the bytes found there. *grub_module* reads the file system. *tools* create and read it on
+    a builder. *program* (named as in contents.abilities) checks, repairs and grows it in a machine, and
+    *debian_packages* provide that program. *grow* is the command to grow it, with the device in ``$device``.
 
-    *root_options* are those of fstab(5), *checked_at_boot* says whether fsck(8) has something to do. *overhead* is
-    what it takes on a disk beside files and their entries, *least_disk* the smallest disk that it can be on; in bytes.
+    *root_options* are for fstab(5); *checked_at_boot* says whether fsck(8) has anything to do. In bytes: *overhead*
+    is its space on disk besides files and their entries, *least_disk* the smallest disk that can hold it.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Filesystem:
     least_disk: int = 0
 
     def words(self) -> t.Dict[str, t.Any]:
-        """Return what roles ask for."""
+        """Return the fields that roles use."""
         return {
             "name": self.name,
             "grub_module": self.grub_module,
@@ -77,9 +77,9 @@ XFS = Filesystem(
     program="xfs",
     grow="xfs_growfs /",
     debian_packages=("xfsprogs",),
-    # Its log.
+    # The log.
     overhead=64 * MIB,
-    # mkfs.xfs makes none below 300 MiB, and the rest of a disk is 101 MiB.
+    # mkfs.xfs refuses less than 300 MiB, and the rest of a disk takes 101 MiB.
     least_disk=401 * MIB,
 )
 BTRFS = Filesystem(
@@ -90,14 +90,14 @@ BTRFS = Filesystem(
     program="btrfs",
     grow="btrfs filesystem resize max /",
     debian_packages=("btrfs-progs",),
-    # Its metadata is there twice.
+    # Metadata is stored twice.
     overhead=128 * MIB,
 )
 FILESYSTEMS = {it.name: it for it in (EXT4, XFS, BTRFS)}
 
 
 def find(name: str) -> Filesystem:
-    """Return the file system that mount(8) calls *name*; one that is not in the table is an error."""
+    """Return the file system that mount(8) calls *name*; raise an error if the table has none."""
     if name not in FILESYSTEMS:
         known = ", ".join(FILESYSTEMS)
         raise SealedRootError(f"a root on {name} cannot be made, only one on {known}")

@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What GRUB reads of a mounted file system: the blocks in their places. It replays no journal.
+"""Empty the journal of a mounted file system, because GRUB does not replay it.
 
-So a file that was replaced a moment ago, synced to disk or not, is for GRUB the old one, or neither, until its
-blocks have been written from the journal to where they belong.
+Until the blocks of a replaced file have been written from the journal to their final place, GRUB reads the old file or
+a mixture, even if the file was synced to disk.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def flush(directory: str) -> None:
     os.sync()
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        # Any other file system empties its journal when it is frozen; one that cannot be frozen has none.
+        # Other file systems empty their journal when they are frozen; one that cannot be frozen has no journal.
         if not _ask(handle, _EXT4_IOC_CHECKPOINT) and _ask(handle, _FIFREEZE):
             _ask(handle, _FITHAW)
     finally:
@@ -38,7 +38,7 @@ def flush(directory: str) -> None:
 
 
 def _ask(handle: int, request: int) -> bool:
-    """Say whether the file system knows the request, and did it."""
+    """Send a request, and say whether the file system supports it."""
     try:
         fcntl.ioctl(handle, request, _NOTHING)
     except OSError as exc:

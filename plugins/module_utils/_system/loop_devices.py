@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Loop devices by offset and size: no partition scanning, so no race with udev.
+"""Loop devices for a region of a file, given by offset and size: no partition scan, so no race with udev.
 
-A binding is recognised by device and inode of the backing file, never by its path, which can be
+A binding is identified by device and inode of the backing file, not by its path: the path can be
 renamed or belong to another mount namespace.
 """
 
@@ -27,13 +27,13 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# The kernel clears a loop device when its last user closes it; udev's probing can be that user.
+# The kernel clears a loop device when its last user closes it; that user can be a probe by udev.
 RELEASE_SECONDS = 30
 
 
 @dataclasses.dataclass(frozen=True)
 class Loop:
-    """One bound loop device; sizes in bytes, a size of 0 reaching to the end of the file."""
+    """One bound loop device; *offset* and *size* in bytes. A *size* of 0 means up to the end of the file."""
 
     device: str
     offset: int
@@ -45,7 +45,7 @@ class Loop:
 
 
 def parse(text: str) -> t.List[Loop]:
-    """Parse ``losetup --list --json`` (losetup(8)); no device at all prints nothing."""
+    """Parse ``losetup --list --json`` (losetup(8)), which prints nothing when no device is bound."""
     if not text.strip():
         return []
     return [
@@ -64,7 +64,7 @@ def parse(text: str) -> t.List[Loop]:
 
 
 def _inode(device: t.Optional[str], number: t.Union[str, int, None]) -> t.Tuple[int, int]:
-    """Device and inode; null for a device that another process is releasing, or on a dead FUSE mount."""
+    """Return device and inode; losetup prints null while a process releases the device, or on a dead FUSE mount."""
     if not device or not number:
         return (0, 0)
     major, minor = device.split(":")
@@ -104,7 +104,7 @@ def attach(
     read_only: bool = False,
     direct_io: bool = False,
 ) -> str:
-    """Bind a free loop device to *path* and return its node; finding and binding is one step."""
+    """Bind a free loop device to *path* and return its node; losetup finds and binds it in one step."""
     argv = [runner.find("losetup"), "--find", "--show"]
     if offset:
         argv += ["--offset", str(offset)]
@@ -118,15 +118,15 @@ def attach(
 
 
 def set_direct_io(runner: Runner, device: str, *, on: bool) -> None:
-    """Switch direct I/O of a bound loop device."""
+    """Switch direct I/O of a bound loop device on or off."""
     argv = [runner.find("losetup"), f"--direct-io={'on' if on else 'off'}", device]
     runner.run(argv, timeout=60)
 
 
 def detach(runner: Runner, device: str, *, inode: t.Optional[t.Tuple[int, int]] = None) -> None:
-    """Release *device* and wait until the kernel has really let go of the file, *inode*.
+    """Release *device* and wait until the kernel no longer holds its file, *inode*.
 
-    A device that is bound again meanwhile, to another process's file, is released.
+    If another process has bound the device to another file meanwhile, it counts as released.
     """
     if inode is None:
         inode = next((it.inode for it in list_all(runner) if it.device == device), None)
@@ -145,7 +145,7 @@ def detach(runner: Runner, device: str, *, inode: t.Optional[t.Tuple[int, int]] 
 def attached(
     runner: Runner, *, path: str, offset: int = 0, size: int = 0, read_only: bool = False
 ) -> t.Iterator[str]:
-    """Give a block device for a region of *path* and release it again.
+    """Yield a block device for a region of *path*, and release it afterwards.
 
     A whole file or device needs no loop device, unless read-only: cryptsetup repairs a damaged header if it can write.
     """

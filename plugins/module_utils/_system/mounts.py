@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The table of mounts, as the kernel gives it (proc_pid_mountinfo(5))."""
+"""The kernel's table of mounts (proc_pid_mountinfo(5))."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def is_below(path: str, directory: str) -> bool:
 
 
 def parse(text: str) -> t.List[Mount]:
-    """Parse mountinfo, in which blanks and backslashes are octal numbers."""
+    """Parse mountinfo, which writes blanks and backslashes as octal escapes."""
     found = []
     for line in text.splitlines():
         left, _dash, right = line.partition(" - ")
         fields = left.split(" ")
         major, minor = fields[2].split(":")
         path = _plain(fields[4])
-        # What the kernel appends to a mount point whose directory is gone.
+        # The kernel appends this to a mount point whose directory was removed.
         path = path[: -len("//deleted")] if path.endswith("//deleted") else path
         kind, _blank, rest = right.partition(" ")
         number = os.makedev(int(major), int(minor))
@@ -51,22 +51,22 @@ def parse(text: str) -> t.List[Mount]:
     return found
 
 
-def _plain(word: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), word)
+def _plain(escaped: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), escaped)
 
 
 def read(pid: str = "self") -> t.List[Mount]:
-    """Return the mounts that a process sees, in the order in which they were made."""
+    """Return the mounts that a process sees, oldest first."""
     path = f"{proc.PROC}/{pid}/mountinfo"
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
             return parse(file.read())
     except OSError:
-        return []  # ended meanwhile
+        return []  # the process has ended
 
 
 def type_of(path: str, mounts: t.Iterable[Mount]) -> str:
-    """Return the type of the file system that *path* is on; ``unknown`` if no mount has its number."""
+    """Return the type of the file system that holds *path*; ``unknown`` if no mount has its device number."""
     number = os.stat(path).st_dev
     return next((it.type for it in mounts if it.number == number), "unknown")
 

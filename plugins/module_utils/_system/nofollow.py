@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Reading what an untrusted image wrote: no symbolic link is ever followed, nothing but files is read.
+"""Read files that an untrusted image wrote: never follow a symbolic link, and read only regular files.
 
-The path is walked here, each component by the descriptor of the one before it, and not by openat2(2): that needs the
-number of a system call, a kernel of 2020 or later, and this walk for all others.
+The path is walked component by component, each opened relative to the one before. openat2(2) would need a system call
+number, a kernel of 2020 or later, and this walk as a fallback.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# Of one file, and of all in a tree.
+# Bytes of one file, and of all files in a tree.
 LARGEST, TOTAL = 64 << 20, 256 << 20
-# Of files and of directories.
+# Number of files and directories.
 MOST = 256
 DEEPEST = 8
 
@@ -35,7 +35,7 @@ def _open_directory(name: str, directory: int, label: str) -> int:
     try:
         return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY, dir_fd=directory)
     except OSError as exc:
-        # ELOOP or ENOTDIR is the answer for a link.
+        # A symbolic link gives ELOOP or ENOTDIR.
         try:
             kind = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
         except OSError:
@@ -70,7 +70,7 @@ def _read(name: str, directory: int, label: str, most: int) -> bytes:
 
 
 def read_file(path: str, *, most: int = LARGEST) -> bytes:
-    """Read the regular file at an absolute path, of no more than *most* bytes."""
+    """Read the regular file at an absolute path, of at most *most* bytes."""
     folder, name = os.path.split(path)
     handle = open_directory(folder)
     try:
@@ -80,9 +80,9 @@ def read_file(path: str, *, most: int = LARGEST) -> bytes:
 
 
 def read_tree(path: str) -> t.Dict[str, bytes]:
-    """Read every file below the directory at an absolute path, by its path below it."""
+    """Read every file below an absolute directory; the keys are paths relative to it."""
     files: t.Dict[str, bytes] = {}
-    # What may still be read.
+    # How many entries and bytes may still be read.
     entries, left = MOST, TOTAL
 
     def names_in(handle: int) -> t.List[str]:
@@ -101,7 +101,7 @@ def read_tree(path: str) -> t.Dict[str, bytes]:
         for name in names_in(handle):
             label = f"{path}/{prefix}{name}"
             mode = os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode
-            # What it is by now is decided by the open itself, not by this look.
+            # The file can change after this check: the open itself checks again.
             if stat.S_ISDIR(mode):
                 inner = _open_directory(name, handle, label)
                 try:

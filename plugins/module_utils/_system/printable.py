@@ -6,15 +6,15 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What somebody else wrote, as text that does nothing to a terminal or a report."""
+"""Escape untrusted text, so that it is safe in a terminal or a report."""
 
 from __future__ import annotations
 
 import typing as t
 
-# Of a message, in characters.
+# Length of a message, in characters.
 LONGEST = 8000
-# Of what is not printable, these do no harm, and the words of tools are in lines.
+# Not printable, but harmless; tools print several lines.
 _KEPT = "\n\t"
 
 
@@ -22,26 +22,26 @@ def _shown(letter: str) -> str:
     if letter.isprintable() or letter in _KEPT:
         return letter
     code = ord(letter)
-    # A byte that is no text (PEP 383) is shown as that byte.
+    # PEP 383: a byte that is not UTF-8 was decoded to a surrogate. Show the byte.
     if 0xDC80 <= code <= 0xDCFF:
         code -= 0xDC00
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def text(said: str) -> str:
-    """Return a text with an escape for each character that is not to be shown: controls, and what turns text around."""
+    """Escape the characters that are not printable: control characters, and those that change the text direction."""
     return said if said.isprintable() else "".join(map(_shown, said))
 
 
 def message(said: str) -> str:
-    """Return a message as :func:`text` has it, and no more than its beginning and end where it is too long."""
+    """Escape a message like :func:`text`; if it is too long, keep only its beginning and end."""
     if len(said) > LONGEST:
         said = f"{said[: LONGEST // 2]} ... {said[-LONGEST // 2 :]}"
     return text(said)
 
 
 def result(value: t.Any) -> t.Any:
-    """Return what a module returns, with :func:`text` for each text in it, keys included."""
+    """Apply :func:`text` to every string in a module's result, including keys."""
     if isinstance(value, str):
         return text(value)
     if isinstance(value, t.Mapping):

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What the kernel says in files of /proc and /sys."""
+"""Read files of /proc and /sys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROC = "/proc"
 
 
 def read_text(path: str) -> str:
-    """Return a file of the kernel without its last newline; empty when it is not there."""
+    """Return the content of a file without its last newline; empty if it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             text = file.read()
@@ -27,7 +27,7 @@ def read_text(path: str) -> str:
 
 
 def list_names(path: str) -> t.List[str]:
-    """Return the names in a directory; none when it is not there."""
+    """Return the names in a directory; none if it cannot be read."""
     try:
         return sorted(os.listdir(path))
     except OSError:

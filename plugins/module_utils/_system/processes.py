@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Processes of the builder: what they work on, and how they are ended."""
+"""Processes of the builder: find what they use, and end them."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ PAUSE = 0.02
 
 @dataclasses.dataclass(frozen=True)
 class Process:
-    """A process and the name of its program."""
+    """A process ID and the name of its program."""
 
     pid: int
     name: str
 
 
 def pids() -> t.List[str]:
-    """Return the number of every process, as it is called in /proc."""
+    """Return the ID of every process, as text like in /proc."""
     return [entry for entry in proc.list_names(proc.PROC) if entry.isdigit()]
 
 
 def command_line(pid: t.Union[int, str]) -> t.List[str]:
-    """Return what a process was started with; one empty word when it has ended."""
+    """Return the arguments of a process; one empty word if it has ended."""
     return proc.read_text(f"{proc.PROC}/{pid}/cmdline").split("\0")
 
 
 def mentions(argv: t.Sequence[str], directory: str) -> bool:
-    """Say whether an argument is a path in *directory*, QEMU's ``key=value,...`` included."""
+    """Say whether an argument is a path in *directory*, or holds one in QEMU's ``key=value,...``."""
     return any(
         mounts.is_below(value, directory)
         for word in argv[1:]
@@ -59,28 +59,28 @@ def mentions(argv: t.Sequence[str], directory: str) -> bool:
 
 
 def own_line() -> t.Set[int]:
-    """Return the first process, this one, and what it descends from: never to be ended."""
-    found = {1, os.getpid()}
+    """Return PID 1, this process and its ancestors, which must never be ended."""
+    line = {1, os.getpid()}
     pid = os.getppid()
-    while pid > 1 and pid not in found:
-        found.add(pid)
+    while pid > 1 and pid not in line:
+        line.add(pid)
         fields = _stat(pid)
         pid = int(fields[1]) if len(fields) > 1 else 1
-    return found
+    return line
 
 
 def _stat(pid: int) -> t.List[str]:
-    """Return the fields of stat (proc_pid_stat(5)) from the state on; none when it has ended."""
+    """Return the fields of stat (proc_pid_stat(5)) from the state on; none if the process has ended."""
     return proc.read_text(f"{proc.PROC}/{pid}/stat").rpartition(")")[2].split()
 
 
 def is_alive(pid: int) -> bool:
-    """Say whether a process still runs; a zombie holds nothing."""
+    """Say whether a process still runs. A zombie does not: it holds no resources."""
     return _stat(pid)[:1] not in ([], ["Z"], ["X"])
 
 
 def end(processes: t.Sequence[Process], grace: float) -> None:
-    """Send SIGTERM, then, after *grace* seconds, SIGKILL, and wait until they are gone."""
+    """Send SIGTERM, after *grace* seconds SIGKILL, and wait until the processes have ended."""
     left = terminated(processes, grace)
     for process in left:
         with contextlib.suppress(ProcessLookupError):
@@ -94,7 +94,7 @@ def end(processes: t.Sequence[Process], grace: float) -> None:
 
 
 def terminated(processes: t.Sequence[Process], seconds: float) -> t.List[Process]:
-    """Send SIGTERM, and return those that still run after that time."""
+    """Send SIGTERM, and return the processes that still run after *seconds*."""
     for process in processes:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGTERM)
@@ -112,14 +112,14 @@ def _awaited(processes: t.Sequence[Process], seconds: float) -> t.List[Process]:
 
 
 def users(number: int) -> t.List[str]:
-    """Name the processes that use the file system or block device with this number."""
-    found = []
+    """Name the processes that use the file system or block device with this device number."""
+    names = []
     for pid in pids():
         links = [f"{proc.PROC}/{pid}/{link}" for link in ("cwd", "root", "exe")]
         links += [f"{proc.PROC}/{pid}/fd/{fd}" for fd in proc.list_names(f"{proc.PROC}/{pid}/fd")]
         if any(_uses(link, number) for link in links):
-            found.append(_name(pid))
-    return found
+            names.append(_name(pid))
+    return names
 
 
 def _uses(link: str, number: int) -> bool:
@@ -135,7 +135,7 @@ def _name(pid: str) -> str:
 
 
 def mounts_of(number: int) -> t.List[str]:
-    """Name the mounts of a block device, in every mount namespace that a process is in."""
+    """Name the mounts of a block device, in the mount namespaces of all processes."""
     found, seen = [], set()
     for pid in ("self", *pids()):
         try:

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""QEMU's notation of options: ``key=value,key=value``, with a comma inside a value doubled (qemu(1))."""
+"""QEMU's option syntax: ``key=value,key=value``, with a comma inside a value doubled (qemu(1))."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import typing as t
 
 
 def quote(value: str) -> str:
-    """Return a value as it stands in an option."""
+    """Escape a value for use in an option."""
     return value.replace(",", ",,")
 
 
 def values(option: str) -> t.Iterator[str]:
-    """Give each part of an option, and what follows its first equals sign."""
+    """Yield each part of an option, and the value after its first equals sign."""
     for part in option.replace(",,", "\0").split(","):
         plain = part.replace("\0", ",")
         yield plain

@@ -6,11 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The one reader and the one writer of files in a place where somebody else can have put anything.
+"""Read and write files in places where an untrusted party can have put anything; no other code does.
 
-A FIFO would keep its reader waiting, a device does something when it is opened, and a sparse file of a terabyte takes
-no room on a disk, but all memory when it is read. So nothing but a regular file is opened, and no more than the caller
-asked for is read.
+A FIFO blocks its reader, opening a device can have side effects, and a sparse file of a terabyte needs no disk space
+but would fill the memory. So only regular files are opened, and no more bytes are read than the caller asked for.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# What a configuration file has at the most, in bytes: a table of hosts that blocks advertisers has two million.
+# Largest configuration file, in bytes: an /etc/hosts that blocks advertisers has two million.
 SMALL = 4 << 20
-# What a program, a kernel or an image of memory for it has at the most.
+# Largest program, kernel or initramfs.
 LARGE = 256 << 20
 
 _BLOCK = 4096
@@ -64,20 +63,20 @@ def opened(
     """Open a regular file for reading and return its descriptor.
 
     Without *follow*, a symbolic link at the end of the path is refused. *directory* is the descriptor that a relative
-    path begins at, and *label* what the file is called in a message. Raises FileNotFoundError when it is not there.
+    path starts from, and *label* the file's name in messages. Raises FileNotFoundError if the file does not exist.
     """
-    said = os.fsdecode(name) if label is None else label
+    name_shown = os.fsdecode(name) if label is None else label
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
     try:
-        # Looked at before, since opening a device does something; what counts is what was opened.
-        _check(os.stat(name, dir_fd=directory, follow_symlinks=follow), said)
+        # Check before, because opening a device can have side effects; the check after opening is what counts.
+        _check(os.stat(name, dir_fd=directory, follow_symlinks=follow), name_shown)
         handle = os.open(name, flags, dir_fd=directory)
     except FileNotFoundError:
         raise
     except OSError as exc:
-        raise _refused(exc, said) from exc
+        raise _refused(exc, name_shown) from exc
     try:
-        _check(os.fstat(handle), said)
+        _check(os.fstat(handle), name_shown)
     except SealedRootError:
         os.close(handle)
         raise
@@ -92,31 +91,31 @@ def read(
     directory: t.Optional[int] = None,
     label: t.Optional[str] = None,
 ) -> bytes:
-    """Return the content of a regular file that has no more than *most* bytes; the rest is as for :func:`opened`."""
-    said = os.fsdecode(name) if label is None else label
-    handle = opened(name, follow=follow, directory=directory, label=said)
+    """Return the content of a regular file of at most *most* bytes; other parameters are those of :func:`opened`."""
+    name_shown = os.fsdecode(name) if label is None else label
+    handle = opened(name, follow=follow, directory=directory, label=name_shown)
     with open(handle, "rb") as file:
         try:
             # Read one byte more: the size is 0 in /proc, and a file can grow.
             data = b"" if os.fstat(handle).st_size > most else file.read(most + 1)
         except OSError as exc:
-            raise _refused(exc, said) from exc
+            raise _refused(exc, name_shown) from exc
         if len(data) > most or os.fstat(handle).st_size > most:
-            raise SealedRootError(f"{said} is larger than {size(most)}, so it is not read")
+            raise SealedRootError(f"{name_shown} is larger than {size(most)}, so it is not read")
     return data
 
 
 def demand(name: Path, **how: t.Any) -> bytes:
-    """Return what :func:`read` does; that the file is not there is an error, too."""
+    """Like :func:`read`, but a missing file is a SealedRootError as well."""
     try:
         return read(name, **how)
     except FileNotFoundError as exc:
-        said = how.get("label") or os.fsdecode(name)
-        raise SealedRootError(f"{said} cannot be read: {exc.strerror}") from exc
+        name_shown = how.get("label") or os.fsdecode(name)
+        raise SealedRootError(f"{name_shown} cannot be read: {exc.strerror}") from exc
 
 
 def size(number: int) -> str:
-    """Return a size in words."""
+    """Format a size for a message."""
     for step, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
         if number >= 1 << step and not number % (1 << step):
             return f"{number >> step} {unit}"
@@ -124,9 +123,9 @@ def size(number: int) -> str:
 
 
 def write(path: str, data: bytes, *, mode: int = 0o644) -> None:
-    """Put a file at *path* in one rename; what is there may be a regular file alone, whose owner stays.
+    """Write *path* by one rename. An existing file must be a regular one and keeps its owner.
 
-    A symbolic link there is replaced, not followed.
+    A symbolic link is replaced, not followed.
     """
     directory = os.path.dirname(path)
     owner = _replaced(path)
@@ -148,10 +147,10 @@ def write(path: str, data: bytes, *, mode: int = 0o644) -> None:
 
 
 def _replaced(path: str) -> t.Optional[os.stat_result]:
-    """Return what lstat(2) says of the regular file that gives way; None for a link, and where nothing is."""
+    """Return lstat(2) of the regular file that is replaced; None for a symlink or a missing file."""
     try:
         info = os.lstat(path)
-    except OSError:  # what stands in the way is said by what writes
+    except OSError:  # if something is wrong with the path, the write reports it
         return None
     if stat.S_ISLNK(info.st_mode):
         return None
@@ -160,7 +159,7 @@ def _replaced(path: str) -> t.Optional[os.stat_result]:
 
 
 def _fill(file: t.IO[bytes], data: bytes) -> None:
-    # Zeros stay holes: written, they would be ciphertext that the image carries.
+    # Keep zeros as holes: written zeros become ciphertext, which makes the image larger.
     for start in range(0, len(data), _BLOCK):
         block = data[start : start + _BLOCK]
         if block.count(0) == len(block):

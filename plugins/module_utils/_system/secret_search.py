@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Where a secret, in whatever form it may have been written, lies in a file."""
+"""Search files for a secret, in any encoding in which it may have been written."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ import re
 import typing as t
 
 CHUNK = 1 << 20
-# A shorter needle would be found in random data by chance.
+# Random data would contain a shorter needle by chance.
 SHORTEST = 8
-# A piece of a digest that is as long tells guesses apart, in whatever encoding.
+# A piece of a digest of this length is enough to test guesses, in any encoding.
 TRACE = 16
-# Any character of a string in JSON can be an escape (RFC 8259).
+# JSON allows an escape for any character of a string (RFC 8259).
 _ESCAPE = re.compile(rb'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
 _ESCAPED = dict(zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t'))
-# A string can be a document in its turn, as in a log.
+# A JSON string can hold a JSON document, as in a log.
 _DOCUMENTS = (", in JSON", ", in JSON in JSON")
-# Between the bytes of a digest, as programs print fingerprints (aa:bb:cc).
+# Separators between the bytes of a digest, as programs print fingerprints (aa:bb:cc).
 _PARTED = re.compile(rb"(?<=[0-9a-fA-F]{2})[: -](?=[0-9a-fA-F]{2})")
 
 Range = t.Tuple[int, int]
@@ -35,28 +35,28 @@ Range = t.Tuple[int, int]
 
 def forms(secret: bytes) -> t.Dict[str, bytes]:
     """Return the encodings in which *secret* could have been left behind, by name."""
-    found = {
+    needles = {
         "as it is": secret,
         "hexadecimal": secret.hex().encode("ascii"),
         "upper-case hexadecimal": secret.hex().upper().encode("ascii"),
         "UTF-16LE": secret.decode("latin-1").encode("utf-16-le"),
     }
     for shift in range(3):
-        # Base64 depends on where the secret begins in the encoded text; the ends, which other bytes
-        # share, are cut off.
+        # The base64 depends on where the secret begins in the encoded data. Cut off both ends,
+        # which encode neighbouring bytes as well.
         encoded = base64.b64encode(bytes(shift) + secret)
         first = 0 if shift == 0 else 4
         last = (shift + len(secret)) // 3 * 4
-        found[f"base64 (shifted by {shift})"] = encoded[first:last]
+        needles[f"base64 (shifted by {shift})"] = encoded[first:last]
     decoded = _decoded(secret)
     if decoded:
-        found["decoded from base64"] = decoded
-        found["decoded from base64, hexadecimal"] = decoded.hex().encode("ascii")
-    return {name: needle for name, needle in found.items() if len(needle) >= SHORTEST}
+        needles["decoded from base64"] = decoded
+        needles["decoded from base64, hexadecimal"] = decoded.hex().encode("ascii")
+    return {name: needle for name, needle in needles.items() if len(needle) >= SHORTEST}
 
 
 def _decoded(secret: bytes) -> t.Optional[bytes]:
-    """Return what *secret* is the base64 of: a generated key is, a passphrase hardly ever."""
+    """Decode *secret* from base64. A generated key is often base64, a passphrase hardly ever."""
     try:
         decoded = base64.b64decode(secret, validate=True)
     except (binascii.Error, ValueError):
@@ -65,14 +65,14 @@ def _decoded(secret: bytes) -> t.Optional[bytes]:
 
 
 def digests(secret: bytes) -> t.Dict[str, bytes]:
-    """Return every digest of *secret* that anyone can make, by name and encoding: by one, guesses can be tested."""
+    """Return every digest of *secret*, by name and encoding: anyone who has a digest can test guesses with it."""
     found = {}
     for data, end in ((secret, ""), (secret + b"\n", " and a newline")):
         for algorithm in sorted(hashlib.algorithms_available):
             try:
                 digest: t.Any = hashlib.new(algorithm, data)
             except ValueError:
-                continue  # OpenSSL knows the name alone
+                continue  # OpenSSL lists the name but does not implement it
             value = digest.digest(64) if digest.digest_size == 0 else digest.digest()
             for encoding, encoded in (
                 ("in bytes", value),
@@ -88,10 +88,10 @@ def digests(secret: bytes) -> t.Dict[str, bytes]:
 
 
 class Traces:
-    """Finds pieces of *needles*, of TRACE bytes or more, wherever in a text and in the needle they begin.
+    """Finds pieces of *needles* of at least TRACE bytes, at any position in a text and in the needle.
 
-    Each piece of a text that is so long has in it a word of half its length that begins at a multiple of that length.
-    So no more of the text is looked up than those words, among all words of the needles.
+    Any TRACE bytes of a text contain an aligned word: TRACE/2 bytes at an offset that is a multiple of TRACE/2.
+    So it is enough to look up the aligned words of the text among all words of the needles.
     """
 
     _WORD = TRACE // 2
@@ -104,7 +104,7 @@ class Traces:
                 self._words.setdefault(needle[at : at + self._WORD], []).append((name, at))
 
     def found(self, text: bytes) -> t.List[str]:
-        """Return the names of the needles of which a piece is in *text*, each once."""
+        """Return the names of the needles that have a piece in *text*, each once."""
         size, words = self._WORD, self._words
         hits = [at for at in range(0, len(text), size) if text[at : at + size] in words]
         names = {
@@ -116,7 +116,7 @@ class Traces:
         return list(names)
 
     def _common(self, text: bytes, at: int, needle: bytes, place: int) -> int:
-        """Return how long the piece is that both have around a word that both have."""
+        """Return the length of the common piece around a common word."""
         before, after = 0, self._WORD
         while before < min(at, place) and text[at - before - 1] == needle[place - before - 1]:
             before += 1
@@ -134,9 +134,9 @@ def _character(escape: t.Match[bytes]) -> bytes:
 
 
 def _readings(text: bytes) -> t.Dict[str, bytes]:
-    """Return a text as it is, and as other programs read it, by what they do to it.
+    """Return a text unchanged and decoded as other programs may read it, by name of the decoding.
 
-    Escapes are read wherever they are: what others publish can be a part of a JSON document, or a line of one.
+    Escapes are decoded anywhere in the text, because it can be a part of a JSON document.
     """
     found = {"": text}
     for how in _DOCUMENTS:
@@ -148,7 +148,7 @@ def _readings(text: bytes) -> t.Dict[str, bytes]:
 
 
 def published(texts: t.Mapping[str, bytes], secrets: t.Mapping[str, bytes]) -> t.List[str]:
-    """Say what of *secrets* is in what is published, file by file: one of them, a digest, or a piece of one."""
+    """Report each secret in the published *texts*: the secret itself, a digest, or a piece of a digest."""
     found = []
     searched = [(forms(content), Traces(digests(content))) for content in secrets.values()]
     for name, text in texts.items():
@@ -164,7 +164,7 @@ def published(texts: t.Mapping[str, bytes], secrets: t.Mapping[str, bytes]) -> t
 
 
 def pieces(secret: bytes) -> t.Tuple[bytes, ...]:
-    """Return both halves of *secret*: wherever it is torn, one of them is whole."""
+    """Return both halves of *secret*: if it is split in two anywhere, one half stays whole."""
     half = len(secret) // 2
     if half < SHORTEST:
         return (secret,)
@@ -180,7 +180,7 @@ def extents(handle: int) -> t.List[Range]:
         try:
             start = os.lseek(handle, position, os.SEEK_DATA)
         except OSError:
-            break  # ENXIO: nothing but a hole up to the end
+            break  # ENXIO: only a hole up to the end
         position = min(os.lseek(handle, start, os.SEEK_HOLE), end)
         found.append((start, position))
     return found
@@ -195,10 +195,10 @@ def within(ranges: t.Iterable[Range], start: int, end: int) -> t.List[Range]:
 def offsets(
     handle: int, needles: t.Mapping[str, bytes], ranges: t.Iterable[Range]
 ) -> t.Dict[str, t.List[int]]:
-    """Return where in *ranges* of an open file each needle is, for those that are there at all."""
+    """Return the offsets of each needle that is in *ranges* of an open file."""
     found: t.Dict[str, t.List[int]] = {}
     overlap = max((len(needle) for needle in needles.values()), default=1) - 1
-    # One buffer for all: a new one for each chunk costs more than the search.
+    # Reuse one buffer: allocating one for each chunk takes longer than the search.
     buffer = bytearray(CHUNK + overlap)
     view = memoryview(buffer)
     for start, end in ranges:
@@ -208,7 +208,7 @@ def offsets(
             if size == 0:
                 break
             for name, needle in needles.items():
-                # A hit that begins behind CHUNK is found again, and counted, in the next chunk.
+                # A hit that begins after CHUNK is found and counted in the next chunk.
                 at = buffer.find(needle, 0, size)
                 while 0 <= at < CHUNK:
                     found.setdefault(name, []).append(position + at)
@@ -220,7 +220,7 @@ def offsets(
 def split_over_clusters(
     handle: int, secrets: t.Mapping[str, bytes], ranges: t.Iterable[Range], cluster: int
 ) -> t.Dict[str, int]:
-    """Return where a half of a secret lies at a border of *cluster* bytes: the rest is elsewhere."""
+    """Return where half of a secret is near a cluster border; the other half can be in a cluster elsewhere."""
     halves = [(name, piece) for name, secret in secrets.items() for piece in pieces(secret)]
     reach = max((len(secret) for secret in secrets.values()), default=0)
     found: t.Dict[str, int] = {}
@@ -235,7 +235,7 @@ def split_over_clusters(
 
 
 def search_bytes(data: bytes, secrets: t.Mapping[str, bytes]) -> t.List[str]:
-    """Say which secret is in *data*, in which form."""
+    """Say which secrets are in *data*, and in which encoding."""
     return [
         f"{name} ({form})"
         for name, secret in secrets.items()

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""``qemu-storage-daemon``: shows a disk as a file through FUSE, is found by its command line, and ends with a flush."""
+"""``qemu-storage-daemon``: start it to export a disk as a file by FUSE, find it by its command line, and stop it."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def argv(
     writable: bool = False,
     key_file: t.Optional[str] = None,
 ) -> t.List[str]:
-    """Return the command that shows *node* of the *blockdevs* as the file *mountpoint*.
+    """Return the command that exports *node* of the *blockdevs* as the file *mountpoint*.
 
-    It returns once the file is there. The key has the id ``key``.
+    The command returns once the file is there. The key has the id ``key``.
     """
-    # Not JSON: teardown looks for the mount point in this notation.
+    # Not JSON: teardown looks for the mount point in this syntax.
     export = (
         f"type=fuse,id=export,node-name={node},mountpoint={qemu_options.quote(mountpoint)}"
         f",writable={'on' if writable else 'off'},growable=off,allow-other=off"
@@ -53,17 +53,17 @@ def argv(
 
 
 def daemons(path: str) -> t.List[int]:
-    """Return the daemons whose command line names *path* or something below it."""
-    found = []
+    """Return the IDs of the daemons whose command line names *path* or a path below it."""
+    daemon_pids = []
     for pid in processes.pids():
         words = processes.command_line(pid)
         if os.path.basename(words[0]) == DAEMON and processes.mentions(words, path):
-            found.append(int(pid))
-    return found
+            daemon_pids.append(int(pid))
+    return daemon_pids
 
 
 def stop(pid: int) -> None:
-    """End a daemon: it flushes on SIGTERM, so it gets the time that it needs and no SIGKILL."""
+    """Stop a daemon. It flushes on SIGTERM, so wait for it and never send SIGKILL."""
     if processes.terminated([processes.Process(pid, DAEMON)], STOP_SECONDS):
         raise SealedRootError(f"process {pid} ({DAEMON}) did not end within {STOP_SECONDS} seconds")
 

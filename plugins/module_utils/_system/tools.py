@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Which package brings which tool on a builder, by the family of its distribution: the one table."""
+"""Table of the packages that provide a tool on a builder, by family of its distribution."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ _PACKAGES = {
 
 
 def builder_family(os_release: t.Mapping[str, str]) -> str:
-    """Return the family of a builder whose package names are known, or an empty string."""
+    """Return the family of a builder; empty if its package names are not known."""
     ids = {os_release.get("ID", ""), *os_release.get("ID_LIKE", "").split()}
     for family, members in (
         ("debian", {"debian", "ubuntu"}),
@@ -85,7 +85,7 @@ def builder_family(os_release: t.Mapping[str, str]) -> str:
 
 
 def package(family: str, tool: str) -> str:
-    """Return the package that brings *tool* (or ``firmware-x86_64``); empty when it is not known."""
+    """Return the package that provides *tool* (or ``firmware-x86_64``); empty if not known."""
     names = _PACKAGES.get(tool)
     return names[FAMILIES.index(family)] if names and family in FAMILIES else ""
 

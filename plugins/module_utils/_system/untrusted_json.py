@@ -6,14 +6,14 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""JSON that somebody else wrote."""
+"""Parsing of JSON from an untrusted source."""
 
 from __future__ import annotations
 
 import json
 import typing as t
 
-# What is longer is no number that anything here has a use for, and takes time beyond measure to convert.
+# No caller needs a longer number, and int() takes quadratic time.
 _MOST_DIGITS = 40
 
 
@@ -24,7 +24,7 @@ def _number(text: str) -> int:
 
 
 def loads(text: t.Union[str, bytes]) -> t.Any:
-    """Parse JSON; whatever is wrong with it is a ValueError."""
+    """Parse JSON; raise ValueError for any fault in it."""
     try:
         return json.loads(text, parse_int=_number)
     except RecursionError:

@@ -18,7 +18,7 @@ def guest(vm: BuilderVm) -> BuilderVm:
 
 
 @pytest.mark.parametrize(
-    "file", ["guest/test_dm_crypt.py", "integration/test_loop_attach.py"], ids=["dm_crypt", "loop"]
+    "file", ["guest/test_dm_crypt.py", "integration/test_loop_devices.py"], ids=["dm_crypt", "loop"]
 )
 def test_modules_on_a_stock_kernel(guest: BuilderVm, file: str) -> None:
     run = guest.run(

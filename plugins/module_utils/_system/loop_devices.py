@@ -117,12 +117,6 @@ def attach(
     return runner.run([*argv, path], timeout=60).stdout.strip()
 
 
-def set_direct_io(runner: Runner, device: str, *, on: bool) -> None:
-    """Switch direct I/O of a bound loop device on or off."""
-    argv = [runner.find("losetup"), f"--direct-io={'on' if on else 'off'}", device]
-    runner.run(argv, timeout=60)
-
-
 def detach(runner: Runner, device: str, *, inode: t.Optional[t.Tuple[int, int]] = None) -> None:
     """Release *device* and wait until the kernel no longer holds its file, *inode*.
 
@@ -185,5 +179,4 @@ __all__ = (
     "is_read_only",
     "list_all",
     "parse",
-    "set_direct_io",
 )

@@ -106,11 +106,6 @@ def test_attach_says_what_is_asked(script, runner) -> None:
     assert loop_devices.attach(runner, path="/d", offset=512, size=1024, **more) == "/dev/loop1"
 
 
-def test_set_direct_io(script, runner) -> None:
-    script.expect(["losetup", "--direct-io=off", "/dev/loop0"])
-    loop_devices.set_direct_io(runner, "/dev/loop0", on=False)
-
-
 def test_detach_waits_for_the_last_user(disk: str, script, runner) -> None:
     script.expect(LIST, stdout=listing(row("/dev/loop0", disk)))
     script.expect(["losetup", "--detach", "/dev/loop0"])

@@ -18,6 +18,7 @@ description:
     in C(/usr/local/sbin) then puts a core image of the same kind in the place of that of C(grub-install).
   - With O(secure_boot) the boot files are the image's own signed shim and GRUB, and a stub that asks for the key. GRUB
     under Secure Boot loads no module, so what the signed one lacks for this disk is an error.
+  - Where the image has debconf, C(grub-efi) is told to renew the removable path at an upgrade and to ask nothing.
   - Works with the names of Debian (C(grub-mkconfig), C(/boot/grub)) and of Fedora and SUSE
     (C(grub2-mkconfig), C(/boot/grub2)).
 author: The sealedroot.image authors (@sealedroot)
@@ -122,6 +123,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     cfg,
+    debconf,
     defaults,
     esp_tree,
     install,
@@ -132,6 +134,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     regular_file,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    MissingToolError,
     ModuleRunner,
     Runner,
     SealedRootError,
@@ -256,6 +259,16 @@ def make_config(runner: Runner, tree: Tree, params: t.Mapping[str, t.Any], path:
     return after != before
 
 
+def answers(runner: Runner, package: str) -> t.Mapping[str, str]:
+    """Return how debconf has answered for GRUB's package; where the image has no debconf, nothing has to change."""
+    try:
+        runner.find("debconf-set-selections")
+        argv = [runner.find("debconf-show"), package]
+    except MissingToolError:
+        return debconf.ANSWERS
+    return debconf.parse(runner.run(argv, timeout=60).stdout)
+
+
 def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, root: str, check_mode: bool
 ) -> t.Dict[str, t.Any]:
@@ -293,10 +306,19 @@ def ensure(
     )
     core = os.path.join(params["output_dir"], boot_file)
     files, diff = [*tree.changed(), *disabled], tree.diff()
-    changed = bool(files)
+    package = debconf.package(arch.debian)
+    answered = answers(runner, package)
+    asks = answered != debconf.ANSWERS
+    if asks:
+        texts = {"before": debconf.text(answered), "after": debconf.text(debconf.ANSWERS)}
+        diff.append({**texts, **dict.fromkeys(("before_header", "after_header"), package)})
+    changed = bool(files) or asks
     if not check_mode:
         check_readable(runner, params["root_uuid"])
         tree.apply()
+        if asks:
+            selections = debconf.selections(package).encode("ascii")
+            runner.run([runner.find("debconf-set-selections")], stdin=selections, timeout=60)
         for script in disabled:
             os.chmod(tree.path(script), 0o644)
         output_dir = tree.path(params["output_dir"])
@@ -319,7 +341,7 @@ def ensure(
         configured = make_config(runner, Tree(root), params, config)
         made = [os.path.join(params["output_dir"], name) for name in made]
         files = [*files, *([config] if configured else []), *made]
-        changed = bool(files) or copied
+        changed = bool(files) or copied or asks
     return {
         "changed": changed,
         "core_image": core,

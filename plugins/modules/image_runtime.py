@@ -64,6 +64,18 @@ maps_ids_reason:
   description: Why it is not, as the kernel or bwrap says it.
   type: str
   returned: when it is not
+network:
+  description: What tasks in the image that have a network take over from the builder.
+  type: dict
+  returned: success
+  contains:
+    resolv_conf:
+      description: The text of C(/etc/resolv.conf) for them, with the builder's search domains and options.
+      type: str
+      sample: nameserver 10.0.2.3
+    check_valid_until:
+      description: Whether apt of the builder refuses lists of packages that are out of date; true without apt.
+      type: bool
 """
 
 import os
@@ -77,6 +89,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import container
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import (
     launcher,
+    network,
     python_runtime,
     seccomp,
 )
@@ -232,11 +245,16 @@ def ensure(
             settings = prepare(runner, sandbox, give(runner, os.path.join(path, "given")))
             mount_own(runner, os.path.join(path, "own"))
             reason = choose_ids(runner, path, params["root"], settings)
+    builder = (read("/etc/resolv.conf") or b"").decode("utf-8", "replace")
     return {
         "changed": not (have_secrets and have_sandbox),
         "python": f"{launcher.IN_IMAGE}/python3",
         **({} if check_mode else {"maps_ids": MAPS_IDS in (read(settings_path) or b"")}),
         **({"maps_ids_reason": reason} if reason else {}),
+        "network": {
+            "resolv_conf": network.resolv_conf(builder),
+            "check_valid_until": network.checks_valid_until(runner),
+        },
         "diff": {
             "before": {"sandbox": have_sandbox, "secrets": have_secrets},
             "after": {"sandbox": True, "secrets": True},

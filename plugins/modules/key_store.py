@@ -49,7 +49,17 @@ options:
       content:
         description:
           - The key itself, at most 254 printable ASCII characters, which is what GRUB can read.
-          - Generated when left out.
+          - Generated when this and O(keys[].src) are left out.
+        type: str
+      src:
+        description:
+          - A file of root's with the key, mode 0600 or 0400, to copy into the store.
+          - So a key that is about to be replaced in that file stays known.
+        type: path
+      unless_same_as:
+        description:
+          - The name of a key before this one in the list. When O(keys[].src) has that key already, there is nothing to
+            keep, and whatever the store has under O(keys[].name) stays.
         type: str
   mac:
     description:
@@ -81,6 +91,15 @@ options:
 """
 
 EXAMPLES = r"""
+- name: Keep the key of a running machine while another takes its place
+  sealedroot.image.key_store:
+    path: /run/rotation
+    keys:
+      - name: boot.key
+      - name: old.key
+        src: /etc/cryptsetup-keys.d/cr_root.key
+        unless_same_as: boot.key
+
 - name: Generate a build key and a boot key
   sealedroot.image.key_store:
     path: /var/tmp/build/private
@@ -91,12 +110,19 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: The path of each key.
+  description:
+    - The path of each key.
+    - One with O(keys[].unless_same_as) is only there when the store has it.
   type: dict
   returned: success
   sample: {"boot.key": /var/tmp/build/private/keys/boot.key}
 generated:
   description: The names of the keys that this call generated.
+  type: list
+  elements: str
+  returned: success
+same:
+  description: The names of the keys whose O(keys[].src) has the key that O(keys[].unless_same_as) names.
   type: list
   elements: str
   returned: success
@@ -114,7 +140,6 @@ root_uuid:
   sample: 5e2fb13d-59b4-4a3f-9d0f-1ec31f9f8e5b
 """
 
-import base64
 import os
 import re
 import stat
@@ -122,7 +147,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._build import input_mac
-from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import container, key_file
+from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts, regular_file
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
@@ -130,8 +156,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
-# 33 bytes give 44 characters and no padding (docs/facts.md: boot-key-entropy).
-KEY_BYTES = 33
 # What stands for the device in the table of mounts: how the module knows its own mount again.
 SOURCE = "sealedroot-keys"
 GRUB_LINE = re.compile(r"[ -~]{1,254}")
@@ -169,33 +193,12 @@ def mount(runner: Runner, path: str, size: str) -> None:
         raise SealedRootError(f"mount(8) succeeded, but {path} is no mount point")
 
 
-def check_name(name: str) -> None:
-    """Refuse a name that is not a plain file name."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise SealedRootError(
-            f"'{name}' cannot name a key file: use letters, digits, '.', '_', '-'"
-        )
-
-
 def check_content(name: str, content: str) -> None:
     """Refuse a key that could not be typed at GRUB (docs/facts.md: grub-passphrase), without repeating it."""
     if not GRUB_LINE.fullmatch(content):
         raise SealedRootError(
             f"the content of {name} cannot be typed at GRUB: use 1 to 254 printable ASCII characters"
         )
-
-
-def write_key(path: str, key: bytes) -> None:
-    """Make a new file that nobody else could read and that holds the whole key at any moment."""
-    folder, name = os.path.split(path)
-    part = os.path.join(folder, f".{name}.{os.getpid()}")
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(key)
-        os.link(part, path)
-    finally:
-        os.unlink(part)
 
 
 def make_directory(path: str, mode: int) -> None:
@@ -205,31 +208,72 @@ def make_directory(path: str, mode: int) -> None:
         os.chmod(path, mode)
 
 
-def ensure_keys(
-    directory: str, keys: t.Sequence[t.Mapping[str, t.Any]], *, check_mode: bool
-) -> t.List[str]:
-    """Make the keys that are missing; return their names."""
-    made = []
+class Stored(t.NamedTuple):
+    """What became of the keys that were asked for, by their names."""
+
+    made: t.List[str]
+    same: t.List[str]
+    absent: t.List[str]
+
+
+def check_keys(keys: t.Sequence[t.Mapping[str, t.Any]]) -> None:
+    """Refuse names and contents that cannot be used, without repeating a content."""
+    before: t.List[str] = []
     for entry in keys:
-        path = os.path.join(directory, entry["name"])
-        content = entry["content"]
-        if os.path.lexists(path):
+        name, other = entry["name"], entry["unless_same_as"]
+        key_file.check_name(name)
+        if name in before:
+            raise SealedRootError("two of the keys have the same name: one key is listed twice")
+        if other is not None and other not in before:
+            raise SealedRootError(
+                f"unless_same_as of {name} is '{other}', which is no key before it in keys: list that one first"
+            )
+        if entry["content"] is not None:
+            check_content(name, entry["content"])
+        before.append(name)
+
+
+def wanted_key(entry: t.Mapping[str, t.Any]) -> t.Optional[bytes]:
+    """Return the key that is given, None for one to generate."""
+    if entry["src"] is not None:
+        container.check_key_file(entry["src"])
+        return regular_file.demand(entry["src"], most=regular_file.SMALL, follow=False)
+    return None if entry["content"] is None else entry["content"].encode("ascii")
+
+
+def ensure_keys(
+    directory: str, keys: t.Sequence[t.Mapping[str, t.Any]], *, is_there: bool, check_mode: bool
+) -> Stored:
+    """Make the keys that are missing; *is_there* says whether the store is mounted."""
+    done = Stored([], [], [])
+    known: t.Dict[str, t.Optional[bytes]] = {}
+    for entry in keys:
+        name, wanted = entry["name"], wanted_key(entry)
+        path = os.path.join(directory, name)
+        have: t.Optional[bytes] = None
+        if is_there and os.path.lexists(path):
             if os.path.islink(path) or not os.path.isfile(path):
                 raise SealedRootError(f"{path} is not a regular file: remove it first")
-            with open(path, "rb") as file:
-                if content is not None and file.read() != content.encode("ascii"):
-                    raise SealedRootError(f"{path} holds another key already: remove it first")
+            have = regular_file.demand(path, most=regular_file.SMALL, follow=False)
+        if wanted is not None and wanted == known.get(entry["unless_same_as"]):
+            done.same.append(name)
+            if have is None:
+                done.absent.append(name)
             continue
-        made.append(entry["name"])
-        if not check_mode:
-            random_key = base64.b64encode(os.urandom(KEY_BYTES))
-            write_key(path, random_key if content is None else content.encode("ascii"))
-    return made
+        if have is not None and wanted not in (None, have):
+            raise SealedRootError(f"{path} holds another key already: remove it first")
+        if have is None:
+            done.made.append(name)
+            if not check_mode:
+                have = key_file.generate() if wanted is None else wanted
+                key_file.write(path, have)
+        known[name] = wanted if have is None else have
+    return done
 
 
 def keyed(directory: str, wanted: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     """Return the MACs of secret inputs and the root's UUID; nothing when the key is not there."""
-    check_name(wanted["key"])
+    key_file.check_name(wanted["key"])
     path = os.path.join(directory, wanted["key"])
     if not os.path.exists(path):
         return {}
@@ -252,17 +296,12 @@ def ensure(
 ) -> t.Dict[str, t.Any]:
     """Bring the store into the state that is asked for."""
     path, keys = params["path"], params["keys"]
-    for entry in keys:
-        check_name(entry["name"])
-        if entry["content"] is not None:
-            check_content(entry["name"], entry["content"])
-    names = sorted({entry["name"] for entry in keys})
-    if len(names) != len(keys):
-        raise SealedRootError("two of the keys have the same name: one key is listed twice")
+    check_keys(keys)
+    names = sorted(entry["name"] for entry in keys)
     was = is_mounted(path)
     directory = os.path.join(path, "keys")
     before = [name for name in names if was and os.path.exists(os.path.join(directory, name))]
-    made: t.List[str] = []
+    done = Stored([], [], [])
     if params["state"] == "absent":
         if was and not check_mode:
             runner.run([runner.find("umount"), path], timeout=60)
@@ -272,18 +311,20 @@ def ensure(
         if not check_mode:
             make_directory(directory, 0o700)
             make_directory(os.path.join(path, "run"), 0o755)
-        made = ensure_keys(directory, keys, check_mode=check_mode)
+        done = ensure_keys(directory, keys, is_there=was or not check_mode, check_mode=check_mode)
     found = keyed(directory, params["mac"]) if params["mac"] else {}
     present = params["state"] == "present"
-    given = {entry["name"] for entry in keys if entry["content"] is not None}
+    given = {entry["name"] for entry in keys if entry["content"] or entry["src"]}
+    after = [name for name in names if name not in done.absent]
     return {
-        "changed": was != present or bool(made),
-        "files": {entry["name"]: os.path.join(directory, entry["name"]) for entry in keys},
-        "generated": [name for name in made if name not in given],
+        "changed": was != present or bool(done.made),
+        "files": {name: os.path.join(directory, name) for name in after},
+        "generated": [name for name in done.made if name not in given],
+        "same": done.same,
         **found,
         "diff": {
             "before": {"mounted": was, "keys": before},
-            "after": {"mounted": present, "keys": names if present else []},
+            "after": {"mounted": present, "keys": after if present else []},
         },
     }
 
@@ -303,7 +344,11 @@ def main() -> t.NoReturn:
                 "options": {
                     "name": {"type": "str", "required": True},
                     "content": {"type": "str", "no_log": True},
+                    "src": {"type": "path"},
+                    "unless_same_as": {"type": "str"},
                 },
+                "mutually_exclusive": [["content", "src"]],
+                "required_by": {"unless_same_as": "src"},
             },
             "mac": {
                 "type": "dict",

@@ -80,6 +80,23 @@ def test_four_calls_and_what_is_there_then(image: Image) -> None:
     )
 
 
+def test_debians_package_is_told_how_to_update_itself(image: Image) -> None:
+    """Its own debconf has the answers, asked by another program than the one that is looked with."""
+    question = "grub2/force_efi_extra_removable"
+    image.task("grub_cryptodisk", **arguments(image))
+    image.shell(f"echo grub-efi-amd64 {question} boolean false | debconf-set-selections")
+    done = image.four_calls("grub_cryptodisk", **arguments(image))
+    assert done["files"] == []
+    for name, answer in (
+        (question, "true"),
+        ("grub2/update_nvram", "false"),
+        ("grub2/enable_os_prober", "false"),
+    ):
+        asked = f"printf 'GET {name}\\nFGET {name} seen\\n'"
+        quiet = "DEBIAN_FRONTEND=noninteractive debconf-communicate grub-efi-amd64"
+        assert image.shell(f"{asked} | {quiet}").splitlines() == [f"0 {answer}", "0 true"]
+
+
 def test_nothing_of_the_builder_is_in_the_configuration(image: Image) -> None:
     assert not image.task("grub_cryptodisk", **arguments(image))["failed"]
     text = image.text(GRUB_CFG)

@@ -44,6 +44,7 @@ SERVICE = """\
 LINKING = POSTINST.replace('[ -z "$TINY_LINK" ] || ', "")
 STUB = "../run/systemd/resolve/stub-resolv.conf"
 NO_NETWORK = ("unshare", "--net")
+RESOLV_CONF = "nameserver 10.0.2.3\nsearch builder.example"
 
 
 def package(folder: pathlib.Path, name: str, postinst: str, **fields: str) -> None:
@@ -110,9 +111,12 @@ class Root:
             "family": "debian",
         }
         inventory = self.image.path / "inventory.json"
-        hosts = {
-            "hosts": {"image": {"image_root_tar": tar, "image_missing_packages": list(missing)}}
+        facts = {
+            "image_root_tar": tar,
+            "image_missing_packages": list(missing),
+            "image_sandbox": {"network": {"resolv_conf": RESOLV_CONF, "check_valid_until": True}},
         }
+        hosts = {"hosts": {"image": facts}}
         inventory.write_text(json.dumps({"all": hosts}))
         more = ("--inventory", str(inventory), *arguments)
         return playbook(str(play), variables, *more, prefix=NO_NETWORK)
@@ -196,8 +200,7 @@ def test_a_package_is_installed_and_its_service_does_not_start(
     assert not root.exists("srv/started"), "the service was started"
     # The package manager had the resolver of its sandbox, and the image has its own.
     seen = (root.image.root / "srv/seen-resolv.conf").read_text()
-    servers = [line for line in seen.splitlines() if line.startswith("nameserver")]
-    assert servers == ["nameserver 10.0.2.3"]
+    assert seen.splitlines()[1:] == RESOLV_CONF.splitlines()
     assert state(resolv_conf) == was
     environment = (root.image.root / "srv/seen-environment").read_text().splitlines()
     assert {"DEBIAN_FRONTEND=noninteractive", "INITRD=No"} <= set(environment)

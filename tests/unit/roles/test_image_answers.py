@@ -23,7 +23,6 @@ ROUTES = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["plugin_routing
 # a person.
 RAW_TASKS = {
     ("family", "List the packages"): "package_list",
-    ("family_debian", "Tell GRUB's package how to update itself in the guest"): "nothing",
     ("initramfs", "Start to build the initramfs of every kernel"): "nothing",
     ("packages", "Install packages by the image's own package manager"): "a line is compared",
     ("seal", "Read every kernel and initramfs with the image's own GRUB code"): "shown",

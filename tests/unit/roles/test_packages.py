@@ -35,7 +35,7 @@ class Place:
         file.write_text(f'#!/bin/sh\nset -- {name} "$@"\necho "$*" >>{log}\nshift\n{script}\n')
         file.chmod(0o755)
 
-    def run(self, *names: str, check_until: str = "true") -> subprocess.CompletedProcess[str]:
+    def run(self, *names: str, check_until: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the script that the role makes for these packages."""
         script = rendered(names, check_until, self.path / "cache")
         return subprocess.run(
@@ -54,9 +54,9 @@ class Place:
         return [line for line in calls if "--deptest" not in line]
 
 
-def rendered(names: t.Sequence[str], check_until: str, cache: pathlib.Path) -> str:
+def rendered(names: t.Sequence[str], check_until: bool, cache: pathlib.Path) -> str:
     variables = role_variables.of("packages")
-    variables["__packages_builder"] = {"stdout_lines": [check_until, "nameserver 192.0.2.53"]}
+    variables["image_sandbox"] = {"network": {"check_valid_until": check_until}}
     variables.update({"__packages_now": list(names), "__packages_cache": str(cache)})
     text = (ROLE / "templates" / "install.sh.j2").read_text()
     return str(Templar(loader=DataLoader(), variables=variables).template(trust_as_template(text)))
@@ -152,7 +152,7 @@ def test_a_name_is_no_shell(place: Place, name: str) -> None:
 
 def test_a_builder_that_takes_old_lists_lets_the_image_do_so(place: Place) -> None:
     use(place, "apt")
-    assert place.run("a", check_until="false").returncode == 0
+    assert place.run("a", check_until=False).returncode == 0
     assert all(" -o Acquire::Check-Valid-Until=false " in call for call in place.calls())
 
 

@@ -10,6 +10,10 @@ import typing as t
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import fragment_loader, module_loader
+from ansible.template import Templar, trust_as_template
+from ansible.utils.plugin_docs import get_docstring
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import files
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import output_formats
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import mkfs
@@ -42,6 +46,41 @@ def test_a_fresh_builder_can_unpack_every_source_and_every_initramfs_of_debian(
 
 def test_debian_has_a_package_for_each_tool(tools: set[str]) -> None:
     assert [name for name in sorted(tools) if not system_tools.package("debian", name)] == []
+
+
+# What package(7) calls there, and whether lists of packages are renewed before.
+MANAGERS = {
+    "debian": (["ansible.builtin.apt"], True),
+    "fedora": (["ansible.builtin.dnf", "ansible.builtin.dnf5"], True),
+    "suse": (["community.general.zypper"], True),
+    "arch": (["community.general.pacman"], False),
+}
+
+
+@pytest.mark.parametrize("family", system_tools.FAMILIES)
+def test_the_package_manager_of_every_builder_takes_the_task(family: str) -> None:
+    """Or it would refuse an option that it does not know."""
+    tasks = yaml.safe_load((ROLE / "tasks" / "install.yml").read_text())
+    arguments = tasks[0]["ansible.builtin.package"]
+    variables = {"image_builder_info": {"family": family, "missing_packages": ["a"]}}
+    templar = Templar(loader=DataLoader(), variables=variables)
+    values = {
+        key: templar.template(trust_as_template(text) if "{" in text else text)
+        for key, text in arguments.items()
+    }
+    modules, renews = MANAGERS[family]
+    assert values == {"name": ["a"], "state": "present", "update_cache": renews}
+    for module in modules:
+        path = module_loader.find_plugin(module)
+        assert path, module
+        assert set(values) <= set(options(path)), module
+
+
+def options(path: str) -> dict[str, t.Any]:
+    """Return the options of a module, with those of the fragments of its documentation."""
+    doc, *_rest = get_docstring(path, fragment_loader, collection_name="", is_module=True)
+    found: dict[str, t.Any] = doc["options"]
+    return found
 
 
 def test_every_type_of_source_is_known_wherever_they_are_told_apart() -> None:

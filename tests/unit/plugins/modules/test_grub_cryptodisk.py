@@ -32,6 +32,21 @@ GRUB_CMDLINE_LINUX=""
 """
 
 
+SELECTIONS = b"""\
+grub-efi-amd64 grub2/enable_os_prober boolean false
+grub-efi-amd64 grub2/force_efi_extra_removable boolean true
+grub-efi-amd64 grub2/update_nvram boolean false
+"""
+# In any order, with questions that are no concern of ours.
+ANSWERED = """\
+* grub2/update_nvram: false
+  grub-efi/install_devices_failed: false
+* grub2/force_efi_extra_removable: true
+* grub2/enable_os_prober: false
+* grub2/linux_cmdline:
+"""
+
+
 @pytest.fixture
 def root(tmp_path: pathlib.Path) -> pathlib.Path:
     library = tmp_path / "usr/lib/grub/x86_64-efi"
@@ -85,9 +100,18 @@ def config(root: pathlib.Path, more: str = "") -> str:
 
 
 def ensure(
-    root, runner, script, *, tools="", directory="grub", check_mode=False, more="", **params
+    root,
+    runner,
+    script,
+    *,
+    tools="",
+    directory="grub",
+    check_mode=False,
+    more="",
+    debconf=None,
+    **params,
 ):
-    """Run ensure() with tools that do what the real ones do."""
+    """Run ensure() with tools that do what the real ones do; *debconf* is what debconf-show prints, None without it."""
     params = {
         "luks_uuid": LUKS,
         "root_uuid": ROOT,
@@ -102,6 +126,10 @@ def ensure(
         "output_dir": "/run/sealedroot/esp",
         **params,
     }
+    if debconf is None:
+        runner.missing |= {"debconf-set-selections", "debconf-show"}
+    else:
+        script.expect(["debconf-show", "grub-efi-amd64"], stdout=debconf)
     if tools:
         prefix = "" if directory == "grub" else "2"
         core = root / "run/sealedroot/esp/EFI/BOOT/BOOTX64.EFI"
@@ -109,6 +137,8 @@ def ensure(
         library = root / "usr/lib/grub/x86_64-efi"
         cfg = root / "boot" / directory / "grub.cfg"
         script.expect([f"grub{prefix}-probe", "--target=fs_uuid", "/"], stdout=f"{ROOT}\n")
+        if debconf not in (None, ANSWERED):
+            script.expect(["debconf-set-selections"], stdin=SELECTIONS)
         script.expect(
             [
                 *(f"grub{prefix}-mkimage", "--format", "x86_64-efi", "--directory", str(library)),
@@ -239,6 +269,34 @@ def test_four_calls(root, runner, script):
     assert ensure(root, runner, script, tools="yes")["changed"]
     assert not ensure(root, runner, script, tools="yes")["changed"]
     assert not ensure(root, runner, script, check_mode=True)["changed"]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        ANSWERED.replace("removable: true", "removable: false"),
+        ANSWERED.replace("* grub2/update_nvram", "  grub2/update_nvram"),
+    ],
+    ids=["never asked", "another answer", "not seen"],
+)
+def test_debians_package_is_told_how_to_update_itself(root, runner, script, before):
+    """Once, beside what else is changed; a question that is not marked as seen would be asked."""
+    ensure(root, runner, script, tools="yes")
+    runner.missing.clear()
+    planned = ensure(root, runner, script, debconf=before, check_mode=True)
+    done = ensure(root, runner, script, tools="yes", debconf=before)
+    for outcome in (planned, done):
+        assert (outcome["changed"], outcome["files"]) == (True, [])
+        (diff,) = outcome["diff"]
+        assert diff["after_header"] == "grub-efi-amd64"
+        assert diff["before"] != diff["after"]
+        assert "grub2/force_efi_extra_removable: true\n" in diff["after"]
+        assert "install_devices" not in str(diff)
+    for check in (True, False):
+        tools = "" if check else "yes"
+        again = ensure(root, runner, script, tools=tools, debconf=ANSWERED, check_mode=check)
+        assert (again["changed"], again["diff"]) == (False, [])
 
 
 def test_names_of_fedora_and_suse(root, runner, script):

@@ -10,6 +10,7 @@ import stat
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import (
     launcher,
+    network,
     python_runtime,
     seccomp,
 )
@@ -49,6 +50,7 @@ def runtime(tmp_path, monkeypatch, run_module, script):
     mounted, owners = set(), {}
     monkeypatch.setattr(os.path, "ismount", lambda path: str(path) in mounted)
     monkeypatch.setattr(os, "chown", lambda path, user, group: owners.update({path: (user, group)}))
+    monkeypatch.setattr(network, "checks_valid_until", lambda _runner: False)
     monkeypatch.setattr(seccomp, "load", Library)
     monkeypatch.setattr(seccomp, "export", lambda _library, handle, _name: os.write(handle, b"bpf"))
 
@@ -95,6 +97,8 @@ def test_four_calls(runtime):
     assert done.result == {**predicted.result, "maps_ids": True}
     assert done["changed"]
     assert done["python"] == "/run/sealedroot/python3"
+    assert done["network"]["check_valid_until"] is False
+    assert done["network"]["resolv_conf"].startswith("nameserver 10.0.2.3")
     assert done["diff"]["before"] == {"sandbox": False, "secrets": False}
     assert not runtime()["changed"]
     assert not runtime(_check=True)["changed"]

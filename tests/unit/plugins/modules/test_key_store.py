@@ -315,3 +315,118 @@ def test_a_key_outside_of_the_store_makes_no_mac(store: Store, run_module: Run) 
     )
     assert outcome.failed
     assert "cannot name a key file" in outcome["msg"]
+
+
+def old_key(path: pathlib.Path, text: str) -> list[dict[str, t.Any]]:
+    """The keys of a rotation, whose machine has the key *text* in its key file."""
+    path.touch(0o600)
+    path.chmod(0o600)
+    path.write_text(text)
+    return [
+        {"name": "boot.key", "content": "the new key"},
+        {"name": "old.key", "src": str(path), "unless_same_as": "boot.key"},
+    ]
+
+
+def test_a_key_is_kept_while_another_takes_its_place(
+    store: Store, run_module: Run, tmp_path: pathlib.Path
+) -> None:
+    store.mounted()
+    file = tmp_path / "machine.key"
+    for check in (True, False, False):
+        keys = old_key(file, "the old key")
+        outcome = run_module("key_store", _check=check, path=str(store.path), keys=keys)
+        assert outcome["files"]["old.key"] == str(store.key("old.key"))
+        assert (outcome["generated"], outcome["same"]) == ([], [])
+        assert "the old key" not in str(outcome.result)
+    assert outcome["changed"] is False
+    assert store.key("old.key").read_text() == "the old key"
+    assert stat.S_IMODE(store.key("old.key").stat().st_mode) == 0o600
+    # The machine has the new key: that is not taken for the old one, which stays.
+    for check in (True, False):
+        keys = old_key(file, "the new key")
+        outcome = run_module("key_store", _check=check, path=str(store.path), keys=keys)
+        assert (outcome["changed"], outcome["same"]) == (False, ["old.key"])
+        assert outcome["files"]["old.key"] == str(store.key("old.key"))
+    assert store.key("old.key").read_text() == "the old key"
+
+
+def test_after_a_reboot_the_new_key_is_not_taken_for_the_old_one(
+    store: Store, run_module: Run, tmp_path: pathlib.Path
+) -> None:
+    keys = old_key(tmp_path / "machine.key", "the new key")
+    planned = run_module("key_store", _check=True, path=str(store.path), keys=keys)
+    store.expect_mount()
+    outcome = run_module("key_store", path=str(store.path), keys=keys)
+    for it in (planned, outcome):
+        assert (it["same"], list(it["files"])) == (["old.key"], ["boot.key"])
+        assert it["diff"]["after"]["keys"] == ["boot.key"]
+    assert not store.key("old.key").exists()
+
+
+def test_a_kill_while_the_old_key_is_copied_leaves_no_half_key(
+    store: Store, run_module: Run, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.mounted()
+    keys = old_key(tmp_path / "machine.key", "the old key")
+    link = os.link
+
+    def killed(source: str, target: str) -> None:
+        if target == str(store.key("old.key")):
+            raise SystemExit(137)
+        link(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", killed)
+        with pytest.raises(ValueError, match="Expecting value"):  # printed nothing
+            run_module("key_store", path=str(store.path), keys=keys)
+    assert not store.key("old.key").exists()
+    assert run_module("key_store", path=str(store.path), keys=keys)["changed"] is True
+    assert store.key("old.key").read_text() == "the old key"
+
+
+def test_a_third_key_is_not_kept_in_the_place_of_the_old_one(
+    store: Store, run_module: Run, tmp_path: pathlib.Path
+) -> None:
+    store.mounted()
+    file = tmp_path / "machine.key"
+    run_module("key_store", path=str(store.path), keys=old_key(file, "the old key"))
+    outcome = run_module("key_store", path=str(store.path), keys=old_key(file, "a third key"))
+    assert outcome.failed
+    assert outcome["msg"] == f"{store.key('old.key')} holds another key already: remove it first"
+    assert store.key("old.key").read_text() == "the old key"
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"), [(0o644, "can be read by others"), (None, "does not exist")]
+)
+def test_a_source_that_others_can_read_or_that_is_not_there(
+    store: Store, run_module: Run, tmp_path: pathlib.Path, mode: int | None, words: str
+) -> None:
+    store.mounted()
+    file = tmp_path / "machine.key"
+    keys = old_key(file, "the old key")
+    if mode is None:
+        file.unlink()
+    else:
+        file.chmod(mode)
+    outcome = run_module("key_store", path=str(store.path), keys=keys)
+    assert outcome.failed
+    assert words in outcome["msg"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ([{"name": "a", "src": "/x", "content": "a passphrase"}], "mutually exclusive"),
+        ([{"name": "a"}, {"name": "b", "unless_same_as": "a"}], "missing parameter(s)"),
+        ([{"name": "a", "src": "/x", "unless_same_as": "b"}, {"name": "b"}], "list that one first"),
+        ([{"name": "a", "src": "/x", "unless_same_as": "a"}], "list that one first"),
+    ],
+)
+def test_sources_that_make_no_sense(
+    store: Store, run_module: Run, keys: list[dict[str, t.Any]], words: str
+) -> None:
+    outcome = run_module("key_store", path=str(store.path), keys=keys)
+    assert outcome.failed
+    assert words in outcome["msg"]

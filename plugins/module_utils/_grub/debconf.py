@@ -1,0 +1,47 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""How Debian's package of GRUB updates itself in the machine: its answers in debconf(7). Pure.
+
+A later upgrade runs grub-install. It must renew the removable path, which is the one that the firmware of a cloud boots
+(docs/facts.md: signed-grub), and must not ask.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+ANSWERS: t.Mapping[str, str] = {
+    "grub2/enable_os_prober": "false",
+    "grub2/force_efi_extra_removable": "true",
+    "grub2/update_nvram": "false",
+}
+
+
+def package(architecture: str) -> str:
+    """Return the package that asks, by Debian's name of the architecture."""
+    return f"grub-efi-{architecture}"
+
+
+def parse(shown: str) -> t.Dict[str, str]:
+    """Return the answers to our questions that debconf-show(1) prints; those not marked by a star are asked again."""
+    lines = (line[2:].partition(": ") for line in shown.splitlines() if line.startswith("* "))
+    return {name: value for name, _colon, value in lines if name in ANSWERS}
+
+
+def selections(owner: str) -> str:
+    """Return what debconf-set-selections(1) reads."""
+    return "".join(f"{owner} {name} boolean {value}\n" for name, value in ANSWERS.items())
+
+
+def text(answers: t.Mapping[str, str]) -> str:
+    """Return the answers as they are shown in a diff."""
+    return "".join(f"{name}: {value}\n" for name, value in sorted(answers.items()))
+
+
+__all__ = ("ANSWERS", "package", "parse", "selections", "text")

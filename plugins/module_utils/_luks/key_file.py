@@ -1,0 +1,84 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Files that hold one key each: how a key is generated, named and written."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
+
+# 33 bytes give 44 characters and no padding (docs/facts.md: boot-key-entropy).
+_BYTES = 33
+_GENERATED = re.compile(rb"[A-Za-z0-9+/]{44}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def generate() -> bytes:
+    """Return a new key, which can be typed at GRUB and used as a key file as it is."""
+    return base64.b64encode(os.urandom(_BYTES))
+
+
+def is_generated(key: bytes) -> bool:
+    """Say whether a key looks like one of :func:`generate`."""
+    return _GENERATED.fullmatch(key) is not None
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that is not a plain file name."""
+    if not _NAME.fullmatch(name):
+        raise SealedRootError(
+            f"'{name}' cannot name a key file: use letters, digits, '.', '_', '-'"
+        )
+
+
+def write(path: str, key: bytes) -> None:
+    """Make a new file that nobody else could read and that holds the whole key at any moment, on the disk as well.
+
+    Whoever is killed meanwhile leaves a file that :func:`is_part` knows.
+    """
+    folder, name = os.path.split(path)
+    part = os.path.join(folder, part_name(name))
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(key)
+            file.flush()
+            os.fsync(handle)
+        # Unlike a rename, a link never takes the place of a key that another process has made meanwhile.
+        os.link(part, path)
+    finally:
+        os.unlink(part)
+    sync(folder)
+
+
+def part_name(name: str) -> str:
+    """Return what the file *name* is called while this process makes it."""
+    return f".{name}.{os.getpid()}"
+
+
+def is_part(leaf: str, name: str) -> bool:
+    """Say whether a file is what some process left of making the file *name*."""
+    return re.fullmatch(rf"\.{re.escape(name)}\.[0-9]+", leaf) is not None
+
+
+def sync(directory: str) -> None:
+    """Let the names in a directory survive a power failure."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+__all__ = ("check_name", "generate", "is_generated", "is_part", "part_name", "sync", "write")

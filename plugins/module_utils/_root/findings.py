@@ -113,15 +113,21 @@ def _is_in(found: Findings, member: Member) -> bool:
 
 
 def _leave_out(found: Findings, member: Member, reason: str) -> None:
+    if _exclude(found, member, reason):
+        found.left_out.append(f"/{plain(member.name)}: {reason}")
+
+
+def _exclude(found: Findings, member: Member, reason: str) -> bool:
+    """Exclude a member whose name reaches tar(1) as it is, by way of a module's result; of any other say so."""
     name = plain(member.raw)
     if printable.text(name) != name or "\n" in name:
         found.problems.append(
             f"The name {member.raw} is not UTF-8 or has control characters, but it has to be named: {reason}. Rename"
             " it, or remove it."
         )
-        return
+        return False
     found.excluded.append(name)
-    found.left_out.append(f"/{plain(member.name)}: {reason}")
+    return True
 
 
 def _swap(root: Root, found: Findings) -> None:
@@ -214,7 +220,7 @@ def _initramfs(root: Root, found: Findings) -> None:
         if not version or version.startswith(_RESCUE) or member.type not in "-h":
             continue
         if any(f"boot/{kernel}-{version}" in root.members for kernel in ("vmlinuz", "vmlinux")):
-            found.excluded.append(plain(member.raw))
+            _exclude(found, member, "an initramfs, which is made anew")
         else:
             _leave_out(found, member, "an initramfs that no kernel has")
 

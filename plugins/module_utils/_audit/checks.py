@@ -26,7 +26,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     script,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import findings, metadata
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
+    finding_table,
+    findings,
+    metadata,
+)
 
 # GRUB's C code makes some 240 000 iterations a second (docs/facts.md: iterations), and half of that on a slow builder.
 GRUB_RATE = 100_000
@@ -92,7 +96,7 @@ def header(
     problems = [
         f"{it.meaning}: {it.cure}"
         for it in findings.findings(found)
-        if it.severity != findings.NOTE and it.id not in AS_ASKED
+        if it.severity != finding_table.NOTE and it.id not in AS_ASKED
     ]
     if luks_type not in (None, found.type):
         problems.append(f"it is {found.type}, not {luks_type}")

@@ -39,6 +39,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._disk import (
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
     fstab as etc_fstab,
+    image_tables,
     os_release as etc_os_release,
     selinux as etc_selinux,
     shell_defaults,
@@ -248,7 +249,7 @@ def root_tars() -> Data:
 def fstab(data: bytes) -> None:
     mounts, disks = map(text, parts(data, 2))
     names = {"exists": lambda path: "key" in path}
-    etc_fstab.fstab(
+    image_tables.fstab(
         mounts,
         device=DEVICE,
         filesystem="ext4",
@@ -256,7 +257,7 @@ def fstab(data: bytes) -> None:
         crypttab=etc_fstab.rows(disks),
         **names,
     )
-    etc_fstab.crypttab(disks, name="x", luks_uuid=UUID, key_file="/k", options="luks", **names)
+    image_tables.crypttab(disks, name="x", luks_uuid=UUID, key_file="/k", options="luks", **names)
     etc_fstab.swap_files(mounts)
     volumes.parts(mounts, [volumes.Volume(2, 0, 9, "btrfs", "aaaa", "EFI")])
     volumes.root_subvolume(mounts)
@@ -882,7 +883,7 @@ TARGETS = (
     Target("root_info", ("_root/tar",), root_tar, root_tars, is_slow=True),
     Target(
         "fstab",
-        ("_etc/fstab", "_audit/mounts", "_initramfs/running_root"),
+        ("_etc/fstab", "_etc/image_tables", "_audit/mounts", "_initramfs/running_root"),
         fstab,
         given(FSTAB + b"\x1e" + CRYPTTAB),
         _TABLE_WORDS,
@@ -963,7 +964,7 @@ TARGETS = (
     ),
     Target(
         "luks2_json",
-        ("_luks/metadata", "_luks/findings", "_luks/luks1_view"),
+        ("_luks/metadata", "_luks/finding_table", "_luks/findings", "_luks/luks1_view"),
         luks2,
         fixtures("*.json"),
         json=True,

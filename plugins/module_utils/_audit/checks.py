@@ -46,10 +46,8 @@ _BUILDER_DEVICE = re.compile(
 )
 _DISK_DEVICE = re.compile(r"/dev/(?:[shv]d[a-z]+|xvd[a-z]+|nvme\d+n|mmcblk\d+)\w*")
 
-Problems = t.List[str]
 
-
-def image_format(info: t.Mapping[str, t.Any]) -> Problems:
+def image_format(info: t.Mapping[str, t.Any]) -> t.List[str]:
     """Return what ties the image to other files or snapshots (``qemu-img info``)."""
     problems = []
     if info.get("backing-filename"):
@@ -68,7 +66,7 @@ def image_format(info: t.Mapping[str, t.Any]) -> Problems:
     return problems
 
 
-def layout(table: t.Optional[partitions.Table], nonzero: t.Sequence[int]) -> Problems:
+def layout(table: t.Optional[partitions.Table], nonzero: t.Sequence[int]) -> t.List[str]:
     """A GPT with an ESP at the start and one LUKS partition; *nonzero* are bytes between them."""
     if table is None:
         return ["it has no GPT"]
@@ -91,7 +89,7 @@ def header(
     luks_uuid: t.Optional[str],
     luks_type: t.Optional[str],
     hash_: str,
-) -> Problems:
+) -> t.List[str]:
     """The LUKS header is what was asked for, and nothing that GRUB cannot read or a host could abuse."""
     problems = [
         f"{it.meaning}: {it.cure}"
@@ -117,7 +115,7 @@ def header(
     return problems
 
 
-def luks2_copies(start: bytes) -> Problems:
+def luks2_copies(start: bytes) -> t.List[str]:
     """Both copies of a LUKS2 header say the same; *start* is the beginning of the container.
 
     cryptsetup believes the newer one with a right checksum; GRUB believes the newer one as it is.
@@ -145,7 +143,7 @@ def grub_opens(
     *,
     slots: t.Mapping[str, int],
     seconds: t.Mapping[str, float],
-) -> Problems:
+) -> t.List[str]:
     """GRUB reads its configuration with each key, quickly, and not with a wrong one."""
     problems = []
     for name, reading in readings.items():
@@ -164,7 +162,7 @@ def grub_opens(
     return problems
 
 
-def builder_traces(text: str, words: t.Iterable[str]) -> Problems:
+def builder_traces(text: str, words: t.Iterable[str]) -> t.List[str]:
     """Devices, paths and names of the builder that *text* has."""
     found = {match.group(0) for match in _BUILDER_DEVICE.finditer(text)}
     found |= {word for word in words if word and word in text}
@@ -180,7 +178,7 @@ def grub_cfg(
     words: t.Sequence[str],
     builder_words: t.Sequence[str],
     is_part: bool = False,
-) -> Problems:
+) -> t.List[str]:
     """Every kernel gets this root and what it must be told, and nothing of the builder or the host is named.
 
     *words* are those that every kernel must get, and no other of their names. What grub.cfg reads is a part of it, and
@@ -256,7 +254,7 @@ def early_config(
     luks_uuid: str,
     modules: t.Container[str] = (),
     debug_console: bool = False,
-) -> Problems:
+) -> t.List[str]:
     """What GRUB does before the disk is open: ask for the passphrase of this disk, and never show a shell.
 
     *modules* are those of the core image that does it.
@@ -305,7 +303,7 @@ def esp(
     modules: t.Sequence[str],
     signed: bool = False,
     debug_console: bool = False,
-) -> Problems:
+) -> t.List[str]:
     """The ESP has exactly the *wanted* files, and they unlock this disk.
 
     The configuration inside a *signed* GRUB is not for this disk; what it reads from the ESP is.
@@ -342,7 +340,6 @@ def esp(
 
 
 __all__ = (
-    "Problems",
     "builder_traces",
     "early_config",
     "esp",

@@ -78,7 +78,9 @@ def test_the_first_that_fails_ends_it(generator: str, tmp_path: pathlib.Path) ->
 
 @pytest.mark.parametrize("generator", CALLS)
 def test_a_time_that_is_given(generator: str, tmp_path: pathlib.Path) -> None:
-    _status, said = run(generator_commands.script(generator, kernels(tmp_path), 1_700_000_000), tmp_path)
+    _status, said = run(
+        generator_commands.script(generator, kernels(tmp_path), 1_700_000_000), tmp_path
+    )
     assert "SOURCE_DATE_EPOCH=1700000000" in (tmp_path / "log.env").read_text().splitlines()
     assert ("--reproducible" in said[0]) == (generator == "dracut")
 

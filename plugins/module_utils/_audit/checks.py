@@ -41,9 +41,6 @@ _UUID = re.compile(
     r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{32}\b"
 )
 _VARIABLE = re.compile(r"\$(?:\w+|\{\w+\})")
-_BUILDER_DEVICE = re.compile(
-    r"/dev/(?:loop|nbd|dm-|fuse)\w*|/dev/mapper/sealedroot\S*|/var/tmp/\S*"
-)
 _DISK_DEVICE = re.compile(r"/dev/(?:[shv]d[a-z]+|xvd[a-z]+|nvme\d+n|mmcblk\d+)\w*")
 
 
@@ -162,13 +159,6 @@ def grub_opens(
     return problems
 
 
-def builder_traces(text: str, words: t.Iterable[str]) -> t.List[str]:
-    """Devices, paths and names of the builder that *text* has."""
-    found = {match.group(0) for match in _BUILDER_DEVICE.finditer(text)}
-    found |= {word for word in words if word and word in text}
-    return [f"it names {item} of the builder" for item in sorted(found)]
-
-
 def grub_cfg(
     text: str,
     *,
@@ -184,7 +174,7 @@ def grub_cfg(
     *words* are those that every kernel must get, and no other of their names. What grub.cfg reads is a part of it, and
     need not boot a kernel.
     """
-    problems = builder_traces(text, builder_words)
+    problems = cfg.traces(text, builder_words)
     problems += [
         f"'{line}' can find a disk of the host: set GRUB_DISABLE_UUID=true for grub-mkconfig"
         for line in cfg.strays(text, luks_uuid=luks_uuid)
@@ -195,28 +185,26 @@ def grub_cfg(
         problems.append("it boots no kernel: make it in the image with grub-mkconfig")
     for kernel, options in kernels:
         given = options.split()
-        roots = [word for word in given if word.startswith("root=")]
-        if roots != [f"root={root_device}"]:
-            problems.append(f"{kernel} gets {roots or 'no root='}, not root={root_device}")
+        problems += cfg.other_roots(kernel, given, root_device=root_device)
         for word in words:
-            others = guest.rivals(word, given)
-            if others or word not in given:
-                got = " ".join(others) or f"no {word.partition('=')[0]}"
+            rivals = guest.rivals(word, given)
+            if rivals or word not in given:
+                got = " ".join(rivals) or f"no {word.partition('=')[0]}"
                 problems.append(f"{kernel} gets {got}, not {word}")
-        foreign_words = [word for word in given if word not in (*words, *roots)]
+        others = [word for word in given if word not in words and not word.startswith("root=")]
         problems += [
             f"{kernel} gets {word}, which quotes: systemd does not see the words behind it"
-            for word in foreign_words
+            for word in others
             if guest.is_special(word)
         ]
         problems += [
             f"{kernel} gets {word}, which opens the console"
-            for word in foreign_words
+            for word in others
             if guest.is_closed(words) and guest.opens(word)
         ]
         problems += [
             f"{kernel} gets {word}, which takes what the host has"
-            for word in foreign_words
+            for word in others
             if guest.takes(word)
         ]
         problems += [f"{kernel} gets the device {name}" for name in _DISK_DEVICE.findall(options)]
@@ -237,14 +225,9 @@ def initrds(text: str) -> t.List[str]:
 
 
 def _loads(text: str, names: t.Container[str]) -> t.List[t.List[str]]:
-    """Return the words behind each of these commands, without quotes and variables, but for those of a memory test."""
-    commands = (
-        words[1:]
-        for words in script.commands(text)
-        if words[0] in names and not script.is_memory_test(words)
-    )
-    plain = ([_VARIABLE.sub("", script.plain(it)) for it in words] for words in commands)
-    return [found for found in ([it for it in words if it] for words in plain) if found]
+    """Return what each of these commands loads, and the words behind it, without variables."""
+    known = ([_VARIABLE.sub("", it) for it in words] for words in script.loads(text, names))
+    return [found for found in ([it for it in words if it] for words in known) if found]
 
 
 def early_config(
@@ -333,14 +316,13 @@ def esp(
         problems += early_config(
             name, text, luks_uuid=luks_uuid, modules=inside, debug_console=debug_console
         )
-        problems += builder_traces(text, ())
+        problems += cfg.traces(text)
     if not configured:
         problems.append("nothing on the ESP tells GRUB which disk to unlock")
     return problems
 
 
 __all__ = (
-    "builder_traces",
     "early_config",
     "esp",
     "grub_cfg",

@@ -15,7 +15,6 @@ import os
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
-    checks,
     console as audit_console,
     systemd,
 )
@@ -58,7 +57,7 @@ def filesystem(
     problems = []
     if root_uuid and volume.uuid != root_uuid:
         problems.append(f"the root file system has the UUID {volume.uuid}, not {root_uuid}")
-    return [*problems, *volume.problems, *checks.builder_traces(volume.label, words)]
+    return [*problems, *volume.problems, *cfg.traces(volume.label, words)]
 
 
 def menu(tree: Tree, config: str) -> str:

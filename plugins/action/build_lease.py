@@ -13,13 +13,13 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.sealedroot.image.plugins.module_utils._build import lease
+from ansible_collections.sealedroot.image.plugins.module_utils._build import lease, lease_holder
 from ansible_collections.sealedroot.image.plugins.module_utils._system import edge
 from ansible_collections.sealedroot.image.plugins.plugin_utils._builder import Builder
 
 MODULE = "sealedroot.image.build_lease"
 # The holder waits for four of them.
-BEAT = lease.SILENCE / 4
+BEAT = lease_holder.SILENCE / 4
 # No answer of the builder's own: the lease is not ours any more.
 GONE = 3
 
@@ -36,7 +36,7 @@ class ActionModule(ActionBase):
         """Do so, on the control node and on the builder."""
         result: t.Dict[str, t.Any] = super().run(tmp, task_vars)
         _spec, options = self.validate_argument_spec(argument_spec=lease.ARGUMENTS)
-        play = lease.process(os.getppid())
+        play = lease_holder.process(os.getppid())
         own = lease.owner(play, task_vars["inventory_hostname"])
         here = [options["output_dir"]] if options["collected"] else []
         self._ensure(here, options["state"], own, play)
@@ -48,12 +48,12 @@ class ActionModule(ActionBase):
         return result
 
     def _ensure(
-        self, directories: t.Sequence[str], state: str, own: lease.Owner, play: lease.Process
+        self, directories: t.Sequence[str], state: str, own: lease.Owner, play: lease_holder.Process
     ) -> None:
         """Do so on the control node."""
         check_mode = bool(self._task.check_mode)
         try:
-            lease.ensure(directories, state, own, lease.lives(play), check_mode=check_mode)
+            lease.ensure(directories, state, own, lease_holder.lives(play), check_mode=check_mode)
         except edge.EXPECTED as exc:
             raise AnsibleActionFail(edge.sentence(exc)) from None
 
@@ -61,7 +61,7 @@ class ActionModule(ActionBase):
         self,
         options: t.Mapping[str, t.Any],
         own: lease.Owner,
-        play: lease.Process,
+        play: lease_holder.Process,
         task_vars: t.Mapping[str, t.Any],
     ) -> t.Dict[str, t.Any]:
         is_here = self._connection.transport == "local"
@@ -99,10 +99,10 @@ class Heart:
     It is made before the connection is used, which some plugins could not share with another process, and waits.
     """
 
-    def __init__(self, connection: t.Any, own: lease.Owner, play: lease.Process) -> None:
+    def __init__(self, connection: t.Any, own: lease.Owner, play: lease_holder.Process) -> None:
         self._connection, self._id, self._play = connection, own.id, play
         ours, self._word = os.pipe()
-        lease.detach(lambda: self._beat(ours), keep=[ours])
+        lease_holder.detach(lambda: self._beat(ours), keep=[ours])
         os.close(ours)
 
     def begin(self, file: str) -> None:
@@ -114,10 +114,10 @@ class Heart:
         Display().set_queue(t.cast(t.Any, Silence()))
         builder = Builder(self._connection, self._connection.become)
         file = os.read(ours, 1 << 16).decode()
-        is_wanted = lease.lives(self._play)
+        is_wanted = lease_holder.lives(self._play)
         last = time.monotonic()
         while file and is_wanted([]):
-            time.sleep(lease.PAUSE)
+            time.sleep(lease_holder.PAUSE)
             if time.monotonic() - last > BEAT:
                 last = time.monotonic()
                 if self._tell(builder, file, "touch -c") == GONE:

@@ -3,7 +3,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Filters for what an encrypted root is called in its machine, and what the kernel is told of it."""
+"""A filter for what an encrypted root is called in its machine, and what the kernel is told of it."""
 
 from __future__ import annotations
 
@@ -30,15 +30,8 @@ def encrypted_root(
     return {"device": guest.device(generator, luks_uuid), "words": words, "defaults": defaults}
 
 
-def contrary_words(cmdline: str, debug_console: bool = False) -> t.List[str]:
-    """Return the words of a kernel command line that open what is to be closed."""
-    from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
-
-    return guest.contrary(cmdline, debug_console=debug_console)
-
-
 class FilterModule:
-    """The filters of this file; their documentation is beside it."""
+    """The filter of this file; its documentation is beside it."""
 
     def filters(self) -> t.Dict[str, t.Callable[..., t.Any]]:
-        return {"contrary_words": contrary_words, "encrypted_root": encrypted_root}
+        return {"encrypted_root": encrypted_root}

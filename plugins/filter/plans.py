@@ -39,9 +39,9 @@ def rotation_problems(keep_slots: t.Sequence[int], passphrase: str = "") -> t.Li
 
 def recorded_inputs(given: Values) -> t.Dict[str, t.Any]:
     """Return what the manifest has of the inputs."""
-    from ansible_collections.sealedroot.image.plugins.plugin_utils import _output_plan
+    from ansible_collections.sealedroot.image.plugins.plugin_utils import _inputs
 
-    return _output_plan.recorded(given)
+    return _inputs.recorded(given)
 
 
 def output_plan(published: Values, inputs: Values, **asked: t.Any) -> t.Dict[str, t.Any]:

@@ -59,7 +59,6 @@ dropped:
 
 import glob
 import os
-import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -68,7 +67,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
     shell_defaults,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import boot_entries, cfg
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
+    boot_entries,
+    cfg,
+    script,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
@@ -268,8 +271,8 @@ def check(tree: Tree, plan: Plan, config: str, root_device: str) -> None:
     text = boot_entries.rendered(config, plan.entries, env)
     menu = text[len(config) :]
     problems = cfg.check_menu(menu, root_device=root_device, words=plan.words.split())
-    for line in re.findall(r"^initrd (.*)$", menu, re.MULTILINE):
-        problems += [f"{name} is not there" for name in line.split() if not tree.exists(name)]
+    for names in script.loads(menu, script.INITRD):
+        problems += [f"{name} is not there" for name in names if not tree.exists(name)]
     if problems:
         raise SealedRootError(
             f"the entries in {boot_entries.DIRECTORY} would not boot: {'; '.join(problems)}"

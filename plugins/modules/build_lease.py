@@ -91,7 +91,7 @@ file:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils._build import lease
+from ansible_collections.sealedroot.image.plugins.module_utils._build import lease, lease_holder
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -104,7 +104,9 @@ def ensure(params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.
     if play is None:
         raise SealedRootError("the action plugin of build_lease did not run: use it in a task")
     own = lease.Owner(play["id"], play["who"])
-    is_wanted = lease.lives((play["pid"], play["start"])) if play["pid"] else lease.heard()
+    is_wanted = (
+        lease_holder.lives((play["pid"], play["start"])) if play["pid"] else lease_holder.heard()
+    )
     directories = [params["work_dir"], *([] if params["collected"] else [params["output_dir"]])]
     lease.ensure(directories, params["state"], own, is_wanted, check_mode=check_mode)
     return {"id": own.id, "file": lease.path_of(params["work_dir"])}

@@ -78,6 +78,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._build import (
     holds as build_holds,
     lease,
+    lease_holder,
     release as build_release,
     work_dir,
 )
@@ -103,7 +104,7 @@ def ensure(
     """Release and remove, and say what that was."""
     # All are checked before anything is touched.
     directories = [work_dir.check(path) for path in params["work_dir"]]
-    own = lease.owner(lease.process(os.getpid()), doing="torn down")
+    own = lease.owner(lease_holder.process(os.getpid()), doing="torn down")
     own = dataclasses.replace(own, id=params["lease"] or own.id)
     with contextlib.ExitStack() as leases:
         for directory in directories:

@@ -138,16 +138,14 @@ output:
   returned: when O(output_dir) is given
 """
 
-import mmap
 import os
-import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._build import (
     holds,
+    places,
     published,
-    work_dir as build_work_dir,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
     os_release as etc_os_release,
@@ -157,7 +155,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._machine import e
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import seccomp
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures,
-    file_kind,
     tools as system_tools,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -168,7 +165,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
-MIB = 1 << 20
 TUN = "/dev/net/tun"
 # The programs whose version decides what an image looks like inside, and how to ask them.
 SHAPING = {
@@ -204,44 +200,6 @@ def versions(runner: Runner, tools: t.Mapping[str, str]) -> t.Dict[str, str]:
     return found
 
 
-def nearest(path: str) -> str:
-    """Return the nearest directory to *path* that is there."""
-    while not os.path.isdir(path):
-        path = os.path.dirname(path) or "."
-    return path
-
-
-def file_system(path: str) -> t.Dict[str, t.Any]:
-    """Ask what the file system offers where *path* is or will be, with a file that has no name."""
-    directory = nearest(path)
-    usage = os.statvfs(directory)
-    facts = {"free_bytes": usage.f_bavail * usage.f_frsize, "holes": False, "direct_io": False}
-    try:
-        with tempfile.TemporaryFile(dir=directory) as file:
-            os.ftruncate(file.fileno(), MIB)
-            os.pwrite(file.fileno(), b"x" * mmap.PAGESIZE, 0)
-            facts["holes"] = os.fstat(file.fileno()).st_blocks * 512 < MIB
-            facts["direct_io"] = _reads_directly(file.fileno())
-    except OSError:
-        pass  # a read-only file system, which has no room either
-    return facts
-
-
-def _reads_directly(handle: int) -> bool:
-    try:
-        direct = os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_DIRECT)
-    except OSError:
-        return False
-    try:
-        # Anonymous memory is aligned, as direct I/O wants it.
-        with mmap.mmap(-1, mmap.PAGESIZE) as page:
-            return os.readv(direct, [page]) == mmap.PAGESIZE
-    except OSError:
-        return False
-    finally:
-        os.close(direct)
-
-
 def mounts(runner: Runner, filesystem: str) -> bool:
     """Say whether the kernel can mount a type of file system, by itself or with a module that it can load.
 
@@ -255,41 +213,6 @@ def mounts(runner: Runner, filesystem: str) -> bool:
     except MissingToolError:
         return False
     return runner.run(argv, check=False, timeout=20).rc == 0
-
-
-def place_problems(work_dir: str, output_dir: t.Optional[str], needed: int) -> t.List[str]:
-    """Say what is wrong with the places of the build and of the image."""
-    problems = []
-    try:
-        build_work_dir.check_place(work_dir)
-        if not holds.find(work_dir).any():
-            build_work_dir.check_contents(work_dir)
-    except SealedRootError as exc:
-        problems.append(f"{exc}.")
-    facts = file_system(work_dir)
-    if not facts["holes"]:
-        problems.append(
-            f"The file system of {work_dir} keeps no sparse files or is read-only: set image_work_dir to"
-            " a directory on ext4, XFS, Btrfs or tmpfs."
-        )
-    if output_dir:
-        parent = os.path.dirname(os.path.abspath(output_dir))
-        while not os.path.lexists(parent):
-            parent = os.path.dirname(parent)
-        problem = file_kind.problem(parent, file_kind.DIRECTORY)
-        if problem:
-            problems.append(f"image_output_dir: {parent} {problem}.")
-    devices = set()
-    for path in (work_dir, *([output_dir] if output_dir else [])):
-        device = os.stat(nearest(path)).st_dev
-        free = file_system(path)["free_bytes"]
-        if device not in devices and free < needed:
-            problems.append(
-                f"{path} has room for {free // MIB} MiB, and the build needs {needed // MIB} MiB: free"
-                " some, or choose another directory."
-            )
-        devices.add(device)
-    return problems
 
 
 def network_problems(tools: t.Mapping[str, str]) -> t.List[str]:
@@ -361,7 +284,7 @@ def look(
             reason = str(exc)
             problems.append(f"No backend opens LUKS here: {exc}.")
     work_dir = os.path.realpath(params["work_dir"])
-    problems += place_problems(params["work_dir"], params["output_dir"], params["needed_bytes"])
+    problems += places.problems(params["work_dir"], params["output_dir"], params["needed_bytes"])
     leftovers = holds.find(work_dir).describe()
     if os.path.isdir(work_dir):
         leftovers.append(f"directory {work_dir}")
@@ -382,7 +305,7 @@ def look(
         "architecture": os.uname().machine,
         "kernel": os.uname().release,
         "firmware": {"code": firmware.code, "vars": firmware.variables} if firmware else {},
-        "work_dir": file_system(work_dir),
+        "work_dir": places.file_system(work_dir),
         "leftovers": leftovers,
     }
 

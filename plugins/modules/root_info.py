@@ -8,9 +8,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: root_info
-short_description: What the root of an image holds, and its facts
+short_description: What a root holds, and its facts
 description:
-  - Runs in the image, and looks at its files as M(sealedroot.image.root_tar_info) does at those of a tar.
+  - Says what is in a root, what it lacks for an encrypted boot, and what of it does not belong in an image.
+  - The root is the one that the module runs in, which is to be an image, or with O(path) a tar of one (plain, or
+    compressed with gzip, xz or zstd), which is not unpacked.
+  - A tar that is truncated, or is none of a root, is an error.
   - With O(facts) it gathers those facts of M(ansible.builtin.setup) that are the image's own, under the same names.
     That module would say of an image what is true of its builder - the kernel that runs, the architecture, the
     hardware and the network.
@@ -20,8 +23,18 @@ extends_documentation_fragment:
   - sealedroot.image._attributes.info
   - sealedroot.image._root_look
 options:
+  path:
+    description: The tar of a root; left out for the root that the module runs in.
+    type: path
+  get_checksum:
+    description: Whether to take the checksum of O(path); with O(digest) it is taken anyway.
+    type: bool
+    default: true
+  digest:
+    description: The SHA-256 that O(path) must have, in hexadecimal, with or without C(sha256:) before it.
+    type: str
   facts:
-    description: Whether to return facts.
+    description: Whether to return facts; mutually exclusive with O(path).
     type: bool
     default: false
 """
@@ -31,13 +44,200 @@ EXAMPLES = r"""
   connection: sealedroot.image.chroot
   sealedroot.image.root_info:
     facts: true
+
+- name: Look into a root tar
+  sealedroot.image.root_info:
+    path: /var/cache/roots/debian.tar.zst
+    digest: sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824
 """
 
 RETURN = r"""
 root:
-  description: What M(sealedroot.image.root_tar_info) returns, apart from what is said of the tar itself.
+  description: What the root holds.
   type: dict
   returned: success
+  contains:
+    entries:
+      description: The number of members.
+      type: int
+    unpacked_bytes:
+      description:
+        - An estimate of what the root takes on an ext4 file system with 4 KiB blocks, inodes included. Hard
+          links count once and sparse files with their data.
+      type: int
+    architecture:
+      description: The architecture of the programs in it, in the words of uname(1).
+      type: str
+      sample: x86_64
+    os_release:
+      description: The fields of os-release(5).
+      type: dict
+    family:
+      description: The family of the distribution; empty when it is not a known one.
+      type: str
+      sample: debian
+    kernels:
+      description: The kernel versions that are there with their modules.
+      type: list
+      elements: str
+    kernel_disks:
+      description: For each of these kernels, the drivers of virtual machines' disks that it has.
+      type: dict
+      sample: {"6.1.0-50-cloud-amd64": ["virtio_blk", "nvme"]}
+    has:
+      description: Which of the programs that an encrypted boot needs are there.
+      type: dict
+      contains:
+        grub_platforms:
+          description: The GRUB platforms with modules, such as V(x86_64-efi).
+          type: list
+          elements: str
+        grub_modules:
+          description: For each platform, which of C(luks), C(luks2), C(gcry_sha256), C(gcry_sha512), C(btrfs), C(ext2)
+            and C(xfs) GRUB has.
+          type: dict
+        grub_mkimage:
+          description: GRUB can make its core image.
+          type: bool
+        grub_mkconfig:
+          description: GRUB can write its configuration.
+          type: bool
+        grub_fstest:
+          description: GRUB can read a disk with its own code.
+          type: bool
+        initramfs_tools:
+          description: There is initramfs-tools.
+          type: bool
+        dracut:
+          description: There is dracut.
+          type: bool
+        mkinitcpio:
+          description: There is mkinitcpio.
+          type: bool
+        cryptsetup_initramfs:
+          description: initramfs-tools can unlock a disk.
+          type: bool
+        cryptsetup:
+          description: There is cryptsetup.
+          type: bool
+        systemd_cryptsetup:
+          description: There is systemd's own way to unlock a disk.
+          type: bool
+        init:
+          description: There is an init.
+          type: bool
+        btrfs:
+          description: There are the programs for Btrfs.
+          type: bool
+        xfs:
+          description: There are the programs for XFS.
+          type: bool
+        resize2fs:
+          description: There is the program that grows ext4.
+          type: bool
+        sfdisk:
+          description: There is the program that grows a partition.
+          type: bool
+        partx:
+          description: There is the program that tells the kernel of it.
+          type: bool
+        python3:
+          description: There is Python.
+          type: bool
+        openssh_server:
+          description: There is the SSH server.
+          type: bool
+        systemd:
+          description: There is systemd.
+          type: bool
+        grub_install_luks2:
+          description: GRUB's own installer sees a LUKS2 container, or it cannot be told.
+          type: bool
+        selinux:
+          description: The SELinux policy that C(/etc/selinux/config) names.
+          type: dict
+          contains:
+            mode:
+              description: What it is set to; empty when nothing says it.
+              type: str
+              choices: ["", enforcing, permissive, disabled]
+            type:
+              description: The name of the policy.
+              type: str
+            policy:
+              description: The policy file in the tar; empty when there is none.
+              type: str
+            setfiles:
+              description: The root can say how its files are to be labelled.
+              type: bool
+    initramfs:
+      description:
+        - What builds the initramfs; empty when there is none of them.
+        - Of several, the one that a new kernel runs.
+      type: str
+      choices: ["", initramfs_tools, dracut, mkinitcpio]
+      sample: initramfs_tools
+    problems:
+      description: Why the root cannot become an image, each with what to change.
+      type: list
+      elements: str
+    notes:
+      description: What the person should know of the root; with O(path) shown as warnings, too.
+      type: list
+      elements: str
+    left_out:
+      description:
+        - The files, and the lines of C(fstab) and C(crypttab), that an image does not get, each with the reason.
+        - Of a line the first two fields alone, since others can hold a secret.
+      type: list
+      elements: str
+      sample: ["fstab line '/dev/vg/data /data': a disk of the old machine"]
+    excluded:
+      description: The members that must not be unpacked for an image, by the names that the tar has.
+      type: list
+      elements: str
+    secure_boot:
+      description: The signed boot files.
+      type: dict
+      returned: when O(secure_boot) is given
+      contains:
+        shim:
+          description: The path of the shim in the root; empty when it is not there.
+          type: str
+          sample: /usr/lib/shim/shimx64.efi.signed
+        grub:
+          description: The path of the signed GRUB.
+          type: str
+        mok_manager:
+          description: The path of the program that enrols keys.
+          type: str
+        missing_modules:
+          description: What the signed GRUB would need to read the disk, and lacks.
+          type: list
+          elements: str
+    missing_packages:
+      description: What has to be installed in the root before it can boot encrypted, if the family is known.
+      type: list
+      elements: str
+    missing_growth_packages:
+      description: What has to be installed in the root before it can grow to a bigger disk by itself.
+      type: list
+      elements: str
+tar:
+  description: The tar itself.
+  type: dict
+  returned: when O(path) is given
+  contains:
+    path:
+      description: Where it is.
+      type: str
+    sha256:
+      description: The digest of the file; empty when it was not asked for.
+      type: str
+    compression:
+      description: How it is compressed.
+      type: str
+      choices: [none, gzip, xz, zstd]
 ansible_facts:
   description: Facts of M(ansible.builtin.setup), and no others.
   type: dict
@@ -103,116 +303,90 @@ ansible_facts:
       choices: [Linux]
 """
 
-import contextlib
-import glob
-import os
-import re
-import stat
+import concurrent.futures
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.facts.system.distribution import (
-    DistributionFactCollector,
-    DistributionFiles,
+from ansible_collections.sealedroot.image.plugins.module_utils._root import (
+    facts as root_facts,
+    look as root_look,
+    tar,
+    tree,
 )
-from ansible.module_utils.facts.system.pkg_mgr import PkgMgrFactCollector
-from ansible_collections.sealedroot.image.plugins.module_utils._root import look as root_look
-from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import Member, plain
-from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
+from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    ModuleRunner,
+    Runner,
+    SealedRootError,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system.digest import (
+    check_digest,
+    sha256,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
-KINDS = ((stat.S_ISREG, "-"), (stat.S_ISDIR, "d"), (stat.S_ISLNK, "l"))
+Values = t.Dict[str, t.Any]
+Params = t.Mapping[str, t.Any]
 
 
-def members(root: str) -> t.List[Member]:
-    """Return what is in the tree, as a tar of it would list it; not what is mounted below."""
-    device = os.stat(root).st_dev
-    found: t.List[Member] = []
-    seen: t.Dict[int, str] = {}
-    for directory, folders, files in os.walk(root):
-        folders.sort()
-        for leaf in sorted([*folders, *files]):
-            path = os.path.join(directory, leaf)
-            info = os.lstat(path)
-            if info.st_dev != device:
-                continue
-            name = os.path.relpath(path, root).replace("\\", "\\\\")
-            kind = next((letter for is_kind, letter in KINDS if is_kind(info.st_mode)), "?")
-            target = seen.setdefault(info.st_ino, name) if kind == "-" else name
-            kind, target = (kind, "") if target == name else ("h", target)
-            size, stored = (info.st_size, info.st_blocks * 512) if kind == "-" else (0, 0)
-            mode = stat.filemode(info.st_mode)[1:]
-            found.append(Member(kind, name, size, stored, name, mode, target))
-        folders[:] = [
-            name for name in folders if os.lstat(os.path.join(directory, name)).st_dev == device
-        ]
+def of_tar(runner: Runner, params: Params) -> Values:
+    """Return what a tar holds, and what it is itself."""
+    path, digest = params["path"], params["digest"]
+    problem = file_kind.problem(path, file_kind.FILE)
+    if problem:
+        raise SealedRootError(f"the root tar {path} {problem}")
+    # Hashing and tar run side by side; but a promised digest is checked before tar sees the file.
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        is_hashed = digest is not None or params["get_checksum"]
+        hashing = pool.submit(sha256, path) if is_hashed else None
+        if hashing and digest is not None:
+            check_digest(path, hashing.result(), digest)
+        compression = tar.compression_of(runner, path)
+        members = tar.listing(runner, path)
+        wanted = root_look.wanted(members, params["families"], signed=bool(params["secure_boot"]))
+        data = tar.contents(runner, path, members, wanted, most=root_look.MOST)
+        root = root_look.describe(path, members, data, **asked(params))
+        digest = hashing.result() if hashing else ""
+    return {"root": root, "tar": {"path": path, "sha256": digest, "compression": compression}}
+
+
+def of_tree(root: str, params: Params) -> Values:
+    """Return what an unpacked root holds."""
+    members = tree.listing(root)
+    wanted = root_look.wanted(members, params["families"], signed=bool(params["secure_boot"]))
+    data = tree.contents(root, members, wanted, most=root_look.MOST)
+    return {"root": root_look.describe("the image", members, data, **asked(params))}
+
+
+def asked(params: Params) -> Values:
+    """Return what a root is looked at for."""
+    return {name: params[name] for name in root_look.ARGUMENTS}
+
+
+def outcome(module: AnsibleModule) -> Values:
+    """Return what was asked for; the notes of a tar, which is looked at first, are warnings as well."""
+    params = module.params
+    if params["path"] is not None:
+        found = of_tar(ModuleRunner(module), params)
+        return {**found, "warnings": [f"{params['path']}: {it}" for it in found["root"]["notes"]]}
+    found = of_tree("/", params)
+    if params["facts"]:
+        found["ansible_facts"] = root_facts.gather(module, found["root"])
     return found
-
-
-def look(root: str, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
-    """Return what the tree holds."""
-    found = members(root)
-    families, signed = params["families"], params["secure_boot"]
-    files = {member.name for member in found if member.type in "-h"}
-    data = {}
-    for names in root_look.wanted(found, families, signed=bool(signed)):
-        name = next((name for name in names if name in files), None)
-        if name:
-            path = os.path.join(root, plain(name))
-            data[name] = regular_file.read(path, most=root_look.MOST, follow=False)
-    return root_look.describe(
-        "the image",
-        found,
-        data,
-        families=families,
-        filesystem=params["filesystem"],
-        secure_boot=signed,
-    )
-
-
-def newest(versions: t.Iterable[str]) -> str:
-    """Return the newest kernel, by the numbers in its version; empty when there is none."""
-    return max(versions, key=lambda it: [int(word) for word in re.findall(r"\d+", it)], default="")
-
-
-def check_releases(root: str = "/") -> None:
-    """Refuse what the collectors would wait for, or read for ever, in the place of a file that names the system."""
-    known = {it["path"] for it in DistributionFiles.OSDIST_LIST}
-    paths = {os.path.join(root, str(it).lstrip("/")) for it in (*known, "usr/lib/os-release")}
-    for pattern in ("etc/*release", "etc/*version"):
-        paths.update(glob.glob(os.path.join(root, pattern)))
-    for path in sorted(paths):
-        # SUSE has a directory of a like name, which none of them reads.
-        if not os.path.isdir(path):
-            with contextlib.suppress(FileNotFoundError):
-                regular_file.read(path, most=regular_file.SMALL)
-
-
-def facts(module: AnsibleModule, found: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
-    """Return the image's own facts, by the collectors of setup where they read files only."""
-    check_releases()
-    gathered = {"system": "Linux", "is_chroot": True}
-    gathered.update(DistributionFactCollector().collect(module))
-    prefixed = {f"ansible_{name}": value for name, value in gathered.items()}
-    gathered.update(PkgMgrFactCollector().collect(module, prefixed))
-    gathered["architecture"] = gathered["machine"] = found["architecture"]
-    gathered["kernel"] = newest(found["kernels"])
-    # Nothing runs, so what is installed counts.
-    gathered["service_mgr"] = "systemd" if found["has"]["systemd"] else "unknown"
-    return {f"ansible_{name}": value for name, value in gathered.items()}
-
-
-def outcome(module: AnsibleModule) -> t.Dict[str, t.Any]:
-    """Return what the tree holds and, if they are wanted, its facts."""
-    found = look("/", module.params)
-    gathered = {"ansible_facts": facts(module, found)} if module.params["facts"] else {}
-    return {"root": found, **gathered}
 
 
 def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={"facts": {"type": "bool", "default": False}, **root_look.ARGUMENTS},
+        argument_spec={
+            "path": {"type": "path"},
+            "get_checksum": {"type": "bool", "default": True},
+            "digest": {"type": "str"},
+            "facts": {"type": "bool", "default": False},
+            **root_look.ARGUMENTS,
+        },
+        mutually_exclusive=[("path", "facts")],
+        required_by={"digest": ["path"]},
         supports_check_mode=True,
     )
     run(module, lambda: outcome(module))

@@ -33,10 +33,6 @@ MOST_DIFF = 1 << 20
 Spec = t.Mapping[str, t.Any]
 Values = t.Dict[str, t.Any]
 
-# What one module says of another's result: root_info returns what root_tar_info does, but for the tar itself.
-_SAME: t.Mapping[t.Tuple[str, str], t.Tuple[str, t.FrozenSet[str]]] = {
-    ("root_info", "root"): ("root_tar_info", frozenset({"compression", "path", "sha256"})),
-}
 # The names in a dict of which no key is documented: kernels, platforms, fields of os-release(5), facts.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+~:-]{0,127}")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -52,11 +48,6 @@ def returned(module: str) -> Spec:
     text = (MODULES / f"{module}.py").read_text(encoding="utf-8")
     match = re.search(r'^RETURN = r"""\n(.*?)^"""', text, re.DOTALL | re.MULTILINE)
     spec: t.Dict[str, t.Any] = yaml.load(match.group(1) if match else "{}", _LOADER)  # noqa: S506
-    for key, what in spec.items():
-        other, without = _SAME.get((module, key), ("", frozenset()))
-        if other:
-            inner = {name: it for name, it in returned(other).items() if name not in without}
-            spec[key] = {**what, "contains": inner}
     return spec
 
 
@@ -143,7 +134,7 @@ def _must_be_there(when: str, args: t.Mapping[str, t.Any]) -> t.Optional[bool]:
     if not match:
         return True if when in ("always", "success") else None
     value = args.get(match.group(1))
-    return bool(value) if match.group(2) == "given" else boolean(value, strict=False)
+    return value is not None if match.group(2) == "given" else boolean(value, strict=False)
 
 
 def _value(name: str, value: t.Any, what: Spec, args: t.Mapping[str, t.Any]) -> t.Any:

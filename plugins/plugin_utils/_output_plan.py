@@ -6,7 +6,7 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What the manifest records of the inputs, and what is to become of an image that is published already. Pure."""
+"""What is to become of an image that is published already. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import dataclasses
 import typing as t
 
 from ansible.module_utils.common.text.formatters import bytes_to_human
-from ansible_collections.sealedroot.image.plugins.module_utils._disk import layout
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems
 
 Inputs = _input_problems.Inputs
@@ -22,44 +21,6 @@ Inputs = _input_problems.Inputs
 # Room that a build needs beyond the unpacked root, once as a disk and once for each format.
 SPARE_BYTES = 256 << 20
 _ABSENT = object()
-
-
-def recorded(given: Inputs) -> t.Dict[str, t.Any]:
-    """Return what an image is made from, without a secret: for those only whether they were given.
-
-    What only some images have is not in the others' manifests. The digest of the root is not known yet.
-    """
-    is_set = _input_problems.is_set
-    found = {
-        "size": layout.size_bytes(given["image_size"]),
-        "source": {"type": given["image_source"]["type"]},
-        "architecture": given["image_architecture"],
-        "hostname": given["image_hostname"],
-        "filesystem": given["image_filesystem"],
-        "filesystem_features": given["image_filesystem_features"],
-        "luks": given["image_luks"],
-        "formats": given["image_formats"],
-        "kernel_cmdline": given["image_kernel_cmdline"],
-        "packages": given["__image_packages"],
-        "customize": len(given["image_customize"]),
-        "selinux": given["__image_selinux"],
-        # YAML's true is True, and that of the command line a word.
-        "grow": str(given["image_grow"]).lower(),
-        "root_password": "given" if given["image_root_password_hash"] else "left",
-        "authorized_keys": given["image_authorized_keys"],
-        "recovery": "given" if given["image_recovery_passphrase"] else "generated",
-        "secure_boot": is_set(given["image_secure_boot"]),
-        "host_agents": sorted(given["image_host_agents"]),
-        "debug_console": is_set(given["image_debug_console"]),
-        "boot_tested": is_set(given["image_boot_test"]),
-    }
-    if int(given["image_source_date_epoch"]):
-        found["source_date_epoch"] = int(given["image_source_date_epoch"])
-    if given["image_uuid"]:
-        found["uuid"] = given["image_uuid"]
-    if given["image_boot_key"]:
-        found["boot_key"] = "given"
-    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,4 +82,4 @@ def plan(output: Output) -> t.Dict[str, t.Any]:
     return {"same": output.is_same, "problems": problems}
 
 
-__all__ = ("Output", "plan", "recorded")
+__all__ = ("Output", "plan")

@@ -16,7 +16,10 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import boot_files, making
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
+    boot_files,
+    generator_commands,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._root import findings, needs
 from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
 from ansible_collections.sealedroot.image.plugins.plugin_utils._answers import short
@@ -118,7 +121,7 @@ def initramfs_script(generator: str, kernels: t.Sequence[Values], epoch: int = 0
     _each("what builds the initramfs", [generator], needs.INITRAMFS_NEEDS)
     _each("a kernel", [row["version"] for row in kernels], boot_files.VERSION)
     _each("an initramfs", [row["path"] for row in kernels], _BOOT_FILE)
-    return making.script(generator, kernels, epoch)
+    return generator_commands.script(generator, kernels, epoch)
 
 
 def package_list(lines: t.Sequence[str], kind: str) -> t.List[str]:

@@ -33,7 +33,7 @@ SWITCHED_ON = ("enforcing", "permissive")
 
 @dataclasses.dataclass(frozen=True)
 class Wish:
-    """What is asked for, and the *root* as `root_tar_info` tells it.
+    """What is asked for, and the *root*, which is the fact `image_root_tar`.
 
     *installs* says whether packages that are missing can still be installed.
     """

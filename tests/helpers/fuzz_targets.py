@@ -39,6 +39,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._disk import (
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
     fstab as etc_fstab,
+    image_tables,
     os_release as etc_os_release,
     selinux as etc_selinux,
     shell_defaults,
@@ -100,7 +101,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 from ansible_collections.sealedroot.image.plugins.modules import (
     image_identity,
     luks_image_info,
-    root_tar_info,
+    root_info,
 )
 from fuzz_engine import Target
 
@@ -212,7 +213,8 @@ def root_tar(data: bytes) -> None:
         path = place / "root.tar"
         path.write_bytes(data)
         params = {"path": str(path), "families": FAMILIES, "filesystem": "ext4"}
-        root_tar_info.look(RUNNER, {**params, "secure_boot": None})
+        more = {"secure_boot": None, "digest": None, "get_checksum": False}
+        root_info.of_tar(RUNNER, {**params, **more})
 
 
 def small_tar(**how: t.Any) -> bytes:
@@ -247,7 +249,7 @@ def root_tars() -> Data:
 def fstab(data: bytes) -> None:
     mounts, disks = map(text, parts(data, 2))
     names = {"exists": lambda path: "key" in path}
-    etc_fstab.fstab(
+    image_tables.fstab(
         mounts,
         device=DEVICE,
         filesystem="ext4",
@@ -255,7 +257,7 @@ def fstab(data: bytes) -> None:
         crypttab=etc_fstab.rows(disks),
         **names,
     )
-    etc_fstab.crypttab(disks, name="x", luks_uuid=UUID, key_file="/k", options="luks", **names)
+    image_tables.crypttab(disks, name="x", luks_uuid=UUID, key_file="/k", options="luks", **names)
     etc_fstab.swap_files(mounts)
     volumes.parts(mounts, [volumes.Volume(2, 0, 9, "btrfs", "aaaa", "EFI")])
     volumes.root_subvolume(mounts)
@@ -878,10 +880,10 @@ TARGETS = (
         given(b"\x1e".join([LISTING, FSTAB, CRYPTTAB, OS_RELEASE, ELF])),
         (*LISTING.splitlines(keepends=True), *_SEPARATOR, b"\\", b"\\303"),
     ),
-    Target("root_tar_info", ("_root/tar",), root_tar, root_tars, is_slow=True),
+    Target("root_info", ("_root/tar",), root_tar, root_tars, is_slow=True),
     Target(
         "fstab",
-        ("_etc/fstab", "_audit/mounts", "_initramfs/running_root"),
+        ("_etc/fstab", "_etc/image_tables", "_audit/mounts", "_initramfs/running_root"),
         fstab,
         given(FSTAB + b"\x1e" + CRYPTTAB),
         _TABLE_WORDS,
@@ -962,7 +964,7 @@ TARGETS = (
     ),
     Target(
         "luks2_json",
-        ("_luks/metadata", "_luks/findings", "_luks/luks1_view"),
+        ("_luks/metadata", "_luks/finding_table", "_luks/findings", "_luks/luks1_view"),
         luks2,
         fixtures("*.json"),
         json=True,

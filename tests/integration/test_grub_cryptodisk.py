@@ -303,7 +303,7 @@ def test_a_root_without_settings_and_without_boot_grub(image: Image) -> None:
         ("GRUB_TIMEOUT='never closed\n", "grub-mkconfig"),
         (
             "linux /vmlinuz root=/dev/sda2",
-            "gets root=/dev/sda2 instead of root=/dev/mapper/cr_root",
+            "gets root=/dev/sda2, not root=/dev/mapper/cr_root",
         ),
         (f"linux /vmlinuz root={DEVICE}", f"/vmlinuz does not get {WORDS}"),
         ("unset superusers", "GRUB's editor and shell are open"),

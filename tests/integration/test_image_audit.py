@@ -370,7 +370,7 @@ DEFECTS = [
     # Any disk of the host can have that UUID.
     (
         "grub_cfg",
-        f"gets ['root=UUID={ROOT_UUID}'], not root={DEVICE}",
+        f"gets root=UUID={ROOT_UUID}, not root={DEVICE}",
         set_(grub_cfg=LINUX.replace(DEVICE, f"UUID={ROOT_UUID}")),
     ),
     (

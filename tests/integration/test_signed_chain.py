@@ -76,11 +76,11 @@ def test_modules_of_debians_signed_grub(binaries: tuple[pathlib.Path, pathlib.Pa
     assert "bli" not in core.modules
 
 
-def test_root_tar_info(
+def test_root_info(
     binaries: tuple[pathlib.Path, pathlib.Path], real_module: t.Callable[..., dict[str, t.Any]]
 ) -> None:
     path = str(binaries[0])
-    info = real_module("root_tar_info", path=path, families=FAMILIES, secure_boot={})
+    info = real_module("root_info", path=path, families=FAMILIES, secure_boot={})["root"]
     assert info["missing_packages"] == []
     assert info["secure_boot"] == {
         "shim": f"/{SHIM}",
@@ -88,7 +88,9 @@ def test_root_tar_info(
         "mok_manager": f"/{MOK}",
         "missing_modules": [],
     }
-    odd = real_module("root_tar_info", path=path, families=FAMILIES, secure_boot={"hash": "sha3"})
+    odd = real_module("root_info", path=path, families=FAMILIES, secure_boot={"hash": "sha3"})[
+        "root"
+    ]
     assert odd["secure_boot"]["missing_modules"] == ["gcry_sha3"]
 
 
@@ -96,9 +98,9 @@ def test_a_root_without_the_packages(
     real_module: t.Callable[..., dict[str, t.Any]],
 ) -> None:
     path = str(source_tar(DEBIAN))
-    info = real_module("root_tar_info", path=path, families=FAMILIES, secure_boot={})
+    info = real_module("root_info", path=path, families=FAMILIES, secure_boot={})["root"]
     assert info["missing_packages"] == list(SIGNED)
-    assert "secure_boot" not in real_module("root_tar_info", path=path, families=FAMILIES)
+    assert "secure_boot" not in real_module("root_info", path=path, families=FAMILIES)["root"]
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     script,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import findings, metadata
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
+    finding_table,
+    findings,
+    metadata,
+)
 
 # GRUB's C code makes some 240 000 iterations a second (docs/facts.md: iterations), and half of that on a slow builder.
 GRUB_RATE = 100_000
@@ -37,15 +41,10 @@ _UUID = re.compile(
     r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{32}\b"
 )
 _VARIABLE = re.compile(r"\$(?:\w+|\{\w+\})")
-_BUILDER_DEVICE = re.compile(
-    r"/dev/(?:loop|nbd|dm-|fuse)\w*|/dev/mapper/sealedroot\S*|/var/tmp/\S*"
-)
 _DISK_DEVICE = re.compile(r"/dev/(?:[shv]d[a-z]+|xvd[a-z]+|nvme\d+n|mmcblk\d+)\w*")
 
-Problems = t.List[str]
 
-
-def image_format(info: t.Mapping[str, t.Any]) -> Problems:
+def image_format(info: t.Mapping[str, t.Any]) -> t.List[str]:
     """Return what ties the image to other files or snapshots (``qemu-img info``)."""
     problems = []
     if info.get("backing-filename"):
@@ -64,7 +63,7 @@ def image_format(info: t.Mapping[str, t.Any]) -> Problems:
     return problems
 
 
-def layout(table: t.Optional[partitions.Table], nonzero: t.Sequence[int]) -> Problems:
+def layout(table: t.Optional[partitions.Table], nonzero: t.Sequence[int]) -> t.List[str]:
     """A GPT with an ESP at the start and one LUKS partition; *nonzero* are bytes between them."""
     if table is None:
         return ["it has no GPT"]
@@ -87,12 +86,12 @@ def header(
     luks_uuid: t.Optional[str],
     luks_type: t.Optional[str],
     hash_: str,
-) -> Problems:
+) -> t.List[str]:
     """The LUKS header is what was asked for, and nothing that GRUB cannot read or a host could abuse."""
     problems = [
         f"{it.meaning}: {it.cure}"
         for it in findings.findings(found)
-        if it.severity != findings.NOTE and it.id not in AS_ASKED
+        if it.severity != finding_table.NOTE and it.id not in AS_ASKED
     ]
     if luks_type not in (None, found.type):
         problems.append(f"it is {found.type}, not {luks_type}")
@@ -113,7 +112,7 @@ def header(
     return problems
 
 
-def luks2_copies(start: bytes) -> Problems:
+def luks2_copies(start: bytes) -> t.List[str]:
     """Both copies of a LUKS2 header say the same; *start* is the beginning of the container.
 
     cryptsetup believes the newer one with a right checksum; GRUB believes the newer one as it is.
@@ -141,7 +140,7 @@ def grub_opens(
     *,
     slots: t.Mapping[str, int],
     seconds: t.Mapping[str, float],
-) -> Problems:
+) -> t.List[str]:
     """GRUB reads its configuration with each key, quickly, and not with a wrong one."""
     problems = []
     for name, reading in readings.items():
@@ -160,13 +159,6 @@ def grub_opens(
     return problems
 
 
-def builder_traces(text: str, words: t.Iterable[str]) -> Problems:
-    """Devices, paths and names of the builder that *text* has."""
-    found = {match.group(0) for match in _BUILDER_DEVICE.finditer(text)}
-    found |= {word for word in words if word and word in text}
-    return [f"it names {item} of the builder" for item in sorted(found)]
-
-
 def grub_cfg(
     text: str,
     *,
@@ -176,13 +168,13 @@ def grub_cfg(
     words: t.Sequence[str],
     builder_words: t.Sequence[str],
     is_part: bool = False,
-) -> Problems:
+) -> t.List[str]:
     """Every kernel gets this root and what it must be told, and nothing of the builder or the host is named.
 
     *words* are those that every kernel must get, and no other of their names. What grub.cfg reads is a part of it, and
     need not boot a kernel.
     """
-    problems = builder_traces(text, builder_words)
+    problems = cfg.traces(text, builder_words)
     problems += [
         f"'{line}' can find a disk of the host: set GRUB_DISABLE_UUID=true for grub-mkconfig"
         for line in cfg.strays(text, luks_uuid=luks_uuid)
@@ -193,28 +185,26 @@ def grub_cfg(
         problems.append("it boots no kernel: make it in the image with grub-mkconfig")
     for kernel, options in kernels:
         given = options.split()
-        roots = [word for word in given if word.startswith("root=")]
-        if roots != [f"root={root_device}"]:
-            problems.append(f"{kernel} gets {roots or 'no root='}, not root={root_device}")
+        problems += cfg.other_roots(kernel, given, root_device=root_device)
         for word in words:
-            others = guest.rivals(word, given)
-            if others or word not in given:
-                got = " ".join(others) or f"no {word.partition('=')[0]}"
+            rivals = guest.rivals(word, given)
+            if rivals or word not in given:
+                got = " ".join(rivals) or f"no {word.partition('=')[0]}"
                 problems.append(f"{kernel} gets {got}, not {word}")
-        foreign_words = [word for word in given if word not in (*words, *roots)]
+        others = [word for word in given if word not in words and not word.startswith("root=")]
         problems += [
             f"{kernel} gets {word}, which quotes: systemd does not see the words behind it"
-            for word in foreign_words
+            for word in others
             if guest.is_special(word)
         ]
         problems += [
             f"{kernel} gets {word}, which opens the console"
-            for word in foreign_words
+            for word in others
             if guest.is_closed(words) and guest.opens(word)
         ]
         problems += [
             f"{kernel} gets {word}, which takes what the host has"
-            for word in foreign_words
+            for word in others
             if guest.takes(word)
         ]
         problems += [f"{kernel} gets the device {name}" for name in _DISK_DEVICE.findall(options)]
@@ -235,14 +225,9 @@ def initrds(text: str) -> t.List[str]:
 
 
 def _loads(text: str, names: t.Container[str]) -> t.List[t.List[str]]:
-    """Return the words behind each of these commands, without quotes and variables, but for those of a memory test."""
-    commands = (
-        words[1:]
-        for words in script.commands(text)
-        if words[0] in names and not script.is_memory_test(words)
-    )
-    plain = ([_VARIABLE.sub("", script.plain(it)) for it in words] for words in commands)
-    return [found for found in ([it for it in words if it] for words in plain) if found]
+    """Return what each of these commands loads, and the words behind it, without variables."""
+    known = ([_VARIABLE.sub("", it) for it in words] for words in script.loads(text, names))
+    return [found for found in ([it for it in words if it] for words in known) if found]
 
 
 def early_config(
@@ -252,7 +237,7 @@ def early_config(
     luks_uuid: str,
     modules: t.Container[str] = (),
     debug_console: bool = False,
-) -> Problems:
+) -> t.List[str]:
     """What GRUB does before the disk is open: ask for the passphrase of this disk, and never show a shell.
 
     *modules* are those of the core image that does it.
@@ -301,7 +286,7 @@ def esp(
     modules: t.Sequence[str],
     signed: bool = False,
     debug_console: bool = False,
-) -> Problems:
+) -> t.List[str]:
     """The ESP has exactly the *wanted* files, and they unlock this disk.
 
     The configuration inside a *signed* GRUB is not for this disk; what it reads from the ESP is.
@@ -331,15 +316,13 @@ def esp(
         problems += early_config(
             name, text, luks_uuid=luks_uuid, modules=inside, debug_console=debug_console
         )
-        problems += builder_traces(text, ())
+        problems += cfg.traces(text)
     if not configured:
         problems.append("nothing on the ESP tells GRUB which disk to unlock")
     return problems
 
 
 __all__ = (
-    "Problems",
-    "builder_traces",
     "early_config",
     "esp",
     "grub_cfg",

@@ -23,8 +23,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._audit.systemd im
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reader import Tree
 
-Problems = t.List[str]
-
 # Programs that are some account's shell, and give none.
 _NO_SHELLS = ("false", "halt", "nologin", "shutdown", "sync", "true")
 # What systemd-firstboot takes for a password that is still to be set (v254 and later).
@@ -56,7 +54,7 @@ _SYSCTL = ("/etc/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/li
 _SYSCTL_OF_PROCPS = "/etc/sysctl.conf"
 
 
-def examine(tree: Tree, units: Units) -> Problems:
+def examine(tree: Tree, units: Units) -> t.List[str]:
     """Nobody gets a shell without a password from what the root starts."""
     return [
         *accounts(tree.text("/etc/passwd") or "", tree.text("/etc/shadow") or ""),
@@ -70,7 +68,7 @@ def examine(tree: Tree, units: Units) -> Problems:
     ]
 
 
-def accounts(passwd: str, shadow: str) -> Problems:
+def accounts(passwd: str, shadow: str) -> t.List[str]:
     """Every account that has a shell has a password or is locked (passwd(5), shadow(5))."""
     hashes: t.Dict[str, str] = {}
     for row in _rows(shadow):
@@ -98,7 +96,7 @@ def _rows(text: str) -> t.List[t.List[str]]:
     return [line.split(":") for line in lines if line and not line.startswith("#")]
 
 
-def first_boot(tree: Tree, units: Units) -> Problems:
+def first_boot(tree: Tree, units: Units) -> t.List[str]:
     """Nobody is asked at the console which password root shall have (systemd-firstboot(1))."""
     # An empty one is no first boot to systemd (machine-id(5)).
     machine_id, shadow = tree.text("/etc/machine-id"), tree.text("/etc/shadow")
@@ -113,7 +111,7 @@ def first_boot(tree: Tree, units: Units) -> Problems:
     return []
 
 
-def gettys(units: Units) -> Problems:
+def gettys(units: Units) -> t.List[str]:
     """What asks for a login at a console asks for a password."""
     problems = []
     for name in filter(_GETTY.fullmatch, units.names()):
@@ -180,7 +178,7 @@ def _options(words: t.Sequence[str]) -> t.Iterator[t.Tuple[str, str]]:
         yield from ((it, value) for it in found)
 
 
-def credentials(tree: Tree) -> Problems:
+def credentials(tree: Tree) -> t.List[str]:
     """No credential that a service takes by its name logs anybody in."""
     return [
         f"{store}/{name} logs in without a password: remove it"
@@ -190,7 +188,7 @@ def credentials(tree: Tree) -> Problems:
     ]
 
 
-def debug_shell(units: Units) -> Problems:
+def debug_shell(units: Units) -> t.List[str]:
     """Nothing starts systemd's shell for debugging, which is root's and asks for nothing."""
     name = "debug-shell.service"
     starter = units.starter(name) if units.settings(name) else None
@@ -199,7 +197,7 @@ def debug_shell(units: Units) -> Problems:
     )
 
 
-def crash_shell(tree: Tree) -> Problems:
+def crash_shell(tree: Tree) -> t.List[str]:
     """systemd gives no shell where it fails itself (systemd-system.conf(5))."""
     drop_ins = systemd.merged(tree, _SYSTEM_DROP_INS)
     files = [_SYSTEM_CONF, *(path for name, path in drop_ins.items() if name.endswith(".conf"))]
@@ -212,7 +210,7 @@ def crash_shell(tree: Tree) -> Problems:
     )
 
 
-def failed_boots(tree: Tree, units: Units) -> Problems:
+def failed_boots(tree: Tree, units: Units) -> t.List[str]:
     """Nothing that is read beside ours gives a boot that fails another end."""
     problems = []
     for path in emergency.UNITS:
@@ -233,7 +231,7 @@ def failed_boots(tree: Tree, units: Units) -> Problems:
     return problems
 
 
-def _ends(name: str, settings: t.Sequence[Setting], ours: t.Sequence[Setting]) -> Problems:
+def _ends(name: str, settings: t.Sequence[Setting], ours: t.Sequence[Setting]) -> t.List[str]:
     runs = systemd.listed(settings, "Service", "Exec")
     wanted = systemd.listed(ours, "Service", "Exec")
     if not set(wanted) <= set(runs):
@@ -248,7 +246,7 @@ def _ends(name: str, settings: t.Sequence[Setting], ours: t.Sequence[Setting]) -
     ]
 
 
-def sysrq(tree: Tree) -> Problems:
+def sysrq(tree: Tree) -> t.List[str]:
     """No file that is read after ours gives the keys of SysRq back (sysctl.d(5))."""
     files = systemd.merged(tree, _SYSCTL)
     names = [name for name in files if name.endswith(".conf")]

@@ -37,8 +37,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 KEY_DIRECTORIES = (fstab.KEY_DIRECTORY, "/etc/keys")
 
 
-Problems = t.List[str]
-
 _INITRAMFS = re.compile(r"(?:initrd|initramfs)[.-].+")
 
 
@@ -60,7 +58,7 @@ def initramfs(
     others: t.Mapping[str, bytes],
     header: archive_keys.JudgeHeader,
     files: t.Mapping[str, str],
-) -> Problems:
+) -> t.List[str]:
     """Every initramfs is root's alone, and holds the boot key once, no other key, the pinned header and *files*.
 
     *loaded* are those that grub.cfg names.
@@ -103,7 +101,7 @@ def _remove(path: str) -> None:
 
 def key_files(
     tree: Tree, crypttab: t.Sequence[t.Sequence[str]], *, keys: t.Mapping[str, bytes]
-) -> Problems:
+) -> t.List[str]:
     """The root's key file is root's alone and is the boot key, and stays so when the initramfs is rebuilt."""
     problems = []
     directory = tree.find(fstab.KEY_DIRECTORY)
@@ -135,7 +133,7 @@ def key_files(
     return problems + _rebuilt(tree, sorted({*paths, *headers}))
 
 
-def _rebuilt(tree: Tree, paths: t.Sequence[str]) -> Problems:
+def _rebuilt(tree: Tree, paths: t.Sequence[str]) -> t.List[str]:
     """What the root's own generator is configured for keeps key and header in a later initramfs, and to root."""
     builds = generators.active(lambda path: tree.find(f"/{path}") is not None)
     if builds == "initramfs_tools":

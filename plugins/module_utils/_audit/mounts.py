@@ -16,8 +16,6 @@ import typing as t
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import systemd
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab as etc_fstab
 
-Problems = t.List[str]
-
 
 def table(text: t.Optional[str]) -> t.List[t.List[str]]:
     """Return the fields of fstab(5) or crypttab(5)."""
@@ -66,7 +64,7 @@ def mounts(
     luks_uuid: str,
     root_device: str,
     units: t.Optional[systemd.Units] = None,
-) -> Problems:
+) -> t.List[str]:
     """fstab, crypttab and units take nothing from a disk that the host could attach, but for the root by its header.
 
     But for what a person asks for alone, which no boot waits for and nobody can slip in.
@@ -128,7 +126,7 @@ def _of_units(have: systemd.Units) -> t.List[_Mount]:
     return found
 
 
-def _images(have: systemd.Units) -> Problems:
+def _images(have: systemd.Units) -> t.List[str]:
     found = [(it, word) for it in have.own if it.key in _IMAGES for word in it.value.split()]
     return [
         f"{it.path} mounts {source} ({it.key}), which is not in the image: leave it out"
@@ -171,4 +169,4 @@ def _is_started(have: systemd.Units, name: str) -> bool:
     )
 
 
-__all__ = ("Problems", "mounts", "table")
+__all__ = ("mounts", "table")

@@ -15,7 +15,6 @@ import os
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
-    checks,
     console as audit_console,
     systemd,
 )
@@ -50,15 +49,15 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 GRUB_DIRECTORIES = ("/boot/grub", "/boot/grub2")
 _MENUS = tuple(f"{directory}/grub.cfg" for directory in GRUB_DIRECTORIES)
 
-Problems = t.List[str]
 
-
-def filesystem(volume: Volume, *, root_uuid: t.Optional[str], words: t.Sequence[str]) -> Problems:
+def filesystem(
+    volume: Volume, *, root_uuid: t.Optional[str], words: t.Sequence[str]
+) -> t.List[str]:
     """The file system is the one that is booted, was unmounted properly, and has no errors."""
     problems = []
     if root_uuid and volume.uuid != root_uuid:
         problems.append(f"the root file system has the UUID {volume.uuid}, not {root_uuid}")
-    return [*problems, *volume.problems, *checks.builder_traces(volume.label, words)]
+    return [*problems, *volume.problems, *cfg.traces(volume.label, words)]
 
 
 def menu(tree: Tree, config: str) -> str:
@@ -79,7 +78,7 @@ def _environment(tree: Tree) -> t.Dict[str, str]:
     return boot_entries.parse_env(tree.read(block)) if block else {}
 
 
-def environment(tree: Tree) -> Problems:
+def environment(tree: Tree) -> t.List[str]:
     """The block that load_env reads, and any program of the guest writes, says nothing of where GRUB reads."""
     return [
         f"grubenv sets {name}: take it out with grub-editenv"
@@ -111,7 +110,9 @@ def generator(tree: Tree) -> str:
     return found
 
 
-def console(tree: Tree, config: str, parts: t.Mapping[str, str], units: systemd.Units) -> Problems:
+def console(
+    tree: Tree, config: str, parts: t.Mapping[str, str], units: systemd.Units
+) -> t.List[str]:
     """Nobody at the console gets a shell: not of GRUB, not from a boot that fails, and no later one without a password.
 
     *parts* are the scripts that *config* reads.
@@ -135,7 +136,7 @@ def console(tree: Tree, config: str, parts: t.Mapping[str, str], units: systemd.
     return problems + audit_console.examine(tree, units)
 
 
-def insists(tree: Tree, generator: str, luks_uuid: str) -> Problems:
+def insists(tree: Tree, generator: str, luks_uuid: str) -> t.List[str]:
     """Every initramfs that the root makes restarts the machine where the kernel lacks a word."""
     path = kernel_words.path(generator)
     node = tree.find(path)
@@ -144,7 +145,7 @@ def insists(tree: Tree, generator: str, luks_uuid: str) -> Problems:
     return [] if node and node.mode & 0o100 else [f"{path} is no program: make its mode 0755"]
 
 
-def agents(tree: Tree, allowed: t.Collection[str]) -> Problems:
+def agents(tree: Tree, allowed: t.Collection[str]) -> t.List[str]:
     """No program does as root what the host says, but those that were asked for."""
     found = host_agents.units(lambda path: tree.find(path) is not None, allowed)
     return [
@@ -157,7 +158,7 @@ def agents(tree: Tree, allowed: t.Collection[str]) -> Problems:
 
 def pinned(
     tree: Tree, header: t.Optional[Node], content: bytes, luks_uuid: str, on_disk: bytes
-) -> Problems:
+) -> t.List[str]:
     """The pinned header is there, root's alone, and the one on the disk."""
     path = pinned_header.path(luks_uuid)
     if header is None or not header.is_file:
@@ -188,7 +189,7 @@ def tables(generator: str) -> t.List[str]:
 
 def opened_with(
     name: str, crypttab: t.Sequence[t.Sequence[str]], mapping: str, path: str
-) -> Problems:
+) -> t.List[str]:
     """The crypttab(5) of that *name* opens the root with the pinned header."""
     rows = [row for row in crypttab if row[0] == mapping]
     if not rows:
@@ -205,7 +206,7 @@ def kernels(tree: Tree) -> t.List[str]:
     return boot_files.kernels(tree.entries("/boot"))
 
 
-def identity(tree: Tree) -> Problems:
+def identity(tree: Tree) -> t.List[str]:
     """Nothing in the image is one machine's own, so that clones differ."""
     problems = []
     for pattern in etc_identity.SHARED_BY_CLONES:

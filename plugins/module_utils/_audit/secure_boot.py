@@ -20,12 +20,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
 
-Problems = t.List[str]
-
 
 def chain(
     files: t.Mapping[str, bytes], *, modules: t.Iterable[str]
-) -> t.Tuple[Problems, t.List[str]]:
+) -> t.Tuple[t.List[str], t.List[str]]:
     """Judge the ESP of an image for Secure Boot; return the problems and the names of the files that it must have.
 
     *modules* are those that the LUKS header and the file system need. Which architecture it is for and whose
@@ -36,7 +34,7 @@ def chain(
     arch = next((it for it in known if it.boot_file.upper() in upper), None)
     if arch is None:
         return [f"the ESP has none of {', '.join(it.boot_file for it in known)}"], []
-    problems: Problems = []
+    problems: t.List[str] = []
     for name, data in files.items():
         if name.upper().endswith(".EFI"):
             problems += pe.problems(name, data, sbat=True)
@@ -67,4 +65,4 @@ def chain(
     return problems, [*wanted, *stubs]
 
 
-__all__ = ("Problems", "chain")
+__all__ = "chain"

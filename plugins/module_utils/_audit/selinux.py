@@ -23,10 +23,8 @@ EXCLUSIVE = ("apparmor", "selinux", "smack")
 TYPES = {"/etc/shadow": "shadow_t", "/sbin/init": "init_exec_t"}
 _BOOT_FILE = re.compile(r"(?:initrd|initramfs|vmlinu[xz])[.-].+|grub2?")
 
-Problems = t.List[str]
 
-
-def examine(tree: Tree, grub_cfg: str, *, wanted: str) -> t.Tuple[Problems, str]:
+def examine(tree: Tree, grub_cfg: str, *, wanted: str) -> t.Tuple[t.List[str], str]:
     """Return what is wrong, and what was seen. *wanted* is what was asked for, as in ``image_selinux``."""
     if wanted == "off":
         return [], "not looked at, since it was not asked for"
@@ -50,7 +48,7 @@ def examine(tree: Tree, grub_cfg: str, *, wanted: str) -> t.Tuple[Problems, str]
     )
 
 
-def flag(tree: Tree, *, wanted: bool) -> Problems:
+def flag(tree: Tree, *, wanted: bool) -> t.List[str]:
     """The image relabels itself at its first boot exactly if that was asked for."""
     path = f"/{selinux.FLAG}"
     node = tree.find(path, follow=False)
@@ -61,7 +59,7 @@ def flag(tree: Tree, *, wanted: bool) -> Problems:
     return []
 
 
-def labels(tree: Tree) -> Problems:
+def labels(tree: Tree) -> t.List[str]:
     """What the boot needs has a label, and where every policy agrees, the right one."""
     problems, without = [], []
     for path, node in sorted(_looked_at(tree).items()):
@@ -89,7 +87,7 @@ def _looked_at(tree: Tree) -> t.Dict[str, Node]:
     return {path: node for path, node in nodes.items() if node}
 
 
-def command_lines(tree: Tree, grub_cfg: str, *, mode: str) -> Problems:
+def command_lines(tree: Tree, grub_cfg: str, *, mode: str) -> t.List[str]:
     """Every kernel that GRUB boots starts SELinux, in the mode that the configuration says."""
     problems = set()
     for kernel, options in checks.kernel_lines(grub_cfg):

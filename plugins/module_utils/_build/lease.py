@@ -8,13 +8,8 @@
 
 """The lease of a build: one at a time works in a directory, or publishes as one.
 
-It is a lock (flock(2)) on a file beside the directory, so the kernel ends it with the process that holds it. That is
-a process of its own on the machine of the directory, the holder, because a build is many short processes. It ends,
-and removes the file, as soon as
-
-- the file is gone, by which a build or a teardown gives the lease back, or
-- the play is gone: on its own machine the holder looks at the process; from another machine it hears the play's
-  heartbeat, which is the time of the file.
+It is a lock (flock(2)) on a file beside the directory, so the kernel ends it with the process that holds it, which is
+that of lease_holder.py.
 
 What the file says is for people, and for the build itself to know its own lease: it decides nothing else.
 """
@@ -28,26 +23,26 @@ import getpass
 import hashlib
 import json
 import os
-import signal
 import socket
 import stat
 import time
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._build.lease_holder import (
+    LockedFile,
+    Process,
+    detach,
+    hold,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
 
-# How often the holder looks, and how long it waits for a heartbeat.
-PAUSE = 0.5
-SILENCE = 60.0
 # Who looks whether a file is locked has it locked for a moment.
 TRIES = 5
 # What the file says, or what is said for it, and how much of it is read.
 _SAID = {"id": "", "who": "an unknown process", "doing": "built", "since": "an unknown time"}
 _MOST = 4096
-
-Process = t.Tuple[int, str]
 
 # Of the module build_lease and of its action plugin.
 ARGUMENTS: t.Dict[str, t.Any] = {
@@ -80,47 +75,11 @@ class HeldError(SealedRootError):
     """Another has the lease."""
 
 
-@dataclasses.dataclass
-class _File:
-    """A locked file, and the directories that were made for it, the innermost first."""
-
-    path: str
-    handle: int
-    made: t.Sequence[str] = ()
-
-    def is_there(self) -> bool:
-        """Say whether the name still leads to it."""
-        try:
-            return os.path.samestat(os.lstat(self.path), os.fstat(self.handle))
-        except OSError:
-            return False
-
-    def give_back(self) -> None:
-        """Remove it, and what was made for it if nothing else is in there."""
-        with contextlib.suppress(OSError):
-            if self.is_there():
-                os.unlink(self.path)
-            for directory in self.made:
-                os.rmdir(directory)
-        os.close(self.handle)
-
-
 def path_of(directory: str) -> str:
     """Return the file for the directory of a build, or for the one of an image, unpublished or not."""
     parent, name = os.path.split(os.path.realpath(directory))
     name = name[1 : -len(".partial")] if name.startswith(".") else name
     return os.path.join(parent, f".{name}.lease")
-
-
-def process(pid: int) -> Process:
-    """Name a process in a way that no later one has; its start is empty when it has ended."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            fields = file.read().rpartition(")")[2].split()
-    except OSError:
-        return pid, ""
-    # A zombie does nothing any more.
-    return pid, "" if fields[0] in ("Z", "X") else fields[19]
 
 
 def owner(of: Process, image: str = "", doing: str = "built") -> Owner:
@@ -160,13 +119,13 @@ def take(
 
     *is_wanted* is given the open files and says whether the play is still there.
     """
-    files: t.List[_File] = []
+    files: t.List[LockedFile] = []
     try:
         for directory in directories:
             taken = _take(directory, own)
             files += [taken] if taken else []
         if files:
-            detach(lambda: _hold(files, is_wanted), keep=[file.handle for file in files])
+            detach(lambda: hold(files, is_wanted), keep=[file.handle for file in files])
     except BaseException:
         for file in files:
             file.give_back()
@@ -242,83 +201,12 @@ def give_back(directory: str, own: str) -> None:
         os.unlink(path_of(directory))
 
 
-def lives(of: Process) -> t.Callable[[t.List[int]], bool]:
-    """Return what says whether a process of this machine is still there."""
-
-    def is_wanted(_handles: t.List[int]) -> bool:
-        if of[1]:
-            return process(of[0]) == of
-        # A control node without /proc, where a later process may have the number.
-        with contextlib.suppress(PermissionError):
-            try:
-                os.kill(of[0], 0)
-            except ProcessLookupError:
-                return False
-        return True
-
-    return is_wanted
-
-
-def heard(silence: float = SILENCE) -> t.Callable[[t.List[int]], bool]:
-    """Return what says whether a file was touched in the last seconds.
-
-    By this machine's own steady clock: the one that sets the times may jump.
-    """
-    seen: t.Dict[str, t.Any] = {}
-
-    def is_wanted(handles: t.List[int]) -> bool:
-        times = [os.fstat(handle).st_mtime_ns for handle in handles]
-        if seen.get("times") != times:
-            seen.update(times=times, at=time.monotonic())
-        return bool(time.monotonic() - seen["at"] < silence)
-
-    return is_wanted
-
-
-def detach(act: t.Callable[[], None], keep: t.Sequence[int] = ()) -> None:
-    """Let a process of its own act, which nothing of this one keeps or ends: no terminal, session or open file."""
-    child = os.fork()
-    if child:
-        os.waitpid(child, 0)
-        return
-    try:
-        os.setsid()
-        if os.fork() == 0:
-            _become_daemon(keep)
-            act()
-    finally:
-        os._exit(0)
-
-
-def _become_daemon(keep: t.Sequence[int]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    os.chdir("/")
-    null = os.open(os.devnull, os.O_RDWR)
-    for handle in range(3):
-        os.dup2(null, handle)
-    for name in os.listdir("/dev/fd"):
-        if int(name) > 2 and int(name) not in keep:
-            with contextlib.suppress(OSError):
-                os.close(int(name))
-    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as file:
-        file.write("image-lease")
-
-
-def _hold(files: t.Sequence[_File], is_wanted: t.Callable[[t.List[int]], bool]) -> None:
-    handles = [file.handle for file in files]
-    while any(file.is_there() for file in files) and is_wanted(handles):
-        time.sleep(PAUSE)
-    for file in files:
-        file.give_back()
-
-
-def _take(directory: str, own: Owner) -> t.Optional[_File]:
+def _take(directory: str, own: Owner) -> t.Optional[LockedFile]:
     """Lock the file of a directory; None when it is locked for the same owner already."""
     path = path_of(directory)
     made = _make(os.path.dirname(path))
     while True:
-        file = _File(path, _open(path, os.O_CREAT), made)
+        file = LockedFile(path, _open(path, os.O_CREAT), made)
         try:
             if not _lock(file.handle):
                 if _said(file.handle)["id"] == own.id:
@@ -395,17 +283,12 @@ __all__ = (
     "ARGUMENTS",
     "HeldError",
     "Owner",
-    "Process",
     "check",
-    "detach",
     "ensure",
     "excluded",
     "give_back",
-    "heard",
     "is_lost",
-    "lives",
     "owner",
     "path_of",
-    "process",
     "take",
 )

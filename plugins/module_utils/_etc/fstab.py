@@ -6,11 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""fstab(5) and crypttab(5) of an image: what an old machine's tables become. Pure.
-
-Drop a line if boot would wait for its device, or if a hostile host could supply it. What is dropped is returned with
-the reason, for the person to see.
-"""
+"""Lines of fstab(5) and crypttab(5): what they name, and which of them a boot mounts or opens. Pure."""
 
 from __future__ import annotations
 
@@ -19,19 +15,10 @@ import posixpath
 import re
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
-
 # Where systemd-cryptsetup looks for the key of a mapping, NAME.key, since version 246 (crypttab(5)).
 KEY_DIRECTORY = "/etc/cryptsetup-keys.d"
-# Mount points that the image's own partitions take the place of.
-OWN_POINTS = ("/", "/boot", "/boot/efi", "/efi", "/usr")
 # What names a disk: gone with the old machine. The kernel makes /dev/zram* of memory.
 _DISK = re.compile(r"(UUID|LABEL|PARTUUID|PARTLABEL|ID)=|/dev/(?!zram\d+$|shm(?:/|$)|null$)")
-# With these, a path as source is a file with a file system in it, or swap.
-_FILE_TYPES = (
-    *("auto", "btrfs", "erofs", "ext2", "ext3", "ext4", "iso9660", "squashfs", "swap", "udf"),
-    *("vfat", "xfs"),
-)
 # File systems that are directories of the host, which has every name; some of them are programs of FUSE.
 _HOST_TYPES = (
     *("9p", "hostfs", "prl_fs", "prl_fsd", "vboxsf", "virtiofs", "vmhgfs", "vmhgfs-fuse"),
@@ -52,14 +39,12 @@ _SYSTEM = ("/var/log/journal", "/var/lib/systemd", "/tmp", "/var/tmp")
 # Keys that are no file: what the kernel makes at random.
 _RANDOM = ("/dev/urandom", "/dev/random", "/dev/hwrng")
 # An entry with one of these is opened in the initramfs.
-_EARLY = {"initramfs", "x-initrd.attach", "force"}
+EARLY = {"initramfs", "x-initrd.attach", "force"}
 
 OLD_DISK = "a disk of the old machine"
-NO_FILE = "the root has no such file"
 OF_HOST = "a directory of the host"
 PULLED_IN = "and what a boot mounts or starts lies in it"
 
-Exists = t.Callable[[str], bool]
 Row = t.Sequence[str]
 Rows = t.List[t.List[str]]
 
@@ -71,16 +56,13 @@ class Taken(t.NamedTuple):
     reason: str
 
 
-def _everything(_path: str) -> bool:
-    return True
-
-
 def rows(text: str) -> Rows:
     """Return the fields of each line that is no comment."""
-    return [row for row in map(str.split, text.splitlines()) if _is_entry(row)]
+    return [row for row in map(str.split, text.splitlines()) if is_entry(row)]
 
 
-def _is_entry(fields: Row) -> bool:
+def is_entry(fields: Row) -> bool:
+    """Say whether the fields of a line are an entry."""
     return len(fields) >= 2 and not fields[0].startswith("#")
 
 
@@ -89,7 +71,8 @@ def _unescaped(field: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), field)
 
 
-def _options(fields: Row) -> t.List[str]:
+def options_of(fields: Row) -> t.List[str]:
+    """Return the options of a line."""
     return _unescaped(fields[3]).split(",") if len(fields) > 3 else []
 
 
@@ -110,7 +93,7 @@ def source_of(field: str) -> str:
 
 def headers(fields: Row) -> t.List[str]:
     """Return the header files that a line of crypttab names; of several, the last one counts."""
-    found = (option.partition("=") for option in _options(fields))
+    found = (option.partition("=") for option in options_of(fields))
     return [value for name, equals, value in found if name == "header" and equals]
 
 
@@ -134,15 +117,15 @@ def _is_noauto(options: t.Sequence[str]) -> bool:
 
 def is_on_demand(fields: Row) -> bool:
     """Say whether a line of fstab names what nobody asks for but a person (``noauto``)."""
-    options = _options(fields)
+    options = options_of(fields)
     # A unit can want it all the same (systemd.mount(5)).
     return _is_noauto(options) and not any(option.startswith(_WANTED) for option in options)
 
 
 def is_opened_on_demand(fields: Row) -> bool:
     """Say the same of a line of crypttab."""
-    options = _options(fields)
-    return _is_noauto(options) and not _EARLY & {*options}
+    options = options_of(fields)
+    return _is_noauto(options) and not EARLY & {*options}
 
 
 def is_memory(source: str) -> bool:
@@ -172,7 +155,7 @@ def taken(fields: Row, own: t.Container[str]) -> t.Optional[Taken]:
     if any(it in _HOST_TYPES for it in programs) or source.startswith(".host:"):
         return Taken(source, OF_HOST)
     # The device of a program of FUSE, and those of options: a journal, a second disk, what is to be there before.
-    options = (option.partition("=") for option in _options(fields))
+    options = (option.partition("=") for option in options_of(fields))
     devices = [_device_of(value) for name, _equals, value in options if name != "loop"]
     for name in (source, source_of(source.partition("#")[2]), *devices):
         if name not in own and _DISK.match(name):
@@ -211,7 +194,7 @@ def _device_of(value: str) -> str:
 def _needs(fields: Row) -> t.List[str]:
     """Return the paths whose file systems systemd mounts before it mounts a line of fstab (systemd.mount(5))."""
     found = [posixpath.dirname(point_of(fields)), source_of(fields[0])]
-    for name, _equals, value in (option.partition("=") for option in _options(fields)):
+    for name, _equals, value in (option.partition("=") for option in options_of(fields)):
         if name in _NEEDING:
             found.append(value if value.startswith("/") else path_of_unit(value))
     return found
@@ -269,156 +252,37 @@ def own_mappings(crypttab: t.Sequence[Row], root: str) -> t.Set[str]:
     return {root, *(f"/dev/mapper/{row[0]}" for row in crypttab if row[0] not in others)}
 
 
-def fstab(
-    text: str,
-    *,
-    device: str,
-    filesystem: str,
-    esp_label: str,
-    exists: Exists = _everything,
-    crypttab: t.Sequence[Row] = (),
-) -> t.Tuple[str, t.List[str]]:
-    """Return the new table, and what had to go with the reason.
-
-    Comments and everything that names no disk (tmpfs, zram, network, bind mounts) stay, and so does what is
-    mounted on demand alone. *exists* says whether a file is in the root; *crypttab* is that of the image.
-    The lines that the image's own take the place of are not among those that had to go.
-    """
-    own = own_mappings(crypttab, device)
-    others = [row for row in rows(text) if point_of(row) not in OWN_POINTS]
-    gone: t.Dict[t.Tuple[str, ...], str] = {}
-    for row in others:
-        reason = _why_unmounted(row, exists, own, on_demand=is_on_demand(row))
-        if reason:
-            gone[tuple(row)] = reason
-    kept_rows = [row for row in others if tuple(row) not in gone]
-    for pulled_in in mounted(kept_rows, crypttab):
-        reason = _why_unmounted(pulled_in, exists, own, on_demand=False)
-        if reason:
-            gone[pulled_in] = f"{reason}, {PULLED_IN}"
-    kept, dropped = [], []
-    for line in text.splitlines():
-        fields = line.split()
-        if not _is_entry(fields):
-            kept.append(line)
-        elif tuple(fields) in gone:
-            dropped.append(said("fstab", fields, gone[tuple(fields)]))
-        elif point_of(fields) not in OWN_POINTS:
-            kept.append(line)
-    kind = filesystems.find(filesystem)
-    first = [
-        # By the name that the guest gives: every disk of the host can have the UUID of the file system.
-        f"{device} / {filesystem} {kind.root_options} 0 {int(kind.checked_at_boot)}",
-        # noauto: the EFI system partition is the host's, and nothing that runs needs it.
-        f"LABEL={esp_label} /boot/efi vfat noauto,nodev,noexec,nosuid,umask=0077 0 0",
-    ]
-    return "\n".join([*first, *kept]).rstrip("\n") + "\n", dropped
-
-
-def _why_unmounted(
-    fields: Row, exists: Exists, own: t.Container[str], *, on_demand: bool
-) -> t.Optional[str]:
-    kind, path = "".join(fields[2:3]), path_of(fields[0])
-    if kind == "swap" and path:
-        return None if exists(path) else NO_FILE
-    if on_demand:
-        return None
-    found = taken(fields, own)
-    if found:
-        return found.reason
-    # systemd makes the source of a bind mount when it is missing; a missing file ends in its emergency mode.
-    is_file = kind in _FILE_TYPES and not {"bind", "rbind"} & {*_options(fields)}
-    return NO_FILE if path and is_file and not exists(path) else None
-
-
-def crypttab(
-    text: str,
-    *,
-    name: str,
-    luks_uuid: str,
-    key_file: str,
-    options: str,
-    exists: Exists = _everything,
-) -> t.Tuple[str, t.List[str]]:
-    """Return the table with the root's entry, and what had to go with the reason.
-
-    Containers in files of the root stay, and so does what is opened on demand alone.
-    """
-    own = f"{name} UUID={luks_uuid} {key_file} {options}"
-    kept, dropped = [], []
-    for line in text.splitlines():
-        fields = line.split()
-        if not _is_entry(fields):
-            kept.append(line)
-        elif line != own:
-            reason = "its name is that of the root" if fields[0] == name else None
-            reason = reason or _why_closed(fields, exists)
-            if reason:
-                dropped.append(said("crypttab", fields, reason))
-            else:
-                kept.append(line)
-    return "\n".join([*kept, own]).lstrip("\n") + "\n", dropped
-
-
-def _why_closed(fields: Row, exists: Exists) -> t.Optional[str]:
-    if is_opened_on_demand(fields):
-        return None
-    if disk_of(fields):
-        return OLD_DISK
-    if not exists(path_of(fields[1])):
-        return NO_FILE
-    if _EARLY & {*_options(fields)}:
-        return "a file of the root cannot be opened before the root"
-    return None
-
-
-def stays_in_crypttab(fields: Row, exists: Exists) -> bool:
-    """Say whether an entry is kept, unless its name is that of the root."""
-    return _why_closed(fields, exists) is None
-
-
 def key_of(fields: Row) -> str:
     """Return the file that an entry of crypttab takes its key from; empty when there can be none."""
     named = fields[2] if len(fields) > 2 else "none"
     return f"{KEY_DIRECTORY}/{fields[0]}.key" if named in ("none", "-") else path_of(named)
 
 
-def said(table: str, fields: t.Sequence[str], reason: str) -> str:
-    """Say why a line goes, and name no more of it than a device and a name or mount point.
-
-    The manifest has it, and options can hold a password.
-    """
-    return f"{table} line '{' '.join(fields[:2])}': {reason}"
-
-
 __all__ = (
+    "EARLY",
     "KEY_DIRECTORY",
-    "NO_FILE",
     "OF_HOST",
     "OLD_DISK",
-    "OWN_POINTS",
     "PULLED_IN",
     "Row",
     "Rows",
     "Taken",
-    "crypttab",
     "disk_of",
     "escaped",
-    "fstab",
     "headers",
+    "is_entry",
     "is_memory",
     "is_on_demand",
     "is_opened_on_demand",
     "key_of",
     "mounted",
+    "options_of",
     "own_mappings",
     "path_of",
     "path_of_unit",
     "point_of",
     "rows",
-    "said",
     "source_of",
-    "stays_in_crypttab",
     "swap_files",
     "taken",
 )

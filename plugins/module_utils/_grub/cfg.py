@@ -194,6 +194,9 @@ def prefix(luks_uuid: str, directory: str) -> str:
     return f"({volume(luks_uuid)}){directory}"
 
 
+_BUILDER = re.compile(
+    r"/dev/(?:loop|nbd|dm-|fuse)\w*|/dev/mapper/sealedroot\S*|/var/tmp/\S*|/disk\.raw\b"
+)
 _SEARCH = re.compile(r"^([ \t]*)search\b.*?--set(?:=(\w+))?\b.*$", re.MULTILINE)
 
 
@@ -303,28 +306,35 @@ def check_menu(text: str, *, root_device: str, words: t.Sequence[str]) -> t.List
     boot_entries, which writes the entries, checks them.
     """
     problems = []
-    # Everything started this way is a kernel, except a memory test (memtest86+x64.efi).
-    starts = re.findall(r"^[ \t]*linux(?:efi)?\s+(\S+)(.*)$", text, re.MULTILINE)
-    kernels = [start for start in starts if "/memtest" not in start[0]]
+    kernels = grub_script.loads(text, grub_script.KERNEL)
     if boot_entries.used(text):
         fallback = boot_entries.fallback(text)
-        kernels += [("kernelopts", fallback)] if fallback is not None else []
+        kernels += [["kernelopts", *fallback.split()]] if fallback is not None else []
     elif not kernels:
         problems.append("it boots no kernel")
-    for kernel, options in kernels:
-        given = options.split()
-        # The kernel uses the last root=, so a second one could replace ours.
-        roots = {word for word in given if word.startswith("root=")}
-        if roots != {f"root={root_device}"}:
-            got = " and ".join(sorted(roots)) or "no root="
-            problems.append(f"{kernel} gets {got} instead of root={root_device}")
+    for kernel, *given in kernels:
+        problems += other_roots(kernel, given, root_device=root_device)
         lost = [word for word in words if word not in given]
         if lost:
             problems.append(f"{kernel} does not get {' '.join(lost)}")
-    builder = re.search(r"/dev/loop\d|/dev/mapper/sealedroot|/var/tmp/|\.raw\b", text)
-    if builder:
-        problems.append(f"it names {builder.group(0)} of the builder")
+    problems += traces(text)
     return sorted(set(problems))
+
+
+def other_roots(kernel: str, given: t.Iterable[str], *, root_device: str) -> t.List[str]:
+    """Say which root a kernel gets by the words that it is *given*, where that is not this one alone."""
+    # The last one counts, so another one beside ours would be the one.
+    roots = sorted({word for word in given if word.startswith("root=")})
+    if roots == [f"root={root_device}"]:
+        return []
+    return [f"{kernel} gets {' and '.join(roots) or 'no root='}, not root={root_device}"]
+
+
+def traces(text: str, names: t.Iterable[str] = ()) -> t.List[str]:
+    """Say which devices and paths of a builder *text* has, and which of its *names*."""
+    found = {match.group(0) for match in _BUILDER.finditer(text)}
+    found |= {name for name in names if name and name in text}
+    return [f"it names {item} of the builder" for item in sorted(found)]
 
 
 __all__ = (
@@ -344,9 +354,11 @@ __all__ = (
     "modules",
     "needed",
     "open_doors",
+    "other_roots",
     "prefix",
     "strays",
     "stub",
+    "traces",
     "unlock_script",
     "unsearched",
     "unwanted",

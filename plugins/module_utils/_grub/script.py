@@ -98,6 +98,18 @@ def is_memory_test(words: Words) -> bool:
     return any(plain(it).rpartition("/")[2].startswith("memtest") for it in words[1:2])
 
 
+def loads(text: str, names: t.Container[str]) -> t.List[Words]:
+    """Return what each of these commands loads, and the words behind it, without quotes; no memory test is among them.
+
+    *names* are KERNEL or INITRD.
+    """
+    return [
+        [plain(word) for word in words[1:]]
+        for words in commands(text)
+        if words[0] in names and words[1:] and not is_memory_test(words)
+    ]
+
+
 def plain(word: str) -> str:
     """Return a word without quotes."""
     if not _QUOTES.intersection(word):
@@ -217,6 +229,7 @@ __all__ = (
     "commands",
     "foreign",
     "is_memory_test",
+    "loads",
     "plain",
     "restricted",
     "scripts",

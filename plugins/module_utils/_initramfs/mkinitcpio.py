@@ -18,7 +18,7 @@ import glob
 import os
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import image_tables
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     boot_files,
@@ -54,7 +54,7 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
     """Plan the configuration of mkinitcpio; return the missing packages."""
     path = unlocked_root.key_path(params["luks_uuid"])
     configure(tree, [path, *unlocked_root.installed("mkinitcpio", params)])
-    table, _old = fstab.crypttab(
+    table, _old = image_tables.crypttab(
         "",
         name=params["mapping"],
         luks_uuid=params["luks_uuid"],

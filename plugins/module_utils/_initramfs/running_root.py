@@ -15,7 +15,10 @@ import os
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import boot_files, making
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
+    boot_files,
+    generator_commands,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     Runner,
     SealedRootError,
@@ -176,8 +179,8 @@ class Rebuild(t.NamedTuple):
 
 def rebuilds(runner: Runner, boot: str, modules: str) -> t.List[Rebuild]:
     """Return the commands that rebuild every initramfs in *boot*; *modules* is the parent of the module directories."""
-    generator = runner.find(*making.TOOLS)
-    name, *arguments = making.TOOLS[os.path.basename(generator)]
+    generator = runner.find(*generator_commands.TOOLS)
+    name, *arguments = generator_commands.TOOLS[os.path.basename(generator)]
     if name != "dracut":
         return [Rebuild([runner.find(name), *arguments])]
     commands = []

@@ -17,7 +17,11 @@ import os
 import stat
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency, fstab
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
+    emergency,
+    fstab,
+    image_tables,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     boot_files,
@@ -124,7 +128,7 @@ def ensure(how: Generator, params: Params, *, root: str, check_mode: bool) -> t.
     emergency.plan(tree, debug_console=debug_console)
     kernel_words.plan(tree, how.name, luks_uuid=luks_uuid, debug_console=debug_console)
     # Both tables of the source can contain passwords, so the diff does not show them.
-    table, old_disks = fstab.crypttab(
+    table, old_disks = image_tables.crypttab(
         tree.text("/etc/crypttab"),
         name=mapping,
         luks_uuid=luks_uuid,
@@ -133,7 +137,7 @@ def ensure(how: Generator, params: Params, *, root: str, check_mode: bool) -> t.
         exists=tree.exists,
     )
     tree.write("/etc/crypttab", table, secret=True)
-    table, old_mounts = fstab.fstab(
+    table, old_mounts = image_tables.fstab(
         tree.text("/etc/fstab"),
         device=f"/dev/mapper/{mapping}",
         filesystem=params["filesystem"],

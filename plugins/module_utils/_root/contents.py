@@ -30,8 +30,9 @@ INITS = {"sbin/init", "usr/sbin/init", "usr/bin/init", "bin/init", "init"}
 
 # Of GRUB's modules those that not every GRUB has.
 _GRUB_MODULE = re.compile(
-    r"usr/(?:lib/grub|share/grub2)/([^/]+)/"
-    r"(normal|luks2?|gcry_sha(?:256|512)|btrfs|ext2|xfs)\.mod"
+    r"usr/(?:lib/grub|share/grub2)/([\w-]+)/"
+    r"(normal|luks2?|gcry_sha(?:256|512)|btrfs|ext2|xfs)\.mod",
+    re.ASCII,
 )
 
 

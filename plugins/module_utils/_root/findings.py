@@ -14,7 +14,7 @@ import dataclasses
 import re
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab, image_tables
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     boot_files,
     generators,
@@ -113,15 +113,21 @@ def _is_in(found: Findings, member: Member) -> bool:
 
 
 def _leave_out(found: Findings, member: Member, reason: str) -> None:
+    if _exclude(found, member, reason):
+        found.left_out.append(f"/{plain(member.name)}: {reason}")
+
+
+def _exclude(found: Findings, member: Member, reason: str) -> bool:
+    """Exclude a member whose name reaches tar(1) as it is, by way of a module's result; of any other say so."""
     name = plain(member.raw)
     if printable.text(name) != name or "\n" in name:
         found.problems.append(
             f"The name {member.raw} is not UTF-8 or has control characters, but it has to be named: {reason}. Rename"
             " it, or remove it."
         )
-        return
+        return False
     found.excluded.append(name)
-    found.left_out.append(f"/{plain(member.name)}: {reason}")
+    return True
 
 
 def _swap(root: Root, found: Findings) -> None:
@@ -143,11 +149,11 @@ def _tables(root: Root, filesystem: str, found: Findings) -> None:
 
     # The names of the image are not known yet, and no message has them.
     unknown = {"name": "", "luks_uuid": "", "key_file": "", "options": ""}
-    _table, closed = fstab.crypttab(root.text(CRYPTTAB), exists=exists, **unknown)
+    _table, closed = image_tables.crypttab(root.text(CRYPTTAB), exists=exists, **unknown)
     entries = fstab.rows(root.text(CRYPTTAB))
-    kept = [row for row in entries if fstab.stays_in_crypttab(row, exists)]
+    kept = [row for row in entries if image_tables.stays_in_crypttab(row, exists)]
     lines = root.text(FSTAB)
-    _table, unmounted = fstab.fstab(
+    _table, unmounted = image_tables.fstab(
         lines,
         device="",
         filesystem=filesystem,
@@ -162,8 +168,14 @@ def _tables(root: Root, filesystem: str, found: Findings) -> None:
         _leave_out(found, root.members[path], "the key of a disk of the old machine")
     for row in fstab.rows(lines):
         point = fstab.point_of(row)
-        gone = any(it.startswith(fstab.said("fstab", row, fstab.OLD_DISK)) for it in unmounted)
-        if point in _ESSENTIAL and (gone or point in fstab.OWN_POINTS) and not root.holds(point):
+        gone = any(
+            it.startswith(image_tables.said("fstab", row, fstab.OLD_DISK)) for it in unmounted
+        )
+        if (
+            point in _ESSENTIAL
+            and (gone or point in image_tables.OWN_POINTS)
+            and not root.holds(point)
+        ):
             found.problems.append(elsewhere(point))
         elif gone and point and not root.holds(point):
             found.notes.append(f"{point} is empty, since its file system is not in the tar.")
@@ -214,7 +226,7 @@ def _initramfs(root: Root, found: Findings) -> None:
         if not version or version.startswith(_RESCUE) or member.type not in "-h":
             continue
         if any(f"boot/{kernel}-{version}" in root.members for kernel in ("vmlinuz", "vmlinux")):
-            found.excluded.append(plain(member.raw))
+            _exclude(found, member, "an initramfs, which is made anew")
         else:
             _leave_out(found, member, "an initramfs that no kernel has")
 

@@ -16,6 +16,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
     fstab,
     os_release as etc_os_release,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import boot_files
 from ansible_collections.sealedroot.image.plugins.module_utils._root import (
     contents,
     findings,
@@ -33,7 +34,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 # What a program or a table of a root has at the most, in bytes.
 MOST = 16 << 20
-# What both modules that look are told; their documentation is theirs.
+# What a root is looked at for: the options of a module, of which the documentation is a fragment.
 ARGUMENTS: t.Dict[str, t.Any] = {
     "filesystem": {"type": "str", "default": "ext4"},
     "families": {
@@ -136,7 +137,12 @@ def describe(
         "os_release": os_release,
         "family": family.get("name", ""),
         "kernels": kernels,
-        "kernel_disks": {it: findings.disks(modules.get(it, ())) for it in kernels},
+        "kernel_disks": {
+            it: findings.disks(modules.get(it, ()))
+            for it in kernels
+            # Of any other there is a problem.
+            if boot_files.VERSION.fullmatch(it)
+        },
         "has": {**has, "grub_install_luks2": findings.grub_install_knows_luks2(root)},
         "initramfs": generator,
         "missing_packages": missing,

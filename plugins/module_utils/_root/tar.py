@@ -33,6 +33,22 @@ _TRUNCATED = re.compile(
 )
 
 
+def compression_of(runner: Runner, path: str) -> str:
+    """Return how a tar is compressed, if tar(1) here can read that."""
+    with open(path, "rb") as file:
+        head = file.read(16)
+    if not head:
+        raise SealedRootError(f"{path} is empty: get the file again")
+    found = compression(head)
+    if found not in SUPPORTED:
+        raise SealedRootError(
+            f"{path} is compressed with {found}, which is not supported: use gzip, xz or zstd"
+        )
+    if found != "none":
+        runner.find(found)
+    return found
+
+
 def listing(runner: Runner, path: str) -> t.List[Member]:
     """List the tar; tar's own exit status tells a truncated or foreign file."""
     argv = [runner.find("tar"), "--list", "--verbose", "--block-number", "--numeric-owner"]
@@ -268,6 +284,7 @@ __all__ = (
     "SUPPORTED",
     "Member",
     "compression",
+    "compression_of",
     "contents",
     "listing",
     "parse_listing",

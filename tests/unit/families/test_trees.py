@@ -27,7 +27,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 from ansible_collections.sealedroot.image.plugins.modules import (
     boot_entries,
     grub_cryptodisk,
-    root_tar_info,
+    root_info,
 )
 from distribution_tools import Here, Tools, first_boot, kernel_install_add
 
@@ -70,7 +70,7 @@ def look(root: pathlib.Path) -> dict[str, t.Any]:
         "filesystem": "ext4",
         "secure_boot": None,
     }
-    return root_tar_info.inspect(Here(), params)
+    return root_info.of_tar(Here(), params)["root"]
 
 
 FAMILIES = LookupModule().run([])

@@ -29,9 +29,3 @@ def test_a_console_can_be_left_open() -> None:
 def test_an_unknown_generator_is_an_error_of_the_template() -> None:
     with pytest.raises(AnsibleFilterError, match="'' builds no initramfs that is known"):
         encrypted_root("u", "")
-
-
-def test_words_that_open_what_is_to_be_closed() -> None:
-    contrary_words = FilterModule().filters()["contrary_words"]
-    assert contrary_words("quiet panic=0 efi=runtime") == ["panic=0", "efi=runtime"]
-    assert contrary_words("quiet panic=0 efi=runtime", True) == ["efi=runtime"]

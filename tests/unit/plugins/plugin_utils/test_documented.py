@@ -15,7 +15,7 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils import _answers, 
 
 ROUTES = yaml.safe_load((_documented.MODULES.parents[1] / "meta/runtime.yml").read_text())
 MODULES = ["root_info", *ROUTES["plugin_routing"]["modules"]]
-ARGS: dict[str, t.Any] = {"facts": True, "secure_boot": {"hash": "sha256"}}
+ARGS: dict[str, t.Any] = {"facts": True, "path": "/a", "secure_boot": {"hash": "sha256"}}
 
 
 def kept(module: str, **answer: t.Any) -> dict[str, t.Any]:
@@ -86,6 +86,8 @@ def test_facts_are_kept_only_when_they_are_asked_for_and_only_the_documented_one
     assert all(_answers._is_fact(name, value) for name, value in facts.items())
     assert "ansible_facts" not in _documented.kept("root_info", honest, {"facts": False})
     assert "secure_boot" not in _documented.kept("root_info", honest, {})["root"]
+    assert "tar" not in _documented.kept("root_info", honest, {})
+    assert "tar" not in _documented.kept("root_info", honest, {"path": None})
 
 
 def test_core_s_own_keys_are_plain_text() -> None:

@@ -1,9 +1,12 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Variables that are nearly inputs."""
+"""Variables that are nearly inputs, and what the manifest records of those that are."""
 
 from __future__ import annotations
+
+import json
+import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.filter.misspelled import FilterModule
@@ -48,3 +51,60 @@ def test_inputs_are_not_taken_for_each_other() -> None:
     for name in _inputs.inputs():
         others = [it for it in _inputs.inputs() if it != name]
         assert _inputs.misspelled([name], [*others, name], set()) == {}
+
+
+GIVEN: dict[str, t.Any] = {
+    "image_architecture": "x86_64",
+    "image_authorized_keys": [],
+    "image_boot_key": "",
+    "image_boot_test": "yes",
+    "image_customize": [{"role": "web"}],
+    "image_debug_console": False,
+    "image_filesystem": "ext4",
+    "image_filesystem_features": [],
+    "image_formats": ["qcow2"],
+    "image_grow": "auto",
+    "image_host_agents": ["b", "a"],
+    "image_hostname": "web-1",
+    "image_kernel_cmdline": "quiet",
+    "image_luks": {},
+    "image_recovery_passphrase": "",
+    "image_root_password_hash": "",
+    "image_secure_boot": False,
+    "image_size": "4GiB",
+    "image_source": {"type": "url", "url": "https://me:secret@example.org/"},
+    "image_source_date_epoch": 0,
+    "image_uuid": "",
+    "__image_packages": ["auto"],
+    "__image_selinux": "auto",
+}
+SECRETS = {
+    "image_boot_key": "secret",
+    "image_recovery_passphrase": "secret",
+    "image_root_password_hash": "secret",
+}
+
+
+def test_what_is_recorded() -> None:
+    found = _inputs.recorded(GIVEN)
+    assert found["size"] == 4 << 30
+    assert found["source"] == {"type": "url"}
+    assert (found["customize"], found["host_agents"]) == (1, ["a", "b"])
+    assert (found["boot_tested"], found["debug_console"]) == (True, False)
+    assert (found["recovery"], found["root_password"]) == ("generated", "left")
+    assert not {"boot_key", "source_date_epoch", "uuid"} & set(found)
+    assert json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.parametrize(("given", "found"), [(True, "true"), ("true", "true"), ("auto", "auto")])
+def test_growth_is_recorded_alike_however_it_is_given(given: t.Any, found: str) -> None:
+    assert _inputs.recorded({**GIVEN, "image_grow": given})["grow"] == found
+
+
+def test_what_only_some_images_have_and_no_secret() -> None:
+    found = _inputs.recorded(
+        {**GIVEN, **SECRETS, "image_source_date_epoch": "1700000000", "image_uuid": "u"}
+    )
+    assert (found["recovery"], found["root_password"], found["boot_key"]) == ("given",) * 3
+    assert (found["source_date_epoch"], found["uuid"]) == (1_700_000_000, "u")
+    assert "secret" not in json.dumps(found)

@@ -71,7 +71,7 @@ def test_what_an_installation_can_change_is_taken_and_nothing_else() -> None:
 def test_every_distribution_s_own_answer_passes(it: trees.Distribution, tmp_path: t.Any) -> None:
     header = {"luks_type": "luks1", "hash": "sha256", "filesystem": "ext4"}
     params = {"families": FAMILIES, "filesystem": "ext4", "secure_boot": header}
-    found = root_info.look(str(trees.make(it, tmp_path / "root")), params)
+    found = root_info.of_tree(str(trees.make(it, tmp_path / "root")), params)["root"]
     kept = _documented.kept("root_info", {"root": found}, params)["root"]
     assert kept == found
     assert FILTERS["root_now"]({**found, "path": "p"}, kept, FAMILIES) == {**found, "path": "p"}

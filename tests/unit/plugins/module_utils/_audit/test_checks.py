@@ -183,11 +183,13 @@ def more(words: str) -> str:
         ("set timeout=1\n", "boots no kernel"),
         ("\tlinux\t/boot/memtest86+x64.efi\n", "boots no kernel"),
         # A disk of the host can have that UUID and that label.
-        (LINE.replace(DEVICE, f"UUID={ROOT}"), f"['root=UUID={ROOT}'], not root={DEVICE}"),
+        (LINE.replace(DEVICE, f"UUID={ROOT}"), f"gets root=UUID={ROOT}, not root={DEVICE}"),
         (LINE.replace(DEVICE, "LABEL=root"), f"not root={DEVICE}"),
         (more("root=/dev/sda1"), f"not root={DEVICE}"),
+        (more(f"root={DEVICE}"), None),
         (LINE.replace(DEVICE, "/dev/mapper/sealedroot-x"), "of the builder"),
         (LINE + "# /dev/loop3\n", "/dev/loop3 of the builder"),
+        (LINE + "# /srv/web-1/disk.raw\n", "it names /disk.raw of the builder"),
         (more("resume=/dev/sda2"), "the device /dev/sda2"),
         # One of its own disk is not enough where there is another one.
         (LINE.replace("rd.luks", "rd.luks.uuid=luks-1 rd.luks"), "gets rd.luks.uuid=luks-1, not"),

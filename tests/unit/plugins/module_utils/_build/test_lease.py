@@ -14,7 +14,7 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._build import lease
+from ansible_collections.sealedroot.image.plugins.module_utils._build import lease, lease_holder
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -38,7 +38,7 @@ def work(tmp_path: pathlib.Path) -> str:
 
 
 def lives(play: subprocess.Popen[bytes]) -> t.Callable[[list[int]], bool]:
-    return lease.lives(lease.process(play.pid))
+    return lease_holder.lives(lease_holder.process(play.pid))
 
 
 def is_free(directory: str) -> bool:
@@ -97,23 +97,17 @@ def test_the_end_of_the_play_is_the_end_of_the_lease(
     # Nobody waits for it, so it is a zombie, which does not count as alive.
     play.kill()
     assert becomes_free(work)
-    time.sleep(lease.PAUSE / 5)
+    time.sleep(lease_holder.PAUSE / 5)
     assert not os.path.exists(os.path.dirname(work)), "what was made for it is left"
 
 
 def test_silence_is_the_end_of_the_lease(work: str) -> None:
-    lease.take([work], ONE, lease.heard(1.5))
+    lease.take([work], ONE, lease_holder.heard(1.5))
     for _beat in range(5):
         time.sleep(0.5)
         os.utime(lease.path_of(work))
         assert not is_free(work)
     assert becomes_free(work)
-
-
-def test_a_process_that_began_later_is_another(play: subprocess.Popen[bytes]) -> None:
-    pid, start = lease.process(play.pid)
-    assert lease.lives((pid, start))([])
-    assert not lease.lives((pid, str(int(start) - 1)))([])
 
 
 def test_none_is_kept_when_one_is_held(

@@ -144,7 +144,7 @@ def test_a_menu_is_written_out():
 def test_grub_cfg_with_entries_is_judged_by_the_words_it_has_for_them():
     config = 'set kernelopts="root=/dev/loop0 ro"\nblscfg\n'
     said = cfg.check_menu(config, root_device=ROOT, words=["a"])
-    assert f"kernelopts gets root=/dev/loop0 instead of root={ROOT}" in said
+    assert f"kernelopts gets root=/dev/loop0, not root={ROOT}" in said
     assert "kernelopts does not get a" in said
     assert cfg.check_menu("insmod blscfg\nblscfg\n", root_device=ROOT, words=["a"]) == []
     said = cfg.check_menu("insmod blscfg\n", root_device=ROOT, words=[])

@@ -222,17 +222,19 @@ def test_a_memory_test_has_no_root():
     ("text", "words"),
     [
         (CLOSED, "boots no kernel"),
-        (config("root=/dev/loop0 console=ttyS0"), f"instead of root={DEVICE}"),
+        (config("root=/dev/loop0 console=ttyS0"), f"not root={DEVICE}"),
         # A disk of the host can have that UUID.
-        (config(f"root=UUID={ROOT} console=ttyS0"), f"gets root=UUID={ROOT} instead of root="),
+        (config(f"root=UUID={ROOT} console=ttyS0"), f"gets root=UUID={ROOT}, not root="),
         (config("ro console=ttyS0"), "no root="),
         # The kernel and the initramfs take the last one.
-        (config(f"root={DEVICE} ro console=ttyS0 root=/dev/sda1"), "instead of root="),
+        (config(f"root={DEVICE} ro console=ttyS0 root=/dev/sda1"), "not root="),
         (config(f"root={DEVICE} ro"), "does not get console=ttyS0"),
         # A recovery entry ends in a shell, and GRUB_DISABLE_RECOVERY leaves it out.
         (config(f"root={DEVICE} ro single"), "does not get console=ttyS0"),
         (GOOD + "# /dev/mapper/sealedroot-x", "of the builder"),
         (GOOD + "# /var/tmp/x", "of the builder"),
+        (GOOD + "# /run/sealedroot/disk.raw", "it names /disk.raw of the builder"),
+        (f"{GOOD}if true; then linux16 /b; fi\n", "/b gets no root="),
         (GOOD + f"search --fs-uuid --set=root {ROOT}", "can find another disk"),
         (config(f"root={DEVICE} ro console=ttyS0", before=""), "editor and shell are open"),
     ],

@@ -39,6 +39,12 @@ def test_commands(text: str, commands: list[list[str]]) -> None:
     assert script.commands(text) == commands
 
 
+def test_what_is_loaded() -> None:
+    text = "if true; then linux \"/a\" ro $x; fi\nlinux16 /memtest.bin\nlinux\ninitrd /b '/c'\n"
+    assert script.loads(text, script.KERNEL) == [["/a", "ro", "$x"]]
+    assert script.loads(text, script.INITRD) == [["/b", "/c"]]
+
+
 @pytest.mark.parametrize(
     ("line", "path"),
     [

@@ -9,22 +9,19 @@ import collections.abc
 import copy
 import json
 import pathlib
-import re
 import typing as t
 
 import pytest
-import yaml
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
+    finding_table,
     findings as luks_findings,
     metadata,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
-from ansible_collections.sealedroot.image.plugins.modules import luks_image_info
 
 FIXTURES = pathlib.Path(__file__).parents[3] / "fixtures" / "luks"
-PAGE = pathlib.Path(__file__).parents[5] / "docs" / "luks_findings.md"
 UUID = "11111111-2222-4333-8444-555555555555"
 LUKS1 = (FIXTURES / "luks1-cryptsetup-2.6.1.txt").read_text()
 
@@ -37,11 +34,11 @@ def luks2() -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", data)
 
 
-def judge1(text: str) -> list[luks_findings.Finding]:
+def judge1(text: str) -> list[finding_table.Finding]:
     return luks_findings.findings(metadata.parse_luks1(text))
 
 
-def judge2(data: t.Any) -> list[luks_findings.Finding]:
+def judge2(data: t.Any) -> list[finding_table.Finding]:
     header = metadata.parse_luks2(json.dumps(data), uuid=UUID)
     return luks_findings.findings(header)
 
@@ -191,8 +188,8 @@ def test_no_header() -> None:
 
 def test_every_row_of_the_table_has_a_case() -> None:
     cases = {id_ for _place, _value, says in CASES for id_ in says}
-    assert cases == {row.id for row in luks_findings.TABLE} - {"no-header"}
-    assert {row.severity for row in luks_findings.TABLE} == {"danger", "boot", "note"}
+    assert cases == {row.id for row in finding_table.TABLE} - {"no-header"}
+    assert {row.severity for row in finding_table.TABLE} == {"danger", "boot", "note"}
 
 
 def test_a_header_in_the_middle_of_a_reencryption() -> None:
@@ -282,39 +279,3 @@ def test_a_cipher_that_brings_lines_of_its_own(name: str, line: str) -> None:
         assert "2 lines 'MK bits', not one" in said
     else:
         assert "cipher" in {it.id for it in judge1(text)}
-
-
-def rendered(text: str) -> str:
-    """Return a format as the page shows it."""
-    names = {"it": "name", "number": "n"}
-
-    def name(match: re.Match[str]) -> str:
-        word = match.group(1).split(".")[-1]
-        return f"*{names.get(word, word.replace('_', ' '))}*"
-
-    return re.sub(r"\{([\w.]+)\}", name, text)
-
-
-def test_the_page_shows_the_table() -> None:
-    rows = [
-        tuple(cell.strip() for cell in line.strip("|").split("|"))
-        for line in PAGE.read_text().splitlines()
-        if line.startswith("| `")
-    ]
-    assert rows == [
-        (f"`{row.id}`", row.severity, rendered(row.meaning), rendered(row.cure))
-        for row in luks_findings.TABLE
-    ]
-
-
-def test_the_module_documents_every_id_by_its_severity() -> None:
-    (findings,) = (yaml.safe_load(luks_image_info.RETURN)[key] for key in ("findings",))
-    lists = findings["contains"]["id"]["description"][1:]
-    documented = {
-        re.findall(r"V\(([\w-]+)\)", words)[-1]: re.findall(r"V\(([\w-]+)\)", words)[:-1]
-        for words in lists
-    }
-    assert documented == {
-        severity: [row.id for row in luks_findings.TABLE if row.severity == severity]
-        for severity in ("danger", "boot", "note")
-    }

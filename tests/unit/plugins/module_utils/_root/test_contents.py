@@ -57,3 +57,10 @@ def test_roots_without_an_selinux_policy() -> None:
         ([name.replace("default", "targeted") for name in (*POLICY, CONTEXTS)], ""),  # none counts
     ):
         assert needs.selinux(map(member, names), text)["policy"] == ""
+
+
+def test_a_platform_of_grub_has_a_plain_name() -> None:
+    found = contents.abilities(
+        member(f"usr/lib/grub/{name}/normal.mod") for name in ("x86_64-efi", "i386 (old)", "é")
+    )
+    assert found["grub_platforms"] == list(found["grub_modules"]) == ["x86_64-efi"]

@@ -247,6 +247,15 @@ def test_what_cannot_be_named_cannot_be_left_out() -> None:
     assert found.problems[0].startswith("The name ./etc/cryptsetup-keys.d/latin\\351 is not UTF-8")
 
 
+def test_an_initramfs_that_is_made_anew_has_to_be_named_as_well() -> None:
+    found = judge(
+        Member("-", r"boot/vmlinuz-a\177", 9, 512, r"./boot/vmlinuz-a\177"),
+        Member("-", r"boot/initrd.img-a\177", 9, 512, r"./boot/initrd.img-a\177"),
+    )
+    assert found.excluded == []
+    assert found.problems[0].startswith(r"The name ./boot/initrd.img-a\177 is not UTF-8")
+
+
 def test_links_to_what_is_left_out_are_left_out() -> None:
     link = Member("h", "srv/swap", 0, 512, "./srv/swap", "rw-------", "./swapfile")
     found = judge("swapfile", link, fstab="/swapfile none swap sw 0 0\n")

@@ -45,7 +45,7 @@ KINDS = {
 }
 Inputs = t.Callable[[str], tuple[str, dict[str, t.Any]]]
 INPUTS: dict[str, Inputs] = {
-    "tar": lambda path: ("root_tar_info", {"path": path}),
+    "tar": lambda path: ("root_info", {"path": path}),
     "disk": lambda path: ("root_tar", {"type": "disk", "path": path, "work_dir": "/nowhere/a/b"}),
     "oci": lambda path: ("root_tar", {"type": "oci", "path": path}),
     "url": lambda path: ("root_download", {"url": f"file://{path}", **CHECKSUM}),
@@ -77,7 +77,7 @@ def test_an_input_that_is_no_file(
     path = tmp_path / "input"
     make(kind, path)
     module, args = INPUTS[name](str(path))
-    if module != "root_tar_info":
+    if module != "root_info":
         args["cache_dir"] = str(tmp_path / "cache")
     outcome = run_module(module, _check=check, **args)
     assert outcome.failed

@@ -16,6 +16,7 @@ import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import esp_tree
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import archive
+from ansible_collections.sealedroot.image.plugins.module_utils._root import facts
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
     mounted_disk,
     oci_store,
@@ -27,7 +28,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 from ansible_collections.sealedroot.image.plugins.modules import (
     chroot_prep,
     grub_cryptodisk,
-    root_info,
 )
 
 # Of what is read: less than the sparse file has.
@@ -156,7 +156,7 @@ def grub_module(path: pathlib.Path) -> None:
 def os_release(path: pathlib.Path) -> None:
     (path.parent / "root/etc").mkdir(parents=True)
     (path.parent / "root/etc/os-release").symlink_to(path)
-    root_info.check_releases(str(path.parent / "root"))
+    facts.check_releases(str(path.parent / "root"))
 
 
 def esp_written(path: pathlib.Path) -> None:

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""root_tar_info on tars that GNU tar and Python write."""
+"""root_info on tars that GNU tar and Python write."""
 
 from __future__ import annotations
 
@@ -63,13 +63,14 @@ def test_each_compression(
     path = pack(root, tmp_path / f"r.{suffix}")
     digest = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
     wanted = f"sha256:{digest.upper()}"
-    info = real_module("root_tar_info", path=path, digest=wanted, families=FAMILIES)
-    assert not info.get("failed"), info["msg"]
-    assert info["changed"] is False
-    assert info["sha256"] == digest
-    assert info["compression"] == {"gz": "gzip", "zst": "zstd", "tar": "none"}.get(
-        suffix.rpartition(".")[2], "xz"
-    )
+    result = real_module("root_info", path=path, digest=wanted, families=FAMILIES)
+    assert not result.get("failed"), result["msg"]
+    assert result["changed"] is False
+    compression = {"gz": "gzip", "xz": "xz", "zst": "zstd", "tar": "none"}[
+        suffix.rpartition(".")[2]
+    ]
+    assert result["tar"] == {"path": path, "sha256": digest, "compression": compression}
+    info = result["root"]
     assert info["entries"] == sum(1 for _ in root.rglob("*")) + 1
     assert info["architecture"] == "x86_64"
     assert info["os_release"] == {"ID": "debian", "VERSION_ID": "12", "NAME": "Debian"}
@@ -88,7 +89,7 @@ def test_names_without_a_dot(
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
         for name in sorted(os.listdir(root)):
             tar.add(root / name, name)
-    info = real_module("root_tar_info", path=str(path))
+    info = real_module("root_info", path=str(path))["root"]
     assert info["architecture"] == "x86_64"
     assert info["kernels"] == ["6.1.0-10-amd64"]
 
@@ -106,7 +107,7 @@ def test_what_is_missing_is_named(
         (root / name).unlink()
     (root / "usr/share/initramfs-tools/hooks/cryptroot").unlink()
     path = pack(root, tmp_path / "r.tar")
-    info = real_module("root_tar_info", path=path, families=FAMILIES)
+    info = real_module("root_info", path=path, families=FAMILIES)["root"]
     assert info["architecture"] == "aarch64"
     assert info["missing_packages"] == [
         *("systemd-sysv", "linux-image-arm64", "grub-efi-arm64"),
@@ -129,7 +130,7 @@ def test_the_estimate_is_near_what_ext4_takes(
         file.seek(1 << 30)
         file.write(b"x" * 10000)
     path = pack(root, tmp_path / "r.tar", "--sparse")
-    estimate = real_module("root_tar_info", path=path)["unpacked_bytes"]
+    estimate = real_module("root_info", path=path)["root"]["unpacked_bytes"]
     seen, real = set(), 0
     for item in [root, *root.rglob("*")]:
         info = item.lstat()
@@ -146,7 +147,7 @@ def test_odd_names_do_not_confuse(
         (root / "etc" / name).write_text("x")
     (root / "etc" / os.fsdecode(b"latin\xe9")).touch()
     (root / "etc/arrow -> x").symlink_to("y -> z")
-    info = real_module("root_tar_info", path=pack(root, tmp_path / "r.tar"))
+    info = real_module("root_info", path=pack(root, tmp_path / "r.tar"))["root"]
     assert info["entries"] == sum(1 for _ in root.rglob("*")) + 1
 
 
@@ -156,7 +157,7 @@ def test_a_member_that_is_there_twice_counts_as_the_last(
     path = pack(root, tmp_path / "r.tar")
     (root / "usr/lib/os-release").write_text("ID=debian\nVERSION_ID=13\nMORE=text\n")
     subprocess.run(["tar", "-C", root, "-rf", path, "./usr/lib/os-release"], check=True)
-    info = real_module("root_tar_info", path=path)
+    info = real_module("root_info", path=path)["root"]
     assert info["os_release"]["VERSION_ID"] == "13"
     assert info["architecture"] == "x86_64"
 
@@ -169,7 +170,7 @@ def test_truncated(
     (root / "usr/lib/data").write_bytes(os.urandom(3 << 20))
     path = pathlib.Path(pack(root, tmp_path / f"r.{suffix}"))
     os.truncate(path, int(path.stat().st_size * cut))
-    result = real_module("root_tar_info", path=str(path))
+    result = real_module("root_info", path=str(path))
     assert result["failed"] is True
     assert "truncated" in result["msg"]
     assert "\n" not in result["msg"]
@@ -184,7 +185,7 @@ def test_truncated_between_two_members(
         start = tar.getmembers()[-1].offset
     os.truncate(path, start)
     subprocess.run(["tar", "-tf", path], check=True, capture_output=True)
-    assert "is truncated" in real_module("root_tar_info", path=path)["msg"]
+    assert "is truncated" in real_module("root_info", path=path)["msg"]
 
 
 @pytest.mark.parametrize(
@@ -203,7 +204,7 @@ def test_what_is_no_tar(
 ) -> None:
     path = tmp_path / "r.tar"
     path.write_bytes(content)
-    result = real_module("root_tar_info", path=str(path))
+    result = real_module("root_info", path=str(path))
     assert result["failed"] is True
     assert message in result["msg"]
     assert "\n" not in result["msg"]
@@ -213,7 +214,7 @@ def test_a_tar_that_is_no_root(
     root: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
 ) -> None:
     path = pack(tmp_path, tmp_path / "r.tar", what="root")
-    result = real_module("root_tar_info", path=path)
+    result = real_module("root_info", path=path)
     assert "pack the root directory itself" in result["msg"]
 
 
@@ -222,13 +223,13 @@ def test_wrong_digest_and_no_file(
 ) -> None:
     path = pack(root, tmp_path / "r.tar")
     found = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
-    result = real_module("root_tar_info", path=path, digest="0" * 64)
+    result = real_module("root_info", path=path, digest="0" * 64)
     assert found in result["msg"]
     assert "0" * 64 in result["msg"]
-    assert "not a SHA-256" in real_module("root_tar_info", path=path, digest="md5:1")["msg"]
-    missing = real_module("root_tar_info", path=f"{path}.none")
+    assert "not a SHA-256" in real_module("root_info", path=path, digest="md5:1")["msg"]
+    missing = real_module("root_info", path=f"{path}.none")
     assert "does not exist on the builder" in missing["msg"]
-    directory = real_module("root_tar_info", path=str(root))
+    directory = real_module("root_info", path=str(root))
     assert "is a directory, not a file" in directory["msg"]
 
 
@@ -240,7 +241,7 @@ def test_hostile_names_are_only_read(tmp_path: pathlib.Path, real_module: Module
             member = tarfile.TarInfo(name)
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
-    info = real_module("root_tar_info", path=str(path))
+    info = real_module("root_info", path=str(path))["root"]
     assert info["entries"] == 4
     assert info["family"] == ""
     assert info["missing_packages"] == []
@@ -287,8 +288,9 @@ def test_what_belongs_to_another_machine_is_not_unpacked(
     odd_root(root)
     for suffix in ("tar", "tar.zst"):
         path = pack(root, tmp_path / f"odd.{suffix}")
-        info = real_module("root_tar_info", path=path, families=FAMILIES)
-        assert not info.get("failed"), info["msg"]
+        result = real_module("root_info", path=path, families=FAMILIES)
+        assert not result.get("failed"), result["msg"]
+        info = result["root"]
         assert info["kernels"] == ["6.1.0-10-amd64", "6.9.1-mine"]
         assert info["kernel_disks"] == {
             version: ["virtio_blk", "nvme"] for version in info["kernels"]
@@ -323,7 +325,7 @@ def test_each_oddity_is_named(
     (root / "usr/sbin/dracut").touch()
     (root / "boot/vmlinuz-7").touch()
     (root / "etc/fstab").write_text("UUID=2 /var ext4 defaults 0 2\n")
-    info = real_module("root_tar_info", path=pack(root, tmp_path / "r.tar"), families=FAMILIES)
+    info = real_module("root_info", path=pack(root, tmp_path / "r.tar"), families=FAMILIES)["root"]
     said = [it[:24] for it in info["problems"]]
     assert said == [
         "/var was a file system o",
@@ -339,5 +341,5 @@ def test_a_usr_that_is_elsewhere(tmp_path: pathlib.Path, real_module: Module) ->
         (root / folder).mkdir(parents=True)
     (root / "bin").symlink_to("usr/bin")
     (root / "etc/fstab").write_text("LABEL=usr /usr ext4 defaults 0 2\n")
-    result = real_module("root_tar_info", path=pack(root, tmp_path / "r.tar"))
+    result = real_module("root_info", path=pack(root, tmp_path / "r.tar"))
     assert "is not a whole root. /usr was a file system of its own (etc/fstab)" in result["msg"]

@@ -11,7 +11,7 @@ import stat
 import subprocess
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import making
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import generator_commands
 from ansible_collections.sealedroot.image.plugins.module_utils._root import needs
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
@@ -51,7 +51,7 @@ def kernels(place: pathlib.Path) -> list[dict[str, str]]:
 @pytest.mark.parametrize("generator", CALLS)
 def test_each_kernel_gets_its_initramfs(generator: str, tmp_path: pathlib.Path) -> None:
     rows = kernels(tmp_path)
-    script = making.script(generator, rows)
+    script = generator_commands.script(generator, rows)
     words = {"dracut": DRACUT, "path": rows[0]["path"], "odd": rows[1]["path"]}
     assert run(script, tmp_path) == (0, [it.format_map(words) for it in CALLS[generator]])
     said = (tmp_path / "log.env").read_text()
@@ -66,19 +66,21 @@ def test_each_kernel_gets_its_initramfs(generator: str, tmp_path: pathlib.Path) 
 def test_one_that_is_there_stays_meanwhile(generator: str, tmp_path: pathlib.Path) -> None:
     rows = kernels(tmp_path)
     pathlib.Path(rows[0]["path"]).write_text("old")
-    assert run(making.script(generator, rows), tmp_path, status=1)[0] == 1
+    assert run(generator_commands.script(generator, rows), tmp_path, status=1)[0] == 1
     assert pathlib.Path(rows[0]["path"]).read_text() == "old"
 
 
 @pytest.mark.parametrize("generator", CALLS)
 def test_the_first_that_fails_ends_it(generator: str, tmp_path: pathlib.Path) -> None:
-    status, said = run(making.script(generator, kernels(tmp_path)), tmp_path, status=3)
+    status, said = run(generator_commands.script(generator, kernels(tmp_path)), tmp_path, status=3)
     assert (status, len(said)) == (3, 1)
 
 
 @pytest.mark.parametrize("generator", CALLS)
 def test_a_time_that_is_given(generator: str, tmp_path: pathlib.Path) -> None:
-    _status, said = run(making.script(generator, kernels(tmp_path), 1_700_000_000), tmp_path)
+    _status, said = run(
+        generator_commands.script(generator, kernels(tmp_path), 1_700_000_000), tmp_path
+    )
     assert "SOURCE_DATE_EPOCH=1700000000" in (tmp_path / "log.env").read_text().splitlines()
     assert ("--reproducible" in said[0]) == (generator == "dracut")
 
@@ -86,4 +88,4 @@ def test_a_time_that_is_given(generator: str, tmp_path: pathlib.Path) -> None:
 def test_every_generator_is_known_and_no_other() -> None:
     assert set(CALLS) == set(needs.INITRAMFS_NEEDS)
     with pytest.raises(SealedRootError, match="a generator of initramfs called 'booster'"):
-        making.script("booster", [])
+        generator_commands.script("booster", [])

@@ -1,0 +1,100 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The directories of a build and of its image: what their file systems offer, and what is wrong with them."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._build import holds, work_dir
+from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
+
+MIB = 1 << 20
+
+
+def nearest(path: str) -> str:
+    """Return the nearest directory to *path* that is there."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path) or "."
+    return path
+
+
+def file_system(path: str) -> t.Dict[str, t.Any]:
+    """Ask what the file system offers where *path* is or will be, with a file that has no name."""
+    directory = nearest(path)
+    usage = os.statvfs(directory)
+    facts = {"free_bytes": usage.f_bavail * usage.f_frsize, "holes": False, "direct_io": False}
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            os.ftruncate(file.fileno(), MIB)
+            os.pwrite(file.fileno(), b"x" * mmap.PAGESIZE, 0)
+            facts["holes"] = os.fstat(file.fileno()).st_blocks * 512 < MIB
+            facts["direct_io"] = _reads_directly(file.fileno())
+    except OSError:
+        pass  # a read-only file system, which has no room either
+    return facts
+
+
+def _reads_directly(handle: int) -> bool:
+    try:
+        direct = os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_DIRECT)
+    except OSError:
+        return False
+    try:
+        # Anonymous memory is aligned, as direct I/O wants it.
+        with mmap.mmap(-1, mmap.PAGESIZE) as page:
+            return os.readv(direct, [page]) == mmap.PAGESIZE
+    except OSError:
+        return False
+    finally:
+        os.close(direct)
+
+
+def problems(build: str, output: t.Optional[str], needed: int) -> t.List[str]:
+    """Say what is wrong with the directory of the build, and with that of the image if it is here."""
+    found = []
+    try:
+        work_dir.check_place(build)
+        if not holds.find(build).any():
+            work_dir.check_contents(build)
+    except SealedRootError as exc:
+        found.append(f"{exc}.")
+    facts = file_system(build)
+    if not facts["holes"]:
+        found.append(
+            f"The file system of {build} keeps no sparse files or is read-only: set image_work_dir to"
+            " a directory on ext4, XFS, Btrfs or tmpfs."
+        )
+    if output:
+        parent = os.path.dirname(os.path.abspath(output))
+        while not os.path.lexists(parent):
+            parent = os.path.dirname(parent)
+        problem = file_kind.problem(parent, file_kind.DIRECTORY)
+        if problem:
+            found.append(f"image_output_dir: {parent} {problem}.")
+    devices = set()
+    for path in (build, *([output] if output else [])):
+        device = os.stat(nearest(path)).st_dev
+        free = file_system(path)["free_bytes"]
+        if device not in devices and free < needed:
+            found.append(
+                f"{path} has room for {free // MIB} MiB, and the build needs {needed // MIB} MiB: free"
+                " some, or choose another directory."
+            )
+        devices.add(device)
+    return found
+
+
+__all__ = ("file_system", "problems")

@@ -1,0 +1,68 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is wrong with the directories of a build and of its image."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import typing as t
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._build import places as build_places
+
+
+@pytest.mark.parametrize("make", [pathlib.Path.touch, os.mkfifo])
+@pytest.mark.parametrize(
+    ("places", "problem"),
+    [
+        ({"work_dir": "in/the/way"}, "{way} is not a directory: use another work directory."),
+        ({"work_dir": "in"}, "{way} is not a directory: use another work directory."),
+        ({"output_dir": "in/web-1"}, "image_output_dir: {way} is {kind}, not a directory"),
+        ({"output_dir": "in/some/web-1"}, "image_output_dir: {way} is {kind}, not a directory"),
+    ],
+)
+def test_what_is_no_directory_in_the_way(
+    make: t.Callable[[pathlib.Path], None],
+    places: dict[str, str],
+    problem: str,
+    tmp_path: pathlib.Path,
+) -> None:
+    make(tmp_path / "in")
+    kind = "a file" if make is pathlib.Path.touch else "a FIFO"
+    found = build_places.problems(
+        str(tmp_path / places.get("work_dir", "w")),
+        str(tmp_path / places.get("output_dir", "o")),
+        0,
+    )
+    words = problem.format(way=tmp_path / "in", kind=kind)
+    assert words in " ".join(found)
+
+
+def test_space_counts_once_for_one_file_system(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = {"free_bytes": 5 << 20, "holes": True, "direct_io": True}
+    monkeypatch.setattr(build_places, "file_system", lambda _path: facts)
+    work, output = str(tmp_path / "w"), str(tmp_path / "o")
+    assert build_places.problems(work, output, 5 << 20) == []
+    assert build_places.problems(work, output, 6 << 20) == [
+        f"{work} has room for 5 MiB, and the build needs 6 MiB: free some, or choose another directory."
+    ]
+
+
+def test_no_holes(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = {"free_bytes": 5 << 20, "holes": False, "direct_io": False}
+    monkeypatch.setattr(build_places, "file_system", lambda _path: facts)
+    (problem,) = build_places.problems(str(tmp_path / "w"), None, 0)
+    assert "keeps no sparse files" in problem
+
+
+def test_what_a_file_system_offers(tmp_path: pathlib.Path) -> None:
+    offered = build_places.file_system(str(tmp_path / "not/there/yet"))
+    assert offered["free_bytes"] > 0
+    assert build_places.file_system("/proc") == {
+        **dict.fromkeys(("holes", "direct_io"), False),
+        "free_bytes": 0,
+    }

@@ -56,6 +56,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     boot_entries,
     cfg,
     core_image,
+    debconf,
     defaults,
     install,
     pe as grub_pe,
@@ -244,6 +245,10 @@ def root_tars() -> Data:
     plain = small_tar(format=tarfile.GNU_FORMAT)
     pax = small_tar(format=tarfile.PAX_FORMAT, pax_headers={"comment": "x" * 600})
     return [plain, pax, oci.pack(plain, "gzip")]
+
+
+def debconf_show(data: bytes) -> None:
+    debconf.text(debconf.parse(text(data)))
 
 
 def fstab(data: bytes) -> None:
@@ -888,6 +893,9 @@ TARGETS = (
         given(FSTAB + b"\x1e" + CRYPTTAB),
         _TABLE_WORDS,
     ),
+    Target(
+        "debconf", ("_grub/debconf",), debconf_show, given(b"* grub2/update_nvram: false\n  x: y\n")
+    ),
     Target("partitions", ("_source/volumes",), partitions, given(PARTITIONS, DOS), json=True),
     Target("gpt", ("_disk/partitions",), gpt, given(PARTITIONS), json=True),
     Target(
@@ -1100,6 +1108,7 @@ TARGETS = (
 )
 # What has a function like a parser, and reads nothing that is not trusted.
 EXEMPT = {
+    "_disk/layout": "qemu-img(1) of the builder",
     "_system/printable": "it reads no format",
     "_system/mounts": "the kernel's own table of mounts, in which it escapes names",
     "_system/loop_devices": "losetup(8) of the builder",

@@ -70,7 +70,8 @@ def look(root: pathlib.Path) -> dict[str, t.Any]:
         "filesystem": "ext4",
         "secure_boot": None,
     }
-    return root_info.of_tar(Here(), params)["root"]
+    found: dict[str, t.Any] = root_info.of_tar(Here(), params)["root"]
+    return found
 
 
 FAMILIES = LookupModule().run([])

@@ -180,7 +180,8 @@ def from_tar(root: pathlib.Path, **more: t.Any) -> dict[str, t.Any]:
     tar = root.parent / "root.tar"
     subprocess.run(["tar", "-C", str(root), "--sort=name", "-cf", str(tar), "."], check=True)
     asked = {**PARAMS, "path": str(tar), "digest": None, "get_checksum": False, **more}
-    return root_info.of_tar(Here(), asked)["root"]
+    found: dict[str, t.Any] = root_info.of_tar(Here(), asked)["root"]
+    return found
 
 
 @pytest.mark.parametrize("it", trees.ALL, ids=lambda it: it.name)

@@ -686,6 +686,10 @@ def memdisk(data: bytes) -> None:
     install.read_memdisk(data)
 
 
+def answers(data: bytes) -> None:
+    debconf.text(debconf.parse(text(data)))
+
+
 def entries(data: bytes) -> None:
     config, entry, env = parts(data, 3)
     variables = boot_entries.parse_env(env)
@@ -695,6 +699,12 @@ def entries(data: bytes) -> None:
     boot_entries.get(text(entry), "linux")
 
 
+ANSWERS = b"""\
+* grub2/update_nvram: false
+  grub2/force_efi_extra_removable: true
+* grub2/enable_os_prober:
+* grub-efi/cloud_style_installation: false
+"""
 ENTRIES = b"\x1e".join(
     [
         b'blscfg\nset kernelopts="root=x ro"\nif [ x ]; then\n blscfg\nfi\n',
@@ -1000,6 +1010,7 @@ TARGETS = (
         (b"mimg", efi.module("x"), b"\0\0\0\0\x08\0\0\0"),
     ),
     Target("pe", ("_grub/pe",), pe, grub_cores, (b"MZ", b"PE\0\0", b"\x08\0\0\0\0\2\2\0")),
+    Target("debconf", ("_grub/debconf",), answers, given(ANSWERS), (b"* ", b": ", b"  ")),
     Target("memdisk", ("_grub/install",), memdisk, lambda: [install.memdisk("x\n" * 99)]),
     Target(
         "boot_entries",

@@ -182,6 +182,20 @@ def test_what_the_host_makes_of_the_header_is_not_read(machine: Machine) -> None
     machine.check_header()
 
 
+def test_a_reboot_before_the_last_step(machine: Machine) -> None:
+    """The machine has forgotten the old key, and does not take the new one for it."""
+    assert machine.play("make", "add").rc == 0
+    machine.renew()
+    assert machine.play("make", "remove").rc == 0
+    new = machine.key("boot.key.new")
+    subprocess.run(["umount", machine.path / "store"], check=True, timeout=60)
+    done = machine.play("make", "add", "remove", "finish")
+    assert done.rc == 0, done.output[-4000:]
+    assert (machine.slot(new), machine.slot(OLD["boot"])) == ([0], [])
+    assert (machine.names(), machine.key("boot.key")) == (["boot.key", "recovery.key"], new)
+    machine.check_header()
+
+
 def test_a_control_node_that_never_had_the_old_key(machine: Machine) -> None:
     (machine.keys / "boot.key").unlink()
     rotate(machine)

@@ -33,6 +33,7 @@ _list:
   elements: dict
 """
 
+import functools
 import pathlib
 import typing as t
 
@@ -43,17 +44,24 @@ from ansible.plugins.lookup import LookupBase
 ROLES = pathlib.Path(__file__).resolve().parents[2] / "roles"
 
 
+@functools.lru_cache(maxsize=None)
+def known() -> t.Dict[str, t.Dict[str, t.Any]]:
+    """Return the families by name; read once, since a task can ask several times."""
+    found = {}
+    for path in sorted(ROLES.glob("family_*/vars/family.yml")):
+        # One variable, named for its role as all of a role's are.
+        (family,) = yaml.safe_load(path.read_text(encoding="utf-8")).values()
+        found[family["name"]] = family
+    return found
+
+
 class LookupModule(LookupBase):
     """The lookup."""
 
     def run(
         self, terms: t.Sequence[str], variables: t.Any = None, **kwargs: t.Any
     ) -> t.List[t.Dict[str, t.Any]]:
-        found = {}
-        for path in sorted(ROLES.glob("family_*/vars/family.yml")):
-            # One variable, named for its role as all of a role's are.
-            (family,) = yaml.safe_load(path.read_text(encoding="utf-8")).values()
-            found[family["name"]] = family
+        found = known()
         unknown = sorted(set(terms) - set(found))
         if unknown:
             raise AnsibleError(

@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The verdicts of an audit that need no more than what was read: pure, each a list of problems.
+"""Checks of an audit that work on data already read: pure; each returns a list of problems.
 
-No problem means that the check passed. A problem says what is wrong and, where it is not plain, what to
+An empty list means that the check passed. A problem says what is wrong and, if it is not obvious, what to
 change.
 """
 
@@ -28,10 +28,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import findings, metadata
 
-# GRUB's C code makes some 240 000 iterations a second (docs/facts.md: iterations), and half of that on a slow builder.
+# GRUB's C code computes some 240 000 iterations a second (docs/facts.md: iterations); a slow builder half of that.
 GRUB_RATE = 100_000
 CORE_MODULES = ("part_gpt", "cryptodisk", "gcry_rijndael")
-# What is judged by what was asked for, not by what is usual.
+# Findings that are compared with what was requested, not with the usual.
 AS_ASKED = ("hash", "slow-digest", "slow-slot")
 _UUID = re.compile(
     r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{32}\b"
@@ -46,7 +46,7 @@ Problems = t.List[str]
 
 
 def image_format(info: t.Mapping[str, t.Any]) -> Problems:
-    """Return what ties the image to other files or snapshots (``qemu-img info``)."""
+    """Report what ties the image to other files or snapshots (``qemu-img info``)."""
     problems = []
     if info.get("backing-filename"):
         problems.append(
@@ -65,7 +65,7 @@ def image_format(info: t.Mapping[str, t.Any]) -> Problems:
 
 
 def layout(table: t.Optional[partitions.Table], nonzero: t.Sequence[int]) -> Problems:
-    """A GPT with an ESP at the start and one LUKS partition; *nonzero* are bytes between them."""
+    """Check that there is a GPT with an ESP at the start and one LUKS partition; *nonzero* are bytes between them."""
     if table is None:
         return ["it has no GPT"]
     problems = []
@@ -88,7 +88,7 @@ def header(
     luks_type: t.Optional[str],
     hash_: str,
 ) -> Problems:
-    """The LUKS header is what was asked for, and nothing that GRUB cannot read or a host could abuse."""
+    """Check that the LUKS header is as requested, readable by GRUB, and without anything that a host could abuse."""
     problems = [
         f"{it.meaning}: {it.cure}"
         for it in findings.findings(found)
@@ -114,9 +114,9 @@ def header(
 
 
 def luks2_copies(start: bytes) -> Problems:
-    """Both copies of a LUKS2 header say the same; *start* is the beginning of the container.
+    """Check that both copies of a LUKS2 header are equal; *start* is the beginning of the container.
 
-    cryptsetup believes the newer one with a right checksum; GRUB believes the newer one as it is.
+    cryptsetup uses the newer copy with a valid checksum, GRUB the newer one without verifying it.
     """
     size, number = start[8:16], start[16:24]
     second = int.from_bytes(size, "big")
@@ -130,7 +130,7 @@ def luks2_copies(start: bytes) -> Problems:
 
 
 def grub_seconds(slot: int, *, base: float, slots: t.Mapping[int, int], digest: int) -> float:
-    """Return how long GRUB may take for a key: it computes every slot before the key's, too."""
+    """Return the time that GRUB may take for a key; GRUB also tries every slot before the key's."""
     total = sum(iterations + digest for number, iterations in slots.items() if number <= slot)
     return base + total / GRUB_RATE
 
@@ -142,7 +142,7 @@ def grub_opens(
     slots: t.Mapping[str, int],
     seconds: t.Mapping[str, float],
 ) -> Problems:
-    """GRUB reads its configuration with each key, quickly, and not with a wrong one."""
+    """Check that GRUB reads its configuration with each key, quickly, and not with a wrong one."""
     problems = []
     for name, reading in readings.items():
         if reading.slot is None:
@@ -161,7 +161,7 @@ def grub_opens(
 
 
 def builder_traces(text: str, words: t.Iterable[str]) -> Problems:
-    """Devices, paths and names of the builder that *text* has."""
+    """Report devices, paths and names of the builder in *text*."""
     found = {match.group(0) for match in _BUILDER_DEVICE.finditer(text)}
     found |= {word for word in words if word and word in text}
     return [f"it names {item} of the builder" for item in sorted(found)]
@@ -177,10 +177,10 @@ def grub_cfg(
     builder_words: t.Sequence[str],
     is_part: bool = False,
 ) -> Problems:
-    """Every kernel gets this root and what it must be told, and nothing of the builder or the host is named.
+    """Check that every kernel gets this root and all required words, and that nothing of builder or host is named.
 
-    *words* are those that every kernel must get, and no other of their names. What grub.cfg reads is a part of it, and
-    need not boot a kernel.
+    *words* are those that every kernel must get, without rivals of the same name. A script that grub.cfg reads is part
+    of it, and need not boot a kernel.
     """
     problems = builder_traces(text, builder_words)
     problems += [
@@ -235,7 +235,7 @@ def initrds(text: str) -> t.List[str]:
 
 
 def _loads(text: str, names: t.Container[str]) -> t.List[t.List[str]]:
-    """Return the words behind each of these commands, without quotes and variables, but for those of a memory test."""
+    """Return the arguments of these commands, without quotes and variables; skip those of a memory test."""
     commands = (
         words[1:]
         for words in script.commands(text)
@@ -253,9 +253,9 @@ def early_config(
     modules: t.Container[str] = (),
     debug_console: bool = False,
 ) -> Problems:
-    """What GRUB does before the disk is open: ask for the passphrase of this disk, and never show a shell.
+    """Check what GRUB does before the disk is open: it must ask for this disk's passphrase and never show a shell.
 
-    *modules* are those of the core image that does it.
+    *modules* are those of the core image that runs it.
     """
     problems = []
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -278,7 +278,7 @@ def early_config(
                 f"{name} says 'cryptomount{arguments}': it must be '-u {plain}', without dashes and"
                 " without a key"
             )
-    # Where an open console was asked for, a closed one is no fault.
+    # If an open console was requested, a closed one is acceptable as well.
     places = [
         (it, console) for it in ("/boot/grub", "/boot/grub2") for console in (False, debug_console)
     ]
@@ -302,9 +302,9 @@ def esp(
     signed: bool = False,
     debug_console: bool = False,
 ) -> Problems:
-    """The ESP has exactly the *wanted* files, and they unlock this disk.
+    """Check that the ESP has exactly the *wanted* files, and that they unlock this disk.
 
-    The configuration inside a *signed* GRUB is not for this disk; what it reads from the ESP is.
+    The configuration inside a *signed* GRUB is generic; the one that it reads from the ESP must be for this disk.
     """
     problems = []
     have, want = {name.upper() for name in files}, {name.upper() for name in wanted}

@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What gives whoever holds a console of the machine a shell when it runs, or when its boot fails.
+"""Find what gives a shell to anyone at a console of the machine, while it runs or when a boot fails.
 
-It looks for what a person sets up for a machine of their own: accounts without a password, a login by itself, a shell
-for debugging, another end of a failed boot, keys of SysRq. A program that nobody knows is not found.
+This finds what administrators set up for their own machines: accounts without a password, automatic logins, a debug
+shell, another handling of failed boots, SysRq keys. It cannot find a shell in an unknown program.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reade
 
 Problems = t.List[str]
 
-# Programs that are some account's shell, and give none.
+# Login shells of some accounts that give no shell.
 _NO_SHELLS = ("false", "halt", "nologin", "shutdown", "sync", "true")
-# What systemd-firstboot takes for a password that is still to be set (v254 and later).
+# systemd-firstboot treats this as a password that is still to be set (v254 and later).
 _UNPROVISIONED = "!unprovisioned"
 _GETTY = re.compile(r"(?:(?:serial-|container-)?getty|autovt)@.*\.service|console-getty\.service")
-# Programs that ask for a login, under the names that distributions start them by.
+# Programs that ask for a login, by the names that distributions use.
 _PROGRAMS = ("agetty", "getty", "mingetty")
 # The options of login(1) that take a value.
 _VALUES_OF_LOGIN = "dhr"
-# Options of agetty(8): what matters, by its letter, and letters that take no value, so that others can follow.
+# Options of agetty(8) that matter, by letter; and letters without a value, which other letters can follow.
 _OPTIONS = {"a": "autologin", "l": "login-program", "o": "login-options"}
-# mingetty(8) has no letters.
+# mingetty(8) has no one-letter options.
 _OF_MINGETTY = "loginprog"
 _FLAGS = "8EJLNRUchimnpsw"
-# What agetty and login take from the credentials of their service, without a password (systemd.system-credentials(7)).
+# Service credentials with which agetty and login need no password (systemd.system-credentials(7)).
 _CREDENTIALS = ("agetty.autologin", "login.noauth")
 _CREDENTIAL_STORES = tuple(
     f"{top}/credstore{end}"
@@ -52,12 +52,12 @@ _SYSTEM_DROP_INS = tuple(
 )
 _YES = ("1", "yes", "y", "true", "t", "on")
 _SYSCTL = ("/etc/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d")
-# procps reads it behind all others (sysctl --system). systemd reads it where a link in sysctl.d names it.
+# procps reads this file after all others (sysctl --system). systemd reads it only if a symlink in sysctl.d names it.
 _SYSCTL_OF_PROCPS = "/etc/sysctl.conf"
 
 
 def examine(tree: Tree, units: Units) -> Problems:
-    """Nobody gets a shell without a password from what the root starts."""
+    """Check that nothing the root starts gives a shell without a password."""
     return [
         *accounts(tree.text("/etc/passwd") or "", tree.text("/etc/shadow") or ""),
         *first_boot(tree, units),
@@ -71,16 +71,16 @@ def examine(tree: Tree, units: Units) -> Problems:
 
 
 def accounts(passwd: str, shadow: str) -> Problems:
-    """Every account that has a shell has a password or is locked (passwd(5), shadow(5))."""
+    """Check that every account with a shell has a password or is locked (passwd(5), shadow(5))."""
     hashes: t.Dict[str, str] = {}
     for row in _rows(shadow):
         if len(row) > 1:
-            # Of a name that is there twice, the first one counts.
+            # If a name occurs twice, the first one counts.
             hashes.setdefault(row[0], row[1])
     problems = []
     for row in _rows(passwd):
         if len(row) < 7 or row[0].startswith(("+", "-")):
-            continue  # of NIS
+            continue  # an entry for NIS
         name, password, shell = row[0], row[1], row[6].rpartition("/")[2]
         if shell not in _NO_SHELLS and "" in (
             password,
@@ -93,14 +93,14 @@ def accounts(passwd: str, shadow: str) -> Problems:
 
 
 def _rows(text: str) -> t.List[t.List[str]]:
-    # glibc leaves out what is before a name, and a comment.
+    # glibc ignores blanks before a name, and comment lines.
     lines = (line.lstrip() for line in text.split("\n"))
     return [line.split(":") for line in lines if line and not line.startswith("#")]
 
 
 def first_boot(tree: Tree, units: Units) -> Problems:
-    """Nobody is asked at the console which password root shall have (systemd-firstboot(1))."""
-    # An empty one is no first boot to systemd (machine-id(5)).
+    """Check that nobody is asked at the console to set root's password (systemd-firstboot(1))."""
+    # For systemd, an empty machine-id is not a first boot (machine-id(5)).
     machine_id, shadow = tree.text("/etc/machine-id"), tree.text("/etc/shadow")
     is_first = machine_id is None or machine_id.strip() == "uninitialized"
     is_open = shadow is None or ["root", _UNPROVISIONED] in (row[:2] for row in _rows(shadow))
@@ -114,7 +114,7 @@ def first_boot(tree: Tree, units: Units) -> Problems:
 
 
 def gettys(units: Units) -> Problems:
-    """What asks for a login at a console asks for a password."""
+    """Check that every login prompt at a console asks for a password."""
     problems = []
     for name in filter(_GETTY.fullmatch, units.names()):
         settings = units.settings(name)
@@ -139,7 +139,7 @@ def gettys(units: Units) -> Problems:
 
 
 def _opens(command: str) -> t.Optional[str]:
-    """Say why a command of a getty's service asks for no password."""
+    """Return why the command of a getty service asks for no password; None if it asks."""
     try:
         words = shlex.split(command)
     except ValueError:
@@ -158,20 +158,20 @@ def _opens(command: str) -> t.Optional[str]:
 
 
 def _is_forced(word: str) -> bool:
-    """Say whether letters of login(1) have -f, for a user who is known already."""
+    """Say whether arguments of login(1) include -f, for a user who is already authenticated."""
     flags = re.split(f"[{_VALUES_OF_LOGIN}]", word)[0]
     return flags.startswith("-") and not flags.startswith("--") and "f" in flags
 
 
 def _options(words: t.Sequence[str]) -> t.Iterator[t.Tuple[str, str]]:
-    """Give those of _OPTIONS that are among *words*, by their long names, each with its value."""
+    """Yield the options of _OPTIONS in *words* by their long names, each with its value."""
     for word, following in zip(words, [*words[1:], ""]):
         value = following
         found: t.Iterable[str] = ()
         if word.startswith("--") and len(word) > 2:
             name, equals, given = word[2:].partition("=")
             value = given if equals else following
-            # getopt_long(3) takes a beginning for the whole.
+            # getopt_long(3) accepts abbreviated option names.
             found = (it for it in (*_OPTIONS.values(), _OF_MINGETTY) if it.startswith(name))
         elif word.startswith("-"):
             letters = word[1:].lstrip(_FLAGS)
@@ -181,7 +181,7 @@ def _options(words: t.Sequence[str]) -> t.Iterator[t.Tuple[str, str]]:
 
 
 def credentials(tree: Tree) -> Problems:
-    """No credential that a service takes by its name logs anybody in."""
+    """Check that no credential that a service reads by name logs anyone in."""
     return [
         f"{store}/{name} logs in without a password: remove it"
         for store in _CREDENTIAL_STORES
@@ -191,7 +191,7 @@ def credentials(tree: Tree) -> Problems:
 
 
 def debug_shell(units: Units) -> Problems:
-    """Nothing starts systemd's shell for debugging, which is root's and asks for nothing."""
+    """Check that nothing starts systemd's debug shell, which runs as root without a password."""
     name = "debug-shell.service"
     starter = units.starter(name) if units.settings(name) else None
     return (
@@ -200,7 +200,7 @@ def debug_shell(units: Units) -> Problems:
 
 
 def crash_shell(tree: Tree) -> Problems:
-    """systemd gives no shell where it fails itself (systemd-system.conf(5))."""
+    """Check that systemd starts no shell if it crashes (systemd-system.conf(5))."""
     drop_ins = systemd.merged(tree, _SYSTEM_DROP_INS)
     files = [_SYSTEM_CONF, *(path for name, path in drop_ins.items() if name.endswith(".conf"))]
     settings = [it for path in files for it in systemd.parse(path, tree.text(path) or "")]
@@ -213,7 +213,7 @@ def crash_shell(tree: Tree) -> Problems:
 
 
 def failed_boots(tree: Tree, units: Units) -> Problems:
-    """Nothing that is read beside ours gives a boot that fails another end."""
+    """Check that no other file changes how a failed boot ends."""
     problems = []
     for path in emergency.UNITS:
         name = path.split("/")[-2][: -len(".d")]
@@ -249,11 +249,11 @@ def _ends(name: str, settings: t.Sequence[Setting], ours: t.Sequence[Setting]) -
 
 
 def sysrq(tree: Tree) -> Problems:
-    """No file that is read after ours gives the keys of SysRq back (sysctl.d(5))."""
+    """Check that no file read after ours enables the SysRq keys (sysctl.d(5))."""
     files = systemd.merged(tree, _SYSCTL)
     names = [name for name in files if name.endswith(".conf")]
     own = emergency.SYSCTL.rpartition("/")[2]
-    # What ours sets is no matter of patterns (kernel.*): a name that is written out has priority.
+    # Patterns (kernel.*) do not matter: our file sets the full name, which takes precedence.
     later = [
         files[name] for name in names if name > own and not systemd.is_masked(tree, files[name])
     ]

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What is inside the root file system of a closed image."""
+"""Checks inside the root file system of a closed image."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# Where GRUB has its files; the second is Fedora's and SUSE's.
+# Directories of GRUB's files; the second is Fedora's and SUSE's.
 GRUB_DIRECTORIES = ("/boot/grub", "/boot/grub2")
 _MENUS = tuple(f"{directory}/grub.cfg" for directory in GRUB_DIRECTORIES)
 
@@ -54,7 +54,7 @@ Problems = t.List[str]
 
 
 def filesystem(volume: Volume, *, root_uuid: t.Optional[str], words: t.Sequence[str]) -> Problems:
-    """The file system is the one that is booted, was unmounted properly, and has no errors."""
+    """Check that the file system is the one that is booted, was unmounted cleanly, and has no errors."""
     problems = []
     if root_uuid and volume.uuid != root_uuid:
         problems.append(f"the root file system has the UUID {volume.uuid}, not {root_uuid}")
@@ -62,9 +62,9 @@ def filesystem(volume: Volume, *, root_uuid: t.Optional[str], words: t.Sequence[
 
 
 def menu(tree: Tree, config: str) -> str:
-    """Return what GRUB makes its menu of: that of /boot/grub2, where the one in /boot/grub leads there.
+    """Return the grub.cfg of the menu: the one in /boot/grub2, if it exists, because /boot/grub then refers to it.
 
-    What boot loader entries add to it is written out in it.
+    Commands for its boot loader entries are appended.
     """
     config = tree.text("/boot/grub2/grub.cfg") or config
     directory = boot_entries.DIRECTORY
@@ -80,7 +80,7 @@ def _environment(tree: Tree) -> t.Dict[str, str]:
 
 
 def environment(tree: Tree) -> Problems:
-    """The block that load_env reads, and any program of the guest writes, says nothing of where GRUB reads."""
+    """Check that GRUB's environment block, which any program in the guest can write, does not redirect GRUB."""
     return [
         f"grubenv sets {name}: take it out with grub-editenv"
         for name in _environment(tree)
@@ -89,30 +89,30 @@ def environment(tree: Tree) -> Problems:
 
 
 def scripts(tree: Tree, config: str, *, luks_uuid: str) -> t.Dict[str, str]:
-    """Return what GRUB reads beside grub.cfg, as far as it is there, by its path: custom.cfg, and what that reads."""
-    found: t.Dict[str, str] = {}
+    """Return the scripts that grub.cfg reads, by path, as far as they exist: custom.cfg, and what it reads in turn."""
+    parts: t.Dict[str, str] = {}
     texts = [config]
     while texts:
         text = texts.pop()
         for directory in GRUB_DIRECTORIES:
             for path in script.scripts(text, volume=cfg.volume(luks_uuid), directory=directory):
-                part = None if path in (*found, *_MENUS) else tree.text(path)
+                part = None if path in (*parts, *_MENUS) else tree.text(path)
                 if part is not None:
-                    found[path] = part
+                    parts[path] = part
                     texts.append(part)
-    return dict(sorted(found.items()))
+    return dict(sorted(parts.items()))
 
 
 def generator(tree: Tree) -> str:
-    """Return what builds the initramfs of this root."""
-    found = generators.active(lambda path: tree.find(f"/{path}") is not None)
-    if not found:
+    """Return the generator of this root's initramfs."""
+    name = generators.active(lambda path: tree.find(f"/{path}") is not None)
+    if not name:
         raise SealedRootError("the root has nothing that builds an initramfs")
-    return found
+    return name
 
 
 def console(tree: Tree, config: str, parts: t.Mapping[str, str], units: systemd.Units) -> Problems:
-    """Nobody at the console gets a shell: not of GRUB, not from a boot that fails, and no later one without a password.
+    """Check that nobody at the console gets a shell: from GRUB, a failed boot, or later without a password.
 
     *parts* are the scripts that *config* reads.
     """
@@ -136,7 +136,7 @@ def console(tree: Tree, config: str, parts: t.Mapping[str, str], units: systemd.
 
 
 def insists(tree: Tree, generator: str, luks_uuid: str) -> Problems:
-    """Every initramfs that the root makes restarts the machine where the kernel lacks a word."""
+    """Check that every initramfs that the root makes restarts the machine if the kernel lacks a word."""
     path = kernel_words.path(generator)
     node = tree.find(path)
     if tree.text(path) != kernel_words.text(generator, luks_uuid=luks_uuid):
@@ -145,11 +145,11 @@ def insists(tree: Tree, generator: str, luks_uuid: str) -> Problems:
 
 
 def agents(tree: Tree, allowed: t.Collection[str]) -> Problems:
-    """No program does as root what the host says, but those that were asked for."""
-    found = host_agents.units(lambda path: tree.find(path) is not None, allowed)
+    """Check that no program executes the host's commands as root, unless it was requested."""
+    agents_found = host_agents.units(lambda path: tree.find(path) is not None, allowed)
     return [
         f"{service} of {name} is on, so the host is root by it: mask it, or name {name} in image_host_agents"
-        for name, services in found.items()
+        for name, services in agents_found.items()
         for service in services
         if not systemd.is_masked(tree, f"{host_agents.OWN_DIRECTORY}/{service}")
     ]
@@ -158,7 +158,7 @@ def agents(tree: Tree, allowed: t.Collection[str]) -> Problems:
 def pinned(
     tree: Tree, header: t.Optional[Node], content: bytes, luks_uuid: str, on_disk: bytes
 ) -> Problems:
-    """The pinned header is there, root's alone, and the one on the disk."""
+    """Check that the pinned header is there, readable by root only, and equal to the one on the disk."""
     path = pinned_header.path(luks_uuid)
     if header is None or not header.is_file:
         return [f"{path} is not there, so the initramfs would open whatever header the host has"]
@@ -182,14 +182,14 @@ def pinned(
 
 
 def tables(generator: str) -> t.List[str]:
-    """Return where it is said how the root is opened: mkinitcpio has a crypttab(5) of its own for the initramfs."""
+    """Return the crypttab files for the root: mkinitcpio has a separate crypttab(5) for the initramfs."""
     return ["/etc/crypttab", *([mkinitcpio_conf.CRYPTTAB] if generator == "mkinitcpio" else [])]
 
 
 def opened_with(
     name: str, crypttab: t.Sequence[t.Sequence[str]], mapping: str, path: str
 ) -> Problems:
-    """The crypttab(5) of that *name* opens the root with the pinned header."""
+    """Check that the crypttab(5) *name* opens the root with the pinned header."""
     rows = [row for row in crypttab if row[0] == mapping]
     if not rows:
         return [f"{name} has no line for {mapping}"]
@@ -206,13 +206,13 @@ def kernels(tree: Tree) -> t.List[str]:
 
 
 def identity(tree: Tree) -> Problems:
-    """Nothing in the image is one machine's own, so that clones differ."""
+    """Check that the image has nothing that identifies one machine, so that clones differ."""
     problems = []
     for pattern in etc_identity.SHARED_BY_CLONES:
         directory, base = os.path.split(pattern)
-        found = fnmatch.filter(sorted(tree.entries(directory)), base)
+        names = fnmatch.filter(sorted(tree.entries(directory)), base)
         problems += [
-            f"{directory}/{name} would be the same in every clone: remove it" for name in found
+            f"{directory}/{name} would be the same in every clone: remove it" for name in names
         ]
     for path in etc_identity.MACHINE_IDS:
         if not _is_reset(tree, tree.find(path)):

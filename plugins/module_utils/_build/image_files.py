@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What the files of a published image are called.
+"""File names of a published image.
 
-By itself: a module that only names them carries nothing of what examines them.
+A separate file, so that a module that only names them need not carry the code that examines them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BOOT_KEY, RECOVERY_KEY = "boot.key", "recovery.key"
 # The key slot of each key.
 SLOTS = {"boot": 0, "recovery": 1}
 KEY_FILES = {BOOT_KEY: SLOTS["boot"], RECOVERY_KEY: SLOTS["recovery"]}
-# QEMU's name of each format, by the end of the disk's name: a file is never asked what it is.
+# QEMU's name of each format, by extension of the disk: the format is never probed.
 DRIVERS = {"qcow2": "qcow2", "raw": "raw", "vhd": "vpc", "vhdx": "vhdx", "vmdk": "vmdk"}
 
 __all__ = ("BOOT_KEY", "DRIVERS", "KEY_FILES", "MANIFEST", "RECOVERY_KEY", "SLOTS")

@@ -103,7 +103,7 @@ Params = t.Mapping[str, t.Any]
 
 
 def region(runner: Runner, params: Params) -> t.Tuple[int, int]:
-    """Return offset and size of the region that is asked for."""
+    """Return offset and size of the requested region."""
     path, number = params["path"], params["partition"]
     if number is None:
         return params["offset"], params["size"]
@@ -119,7 +119,7 @@ def region(runner: Runner, params: Params) -> t.Tuple[int, int]:
 def choose(
     bound: t.Sequence[loop_devices.Loop], *, size: int, read_only: bool, path: str
 ) -> t.Optional[loop_devices.Loop]:
-    """Return the binding that is as asked for; one that is not is an error, never replaced."""
+    """Return the binding that matches the request; one that does not match is an error, and is never replaced."""
     for loop in bound:
         if (loop.size, loop.read_only) == (size, read_only):
             return loop
@@ -134,7 +134,7 @@ def choose(
 
 
 def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
-    """Bring the binding into the state that is asked for and say what was done."""
+    """Bring the binding into the requested state and report the changes."""
     path, present = params["path"], params["state"] == "present"
     container.check(path, params["offset"], params["size"])
     offset, size = region(runner, params)

@@ -49,14 +49,14 @@ class LookupModule(LookupBase):
     def run(
         self, terms: t.Sequence[str], variables: t.Any = None, **kwargs: t.Any
     ) -> t.List[t.Dict[str, t.Any]]:
-        found = {}
+        families = {}
         for path in sorted(ROLES.glob("family_*/vars/family.yml")):
-            # One variable, named for its role as all of a role's are.
+            # The file has one variable, named after its role.
             (family,) = yaml.safe_load(path.read_text(encoding="utf-8")).values()
-            found[family["name"]] = family
-        unknown = sorted(set(terms) - set(found))
+            families[family["name"]] = family
+        unknown = sorted(set(terms) - set(families))
         if unknown:
             raise AnsibleError(
-                f"no role is for the family {', '.join(unknown)}: {', '.join(found)} are"
+                f"no role is for the family {', '.join(unknown)}: {', '.join(families)} are"
             )
-        return [found[name] for name in (terms or found)]
+        return [families[name] for name in (terms or families)]

@@ -3,7 +3,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where a disk and its conversion differ."""
+"""A filter that locates differences between a disk and its conversion."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typing as t
 
 def located(said: str, root: t.Mapping[str, t.Any], *, luks_type: str) -> str:
     """Add the part of the disk to each offset in *said*; *root* has offset and size of the LUKS partition."""
-    # Not at the top: each task that uses any filter of the collection loads all of them.
+    # Import here, because every task that uses a filter of the collection loads all of them.
     from ansible_collections.sealedroot.image.plugins.module_utils._disk import partitions
     from ansible_collections.sealedroot.image.plugins.module_utils._luks.findings import (
         PAYLOAD_OFFSETS,
@@ -21,7 +21,7 @@ def located(said: str, root: t.Mapping[str, t.Any], *, luks_type: str) -> str:
 
     start, size = int(root["offset"]), int(root["size"])
     payload = start + PAYLOAD_OFFSETS[luks_type]
-    # From the end: the first part that begins before an offset has it.
+    # Listed from the end: the first part that begins at or before an offset contains it.
     parts = (
         (start + size, "the backup of the partition table"),
         (payload, "the encrypted data"),

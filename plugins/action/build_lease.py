@@ -20,7 +20,7 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils._builder import B
 MODULE = "sealedroot.image.build_lease"
 # The holder ends the lease after four missed beats.
 BEAT = lease.SILENCE / 4
-# Exit status of our command, not of the builder: the lease is no longer ours.
+# Exit status of our own command: the lease is no longer ours.
 GONE = 3
 
 

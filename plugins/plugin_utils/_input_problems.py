@@ -33,7 +33,7 @@ _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._:-]*")
 # GRUB reads at most 254 printable ASCII characters (docs/facts.md: grub-passphrase). 20 characters, 8 of them
 # different, is the minimum for a passphrase that anyone with the image can attack offline.
 _PASSPHRASE, _PASSPHRASE_DIFFERENT = re.compile(r"[ -~]{20,254}"), 8
-# 43 characters of base64 are 256 bits; random hexadecimal digits have at least 12 different ones.
+# 43 characters of base64 are 256 bits; 43 random hexadecimal digits hardly ever have fewer than 12 different ones.
 _BOOT_KEY, _BOOT_KEY_DIFFERENT = re.compile(r"[!-~]{43,254}"), 12
 
 

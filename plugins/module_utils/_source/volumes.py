@@ -6,11 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The volumes of an untrusted disk image, and what is on them. Pure.
-
-The format is detected from the file's own first bytes, never by a tool that opens it: such a tool may follow a
-backing file, an external data file or an extent to other files of the builder.
-"""
+"""The volumes of an untrusted disk image, and what is on them. Pure."""
 
 from __future__ import annotations
 

@@ -25,15 +25,15 @@ GONE = 3
 
 
 class ActionModule(ActionBase):
-    """Take the lease of a build for as long as this play lives, or give it back.
+    """Take the lease of a build for as long as this play runs, or release it.
 
-    This runs in a worker that ends with the task; its parent is the play.
+    This runs in a worker process that ends with the task; its parent is the play.
     """
 
     _supports_check_mode = True
 
     def run(self, tmp: t.Any = None, task_vars: t.Any = None) -> t.Dict[str, t.Any]:
-        """Do so, on the control node and on the builder."""
+        """Take or release the lease on the control node and on the builder."""
         result: t.Dict[str, t.Any] = super().run(tmp, task_vars)
         _spec, options = self.validate_argument_spec(argument_spec=lease.ARGUMENTS)
         play = lease_holder.process(os.getppid())
@@ -50,7 +50,7 @@ class ActionModule(ActionBase):
     def _ensure(
         self, directories: t.Sequence[str], state: str, own: lease.Owner, play: lease_holder.Process
     ) -> None:
-        """Do so on the control node."""
+        """Take or release the lease on the control node."""
         check_mode = bool(self._task.check_mode)
         try:
             lease.ensure(directories, state, own, lease_holder.lives(play), check_mode=check_mode)
@@ -66,7 +66,7 @@ class ActionModule(ActionBase):
     ) -> t.Dict[str, t.Any]:
         is_here = self._connection.transport == "local"
         if is_here and Builder(self._connection, self._connection.become).become is None:
-            # The same user on the same machine: no module has to be sent for it.
+            # The same user on the same machine needs no module.
             there = [
                 options["work_dir"],
                 *([] if options["collected"] else [options["output_dir"]]),
@@ -87,16 +87,17 @@ class ActionModule(ActionBase):
 
 
 class Silence:
-    """Stands in for the queue to the play that words for the screen go to: who is alone has none."""
+    """Replaces the display queue of the play, which does not exist in a separate process."""
 
     def __getattr__(self, _name: str) -> t.Callable[..., None]:
         return lambda *_words, **_more: None
 
 
 class Heart:
-    """A process of its own that tells the holder on another machine that the play lives, and when it does not.
+    """A separate process that tells the lease's holder on another machine that the play still runs, and when it ends.
 
-    It is made before the connection is used, which some plugins could not share with another process, and waits.
+    It is started before the connection is used, because some plugins cannot share an open one with another process.
+    Then it waits.
     """
 
     def __init__(self, connection: t.Any, own: lease.Owner, play: lease_holder.Process) -> None:
@@ -106,7 +107,7 @@ class Heart:
         os.close(ours)
 
     def begin(self, file: str) -> None:
-        """Let it begin, or end if there is no file of a lease."""
+        """Start the beats, or end the process if there is no lease file."""
         os.write(self._word, file.encode())
         os.close(self._word)
 
@@ -126,9 +127,9 @@ class Heart:
             self._tell(builder, file, "rm -f")
 
     def _tell(self, builder: Builder, file: str, command: str) -> int:
-        """Do something to the file if it is still our lease's."""
+        """Run *command* on the lease file if the lease is still ours."""
         name = shlex.quote(file)
         try:
             return builder.run(f"grep -qs {self._id} {name} || exit {GONE}; {command} {name}")[0]
-        except Exception:  # whatever the connection has: it is tried again
+        except Exception:  # any failure of the connection: try again later
             return 0

@@ -24,7 +24,7 @@ class ActionModule(ActionBase):
     _builder: Builder
 
     def run(self, tmp: t.Any = None, task_vars: t.Any = None) -> t.Dict[str, t.Any]:
-        """Collect, or say in check mode that it would be done."""
+        """Collect the files, or report in check mode that it would."""
         result: t.Dict[str, t.Any] = super().run(tmp, task_vars)
         _spec, options = self.validate_argument_spec(
             argument_spec={
@@ -49,8 +49,8 @@ class ActionModule(ActionBase):
         result.update(changed=True, files={})
         if not self._task.check_mode:
             self._builder = Builder(self._connection, self._connection.become)
-            # The ssh plugin shows what a command prints from -vvv on, and here that is keys and disks. What it asks
-            # is its own context, which is another object than this plugin's.
+            # From -vvv on, the ssh plugin shows the output of commands, which here is keys and disks. It reads the
+            # setting from its own play context, which is not this plugin's.
             self._connection._play_context.no_log = True
             with hidden():
                 result["files"] = self._collect(files, options["dest"])
@@ -59,7 +59,7 @@ class ActionModule(ActionBase):
     def _collect(
         self, files: t.Sequence[t.Mapping[str, t.Any]], dest: str
     ) -> t.Dict[str, t.Dict[str, t.Any]]:
-        """Make *dest* anew with all of the files in it, or leave none."""
+        """Create *dest* again with all files in it, or remove it on failure."""
         shutil.rmtree(dest, ignore_errors=True)
         os.makedirs(dest, mode=0o700)
         try:
@@ -69,7 +69,7 @@ class ActionModule(ActionBase):
             raise
 
     def _fetch(self, entry: t.Mapping[str, t.Any], dest: str) -> t.Dict[str, t.Any]:
-        """Fetch one file and compare it with the digest that the builder took."""
+        """Fetch one file and compare it with the digest computed on the builder."""
         path = os.path.join(dest, os.path.basename(entry["src"]))
         mode = int(entry["mode"], 8)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
@@ -77,7 +77,7 @@ class ActionModule(ActionBase):
             with open(path, "wb") as file:
                 _transfer.fetch_sparse(self._run, entry["src"], file)
         elif self._builder.become is None:
-            # The connection's own way (sftp) is quicker, but it is the way of the user who is logged in.
+            # The connection's own transfer (sftp) is quicker, but runs as the user who is logged in.
             self._connection.fetch_file(entry["src"], path)
         else:
             with open(path, "wb") as file:
@@ -90,13 +90,13 @@ class ActionModule(ActionBase):
                 f"{entry['src']} did not arrive as it is on the builder (SHA-256 {digest} instead of"
                 f" {entry['sha256']}): look at the builder's disk and memory, and build it again"
             )
-        # By its digest a passphrase could be guessed, and logs have what a task returns.
+        # A digest of a passphrase would let readers of a log guess it.
         return {} if mode & 0o077 == 0 else {"sha256": digest, "size": os.path.getsize(path)}
 
     def _run(self, command: str, in_data: bytes) -> bytes:
         """Run a command on the builder."""
         status, stdout, stderr = self._builder.run(command, in_data)
         if status != 0:
-            said = stderr.decode("utf-8", "replace").strip()
-            raise AnsibleActionFail(f"'{command}' failed on the builder: {said}")
+            error = stderr.decode("utf-8", "replace").strip()
+            raise AnsibleActionFail(f"'{command}' failed on the builder: {error}")
         return stdout

@@ -18,14 +18,14 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils import (
 
 
 class ActionModule(ActionBase):
-    """Run the module of the task, its secrets on standard input, and keep of its result what it documents."""
+    """Run the task's module with its secrets on standard input, and keep only the documented part of its result."""
 
     _supports_check_mode = True
-    # The result of a task that runs on would come by another module's way.
+    # The result of an async task would come through another module.
     _supports_async = False
 
     def run(self, tmp: t.Any = None, task_vars: t.Any = None) -> t.Dict[str, t.Any]:
-        """Run it where the task runs."""
+        """Run the module on the task's host."""
         result: t.Dict[str, t.Any] = super().run(tmp, task_vars)
         module = self._task.action.rpartition(".")[2]
         try:
@@ -44,5 +44,5 @@ class ActionModule(ActionBase):
         return result
 
     def _parse_returned_data(self, res: t.Dict[str, t.Any], *more: t.Any) -> t.Any:
-        """Read what was printed only after core's orders are out of it."""
+        """Parse the output only after keys that core obeys are removed."""
         return super()._parse_returned_data(_answers.without_orders(res), *more)

@@ -140,19 +140,19 @@ class Connection(ConnectionBase):
         self._become: t.Optional[BecomeBase] = None
 
     def _resolve_option_variables(self, variables: t.Any, templar: t.Any) -> t.Any:
-        """Keep all variables: those of the builder are among them, and it is reached by its own."""
+        """Keep all variables: they include the builder's, which are needed to reach it."""
         self._variables = variables
         return super()._resolve_option_variables(variables, templar)
 
     def set_options(
         self, task_keys: t.Any = None, var_options: t.Any = None, direct: t.Any = None
     ) -> None:
-        """Keep the keywords of the task, which are about the builder too."""
+        """Keep the task's keywords, because they apply to the builder too."""
         super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)
         self._task_keys = task_keys or {}
 
     def set_become_plugin(self, plugin: t.Optional[BecomeBase]) -> None:
-        """Keep it for the builder: were it this connection's, core would escalate in the image."""
+        """Keep the plugin for the builder: as this connection's own, it would make core escalate in the image."""
         self._become = plugin
 
     def _connect(self) -> Connection:
@@ -186,27 +186,27 @@ class Connection(ConnectionBase):
     def exec_command(
         self, cmd: str, in_data: t.Optional[bytes] = None, sudoable: bool = True
     ) -> t.Tuple[int, bytes, bytes]:
-        """Run a command in the image. What it printed comes back as plain text."""
+        """Run a command in the image, and return its output as harmless text."""
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)  # type: ignore[safe-super]
         self._connect()
         status, stdout, stderr = self._run(command_line(self._sandbox, cmd), in_data or b"")
-        # Also of what is no module to us: it may be one, by another Python.
+        # Filter every output, not only that of modules: another Python can have started a module as well.
         return status, _answers.plain(stdout), _answers.shown(stderr)
 
     def _run(self, line: str, in_data: bytes) -> t.Tuple[int, bytes, bytes]:
-        """Run a line of the launcher on the builder."""
+        """Run a line of shell that starts the launcher on the builder."""
         log = self.get_option("detach")
         builder = t.cast(Builder, self._builder)
         status, stdout, stderr = builder.run(detached(line, log) if log else line, in_data)
-        said = stderr.decode("utf-8", "replace").strip()
-        # Failures of the task: a host that cannot be reached would be given up, without releasing its builder.
-        if status in (126, 127) and "sandbox/launch" in said:
+        message = stderr.decode("utf-8", "replace").strip()
+        # Fail only the task: for an unreachable host, the play would stop without releasing its builder.
+        if status in (126, 127) and "sandbox/launch" in message:
             raise AnsibleError(
                 f"{self._sandbox.run_dir} has no sandbox: run the module image_runtime for it first"
             )
-        last = said.rpartition("\n")[2]
+        last = message.rpartition("\n")[2]
         if (status == STOPPED and last.startswith(SAYS)) or (
-            status == 1 and said.startswith("bwrap: ")
+            status == 1 and message.startswith("bwrap: ")
         ):
             raise AnsibleError(
                 f"no command can run in {self._sandbox.root}: {_answers.short(last)}"
@@ -214,13 +214,13 @@ class Connection(ConnectionBase):
         return status, stdout, stderr
 
     def _python(self, code: str, *arguments: str, in_data: bytes = b"") -> bytes:
-        """Run a few lines of our own Python in the image; their failure is the transfer's."""
+        """Run a few lines of Python in the image; raise an error for the transfer if they fail."""
         self._connect()
         line = launch(self._sandbox, "python", "-c", code, *arguments)
         status, stdout, stderr = self._run(line, in_data)
         if status != 0:
-            said = stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
-            raise AnsibleError(f"'{arguments[0]}' cannot be transferred: {_answers.short(said)}")
+            error = stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+            raise AnsibleError(f"'{arguments[0]}' cannot be transferred: {_answers.short(error)}")
         return stdout
 
     def put_file(self, in_path: str, out_path: str) -> None:
@@ -242,7 +242,7 @@ class Connection(ConnectionBase):
         with open(out_path, "wb") as file:
             while True:
                 data = self._python(READ, in_path, str(file.tell()), str(CHUNK))
-                # A hole stays one: a file of an image can be as large as it likes and take no block.
+                # Keep holes: a sparse file of an image can have any size without using blocks.
                 if data.count(0) == len(data):
                     file.seek(len(data), os.SEEK_CUR)
                 else:

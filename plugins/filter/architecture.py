@@ -13,8 +13,8 @@ from ansible.errors import AnsibleFilterError
 
 
 def architecture(machine: str) -> t.Dict[str, str]:
-    """Return what *machine*, a word of uname(1), is called elsewhere."""
-    # Not at the top: each task that uses any filter of the collection loads all of them.
+    """Return the names of the architecture that uname(1) calls *machine*."""
+    # Import here, because every task that uses a filter of the collection loads all of them.
     from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
     from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
         SealedRootError,

@@ -3,7 +3,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Filters for commands that go on by themselves."""
+"""Filters for commands that run in the background on the builder."""
 
 from __future__ import annotations
 

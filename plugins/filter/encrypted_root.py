@@ -3,7 +3,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A filter for what an encrypted root is called in its machine, and what the kernel is told of it."""
+"""Filters for the device name and the kernel words of an encrypted root."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ansible.errors import AnsibleFilterError
 def encrypted_root(
     luks_uuid: str, generator: str, debug_console: bool = False
 ) -> t.Dict[str, t.Union[str, t.List[str]]]:
-    """Return device and kernel words of the root, whose initramfs *generator* builds, and what others may override."""
-    # Not at the top: each task that uses any filter of the collection loads all of them.
+    """Return device and kernel words of a root whose initramfs *generator* builds, and words that may be overridden."""
+    # Import here, because every task that uses a filter of the collection loads all of them.
     from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
     from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
         SealedRootError,

@@ -3,7 +3,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A filter for what a file system needs."""
+"""A filter for the requirements of a file system."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible.errors import AnsibleFilterError
 
 def filesystem(name: str) -> t.Dict[str, t.Any]:
     """Return what the file system *name* needs of a builder, a root and a disk."""
-    # Not at the top: each task that uses any filter of the collection loads all of them.
+    # Import here, because every task that uses a filter of the collection loads all of them.
     from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
     from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
         SealedRootError,

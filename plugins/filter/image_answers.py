@@ -3,7 +3,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Filters that what an image says of itself passes before it is used."""
+"""Filters that check what an image says about itself before it is used."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ansible.errors import AnsibleFilterError
 
 
 def _run(name: str, *args: t.Any) -> t.Any:
-    """Call a function of _root_answers, whose refusal is an error of the template."""
-    # Not at the top: each task that uses any filter of the collection loads all of them.
+    """Call a function of _root_answers; if it refuses the value, raise a template error."""
+    # Import here, because every task that uses a filter of the collection loads all of them.
     from ansible_collections.sealedroot.image.plugins.plugin_utils import _root_answers
 
     try:

@@ -3,7 +3,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A filter for names that are nearly those of inputs."""
+"""A filter that finds misspelled inputs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import typing as t
 
 
 def misspelled(names: t.Iterable[str]) -> t.Dict[str, str]:
-    """Return those of *names* that no role knows and that are nearly an input, with the input."""
-    # Not at the top: each task that uses any filter of the collection loads all of them.
+    """Return those of *names* that no role knows and that resemble an input, each with that input."""
+    # Import here, because every task that uses a filter of the collection loads all of them.
     from ansible_collections.sealedroot.image.plugins.plugin_utils import _inputs
 
     return _inputs.misspelled(names, _inputs.inputs(), _inputs.used())

@@ -3,7 +3,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Filters that judge the inputs of a build, its root and its output."""
+"""Filters that check the inputs of a build, its root and its output."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import typing as t
 
 Values = t.Mapping[str, t.Any]
 
-# The imports are not at the top: each task that uses any filter of the collection loads all of them.
+# Imports are inside the functions, because every task that uses a filter of the collection loads all of them.
 
 
 def input_problems(given: Values, around: Values) -> t.List[str]:
-    """Return a sentence for everything that is wrong with the inputs."""
+    """Return a sentence for each problem of the inputs."""
     from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems, _inputs
 
     return _input_problems.problems(given, _input_problems.Around(types=_inputs.types(), **around))
@@ -31,7 +31,7 @@ def root_plan(
 
 
 def rotation_problems(keep_slots: t.Sequence[int], passphrase: str = "") -> t.List[str]:
-    """Return a sentence for everything that is wrong with the inputs of a rotation."""
+    """Return a sentence for each problem of a rotation's inputs."""
     from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems
 
     return _input_problems.rotation_problems(keep_slots, passphrase)
@@ -45,7 +45,7 @@ def recorded_inputs(given: Values) -> t.Dict[str, t.Any]:
 
 
 def output_plan(published: Values, inputs: Values, **asked: t.Any) -> t.Dict[str, t.Any]:
-    """Return whether an image is there already, and why it cannot be built else."""
+    """Return whether the image already exists, and otherwise why it cannot be built."""
     from ansible_collections.sealedroot.image.plugins.plugin_utils import _output_plan
 
     return _output_plan.plan(_output_plan.Output(published, inputs, **asked))

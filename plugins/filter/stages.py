@@ -3,7 +3,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""When an image reached its stages, and how long each took."""
+"""Filters for when an image reached its stages, and how long each took."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import typing as t
 
 
 def reached(stages: t.Mapping[str, str], stage: str) -> t.Dict[str, str]:
-    """Return *stages* with *stage* in them, reached now: UTC, in milliseconds (RFC 3339)."""
+    """Return *stages* with the present time for *stage*: UTC, in milliseconds (RFC 3339)."""
     now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
     return {**stages, stage: f"{now.isoformat(timespec='milliseconds')}Z"}
 
 
 def took(stages: t.Mapping[str, str]) -> t.Dict[str, int]:
-    """Return how many seconds each stage took; of the first, nobody knows when it began.
+    """Return how many seconds each stage took, except the first, whose start is unknown.
 
-    The manifest has this and no times: among the stages are those that make keys.
+    The manifest has these durations and no times, because some stages generate keys.
     """
     order = sorted(stages, key=stages.__getitem__)
     ends = [datetime.datetime.fromisoformat(stages[it].rstrip("Z")) for it in order]

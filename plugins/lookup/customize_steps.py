@@ -54,14 +54,14 @@ KEYS = {"role", "tasks", "vars", "network"}
 
 
 def digest(step: t.Mapping[str, t.Any], path: pathlib.Path) -> str:
-    """Return a digest of a step and of what is at *path*."""
-    found = hashlib.sha256(json.dumps(step, sort_keys=True, default=str).encode())
+    """Return a digest of a step and of its files at *path*."""
+    sha256 = hashlib.sha256(json.dumps(step, sort_keys=True, default=str).encode())
     files = [path] if path.is_file() else sorted(it for it in path.rglob("*") if it.is_file())
     for file in files:
         name = str(file.relative_to(path)) if file != path else ""
         content = hashlib.sha256(file.read_bytes()).hexdigest()
-        found.update(f"\0{name}\0{content}".encode("utf-8", "surrogateescape"))
-    return found.hexdigest()
+        sha256.update(f"\0{name}\0{content}".encode("utf-8", "surrogateescape"))
+    return sha256.hexdigest()
 
 
 class LookupModule(LookupBase):
@@ -97,7 +97,7 @@ class LookupModule(LookupBase):
         return {"problem": "", "digest": found}
 
     def _role(self, role: str) -> pathlib.Path:
-        # The one place in core that knows where roles are; it has no public name.
+        # Only this private function of core knows where roles are.
         definition = RoleDefinition(loader=self._loader, collection_list=["sealedroot.image"])
         definition._ds = role
         try:
@@ -114,7 +114,7 @@ class LookupModule(LookupBase):
         path = pathlib.Path(os.environ.get("PWD", ".")) / file
         if not path.is_file():
             raise AnsibleError(f"there is no file {path}. Correct the path.")
-        # Not from a cache, from which include_tasks would take what is read here.
+        # Do not use the cache, because include_tasks would then use the copy that is read here.
         loader = t.cast(t.Any, self._loader)
         if not isinstance(loader.load_from_file(str(path), cache="none") or [], list):
             raise AnsibleError(f"{path} is no list of tasks. Write one, or correct the path.")

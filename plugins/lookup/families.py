@@ -61,10 +61,10 @@ class LookupModule(LookupBase):
     def run(
         self, terms: t.Sequence[str], variables: t.Any = None, **kwargs: t.Any
     ) -> t.List[t.Dict[str, t.Any]]:
-        found = known()
-        unknown = sorted(set(terms) - set(found))
+        families = known()
+        unknown = sorted(set(terms) - set(families))
         if unknown:
             raise AnsibleError(
-                f"no role is for the family {', '.join(unknown)}: {', '.join(found)} are"
+                f"no role is for the family {', '.join(unknown)}: {', '.join(families)} are"
             )
-        return [found[name] for name in (terms or found)]
+        return [families[name] for name in (terms or families)]

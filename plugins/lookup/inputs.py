@@ -49,7 +49,7 @@ class LookupModule(LookupBase):
     def run(
         self, terms: t.Sequence[str], variables: t.Any = None, **kwargs: t.Any
     ) -> t.List[t.Dict[str, t.Any]]:
-        # image_source has no default, and is for a build alone.
+        # image_source has no default, and only a build needs it.
         names = [*(it for it in _inputs.inputs() if it in variables), *terms]
         variable = lookup_loader.get("ansible.builtin.vars", self._loader, self._templar)
         return [dict(zip(names, variable.run(names, variables)))]

@@ -92,8 +92,8 @@ insmod boot
 insmod loadenv
 source $prefix/grub.cfg
 """
-# Made for one machine, without the boot key: the rescue kernel (51-dracut-rescue.install), and the initramfs of kdump,
-# whose service makes it anew where it is missing (mkdumprd(8); the last name is SUSE's).
+# Files of one machine, without the boot key: the rescue kernel (51-dracut-rescue.install), and the initramfs of
+# kdump, whose service makes a missing one again (mkdumprd(8); the last name is SUSE's).
 MACHINE_SPECIFIC = (
     *("vmlinuz-0-rescue-*", "initramfs-0-rescue-*.img"),
     *("initramfs-*kdump.img", "initrd-*-kdump"),
@@ -103,20 +103,20 @@ ONE_TIME_CHOICES = ("next_entry", "prev_saved_entry")
 
 
 def directory(runner: Runner) -> str:
-    """Return GRUB's directory, which is named as its tools are."""
+    """Return GRUB's directory, whose name follows the names of GRUB's tools."""
     name = os.path.basename(runner.find("grub-mkconfig", "grub2-mkconfig"))
     return "/boot/grub2" if name.startswith("grub2") else "/boot/grub"
 
 
 def wanted_words(tree: Tree) -> str:
-    """Return what /etc/default/grub says that every kernel gets."""
+    """Return the words of /etc/default/grub for every kernel."""
     values = shell_defaults.values(tree.text(DEFAULTS))
     names = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT")
     return " ".join(values[name] for name in names if values.get(name))
 
 
 def in_boot(tree: Tree, path: str) -> str:
-    """Return where *path* of an entry is now that /boot is a directory of the root and the root no subvolume."""
+    """Return the new place of *path* in an entry: /boot is a directory of the root now, and the root no subvolume."""
     if not path.startswith("/"):  # a variable such as $tuned_initrd
         return path
     inside = path if path.startswith("/boot/") else f"/boot{path}"
@@ -125,7 +125,7 @@ def in_boot(tree: Tree, path: str) -> str:
 
 
 class Plan:
-    """The changes to entries and environment block of a tree; nothing is touched before its apply()."""
+    """The changes to entries and environment block of a tree; nothing is changed before the tree's apply()."""
 
     def __init__(self, tree: Tree, runner: Runner, root_device: str, grub: str) -> None:
         self.tree, self.runner, self.root_device = tree, runner, root_device
@@ -137,7 +137,7 @@ class Plan:
         self.names: t.Dict[str, str] = {}
         self.env = boot_entries.parse_env(tree.read(self.env_path) or b"")
         pattern = tree.path(f"{boot_entries.DIRECTORY}/*.conf")
-        # That of today before one of another machine that would have its name.
+        # Entries with this image's token come first, because an entry of another machine can get the same name.
         found = sorted(os.path.basename(path) for path in glob.glob(pattern))
         self.found = sorted(found, key=lambda name: name != boot_entries.own_name(name))
 
@@ -151,7 +151,7 @@ class Plan:
             raise SealedRootError(
                 "there is no kernel in /boot for which an entry could be made: install one in the root"
             )
-        # The words of another machine can hold a password, so what they were is not shown.
+        # The old words can contain a password, so the diff does not show them.
         for name, text in self.entries.items():
             self.tree.write(f"{boot_entries.DIRECTORY}/{name}", text, secret=True)
         for name in self.found:
@@ -161,7 +161,7 @@ class Plan:
         self.updates()
 
     def entry(self, name: str) -> None:
-        """Plan what becomes of an entry."""
+        """Plan the change of an entry, or its removal."""
         text = self.tree.text(f"{boot_entries.DIRECTORY}/{name}")
         kernel = in_boot(self.tree, boot_entries.get(text, "linux"))
         new = boot_entries.own_name(name)
@@ -180,7 +180,7 @@ class Plan:
             "linux": kernel,
             "initrd": " ".join(images),
             "options": options,
-            # GRUB asks nobody for a password that there is not.
+            # GRUB must not ask for a password, because there is none.
             "grub_arg": "--unrestricted",
         }
         for key, value in fields.items():
@@ -195,7 +195,7 @@ class Plan:
         return [it for it in versions if self.tree.exists(f"/usr/lib/modules/{it}")]
 
     def missing(self, version: str) -> None:
-        """Plan the entry of a kernel that was installed where kernel-install could name none."""
+        """Plan the entry of a kernel that was installed when kernel-install could not create one."""
         kernel = f"/boot/vmlinuz-{version}"
         if any(boot_entries.get(text, "linux") == kernel for text in self.entries.values()):
             return
@@ -225,7 +225,7 @@ class Plan:
         if saved in ids:
             env["saved_entry"] = ids[saved]
         elif saved and saved not in titles and not saved.isdigit():
-            # GRUB takes the newest then.
+            # Without it GRUB boots the newest entry.
             del env["saved_entry"]
         uses = any("$kernelopts" in text for text in self.entries.values())
         if uses or "kernelopts" in env:
@@ -240,12 +240,12 @@ class Plan:
             if self.runner.run(argv, timeout=60).stdout.strip() != env["blsdir"]:
                 del env["blsdir"]
         if env != self.env or os.path.islink(self.tree.path(self.env_path)):
-            # GRUB cannot follow a link to another file system, and would find neither words nor choice.
+            # GRUB cannot follow a symlink to another file system; it would find neither words nor default entry.
             block = boot_entries.format_env(env)
             self.tree.write(self.env_path, block, mode=0o600, secret=True, replace=True)
 
     def updates(self) -> None:
-        """Plan what a later kernel's entry is made of."""
+        """Plan the files from which the entry of a later kernel is made."""
         old = self.tree.text(CMDLINE)
         words = boot_entries.words_for(
             old,
@@ -254,19 +254,19 @@ class Plan:
             unwanted=self.unwanted,
         )
         self.tree.write(CMDLINE, f"{words}\n", secret=True)
-        # So entries of all kernels are sorted by version, and a removed kernel's is found (kernel-install(8)).
+        # So all entries sort by version, and kernel-install(8) finds the entry of a removed kernel.
         info = shell_defaults.assign(
             self.tree.text(MACHINE_INFO), "KERNEL_INSTALL_MACHINE_ID", boot_entries.TOKEN
         )
         self.tree.write(MACHINE_INFO, info)
-        # systemd 239 of RHEL 8 does not read that: there a new kernel must become the default by its name.
+        # systemd 239 of RHEL 8 ignores that file, so there a new kernel must become the default by name.
         text = self.tree.text(KERNEL)
         if "UPDATEDEFAULT" not in shell_defaults.values(text):
             self.tree.write(KERNEL, shell_defaults.assign(text, "UPDATEDEFAULT", "yes"))
 
 
 def check(tree: Tree, plan: Plan, config: str, root_device: str) -> None:
-    """Refuse what would not boot, as GRUB will read it."""
+    """Refuse entries that would not boot, read as GRUB will read them."""
     env = boot_entries.parse_env(tree.read(plan.env_path) or b"")
     text = boot_entries.rendered(config, plan.entries, env)
     menu = text[len(config) :]
@@ -282,7 +282,7 @@ def check(tree: Tree, plan: Plan, config: str, root_device: str) -> None:
 def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, root: str, check_mode: bool
 ) -> t.Dict[str, t.Any]:
-    """Bring the entries of the tree at *root* in order."""
+    """Adapt the boot loader entries and related files of the tree at *root*."""
     tree = Tree(root)
     grub = directory(runner)
     config = tree.text(f"{grub}/grub.cfg")
@@ -302,7 +302,7 @@ def ensure(
     if grub == "/boot/grub2" and not os.path.islink(tree.path(os.path.dirname(FORWARDER))):
         tree.write(FORWARDER, FORWARDER_TEXT)
     files, diff = tree.changed(), tree.diff()
-    # An older one would let kernel-install run grub2-mkconfig (20-grub.install).
+    # If it were older than DEFAULTS, kernel-install would run grub2-mkconfig (20-grub.install).
     stale = CMDLINE not in files and older(tree, CMDLINE, DEFAULTS)
     if not check_mode:
         tree.apply()
@@ -317,7 +317,7 @@ def ensure(
 
 
 def older(tree: Tree, name: str, other: str) -> bool:
-    """Say whether the file *name* is there and was written before *other*."""
+    """Say whether the file *name* exists and was written before *other*."""
     if not (tree.exists(name) and tree.exists(other)):
         return False
     return os.stat(tree.path(name)).st_mtime_ns < os.stat(tree.path(other)).st_mtime_ns

@@ -99,7 +99,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.edge impo
 
 
 def ensure(params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.Any]:
-    """Take the lease or give it back."""
+    """Take or release the lease."""
     play = params["play"]
     if play is None:
         raise SealedRootError("the action plugin of build_lease did not run: use it in a task")

@@ -101,8 +101,8 @@ def remove(directory: str) -> None:
 def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
-    """Release and remove, and say what that was."""
-    # All are checked before anything is touched.
+    """Release and remove; return what was released."""
+    # Check all directories before changing anything.
     directories = [work_dir.check(path) for path in params["work_dir"]]
     own = lease.owner(lease_holder.process(os.getpid()), doing="torn down")
     own = dataclasses.replace(own, id=params["lease"] or own.id)
@@ -125,7 +125,7 @@ def release(
     *,
     check_mode: bool,
 ) -> t.List[str]:
-    """Release and remove what is in the directories."""
+    """Release what the directories hold, and remove them."""
     released: t.List[str] = []
     for directory in directories:
         holds = build_holds.find(directory)
@@ -133,7 +133,7 @@ def release(
         if holds.any() and not check_mode:
             build_release.release(runner, directory)
         if os.path.lexists(directory) and not params["keep_files"]:
-            # Only now: what is mounted there would hide what is in it.
+            # Check only now: a mount would hide the content of the directory.
             if not holds.any() or not check_mode:
                 work_dir.check_contents(directory)
             released.append(f"directory {directory}")

@@ -94,7 +94,7 @@ ROOT = "/"
 
 
 def read(runner: Runner) -> t.Dict[str, t.Any]:
-    """Look at the machine."""
+    """Return the facts of this machine."""
     if os.geteuid() != 0:
         raise SealedRootError("the LUKS header is root's to read: set become to true")
     device, mapping = running_root.find_container(runner)
@@ -107,7 +107,7 @@ def read(runner: Runner) -> t.Dict[str, t.Any]:
     path, pinned = (os.path.join(ROOT, it.lstrip("/")) for it in (key_file, header_file))
     container.check_key_file(path)
     container.check_key_file(pinned, "header file")
-    # Of the header on the disk nothing is read: it is the host's.
+    # Read nothing from the header on the disk, because the host can change it.
     header = metadata.read(runner, pinned)
     if header is None:
         raise SealedRootError(
@@ -136,7 +136,7 @@ def read(runner: Runner) -> t.Dict[str, t.Any]:
 def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
-        # The action plugin's.
+        # The action plugin uses this option.
         argument_spec={"secrets_follow": {"type": "bool", "default": False, "no_log": False}},
         supports_check_mode=True,
     )

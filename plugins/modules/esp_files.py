@@ -83,7 +83,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.edge impo
 
 
 def wanted(params: t.Mapping[str, t.Any]) -> t.Dict[str, bytes]:
-    """Read the files that are asked for, by their names on the partition."""
+    """Read the requested files, by their names on the partition."""
     if params["src_dir"] is not None:
         files = nofollow.read_tree(params["src_dir"])
         if not files:
@@ -100,11 +100,11 @@ def wanted(params: t.Mapping[str, t.Any]) -> t.Dict[str, bytes]:
 
 
 def surplus(there: t.Iterable[str], files: t.Iterable[str]) -> t.List[str]:
-    """Return the entries that are neither files asked for nor their directories, deepest first."""
+    """Return entries other than the requested files and their directories, deepest first."""
     keep = {name.upper() for name in files}
     keep |= {f"{name[:index]}/" for name in keep for index, char in enumerate(name) if char == "/"}
-    gone = [name for name in there if name.upper() not in keep]
-    return sorted(gone, key=lambda name: (-name.rstrip("/").count("/"), name))
+    unwanted = [name for name in there if name.upper() not in keep]
+    return sorted(unwanted, key=lambda name: (-name.rstrip("/").count("/"), name))
 
 
 def apply(
@@ -116,7 +116,7 @@ def apply(
     there: t.Sequence[str],
     remove: t.Sequence[str],
 ) -> None:
-    """Remove, then write: a file that is replaced makes room first."""
+    """Remove before writing, so that a replaced file frees its space first."""
     names = {name.upper() for name in files}
     replaced = [name for name in there if name.upper() in names]
     for name in [*remove, *replaced]:
@@ -138,7 +138,7 @@ def apply(
 def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
-    """Make the partition hold the files."""
+    """Write the files to the partition."""
     path, offset = params["path"], params["offset"]
     if offset is None:
         table = partitions.read_gpt(runner, path)

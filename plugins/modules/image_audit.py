@@ -237,7 +237,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.edge impo
 
 
 def read_key(path: str) -> bytes:
-    """Return a key that GRUB can be given: it stops reading at a newline (docs/facts.md: grub-passphrase)."""
+    """Return a key that can be typed at GRUB, which stops reading at a newline (docs/facts.md: grub-passphrase)."""
     try:
         with open(path, "rb") as handle:
             key = handle.read(8193)
@@ -252,7 +252,7 @@ def read_key(path: str) -> bytes:
 
 
 def public_files(params: t.Mapping[str, t.Any]) -> t.List[str]:
-    """Return the files about the image that others may read, small ones first."""
+    """Return the files about the image that others may read, smallest first."""
     if params["public_files"] is not None:
         return list(params["public_files"])
     directory = os.path.dirname(params["path"])
@@ -270,7 +270,7 @@ def public_files(params: t.Mapping[str, t.Any]) -> t.List[str]:
         try:
             status = os.lstat(path)
         except FileNotFoundError:
-            continue  # removed meanwhile
+            continue  # it was just removed
         is_public = name.endswith(".json") or status.st_mode & (stat.S_IRGRP | stat.S_IROTH)
         is_disk = name.rpartition(".")[2] in output_formats.FORMATS
         is_other = stat.S_ISREG(status.st_mode) and os.path.realpath(path) not in left_out
@@ -280,7 +280,7 @@ def public_files(params: t.Mapping[str, t.Any]) -> t.List[str]:
 
 
 def subject(params: t.Mapping[str, t.Any]) -> reports.Subject:
-    """Turn the options into what is to be examined."""
+    """Convert the options to the properties to check."""
     if not os.path.isfile(params["path"]):
         raise SealedRootError(f"{params['path']} is not a file: give the image to examine")
     short = [marker for marker in params["markers"] if len(marker.encode()) < 8]
@@ -322,7 +322,7 @@ def subject(params: t.Mapping[str, t.Any]) -> reports.Subject:
 
 
 def file_digest(path: str) -> str:
-    """Return the digest of the image file; the examination says what is wrong with its path."""
+    """Return the digest of the image file; empty if it cannot be read, which the audit itself reports."""
     try:
         return sha256(path)
     except OSError:
@@ -330,9 +330,9 @@ def file_digest(path: str) -> str:
 
 
 def examine(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
-    """Examine the image and return the report; what it fails at has the report with it."""
+    """Examine the image and return the report, which a failure carries as well."""
     report = reports.Report()
-    # The digest says which bytes the verdicts are about; it is computed meanwhile.
+    # The digest identifies the bytes that were examined; compute it in parallel.
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         hashing = pool.submit(file_digest, params["path"])
         try:

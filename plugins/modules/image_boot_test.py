@@ -268,7 +268,7 @@ class Machine:
 def boot(
     machine: Machine, case: Params, key: str, *, params: Params, accelerator: str, disk_format: str
 ) -> t.Dict[str, t.Any]:
-    """Make one boot and judge it."""
+    """Run one boot and judge it."""
     with machine.start(
         case["name"], accelerator, disk=params["path"], disk_format=disk_format
     ) as console:
@@ -293,7 +293,7 @@ def boot(
 
 
 def test(runner: Runner, params: Params) -> t.Dict[str, t.Any]:
-    """Make every boot and return what the module returns."""
+    """Run every boot and return the module's result."""
     if not os.path.isfile(params["path"]):
         raise SealedRootError(f"{params['path']} is not a file: give the image to boot")
     if params["log_dir"] and not os.path.isdir(params["log_dir"]):
@@ -310,8 +310,8 @@ def test(runner: Runner, params: Params) -> t.Dict[str, t.Any]:
             machine=params["architecture"],
         )
         parallel = max(1, min(params["parallel"], len(keys)))
-        # A second virtual processor helps, but not one that has no real one; and firmware with SMM, which Secure Boot
-        # needs, waits for ever when a busy host lets one of several down (edk2, pull request 13164).
+        # A second virtual CPU helps only if there is a real one for it. With Secure Boot use one: the firmware's SMM
+        # code hangs if a busy host delays one of several CPUs (edk2, pull request 13164).
         wanted = 1 if params["secure_boot"] else 2
         machine.cpus = max(1, min(wanted, len(os.sched_getaffinity(0)) // parallel))
         with concurrent.futures.ThreadPoolExecutor(parallel) as pool:

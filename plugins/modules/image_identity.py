@@ -99,9 +99,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.edge impo
 HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
 PUBLIC_KEY = re.compile(r"[^\n]*(ssh-|ecdsa-|sk-)\S+ [A-Za-z0-9+/=]+[^\n]*")
 
-# Debian's openssh-server makes host keys when it is installed, and never again.
+# Debian's openssh-server creates host keys only when it is installed.
 HOST_KEYS_UNIT = "/etc/systemd/system/ssh.service.d/sealedroot-host-keys.conf"
-SYSTEMD = ("/usr/lib/systemd", "/lib/systemd")  # two where /lib is no link
+SYSTEMD = ("/usr/lib/systemd", "/lib/systemd")  # two, if /lib is not a symlink
 HOST_KEYS_TEXT = """\
 # The image has no SSH host keys of its own: every machine made from it generates them at its first boot.
 [Service]
@@ -123,7 +123,7 @@ def shadow(text: str, password_hash: str) -> str:
 
 
 def hosts(text: str, hostname: str) -> str:
-    """Return hosts(5) in which 127.0.1.1 is the host itself."""
+    """Return hosts(5) in which 127.0.1.1 is the host's own name."""
     line = f"127.0.1.1 {hostname}"
     lines = [old for old in text.splitlines() if old.split()[:1] != ["127.0.1.1"]]
     localhost = [i for i, old in enumerate(lines) if old.split()[:1] == ["127.0.0.1"]]
@@ -135,7 +135,7 @@ def hosts(text: str, hostname: str) -> str:
 
 
 def check(params: t.Mapping[str, t.Any]) -> None:
-    """Refuse what would make an image that nobody can use."""
+    """Refuse options that would make an unusable image."""
     if not HOSTNAME.fullmatch(params["hostname"]):
         raise SealedRootError(
             f"'{params['hostname']}' is not a host name: use letters, digits, '.' and '-'"
@@ -146,7 +146,7 @@ def check(params: t.Mapping[str, t.Any]) -> None:
             "root_password_hash is not a crypt(5) hash ($id$...): 'openssl passwd -6' makes one"
         )
     for number, key in enumerate(params["authorized_keys"], start=1):
-        # Not shown: it may be a private key.
+        # Do not show the value: it may be a private key.
         if not PUBLIC_KEY.fullmatch(key.strip()):
             raise SealedRootError(
                 f"entry {number} of authorized_keys is not an SSH public key: give the line of a .pub file"
@@ -154,7 +154,7 @@ def check(params: t.Mapping[str, t.Any]) -> None:
 
 
 def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
-    """Plan every change; return the agents of the host that go."""
+    """Plan every change; return the host agents that are masked."""
     tree.write("/etc/hostname", f"{params['hostname']}\n")
     tree.write("/etc/hosts", hosts(tree.text("/etc/hosts"), params["hostname"]))
     if params["root_password_hash"] is not None:
@@ -165,8 +165,8 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
         lines = tree.text(path).splitlines()
         lines += [key.strip() for key in params["authorized_keys"] if key.strip() not in lines]
         tree.write(path, "\n".join(lines) + "\n", mode=0o600)
-    # Empty: systemd makes an ID and keeps it, without taking the boot for a factory reset, which
-    # "uninitialized" would mean: presets would undo what the root's owner enabled (machine-id(5)).
+    # Empty means that systemd creates and keeps an ID. "uninitialized" would mean a first boot, at which presets
+    # undo what the root's owner enabled (machine-id(5)).
     if tree.exists("/etc/machine-id") or any(tree.exists(f"{path}/systemd") for path in SYSTEMD):
         tree.write("/etc/machine-id", "", mode=0o444)
     if not os.path.islink(tree.path("/var/lib/dbus/machine-id")):
@@ -182,16 +182,16 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
 
 
 def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.Dict[str, t.Any]:
-    """Give the tree at *root* its identity."""
+    """Apply the identity to the tree at *root*."""
     check(params)
     tree = Tree(root)
-    gone = plan(tree, params)
+    masked = plan(tree, params)
     outcome = {
         "changed": bool(tree.changed()),
         "files": tree.changed(),
         "dropped": [
             f"{name}: the host of the machine would be root by it (image_host_agents lets it)"
-            for name in gone
+            for name in masked
         ],
         "diff": tree.diff(),
     }

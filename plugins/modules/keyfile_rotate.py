@@ -162,9 +162,9 @@ def read_state(
 ) -> key_plan.State:
     """Find out which known key opens which slot.
 
-    A key in its own slot is asked for first, as is usual on a second run; only what is not explained by
-    that is searched for in all slots. A slot that is kept may be slow and matters less: it is asked for keys
-    that must not be there, and for a way in when there is no other.
+    First try each wanted key in its own slot, which is usual on a second run; then search all slots that are not
+    explained by that. A kept slot can be slow: it is tried only with keys that must not be there, and with a known key
+    if no other slot opens.
     """
     kept = [slot for slot in params["keep_slots"] if slot in header.slots]
     ours = [slot for slot in sorted(header.slots) if slot not in kept]
@@ -193,24 +193,24 @@ def read_state(
 
 
 def iterations_of(header: metadata.Header) -> t.Dict[int, int]:
-    """Return the PBKDF2 iterations of each active slot; 0 where another function is used."""
+    """Return the PBKDF2 iterations of each active slot; 0 for another key derivation function."""
     return {n: s.iterations if s.kdf == "pbkdf2" else 0 for n, s in header.slots.items()}
 
 
 class Place(t.NamedTuple):
-    """Where key slots are changed: on the device, or in the header file that the device then gets."""
+    """Where key slots are changed: on the device, or in a header file that is then written to the device."""
 
     device: str
     header: str = ""
 
     @property
     def believed(self) -> str:
-        """Return what is read."""
+        """Return the file or device to read the header from."""
         return self.header or self.device
 
     @contextlib.contextmanager
     def changed(self, runner: Runner) -> t.Iterator[str]:
-        """Give what cryptsetup is to change, and see to it that the change is on the device."""
+        """Yield the file or device for cryptsetup to change, and then write the change to the device."""
         if not self.header:
             yield self.device
             return
@@ -220,7 +220,7 @@ class Place(t.NamedTuple):
 
 
 def apply(runner: Runner, place: Place, steps: t.Sequence[key_plan.Step], *, hash_: str) -> None:
-    """Carry the steps out, each finished before the next begins."""
+    """Carry out the steps; each ends before the next begins."""
     for step in steps:
         if step.verb == "add":
             with place.changed(runner) as target:
@@ -244,7 +244,7 @@ def apply(runner: Runner, place: Place, steps: t.Sequence[key_plan.Step], *, has
 
 
 def check_own(runner: Runner, path: str, header: str) -> None:
-    """Refuse to believe the header of the disk that this machine runs from."""
+    """Refuse to trust the header on the disk that this machine runs from."""
     if loop_devices.is_block_device(path) and running_root.is_on(runner, path):
         raise SealedRootError(
             f"the header file {header} does not exist, and the root of this machine is on {path}, whose host can have"
@@ -256,7 +256,7 @@ def check_own(runner: Runner, path: str, header: str) -> None:
 def place_of(
     runner: Runner, device: str, path: str, header: str, *, check_mode: bool
 ) -> t.Tuple[Place, bool]:
-    """Return where key slots are read, and whether the device, a part of *path*, has yet to get the header file."""
+    """Return where to read key slots, and whether the header file must still be written to the device in *path*."""
     if not header:
         return Place(device), False
     if not os.path.lexists(header):
@@ -269,7 +269,7 @@ def place_of(
 
 
 def check_key_files(params: Params) -> None:
-    """Refuse key files that are not safe, and a key that is to stay and to go."""
+    """Refuse unsafe key files, and a key that is both wanted and revoked."""
     wanted = [entry["key_file"] for entry in params["keys"]]
     for path in (*wanted, *params["unlock_key_files"], *params["revoke_key_files"]):
         container.check_key_file(path)
@@ -283,7 +283,7 @@ def check_key_files(params: Params) -> None:
 
 
 def prove_revoked(runner: Runner, device: str, key_files: t.Sequence[str]) -> None:
-    """Fail when one of the keys still opens the container."""
+    """Raise an error if one of the keys still opens the container."""
     for key in key_files:
         slot = cryptsetup.opens(runner, device, key)
         if slot is not None:
@@ -294,7 +294,7 @@ def prove_revoked(runner: Runner, device: str, key_files: t.Sequence[str]) -> No
 
 
 def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
-    """Bring the key slots into the state that is asked for and say what was done."""
+    """Bring the key slots into the requested state and report the changes."""
     container.check(params["path"], params["offset"], params["size"])
     wanted = [
         key_plan.WantedKey(entry["slot"], entry["key_file"], entry["iterations"])
@@ -319,7 +319,7 @@ def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t
         slots.update({want.slot: want.iterations for want in wanted})
         if not check_mode:
             if stale:
-                # Whatever was interrupted, or slipped in, is gone before a key is.
+                # Remove traces of an interruption or of an attack before changing a key.
                 pinned_header.put_on(runner, device, place.header)
             apply(runner, place, steps, hash_=header.hash)
             prove_revoked(runner, place.believed, params["revoke_key_files"])

@@ -146,7 +146,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.edge impo
 
 
 def describe(header: t.Optional[metadata.Header]) -> t.Dict[str, t.Any]:
-    """Return what a header says, with the same keys when there is none."""
+    """Return the facts of a header, with the same keys if there is none."""
     if header is None:
         return {
             "type": "",

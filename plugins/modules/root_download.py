@@ -94,7 +94,7 @@ LIST_SECONDS = 1800
 
 
 def check(params: t.Mapping[str, t.Any]) -> t.Tuple[str, str]:
-    """Refuse bad input; return algorithm and digest of the checksum, empty without one."""
+    """Check the options; return algorithm and digest of the checksum, both empty without one."""
     source_download.check_url(params["url"])
     if not params["checksum"] and not params["signature"]:
         raise SealedRootError(
@@ -119,7 +119,7 @@ def check(params: t.Mapping[str, t.Any]) -> t.Tuple[str, str]:
 
 
 def cached(cache_dir: str, name: str) -> t.Tuple[str, str]:
-    """Return path and type of a file in the cache; its name says what it is."""
+    """Return path and type of a file in the cache; its name tells the type."""
     for kind in TYPES:
         path = os.path.join(cache_dir, f"{name}.{kind}")
         if os.path.exists(path):
@@ -128,7 +128,7 @@ def cached(cache_dir: str, name: str) -> t.Tuple[str, str]:
 
 
 def kind_of(runner: Runner, path: str) -> str:
-    """Say what a file is: an archive of a container image has one of two names in it, and a disk image is no tar."""
+    """Detect the type: an archive of a container image contains one of two names, and a disk image is not a tar."""
     argv = [runner.find("tar"), "--list", "--file", path]
     listed = runner.run(argv, check=False, timeout=LIST_SECONDS)
     if listed.rc:
@@ -144,7 +144,7 @@ def kind_of(runner: Runner, path: str) -> str:
 def get_signature(
     runner: Runner, params: t.Mapping[str, t.Any], scratch: str, seconds: float
 ) -> str:
-    """Return where the signature is on the builder."""
+    """Return the path of the signature on the builder."""
     where = params["signature"]
     if where.startswith("/"):
         return str(where)
@@ -160,7 +160,7 @@ def make_sure(
     scratch: str,
     wanted: t.Tuple[str, str],
 ) -> None:
-    """Refuse a file with another checksum or without a good signature."""
+    """Refuse a file with another checksum or without a valid signature."""
     algorithm, digest = wanted
     url = source_download.shown(params["url"])
     if not os.path.exists(partial):
@@ -183,10 +183,10 @@ def download(
     scratch: str,
     wanted: t.Tuple[str, str],
 ) -> None:
-    """Fetch and check. What an earlier run left may be of another file, so then there is a second try."""
+    """Fetch and verify. A part left by an earlier run can be of another file; if it proves wrong, start again once."""
     earlier = os.path.exists(partial)
     while True:
-        # It may be whole: an earlier run was cut off, or had no signature to check it by.
+        # The part can be the complete file, if an earlier run was interrupted or had no signature to verify it.
         if not (earlier and wanted[0] and digest_of(partial, wanted[0]) == wanted[1]):
             source_download.fetch(runner, params["url"], partial, seconds=params["timeout"])
         try:
@@ -203,8 +203,8 @@ def download(
 def name_of(
     runner: Runner, params: t.Mapping[str, t.Any], wanted: t.Tuple[str, str], scratch: str
 ) -> str:
-    """Return the name in the cache: all that says what the file must be. Only a signature has to be fetched for it."""
-    # Names are public, and a URL can have a password in it.
+    """Return the name in the cache, derived from what identifies the file. Only a signature must be fetched for it."""
+    # Names in the cache are public, and a URL can contain a password.
     parts = [*wanted, source_download.shown(params["signature"]) if params["signature"] else ""]
     if params["keyring"]:
         parts.append(digest_of(params["keyring"]))
@@ -217,7 +217,7 @@ def name_of(
 def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
-    """Return the file, fetched if it is not there."""
+    """Return the file; fetch it if it is not in the cache."""
     wanted, cache_dir = check(params), params["cache_dir"]
     with tempfile.TemporaryDirectory(prefix="sealedroot-") as scratch:
         name = name_of(runner, params, wanted, scratch)
@@ -240,7 +240,7 @@ def ensure(
 
 
 def fetch(runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.Any]:
-    """Do so, and let every error say what was to be done."""
+    """Call ensure(), and say in every error what failed."""
     try:
         return ensure(runner, params, check_mode=check_mode)
     except SealedRootError as exc:
@@ -251,7 +251,7 @@ def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            # They can have a password or a token in them.
+            # A URL can contain a password or a token.
             "url": {"type": "str", "required": True, "no_log": True},
             "checksum": {"type": "str"},
             "signature": {"type": "str", "no_log": True},

@@ -149,7 +149,7 @@ PROVIDERS = {"directory": directory.ensure, "disk": disk.ensure, "oci": containe
 def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
-    """Return the tar, made if it is not there."""
+    """Return the path of the tar; make it if it does not exist."""
     return PROVIDERS[params["type"]](runner, params, check_mode=check_mode)
 
 

@@ -89,23 +89,23 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 PACKAGES = "selinux-policy-default (Debian) or selinux-policy-targeted (Fedora)"
-# In the image: its configuration, its policies, and its setfiles.
+# Run in the image: prints its configuration, its policies, and the path of its setfiles.
 LOOK = (
     "cat /etc/selinux/config; printf '\\0'; cd /etc/selinux && printf '%s\\n' */policy/policy.*;"
     " printf '\\0'; command -v setfiles"
 )
 SETFILES_SECONDS = 1800
-# What Linux takes as a path, in bytes (path_resolution(7)).
+# The longest path in Linux, in bytes (path_resolution(7)).
 LONGEST = 4096
 
 
 def look(runner: Runner, root: str) -> t.Tuple[selinux.Config, str]:
-    """Return the configuration of the image and its policy's file name; a lack is an error."""
-    found = confined.run_program(runner, root, ["/bin/sh", "-c", LOOK], timeout=60)
-    config, _nul, rest = found.stdout.partition("\0")
+    """Return the image's SELinux configuration and the file name of its policy; raise an error if one is missing."""
+    output = confined.run_program(runner, root, ["/bin/sh", "-c", LOOK], timeout=60)
+    config, _nul, rest = output.stdout.partition("\0")
     names, nul, setfiles = rest.partition("\0")
     if not nul:
-        raise SealedRootError(f"no command can run in {root}: {found.stderr.strip()}")
+        raise SealedRootError(f"no command can run in {root}: {output.stderr.strip()}")
     if not config.strip():
         raise SealedRootError(
             f"the image has no {selinux.CONFIG}, so no policy counts: install {PACKAGES} in it"
@@ -124,7 +124,7 @@ def look(runner: Runner, root: str) -> t.Tuple[selinux.Config, str]:
 
 
 def plan(runner: Runner, root: str, config: selinux.Config, policy: str) -> t.Dict[str, str]:
-    """Ask the image's own setfiles which labels are not as they are to be."""
+    """Ask the image's own setfiles which files lack the right label."""
     argv = selinux.setfiles_argv(config, policy)
     done = confined.run_program(runner, root, argv, timeout=SETFILES_SECONDS)
     if done.rc != 0:
@@ -137,7 +137,7 @@ def plan(runner: Runner, root: str, config: selinux.Config, policy: str) -> t.Di
 
 
 class Labels:
-    """The labels of a tree, and how many of them were written. Paths are bytes, as the file system has them."""
+    """The labels of a tree, and how many of them were written. Paths are bytes, as in the file system."""
 
     def __init__(self, wanted: t.Mapping[str, str], *, check_mode: bool) -> None:
         self._wanted = {_bytes(path): label for path, label in wanted.items()}
@@ -145,7 +145,7 @@ class Labels:
         self.labelled = self.inherited = 0
 
     def set(self, path: bytes, name: bytes, above: str) -> str:
-        """Give *name* of the image its label, by *path*, whose last part is not followed; return it."""
+        """Set the label of *name* in the image by *path*, without following a symlink at its end; return the label."""
         label = self._wanted.get(name, "")
         if label:
             self.labelled += 1
@@ -193,14 +193,14 @@ def _set(path: bytes, name: bytes, label: str) -> None:
 
 
 class Folder:
-    """A directory of the image whose entries have their labels; *left* are those of its directories to be entered."""
+    """A directory whose entries are labelled; *left* are its subdirectories that are still to be entered."""
 
     def __init__(self, handle: int, path: bytes, label: str) -> None:
         self.handle, self.path, self.label = handle, path, label
         self.left: t.List[t.Tuple[bytes, str]] = []
 
     def enter(self, labels: Labels, device: int) -> None:
-        """Label the entries. Neither a link to a directory nor another file system will be entered."""
+        """Label the entries. Do not enter symlinks or other file systems."""
         for name in map(os.fsencode, os.listdir(self.handle)):
             path = b"%s/%s" % (self.path, name)
             if len(path) > LONGEST:
@@ -214,9 +214,9 @@ class Folder:
 
 
 def write(root: str, wanted: t.Mapping[str, str], *, check_mode: bool) -> Labels:
-    """Label the tree at *root*. Each directory is opened by its own name, and no link is followed.
+    """Label the tree at *root*. Each directory is opened by name from its parent, and no symlink is followed.
 
-    No more names are kept than those beside the way to where it is: os.fwalk() keeps whole paths.
+    Memory holds only the names next to the current path, whereas os.fwalk() keeps whole paths.
     """
     labels = Labels(wanted, check_mode=check_mode)
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -242,7 +242,7 @@ def write(root: str, wanted: t.Mapping[str, str], *, check_mode: bool) -> Labels
 
 
 def flag(root: str, wanted: t.Optional[bytes], *, check_mode: bool) -> bool:
-    """Make the request to relabel at boot what it is to be, None for none; return whether it changed."""
+    """Create, change or remove the request to relabel at boot (None: no request); return whether it changed."""
     top = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         have = _content(top)
@@ -262,7 +262,7 @@ def flag(root: str, wanted: t.Optional[bytes], *, check_mode: bool) -> bool:
 
 
 def _content(top: int) -> t.Optional[bytes]:
-    """Return what the flag holds; None when it is not there, and nothing for what is no file."""
+    """Return the content of the flag; None if it does not exist, and empty if it is not a regular file."""
     try:
         info = os.stat(selinux.FLAG, dir_fd=top, follow_symlinks=False)
         if not stat.S_ISREG(info.st_mode):
@@ -277,7 +277,7 @@ def _content(top: int) -> t.Optional[bytes]:
 def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
-    """Label the image, or have it label itself."""
+    """Label the image, or request that it labels itself."""
     root = params["root"]
     if not os.path.isabs(root) or os.path.realpath(root) == "/":
         raise SealedRootError(f"root is '{root}': it must be an absolute path, and not /")

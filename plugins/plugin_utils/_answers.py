@@ -6,11 +6,11 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What a module in an image answers is data: nothing in it may act on the control node. Pure functions.
+"""Treat the answers of modules in an image as data: nothing in them may act on the control node. Pure functions.
 
-Core obeys some keys of a result: it adds hosts and groups, sets statistics and variables, gives a host up for
-unreachable, takes a failure for none, rebuilds its own objects. An image can print whatever it likes, so these keys
-end here, and facts go on only under the names that core's own fact modules document.
+Core obeys some keys of a result: it adds hosts and groups, sets statistics and variables, marks a host as
+unreachable, ignores a failure, or builds its own objects again. An image can print anything, so these keys
+are removed, and facts are kept only under names that core's own fact modules document.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ import typing as t
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 
-# Core's own reader. It is private; tests/unit/plugins/plugin_utils/test_answers.py compares it with what core does.
+# Core's own parser. It is private; tests/unit/plugins/plugin_utils/test_answers.py compares the result with core's.
 from ansible.module_utils.json_utils import _filter_non_json_lines
 from ansible.module_utils.parsing.convert_bool import BOOLEANS_FALSE
 
-# The longest output that is parsed, and the deepest that a module's result is nested.
+# Longest output that is parsed, and deepest nesting of a module's result.
 MOST_BYTES = 16 << 20
 MOST_DEPTH = 64
 MOST_WARNINGS = 100
 MOST_MESSAGE = 4096
 
-# C0 and C1 but for tabs and ends of lines, separators that some take for ends of lines, marks that turn text around,
-# and halves of characters, which cannot be encoded.
+# C0 and C1 except tabs and line ends; separators that some programs take for line ends; marks that change the text
+# direction; and surrogates, which cannot be encoded.
 _CONTROL = re.compile(
     "\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-# Of these, what a terminal obeys: NUL and separators are between what a program lists. Its C1 can be single bytes.
+# The subset that terminals obey: lists of programs contain NUL and separators. C1 can also be single bytes.
 _TERMINAL = re.compile(
     "\r(?!\n)|[\x01-\x08\x0b\x0c\x0e-\x1b\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\udc80-\udc9f]"
 )
 
-# Keys that core obeys. Those that begin with ansible_, _ansible or __ansible go too.
+# Keys that core obeys. Keys that begin with ansible_, _ansible or __ansible are removed as well.
 _OBEYED = frozenset(
     {
         *("add_group", "add_host", "attempts", "deprecations", "failed_when_result"),
@@ -51,8 +51,8 @@ _OBEYED = frozenset(
 )
 _INTERNAL = re.compile("_{0,2}ansible(_|$)")
 
-# The facts of the modules setup, package_facts, service_facts, getent and mount_facts. Not those named after network
-# devices: they have any name, and are not the image's.
+# Facts of the modules setup, package_facts, service_facts, getent and mount_facts. Facts of network devices are
+# excluded: they can have any name, and do not describe the image.
 _FACTS = re.compile(
     "ansible_("
     "all_ipv[46]_addresses|apparmor|architecture|bios_(date|vendor|version)|board_[a-z_]+|chassis_[a-z_]+|cmdline"
@@ -65,7 +65,7 @@ _FACTS = re.compile(
     "|uptime_seconds|user_(dir|gecos|gid|id|shell|uid)|userspace_(architecture|bits)|virtualization_[a-z_]+"
     ")|aggregate_mounts|gather_subset|getent_[a-z]+|module_setup|mount_points|packages|services"
 )
-# Core's actions package and service take the name of a module from these.
+# Core's actions package and service take the name of a module from these facts.
 PACKAGE_MANAGERS = ("apk", "apt", "dnf", "dnf5", "pacman", "portage", "unknown", "xbps", "zypper")
 SERVICE_MANAGERS = ("dinit", "openrc", "runit", "service", "systemd", "sysvinit", "unknown")
 _CHOICES: t.Mapping[str, t.Tuple[str, ...]] = {
@@ -73,7 +73,7 @@ _CHOICES: t.Mapping[str, t.Tuple[str, ...]] = {
     "ansible_service_mgr": SERVICE_MANAGERS,
 }
 
-# Roles name files by these: setup-{{ ansible_facts.os_family }}.yml is to be one of theirs.
+# Roles build file names from these: setup-{{ ansible_facts.os_family }}.yml must stay a file of the role.
 _NAMING = re.compile(
     "ansible_(architecture|distribution(_[a-z_]+)?|domain|fqdn|hostname|kernel|kernel_version|lsb|machine|nodename"
     "|os_family|system|userspace_architecture)"
@@ -84,51 +84,51 @@ Result = t.Dict[str, t.Any]
 
 
 def shown(output: bytes) -> bytes:
-    """Replace what a terminal obeys in the output of a command; every other byte stays."""
+    """Replace what a terminal would obey in the output of a command; keep every other byte."""
     text = output.decode("utf-8", "surrogateescape")
     return _TERMINAL.sub("\ufffd", text).encode("utf-8", "surrogateescape")
 
 
 def clean(text: str) -> str:
-    """Replace control characters, and what cannot be encoded."""
+    """Replace control characters and characters that cannot be encoded."""
     return _CONTROL.sub("\ufffd", text)
 
 
 def short(value: t.Any, most: int = MOST_MESSAGE) -> str:
-    """Return a message of an image as text of a bounded length."""
+    """Return a message of an image as text of limited length."""
     text = clean(value if isinstance(value, str) else repr(value)[: most + 1])
     return text if len(text) <= most else f"{text[:most]} [...]"
 
 
 def plain(stdout: bytes) -> bytes:
-    """Return what a command in an image printed, without what core would obey in a module's result, or a terminal.
+    """Return a command's output in an image, without anything that core (in a module's result) or a terminal obeys.
 
-    Core cannot tell a module's output from another command's, nor can this: what core would read as a result is
-    one. Any other output passes as it is. What is returned is what was judged, to the last byte: a sign that is
-    replaced later can make a result of what was none.
+    Neither core nor this function can tell a module's output from another command's: whatever core would parse as
+    a result is one. Other output is returned unchanged. The returned bytes are exactly the checked ones, because
+    replacing a character afterwards could turn other output into a result.
     """
     stdout = shown(stdout)
     text = _without_success(to_text(stdout, errors="surrogate_then_replace"))
     found = parsed(text)
     if found is None:
         return stdout
-    # What stands around it, core shows as a warning.
+    # Core shows the text around the result as a warning.
     text = clean(text)
     again = parsed(text)
     if again is not None and _harmless(again) == again:
         return text.encode()
-    # On one line, of ASCII: there is only one way to read it.
+    # One line of ASCII can be parsed in only one way.
     return json.dumps(_harmless(found)).encode() + b"\n"
 
 
 def without_orders(res: t.Mapping[str, t.Any]) -> Result:
-    """Return what core has of a command, before it reads a result in it, without what it would obey."""
+    """Return core's record of a command, before core parses a result in it, without the parts that core would obey."""
     stdout = plain(clean(str(res.get("stdout", ""))).encode())
     return {**res, "stdout": stdout.decode()}
 
 
 def parsed(text: str) -> t.Optional[Result]:
-    """Return what core would take for a module's result; None when there is none."""
+    """Return what core would parse as a module's result; None if there is none."""
     try:
         lines, _warnings = _filter_non_json_lines(text, objects_only=True)
     except ValueError:
@@ -139,17 +139,17 @@ def parsed(text: str) -> t.Optional[Result]:
             " print less"
         )
     try:
-        found = json.loads(lines)
+        result = json.loads(lines)
     except ValueError:
         return None
     except RecursionError:
         raise _too_deep() from None
-    _check_depth(found)
-    return found if isinstance(found, dict) else None
+    _check_depth(result)
+    return result if isinstance(result, dict) else None
 
 
 def _without_success(text: str) -> str:
-    """Drop the line that a become plugin prints, as core does before it reads."""
+    """Drop the line that a become plugin prints, as core does before parsing."""
     if text.strip().startswith("BECOME-SUCCESS-"):
         return re.sub(r"^((\r)?\n)?BECOME-SUCCESS.*(\r)?\n", "", text)
     return text
@@ -177,13 +177,13 @@ def _check_depth(value: t.Any) -> None:
 
 
 def _harmless(result: t.Mapping[str, t.Any]) -> Result:
-    """Return a result without the keys that core obeys; each item of a loop is a result as well."""
+    """Return a result without keys that core obeys; each item of a loop is a result as well."""
     kept: Result = {}
     for key, value in result.items():
         if key in ("changed", "failed", "skipped"):
             kept[key] = _is_true(value)
         elif key in ("stderr", "stdout", "exception", "msg"):
-            # Core calls methods of them.
+            # Core calls string methods of these.
             if isinstance(value, str) or key == "msg":
                 kept[key] = data(value)
         elif key == "warnings":
@@ -197,12 +197,12 @@ def _harmless(result: t.Mapping[str, t.Any]) -> Result:
 
 
 def _add_facts(result: t.Mapping[str, t.Any], kept: Result) -> None:
-    found = result.get("ansible_facts")
-    if not isinstance(found, dict):
+    facts = result.get("ansible_facts")
+    if not isinstance(facts, dict):
         return
-    right = {key: value for key, value in found.items() if _is_fact(key, value)}
+    right = {key: value for key, value in facts.items() if _is_fact(key, value)}
     kept["ansible_facts"] = {_prefixed(key): data(value) for key, value in right.items()}
-    names = sorted(key for key in found if key not in right)
+    names = sorted(key for key in facts if key not in right)
     names = [name for name in names if re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,63}", name)][:10]
     if names:
         said = (
@@ -213,9 +213,9 @@ def _add_facts(result: t.Mapping[str, t.Any], kept: Result) -> None:
 
 
 def _prefixed(name: str) -> str:
-    """Return the name under which a fact is no variable of a role.
+    """Return a name for a fact under which it cannot replace a variable of a role.
 
-    Core makes a variable of every fact, and finds ansible_facts.packages by ansible_packages as well.
+    Core makes every fact a variable, and finds ansible_facts.packages under ansible_packages as well.
     """
     return name if name.startswith("ansible_") else f"ansible_{name}"
 
@@ -227,7 +227,7 @@ def _is_fact(name: str, value: t.Any) -> bool:
 
 
 def _names_no_other_place(name: str, value: t.Any) -> bool:
-    """Say whether a path that is made with this value stays where it is; lists and dicts count by what they hold."""
+    """Say whether a path built with this value stays in its directory; check lists and dicts recursively."""
     if isinstance(value, (dict, list)):
         inner = value.items() if isinstance(value, dict) else [("", it) for it in value]
         return all(_names_no_other_place(f"{name}.{key}", it) for key, it in inner)
@@ -235,7 +235,7 @@ def _names_no_other_place(name: str, value: t.Any) -> bool:
         return True
     if name == "ansible_distribution_file_path":
         return bool(_FILES.fullmatch(value))
-    # A distribution of the family may be called so.
+    # A distribution of the family can have "GNU/Linux" in its name.
     return "/" not in value.replace("GNU/Linux", "") and not value.startswith((".", "~"))
 
 
@@ -244,18 +244,18 @@ def _is_true(value: t.Any) -> bool:
 
 
 def warnings(value: t.Any) -> t.List[str]:
-    """Return the warnings of a module as plain text; core's own form of one is an object with an event."""
-    found = []
+    """Return a module's warnings as plain text; core's own form of a warning is an object with an event."""
+    texts = []
     for it in (value if isinstance(value, list) else [])[:MOST_WARNINGS]:
         event = it.get("event") if isinstance(it, dict) else None
         text = event.get("msg") if isinstance(event, dict) else it
         if isinstance(text, str):
-            found.append(short(text))
-    return found
+            texts.append(short(text))
+    return texts
 
 
 def data(value: t.Any) -> t.Any:
-    """Return plain JSON without control characters, and without what core makes objects of."""
+    """Return plain JSON without control characters, and without anything from which core makes objects."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, list):
@@ -263,7 +263,7 @@ def data(value: t.Any) -> t.Any:
     if not isinstance(value, dict):
         return value
     if "__ansible_type" in value:
-        # A value with core's marks, such as where it is from; any other object of core has none.
+        # A value with core's tags, such as its origin; core's other objects have no value.
         return data(value.get("value"))
     return {
         clean(key): data(it)

@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Commands on the builder of an image, reached as the builder's own variables say.
+"""Run commands on the builder of an image, connecting with the builder's own variables.
 
-What core does for the host of a task (task_executor, ``_set_connection_options``) is done here for
-another host: its connection plugin, and its become plugin if any, with the options that its variables give.
+Core does this for the host of a task (task_executor, ``_set_connection_options``); this does it for
+another host: load its connection plugin, and its become plugin if any, with the options in its variables.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ Variables = t.Mapping[str, t.Any]
 
 
 class Builder:
-    """A builder behind its connection.
+    """A builder and the connection to it.
 
-    With the plugin *become* a user becomes root for every command; who is root already does not, as in core.
+    The plugin *become* makes the user root for every command; as in core, it is not used if the user already is.
     """
 
     def __init__(self, connection: t.Any, become: t.Any = None) -> None:
         self.connection = connection
         if connection.has_option("use_tty"):
-            # A terminal would change the bytes that pass.
+            # A terminal would change the transferred bytes.
             connection.set_option("use_tty", False)
         self.become = None if become is None or _is_needless(become, connection) else become
 
     def run(self, command: str, in_data: bytes = b"") -> t.Tuple[int, bytes, bytes]:
-        """Run a line of shell as root; its output passes unchanged."""
+        """Run a line of shell as root; its output is not changed."""
         if self.become is None:
             result: t.Tuple[int, bytes, bytes] = self.connection.exec_command(
                 command, in_data=in_data, sudoable=False
@@ -46,7 +46,7 @@ class Builder:
             return result
         line = self.become.build_become_command(command, self.connection._shell)
         status, stdout, stderr = self.connection.exec_command(line, in_data=in_data, sudoable=True)
-        # Connections take it away only where they waited for it.
+        # Connections remove this line only if they waited for it.
         success = f"{self.become.success}\n".encode()
         if self.become.success and success in stdout:
             stdout = stdout.partition(success)[2]
@@ -96,8 +96,8 @@ def connect(
 def transport(variables: Variables) -> str:
     """Return the name of the connection plugin of the host with these variables.
 
-    The plugin for images can only come from a variable that is set for all hosts (``--extra-vars``), and is
-    not how a builder is reached.
+    A builder is never reached by the plugin for images: if it is named here, it comes from a variable that is set for
+    all hosts (``--extra-vars``).
     """
     name = str(variables["ansible_connection"]) if "ansible_connection" in variables else "smart"
     if name not in ("smart", "sealedroot.image.chroot"):
@@ -108,7 +108,7 @@ def transport(variables: Variables) -> str:
 
 
 def _become(variables: Variables, asked: t.Any) -> t.Any:
-    """The become plugin that the builder's variables name, or the one that the play asks for."""
+    """Return the become plugin that the builder's variables name, or the one that the play asks for."""
     if "ansible_become_method" not in variables:
         return asked or become_loader.get("ansible.builtin.sudo")
     method = str(variables["ansible_become_method"])
@@ -119,7 +119,7 @@ def _become(variables: Variables, asked: t.Any) -> t.Any:
 
 
 def _is_needless(become: t.Any, connection: t.Any) -> bool:
-    """Say whether who is logged in is who is asked for."""
+    """Say whether the logged-in user already is the requested one."""
     user = connection.get_option("remote_user") if connection.has_option("remote_user") else None
     return not constants.config.get_config_value("BECOME_ALLOW_SAME_USER") and user == (
         become.get_option("become_user") or "root"
@@ -127,7 +127,7 @@ def _is_needless(become: t.Any, connection: t.Any) -> bool:
 
 
 def _options(kind: str, plugin: t.Any, variables: Variables) -> t.Dict[str, t.Any]:
-    """The variables that set an option of *plugin*."""
+    """Return the variables that set an option of *plugin*."""
     names = constants.config.get_plugin_vars(kind, plugin._load_name)
     return {name: variables[name] for name in names if name in variables}
 

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What the connection asks the launcher on the builder for: pure functions."""
+"""Build the commands with which the connection runs the launcher on the builder: pure functions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._sandbox.launcher
 )
 
 PYTHON = f"{IN_IMAGE}/python3"
-# What core's shell plugin appends to each command.
+# Core's shell plugin appends this to each command.
 _APPENDED = " && sleep 0"
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 
@@ -58,7 +58,7 @@ with open(handle, "wb") as file:
 
 @dataclasses.dataclass(frozen=True)
 class Sandbox:
-    """Where the image is on the builder, and what a task needs beyond that."""
+    """Where the image is on the builder, and what a task needs besides it."""
 
     root: str
     run_dir: str
@@ -71,7 +71,7 @@ class Sandbox:
     deadline: int = 3600
 
     def problem(self) -> str:
-        """Say what is wrong with the options, or return an empty string."""
+        """Return what is wrong with the options; empty if nothing is."""
         for name, path in (("root", self.root), ("run_dir", self.run_dir)):
             if not path:
                 return f"the option {name} is not set (variable image_{name.replace('_dir', '')})"
@@ -84,9 +84,9 @@ class Sandbox:
 
 
 def python_call(command: str) -> t.Optional[t.Tuple[t.Dict[str, str], t.List[str]]]:
-    """Return environment and arguments when core's *command* does nothing but start our Python, else None.
+    """Return environment and arguments if core's *command* only starts our Python, else None.
 
-    Such is a module: it needs no shell of the image. What is no such call to the last byte is a command.
+    Such a command is a module, which needs no shell of the image. Unless it matches exactly, it is any other command.
     """
     try:
         words = shlex.split(command)
@@ -120,7 +120,7 @@ def launch(
 ) -> str:
     """Return the line for the builder's shell that runs ``shell COMMAND`` or ``python ARGUMENT ...`` in the image.
 
-    The shell gives way to the launcher, which ends with who started the shell.
+    The launcher replaces the shell (exec), and ends when the process that started the shell ends.
     """
     options = {name: value for name, value in dataclasses.asdict(sandbox).items() if value}
     program = f"{options.pop('run_dir')}/sandbox/launch"
@@ -130,7 +130,7 @@ def launch(
 
 
 def command_line(sandbox: Sandbox, command: str) -> str:
-    """Return the line for one of core's commands: a module needs no shell of the image."""
+    """Return the line for one of core's commands; a module is run without a shell of the image."""
     call = python_call(command)
     if call is None:
         return launch(sandbox, "shell", command)

@@ -6,28 +6,28 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Commands that go on by themselves on the builder while the play does something else."""
+"""Commands that run in the background on the builder while the play does something else."""
 
 from __future__ import annotations
 
 import shlex
 
-# The descriptor that the log is locked by.
+# The file descriptor that holds the lock on the log.
 LOCK = "8"
-# How much of a log the control node gets, in bytes: what runs in an image can fill one.
+# How many bytes of a log the control node gets: a program in the image can write any amount.
 SHOWN = 1 << 20
 
 
 def detached(command: str, log: str) -> str:
-    """Return the line that starts *command* and leaves it to itself.
+    """Return the line that starts *command* in the background.
 
-    *log* gets the output and then ``exit status N``. It is locked (flock(2)) until then, from before
-    this line ends, so who wants the outcome waits for the lock.
+    *log* gets the output and then ``exit status N``. It is locked (flock(2)) until then, starting before
+    this line ends, so whoever needs the result waits for the lock.
 
-    It ignores the hangup that the end of a terminal (ssh gives raw tasks one) is for all that setsid has not
-    taken out of its session yet.
+    The line ignores SIGHUP, which everything that setsid has not yet moved to another session gets when a terminal
+    ends (ssh gives one to raw tasks).
     """
-    # A line of its own, wherever the output ends.
+    # Begin a new line, in case the output does not end with one.
     inner = f"({command}\n) {LOCK}>&-; printf '\\nexit status %s\\n' $? >&{LOCK}"
     return (
         f"set -e; trap '' HUP; exec {LOCK}>{shlex.quote(log)}; flock {LOCK};"
@@ -36,15 +36,15 @@ def detached(command: str, log: str) -> str:
 
 
 def awaited(log: str, timeout: int = 3600) -> str:
-    """Return the line that waits for a detached command, prints the end of its log and removes that.
+    """Return the line that waits for a detached command, prints the end of its log and removes the log.
 
-    It fails when the command did, and when *timeout* seconds were not enough. The last line alone is
-    believed: what is before it, the command may have printed.
+    It fails if the command failed, or did not end within *timeout* seconds. Only the last line is
+    trusted: the command can have printed the lines before it.
     """
     path = shlex.quote(log)
     return (
         f"set -e; timeout {int(timeout)} flock {path} true;"
-        # ASCII alone: a terminal obeys nothing of it.
+        # Only ASCII, so that a terminal obeys nothing of it.
         f" tail -c {SHOWN} {path} | LC_ALL=C tr -cd '\\11\\12\\40-\\176';"
         f" tail -n 1 {path} | grep -qx 'exit status 0'; rm {path}"
     )

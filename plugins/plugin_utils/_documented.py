@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Keep of a module's result what its RETURN documents, each value of the documented type.
+"""Keep only those parts of a module's result that its RETURN documents, each with its documented type.
 
-What a module returns is stated there and nowhere else: types, elements, choices and what a dict contains. Where
-``returned`` is left out, always or success, the key has to be there.
+RETURN is the only place for types, elements, choices and the content of dicts. A key must be there
+if its ``returned`` is missing, always or success.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils import _answers
 MODULES = pathlib.Path(__file__).resolve().parent.parent / "modules"
 MOST_ITEMS = 20_000
 MOST_TEXT = 4096
-# Of a diff, which has whole files.
+# Limit for a diff, which contains whole files.
 MOST_DIFF = 1 << 20
 
 Spec = t.Mapping[str, t.Any]
@@ -44,7 +44,7 @@ class UnfitError(Exception):
 
 @functools.lru_cache(maxsize=None)
 def returned(module: str) -> Spec:
-    """Return what *module* documents of its result."""
+    """Return the documented result of *module*."""
     text = (MODULES / f"{module}.py").read_text(encoding="utf-8")
     match = re.search(r'^RETURN = r"""\n(.*?)^"""', text, re.DOTALL | re.MULTILINE)
     spec: t.Dict[str, t.Any] = yaml.load(match.group(1) if match else "{}", _LOADER)  # noqa: S506
@@ -52,9 +52,9 @@ def returned(module: str) -> Spec:
 
 
 def kept(module: str, result: t.Mapping[str, t.Any], args: t.Mapping[str, t.Any]) -> Values:
-    """Return of the result what *module* documents, and core's own keys that only say how it went.
+    """Return the part of the result that *module* documents, and those keys of core that only describe the run.
 
-    *args* are the task's: what is returned only when one of them is given is kept only then.
+    *args* are the task's: a key that is returned only if an option is given is kept only then.
     """
     if not isinstance(result.get("failed", False), bool):
         raise UnfitError("failed is no bool")
@@ -69,12 +69,12 @@ def kept(module: str, result: t.Mapping[str, t.Any], args: t.Mapping[str, t.Any]
 
 
 def _failure(result: t.Mapping[str, t.Any]) -> Values:
-    """Return what a module says of its failure, as text."""
+    """Return a module's description of its failure, as text."""
     values: Values = {
         "failed": True,
         "msg": _answers.short(result.get("msg") or "it gave no reason"),
     }
-    # What core says of a module that broke; the rest of its own objects is made anew from the message.
+    # Core's description of a module that crashed; core rebuilds its other objects from the message.
     for key in ("module_stderr", "module_stdout", "exception"):
         if isinstance(result.get(key), str) and result[key]:
             values[key] = _answers.short(result[key])
@@ -85,7 +85,7 @@ def _failure(result: t.Mapping[str, t.Any]) -> Values:
 
 
 def _core(result: t.Mapping[str, t.Any]) -> Values:
-    """Return warnings and diff, which every module may have."""
+    """Return warnings and diff, which every module can have."""
     diff = result.get("diff", [])
     entries = [diff] if isinstance(diff, dict) else diff
     if not isinstance(entries, list) or len(entries) > MOST_ITEMS:
@@ -97,16 +97,16 @@ def _core(result: t.Mapping[str, t.Any]) -> Values:
 
 
 def _difference(entry: t.Mapping[str, t.Any]) -> Values:
-    """Return what core shows of a difference: texts, or dicts that it makes texts of."""
-    found: Values = {}
+    """Return the parts of a diff that core shows: texts, and dicts that it converts to text."""
+    parts: Values = {}
     for key in ("after", "after_header", "before", "before_header", "prepared"):
         value = entry.get(key)
         if isinstance(value, str):
-            found[key] = _answers.short(value, MOST_DIFF)
+            parts[key] = _answers.short(value, MOST_DIFF)
         elif isinstance(value, dict) and key in ("after", "before"):
-            # Of any names, such as paths.
-            found[key] = _answers.data(value)
-    return found
+            # Its keys can be any names, such as paths.
+            parts[key] = _answers.data(value)
+    return parts
 
 
 def _contents(
@@ -126,9 +126,9 @@ def _contents(
 
 
 def _must_be_there(when: str, args: t.Mapping[str, t.Any]) -> t.Optional[bool]:
-    """Say whether a key is to be there, by its ``returned``; None when it may be.
+    """Say whether a key must be there, by its ``returned``; None if it is optional.
 
-    It can depend on an option of the task that is true, or given.
+    ``returned`` can depend on an option of the task that is true, or given.
     """
     match = re.fullmatch(r"when O\((\w+)\) is (given|true)", when)
     if not match:
@@ -182,7 +182,7 @@ def _is_int(value: t.Any) -> bool:
 
 
 def _free(name: str, values: t.Mapping[str, t.Any]) -> Values:
-    """Return a dict whose keys are not documented: of plain values, or lists or dicts of them."""
+    """Return a dict whose keys are not documented; its values are plain, or lists or dicts of plain values."""
     if len(values) > MOST_ITEMS:
         raise UnfitError(f"{name} has more than {MOST_ITEMS} keys")
     found: Values = {}

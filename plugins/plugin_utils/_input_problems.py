@@ -6,7 +6,7 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Whether the inputs of a build can make an image. Pure: a table of checks, each of which has a sentence or none."""
+"""Check whether the inputs of a build can make an image. Pure: a table of checks; each returns a sentence or ''."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ Inputs = t.Mapping[str, t.Any]
 
 INTERPRETER = "/run/sealedroot/python3"
 CONNECTION = "sealedroot.image.chroot"
-# FAT begins in 1980.
+# FAT dates begin in 1980.
 FIRST_EPOCH = 315532800
 # What Debian's policy (5.6.1), RPM and pacman allow; no options, versions or files.
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._:-]*")
-# GRUB reads at most 254 printable ASCII characters (docs/facts.md: grub-passphrase); 20 characters with 8 different
-# ones is the floor for a passphrase that anyone with the image can try offline.
+# GRUB reads at most 254 printable ASCII characters (docs/facts.md: grub-passphrase). 20 characters, 8 of them
+# different, is the minimum for a passphrase that anyone with the image can attack offline.
 _PASSPHRASE, _PASSPHRASE_DIFFERENT = re.compile(r"[ -~]{20,254}"), 8
-# 43 characters of base64 are 256 bits; 12 different ones are the floor of what chance makes of hexadecimal digits.
+# 43 characters of base64 are 256 bits; 43 random hexadecimal digits hardly ever have fewer than 12 different ones.
 _BOOT_KEY, _BOOT_KEY_DIFFERENT = re.compile(r"[!-~]{43,254}"), 12
 
 
 @dataclasses.dataclass(frozen=True)
 class Around:
-    """What is around the inputs.
+    """The context of the inputs.
 
-    *types* has those of the inputs' specification, and *misspelled* names that are nearly inputs, each with the input.
-    *interpreter* and *connection* are what a task in the image would use, *hosts* those of the inventory, *steps* what
-    the steps of image_customize come to, and *now* is in seconds since 1970.
+    *types* are from the inputs' specification; *misspelled* maps names that resemble inputs to these inputs.
+    *interpreter* and *connection* are what a task in the image would use, *hosts* are those of the inventory, *steps*
+    the results for the steps of image_customize, and *now* is in seconds since 1970.
     """
 
     types: t.Mapping[str, str]
@@ -55,7 +55,7 @@ class Around:
 
 
 def problems(given: Inputs, around: Around) -> t.List[str]:
-    """Return a sentence for everything that is wrong at once; of values that cannot be judged, these alone."""
+    """Return a sentence for each problem; if any value has a wrong type, only for those."""
     found = [*map(_type_problem, given, given.values(), (around.types.get(it, "") for it in given))]
     if any(found):
         return [*filter(None, found)]
@@ -63,7 +63,7 @@ def problems(given: Inputs, around: Around) -> t.List[str]:
     return [*filter(None, found), *(it["problem"] for it in around.steps if it["problem"])]
 
 
-# Where YAML has another type for what is meant: 4294967296, true, and off, which is false.
+# Inputs that YAML can give another type: 4294967296, true, and off, which is false.
 _ALSO: t.Mapping[str, t.Tuple[type, ...]] = {
     "image_grow": (bool,),
     "image_packages": (str,),
@@ -74,14 +74,14 @@ _WORDS = ("true", "yes", "on", "1", "false", "no", "off", "0")
 
 
 def _type_problem(name: str, value: t.Any, kind: str) -> str:
-    """Refuse what the argument specification takes, since it converts a copy, and the roles have what was given.
+    """Report a wrong type. The argument specification accepts it, because it converts a copy; roles get the original.
 
-    The sentence has no value: it may be a secret.
+    The sentence does not contain the value, because it may be secret.
     """
     if isinstance(value, _ALSO.get(name, ())):
         return ""
     if kind in ("str", "path") and not isinstance(value, str):
-        # A number is not what was typed: 0123 is 83, and 1_000 is 1000.
+        # YAML changes what was typed: 0123 is 83, and 1_000 is 1000.
         return f"{name} is no text but {_called(value)}: put it in quotes."
     if kind == "list" and not isinstance(value, list):
         extra = f'--extra-vars \'{{"{name}": ["..."]}}\''
@@ -107,7 +107,7 @@ def _called(value: t.Any) -> str:
 
 
 def _whole(value: t.Any) -> t.Optional[int]:
-    """Return the number that Jinja's filter *int* makes of a value, if it is one."""
+    """Return the number that Jinja's filter *int* makes of a value, if the value is a whole number."""
     try:
         return None if isinstance(value, bool) or int(value) != float(value) else int(value)
     except (TypeError, ValueError, OverflowError):
@@ -115,7 +115,7 @@ def _whole(value: t.Any) -> t.Optional[int]:
 
 
 def rotation_problems(keep_slots: t.Sequence[int], passphrase: t.Any) -> t.List[str]:
-    """Return a sentence for everything that is wrong with the inputs of a rotation."""
+    """Return a sentence for each problem of a rotation's inputs."""
     wrong = _type_problem("rotate_recovery_passphrase", passphrase, "str")
     if wrong:
         return [wrong]
@@ -203,7 +203,7 @@ def _source(given: Inputs, _around: Around) -> str:
         good = os.path.isabs(str(source.get("path", "")))
     if good:
         return ""
-    # A URL can have a password or a token in it.
+    # A URL can contain a password or a token.
     hidden = ("mirror", "signature", "url")
     shown = {key: value for key, value in source.items() if key not in hidden}
     return (
@@ -267,7 +267,7 @@ def _publish_tasks(given: Inputs, _around: Around) -> str:
 
 
 def _epoch(given: Inputs, around: Around) -> str:
-    """What is still to come would bound nothing."""
+    """A time in the future would not limit any timestamp."""
     value = given["image_source_date_epoch"]
     seconds = _whole(value)
     if seconds == 0 or (seconds and FIRST_EPOCH <= seconds <= around.now):
@@ -331,7 +331,7 @@ def _weak_passphrase(name: str) -> str:
 
 
 def is_set(value: t.Any) -> bool:
-    """Return what a switch says, which an extra variable gives as a word."""
+    """Return the value of a switch, which is a word if it comes from an extra variable."""
     return bool(boolean(value, strict=False))
 
 

@@ -6,7 +6,7 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The inputs of a build, as the role image specifies them; what is nearly one; what the manifest records of them."""
+"""The inputs of a build, as specified by the role image, and misspellings of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_pro
 
 ROLES = pathlib.Path(__file__).resolve().parents[2] / "roles"
 PREFIX = "image_"
-# Of 1: one letter that is wrong, missing or too many in a short name, two in a long one.
+# Similarity, at most 1: allows one wrong, missing or additional letter in a short name, two in a long one.
 NEAR = 0.85
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -30,7 +30,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @functools.lru_cache(maxsize=None)
 def types() -> t.Mapping[str, str]:
-    """Return the names of all inputs, each with the type that it is to have."""
+    """Return the names of all inputs, each with its type."""
     text = (ROLES / "image" / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
     options = yaml.load(text, _LOADER)["argument_specs"]["main"]["options"]  # noqa: S506
     return {name: option.get("type", "str") for name, option in options.items()}
@@ -42,27 +42,27 @@ def inputs() -> t.List[str]:
 
 
 def used() -> t.Set[str]:
-    """Return every such name that a role has: inputs, facts, and what it says to the connection."""
-    found: t.Set[str] = set()
+    """Return every name with the prefix that a role uses: inputs, facts, and variables for the connection."""
+    names: t.Set[str] = set()
     for path in ROLES.rglob("*"):
         if path.suffix in (".yml", ".j2"):
-            found.update(re.findall(rf"\b{PREFIX}\w+", path.read_text(encoding="utf-8")))
-    return found
+            names.update(re.findall(rf"\b{PREFIX}\w+", path.read_text(encoding="utf-8")))
+    return names
 
 
 def misspelled(
     names: t.Iterable[str], known: t.Sequence[str], others: t.Container[str]
 ) -> t.Dict[str, str]:
-    """Return those of *names* that are neither *known* nor among the *others*, with the nearest that is known."""
-    found = {}
+    """Return those of *names* that are neither *known* nor among the *others*, with the most similar known name."""
+    corrections = {}
     for name in sorted(names):
         if name.startswith(PREFIX) and name not in known and name not in others:
-            # The prefix would make all of them alike.
+            # Without the prefix, which would make all names similar.
             rest = {it[len(PREFIX) :]: it for it in known}
             near = difflib.get_close_matches(name[len(PREFIX) :], rest, 1, NEAR)
             if near:
-                found[name] = rest[near[0]]
-    return found
+                corrections[name] = rest[near[0]]
+    return corrections
 
 
 def recorded(given: _input_problems.Inputs) -> t.Dict[str, t.Any]:

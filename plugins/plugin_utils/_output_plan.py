@@ -6,7 +6,7 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What is to become of an image that is published already. Pure."""
+"""What the manifest records of the inputs, and what to do if the image is already published. Pure."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_pro
 
 Inputs = _input_problems.Inputs
 
-# Room that a build needs beyond the unpacked root, once as a disk and once for each format.
+# Space that a build needs besides the unpacked root, which it holds once as a disk and once for each format.
 SPARE_BYTES = 256 << 20
 _ABSENT = object()
 
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """An image that may be published already, and the one that is to be.
+    """An image that may be already published, and the one to build.
 
-    *published* is what `published_image_info` says, *inputs* are recorded ones with the digest of the root. *free* is
-    the room in *work_dir* and *unpacked* the size of the root, in bytes.
+    *published* is the result of `published_image_info`, *inputs* the recorded ones with the digest of the root. *free*
+    is the space in *work_dir*, *unpacked* the size of the root, both in bytes.
     """
 
     published: t.Mapping[str, t.Any]
@@ -42,7 +42,7 @@ class Output:
 
     @property
     def other_inputs(self) -> t.List[str]:
-        """Return the names of inputs that are others now; those of secrets are compared where the keys are."""
+        """Return the names of inputs that differ; the secret ones were compared where the keys are."""
         was = (self.published["manifest"] or {}).get("inputs")
         if not isinstance(was, dict):
             return ["all"]
@@ -59,12 +59,12 @@ class Output:
 
     @property
     def needed(self) -> int:
-        """Return the room for the disk and the image in each format, all sparse, and what the initramfs takes more."""
+        """Return the space for the disk and for the image in each format, all sparse, and for a larger initramfs."""
         return (1 + len(self.formats)) * self.unpacked + SPARE_BYTES
 
 
 def plan(output: Output) -> t.Dict[str, t.Any]:
-    """Return whether the image is there already, *same*, and in *problems* why it cannot be built else."""
+    """Return *same*, whether the image already exists, and *problems*, otherwise the reasons against building it."""
     problems = []
     if not output.is_same:
         if output.published["exists"] and not output.replace:

@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What an image says of itself, before it becomes a word of a command, a path or the choice of a role. Pure functions.
+"""Check what an image says about itself before it is used in a command or path, or selects a role. Pure functions.
 
-What is no possible answer is an error: then a program of the root answered what it liked.
+An impossible answer is an error: a program of the root has made it up.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils._answers import s
 
 Values = t.Mapping[str, t.Any]
 
-# What may be another after packages were installed, or a person's own steps ran. What was left out of the tar, and its
-# notes, are still true; the tables of file systems are yet to be written.
+# Answers that can change when packages are installed or the user's own steps run. What was left out of the tar, and its
+# notes, stay true; the tables of file systems are written later.
 CHANGES = (
     *("has", "initramfs", "kernel_disks", "kernels", "missing_growth_packages", "missing_packages"),
     *("os_release", "problems", "secure_boot", "unpacked_bytes"),
@@ -39,7 +39,7 @@ _POLICY = re.compile(r"(etc/selinux/[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}/policy/pol
 _POLICY_TYPE = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9._-]{0,63})?")
 
 MOST_PACKAGES = 50_000
-# What each package manager calls a package: its name, version and, if it is listed, architecture.
+# Lines of each package manager: name, version and, if it lists it, architecture.
 _PACKAGES = {
     "alpm": re.compile(r"[A-Za-z0-9@_+][A-Za-z0-9@._+-]* [A-Za-z0-9:._+~-]+"),
     "deb": re.compile(r"[a-z0-9][a-z0-9+.-]* [A-Za-z0-9][A-Za-z0-9:.+~-]* [a-z0-9-]+"),
@@ -48,7 +48,7 @@ _PACKAGES = {
 
 
 class ImpossibleError(Exception):
-    """No image can say that of itself."""
+    """No image can give this answer about itself."""
 
     def __init__(self, what: str) -> None:
         super().__init__(
@@ -58,7 +58,7 @@ class ImpossibleError(Exception):
 
 
 def root_now(tar: Values, found: Values, families: t.Sequence[Values]) -> t.Dict[str, t.Any]:
-    """Return what is known of a root: what the *tar* had, with what was *found* in the image since then."""
+    """Return the facts of a root: those of the *tar*, updated by what was *found* in the image since then."""
     family = next((it for it in families if it["name"] == tar["family"]), None)
     if family is None:
         raise ImpossibleError(f"No family is called {short(tar['family'], 64)!r}")
@@ -78,7 +78,7 @@ def root_now(tar: Values, found: Values, families: t.Sequence[Values]) -> t.Dict
 def _each(
     what: str, values: t.Iterable[str], allowed: t.Union[t.Container[str], t.Pattern[str]]
 ) -> None:
-    """Refuse a value that is not allowed: of a closed list, or in the form of a pattern."""
+    """Refuse a value that is not in a list of allowed values, or does not match a pattern."""
     for value in values:
         fits = allowed.fullmatch(value) if isinstance(allowed, re.Pattern) else value in allowed
         if not fits:
@@ -87,7 +87,7 @@ def _each(
 
 def _check_programs(found: Values, family: Values) -> None:
     generators = [name for name in needs.INITRAMFS_NEEDS if name in family["packages"]]
-    # Of a generator that only another family has, the problem says more.
+    # A generator that only another family has is reported in the problems.
     if found["initramfs"] and not found["problems"]:
         _each("what builds the initramfs", [found["initramfs"]], generators)
     _each("a kernel", [*found["kernels"], *found["kernel_disks"]], boot_files.VERSION)
@@ -109,7 +109,7 @@ def _check_packages(found: Values, family: Values, words: t.Mapping[str, str]) -
 
 
 def _check_signed(found: Values, family: Values, words: t.Mapping[str, str]) -> None:
-    """Check the signed boot files, which are where the family has them or nowhere."""
+    """Check the paths of signed boot files: each is one of the family's, or empty."""
     for name in needs.SIGNED if found else ():
         paths = [f"/{path}" for path in needs.paths(family, name, words)]
         _each("a signed boot file", [found[name]], ["", *paths])
@@ -117,7 +117,7 @@ def _check_signed(found: Values, family: Values, words: t.Mapping[str, str]) -> 
 
 
 def initramfs_script(generator: str, kernels: t.Sequence[Values], epoch: int = 0) -> str:
-    """Return the script that makes the initramfs of each kernel, if these can be words of a command."""
+    """Return the script that makes the initramfs of each kernel, after checking every word used in it."""
     _each("what builds the initramfs", [generator], needs.INITRAMFS_NEEDS)
     _each("a kernel", [row["version"] for row in kernels], boot_files.VERSION)
     _each("an initramfs", [row["path"] for row in kernels], _BOOT_FILE)
@@ -125,7 +125,7 @@ def initramfs_script(generator: str, kernels: t.Sequence[Values], epoch: int = 0
 
 
 def package_list(lines: t.Sequence[str], kind: str) -> t.List[str]:
-    """Return the packages that the image's package manager listed, a line each."""
+    """Return the packages that the image's package manager listed, one per line."""
     if len(lines) > MOST_PACKAGES:
         raise ImpossibleError(f"The image lists more than {MOST_PACKAGES} packages")
     for line in lines:

@@ -6,9 +6,9 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Whether a root can become the image that the inputs ask for, and what the build will do for that. Pure.
+"""Check whether a root can become the requested image, and plan what the build will do for that. Pure.
 
-A table of checks, each of which has a sentence or none.
+A table of checks; each returns a sentence or ''.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ SWITCHED_ON = ("enforcing", "permissive")
 
 @dataclasses.dataclass(frozen=True)
 class Wish:
-    """What is asked for, and the *root*, which is the fact `image_root_tar`.
+    """The requested image, and the *root* as described by `root_tar_info`.
 
-    *installs* says whether packages that are missing can still be installed.
+    *installs* says whether the build can install missing packages.
     """
 
     root: t.Mapping[str, t.Any]
@@ -56,20 +56,20 @@ class Wish:
 
     @property
     def has_selinux_on(self) -> bool:
-        """Whether the root's SELinux is on in the machine."""
+        """Say whether SELinux of the root is on when the machine runs."""
         has = self.root["has"]["selinux"]
         return bool(has["policy"]) and has["mode"] in SWITCHED_ON
 
     @property
     def is_to_be_labelled(self) -> bool:
-        """Whether the stage selinux has something to do."""
+        """Say whether the stage selinux has to label the image or its first boot."""
         return self.selinux in ("label", "relabel_at_boot") or (
             self.selinux == "auto" and self.has_selinux_on
         )
 
 
 def plan(wish: Wish) -> t.Dict[str, t.Any]:
-    """Return *problems*, sentences without which the root can become the image, and what the next stages are told."""
+    """Return *problems*, sentences that say why the root cannot become the image, and facts for the next stages."""
     grow, required = wish.is_set("__image_grow"), wish.is_set("__image_grow_required")
     lacks = wish.root["missing_growth_packages"]
     return {
@@ -142,7 +142,7 @@ def _problems(wish: Wish) -> str:
 
 
 def _grub_install(wish: Wish) -> str:
-    """Debian's package runs grub-install at every update."""
+    """Debian's grub package runs grub-install at every update."""
     is_known = wish.root["family"] != "debian" or wish.root["has"]["grub_install_luks2"]
     if wish.luks["type"] != "luks2" or is_known:
         return ""
@@ -177,7 +177,7 @@ def _signed_grub(wish: Wish) -> str:
 
 
 def _grub_modules(wish: Wish) -> str:
-    """Of a platform that is not there at all, the missing package is named."""
+    """If the whole platform is missing, its package is reported instead."""
     modules = wish.root["has"]["grub_modules"]
     platform = architectures.find(wish.inputs["image_architecture"]).grub_platform
     if platform not in modules:
@@ -229,7 +229,7 @@ def _setfiles(wish: Wish) -> str:
 
 
 def _size(wish: Wish) -> str:
-    """A tenth of the disk is for journal, inode tables and reserve."""
+    """A tenth of the disk is reserved for journal, inode tables and reserved blocks."""
     size = wish.inputs["image_size"]
     disk, unpacked = layout.size_bytes(size), wish.root["unpacked_bytes"]
     overhead = filesystems.find(wish.inputs["image_filesystem"]).overhead

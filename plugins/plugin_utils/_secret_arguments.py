@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Secrets among the arguments of a module reach it by the connection's standard input, or not at all.
+"""Pass secrets among a module's arguments through the connection's standard input, or refuse to run the module.
 
-Core writes a module and its arguments to a file on the host of the task, unless it pipelines. It does not pipeline by
-default, and with some settings not even when it is told to.
+Unless core pipelines, it writes a module and its arguments to a file on the task's host. By default it does not
+pipeline, and with some settings not even if it is told to.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _answers
 
-# The options that have secrets, in whichever module: those with no_log, wherever they are in the arguments.
+# Options that contain secrets, in any module and at any depth of the arguments: those with no_log.
 SECRETS = frozenset(
     {
         *("boot_key", "content", "recovery_passphrase"),
         *("root_password_hash", "customize", "signature", "url"),
     }
 )
-# The option that says of a module that looks at a host before secrets go there.
+# An option of modules that examine a host before secrets are sent there.
 FOLLOW = "secrets_follow"
-# What core's AnsibleModule says in the place of a secret.
+# Core's AnsibleModule shows this in place of a secret.
 MASK = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
-# Its names are made when it is loaded.
+# Its attributes are created when it is loaded, so type checkers do not know them.
 _CORE: t.Any = constants
 
-# A URL without any of these has neither a password nor a token in it.
+# A URL without these characters contains neither a password nor a token.
 _IN_A_URL = re.compile("[@?]")
-# A dictionary may be given as text too, in JSON or as words with equal signs.
+# A dictionary can also be given as text: as JSON or as key=value words.
 _SPELT = re.compile(rf"\b(?:{'|'.join(sorted(SECRETS))})\b['\"]?\s*[:=]")
 
 
 class SecretAction(NormalAction):
-    """The action of a module that takes secrets; beside that it is core's own for every module."""
+    """The action of a module that takes secrets; otherwise it is core's normal action."""
 
     def run(self, tmp: t.Any = None, task_vars: t.Any = None) -> t.Dict[str, t.Any]:
         """Run the module, or refuse to."""
@@ -55,15 +55,15 @@ class SecretAction(NormalAction):
         return result
 
     def _parse_returned_data(self, res: t.Dict[str, t.Any], *more: t.Any) -> t.Any:
-        """Read what was printed only after core's orders are out of it: of a machine, its host may answer."""
+        """Parse the output only after keys that core obeys are removed: the answer may come from a machine's host."""
         return super()._parse_returned_data(_answers.without_orders(res), *more)
 
 
 @contextlib.contextmanager
 def piped(action: t.Any) -> t.Iterator[None]:
-    """Let *action* run its module so that no secret in its arguments is in a file or shown; refuse where that fails."""
+    """Let *action* run its module so that no secret argument is in a file or shown; raise an error if that fails."""
     task = action._task
-    # A task with retries runs its action again, and has them masked by then.
+    # A task with retries runs its action again, and by then the arguments are masked.
     task.args = getattr(action, "_given", task.args)
     arguments = masked(task.args)
     if arguments == task.args and not boolean(task.args.get(FOLLOW, False)):
@@ -79,15 +79,15 @@ def piped(action: t.Any) -> t.Iterator[None]:
         with hidden():
             yield
     finally:
-        # Callbacks get the task with its result.
+        # Callbacks get the task together with its result.
         task.args = arguments
 
 
 @contextlib.contextmanager
 def hidden() -> t.Iterator[None]:
-    """Keep what is done meanwhile out of the output of ANSIBLE_DEBUG, which has all arguments and all that passes.
+    """Hide what happens inside from the output of ANSIBLE_DEBUG, which shows all arguments and transferred data.
 
-    A task has a process of its own, and so it has these constants.
+    Each task has its own process, so the change of this constant affects no other task.
     """
     shown = _CORE.DEFAULT_DEBUG
     _CORE.DEFAULT_DEBUG = False
@@ -98,7 +98,7 @@ def hidden() -> t.Iterator[None]:
 
 
 def masked(value: t.Any, name: str = "") -> t.Any:
-    """Return the arguments of a module, or the *value* of one, without the secrets in it."""
+    """Return the arguments of a module, or the *value* of one argument, with secrets masked."""
     if name in ("signature", "url"):
         secret = bool(_IN_A_URL.search(str(value or "")))
     elif name in SECRETS:
@@ -113,7 +113,7 @@ def masked(value: t.Any, name: str = "") -> t.Any:
 
 
 def _problem(action: t.Any) -> str:
-    """Let core pipeline, and ask it whether it does; say why not, and what to change, or return an empty string."""
+    """Turn pipelining on; if core still does not pipeline, return why not and what to change, else an empty string."""
     connection = action._connection
     if connection.has_option("pipelining"):
         connection.set_option("pipelining", True)

@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Files through commands, in pieces, so that one may be larger than the memory of the controller.
+"""Transfer files by commands, in pieces, so that a file can be larger than the controller's memory.
 
-*run* takes a line of shell and its standard input and returns standard output; a failure is its exception.
+*run* takes a line of shell and its standard input, returns standard output, and raises an exception on failure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CHUNK = 8 << 20
 
 
 def fetch(run: Run, path: str, target: t.BinaryIO) -> None:
-    """Write what the file *path* holds into *target*."""
+    """Write the content of the file *path* to *target*."""
     index = 0
     while True:
         data = run(_piece(path, index), b"")
@@ -32,11 +32,11 @@ def fetch(run: Run, path: str, target: t.BinaryIO) -> None:
 
 
 def fetch_sparse(run: Run, path: str, target: t.BinaryIO) -> None:
-    """Write what the file *path* holds into *target*, which is new; pieces of nothing but zeros become holes."""
+    """Write the content of the file *path* to the empty *target*; pieces with only zeros become holes."""
     name = shlex.quote(path)
     size = int(run(f"stat --dereference --format=%s {name}", b""))
     last = size // CHUNK
-    # One command looks at all of them: by ssh each one takes 0.1 s. Where there is no cmp(1), all of them are sent.
+    # One command finds all non-zero pieces, because each command takes 0.1 s by ssh. Without cmp(1) all are sent.
     filled = run(
         f"i=0; while [ $i -le {last} ]; do"
         f" cmp -s -n $((i < {last} ? {CHUNK} : {size % CHUNK})) -i $((i * {CHUNK})):0 {name} /dev/zero || echo $i;"

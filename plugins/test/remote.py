@@ -13,7 +13,7 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils._builder import t
 
 
 def remote(variables: t.Mapping[str, t.Any]) -> bool:
-    """Say so of the host that has these variables."""
+    """Say whether the host with these variables is another machine than the control node."""
     return transport(variables) not in ("local", "ansible.builtin.local")
 
 

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What a host can read of an image without a key, searched for what must not be there."""
+"""Search what a host can read of an image without a key for anything that must not be there."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.secret_se
 GPT_HEAD = 34 * 512  # protective MBR, header and 128 entries
 GPT_TAIL = 33 * 512
 _BOOT_CODE = 440
-# Of what chance makes, 512 bytes have 221 different values, with a standard deviation of 4.5; text has about 50.
+# 512 random bytes have on average 221 different values, with a standard deviation of 4.5; text has about 50.
 _RANDOM_SHARE = 0.77
-# Of few bytes, chance makes fewer different ones now and then.
+# In few random bytes the number of different values varies more.
 _FEW, _SHARE_OF_FEW = 64, 0.5
-# The block of a cipher: what was never written is zero by whole ones.
+# The block size of the cipher: data that was never written is zero in whole blocks.
 _CIPHER_BLOCK = 16
-# Of fewer bytes, some values are twice there by chance too often.
+# With fewer bytes, a value occurs twice by chance too often for this test.
 _LEAST = 32
 _XFS_BLOCKS = [512 << shift for shift in range(8)]
 
 
 def gaps(table: partitions.Table, size: int) -> t.List[Range]:
-    """Return what belongs to no partition and not to the partition table."""
-    found = [(0, _BOOT_CODE)]
+    """Return the ranges outside the partitions and the partition table."""
+    ranges = [(0, _BOOT_CODE)]
     position = GPT_HEAD
     for part in sorted(table.partitions, key=lambda part: part.offset):
-        found.append((position, part.offset))
+        ranges.append((position, part.offset))
         position = part.offset + part.size
-    found.append((position, size - GPT_TAIL))
-    return [(start, end) for start, end in found if start < end]
+    ranges.append((position, size - GPT_TAIL))
+    return [(start, end) for start, end in ranges if start < end]
 
 
 def first_nonzero(handle: int, ranges: t.Iterable[Range]) -> t.List[int]:
-    """Return the first byte in *ranges* that is not zero, if any."""
+    """Return the position of the first byte in *ranges* that is not zero, if any."""
     for start, end in ranges:
         for position in range(start, end, secret_search.CHUNK):
             data = os.pread(handle, min(secret_search.CHUNK, end - position), position)
@@ -56,14 +56,14 @@ def first_nonzero(handle: int, ranges: t.Iterable[Range]) -> t.List[int]:
 
 def digest(handle: int, start: int, end: int) -> str:
     """Return the SHA-256 of a range."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for position in range(start, end, secret_search.CHUNK):
-        found.update(os.pread(handle, min(secret_search.CHUNK, end - position), position))
-    return found.hexdigest()
+        sha256.update(os.pread(handle, min(secret_search.CHUNK, end - position), position))
+    return sha256.hexdigest()
 
 
 def copy(source: int, target: str, ranges: t.Iterable[Range], *, start: int, size: int) -> None:
-    """Copy *ranges* of an open file into a new sparse file that begins at *start*."""
+    """Copy *ranges* of an open file into a new sparse file, whose beginning is *start* in the source."""
     with open(target, "xb") as handle:
         os.chmod(target, 0o600)
         handle.truncate(size)
@@ -76,7 +76,7 @@ def copy(source: int, target: str, ranges: t.Iterable[Range], *, start: int, siz
 def clear_secrets(
     handle: int, ranges: t.Sequence[Range], secrets: t.Mapping[str, bytes]
 ) -> t.List[str]:
-    """Search what is not encrypted for *secrets* in every form."""
+    """Search unencrypted ranges for *secrets* in every encoding."""
     needles = {
         f"{name} ({form})": needle
         for name, secret in secrets.items()
@@ -89,7 +89,7 @@ def clear_secrets(
 def anywhere(path: str, secrets: t.Mapping[str, bytes], *, cluster: int = 0) -> t.List[str]:
     """Search a whole file for *secrets*.
 
-    A file that stores *cluster* bytes at a time, in any order, can tear a secret at such a border.
+    A format that stores clusters of *cluster* bytes in any order can split a secret at a cluster border.
     """
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -105,10 +105,10 @@ def anywhere(path: str, secrets: t.Mapping[str, bytes], *, cluster: int = 0) -> 
 
 
 def signature(block: bytes, later: bytes) -> t.Optional[str]:
-    """Name the file system or volume that begins with *block*; *later* is at 64 KiB behind it."""
+    """Name the file system or volume that begins with *block*; *later* are the bytes at 64 KiB after its beginning."""
     if block[:4] == b"XFSB" and int.from_bytes(block[4:8], "big") in _XFS_BLOCKS:
         return "XFS"
-    # Two bytes of magic alone would turn up in ciphertext: revision and state must fit, too.
+    # Ciphertext would often contain the two bytes of magic, so revision and state must be valid, too.
     superblock = block[1024:]
     if (
         superblock[0x38:0x3A] == b"\x53\xef"
@@ -126,9 +126,9 @@ def signature(block: bytes, later: bytes) -> t.Optional[str]:
 def payload(
     handle: int, ranges: t.Sequence[Range], *, encrypted: Range, outside: Range
 ) -> t.List[str]:
-    """Look at every MiB that is not a hole: no file system begins there, and it looks random.
+    """Check every MiB that is not a hole: no file system may begin there, and its data must look random.
 
-    *encrypted* must look random where it is not zero; *outside*, the ESP, is left out.
+    *encrypted* must look random where it is not zero; *outside*, the ESP, is skipped.
     """
     problems = []
     for start, end in ranges:
@@ -136,9 +136,9 @@ def payload(
             if outside[0] <= step < outside[1]:
                 continue
             block = os.pread(handle, 4096, step)
-            found = signature(block, os.pread(handle, 8, step + 0x10040))
-            if found:
-                problems.append(f"a file system ({found}) begins at byte {step}, in the clear")
+            kind = signature(block, os.pread(handle, 8, step + 0x10040))
+            if kind:
+                problems.append(f"a file system ({kind}) begins at byte {step}, in the clear")
             if encrypted[0] <= step < encrypted[1] and not looks_random(block):
                 problems.append(f"the data at byte {step} is not encrypted")
     if len(problems) > 3:
@@ -147,10 +147,10 @@ def payload(
 
 
 def looks_random(block: bytes) -> bool:
-    """Say whether each sector is as even as ciphertext, where it was written.
+    """Say whether the written data of each sector is distributed like ciphertext.
 
-    What was never written is zero, and stays so within a sector of which a part was: a file system that reads it,
-    as noise, writes the same noise back.
+    Blocks that were never written are zero, and stay so when another part of their sector is written: a file system
+    reads them (as noise, once decrypted) and writes the same back.
     """
     return all(_is_even(block[at : at + 512]) for at in range(0, len(block), 512))
 

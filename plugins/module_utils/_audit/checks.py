@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The verdicts of an audit that need no more than what was read: pure, each a list of problems.
+"""Checks of an audit that work on data already read: pure; each returns a list of problems.
 
-No problem means that the check passed. A problem says what is wrong and, where it is not plain, what to
+An empty list means that the check passed. A problem says what is wrong and, if it is not obvious, what to
 change.
 """
 
@@ -32,10 +32,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
     metadata,
 )
 
-# GRUB's C code makes some 240 000 iterations a second (docs/facts.md: iterations), and half of that on a slow builder.
+# GRUB's C code computes some 240 000 iterations a second (docs/facts.md: iterations); a slow builder half of that.
 GRUB_RATE = 100_000
 CORE_MODULES = ("part_gpt", "cryptodisk", "gcry_rijndael")
-# What is judged by what was asked for, not by what is usual.
+# Findings that are compared with what was requested, not with the usual.
 AS_ASKED = ("hash", "slow-digest", "slow-slot")
 _UUID = re.compile(
     r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{32}\b"
@@ -115,7 +115,7 @@ def header(
 def luks2_copies(start: bytes) -> t.List[str]:
     """Both copies of a LUKS2 header say the same; *start* is the beginning of the container.
 
-    cryptsetup believes the newer one with a right checksum; GRUB believes the newer one as it is.
+    cryptsetup uses the newer copy with a valid checksum, GRUB the newer one without verifying it.
     """
     size, number = start[8:16], start[16:24]
     second = int.from_bytes(size, "big")
@@ -129,7 +129,7 @@ def luks2_copies(start: bytes) -> t.List[str]:
 
 
 def grub_seconds(slot: int, *, base: float, slots: t.Mapping[int, int], digest: int) -> float:
-    """Return how long GRUB may take for a key: it computes every slot before the key's, too."""
+    """Return the time that GRUB may take for a key; GRUB also tries every slot before the key's."""
     total = sum(iterations + digest for number, iterations in slots.items() if number <= slot)
     return base + total / GRUB_RATE
 
@@ -171,8 +171,8 @@ def grub_cfg(
 ) -> t.List[str]:
     """Every kernel gets this root and what it must be told, and nothing of the builder or the host is named.
 
-    *words* are those that every kernel must get, and no other of their names. What grub.cfg reads is a part of it, and
-    need not boot a kernel.
+    *words* are those that every kernel must get, without rivals of the same name. A script that grub.cfg reads is part
+    of it, and need not boot a kernel.
     """
     problems = cfg.traces(text, builder_words)
     problems += [
@@ -240,7 +240,7 @@ def early_config(
 ) -> t.List[str]:
     """What GRUB does before the disk is open: ask for the passphrase of this disk, and never show a shell.
 
-    *modules* are those of the core image that does it.
+    *modules* are those of the core image that runs it.
     """
     problems = []
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -263,7 +263,7 @@ def early_config(
                 f"{name} says 'cryptomount{arguments}': it must be '-u {plain}', without dashes and"
                 " without a key"
             )
-    # Where an open console was asked for, a closed one is no fault.
+    # If an open console was requested, a closed one is acceptable as well.
     places = [
         (it, console) for it in ("/boot/grub", "/boot/grub2") for console in (False, debug_console)
     ]
@@ -289,7 +289,7 @@ def esp(
 ) -> t.List[str]:
     """The ESP has exactly the *wanted* files, and they unlock this disk.
 
-    The configuration inside a *signed* GRUB is not for this disk; what it reads from the ESP is.
+    The configuration inside a *signed* GRUB is generic; the one that it reads from the ESP must be for this disk.
     """
     problems = []
     have, want = {name.upper() for name in files}, {name.upper() for name in wanted}

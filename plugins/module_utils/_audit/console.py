@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What gives whoever holds a console of the machine a shell when it runs, or when its boot fails.
+"""Find what gives a shell to anyone at a console of the machine, while it runs or when a boot fails.
 
-It looks for what a person sets up for a machine of their own: accounts without a password, a login by itself, a shell
-for debugging, another end of a failed boot, keys of SysRq. A program that nobody knows is not found.
+This finds what administrators set up for their own machines: accounts without a password, automatic logins, a debug
+shell, another handling of failed boots, SysRq keys. It cannot find a shell in an unknown program.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reade
 
 # Programs that are some account's shell, and give none.
 _NO_SHELLS = ("false", "halt", "nologin", "shutdown", "sync", "true")
-# What systemd-firstboot takes for a password that is still to be set (v254 and later).
+# systemd-firstboot treats this as a password that is still to be set (v254 and later).
 _UNPROVISIONED = "!unprovisioned"
 _GETTY = re.compile(r"(?:(?:serial-|container-)?getty|autovt)@.*\.service|console-getty\.service")
-# Programs that ask for a login, under the names that distributions start them by.
+# Programs that ask for a login, by the names that distributions use.
 _PROGRAMS = ("agetty", "getty", "mingetty")
 # The options of login(1) that take a value.
 _VALUES_OF_LOGIN = "dhr"
-# Options of agetty(8): what matters, by its letter, and letters that take no value, so that others can follow.
+# Options of agetty(8) that matter, by letter; and letters without a value, which other letters can follow.
 _OPTIONS = {"a": "autologin", "l": "login-program", "o": "login-options"}
-# mingetty(8) has no letters.
+# mingetty(8) has no one-letter options.
 _OF_MINGETTY = "loginprog"
 _FLAGS = "8EJLNRUchimnpsw"
-# What agetty and login take from the credentials of their service, without a password (systemd.system-credentials(7)).
+# Service credentials with which agetty and login need no password (systemd.system-credentials(7)).
 _CREDENTIALS = ("agetty.autologin", "login.noauth")
 _CREDENTIAL_STORES = tuple(
     f"{top}/credstore{end}"
@@ -50,7 +50,7 @@ _SYSTEM_DROP_INS = tuple(
 )
 _YES = ("1", "yes", "y", "true", "t", "on")
 _SYSCTL = ("/etc/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d")
-# procps reads it behind all others (sysctl --system). systemd reads it where a link in sysctl.d names it.
+# procps reads this file after all others (sysctl --system). systemd reads it only if a symlink in sysctl.d names it.
 _SYSCTL_OF_PROCPS = "/etc/sysctl.conf"
 
 
@@ -73,12 +73,12 @@ def accounts(passwd: str, shadow: str) -> t.List[str]:
     hashes: t.Dict[str, str] = {}
     for row in _rows(shadow):
         if len(row) > 1:
-            # Of a name that is there twice, the first one counts.
+            # If a name occurs twice, the first one counts.
             hashes.setdefault(row[0], row[1])
     problems = []
     for row in _rows(passwd):
         if len(row) < 7 or row[0].startswith(("+", "-")):
-            continue  # of NIS
+            continue  # an entry for NIS
         name, password, shell = row[0], row[1], row[6].rpartition("/")[2]
         if shell not in _NO_SHELLS and "" in (
             password,
@@ -91,7 +91,7 @@ def accounts(passwd: str, shadow: str) -> t.List[str]:
 
 
 def _rows(text: str) -> t.List[t.List[str]]:
-    # glibc leaves out what is before a name, and a comment.
+    # glibc ignores blanks before a name, and comment lines.
     lines = (line.lstrip() for line in text.split("\n"))
     return [line.split(":") for line in lines if line and not line.startswith("#")]
 
@@ -137,7 +137,7 @@ def gettys(units: Units) -> t.List[str]:
 
 
 def _opens(command: str) -> t.Optional[str]:
-    """Say why a command of a getty's service asks for no password."""
+    """Return why the command of a getty service asks for no password; None if it asks."""
     try:
         words = shlex.split(command)
     except ValueError:
@@ -156,20 +156,20 @@ def _opens(command: str) -> t.Optional[str]:
 
 
 def _is_forced(word: str) -> bool:
-    """Say whether letters of login(1) have -f, for a user who is known already."""
+    """Say whether arguments of login(1) include -f, for a user who is already authenticated."""
     flags = re.split(f"[{_VALUES_OF_LOGIN}]", word)[0]
     return flags.startswith("-") and not flags.startswith("--") and "f" in flags
 
 
 def _options(words: t.Sequence[str]) -> t.Iterator[t.Tuple[str, str]]:
-    """Give those of _OPTIONS that are among *words*, by their long names, each with its value."""
+    """Yield the options of _OPTIONS in *words* by their long names, each with its value."""
     for word, following in zip(words, [*words[1:], ""]):
         value = following
         found: t.Iterable[str] = ()
         if word.startswith("--") and len(word) > 2:
             name, equals, given = word[2:].partition("=")
             value = given if equals else following
-            # getopt_long(3) takes a beginning for the whole.
+            # getopt_long(3) accepts abbreviated option names.
             found = (it for it in (*_OPTIONS.values(), _OF_MINGETTY) if it.startswith(name))
         elif word.startswith("-"):
             letters = word[1:].lstrip(_FLAGS)
@@ -251,7 +251,7 @@ def sysrq(tree: Tree) -> t.List[str]:
     files = systemd.merged(tree, _SYSCTL)
     names = [name for name in files if name.endswith(".conf")]
     own = emergency.SYSCTL.rpartition("/")[2]
-    # What ours sets is no matter of patterns (kernel.*): a name that is written out has priority.
+    # Patterns (kernel.*) do not matter: our file sets the full name, which takes precedence.
     later = [
         files[name] for name in names if name > own and not systemd.is_masked(tree, files[name])
     ]

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The order of an audit inside the root file system."""
+"""Run the checks inside the root file system, in order."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ READERS: t.Mapping[str, t.Type[filesystem_reader.Tree]] = {
     "btrfs": btrfs.Tree,
 }
 
-# Of most roots, all that the checks look at.
+# Directories that the checks read in most roots.
 _DIRECTORIES = (
     *(
         "/boot/grub",
@@ -76,7 +76,7 @@ _UNITS = re.compile(
 
 
 def open_tree(runner: Runner, device: str, work: str) -> filesystem_reader.Tree:
-    """Return what reads the file system in *device*; copies of files go to *work*."""
+    """Return a reader for the file system on *device*; copies of files go to *work*."""
     with open(device, "rb") as handle:
         for name, reader in READERS.items():
             place, magic = filesystems.find(name).magic
@@ -87,7 +87,7 @@ def open_tree(runner: Runner, device: str, work: str) -> filesystem_reader.Tree:
 
 
 def _read_ahead(tree: filesystem_reader.Tree) -> None:
-    """Read what the checks ask for of nearly every root. It changes nothing but the time that they take."""
+    """Read ahead what the checks need of nearly every root. It only saves time."""
     tree.load([*_DIRECTORIES, *systemd.DIRECTORIES], texts=_TEXTS)
     inside = {
         f"{top}/{name}": node
@@ -95,7 +95,7 @@ def _read_ahead(tree: filesystem_reader.Tree) -> None:
         for name, node in tree.entries(top).items()
     }
     below = [path for path, node in inside.items() if node.is_directory]
-    # All of the owner's, and few of a distribution's.
+    # All units of the owner, and a few of the distribution.
     units = [
         path
         for path, node in inside.items()
@@ -116,10 +116,10 @@ def examine(
     config: t.Optional[str],
     core_modules: t.Sequence[t.FrozenSet[str]],
 ) -> None:
-    """Make the checks of the file system that *device* shows, decrypted; *config* is its grub.cfg.
+    """Run the checks of the decrypted file system on *device*; *config* is its grub.cfg.
 
-    *core_modules* are those of each core image on the ESP; *disk_header* gives the beginning of the LUKS partition: as
-    many bytes as it is asked for, and at least those that a whole header has.
+    *core_modules* are those of each core image on the ESP. *disk_header* returns the beginning of the LUKS partition:
+    as many bytes as requested, and at least a whole header.
     """
     tree = open_tree(runner, device, work)
     _read_ahead(tree)
@@ -142,7 +142,7 @@ def examine(
         parts = root.scripts(tree, config, luks_uuid=luks_uuid)
         root_device = guest.device(generator, luks_uuid)
         for name, text in {"grub.cfg": config, **parts}.items():
-            found = checks.grub_cfg(
+            file_problems = checks.grub_cfg(
                 text,
                 root_device=root_device,
                 root_uuid=uuid,
@@ -153,7 +153,7 @@ def examine(
                 builder_words=subject.builder_words,
                 is_part=name in parts,
             )
-            problems += [f"{name}: {it}" for it in found]
+            problems += [f"{name}: {it}" for it in file_problems]
         report.add("grub_cfg", problems, f"every kernel gets root={root_device} and its words")
     config = config or ""
     with report.guard("console"):

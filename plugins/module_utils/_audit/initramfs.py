@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What is inside each initramfs of the image, and what keeps it so when the image makes another."""
+"""Checks of each initramfs in the image, and of the configuration from which the image builds later ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# Where keys of other containers are, beside those that crypttab names.
+# Directories with keys of other containers, besides the keys that crypttab names.
 KEY_DIRECTORIES = (fstab.KEY_DIRECTORY, "/etc/keys")
 
 
@@ -81,14 +81,14 @@ def initramfs(
             )
         path = tree.dump(node, most=archive.MOST_BYTES)
         try:
-            found = archive_keys.problems(
+            image_problems = archive_keys.problems(
                 runner, path, boot_key=boot_key, others=others, header=header, files=files
             )
         except SealedRootError as exc:
-            found = [str(exc)]
+            image_problems = [str(exc)]
         finally:
             _remove(path)
-        problems += [f"/boot/{name}: {problem}" for problem in found]
+        problems += [f"/boot/{name}: {problem}" for problem in image_problems]
     return problems
 
 
@@ -149,7 +149,7 @@ def _rebuilt(tree: Tree, paths: t.Sequence[str]) -> t.List[str]:
             )
         return problems
     if builds == "dracut":
-        # Its umask is always 077 (dracut(8)), but it takes none by itself.
+        # Its umask is always 077 (dracut(8)), but it does not include the key by itself.
         patterns = installed(tree)
         return [
             f"install_items in /etc/dracut.conf.d does not have {path}: a rebuild loses it"
@@ -166,7 +166,7 @@ def _rebuilt(tree: Tree, paths: t.Sequence[str]) -> t.List[str]:
             *(f"{mkinitcpio_conf.DROP_INS}/{name}" for name in drop_ins),
         ]:
             have = mkinitcpio_conf.arrays(tree.text(path) or "", have)
-        # Its umask is always 077, as dracut's.
+        # Its umask is always 077, like dracut's.
         lost = [path for path in paths if path not in have["FILES"]]
         return [
             f"FILES in {mkinitcpio_conf.CONF} does not have {it}: a rebuild loses it" for it in lost
@@ -175,8 +175,8 @@ def _rebuilt(tree: Tree, paths: t.Sequence[str]) -> t.List[str]:
 
 
 def installed(tree: Tree) -> t.List[str]:
-    """Return the files, or shell patterns, that dracut is told to install (dracut.conf(5))."""
-    # A file in /etc hides one of the same name in /usr.
+    """Return the files, or shell patterns, that dracut is configured to install (dracut.conf(5))."""
+    # A file in /etc overrides one of the same name in /usr.
     files = {
         name: f"{top}/{name}"
         for top in ("/usr/lib/dracut/dracut.conf.d", "/etc/dracut.conf.d")
@@ -191,7 +191,7 @@ def installed(tree: Tree) -> t.List[str]:
 
 
 def other_keys(crypttab: t.Sequence[t.Sequence[str]]) -> t.Set[str]:
-    """Return the key files of what is not the root: containers in files, and disks that are opened on demand."""
+    """Return the key files of containers other than the root: those in files, and those opened on demand."""
     entries = [
         row
         for row in crypttab
@@ -203,20 +203,20 @@ def other_keys(crypttab: t.Sequence[t.Sequence[str]]) -> t.Set[str]:
 def foreign_keys(
     tree: Tree, crypttab: t.Sequence[t.Sequence[str]], boot_key: bytes
 ) -> t.Dict[str, bytes]:
-    """Return the keys in the root that no initramfs may hold, by what they are."""
+    """Return the keys in the root that no initramfs may hold, by description."""
     paths = {f"{top}/{name}" for top in KEY_DIRECTORIES for name in tree.entries(top)}
     named = other_keys(crypttab)
-    found = {}
+    keys = {}
     for path in sorted(paths | named):
         node = tree.find(path)
-        # What others may read is a certificate. Chance would find fewer bytes; more are no key file (cryptsetup(8)).
+        # Others may read certificates, but no key. Short keys match by chance; long files are not keys (cryptsetup(8)).
         if not (node and node.is_file and 8 <= node.size <= _MOST_KEY):
             continue
         if path in named or node.permissions.endswith("00"):
             key = tree.read(node, most=_MOST_KEY)
             if boot_key not in key and key not in boot_key:
-                found[f"key in {path}"] = key
-    return found
+                keys[f"key in {path}"] = key
+    return keys
 
 
 def umask(tree: Tree) -> t.Optional[str]:

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The part of an audit that tries keys: on the LUKS header and through GRUB."""
+"""Checks of an audit that try keys: on the LUKS header and through GRUB."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 
 GRUB_CFG = "/boot/grub/grub.cfg"
-# Two copies of up to 4 MiB.
+# Two copies of up to 4 MiB each.
 _LUKS2_HEADER_MOST = 8 * partitions.MIB
 
 
@@ -44,8 +44,8 @@ def header(
     luks: partitions.Partition,
     work: str,
 ) -> metadata.Header:
-    """Judge the LUKS header in the open disk *handle*, and which keys open it."""
-    # cryptsetup gets a copy: no loop device, and the image cannot be written.
+    """Check the LUKS header in the open disk *handle*, and which keys open it."""
+    # Give cryptsetup a copy: it needs no loop device and cannot write to the image.
     start, end = luks.offset, luks.offset + min(luks.size, metadata.MOST_BYTES)
     copy = os.path.join(work, "header")
     cut = secret_search.within(ranges, start, end)

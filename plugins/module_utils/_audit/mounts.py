@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What fstab, crypttab and the mount units name, and whether it is in the image."""
+"""Check that fstab, crypttab and mount units name only what is in the image."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab
 
 
 def table(text: t.Optional[str]) -> t.List[t.List[str]]:
-    """Return the fields of fstab(5) or crypttab(5)."""
+    """Return the fields of each line of fstab(5) or crypttab(5)."""
     lines = (line.strip() for line in (text or "").splitlines())
     return [line.split() for line in lines if line and not line.startswith("#")]
 
 
-# What every disk can have that the host attaches.
+# Names that any disk of the host can have.
 _TAG = re.compile(r"(?:UUID|LABEL|PARTUUID|PARTLABEL|ID)=|/dev/disk/")
-# What systemd reads in the options of a line of fstab, to make a unit of it.
+# Options of fstab from which systemd makes properties of a unit.
 _OF_FSTAB = re.compile(r"(?:no)?auto$|x-(?:systemd|initrd)\.|comment=systemd\.")
 
 
-# Settings of a service that mount a file with a file system in it, or a device; systemd.exec(5). A word is SOURCE or
-# SOURCE:WHERE..., and a - before it takes its absence for no fault.
+# Settings of a service that mount a device, or a file with a file system; systemd.exec(5). Each word is SOURCE or
+# SOURCE:WHERE..., and a leading - means that it may be missing.
 _IMAGES = ("RootImage", "MountImages", "ExtensionImages")
 
 
 def _named(taken: etc_fstab.Taken, crypttab: t.Sequence[etc_fstab.Row]) -> str:
-    """Say what a mount names that the host could supply, and what to do."""
+    """Describe what of the host a mount names, and what to do."""
     name = taken.name
     if taken.reason == etc_fstab.OF_HOST:
         return f"names {name}, a directory of the host: leave it out"
@@ -48,12 +48,12 @@ def _named(taken: etc_fstab.Taken, crypttab: t.Sequence[etc_fstab.Row]) -> str:
 
 
 class _Mount(t.NamedTuple):
-    """A line of fstab, or what a unit says in its place; which file says so, and how it could be left to a person."""
+    """A line of fstab, or the equivalent of a unit: the file that has it, and how to make it mount on demand only."""
 
     row: t.List[str]
     path: str
     otherwise: str
-    # As the unit has it.
+    # The unit's own value.
     what: str = ""
 
 
@@ -67,7 +67,7 @@ def mounts(
 ) -> t.List[str]:
     """fstab, crypttab and units take nothing from a disk that the host could attach, but for the root by its header.
 
-    But for what a person asks for alone, which no boot waits for and nobody can slip in.
+    What is mounted only on request is allowed: no boot waits for it, and the host cannot trigger it.
     """
     rows = [row for row in fstab if len(row) > 1]
     have = [_of_fstab(row, units) for row in rows]
@@ -91,7 +91,7 @@ def mounts(
         service = f"systemd-cryptsetup@{etc_fstab.escaped(row[0])}.service"
         if not disk or (etc_fstab.is_opened_on_demand(row) and not _starter(units, service)):
             continue
-        # How the initramfs finds the root; what it finds has to fit the pinned header.
+        # The initramfs finds the root by this UUID; what it finds must fit the pinned header.
         if disk.lower() != f"uuid={luks_uuid}":
             problems.append(f"crypttab names {disk}, which is not in the image")
         elif f"/dev/mapper/{row[0]}" != root_device:
@@ -103,7 +103,7 @@ def mounts(
 
 
 def _starter(units: t.Optional[systemd.Units], *names: str) -> t.Optional[str]:
-    """Return the file of a unit that starts one that systemd makes of a table."""
+    """Return the file of a unit that starts one of the units that systemd generates from a table."""
     return next((file for file in map(units.starter, names) if file), None) if units else None
 
 
@@ -116,34 +116,34 @@ def _of_fstab(row: t.List[str], units: t.Optional[systemd.Units]) -> _Mount:
 
 
 def _of_units(have: systemd.Units) -> t.List[_Mount]:
-    found = []
+    unit_mounts = []
     for name in have.names():
         section = {"mount": "Mount", "swap": "Swap"}.get(name.rpartition(".")[2])
         what = systemd.last(have.settings(name), section, "What") if section else None
         if section and what and what.value:
             row = _row(have, name, section, what.value)
-            found.append(_Mount(row, what.path, f"or mask {name}", what.value))
-    return found
+            unit_mounts.append(_Mount(row, what.path, f"or mask {name}", what.value))
+    return unit_mounts
 
 
 def _images(have: systemd.Units) -> t.List[str]:
-    found = [(it, word) for it in have.own if it.key in _IMAGES for word in it.value.split()]
+    settings = [(it, word) for it in have.own if it.key in _IMAGES for word in it.value.split()]
     return [
         f"{it.path} mounts {source} ({it.key}), which is not in the image: leave it out"
-        for it, source in ((it, word.lstrip("-").partition(":")[0]) for it, word in found)
+        for it, source in ((it, word.lstrip("-").partition(":")[0]) for it, word in settings)
         if not etc_fstab.path_of(source) or systemd.has_specifier(source)
     ]
 
 
 def _row(have: systemd.Units, name: str, section: str, what: str) -> t.List[str]:
-    """Return the line of fstab that says the same as a unit."""
+    """Return the line of fstab that is equivalent to a unit."""
     settings = have.settings(name)
     where, kind, options = (
         systemd.last(settings, section, key) for key in ("Where", "Type", "Options")
     )
-    # What fstab alone has means nothing in a unit.
-    said = (options.value if options else "defaults").split(",")
-    words = [word for word in said if not _OF_FSTAB.match(word)]
+    # Options that only fstab has mean nothing in a unit.
+    given = (options.value if options else "defaults").split(",")
+    words = [word for word in given if not _OF_FSTAB.match(word)]
     for key in ("RequiresMountsFor", "WantsMountsFor"):
         for it in systemd.listed(settings, "Unit", key):
             words += [f"x-systemd.requires-mounts-for={path}" for path in it.value.split()]
@@ -158,8 +158,8 @@ def _row(have: systemd.Units, name: str, section: str, what: str) -> t.List[str]
 def _is_started(have: systemd.Units, name: str) -> bool:
     """Say whether a boot mounts a unit.
 
-    What nothing starts is to systemd what noauto is in fstab: a person's own to ask for, so it may be elsewhere. A unit
-    that is nothing but drop-ins changes one that systemd makes of a line in fstab, which then starts it.
+    A unit that nothing starts is like noauto in fstab: only a user can request it, so it may name something outside. A
+    unit with only drop-ins changes one that systemd generates from a line of fstab, which then starts it.
     """
     automount = f"{name.rpartition('.')[0]}.automount"
     return have.path(name) is None or any(

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The order of an audit: what is read of the disk, and what is judged of it."""
+"""Run an audit: what to read of the disk, and which checks to make, in order."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# What is read of what is published: of one file, and of all. Nothing that is published beside an image is longer.
+# Limits for reading published files: of one file, and of all. Nothing published with an image is longer.
 _MOST_OF_A_FILE, _MOST_PUBLISHED = 16 << 20, 64 << 20
 
 
 def examine(runner: Runner, subject: Subject, report: Report) -> None:
-    """Make every check that can be made."""
+    """Run all checks that are possible."""
     with report.guard("published"):
         _published(subject, report)
     info = disk_view.format_info(runner, subject.path)
@@ -72,11 +72,11 @@ def examine(runner: Runner, subject: Subject, report: Report) -> None:
             disk = stack.enter_context(disk_view.shown(runner, node, mountpoint=mountpoint))
         handle = os.open(disk, os.O_RDONLY)
         stack.callback(os.close, handle)
-        # What is searched for keys is the file itself; only a format that packs data needs the view.
+        # Search the file itself for keys; only a format that packs data needs the unpacked view.
         packed = not fixed and (compressed or image_format not in ("raw", "qcow2"))
         everywhere = subject.secrets()
         everywhere.update((f"marker {text}", text.encode()) for text in subject.markers)
-        # Meanwhile the other checks wait for programs. The pool ends before the view does.
+        # Search while the other checks wait for programs. The pool ends before the view is removed.
         pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(1))
         search = pool.submit(
             audit_areas.anywhere,
@@ -110,7 +110,7 @@ def _published(subject: Subject, report: Report) -> None:
 
 
 class _Audit:
-    """The checks of a disk that can be read; *work* is a private directory in memory."""
+    """The checks of a readable disk; *work* is a private directory in memory."""
 
     def __init__(
         self,
@@ -126,11 +126,11 @@ class _Audit:
         self.work, self.disk, self.handle, self.search = work, disk, handle, search
         self.ranges = secret_search.extents(handle)
         self.config: t.Optional[str] = None
-        # Of each GRUB on the ESP that reads the root.
+        # Modules of each GRUB on the ESP that reads the root.
         self.core_modules: t.List[t.FrozenSet[str]] = []
 
     def run(self, node: t.Mapping[str, t.Any], image_format: str) -> None:
-        """Make the checks; one that cannot be made leaves those that need it unexamined."""
+        """Run the checks; if one cannot be made, those that depend on it are reported as not examined."""
         with self.report.guard("layout"):
             esp, luks = self.layout()
             header = None
@@ -197,7 +197,7 @@ class _Audit:
             signed=self.subject.secure_boot,
             debug_console=self.subject.debug_console,
         )
-        # A signed one has its configuration beside it.
+        # A signed GRUB has its configuration in a separate file.
         signed = self.subject.secure_boot
         cores = [core for core in map(core_image.parse, files.values()) if core]
         self.core_modules = [core.modules for core in cores if core.config or signed]
@@ -237,7 +237,7 @@ class _Audit:
         header: metadata.Header,
         luks: partitions.Partition,
     ) -> None:
-        # A copy that ends before has lost something, however much of it is the same.
+        # A pinned header shorter than this is incomplete, even if all its bytes are right.
         least = max(start + size for start, size in pinned_header.ranges(header))
         with disk_view.shown(
             self.runner,

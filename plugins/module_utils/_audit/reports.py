@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What an audit examines, and what it found."""
+"""What an audit examines, and its results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CHECKS = (
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What is examined, and what it must be."""
+    """The image to examine, and its required properties."""
 
     path: str
     key_files: t.Mapping[str, str]
@@ -56,16 +56,16 @@ class Subject:
     work_dir: t.Optional[str]
 
     def secrets(self) -> t.Dict[str, bytes]:
-        """Return every key by the name that a message gives it."""
-        found = {f"{name} key": key for name, key in self.keys.items()}
+        """Return every key, by its name in messages."""
+        keys = {f"{name} key": key for name, key in self.keys.items()}
         for path, key in zip(self.dead_key_files, self.dead_keys):
-            found[f"dead key {os.path.basename(path)}"] = key
-        return found
+            keys[f"dead key {os.path.basename(path)}"] = key
+        return keys
 
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """One verdict."""
+    """The result of one check."""
 
     name: str
     verdict: str
@@ -73,40 +73,40 @@ class Check:
 
 
 class Report:
-    """The verdicts so far. Every check of CHECKS is in the outcome, whatever happened."""
+    """The results so far. The outcome has every check of CHECKS, whatever happened."""
 
     def __init__(self) -> None:
         self._checks: t.Dict[str, Check] = {}
         self.facts: t.Dict[str, t.Any] = {}
 
     def add(self, name: str, problems: t.Sequence[str], fine: str) -> bool:
-        """Record a verdict."""
+        """Record the result of a check; return whether it passed."""
         verdict, detail = ("failed", "; ".join(problems)) if problems else ("ok", fine)
         self._checks[name] = Check(name, verdict, printable.text(detail))
         return not problems
 
     @contextlib.contextmanager
     def guard(self, name: str) -> t.Iterator[None]:
-        """Turn what stops a check into its verdict."""
+        """Record an error that stops a check as its result."""
         try:
             yield
         except SealedRootError as exc:
-            if name not in self._checks:  # a verdict says more than why it goes no further
+            if name not in self._checks:  # an earlier result says more than this error
                 self.add(name, [str(exc)], "")
 
     def checks(self) -> t.List[Check]:
-        """Return all checks; what could not be reached has failed."""
+        """Return all checks; a check that was not reached has failed."""
         first = next((c.name for c in self._checks.values() if c.verdict == "failed"), "an error")
         unseen = f"not examined, because of {first}"
         return [self._checks.get(name) or Check(name, "failed", unseen) for name in CHECKS]
 
     def failed(self) -> t.List[Check]:
-        """Return the checks that failed, those that could not be made last."""
+        """Return the failed checks, with those that were not reached last."""
         failed = [check for check in self.checks() if check.verdict != "ok"]
         return sorted(failed, key=lambda check: check.name not in self._checks)
 
     def outcome(self) -> t.Dict[str, t.Any]:
-        """Return what the module returns: no times, since a key has a part in most of them."""
+        """Return the module's result. It has no times, because most of them depend on a key."""
         return {
             "checks": [dataclasses.asdict(check) for check in self.checks()],
             "facts": printable.result(self.facts),

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What is inside the root file system of a closed image."""
+"""Checks inside the root file system of a closed image."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# Where GRUB has its files; the second is Fedora's and SUSE's.
+# Directories of GRUB's files; the second is Fedora's and SUSE's.
 GRUB_DIRECTORIES = ("/boot/grub", "/boot/grub2")
 _MENUS = tuple(f"{directory}/grub.cfg" for directory in GRUB_DIRECTORIES)
 
@@ -61,9 +61,9 @@ def filesystem(
 
 
 def menu(tree: Tree, config: str) -> str:
-    """Return what GRUB makes its menu of: that of /boot/grub2, where the one in /boot/grub leads there.
+    """Return the grub.cfg of the menu: the one in /boot/grub2, if it exists, because /boot/grub then refers to it.
 
-    What boot loader entries add to it is written out in it.
+    Commands for its boot loader entries are appended.
     """
     config = tree.text("/boot/grub2/grub.cfg") or config
     directory = boot_entries.DIRECTORY
@@ -88,26 +88,26 @@ def environment(tree: Tree) -> t.List[str]:
 
 
 def scripts(tree: Tree, config: str, *, luks_uuid: str) -> t.Dict[str, str]:
-    """Return what GRUB reads beside grub.cfg, as far as it is there, by its path: custom.cfg, and what that reads."""
-    found: t.Dict[str, str] = {}
+    """Return the scripts that grub.cfg reads, by path, as far as they exist: custom.cfg, and what it reads in turn."""
+    parts: t.Dict[str, str] = {}
     texts = [config]
     while texts:
         text = texts.pop()
         for directory in GRUB_DIRECTORIES:
             for path in script.scripts(text, volume=cfg.volume(luks_uuid), directory=directory):
-                part = None if path in (*found, *_MENUS) else tree.text(path)
+                part = None if path in (*parts, *_MENUS) else tree.text(path)
                 if part is not None:
-                    found[path] = part
+                    parts[path] = part
                     texts.append(part)
-    return dict(sorted(found.items()))
+    return dict(sorted(parts.items()))
 
 
 def generator(tree: Tree) -> str:
-    """Return what builds the initramfs of this root."""
-    found = generators.active(lambda path: tree.find(f"/{path}") is not None)
-    if not found:
+    """Return the generator of this root's initramfs."""
+    name = generators.active(lambda path: tree.find(f"/{path}") is not None)
+    if not name:
         raise SealedRootError("the root has nothing that builds an initramfs")
-    return found
+    return name
 
 
 def console(
@@ -147,10 +147,10 @@ def insists(tree: Tree, generator: str, luks_uuid: str) -> t.List[str]:
 
 def agents(tree: Tree, allowed: t.Collection[str]) -> t.List[str]:
     """No program does as root what the host says, but those that were asked for."""
-    found = host_agents.units(lambda path: tree.find(path) is not None, allowed)
+    agents_found = host_agents.units(lambda path: tree.find(path) is not None, allowed)
     return [
         f"{service} of {name} is on, so the host is root by it: mask it, or name {name} in image_host_agents"
-        for name, services in found.items()
+        for name, services in agents_found.items()
         for service in services
         if not systemd.is_masked(tree, f"{host_agents.OWN_DIRECTORY}/{service}")
     ]
@@ -183,7 +183,7 @@ def pinned(
 
 
 def tables(generator: str) -> t.List[str]:
-    """Return where it is said how the root is opened: mkinitcpio has a crypttab(5) of its own for the initramfs."""
+    """Return the crypttab files for the root: mkinitcpio has a separate crypttab(5) for the initramfs."""
     return ["/etc/crypttab", *([mkinitcpio_conf.CRYPTTAB] if generator == "mkinitcpio" else [])]
 
 
@@ -211,9 +211,9 @@ def identity(tree: Tree) -> t.List[str]:
     problems = []
     for pattern in etc_identity.SHARED_BY_CLONES:
         directory, base = os.path.split(pattern)
-        found = fnmatch.filter(sorted(tree.entries(directory)), base)
+        names = fnmatch.filter(sorted(tree.entries(directory)), base)
         problems += [
-            f"{directory}/{name} would be the same in every clone: remove it" for name in found
+            f"{directory}/{name} would be the same in every clone: remove it" for name in names
         ]
     for path in etc_identity.MACHINE_IDS:
         if not _is_reset(tree, tree.find(path)):

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The verdict about a signed boot chain on an ESP: pure, a list of problems like those of checks.py."""
+"""Check a signed boot chain on an ESP: pure; returns a list of problems like checks.py."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def chain(
 ) -> t.Tuple[t.List[str], t.List[str]]:
     """Judge the ESP of an image for Secure Boot; return the problems and the names of the files that it must have.
 
-    *modules* are those that the LUKS header and the file system need. Which architecture it is for and whose
-    GRUB it is, its files say.
+    *modules* are those that the LUKS header and the file system need. The files on the ESP tell its architecture and
+    the vendor of GRUB.
     """
     upper = {name.upper(): (name, data) for name, data in files.items()}
     known = architectures.ARCHITECTURES.values()

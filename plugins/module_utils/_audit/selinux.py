@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Whether a closed image boots with the SELinux that its configuration says, and needs no relabelling."""
+"""Check that a closed image boots with the SELinux mode of its configuration and needs no relabelling."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._audit import che
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab, selinux
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reader import Node, Tree
 
-# The security modules of which the kernel starts one only (LSM_FLAG_EXCLUSIVE in its security/).
+# Security modules of which the kernel starts only one (LSM_FLAG_EXCLUSIVE in its security/).
 EXCLUSIVE = ("apparmor", "selinux", "smack")
-# The types that every policy made from the reference policy gives, Debian's and Fedora's among them.
+# Types in every policy made from the reference policy, such as Debian's and Fedora's.
 TYPES = {"/etc/shadow": "shadow_t", "/sbin/init": "init_exec_t"}
 _BOOT_FILE = re.compile(r"(?:initrd|initramfs|vmlinu[xz])[.-].+|grub2?")
 
@@ -64,12 +64,12 @@ def labels(tree: Tree) -> t.List[str]:
     problems, without = [], []
     for path, node in sorted(_looked_at(tree).items()):
         label = tree.attribute(node, selinux.ATTRIBUTE)
-        found = selinux.type_of((label or b"").rstrip(b"\0").decode("utf-8", "replace"))
+        type_ = selinux.type_of((label or b"").rstrip(b"\0").decode("utf-8", "replace"))
         expected = TYPES.get(path)
-        if not found or found in selinux.UNLABELLED:
+        if not type_ or type_ in selinux.UNLABELLED:
             without.append(path)
-        elif expected and found != expected:
-            problems.append(f"{path} is labelled {found}, not {expected}")
+        elif expected and type_ != expected:
+            problems.append(f"{path} is labelled {type_}, not {expected}")
     if without:
         problems.append(
             f"{', '.join(without)} without an SELinux label: let the role selinux be the last that writes"
@@ -105,7 +105,7 @@ def command_lines(tree: Tree, grub_cfg: str, *, mode: str) -> t.List[str]:
 
 
 def built_in(tree: Tree, kernel: str) -> str:
-    """Return the security modules that a kernel starts by itself, CONFIG_LSM; empty when nothing says it."""
+    """Return the security modules that a kernel starts by default, CONFIG_LSM; empty if unknown."""
     version = kernel.rpartition("/")[2].partition("-")[2]
     text = tree.text(f"/boot/config-{version}") or ""
     match = re.search(r'^CONFIG_LSM="(.*)"$', text, re.MULTILINE)
@@ -113,10 +113,10 @@ def built_in(tree: Tree, kernel: str) -> str:
 
 
 def first_module(words: t.Sequence[str], by_itself: str) -> str:
-    """Return the exclusive security module that is started; empty when nothing says it.
+    """Return the exclusive security module that is started; empty if unknown.
 
-    ``lsm=`` replaces the kernel's own list, and ``security=`` counts where there is none (the kernel's
-    admin-guide/kernel-parameters); of a word that is there twice, the last one counts.
+    ``lsm=`` replaces the kernel's default list, and ``security=`` counts only without it (the kernel's
+    admin-guide/kernel-parameters); of repeated words the last one counts.
     """
     options = dict(word.split("=", 1) for word in words if word.startswith(("lsm=", "security=")))
     if "lsm" not in options and "security" in options:

@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The bill of materials of an image: CycloneDX 1.6, from what the image's package manager lists. Pure.
+"""The bill of materials of an image: CycloneDX 1.6, made from the list of the image's package manager. Pure.
 
-What a package is called elsewhere is its package URL (ECMA-427), by which vulnerabilities are looked up.
+Vulnerability databases identify a package by its package URL (ECMA-427).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import uuid
 
 from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
 
-# What OSV and the vendors call a distribution in package URLs where that is not its ID in os-release(5).
+# Distributions whose name in package URLs (OSV, the vendors) differs from their ID in os-release(5).
 VENDORS = {
     "opensuse-leap": "opensuse",
     "opensuse-tumbleweed": "opensuse",
@@ -27,7 +27,7 @@ VENDORS = {
     "rocky": "rocky-linux",
     "sles": "suse",
 }
-# rpm's own keys, which it lists as packages.
+# rpm lists its own keys as packages.
 _NO_PACKAGES = ("gpg-pubkey",)
 
 
@@ -38,7 +38,7 @@ def _quote(text: str) -> str:
 def package_url(
     kind: str, os_release: t.Mapping[str, str], name: str, version: str, architecture: str
 ) -> str:
-    """Return the package URL of a package of a distribution."""
+    """Return the package URL of a distribution's package."""
     system = os_release.get("ID", "linux").lower()
     qualifiers = {"arch": architecture}
     if kind == "rpm" and ":" in version:
@@ -67,8 +67,8 @@ def bill(
 ) -> t.Dict[str, t.Any]:
     """Return the bill of materials.
 
-    *packages* are lines of name, version and, if the package manager lists it, architecture. Its serial number is the
-    image's own, since *image_uuid* is.
+    Each of *packages* has a name, a version and, if the package manager lists it, an architecture. The serial number is
+    derived from *image_uuid*, so it is unique to the image.
     """
     lines = [it for it in packages if it.split() and it.split()[0] not in _NO_PACKAGES]
     components = {it["bom-ref"]: it for it in (_component(kind, os_release, row) for row in lines)}

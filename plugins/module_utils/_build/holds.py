@@ -6,11 +6,11 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What a build holds on its builder, found again from the kernel by the build's directory.
+"""Find what a build holds on its builder, by asking the kernel about the build's directory.
 
 Nothing is remembered: mounts come from mountinfo, loop devices and mappings from sysfs, processes from
-their command lines and roots. So releasing works after any crash, from any process, and twice. Needs no
-tool, so it can be asked before the tools are installed.
+their command lines and root directories. So release works after any crash, from any process, and twice. It needs no
+tool, so it can run before the tools are installed.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.processes
 BLOCK = "/sys/block"
 MAPPER_DIR = "/dev/mapper"
 
-# Programs that a build starts, when their arguments name a path in the build's directory.
+# Programs that a build starts; a process is the build's if an argument names a path in its directory.
 DAEMONS = ("qemu-storage-daemon",)
 HELPERS = re.compile(
     r"bwrap|tar|mke2fs|mkfs\..*|qemu-img|qemu-system-.*|grub2?-fstest|fstrim|sha256sum|sync"
 )
-# As image_runtime puts it beside the image.
+# Where image_runtime puts it, relative to the work directory.
 LAUNCHER = "sandbox/launcher.pyc"
 
 
@@ -51,7 +51,7 @@ class Loop:
 
 @dataclasses.dataclass(frozen=True)
 class Holds:
-    """Everything that has to be released, in the order in which it is released."""
+    """Everything to release, in the order of release."""
 
     processes: t.Tuple[Process, ...] = ()
     mounts: t.Tuple[mounts.Mount, ...] = ()
@@ -65,7 +65,7 @@ class Holds:
         return any(getattr(self, field.name) for field in dataclasses.fields(self))
 
     def describe(self) -> t.List[str]:
-        """Name what is held."""
+        """Name everything that is held."""
         return [
             *(f"process {it.pid} ({it.name})" for it in self.processes),
             *(f"mount {it.path} ({it.type})" for it in self.mounts),
@@ -77,15 +77,15 @@ class Holds:
 
 
 def find(directory: str) -> Holds:
-    """Look for all that belongs to the build in *directory*, an absolute path without links."""
+    """Find everything that belongs to the build in *directory*, an absolute path without symlinks."""
     table = mounts.read()
-    # The last mounted comes first: it covers the others, and a mount in a mount follows it.
+    # Last mounted first: a mount comes before the mount that it covers or that contains it.
     inside = [mount for mount in reversed(table) if mounts.is_below(mount.path, directory)]
     loops = [loop for loop in _loops() if mounts.is_below(loop.path, directory)]
     mappings = _mappings([os.path.basename(loop.device) for loop in loops])
     numbers = {loop.number for loop in loops} | {_number(name) for name in mappings}
     numbers |= {number for mount in inside for number in _numbers(mount)}
-    # A bind mount of a file of the builder is no file system of the build's own.
+    # A bind mount of a builder's file does not make the builder's file system one of the build.
     numbers -= {mount.number for mount in table if not mounts.is_below(mount.path, directory)}
     numbers.discard(os.stat("/").st_dev)
     working, daemons = _processes(directory, numbers)
@@ -101,10 +101,10 @@ def find(directory: str) -> Holds:
 
 def _numbers(mount: mounts.Mount) -> t.Set[int]:
     try:
-        # Btrfs has another device number for its files than for its mount.
+        # On Btrfs, files have another device number than the mount.
         return {mount.number, os.stat(mount.path).st_dev}
     except OSError:
-        return {mount.number}  # a FUSE mount whose daemon is gone
+        return {mount.number}  # a FUSE mount whose daemon has ended
 
 
 def _number(name: str) -> int:
@@ -113,7 +113,7 @@ def _number(name: str) -> int:
 
 
 def _loops() -> t.List[Loop]:
-    found = []
+    loops = []
     for name in proc.list_names(BLOCK):
         path = (
             proc.read_text(f"{BLOCK}/{name}/loop/backing_file") if name.startswith("loop") else ""
@@ -121,30 +121,30 @@ def _loops() -> t.List[Loop]:
         if path:
             deleted = " (deleted)"
             path = path[: -len(deleted)] if path.endswith(deleted) else path
-            found.append(Loop(f"/dev/{name}", _number(name), path))
-    return found
+            loops.append(Loop(f"/dev/{name}", _number(name), path))
+    return loops
 
 
 def _mappings(names: t.Sequence[str]) -> t.List[str]:
-    """Return the device-mapper devices (dm-0, ...) on *names*, what lies on top first."""
-    found: t.List[str] = []
+    """Return the device-mapper devices (dm-0, ...) on *names*, topmost first."""
+    devices: t.List[str] = []
     for name in names:
         upper = [it for it in proc.list_names(f"{BLOCK}/{name}/holders") if it.startswith("dm-")]
         for it in [*_mappings(upper), *upper]:
-            if it not in found:
-                found.append(it)
-    return found
+            if it not in devices:
+                devices.append(it)
+    return devices
 
 
 def _nodes(directory: str, numbers: t.Set[int]) -> t.List[str]:
-    """Return the nodes that stand for a loop device of the build, or for one that it had.
+    """Return the nodes of the build's loop devices, also of those that it no longer has.
 
-    The kernel does not know the second kind: it is known by its name and because its loop device is
-    free, or now carries something that is no build of that name.
+    The kernel does not know the latter. They are recognised by name, and because the loop device is free or
+    bound to a file that is not of a build with that name.
     """
     bound = {loop.number: loop.path for loop in _loops()}
     name = os.path.basename(directory)
-    # As the role disk calls it: with the first digits of its directory's digest.
+    # The role disk names it so, with the first digits of the digest of its directory.
     own = re.compile(rf"sealedroot-{re.escape(name)}-[0-9a-f]{{8}}")
     nodes = []
     for entry in proc.list_names(MAPPER_DIR):
@@ -175,7 +175,7 @@ def _processes(directory: str, numbers: t.Set[int]) -> t.Tuple[t.List[Process], 
             name = os.path.basename(os.readlink(f"{proc.PROC}/{entry}/exe")).split(" ")[0]
             root = os.stat(f"{proc.PROC}/{entry}/root").st_dev
         except OSError:
-            continue  # a kernel thread, or ended meanwhile
+            continue  # a kernel thread, or a process that has ended
         process = Process(int(entry), name)
         if name in DAEMONS:
             if processes.mentions(argv, directory):
@@ -186,7 +186,7 @@ def _processes(directory: str, numbers: t.Set[int]) -> t.Tuple[t.List[Process], 
 
 
 def _is_helper(name: str, argv: t.Sequence[str]) -> bool:
-    """Say whether it is a program that a build starts; what is in a sandbox ends with its launcher."""
+    """Say whether this is a program that a build starts; programs in a sandbox end with its launcher."""
     return bool(HELPERS.fullmatch(name)) or any(it.endswith(f"/{LAUNCHER}") for it in argv)
 
 

@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What the files of a published image are called.
+"""File names of a published image.
 
-By itself: a module that only names them carries nothing of what examines them.
+A separate file, so that a module that only names them need not carry the code that examines them.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What can be said of an image to whoever has its boot key and to nobody else. Pure.
+"""Values of an image that mean something only to those who have its boot key. Pure.
 
-A manifest is public, so a digest of a secret input in it would let anyone test guesses of that. A MAC with the boot
-key can only be tested with that key, and whoever has it reads the image anyway.
+A manifest is public, so with a digest of a secret input anyone could test guesses. A MAC with the boot
+key can be tested only with that key, and whoever has it can read the image anyway.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ import json
 import typing as t
 import uuid
 
-# The LUKS header is public as well, and a guess of the boot key costs 1000 iterations there: not fewer here.
+# A guess of the boot key costs 1000 iterations with the LUKS header, which is public too; it must not be cheaper here.
 ITERATIONS = 10_000
 
 
 def macs(
     boot_key: bytes, image: str, *, root_password_hash: str, customize: t.Sequence[str]
 ) -> t.Dict[str, str]:
-    """Return the MAC of each secret input of *image*; that of ``boot_key`` says which key made the others.
+    """Return the MAC of each secret input of *image*; the one of ``boot_key`` identifies the key of the others.
 
-    *customize* are the digests of the owner's roles and tasks, which may have secrets in them.
+    *customize* are digests of the owner's roles and tasks, which can contain secrets.
     """
     key = hashlib.pbkdf2_hmac("sha256", boot_key, image.encode(), ITERATIONS)
     inputs = {"boot_key": "", "root_password": root_password_hash, "customize": list(customize)}
@@ -40,10 +40,10 @@ def macs(
 
 
 def root_uuid(boot_key: bytes, image_uuid: str) -> str:
-    """Return the UUID of the root file system, which is the same for the same key and the UUID of the image.
+    """Return the UUID of the root file system, derived from the key and the image's UUID.
 
-    Nothing public says it: Btrfs would take a disk of the host that has it for one of its own. It is not published,
-    so no guess of the key can be tested by it.
+    It must not be derivable from public data: Btrfs would take a host's disk with this UUID for one of its own. It is
+    not published, so that no guess of the key can be tested with it.
     """
     salt = b"root file system " + uuid.UUID(image_uuid).bytes
     data = hashlib.pbkdf2_hmac("sha256", boot_key, salt, ITERATIONS, dklen=16)
@@ -51,7 +51,7 @@ def root_uuid(boot_key: bytes, image_uuid: str) -> str:
 
 
 def different(found: t.Mapping[str, str], stored: t.Mapping[str, t.Any]) -> t.List[str]:
-    """Name the inputs whose MAC is not the stored one."""
+    """Name the inputs whose MAC differs from the stored one."""
     return [
         name for name, mac in found.items() if not hmac.compare_digest(mac, str(stored.get(name)))
     ]

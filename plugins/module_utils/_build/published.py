@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What is published as an image, held against its manifest.
+"""Compare what is published as an image with its manifest.
 
-A manifest is public, so it has neither digest nor size of a key file. A key file is what opens its slot of the
-LUKS header on the published disk.
+A manifest is public, so it has neither digest nor size of a key file. A key file is right if it opens its slot of
+the LUKS header on the published disk.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.digest import sha256
 
-# What the manifest calls the input that a key file is made from.
+# The manifest's name of the input from which a key file is made.
 _INPUTS = {BOOT_KEY: "boot_key", RECOVERY_KEY: "recovery"}
 _NOTHING_GIVEN = {"root_password_hash": "", "customize": []}
-# The option of the modules that look at what is published.
+# An option of the modules that examine a published image.
 SECRET_INPUTS: t.Dict[str, t.Any] = {
     "type": "dict",
     "no_log": False,
@@ -55,7 +55,7 @@ SECRET_INPUTS: t.Dict[str, t.Any] = {
 
 
 def is_as_listed(path: str, entry: t.Mapping[str, t.Any]) -> bool:
-    """Say whether a file is as the manifest has it; the size is the quick answer."""
+    """Say whether a file is as the manifest lists it; compare the size first, because that is quick."""
     if "slot" in entry:
         try:
             container.check_key_file(path)
@@ -68,13 +68,13 @@ def is_as_listed(path: str, entry: t.Mapping[str, t.Any]) -> bool:
 
 
 class _Image:
-    """A directory with a manifest; *files* says which of them are as the manifest lists them."""
+    """A directory with a manifest; *files* says which files are as the manifest lists them."""
 
     def __init__(self, directory: str, manifest: t.Mapping[str, t.Any]) -> None:
         self.directory, self.manifest = directory, manifest
         entries = manifest["files"].items()
         self.files = {name: is_as_listed(self.path(name), entry) for name, entry in entries}
-        # The slot of each key file that can be tried, and what it holds.
+        # The slot and the content of each key file that can be tried.
         self.slots = {
             name: int(entry["slot"])
             for name, entry in entries
@@ -83,11 +83,11 @@ class _Image:
         self.keys = {name: self.content(name) for name in self.slots}
 
     def path(self, name: str) -> str:
-        """Return where a file is; a manifest names nothing outside of its directory."""
+        """Return the path of a file; a manifest cannot name a file outside its directory."""
         return os.path.join(self.directory, os.path.basename(name))
 
     def content(self, name: str) -> bytes:
-        """Return what a key file holds."""
+        """Return the content of a key file."""
         with open(self.path(name), "rb") as file:
             return file.read()
 
@@ -119,7 +119,7 @@ class _Image:
             ]
 
     def different_macs(self, given: t.Mapping[str, t.Any]) -> t.List[str]:
-        """Name what has another MAC in the manifest than boot.key makes of *given*."""
+        """Name the inputs whose MAC in the manifest differs from that of boot.key and *given*."""
         if BOOT_KEY not in self.keys:
             return []
         found = input_mac.macs(
@@ -131,7 +131,7 @@ class _Image:
         return input_mac.different(found, self.manifest["inputs_mac"])
 
     def different_keys(self, given: t.Mapping[str, t.Any]) -> t.List[str]:
-        """Name the key files that hold another key than the one given, if one is."""
+        """Name the key files whose key differs from the given one; an empty one is not compared."""
         wanted = {BOOT_KEY: given["boot_key"], RECOVERY_KEY: given["recovery_passphrase"]}
         return [
             name for name, key in self.keys.items() if wanted[name] and wanted[name].encode() != key
@@ -139,7 +139,7 @@ class _Image:
 
 
 def problem(directory: str, files: t.Mapping[str, bool], other_keys: t.Sequence[str]) -> str:
-    """Say why an image is not whole, and what to do; nothing when it is."""
+    """Say why an image is incomplete or changed, and what to do; empty if it is neither."""
     bad = sorted({*other_keys, *(name for name, good in files.items() if not good)})
     if files and not bad:
         return ""
@@ -158,7 +158,7 @@ def problem(directory: str, files: t.Mapping[str, bool], other_keys: t.Sequence[
 def read(
     runner: Runner, directory: str, given: t.Optional[t.Mapping[str, t.Any]] = None
 ) -> t.Dict[str, t.Any]:
-    """Say what is published in *directory*, and which of the secret inputs *given* are others."""
+    """Describe what is published in *directory*, and which of the secret inputs *given* differ."""
     there = os.path.lexists(directory)
     nothing: t.Dict[str, t.Any] = {
         "exists": there,
@@ -191,7 +191,7 @@ def _look(
     """Try the keys, and compare the secret inputs."""
     macs = image.different_macs(given or _NOTHING_GIVEN)
     warnings, tried = [], False
-    # Where the keys cannot be tried, the manifest still knows the boot key again.
+    # If the keys cannot be tried, the manifest's MAC still tells whether this is the boot key.
     other_keys = [BOOT_KEY] if "boot_key" in macs else []
     try:
         if image.keys:

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Releasing what a build holds: each thing before what carries it, with deadlines, never lazily."""
+"""Release what a build holds: each thing before what it is on, with deadlines, and never by a lazy unmount."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# A process in the image gets this long after SIGTERM, a daemon, which has to flush, longer.
+# Time after SIGTERM for a process in the image, and for a daemon, which has to flush.
 PROCESS_SECONDS = 2.0
 DAEMON_SECONDS = 60.0
-# How long "busy" may last; unmounting itself may have to write for much longer.
+# How long a mount may stay busy, and how long unmounting may take, because it may have much to write.
 BUSY_SECONDS, BUSY_PAUSE = 10.0, 0.2
 UMOUNT_SECONDS = 900
 
 
 def release(runner: Runner, directory: str) -> None:
-    """Let go of everything that the build in *directory* holds."""
+    """Release everything that the build in *directory* holds."""
     holds = build_holds.find(directory)
     processes.end(holds.processes, PROCESS_SECONDS)
-    # A FUSE export goes with its daemon, which flushes first; what it lies on can only go after it.
+    # A FUSE export ends with its daemon, which flushes first; the mount below it can be unmounted only afterwards.
     exports = [mount.path for mount in holds.mounts if mount.type.startswith("fuse")]
     first: t.List[mounts.Mount] = []
     last: t.List[mounts.Mount] = []
@@ -49,7 +49,7 @@ def release(runner: Runner, directory: str) -> None:
         (last if carries else first).append(mount)
     failures = []
     for mount in first:
-        # One that cannot go must not keep the others, the one with the keys least of all.
+        # If one mount cannot be unmounted, still unmount the others, above all the one with the keys.
         try:
             unmount(runner, mount)
         except SealedRootError as exc:
@@ -75,8 +75,8 @@ def release(runner: Runner, directory: str) -> None:
 
 
 def unmount(runner: Runner, mount: mounts.Mount) -> None:
-    """Unmount, giving whoever is just ending the time to do so."""
-    # Gone together with what it was mounted on, or as another copy of the same.
+    """Unmount; wait for users that are about to end."""
+    # Already unmounted, with its parent or as another copy of the same mount.
     if mount.path not in {it.path for it in mounts.read()}:
         return
     argv = [runner.find("umount"), mount.path]
@@ -94,12 +94,12 @@ def unmount(runner: Runner, mount: mounts.Mount) -> None:
 
 
 def detach(runner: Runner, loop: build_holds.Loop) -> None:
-    """Release a loop device and wait for it, or name who has it open."""
+    """Release a loop device and wait for it; if it stays in use, name its users."""
     try:
         loop_devices.detach(runner, loop.device)
     except SealedRootError as exc:
         if not any(it.device == loop.device for it in loop_devices.list_all(runner)):
-            return  # it went with its last user
+            return  # its last user has released it
         who = processes.users(loop.number) + processes.mounts_of(loop.number)
         raise SealedRootError(
             f"{loop.device} on {loop.path} is in use by {_name(who)}: end that first."

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The directory of a build: which one may be taken, and above all removed."""
+"""Check the directory of a build: which one may be used and, above all, removed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 
 _SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr")
-# What a build puts into its directory, and into that of its unpublished files.
+# Names that a build creates in its directory, and in the directory of its unpublished files.
 _OURS = re.compile(r"(disk|payload|root|private|sealed|audit|boot|recovery|manifest)([._-].*)?")
 
 
@@ -41,7 +41,7 @@ def check(path: str) -> str:
 
 
 def check_place(path: str) -> None:
-    """Refuse a work directory where another user could put something in the way of a build."""
+    """Refuse a work directory if another user could interfere with a build in it."""
     real = check(path)
     if real != os.path.normpath(path):
         raise SealedRootError(f"{path} leads through a symbolic link to {real}: give that path")
@@ -63,7 +63,7 @@ def _check_owner(directory: str) -> None:
 
 
 def check_contents(directory: str) -> None:
-    """Refuse to take a directory that has something in it that no build made."""
+    """Refuse a directory that contains something that no build created."""
     try:
         foreign = sorted(name for name in os.listdir(directory) if not _OURS.fullmatch(name))
     except FileNotFoundError:

@@ -33,7 +33,7 @@ SHARED_BY_CLONES = (
 )
 # Always emptied or removed in an image (machine-id(5)).
 MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
-# A hash of crypt(5): $id$, parameters and salt, then a digest; 13 characters is the shortest.
+# A hash of crypt(5): $id$, parameters and salt, then a digest of at least 13 characters.
 CRYPT = re.compile(r"\$[0-9a-z]+(\$[!-#%-9;-~]*)+\$[./0-9A-Za-z]{13,}")
 
 __all__ = ("CRYPT", "MACHINE_IDS", "SHARED_BY_CLONES")

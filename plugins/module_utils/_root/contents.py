@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What a tar of a root holds, from the listing that tar(1) itself gives: pure."""
+"""What a tar of a root contains, judged by the listing of tar(1): pure."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures,
 )
 
-# Programs that some root of every kind has as a regular file.
+# Each root has one of these programs as a regular file.
 PROGRAMS = (
     *("usr/bin/dash", "bin/dash", "usr/bin/bash", "bin/bash", "usr/bin/busybox", "bin/busybox"),
     *("usr/bin/dpkg", "usr/lib/systemd/systemd", "lib/systemd/systemd", "usr/bin/ls", "bin/ls"),
 )
-# A root of a container has none.
+# The root of a container has no init.
 INITS = {"sbin/init", "usr/sbin/init", "usr/bin/init", "bin/init", "init"}
 
-# Of GRUB's modules those that not every GRUB has.
+# The modules of GRUB that not every GRUB has.
 _GRUB_MODULE = re.compile(
     r"usr/(?:lib/grub|share/grub2)/([\w-]+)/"
     r"(normal|luks2?|gcry_sha(?:256|512)|btrfs|ext2|xfs)\.mod",
@@ -46,9 +46,9 @@ def machine(program: bytes) -> str:
 
 
 def kernels(members: t.Iterable[tar.Member]) -> t.List[str]:
-    """Return the versions that have both a kernel in /boot and its modules.
+    """Return the versions that have both a kernel in /boot and modules.
 
-    Arch names the one in /boot after its package, which ``pkgbase`` beside the modules says (mkinitcpio(8)).
+    Arch names the kernel in /boot by its package, whose name is in the file ``pkgbase`` of the modules (mkinitcpio(8)).
     """
     names = {member.name for member in members}
     modules = {
@@ -69,7 +69,7 @@ def kernels(members: t.Iterable[tar.Member]) -> t.List[str]:
 
 
 def abilities(members: t.Iterable[tar.Member]) -> t.Dict[str, t.Any]:
-    """Say which of the programs that matter for an encrypted boot are there."""
+    """Say which programs that an encrypted boot may need are there."""
     names = {member.name for member in members}
 
     def program(*tools: str) -> bool:
@@ -111,7 +111,7 @@ def abilities(members: t.Iterable[tar.Member]) -> t.Dict[str, t.Any]:
 
 
 def initramfs(members: t.Iterable[tar.Member]) -> str:
-    """Name what builds the initramfs: ``initramfs_tools``, ``dracut``, ``mkinitcpio``, or empty for none."""
+    """Name the generator of the initramfs: ``initramfs_tools``, ``dracut``, ``mkinitcpio``; empty if there is none."""
     return generators.active({member.name for member in members}.__contains__)
 
 

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Whether a root can become an image, and what of it does not belong in one, judged by its tar: pure."""
+"""Check, by its tar, whether a root can become an image, and what of it must not get into one: pure."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ GRUB_PROBES = ("usr/sbin/grub-probe", "usr/sbin/grub2-probe", "usr/bin/grub-prob
 SHELLS = ("bin/sh", "usr/bin/sh")
 _BUILTIN = re.compile(r"(?:usr/)?lib/modules/([^/]+)/modules\.builtin")
 _MODULE = re.compile(r"(?:usr/)?lib/modules/([^/]+)/(?:.+/)?([^/]+)\.ko(?:\.(?:gz|xz|zst|bz2))?")
-# Fedora's rescue kernel, which has no modules of its own: its initramfs has them.
+# Fedora's rescue kernel has no modules in the root, only in its initramfs.
 _RESCUE = "0-rescue-"
 _INITRAMFS = re.compile(r"boot/(?:initrd\.img-(.+)|initramfs-(.+)\.img|initrd-(.+))")
-# What a disk of a virtual machine takes, from what is nearest to what this collection's boot test has.
+# Kernel modules for each kind of virtual disk; those closest to the boot test's own disk come first.
 DISKS = {
     "virtio_blk": ("virtio_blk", "virtio_pci"),
     "virtio_scsi": ("virtio_scsi", "virtio_pci", "sd_mod"),
@@ -42,37 +42,37 @@ DISKS = {
 }
 # cloud-init would use this old key, then remove the slot it names from our header (cc_growpart.py).
 GROWPART_KEY = "/cc_growpart_keydata"
-# What no machine runs without; what else was on a file system of its own may have been data alone.
+# No machine runs without these. A lost file system on another mount point may have held only data.
 _ESSENTIAL = ("/usr", "/var", "/var/lib")
 
 
 @dataclasses.dataclass
 class Findings:
-    """What is to be said of a root.
+    """What to report about a root.
 
-    *problems* are reasons to refuse it, *notes* are not. *excluded* are members, by the names that the tar has,
-    that must not get into an image, and *left_out* says that of them and of lines in tables, with the reason.
+    *problems* are reasons to refuse it, *notes* are not. *excluded* are members, by their names in the tar, that must
+    not get into an image; *left_out* reports them, and lines of tables, with the reason.
     """
 
     problems: t.List[str] = dataclasses.field(default_factory=list)
     notes: t.List[str] = dataclasses.field(default_factory=list)
     left_out: t.List[str] = dataclasses.field(default_factory=list)
     excluded: t.List[str] = dataclasses.field(default_factory=list)
-    # Whether a problem says already why there is no kernel.
+    # Whether a problem already explains why there is no kernel.
     kernel_explained: bool = False
 
 
 class Root:
-    """The members of a tar by the names that they are unpacked to, and what some of them hold."""
+    """The members of a tar by the names to which they are unpacked, and the content of some."""
 
     def __init__(self, members: t.Sequence[Member], data: t.Mapping[str, bytes]) -> None:
         self.all = members
-        # Of two with one name, the last one is what is there in the end.
+        # If a name occurs twice, the last member wins when the tar is unpacked.
         self.members = {plain(member.name): member for member in members}
         self.data = data
 
     def text(self, name: str) -> str:
-        """Return what a file holds; nothing for one that was not read."""
+        """Return the content of a file; empty if it was not read."""
         return self.data.get(name, b"").decode("utf-8", "surrogateescape")
 
     def file(self, path: str) -> t.Optional[Member]:
@@ -81,7 +81,7 @@ class Root:
         return member if member and member.type in "-h" else None
 
     def holds(self, path: str) -> bool:
-        """Say whether there is anything but directories below an absolute path."""
+        """Say whether anything other than directories is below an absolute path."""
         start = path.strip("/") + "/"
         return any(
             name.startswith(start) and member.type != "d" for name, member in self.members.items()
@@ -89,15 +89,15 @@ class Root:
 
 
 def wanted(members: t.Iterable[Member]) -> t.List[t.Tuple[str, ...]]:
-    """Return the files whose content the judgement needs, each as the names that it can have."""
+    """Return the files whose content the checks need, each with its possible names."""
     builtin = [(member.name,) for member in members if _BUILTIN.fullmatch(member.name)]
     return [(FSTAB,), (CRYPTTAB,), GRUB_PROBES, *builtin]
 
 
 def judge(root: Root, kernels: t.Sequence[str], filesystem: str) -> Findings:
-    """Judge a root, whose complete kernels are *kernels*, and which is to be on a *filesystem*."""
+    """Check a root that has the complete *kernels* and is to be put on a *filesystem*."""
     found = Findings()
-    # What is to be left out first: a line that needs it has to go, too.
+    # Find what to leave out first, because lines of tables that need it must be removed as well.
     _swap(root, found)
     _tables(root, filesystem, found)
     _initramfs(root, found)
@@ -131,7 +131,7 @@ def _exclude(found: Findings, member: Member, reason: str) -> bool:
 
 
 def _swap(root: Root, found: Findings) -> None:
-    """Leave swap files out: they hold what another machine had in memory."""
+    """Leave swap files out: they contain memory of another machine."""
     for path in fstab.swap_files(root.text(FSTAB)):
         member = root.file(path)
         if member and _is_in(found, member):
@@ -141,13 +141,13 @@ def _swap(root: Root, found: Findings) -> None:
 
 
 def _tables(root: Root, filesystem: str, found: Findings) -> None:
-    """Say what goes of fstab and crypttab, and leave the keys of disks out that are gone."""
+    """Report the lines to remove from fstab and crypttab, and leave out the keys of disks that are gone."""
 
     def exists(path: str) -> bool:
         member = root.members.get(path.lstrip("/"))
         return member is not None and _is_in(found, member)
 
-    # The names of the image are not known yet, and no message has them.
+    # The names of the image are not known yet, and no message contains them.
     unknown = {"name": "", "luks_uuid": "", "key_file": "", "options": ""}
     _table, closed = image_tables.crypttab(root.text(CRYPTTAB), exists=exists, **unknown)
     entries = fstab.rows(root.text(CRYPTTAB))
@@ -188,12 +188,12 @@ def _is_old_key(root: Root, name: str, named: t.Container[str], used: t.Containe
         return False
     if path.startswith(f"{fstab.KEY_DIRECTORY}/") or path == GROWPART_KEY:
         return True
-    # A key is its owner's alone; what others can read too has another use.
+    # Only its owner may read a key; a file that others may read serves another purpose.
     return path in named and member.mode[3:] == "------"
 
 
 def elsewhere(point: str) -> str:
-    """Say that what was mounted on *point* is not in the tar."""
+    """Report that the file system that was mounted on *point* is not in the tar."""
     return (
         f"{point} was a file system of its own (etc/fstab), and nothing of it is in the tar. Mount it and pack the"
         " root again, without tar's --one-file-system."
@@ -201,10 +201,10 @@ def elsewhere(point: str) -> str:
 
 
 def _initramfs(root: Root, found: Findings) -> None:
-    """Refuse two builders of the initramfs, and leave those out that no kernel has."""
+    """Refuse a root with two initramfs generators, and leave out initramfs without a kernel."""
 
     def runs(hook: str) -> bool:
-        # run-parts(8) takes what can be executed alone; pacman reads its hooks.
+        # run-parts(8) runs only executable files; pacman reads its hooks.
         member = root.members.get(hook)
         return member is not None and ("/kernel/" not in hook or "x" in member.mode)
 
@@ -219,7 +219,7 @@ def _initramfs(root: Root, found: Findings) -> None:
             f"Both {' and '.join(both)} build an initramfs at every kernel update, so it would be left to chance which"
             " one boots. Remove the package of one of them."
         )
-    # Every one is made anew. An old one would leave its blocks in the image, with the key that it may hold.
+    # The build makes every initramfs again. Blocks of an old one would stay in the image, with any key it contains.
     for name, member in root.members.items():
         match = _INITRAMFS.fullmatch(name)
         version = next(filter(None, match.groups()), "") if match else ""
@@ -232,14 +232,14 @@ def _initramfs(root: Root, found: Findings) -> None:
 
 
 def _hard_links(root: Root, found: Findings) -> None:
-    """Leave out what would be links to nothing."""
+    """Leave out hard links whose target is left out."""
     for member in root.members.values():
         if plain(member.target) in found.excluded and _is_in(found, member):
             _leave_out(found, member, f"a hard link to {plain(member.target)}")
 
 
 def _spellings(root: Root, found: Findings) -> None:
-    """Leave out each member that is unpacked to the name of one that is left out (``./x`` and ``x``)."""
+    """Leave out every member that unpacks to the name of one that is left out (``./x`` and ``x``)."""
     names = {plain(member.name) for member in root.all if not _is_in(found, member)}
     for member in root.all:
         if plain(member.name) in names and _is_in(found, member):
@@ -247,7 +247,7 @@ def _spellings(root: Root, found: Findings) -> None:
 
 
 def _boot(root: Root, found: Findings) -> None:
-    # Its own tools are scripts, and so are steps of the build.
+    # The root's own tools are scripts, and so are steps of the build.
     if not any(name in root.members for name in SHELLS):
         found.problems.append(
             "It has no shell (/bin/sh). Install one in the root and pack it again."
@@ -259,7 +259,7 @@ def _boot(root: Root, found: Findings) -> None:
 
 
 def drivers(root: Root) -> t.Dict[str, t.Set[str]]:
-    """Return for each version the modules that a kernel has, built in or not, in the kernel's own words."""
+    """Return the modules of each kernel version, built in or not, under the kernel's own names."""
     have: t.Dict[str, t.Set[str]] = {}
     for name in root.members:
         match = _MODULE.fullmatch(name)
@@ -274,7 +274,7 @@ def drivers(root: Root) -> t.Dict[str, t.Set[str]]:
 
 
 def disks(modules: t.Container[str]) -> t.List[str]:
-    """Name the disks that a kernel with these modules can boot from."""
+    """Name the disks from which a kernel with these modules can boot."""
     return [disk for disk, needs in DISKS.items() if all(it in modules for it in needs)]
 
 
@@ -310,7 +310,7 @@ def _kernels(root: Root, kernels: t.Sequence[str], filesystem: str, found: Findi
             )
     names = [name[len("boot/") :] for name in root.members if name.startswith("boot/")]
     for version in boot_files.kernels(names):
-        # A version begins with a digit; Arch names kernels after their packages.
+        # Skip kernels that Arch names by package: a version begins with a digit.
         is_version = version[:1].isdigit() and not version.startswith(_RESCUE)
         if version not in kernels and is_version:
             found.problems.append(
@@ -321,10 +321,10 @@ def _kernels(root: Root, kernels: t.Sequence[str], filesystem: str, found: Findi
 
 
 def grub_install_knows_luks2(root: Root) -> bool:
-    """Say whether the root's own grub-install sees LUKS2; yes where it cannot be told.
+    """Say whether the root's own grub-install recognises LUKS2; True if unknown.
 
-    GRUB 2.06 looks for the device-mapper UUID of LUKS1 alone and leaves a core image that cannot open the disk,
-    without an error (docs/facts.md: grub-install-device-mapper); the same code is in grub-probe.
+    GRUB 2.06 looks only for the device-mapper UUID of LUKS1, and writes a core image that cannot open the disk,
+    without an error (docs/facts.md: grub-install-device-mapper); grub-probe contains the same code.
     """
     code = next((root.data[name] for name in GRUB_PROBES if name in root.data), b"")
     return b"CRYPT-LUKS1-" not in code or b"CRYPT-LUKS2-" in code

@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""How a machine grows its encrypted root to its disk by itself: what runs in it, and what that needs. Pure.
+"""Let a machine grow its encrypted root to the size of its disk: the script and unit, and what they need. Pure.
 
-docs/growth.md says why each step is as it is.
+docs/growth.md gives the reason for each step.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import 
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
 
-# Where an administrator has programs of their own: no package owns it, and SELinux policies label it as programs.
+# A directory for the administrator's programs: no package uses it, and SELinux policies label its files as programs.
 SCRIPT = "/usr/local/sbin/sealedroot-grow"
 UNIT = "/etc/systemd/system/sealedroot-grow.service"
 ENABLED = "/etc/systemd/system/sysinit.target.wants/sealedroot-grow.service"
@@ -107,20 +107,20 @@ TimeoutStartSec=5min
 WantedBy=sysinit.target
 """
 
-# What the script needs that not every root has, beside what opens the root: programs as contents.abilities names them.
+# Requirements of the script that not every root has, besides what opens the root; named as in contents.abilities.
 _NEEDS = ("systemd", "sfdisk", "partx")
 
 
 def missing_packages(
     has: t.Mapping[str, t.Any], *, filesystem: str, packages: t.Mapping[str, str]
 ) -> t.List[str]:
-    """Name the packages that a root lacks to grow by itself."""
+    """Return the packages that a root lacks to grow itself."""
     needs = [need for need in (*_NEEDS, filesystems.find(filesystem).program) if not has[need]]
     return sorted({packages.get(need, need) for need in needs})
 
 
 def plan(tree: Tree, *, wanted: bool) -> None:
-    """Plan what grows the root, or that nothing of it is there."""
+    """Plan the files that grow the root, or their removal."""
     if wanted:
         tree.write(SCRIPT, SCRIPT_TEXT, mode=0o755)
         tree.write(UNIT, UNIT_TEXT, mode=0o644)

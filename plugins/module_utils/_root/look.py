@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""All that a build has to know of a root, from its files' names and a few of their contents: pure."""
+"""Everything that a build needs to know about a root, from its file names and the content of a few files: pure."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# What a program or a table of a root has at the most, in bytes.
+# Largest program or table that is read from a root, in bytes.
 MOST = 16 << 20
-# What a root is looked at for: the options of a module, of which the documentation is a fragment.
+# Arguments that both modules share; each module documents them.
 ARGUMENTS: t.Dict[str, t.Any] = {
     "filesystem": {"type": "str", "default": "ext4"},
     "families": {
@@ -68,7 +68,7 @@ def wanted(
     *,
     signed: bool,
 ) -> t.List[t.Tuple[str, ...]]:
-    """Return the files whose content :func:`describe` needs, each as the names that it can have."""
+    """Return the files whose content :func:`describe` needs, each with its possible names."""
     names = [contents.PROGRAMS, etc_os_release.OS_RELEASES, needs.SELINUX_CONFIGS]
     names += findings.wanted(members)
     return names + [(name,) for name in needs.signed_grubs(families)] if signed else names
@@ -83,7 +83,7 @@ def describe(
     filesystem: str,
     secure_boot: t.Optional[t.Mapping[str, str]],
 ) -> t.Dict[str, t.Any]:
-    """Return what is in the root that *path* has; *data* has the content of what :func:`wanted` names."""
+    """Describe the root in *path*; *data* has the content of the files that :func:`wanted` returns."""
     asked = secure_boot
     program = next((data[name] for name in contents.PROGRAMS if name in data), b"")
     release = next((data[name] for name in etc_os_release.OS_RELEASES if name in data), b"")
@@ -106,27 +106,27 @@ def describe(
         raise SealedRootError(f"{path} cannot be used: {exc}, and pack the root again") from exc
     kernels = contents.kernels(members)
     generator = contents.initramfs(members)
-    found = findings.judge(root, kernels, filesystem)
+    judged = findings.judge(root, kernels, filesystem)
     modules = findings.drivers(root)
-    excluded = set(found.excluded)
+    excluded = set(judged.excluded)
     missing: t.List[str] = []
     chain: t.Dict[str, t.Any] = {}
-    # A root of another architecture is refused as it is.
+    # A root of an unknown architecture is refused anyway.
     if family and architecture in architectures.ARCHITECTURES:
         words = architectures.find(architecture).words()
         if asked:
             chain = needs.signed_chain(members, data, family, words=words, header=asked)
         missing = needs.missing_packages(
             has,
-            # Why there is none is said better already.
-            has_kernel=bool(kernels) or found.kernel_explained,
+            # Do not report a missing kernel if a problem already explains it.
+            has_kernel=bool(kernels) or judged.kernel_explained,
             filesystem=filesystem,
             generator=generator,
             packages=needs.packages_of(family, os_release),
             words=words,
             without=needs.unsigned(chain, family),
         )
-        found.problems += needs.unknown_generator(generator, family)
+        judged.problems += needs.unknown_generator(generator, family)
     return {
         **({"secure_boot": chain} if asked else {}),
         "entries": len(members),
@@ -151,10 +151,10 @@ def describe(
             filesystem=filesystem,
             packages=needs.packages_of(family, os_release) if family else {},
         ),
-        "problems": printable.result(found.problems),
-        "notes": printable.result(found.notes),
-        "left_out": printable.result(found.left_out),
-        "excluded": found.excluded,
+        "problems": printable.result(judged.problems),
+        "notes": printable.result(judged.notes),
+        "left_out": printable.result(judged.left_out),
+        "excluded": judged.excluded,
     }
 
 

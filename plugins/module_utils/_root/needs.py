@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What a root has of what an encrypted boot needs, and the packages that bring the rest: pure."""
+"""Compare a root with what an encrypted boot needs, and name the packages for the rest: pure."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
 from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import Member, pick
 from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
 
-# What the chain of Secure Boot is made of; the last is not needed to boot.
+# The programs of a Secure Boot chain; the last one is not needed to boot.
 SIGNED = ("shim", "grub", "mok_manager")
 SELINUX_CONFIGS = (etc_selinux.CONFIG.lstrip("/"),)
-# What a root needs beside the generator of its initramfs.
+# What a root needs in addition to the generator of its initramfs.
 INITRAMFS_NEEDS = {
     "initramfs_tools": ("cryptsetup_initramfs",),
     "dracut": ("cryptsetup", "systemd_cryptsetup"),
@@ -32,16 +32,16 @@ INITRAMFS_NEEDS = {
 
 
 def paths(family: t.Mapping[str, t.Any], name: str, words: t.Mapping[str, str]) -> t.List[str]:
-    """Return where *family* has its signed file *name*, one of SIGNED, the preferred path first.
+    """Return the paths where *family* has its signed file *name*, one of SIGNED; the preferred path comes first.
 
-    The family says it with the architecture's *words* in braces.
+    The family's paths contain names of *words*, the architecture's, in braces.
     """
     candidates = (family.get("secure_boot") or {}).get(name, ())
     return [path.format_map(words).lstrip("/") for path in candidates]
 
 
 def signed_grubs(families: t.Iterable[t.Mapping[str, t.Any]]) -> t.List[str]:
-    """Return where any family may have a signed GRUB: whose root it is, is known only after the reading."""
+    """Return the paths of signed GRUBs in all families: the root's family is known only after reading."""
     return [
         path
         for family_ in families
@@ -58,24 +58,24 @@ def signed_chain(
     words: t.Mapping[str, str],
     header: t.Mapping[str, str],
 ) -> t.Dict[str, t.Any]:
-    """Return where each signed file is, empty for nowhere, and what the signed GRUB lacks to read its disk.
+    """Return the path of each signed file, empty if missing, and the modules that the signed GRUB lacks for its disk.
 
-    *data* has the content of the signed GRUB, by its name; *header* the luks_type, hash and filesystem to read.
+    *data* has the content of the signed GRUB, by name; *header* the luks_type, hash and filesystem to read.
     """
-    found = {name: pick(members, paths(family_, name, words)) for name in SIGNED}
-    grub = found["grub"]
+    programs = {name: pick(members, paths(family_, name, words)) for name in SIGNED}
+    grub = programs["grub"]
     core = core_image.parse(data[grub.name]) if grub else None
     modules = core.modules if core else frozenset()
     return {
-        **{name: f"/{member.name}" if member else "" for name, member in found.items()},
+        **{name: f"/{member.name}" if member else "" for name, member in programs.items()},
         "missing_modules": grub_signed_chain.missing_modules(modules, **header) if grub else [],
     }
 
 
 def selinux(members: t.Iterable[Member], config_text: str) -> t.Dict[str, t.Any]:
-    """Say which SELinux policy counts in the root, of which *config_text* is ``/etc/selinux/config``.
+    """Return the SELinux policy that is effective in the root; *config_text* is ``/etc/selinux/config``.
 
-    *policy* is empty when there is none of that type with its file contexts.
+    *policy* is empty if there is none of that type with file contexts.
     """
     names = {member.name for member in members}
     config = etc_selinux.parse_config(config_text)
@@ -95,13 +95,13 @@ def selinux(members: t.Iterable[Member], config_text: str) -> t.Dict[str, t.Any]
 
 
 def packages_of(family: t.Mapping[str, t.Any], os_release: t.Mapping[str, str]) -> t.Dict[str, str]:
-    """Return the names of *family*'s packages in the distribution that os-release(5) names."""
+    """Return *family*'s package names in the distribution that os-release(5) names."""
     others = (family.get("packages_of") or {}).get(os_release.get("ID", ""), {})
     return {**family["packages"], **others}
 
 
 def unsigned(chain: t.Mapping[str, t.Any], family: t.Mapping[str, t.Any]) -> t.List[str]:
-    """Name those of shim and grub that Secure Boot needs and a root lacks, where the family has any."""
+    """Return which of shim and grub Secure Boot needs and the root lacks, if the family has them."""
     known = chain if family.get("secure_boot") else {}
     return [name for name in ("shim", "grub") if name in known and not known[name]]
 
@@ -116,12 +116,12 @@ def missing_packages(
     words: t.Mapping[str, str],
     without: t.Sequence[str] = (),
 ) -> t.List[str]:
-    """Name the packages that a root lacks to boot encrypted.
+    """Return the packages that a root lacks to boot encrypted.
 
-    *generator* is what builds its initramfs; for none, the family's own is named, the first in *packages*. These have
-    the family's name for each need, with the architecture's *words* in braces; a need without a name is one that
-    no root of the family lacks.
-    *without* are those of shim and grub that Secure Boot needs and that are not there.
+    *generator* builds its initramfs; if empty, the family's own is reported, the first in *packages*. *packages* has
+    the family's package for each need, with names of the architecture's *words* in braces; every root of the family
+    meets a need without a package.
+    *without* lists which of shim and grub Secure Boot needs and are missing.
     """
     missing = [] if has["init"] else ["init"]
     if not has_kernel:
@@ -135,7 +135,7 @@ def missing_packages(
         missing.append(generator)
     needs = INITRAMFS_NEEDS[generator]
     missing += [need for need in needs if not has[need] and need in packages]
-    # What checks, mends and grows it; of ext4, every root has that.
+    # Programs that check, repair and grow the file system; every root has those of ext4.
     if not has.get(filesystem, True):
         missing.append(filesystem)
     missing += [f"signed_{name}" for name in without]
@@ -143,7 +143,7 @@ def missing_packages(
 
 
 def unknown_generator(generator: str, family: t.Mapping[str, t.Any]) -> t.List[str]:
-    """Say that a family has no role for what builds the initramfs of a root, if that is so."""
+    """Report a generator of the initramfs for which the family has no role."""
     known = [name for name in INITRAMFS_NEEDS if name in family["packages"]]
     if not generator or generator in known:
         return []

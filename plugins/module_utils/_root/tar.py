@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Asks tar(1) what is in a tar of a root."""
+"""Read a tar of a root with tar(1)."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 
 TAR_SECONDS = 1800
-# What tar may print of a root's names, in bytes: some two million of them.
+# Limit for the names that tar prints, in bytes: some two million names.
 MOST_LISTED = 256 << 20
-# What it may say beside the files that it was asked for.
+# Limit for tar's messages, besides the content of the requested files.
 MESSAGES = 1 << 20
 _TRUNCATED = re.compile(
     r"unexpected (eof|end)|truncated|premature end|unexpected end of (file|input)", re.IGNORECASE
@@ -50,7 +50,7 @@ def compression_of(runner: Runner, path: str) -> str:
 
 
 def listing(runner: Runner, path: str) -> t.List[Member]:
-    """List the tar; tar's own exit status tells a truncated or foreign file."""
+    """List the tar; tar's exit status reveals a truncated file or another format."""
     argv = [runner.find("tar"), "--list", "--verbose", "--block-number", "--numeric-owner"]
     argv += ["--quoting-style=escape", "--file", path]
     try:
@@ -63,9 +63,9 @@ def listing(runner: Runner, path: str) -> t.List[Member]:
     if _TRUNCATED.search(result.stderr):
         raise SealedRootError(f"{path} is truncated: get the file again")
     if result.rc != 0:
-        said = (result.stderr.strip() or "no reason given").splitlines()[0]
+        reason = (result.stderr.strip() or "no reason given").splitlines()[0]
         raise SealedRootError(
-            f"{path} is not a tar that tar(1) on the builder can read ({said}): pack it again"
+            f"{path} is not a tar that tar(1) on the builder can read ({reason}): pack it again"
         )
     try:
         members = parse_listing(result.stdout)
@@ -84,7 +84,7 @@ def contents(
     *,
     most: int,
 ) -> t.Dict[str, bytes]:
-    """Extract files in one pass: of each of *wanted* the first name that is there, of *most* bytes at the most.
+    """Extract files in one pass: of each of *wanted*, the first name that exists; refuse more than *most* bytes.
 
     tar writes them in the order of the archive.
     """
@@ -95,7 +95,7 @@ def contents(
     expected = 0
     for member in members:
         if member.type == "-" and member.raw in raws:
-            # A sparse member takes nothing in the tar, and all of its size when it is read.
+            # A sparse member takes no space in the tar, but its full size when it is read.
             if member.size > most:
                 raise SealedRootError(
                     f"{path} cannot be used: its {member.name} has {member.size} bytes, and more than"
@@ -107,13 +107,13 @@ def contents(
     argv = [runner.find("tar"), "--extract", "--to-stdout", "--file", path, *sorted(raws)]
     result = runner.run(argv, timeout=TAR_SECONDS, most=expected + MESSAGES)
     data = result.stdout.encode("utf-8", "surrogateescape")
-    found, start = {}, 0
-    # A member can be there twice: the last one counts, as it does for who unpacks it.
+    contents_by_name, start = {}, 0
+    # If a member occurs twice, the last one counts, as when the tar is unpacked.
     for member in members:
         if member.type == "-" and member.raw in raws:
-            found[member.name] = data[start : start + member.size]
+            contents_by_name[member.name] = data[start : start + member.size]
             start += member.size
-    return found
+    return contents_by_name
 
 
 BLOCK = 4096
@@ -125,14 +125,14 @@ INODE = 256
 RECORD = 512
 
 
-# Of members, and of a name's bytes as tar lists them, four for one: what Linux takes as a path (path_resolution(7)).
+# Limits for members, and for a name as tar lists it, with up to four bytes for one of a path (path_resolution(7)).
 MOST_MEMBERS = 2_000_000
 
 
 LONGEST = 4 * 4096
 
 
-# The first bytes of a file and the program that made them; the last ones are named, not read.
+# The first bytes of a file and its format. Those not in SUPPORTED are only named in errors.
 MAGICS = (
     (b"\x1f\x8b", "gzip"),
     (b"\xfd7zXZ\x00", "xz"),
@@ -160,10 +160,10 @@ _END = re.compile(r"block \d+: \*\* (?P<what>Block of NULs|End of File) \*\*")
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One entry: its name without a leading ``./`` or ``/`` and as the tar has it; sizes in bytes.
+    """One entry: *name* has no leading ``./`` or ``/``, *raw* is the name in the tar; sizes are in bytes.
 
-    *stored* is what the tar holds of it, which is less than *size* for a sparse file; *mode* is as ls(1) has it.
-    *target* is the member that a hard link is one to, as the tar has it.
+    *stored* is the size in the tar, which for a sparse file is less than *size*; *mode* has the format of ls(1).
+    *target* is the raw name that a hard link refers to.
     """
 
     type: str
@@ -176,17 +176,17 @@ class Member:
 
 
 def compression(head: bytes) -> str:
-    """Name the compression of a file by its first bytes; ``none`` for what has no known ones."""
+    """Name the compression of a file by its first bytes; ``none`` if they are not known."""
     return next((name for magic, name in MAGICS if head.startswith(magic)), "none")
 
 
 def parse_listing(text: str) -> t.List[Member]:
     """Parse ``tar -tvR --numeric-owner --quoting-style=escape``.
 
-    Not with --full-time: it pads the time with blanks, which a name can begin with, too.
+    Not with --full-time: it pads the time with blanks, and a name can also begin with blanks.
 
-    A tar ends with a block of NULs; without it the file was cut between two members, which tar(1)
-    itself does not mind.
+    A tar ends with a block of NULs. Without it the file was cut between two members, which tar(1)
+    does not report.
     """
     rows: t.List[t.Tuple[int, t.Match[str]]] = []
     end = None
@@ -230,7 +230,7 @@ _LETTERS = dict(zip(b"abfnrtv", b"\a\b\f\n\r\t\v"))
 
 
 def plain(name: str) -> str:
-    """Return a name without the escapes that tar(1) listed it with."""
+    """Undo the escaping of a name in tar's listing."""
     if "\\" not in name:
         return name
 
@@ -243,9 +243,9 @@ def plain(name: str) -> str:
 
 
 def unpacked_bytes(members: t.Iterable[Member]) -> int:
-    """Estimate what the members take on ext4 with 4 KiB blocks: inodes, data, directory entries.
+    """Estimate the space of the members on ext4 with 4 KiB blocks: inodes, data, directory entries.
 
-    A hard link is an entry and no more, and a sparse file takes what the tar has of it.
+    A hard link needs only an entry, and a sparse file what the tar stores of it.
     """
     total = 0
     entries: t.Dict[str, int] = {}
@@ -260,7 +260,7 @@ def unpacked_bytes(members: t.Iterable[Member]) -> int:
             total += _blocks(min(member.size, member.stored))
         elif member.type == "d":
             entries.setdefault(member.name, 0)
-    # The blocks of a large directory are split when they are full, so they are three quarters full.
+    # Full blocks of a large directory are split, so its blocks are three quarters full.
     return total + sum(_blocks(used + used // 3 + 24) for used in entries.values())
 
 
@@ -269,7 +269,7 @@ def _blocks(size: int) -> int:
 
 
 def pick(members: t.Iterable[Member], names: t.Sequence[str]) -> t.Optional[Member]:
-    """Return the first of *names* that is a regular file with content."""
+    """Return the first of *names* that is a non-empty regular file."""
     files = {member.name: member for member in members if member.type == "-" and member.size}
     return next((files[name] for name in names if name in files), None)
 

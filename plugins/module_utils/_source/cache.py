@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Files of the cache of sources: made by one process at a time, and there whole or not at all."""
+"""Files in the cache of sources: one process at a time makes a file, and it appears only when it is complete."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 @contextlib.contextmanager
 def locked(directory: str, name: str, seconds: float = 1800) -> t.Iterator[None]:
-    """Let other processes that make *name* wait."""
+    """Hold a lock on *name*; other processes that make it wait."""
     os.makedirs(directory, exist_ok=True)
     with open(os.path.join(directory, f"{name}.lock"), "w", encoding="ascii") as lock:
         deadline = time.monotonic() + seconds
@@ -40,9 +40,9 @@ def locked(directory: str, name: str, seconds: float = 1800) -> t.Iterator[None]
 
 @contextlib.contextmanager
 def claimed(directory: str, name: str, seconds: float = 1800) -> t.Iterator[str]:
-    """Let other processes that make *name* wait; yield a scratch directory of its own, gone afterwards.
+    """Hold a lock on *name*; yield a private scratch directory, which is removed afterwards.
 
-    What an interrupted process left in it goes first.
+    Remove first what an interrupted process left there.
     """
     scratch = os.path.join(directory, f"{name}.scratch")
     with locked(directory, name, seconds):
@@ -63,13 +63,13 @@ def _locks(lock: t.TextIO) -> bool:
 
 
 def keep(partial: str, path: str) -> None:
-    """Give a finished file its name in the cache; a root has secrets, so it is the owner's alone."""
+    """Rename a finished file to its name in the cache, readable by the owner only: a root contains secrets."""
     os.chmod(partial, 0o600)
     os.rename(partial, path)
 
 
 def forget(directory: str, prefix: str, *, but: str, seconds: float = 86400) -> None:
-    """Remove files that *prefix* begins and nobody has used for *seconds*, which is longer than a build takes."""
+    """Remove files with this *prefix* that were not used for *seconds*, which is longer than a build takes."""
     oldest = time.time() - seconds
     for name in os.listdir(directory):
         path = os.path.join(directory, name)

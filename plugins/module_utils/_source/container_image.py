@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The root in a container image as a tar: its layers are applied in order, whiteouts included.
+"""Make a tar of the root in a container image: apply its layers in order, whiteouts included.
 
-umoci(1) applies them, and checks their digests. What it does not read (docker archives, zstd) is converted by skopeo(1)
-first. The tar is named by the digest of the image's manifest.
+umoci(1) applies them and verifies their digests. skopeo(1) first converts what umoci cannot read (docker archives,
+zstd). The tar is named by the digest of the image's manifest.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ NAME = "root"
 
 
 def copy(runner: Runner, scratch: str, source: str, target: str, *options: str) -> None:
-    """Convert an image. The policy is about signatures of registries; digests are checked all the same."""
+    """Convert an image. The policy is only about signatures of registries; skopeo verifies digests in any case."""
     argv = [runner.find("skopeo"), "--insecure-policy", "copy", "--quiet", *options, source, target]
-    # It would take /var/tmp.
+    # The default is /var/tmp.
     runner.run(argv, timeout=COPY_SECONDS, env={"TMPDIR": scratch})
 
 
 def layout_of_docker_archive(runner: Runner, path: str, number: int, scratch: str) -> str:
-    """Convert an image of a docker archive to a layout."""
-    # The path itself could have a colon, which would end it.
+    """Convert an image of a docker archive to an OCI layout."""
+    # A colon in the path would end it, so give skopeo a symlink.
     link, target = os.path.join(scratch, "archive"), os.path.join(scratch, "layout")
     os.symlink(os.path.abspath(path), link)
-    # Compressed, but hardly: skopeo 1.9 calls the layers of an archive gzip even where it leaves them as they are.
+    # Use the lowest compression level, not none: skopeo 1.9 declares layers as gzip even if it leaves them as they are.
     options = ("--dest-compress-level", "1", "--format", "oci")
     source = f"docker-archive:{link}:@{number}"
     copy(runner, scratch, source, f"oci:{target}:{NAME}", *options)
@@ -55,7 +55,7 @@ def layout_of_docker_archive(runner: Runner, path: str, number: int, scratch: st
 
 
 def plain_layout(layout: str, chosen: oci.Candidate, scratch: str) -> str:
-    """Return a layout with the blobs of another and an index that names one image, as umoci wants it."""
+    """Return a layout that shares the blobs of *layout*, and whose index names one image, as umoci requires."""
     target = os.path.join(scratch, "layout")
     os.mkdir(target)
     os.symlink(os.path.abspath(os.path.join(layout, "blobs")), os.path.join(target, "blobs"))
@@ -72,10 +72,10 @@ def plain_layout(layout: str, chosen: oci.Candidate, scratch: str) -> str:
 def converted_layout(
     runner: Runner, layout: str, chosen: oci.Candidate, found: oci.Manifest, scratch: str
 ) -> str:
-    """Convert an image of a layout to one with OCI's media types and layers that are not compressed.
+    """Convert an image of a layout to OCI media types and uncompressed layers.
 
-    By way of the transport ``dir``, whose files are named by the bare digests: it alone decompresses, and it can
-    be laid for one image of any layout.
+    This uses the transport ``dir``, whose files are named by the bare digests: only this transport decompresses, and
+    such a directory can be made for one image of any layout.
     """
     first, second, target = (os.path.join(scratch, name) for name in ("first", "second", "layout"))
     os.mkdir(first)
@@ -92,12 +92,12 @@ def converted_layout(
 
 
 def unpack(runner: Runner, layout: str, scratch: str) -> str:
-    """Apply the layers; return the directory."""
+    """Apply the layers to a new directory and return it."""
     root = os.path.join(scratch, "rootfs")
     os.mkdir(root, 0o755)
-    # If no layer has the root directory itself, its time is to be the same each time.
+    # Set a fixed time, in case no layer contains the root directory itself.
     os.utime(root, (0, 0))
-    # Without --keep-dirlinks: like container engines, a directory takes the place of a link of that name.
+    # Without --keep-dirlinks, a directory replaces a symlink of the same name, as in container engines.
     argv = [runner.find("umoci"), "raw", "unpack", "--image", f"{layout}:{NAME}", root]
     runner.run(argv, timeout=COPY_SECONDS)
     return root
@@ -110,18 +110,20 @@ def make(
     params: t.Mapping[str, t.Any],
     scratch: str,
 ) -> str:
-    """Make the tar in the scratch directory."""
+    """Make the tar in the scratch directory, and return its path."""
     if store.docker:
         layout = layout_of_docker_archive(runner, params["path"], chosen.number, scratch)
     else:
         architecture = architectures.find(params["architecture"]).debian
-        found = oci.manifest(store.read, chosen, architecture)
-        blobs = [oci.blob(it) for it in (chosen.digest, found.config, *found.layers)]
+        image_manifest = oci.manifest(store.read, chosen, architecture)
+        blobs = [
+            oci.blob(it) for it in (chosen.digest, image_manifest.config, *image_manifest.layers)
+        ]
         whole = store.layout(blobs, scratch)
-        if found.plain:
+        if image_manifest.plain:
             layout = plain_layout(whole, chosen, scratch)
         else:
-            layout = converted_layout(runner, whole, chosen, found, scratch)
+            layout = converted_layout(runner, whole, chosen, image_manifest, scratch)
     root = unpack(runner, layout, scratch)
     partial = os.path.join(scratch, "root.tar")
     tree_tar.pack(runner, root, tree_tar.scan(root).names, partial)
@@ -131,17 +133,17 @@ def make(
 def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
-    """Return the tar, made if it is not there."""
+    """Return the path of the tar; make it if it does not exist."""
     cache_dir = os.path.realpath(params["cache_dir"])
     if ":" in cache_dir:
         raise SealedRootError(
             "image_cache_dir has a colon in it, which ends a path for skopeo and umoci"
         )
     store = oci_store.find(runner, params["path"])
-    found = (oci.docker_candidates if store.docker else oci.candidates)(store.read)
-    # OCI's words for architectures are Go's, and those are Debian's for these.
+    candidates = (oci.docker_candidates if store.docker else oci.candidates)(store.read)
+    # OCI uses Go's names of architectures, which are Debian's names for those in the table.
     architecture = architectures.find(params["architecture"]).debian
-    chosen = oci.choose(found, architecture, params["reference"], params["digest"])
+    chosen = oci.choose(candidates, architecture, params["reference"], params["digest"])
     name = f"oci-{chosen.digest.partition(':')[2][:32]}"
     path = os.path.join(cache_dir, f"{name}.tar")
     outcome = {"changed": not os.path.exists(path), "path": path, "digest": chosen.digest}
@@ -153,7 +155,7 @@ def ensure(
 
 
 def named(runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.Any]:
-    """Do so, and let every error name the container image."""
+    """Call ensure(), and name the container image in every error."""
     path = params["path"]
     try:
         return ensure(runner, params, check_mode=check_mode)

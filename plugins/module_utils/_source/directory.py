@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The root in a directory as a tar, packed again after any change of the tree.
+"""Make a tar of the root in a directory, again after each change of the tree.
 
-The tar is named by a digest of what lstat(2) says of every file, so the same tree gives the same tar.
+The name of the tar has a digest of lstat(2) of every file, so that an unchanged tree has the same tar.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# Two changes within one tick of the kernel's clock have the same time.
+# Two changes within one tick of the kernel's clock get the same time.
 TICK = 0.1
 
 
 def check(path: str, cache_dir: str) -> str:
-    """Refuse what cannot be packed; return the real path of the directory."""
+    """Refuse a directory that cannot be packed; return its real path."""
     real = os.path.realpath(path)
     problem = file_kind.problem(path, file_kind.DIRECTORY)
     if problem:
@@ -54,36 +54,36 @@ def check(path: str, cache_dir: str) -> str:
 
 def left_out(real: str, submounts: t.Optional[str]) -> t.List[str]:
     """Return the mount points whose content is not packed."""
-    found = tree_tar.mounts_below(real, mounts.read())
-    if found and submounts is None:
+    points = tree_tar.mounts_below(real, mounts.read())
+    if points and submounts is None:
         raise SealedRootError(
-            f"in {real} other file systems are mounted ({', '.join(found)}): set submounts of image_source"
+            f"in {real} other file systems are mounted ({', '.join(points)}): set submounts of image_source"
             " to include, which packs what is in them, or to leave_out"
         )
-    return found if submounts == "leave_out" else []
+    return points if submounts == "leave_out" else []
 
 
 def steady(real: str, skipped: t.Sequence[str]) -> tree_tar.Scan:
-    """Scan when the last change is old enough to be told from a later one."""
-    found = tree_tar.scan(real, skipped)
-    if abs(time.time() - found.newest) < TICK:
+    """Scan the tree; scan again if its last change is so recent that a later one could have the same time."""
+    tree = tree_tar.scan(real, skipped)
+    if abs(time.time() - tree.newest) < TICK:
         time.sleep(TICK)
-        found = tree_tar.scan(real, skipped)
-    return found
+        tree = tree_tar.scan(real, skipped)
+    return tree
 
 
 def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
-    """Return the tar, packed if it is not there."""
+    """Return the path of the tar; pack it if it does not exist."""
     cache_dir = params["cache_dir"]
     real = check(params["path"], cache_dir)
     skipped = left_out(real, params["submounts"])
-    found = steady(real, skipped)
-    # What is left out is not seen in the digest when it is empty.
+    tree = steady(real, skipped)
+    # Include the skipped paths: an empty one does not change the digest of the tree.
     place = hashlib.sha256(repr((real, skipped)).encode("utf-8", "surrogateescape"))
     prefix = f"directory-{place.hexdigest()[:16]}-"
-    name = f"{prefix}{found.digest[:16]}"
+    name = f"{prefix}{tree.digest[:16]}"
     path = os.path.join(cache_dir, f"{name}.tar")
     if not os.path.exists(path):
         if check_mode:
@@ -91,13 +91,13 @@ def ensure(
         with source_cache.claimed(cache_dir, name) as scratch:
             if not os.path.exists(path):
                 partial = os.path.join(scratch, "root.tar")
-                tree_tar.pack(runner, real, found.names, partial)
-                if tree_tar.scan(real, skipped).digest != found.digest:
+                tree_tar.pack(runner, real, tree.names, partial)
+                if tree_tar.scan(real, skipped).digest != tree.digest:
                     raise tree_tar.changed(real)
                 source_cache.keep(partial, path)
                 source_cache.forget(cache_dir, prefix, but=path)
                 return {"changed": True, "path": path}
     if not check_mode:
-        # It is in use again.
+        # Mark it as recently used.
         os.utime(path)
     return {"changed": False, "path": path}

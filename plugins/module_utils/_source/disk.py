@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The root in a disk image as a tar, found by its os-release, with what its fstab mounts from the same disk."""
+"""Make a tar of the root in a disk image: find it by its os-release, and add what its fstab mounts from that disk."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Params = t.Mapping[str, t.Any]
 
 
 def identity(path: str) -> t.Tuple[int, ...]:
-    """Return what changes when somebody writes to the file."""
+    """Return values that change when the file is written to."""
     info = os.stat(path)
     return (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
 
@@ -49,7 +49,7 @@ def choose(
     asked: t.Iterable[source_volumes.Volume],
     subvolume: t.Optional[str],
 ) -> mounted_disk.Root:
-    """Return the only root that was found."""
+    """Return the only root found; raise an error if there is none, or more than one."""
     names = "; ".join(it.name for it in found)
     if len(found) == 1:
         return found[0]
@@ -69,7 +69,7 @@ def choose(
 def look(
     disk: mounted_disk.Disk, path: str, params: Params
 ) -> t.Tuple[mounted_disk.Root, t.List[source_volumes.Volume]]:
-    """Find the root."""
+    """Find the root in the disk; return it with all volumes."""
     volumes = disk.volumes()
     subvolume = params["subvolume"]
     asked = volumes
@@ -82,24 +82,24 @@ def look(
                 raise SealedRootError(
                     f"{path} has no {option.replace('_', ' ')} {wanted} ({there}): correct {option}"
                 )
-    found: t.List[mounted_disk.Root] = []
+    roots: t.List[mounted_disk.Root] = []
     for volume in asked:
         if volume.type not in source_volumes.FILE_SYSTEMS:
             continue
         if subvolume is None:
-            found += disk.roots(volume)
+            roots += disk.roots(volume)
         elif volume.type == "btrfs":
             name = subvolume.strip("/")
             with disk.mounted(volume, "subvolid=5") as top:
                 place = os.path.join(top, name)
                 if mounted_disk.is_directory(top, name) and mounted_disk.has_root(place):
-                    found.append(mounted_disk.Root(volume, name, mounted_disk.read_fstab(place)))
-    return choose(path, found, asked, subvolume), volumes
+                    roots.append(mounted_disk.Root(volume, name, mounted_disk.read_fstab(place)))
+    return choose(path, roots, asked, subvolume), volumes
 
 
 @contextlib.contextmanager
 def scratch_of(runner: Runner, work_dir: str) -> t.Iterator[str]:
-    """Give a directory below that of the build; before and after, nothing is held in it."""
+    """Yield a directory below the build's; release everything in it before and after."""
     build_work_dir.check_place(work_dir)
     made = not os.path.exists(work_dir)
     scratch = os.path.join(work_dir, "disk-source")
@@ -115,21 +115,21 @@ def scratch_of(runner: Runner, work_dir: str) -> t.Iterator[str]:
 
 
 def clear(runner: Runner, scratch: str) -> None:
-    """Release what is held in the scratch directory, and remove what a run can have left there, no more."""
+    """Release what is in use below the scratch directory, and remove only files that a run can have left there."""
     release.release(runner, scratch)
     for name in os.listdir(scratch) if os.path.isdir(scratch) else ():
         if mounted_disk.FILES.fullmatch(name):
             os.unlink(os.path.join(scratch, name))
-    # Not recursively: should a file system still be mounted, nothing in it is touched.
+    # Not recursively: if a file system is still mounted, its content must not be touched.
     for name in ("probe", "root", ""):
         with contextlib.suppress(FileNotFoundError):
             os.rmdir(os.path.join(scratch, name))
 
 
 def make(runner: Runner, params: Params, driver: str, path: str) -> None:
-    """Pack the root in the disk image to *path*, which appears whole or not at all."""
+    """Pack the root in the disk image to *path*, which appears only when it is complete."""
     source = os.path.realpath(params["path"])
-    # A file without a name: it is gone with the process, however that ends.
+    # A file without a name disappears with the process, however it ends.
     handle = os.open(params["cache_dir"], os.O_TMPFILE | os.O_RDWR, 0o600)
     try:
         with scratch_of(runner, params["work_dir"]) as scratch:
@@ -140,14 +140,14 @@ def make(runner: Runner, params: Params, driver: str, path: str) -> None:
             names = tree_tar.scan(disk.root).names
             tree_tar.pack(runner, disk.root, names, f"/proc/{os.getpid()}/fd/{handle}")
         os.fsync(handle)
-        # Only with a descriptor, which an absolute path makes no use of, does Python follow the link.
+        # Python follows the symlink only if a directory descriptor is given, which has no effect on an absolute path.
         os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle, follow_symlinks=True)
     finally:
         os.close(handle)
 
 
 def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
-    """Return the tar, packed if it is not there."""
+    """Return the path of the tar; pack it if it does not exist."""
     if params["partition"] is not None and params["logical_volume"] is not None:
         raise SealedRootError(
             "partition and logical_volume exclude each other: give one of the two"

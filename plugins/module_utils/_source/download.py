@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""A file from a URL by curl(1), which goes on where a connection broke, and its signature by gpgv(1).
+"""Fetch a file from a URL with curl(1), resuming after broken connections, and verify its signature with gpgv(1).
 
-curl reads its options from standard input, since a URL can have a password or a token in it.
+curl reads its options from standard input, because a URL can contain a password or a token.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 
 SCHEMES = ("file", "http", "https")
-# curl(1), "EXIT CODES": what another try may mend. 22 is a status of HTTP, looked at by itself.
+# Exit codes of curl(1) after which another try can succeed. 22 means an HTTP status, which is checked separately.
 _BROKEN = (5, 6, 7, 16, 18, 28, 35, 52, 55, 56, 92)
 _BUSY = re.compile(r"error: (408|429|5\d\d)\b")
 _NOT_WRITTEN = 23
-# The server cannot go on from there, or there is nothing after it.
+# The server cannot resume at this position, or nothing follows it.
 _NO_RANGE = (33, 36)
 _NO_RANGE_STATUS = re.compile(r"error: 416\b")
-# Tries without any progress, and beginnings from the start, before it is given up.
+# How many tries without progress, and how many restarts from the beginning, before giving up.
 TRIES = 4
 
 
 class WrongFileError(SealedRootError):
-    """What came is not what was promised."""
+    """The file that was fetched is not the expected one."""
 
 
 def check_url(url: str) -> None:
-    """Refuse what is no URL that is fetched. The message does not have it."""
+    """Refuse a URL that cannot be fetched. The message does not contain it."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in SCHEMES or re.search(r"[\s\x00-\x1f\x7f]", url):
         raise SealedRootError(
@@ -52,7 +52,7 @@ def check_url(url: str) -> None:
 
 
 def check_there(url: str) -> None:
-    """Refuse what is no file on the builder, and would be waited for."""
+    """Refuse a file URL that names no regular file on the builder: curl would wait for a FIFO."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme == "file":
         problem = file_kind.problem(urllib.parse.unquote(parts.path), file_kind.FILE)
@@ -61,15 +61,15 @@ def check_there(url: str) -> None:
 
 
 def shown(url: str) -> str:
-    """Return a URL without what can be a secret: user, password, query."""
+    """Return a URL without the parts that can be secret: user, password, query."""
     parts = urllib.parse.urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def config(url: str, path: str, *, seconds: int, largest: int = 0) -> bytes:
-    """Return what curl reads as its configuration."""
+    """Return a configuration file for curl."""
     quoted = {"url": url, "output": path, "continue-at": "-", "proto": "=http,https,file"}
-    # Not from https to http, where anyone on the way could read what is fetched.
+    # No redirect from https to http, where anyone on the network could read the file.
     quoted["proto-redir"] = "=https" if url.startswith("https:") else "=http,https"
     lines = []
     for name, value in quoted.items():
@@ -102,9 +102,9 @@ def fetch(
     largest: int = 0,
     sleep: t.Callable[[float], None] = time.sleep,
 ) -> None:
-    """Fetch to *path*, from where it ends. What there is of it stays when this fails by the connection.
+    """Fetch to *path*, continuing at its end. If the connection fails, the part that was fetched is kept.
 
-    Not by curl's own --retry, which throws away what there is.
+    curl's own --retry would discard that part.
     """
     argv = [runner.find("curl"), "--disable", "--config", "-"]
     deadline = time.monotonic() + seconds
@@ -122,26 +122,26 @@ def fetch(
             return
         if result.rc == _NOT_WRITTEN and _is_full(path):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
-        said = result.stderr.strip() or f"exit status {result.rc}"
-        no_range = result.rc in _NO_RANGE or (result.rc == 22 and _NO_RANGE_STATUS.search(said))
+        error = result.stderr.strip() or f"exit status {result.rc}"
+        no_range = result.rc in _NO_RANGE or (result.rc == 22 and _NO_RANGE_STATUS.search(error))
         if no_range and had:
             os.unlink(path)
             again += 1
-        elif result.rc in _BROKEN or (result.rc == 22 and _BUSY.search(said)):
+        elif result.rc in _BROKEN or (result.rc == 22 and _BUSY.search(error)):
             idle = 0 if _size(path) > had else idle + 1
         else:
-            raise SealedRootError(f"{shown(url)} cannot be fetched: {_redacted(said, url)}")
+            raise SealedRootError(f"{shown(url)} cannot be fetched: {_redacted(error, url)}")
         if max(idle, again) >= TRIES:
             raise SealedRootError(
-                f"{shown(url)} cannot be fetched: {_redacted(said, url)}. The {_size(path)} bytes that came"
+                f"{shown(url)} cannot be fetched: {_redacted(error, url)}. The {_size(path)} bytes that came"
                 " are kept, and another run goes on from there"
             )
         sleep(min(2**idle, 10))
 
 
-def _redacted(said: str, url: str) -> str:
-    """Return the last line of what curl said without secrets of the URL."""
-    line = said.splitlines()[-1].replace(url, shown(url))
+def _redacted(error: str, url: str) -> str:
+    """Return the last line of curl's error message, without secrets of the URL."""
+    line = error.splitlines()[-1].replace(url, shown(url))
     parts = urllib.parse.urlsplit(url)
     for secret in (parts.netloc.rpartition("@")[0], parts.password, parts.query):
         if secret:
@@ -150,7 +150,7 @@ def _redacted(said: str, url: str) -> str:
 
 
 def check_file(name: str, path: str) -> None:
-    """Refuse what is no file on the builder."""
+    """Refuse a path that is not a regular file on the builder."""
     problem = file_kind.problem(path, file_kind.FILE)
     if problem:
         raise SealedRootError(f"the {name} {path} {problem}")
@@ -172,9 +172,9 @@ def check_keyring(path: str) -> None:
 
 
 def signed(status: str) -> bool:
-    """Say whether a key of the keyring signed it, by gpgv's status lines (gnupg, doc/DETAILS).
+    """Say whether a key of the keyring signed the file, by gpgv's status lines (gnupg, doc/DETAILS).
 
-    A second signature by a key that is not in the keyring does no harm, a bad or expired one does.
+    An additional signature by a key that is not in the keyring is ignored; a bad or expired one is an error.
     """
     lines = (line.split() for line in status.splitlines() if line.startswith("[GNUPG:] "))
     words = {line[1] for line in lines if len(line) > 1}
@@ -183,7 +183,7 @@ def signed(status: str) -> bool:
 
 
 def verify(runner: Runner, path: str, signature: str, keyring: str, home: str) -> None:
-    """Refuse a file that no key of the keyring signed."""
+    """Refuse a file that no key of the keyring has signed."""
     argv = [runner.find("gpgv"), "--homedir", home, "--status-fd", "1", "--keyring", keyring]
     result = runner.run([*argv, signature, path], check=False, timeout=600)
     if not signed(result.stdout):

@@ -6,11 +6,11 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Where the logical volumes of LVM2 are on a disk that is not trusted. Pure, but for reading.
+"""Find the logical volumes of LVM2 on an untrusted disk. Pure, except for reading.
 
-Not by lvm itself: it reads block devices only, and a builder whose udev saw a physical volume on a loop
-device would activate the volume group on it, a hostile one, too. The format (lvm2, lib/format_text/layout.h
-and vgcfgbackup(8)) is that of 2003; tests compare with what lvm reports.
+lvm itself is not used: it reads only block devices, and on a builder where udev sees a physical volume on a loop
+device, it would activate the volume group, even a malicious one. The format (lvm2, lib/format_text/layout.h
+and vgcfgbackup(8)) is that of 2003; tests compare the result with lvm's.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 
 SECTOR = 512
-# Of a hostile disk: far more than any machine's, and far less than what would hurt.
+# Limits for a malicious disk: far more than any real machine has, and far less than would do harm.
 METADATA_BYTES = 4 << 20
-# Of the metadata of all physical volumes together.
+# Limit for the metadata of all physical volumes together.
 _ALL_METADATA_BYTES = 16 << 20
 MAX_DEPTH = 8
 MAX_PIECES = 256
@@ -50,12 +50,12 @@ Section = t.Dict[str, t.Any]
 
 
 class DamagedError(Exception):
-    """What is there is not what lvm writes; the text says what."""
+    """The data is not what lvm writes; the text says what is wrong."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LogicalVolume:
-    """A logical volume: its regions of the disk in order, or why it cannot be read as such; *name* with its group's."""
+    """A logical volume, named GROUP/NAME: its regions of the disk in order, or the *problem* that prevents reading."""
 
     name: str
     pieces: t.Tuple[Region, ...] = ()
@@ -64,7 +64,7 @@ class LogicalVolume:
 
 @dataclasses.dataclass(frozen=True)
 class _PhysicalVolume:
-    """A partition, or the whole disk, with the label of a physical volume, and the metadata that is in it, if any."""
+    """A partition or whole disk with the label of a physical volume, and the metadata in it, if any."""
 
     uuid: str
     offset: int
@@ -73,18 +73,18 @@ class _PhysicalVolume:
 
 
 def logical_volumes(read: Read, members: t.Iterable[Region]) -> t.List[LogicalVolume]:
-    """Return the logical volumes on these regions of a disk, which *read* reads by offset and size."""
+    """Return the logical volumes on these regions of a disk; *read* takes offset and size."""
     try:
-        found = [it for it in (_physical_volume(read, *region) for region in members) if it]
-        if sum(len(it.text) for it in found) > _ALL_METADATA_BYTES:
+        physical = [it for it in (_physical_volume(read, *region) for region in members) if it]
+        if sum(len(it.text) for it in physical) > _ALL_METADATA_BYTES:
             raise DamagedError("there is more metadata than any machine has")
         groups: t.Dict[str, t.Tuple[str, Section]] = {}
-        for name, group in (_group(it.text) for it in found if it.text):
-            # Each has a copy; the one with the highest number is the last that was written.
+        for name, group in (_group(it.text) for it in physical if it.text):
+            # Each physical volume has a copy; the one with the highest number is the newest.
             held = groups.get(_text(group, "id"))
             if held is None or _number(held[1], "seqno") < _number(group, "seqno"):
                 groups[_text(group, "id")] = (name, group)
-        return [it for name, group in groups.values() for it in _volumes(name, group, found)]
+        return [it for name, group in groups.values() for it in _volumes(name, group, physical)]
     except DamagedError as exc:
         raise SealedRootError(
             f"the LVM of the disk cannot be read: {exc}. Repair it (vgck, vgcfgrestore) in its machine"
@@ -100,13 +100,13 @@ def _physical_volume(read: Read, offset: int, size: int) -> t.Optional[_Physical
     for number in range(_LABEL_SECTORS):
         sector = head[number * SECTOR : (number + 1) * SECTOR]
         magic, where, crc, begins, kind = _LABEL.unpack_from(sector)
-        # Such as lvm takes for a label; it moves with the disk, so it names its own place.
+        # The same conditions as lvm's; the label holds its own sector number.
         if (magic, where, kind) == (b"LABELONE", number, b"LVM2 001") and crc == _crc(sector[20:]):
             break
     else:
         return None
     uuid = sector[begins : begins + 32]
-    areas = _areas(sector, begins + 40)  # behind the uuid and the size of the device
+    areas = _areas(sector, begins + 40)  # after the UUID and the size of the device
     copies = _areas(sector, begins + 40 + (len(areas) + 1) * _AREA.size)
     texts = (_metadata(read, offset, size, area) for area in copies)
     return _PhysicalVolume(
@@ -115,19 +115,19 @@ def _physical_volume(read: Read, offset: int, size: int) -> t.Optional[_Physical
 
 
 def _areas(sector: bytes, position: int) -> t.List[Region]:
-    """Return a list of areas, which ends with one that begins at 0."""
-    found: t.List[Region] = []
+    """Return a list of areas; an area that begins at 0 ends the list."""
+    areas: t.List[Region] = []
     while position + _AREA.size <= len(sector):
         begin, size = _AREA.unpack_from(sector, position)
         if not begin:
-            return found
-        found.append((begin, size))
+            return areas
+        areas.append((begin, size))
         position += _AREA.size
     raise DamagedError("a list in a label does not end")
 
 
 def _metadata(read: Read, offset: int, size: int, area: Region) -> str:
-    """Return the text in a metadata area, whose end continues at its beginning; empty when it holds none."""
+    """Return the text in a metadata area, a ring buffer; empty if it holds none."""
     begin, length = area
     if begin + length > size or length <= SECTOR:
         raise DamagedError("a metadata area is not on its physical volume")
@@ -164,7 +164,7 @@ def _tokens(text: str) -> t.Iterator[str]:
 
 
 def parse(text: str) -> Section:
-    """Parse metadata as vgcfgbackup(8) shows it: sections, strings, numbers and arrays of these."""
+    """Parse metadata in the format of vgcfgbackup(8): sections, strings, numbers and arrays of these."""
     top: Section = {}
     stack = [top]
     tokens = _tokens(text)
@@ -190,19 +190,19 @@ def _value(tokens: t.Iterator[str]) -> t.Any:
     token = next(tokens, "")
     if token != "[":
         return _scalar(token)
-    found: t.List[t.Union[str, int]] = []
+    items: t.List[t.Union[str, int]] = []
     for token in tokens:
         if token == "]":
-            return found
+            return items
         if token != ",":
-            found.append(_scalar(token))
+            items.append(_scalar(token))
     raise DamagedError("the metadata ends in the middle")
 
 
 def _scalar(token: str) -> t.Union[str, int]:
     if token.startswith('"'):
         return re.sub(r"\\(.)", r"\1", token[1:-1])
-    # A number with a fraction is in no field that is used here.
+    # No field used here has a number with a fraction.
     return int(token) if re.fullmatch(r"-?[0-9]{1,18}", token) else token
 
 
@@ -228,7 +228,7 @@ def _text(section: Section, name: str) -> str:
 
 
 def _group(text: str) -> t.Tuple[str, Section]:
-    """Return the volume group of a metadata text and its name: the one section in it."""
+    """Return the volume group of a metadata text, its only section, and the group's name."""
     sections = [(name, it) for name, it in parse(text).items() if isinstance(it, dict)]
     if len(sections) != 1:
         raise DamagedError("the metadata is not that of one volume group")
@@ -239,7 +239,7 @@ def _volumes(
     group_name: str, group: Section, found: t.Sequence[_PhysicalVolume]
 ) -> t.List[LogicalVolume]:
     volumes = _section(group, "logical_volumes")
-    # Of a snapshot only the differences are in its volume; while one is merged, the origin is of both.
+    # A snapshot's volume holds only the differences; while a snapshot is merged, the origin consists of both.
     special, links = {}, set()
     for name in volumes:
         for segment in _segments(_section(volumes, name)):
@@ -256,8 +256,8 @@ def _volumes(
         status = volume.get("status")
         visible = isinstance(status, list) and "VISIBLE" in status
         if name in links or not (visible or name in special):
-            continue  # a part of another one
-        # They go into messages with commands.
+            continue  # a part of another volume
+        # The names go into messages that contain commands.
         if not _NAME.fullmatch(group_name) or not _NAME.fullmatch(name):
             raise DamagedError("a name in the metadata has other signs than lvm allows")
         full = f"{group_name}/{name}"
@@ -272,13 +272,13 @@ def _volumes(
 
 
 class _UnreadableError(Exception):
-    """A logical volume that is more than regions of this disk; the text says what it is."""
+    """A logical volume that is more than regions of this disk; the text says why."""
 
 
 def _places(
     group: Section, found: t.Sequence[_PhysicalVolume]
 ) -> t.Dict[str, t.Tuple[int, int, int]]:
-    """Return, by their names in the group, where the extents of physical volumes begin, and where those end."""
+    """Return, by name in the group, where the extents of each physical volume begin, their number, and its end."""
     by_uuid = {it.uuid: it for it in found}
     volumes = _section(group, "physical_volumes")
     places = {}
@@ -301,14 +301,14 @@ def _segments(volume: Section) -> t.List[Section]:
 def _pieces(
     group: Section, volume: Section, places: t.Mapping[str, t.Tuple[int, int, int]]
 ) -> t.List[Region]:
-    """Return the regions of a linear logical volume, joined where one follows the other."""
+    """Return the regions of a linear logical volume, with adjacent ones joined."""
     extent = _number(group, "extent_size") * SECTOR
     pieces: t.List[Region] = []
     reached = 0
     for segment in _segments(volume):
         kind = _text(segment, "type")
         stripes = segment.get("stripes")
-        # What lvm calls linear is striped over one.
+        # A linear volume is stored as striped over one device.
         if kind != "striped" or not isinstance(stripes, list) or len(stripes) != 2:
             raise _UnreadableError(f"of the type {kind}" if kind != "striped" else "striped")
         name, first = stripes

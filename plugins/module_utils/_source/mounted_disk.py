@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""A disk image of unknown origin, mounted: the root in it and what belongs to that."""
+"""An untrusted disk image, mounted: the root in it, and what belongs to the root."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 MOUNT_SECONDS = 300
 CHECK_SECONDS = 1800
 _EXT = ("ext2", "ext3", "ext4")
-# What checks a file system before the kernel is given it, and the exit statuses of one that can be used. e2fsck does as
-# at every boot: it replays the journal and mends what a power cut leaves, here in the layer over the disk.
+# Commands that check a file system before the kernel mounts it, and exit statuses that mean usable. As at every boot,
+# e2fsck replays the journal and repairs what a power cut leaves, here in the overlay of the disk.
 _CHECKS: t.Dict[str, t.Tuple[t.Tuple[str, ...], t.Tuple[int, ...]]] = {
     **dict.fromkeys(_EXT, (("e2fsck", "-f", "-p"), (0, 1))),
     "xfs": (("xfs_repair", "-n"), (0,)),
     "btrfs": (("btrfs", "check", "--readonly"), (0,)),
 }
-# What xfs_repair says of a log that only the kernel replays, without which its other words mean nothing.
+# xfs_repair prints this for a log that only the kernel can replay; its other messages are then meaningless.
 _LOG = "valuable metadata changes in a log"
-# Of logical volumes in more than one piece, each of which takes a daemon.
+# Limit for logical volumes in several pieces, because each needs a daemon.
 MAX_JOINED = 64
-# What a disk makes in its directory, beside directories.
+# Files that Disk creates in its directory.
 FILES = re.compile(r"(disk|volume-[0-9]+)([.]qcow2)?")
 
 
@@ -67,21 +67,21 @@ def _ends(path: str) -> t.Tuple[bytes, bytes]:
 
 
 def image_format(path: str) -> str:
-    """Look at the file's own bytes for its format; refuse an image that needs another file."""
+    """Detect the format from the file's own bytes; refuse an image that needs other files."""
     return formats.image_format(path, *_ends(path))
 
 
 def is_disk(path: str) -> bool:
-    """Say whether a file is a disk image: in a format of its own, or raw with a partition table."""
+    """Say whether a file is a disk image: in a disk image format, or raw with a partition table."""
     head, tail = _ends(path)
     try:
         return formats.image_format(path, head, tail) != "raw" or head[510:512] == b"\x55\xaa"
-    except SealedRootError:  # one that cannot be used
+    except SealedRootError:  # a disk image that cannot be used
         return True
 
 
 class Root(t.NamedTuple):
-    """Where a root was found, and what its fstab says."""
+    """Where a root was found, and its fstab."""
 
     volume: source_volumes.Volume
     subvolume: str
@@ -89,14 +89,14 @@ class Root(t.NamedTuple):
 
     @property
     def name(self) -> str:
-        """How it is called in a message."""
+        """Return its name for messages."""
         return self.volume.name + (f", subvolume {self.subvolume}" if self.subvolume else "")
 
 
 class Disk:
-    """The disk with a writable layer over it, as a file, and what is mounted of it; all below *scratch*.
+    """The disk with a writable overlay, exported as a file, and its mounts; everything is below *scratch*.
 
-    Logical volumes are put together from their pieces. lvm and the kernel's device-mapper take no part.
+    Logical volumes are joined from their pieces, without lvm and the kernel's device-mapper.
     """
 
     def __init__(self, runner: Runner, scratch: str) -> None:
@@ -117,7 +117,7 @@ class Disk:
         self._show(path, driver, size, self.export)
 
     def _show(self, path: str, driver: str, size: int, export: str) -> None:
-        """Export a disk; what the kernel writes on mounting goes to a layer."""
+        """Export a disk; an overlay takes what the kernel writes when it mounts."""
         layer = f"{export}.qcow2"
         argv = [self.runner.find("qemu-img"), "create", "-q", "-f", "qcow2", layer, str(size)]
         self.runner.run(argv, timeout=60)
@@ -132,7 +132,7 @@ class Disk:
             "file": {"driver": "file", "filename": path, "read-only": True},
         }
         if driver in ("qcow2", "vmdk"):
-            # Whatever the header says, there is nothing below.
+            # Ignore a backing file that the header may name.
             source["backing"] = None
         view = {
             "node-name": "view",
@@ -149,10 +149,10 @@ class Disk:
         )
 
     def volumes(self) -> t.List[source_volumes.Volume]:
-        """Return the regions of the disk with the type of what is in them."""
+        """Return the regions of the disk, with the type of their content."""
         whole = source_volumes.Volume(0, 0, os.path.getsize(self.export))
         found = [self._probed(whole)]
-        # A file system without a partition table can have a boot sector that looks like one.
+        # A file system without a partition table can begin with a boot sector that looks like one.
         if found[0].type not in source_volumes.FILE_SYSTEMS:
             table = partitions.read(self.runner, self.export)
             parts = source_volumes.of_partitions(table) if table else ()
@@ -181,7 +181,7 @@ class Disk:
     def _joined(
         self, volume: source_volumes.Volume, pieces: t.Sequence[lvm.Region]
     ) -> source_volumes.Volume:
-        """Export the pieces as one disk: in the notation of VMDK, which QEMU reads as it opens it."""
+        """Export the pieces as one disk, described in VMDK format, which QEMU parses when it opens the disk."""
         if self.joined == MAX_JOINED:
             return dataclasses.replace(volume, problem=f"one of more than {MAX_JOINED} in pieces")
         self.joined += 1
@@ -192,7 +192,7 @@ class Disk:
             stack.callback(os.close, disk)
             text = os.memfd_create("vmdk-descriptor")
             stack.callback(os.close, text)
-            # By a descriptor, so that the name needs no quoting.
+            # /proc/PID/fd names need no quoting.
             name = f"/proc/{os.getpid()}/fd/{disk}"
             sector = formats.SECTOR
             parts = [(name, offset // sector, length // sector) for offset, length in pieces]
@@ -207,14 +207,14 @@ class Disk:
         return source_volumes.probed(volume, self.runner.run(argv, check=False, timeout=60).stdout)
 
     def mount(self, volume: source_volumes.Volume, point: str, option: str = "") -> None:
-        """Mount read-only what its own checker finds whole; only the device can be written to, for the journal."""
+        """Mount read-only what the file system's checker accepts; the device is writable only to replay the journal."""
         path, offset = volume.path or self.export, volume.offset
         device = self.devices.get((path, offset))
         if device is None:
             device = loop_devices.attach(self.runner, path=path, offset=offset, size=volume.size)
             self.devices[path, offset] = device
             if not self._is_whole(volume, device):
-                # The kernel has to replay the log first; then it can be judged.
+                # The kernel has to replay the log before the file system can be checked.
                 self._mount(volume, device, point, "")
                 self.runner.run([self.runner.find("umount"), point], timeout=MOUNT_SECONDS)
                 if not self._is_whole(volume, device):
@@ -222,16 +222,18 @@ class Disk:
         self._mount(volume, device, point, option)
 
     def _is_whole(self, volume: source_volumes.Volume, device: str) -> bool:
-        """Check a file system; say no for one that cannot be checked before its log was replayed."""
+        """Check a file system; return False if it cannot be checked before its log is replayed."""
         command, fine = _CHECKS[volume.type]
         argv = [*command, confined.DEVICE]
         result = confined.run_tool(self.runner, device, argv, check=False, timeout=CHECK_SECONDS)
         if result.rc in fine:
             return True
-        said = result.stderr + result.stdout
-        if volume.type == "xfs" and _LOG in said:
+        output = result.stderr + result.stdout
+        if volume.type == "xfs" and _LOG in output:
             return False
-        lines = [line for line in said.replace(confined.DEVICE, "it").splitlines() if line.strip()]
+        lines = [
+            line for line in output.replace(confined.DEVICE, "it").splitlines() if line.strip()
+        ]
         raise self._damaged(
             volume, f"{command[0]} ends with {result.rc}: {'; '.join(lines[-3:])[:300]}"
         )
@@ -245,7 +247,7 @@ class Disk:
 
     def _mount(self, volume: source_volumes.Volume, device: str, point: str, option: str) -> None:
         options = ["ro", "nosuid", "nodev", "noexec", *(["nouuid"] if volume.type == "xfs" else [])]
-        # The file system can say that an error in it is to stop the machine that mounts it.
+        # Override the setting of the file system that an error panics the kernel that mounts it.
         options += ["errors=remount-ro"] if volume.type in _EXT else []
         argv = [self.runner.find("mount"), "--types", volume.type]
         argv += ["--options", ",".join([*options, *([option] if option else [])])]
@@ -253,15 +255,15 @@ class Disk:
         try:
             self.runner.run(argv, timeout=MOUNT_SECONDS)
         except CommandError as exc:
-            said = exc.result.stderr.strip().splitlines()[:1]
+            error = exc.result.stderr.strip().splitlines()[:1]
             raise SealedRootError(
-                f"{volume.name} ({volume.type}) cannot be mounted on this builder ({''.join(said)}):"
+                f"{volume.name} ({volume.type}) cannot be mounted on this builder ({''.join(error)}):"
                 " repair the file system, or build where the kernel can mount it"
             ) from exc
 
     @contextlib.contextmanager
     def mounted(self, volume: source_volumes.Volume, option: str = "") -> t.Iterator[str]:
-        """Mount for a look."""
+        """Mount a volume for inspection."""
         self.mount(volume, self.probe, option)
         yield self.probe
         self.runner.run([self.runner.find("umount"), self.probe], timeout=MOUNT_SECONDS)
@@ -280,15 +282,15 @@ class Disk:
                 for name in names
                 if is_directory(top, name) and has_root(os.path.join(top, name))
             ]
-        # Snapshots are roots as well: the one that says of itself that it is mounted is the root.
+        # Snapshots look like roots as well: take the one whose fstab mounts its own subvolume.
         own = [it for it in found if source_volumes.root_subvolume(it.fstab) == it.subvolume]
         return own if len(own) == 1 else found
 
     def assemble(self, root: Root, volumes: t.Sequence[source_volumes.Volume]) -> None:
-        """Mount the root and in it what its fstab mounts from this disk."""
+        """Mount the root, and in it what its fstab mounts from this disk."""
         self.mount(root.volume, self.root, f"subvol=/{root.subvolume}" if root.subvolume else "")
         for part in source_volumes.parts(root.fstab, volumes):
-            # Mounted read-only, so it stays what it is here: no link leads out of the root.
+            # The mount is read-only, so this cannot change before mounting: no symlink leads out of the root.
             if not is_directory(self.root, part.point):
                 raise SealedRootError(
                     f"the fstab of the root ({root.name}) mounts {part.volume.name} on /{part.point},"
@@ -299,20 +301,20 @@ class Disk:
 
 
 def is_directory(top: str, name: str) -> bool:
-    """Say whether each component of a name below *top* is a directory and none a symbolic link."""
+    """Say whether each component of a name below *top* is a directory, not a symlink."""
     path = top
     for component in name.split("/"):
         path = os.path.join(path, component)
         try:
             if not stat.S_ISDIR(os.lstat(path).st_mode):
                 return False
-        except OSError:  # not there, or no name that can be
+        except OSError:  # it does not exist, or the name is invalid
             return False
     return True
 
 
 def has_root(top: str) -> bool:
-    """Say whether there is an os-release (os-release(5)); /usr, to which it can be a link, may be elsewhere."""
+    """Say whether there is an os-release (os-release(5)), even a symlink into /usr, which may be another volume."""
     return any(
         is_directory(top, place) and os.path.lexists(os.path.join(top, place, "os-release"))
         for place in ("etc", "usr/lib")
@@ -320,7 +322,7 @@ def has_root(top: str) -> bool:
 
 
 def read_fstab(top: str) -> str:
-    """Read the fstab of a root that is not trusted; empty when there is none."""
+    """Read the fstab of an untrusted root; empty if there is none."""
     path = os.path.join(top, "etc/fstab")
     if not is_directory(top, "etc") or not os.path.lexists(path):
         return ""

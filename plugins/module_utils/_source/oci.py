@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Which image of a container archive or layout is meant: pure functions on its JSON.
+"""Select an image of a container archive or layout: pure functions on its JSON.
 
 The formats: image-layout.md, image-index.md and manifest.md of the OCI image specification, and ``docker save``.
 """
@@ -23,7 +23,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# Of an index, a manifest or a configuration.
+# Largest index, manifest or configuration, in bytes.
 LARGEST = 4 << 20
 _OCI = "application/vnd.oci.image"
 _DOCKER = "application/vnd.docker"
@@ -31,18 +31,18 @@ OCI_MANIFEST = f"{_OCI}.manifest.v1+json"
 _MANIFESTS = (OCI_MANIFEST, f"{_DOCKER}.distribution.manifest.v2+json")
 _INDEXES = (f"{_OCI}.index.v1+json", f"{_DOCKER}.distribution.manifest.list.v2+json")
 _CONFIGS = (f"{_OCI}.config.v1+json", f"{_DOCKER}.container.image.v1+json")
-# umoci reads no others.
+# umoci reads only these.
 _PLAIN_LAYERS = (f"{_OCI}.layer.v1.tar", f"{_OCI}.layer.v1.tar+gzip")
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
-# What each tool that writes layouts calls the annotation with the name; containerd's is the whole one.
+# Annotations with the image's name, by the tool that wrote the layout; containerd's has the full name.
 _NAMES = ("org.opencontainers.image.ref.name", "io.containerd.image.name")
 
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """One image: the digest of its manifest (of its configuration in an old docker archive) and its names.
+    """One image: the digest of its manifest (of its configuration in an old docker archive), and its names.
 
-    *number* is its place in a docker archive; *platform* is empty where nothing says it.
+    *number* is its index in a docker archive; *platform* is empty if unknown.
     """
 
     digest: str
@@ -53,7 +53,7 @@ class Candidate:
 
 
 def blob(digest: t.Any) -> str:
-    """Return where a layout has a blob; an unchecked digest could lead anywhere."""
+    """Return the path of a blob in a layout; an unchecked digest could name any file."""
     match = _DIGEST.fullmatch(str(digest))
     if not match:
         raise SealedRootError(f"it names a blob by '{digest}', which is no SHA-256")
@@ -83,7 +83,7 @@ def _list(value: t.Any, what: str) -> t.List[t.Any]:
 
 
 def verified(read: t.Callable[[str], bytes], digest: str) -> t.Dict[str, t.Any]:
-    """Return the JSON in a blob, which must have its digest."""
+    """Return the JSON in a blob, after verifying its digest."""
     data = read(blob(digest))
     if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
         raise SealedRootError(f"its blob {digest} has another digest")
@@ -91,8 +91,8 @@ def verified(read: t.Callable[[str], bytes], digest: str) -> t.Dict[str, t.Any]:
 
 
 def candidates(read: t.Callable[[str], bytes]) -> t.List[Candidate]:
-    """Return every image of a layout; *read* returns a file of it."""
-    found: t.List[Candidate] = []
+    """Return all images of a layout; *read* returns a file of it."""
+    images: t.List[Candidate] = []
     seen: t.Set[str] = set()
 
     def visit(index: t.Mapping[str, t.Any], names: t.Tuple[str, ...]) -> None:
@@ -106,17 +106,17 @@ def candidates(read: t.Callable[[str], bytes]) -> t.List[Candidate]:
                 visit(verified(read, digest), own)
             elif kind in _MANIFESTS:
                 platform = _platform(_fields(entry.get("platform") or {}, "index"))
-                # Attestations are in the index, too.
+                # The index lists attestations as well.
                 if platform != "unknown/unknown":
-                    found.append(Candidate(digest, own, platform, kind))
+                    images.append(Candidate(digest, own, platform, kind))
 
     visit(_fields(parse(read("index.json"), "index.json"), "index.json"), ())
-    return found
+    return images
 
 
 def docker_candidates(read: t.Callable[[str], bytes]) -> t.List[Candidate]:
-    """Return every image of an archive that ``docker save`` wrote before it wrote layouts."""
-    found = []
+    """Return all images of an archive from a ``docker save`` that does not write layouts yet."""
+    images = []
     manifest = parse(read("manifest.json"), "manifest.json")
     for number, entry in enumerate(manifest if isinstance(manifest, list) else [manifest]):
         entry = _fields(entry, "manifest.json")
@@ -124,8 +124,8 @@ def docker_candidates(read: t.Callable[[str], bytes]) -> t.List[Candidate]:
         config = _fields(parse(data, "configuration"), "configuration")
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         names = tuple(str(name) for name in _list(entry.get("RepoTags"), "manifest.json"))
-        found.append(Candidate(digest, names, _platform(config), number=number))
-    return found
+        images.append(Candidate(digest, names, _platform(config), number=number))
+    return images
 
 
 def _platform(fields: t.Mapping[str, t.Any]) -> str:
@@ -150,9 +150,9 @@ def choose(
     reference: t.Optional[str] = None,
     digest: t.Optional[str] = None,
 ) -> Candidate:
-    """Return the image that is meant; the error lists those that are there.
+    """Return the selected image; the error message lists the available ones.
 
-    *architecture* is a word of the OCI specification, such as amd64; *digest* that of the manifest.
+    *architecture* is the OCI name, such as amd64; *digest* is the manifest's.
     """
     if not found:
         raise SealedRootError("it holds no image")
@@ -190,7 +190,7 @@ def choose(
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What an image consists of: the digests of its blobs, and whether umoci reads it as it is."""
+    """The content of an image: the digests of its blobs, and whether umoci can read it unchanged."""
 
     config: str
     layers: t.Tuple[str, ...]
@@ -198,7 +198,7 @@ class Manifest:
 
 
 def manifest(read: t.Callable[[str], bytes], chosen: Candidate, architecture: str) -> Manifest:
-    """Return the manifest of an image, which must be one of a container for that architecture."""
+    """Return the manifest of an image, which must be a container image for that architecture."""
     fields = verified(read, chosen.digest)
     config = _fields(fields.get("config"), "manifest")
     if config.get("mediaType") not in _CONFIGS:

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The files of a container image, wherever they are: a layout in a directory, or an archive of either kind."""
+"""Access to the files of a container image: a layout in a directory, or an archive of either kind."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ READ_SECONDS = 600
 
 
 class Store:
-    """Where an image is. *docker* says that it is an archive as ``docker save`` wrote it before Docker 25."""
+    """Where an image is. *docker* is true for an archive from ``docker save`` before Docker 25."""
 
     docker = False
 
     def read(self, name: str) -> bytes:
-        """Return a small file of it."""
+        """Return the content of a small file."""
         raise NotImplementedError
 
     def layout(self, names: t.Sequence[str], scratch: str) -> str:
-        """Return a directory that has these files of a layout."""
+        """Return a directory with these files of a layout."""
         raise NotImplementedError
 
 
@@ -59,7 +59,7 @@ class Directory(Store):
 
     def layout(self, names: t.Sequence[str], scratch: str) -> str:
         for name in names:
-            # A link could lead to any file of the builder.
+            # A symlink could lead to any file of the builder.
             if not _is_file(os.path.join(self._path, name)):
                 raise SealedRootError(f"it lacks {name}: get the whole image again")
         return self._path
@@ -101,10 +101,10 @@ class Archive(Store):
         os.mkdir(target)
         argv = [self._tar, "--extract", "--file", self._path, "--directory", target]
         argv += ["--no-same-owner", "--no-same-permissions", "--"]
-        # A layer can be there twice, as the empty one.
+        # The same layer can occur twice, such as the empty one.
         argv += sorted({self._raw(name) for name in names})
         self._runner.run(argv, timeout=3 * READ_SECONDS)
-        # tar made of a member what it is: a link, a device or a FIFO.
+        # tar also extracts symlinks, devices and FIFOs.
         for name in names:
             if not _is_file(os.path.join(target, self._raw(name))):
                 raise SealedRootError(f"its {name} is no file: get the whole image again")
@@ -124,7 +124,7 @@ def _is_file(path: str) -> bool:
 
 
 def find(runner: Runner, path: str) -> Store:
-    """Return where the image of that path is."""
+    """Return the store of the image at *path*."""
     problem = file_kind.problem(path, file_kind.FILE, file_kind.DIRECTORY)
     if problem:
         raise SealedRootError(f"it {problem}")

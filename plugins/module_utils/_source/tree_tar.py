@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""A directory tree as the tar of a root.
+"""Pack a directory tree as the tar of a root.
 
-The walk and not tar decides what is packed, so that both agree on it, and the order is always the same.
+tar packs the names that our own walk found, so that digest and tar agree and the order is always the same.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 
 PACK_SECONDS = 3600
-# What the names of a tree take at the most, in bytes: a link of 4 KB takes none of the disk's blocks.
+# Limit for the names of a tree, in bytes: a symlink with 4 KB of target uses no disk block, so many fit on a disk.
 MOST_NAMES = 256 << 20
 _NAME_OVERHEAD = 64
-# What the kernel and the running system fill: never a part of a root.
+# The kernel and the running system fill these; they are never part of a root.
 API_DIRECTORIES = ("dev", "proc", "run", "sys")
 
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """What is in a tree: names as tar is to have them, and a digest of all that lstat(2) says of them.
+    """The content of a tree: names for tar, and a digest of lstat(2) of all files.
 
-    The time of change is in it, which nobody can set, so the digest tells every other content from this.
-    *newest* is the latest of these times.
+    The digest includes ctime, which nobody can set, so any other content has another digest.
+    *newest* is the latest ctime.
     """
 
     names: t.Tuple[bytes, ...]
@@ -47,7 +47,7 @@ class Scan:
 
 
 def scan(root: str, left_out: t.Iterable[str] = ()) -> Scan:
-    """Walk a tree without following a link. Of directories in *left_out* only the content is left out; sockets are."""
+    """Walk a tree without following symlinks; omit sockets, and the content of directories in *left_out*."""
     top = os.fsencode(root)
     bare = {b"./" + os.fsencode(name) for name in (*API_DIRECTORIES, *left_out)}
     digest = hashlib.sha256()
@@ -81,7 +81,7 @@ def scan(root: str, left_out: t.Iterable[str] = ()) -> Scan:
 
 
 def changed(root: str) -> SealedRootError:
-    """Return the error for a tree that does not hold still."""
+    """Return the error for a tree that changes while it is read."""
     return SealedRootError(
         f"{root} changed while it was read: stop what writes to it, or make a snapshot (btrfs, LVM) and"
         " give the directory where that is mounted"
@@ -89,13 +89,13 @@ def changed(root: str) -> SealedRootError:
 
 
 def pack(runner: Runner, root: str, names: t.Sequence[bytes], target: str) -> None:
-    """Pack these names with all that a root needs. The same tree gives the same bytes."""
+    """Pack these names with everything that a root needs. The same tree gives the same bytes."""
     argv = [runner.find("tar"), "--create", "--file", target, "--directory", root]
     argv += ["--null", "--no-recursion", "--files-from=-", "--atime-preserve=system"]
     argv += ["--numeric-owner", "--acls", "--xattrs", "--xattrs-include=*", "--sparse"]
-    # XFS shows its ACLs by names of its own as well, which mean nothing elsewhere.
+    # XFS also shows its ACLs under names that have no meaning elsewhere.
     argv.append("--xattrs-exclude=trusted.SGI_ACL_*")
-    # By default, extended headers have times of reading and tar's process id in them.
+    # By default, extended headers contain access times and tar's process ID.
     argv += ["--format=posix"]
     argv += ["--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime"]
     data = b"".join(name + b"\0" for name in names)
@@ -108,17 +108,17 @@ def pack(runner: Runner, root: str, names: t.Sequence[bytes], target: str) -> No
 
 
 def mounts_below(root: str, table: t.Iterable[mounts.Mount]) -> t.List[str]:
-    """Return what is mounted in a directory, by names relative to it.
+    """Return the mount points in a directory, relative to it.
 
-    Not what is mounted in the directories whose content is left out anyway.
+    Those in API_DIRECTORIES are omitted, because their content is never packed.
     """
-    found = set()
+    points = set()
     for mount in table:
         if mount.path.startswith(f"{root}/"):
             name = mount.path[len(root) + 1 :]
             if name.split("/")[0] not in API_DIRECTORIES:
-                found.add(name)
-    return sorted(found)
+                points.add(name)
+    return sorted(points)
 
 
 __all__ = ("API_DIRECTORIES", "Scan", "changed", "mounts_below", "pack", "scan")

@@ -6,11 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What a disk image of unknown origin is and holds. Pure.
-
-The format is told by the file's own first bytes and never by a tool that opens it: opening is what makes a
-tool follow a backing file, an external data file or an extent to other files of the builder.
-"""
+"""The volumes of an untrusted disk image, and what is on them. Pure."""
 
 from __future__ import annotations
 
@@ -24,17 +20,17 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# What the builder's kernel can mount and a root can be on.
+# File systems that the builder's kernel can mount and that can hold a root.
 FILE_SYSTEMS = ("btrfs", "ext2", "ext3", "ext4", "xfs")
 _EXTENDED = ("5", "f", "85")
 
 
 @dataclasses.dataclass(frozen=True)
 class Volume:
-    """A region of the disk, in bytes; *number* is that of its partition, 0 for a disk without a table.
+    """A region of the disk, in bytes; *number* is the partition's, or 0 for a disk without a partition table.
 
-    A logical volume has a name in *logical*. It may be in a file of its own, *path*, or be one that cannot be
-    read, and *problem* says what it is then.
+    *logical* is the name of a logical volume. It can be in a separate file, *path*; *problem* says why it cannot be
+    read, if that is so.
     """
 
     number: int
@@ -51,26 +47,26 @@ class Volume:
 
     @property
     def name(self) -> str:
-        """How it is called in a message."""
+        """Return its name for messages."""
         if self.logical:
             return f"logical volume {self.logical}"
         return f"partition {self.number}" if self.number else "the whole disk"
 
 
 def of_partitions(table: partitions.Table) -> t.List[Volume]:
-    """Return what a partition table names; the container of logical partitions is none itself."""
+    """Return the partitions of a table, except an extended partition."""
     is_mbr = table.label == "dos"
-    found = []
+    volumes = []
     for part in table.partitions:
         if is_mbr and part.type.lower() in _EXTENDED:
             continue
         partuuid = part.uuid.lower()
         if is_mbr:
             partuuid = f"{_disk_id(table):08x}-{part.number:02x}"
-        found.append(
+        volumes.append(
             Volume(part.number, part.offset, part.size, partuuid=partuuid, partlabel=part.name)
         )
-    return found
+    return volumes
 
 
 def _disk_id(table: partitions.Table) -> int:
@@ -81,16 +77,16 @@ def _disk_id(table: partitions.Table) -> int:
 
 
 def probed(volume: Volume, text: str) -> Volume:
-    """Add what ``blkid --probe --output export`` (blkid(8)) says of a volume."""
-    said = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    label = re.sub(r"\\(.)", r"\1", said.get("LABEL", ""))
+    """Add the output of ``blkid --probe --output export`` (blkid(8)) to a volume."""
+    fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    label = re.sub(r"\\(.)", r"\1", fields.get("LABEL", ""))
     return dataclasses.replace(
-        volume, type=said.get("TYPE", ""), uuid=said.get("UUID", ""), label=label
+        volume, type=fields.get("TYPE", ""), uuid=fields.get("UUID", ""), label=label
     )
 
 
 def named(source: str, volumes: t.Iterable[Volume]) -> t.Optional[Volume]:
-    """Return the volume that the first field of a line of fstab names; the machine had this disk only."""
+    """Return the volume that the first field of a line of fstab names; the machine is taken to have only this disk."""
     key, equals, value = source.partition("=")
     value = value.strip('"')
     by_link = re.fullmatch(r"/dev/disk/by-(uuid|label|partuuid|partlabel)/(.+)", source)
@@ -117,14 +113,14 @@ def named(source: str, volumes: t.Iterable[Volume]) -> t.Optional[Volume]:
 
 
 def _device_names(logical: str) -> t.Tuple[str, str]:
-    """Return the names that a machine has for the device of a logical volume."""
+    """Return the device names of a logical volume on its machine."""
     group, _slash, name = logical.partition("/")
     mapper = f"{group.replace('-', '--')}-{name.replace('-', '--')}"
     return f"/dev/{logical}", f"/dev/mapper/{mapper}"
 
 
 def unreadable(path: str, volume: Volume) -> SealedRootError:
-    """Return the error for a logical volume that is asked for and cannot be read."""
+    """Return the error for a logical volume that is needed but cannot be read."""
     return SealedRootError(
         f"{volume.name} in {path} is {volume.problem}, and only linear ones are read: copy it in its machine"
         f" to a file (qemu-img convert -O qcow2 /dev/{volume.logical} ...) and give that, or the root as a tar"
@@ -132,7 +128,7 @@ def unreadable(path: str, volume: Volume) -> SealedRootError:
 
 
 class Part(t.NamedTuple):
-    """A file system that the root's fstab mounts in the root: *point* without the leading slash."""
+    """A file system that the root's fstab mounts; *point* is the mount point without the leading slash."""
 
     point: str
     volume: Volume
@@ -140,7 +136,7 @@ class Part(t.NamedTuple):
 
 
 def parts(fstab: str, volumes: t.Sequence[Volume]) -> t.List[Part]:
-    """Return what belongs to the root and is on this disk, each after what it is mounted in."""
+    """Return the file systems of the root on this disk, each after the one that holds its mount point."""
     found = {}
     for row in etc_fstab.rows(fstab):
         point = etc_fstab.point_of(row).strip("/")
@@ -162,7 +158,7 @@ def subvolume_of(row: t.Sequence[str]) -> str:
 
 
 def root_subvolume(fstab: str) -> t.Optional[str]:
-    """Return the subvolume that an fstab takes the root from; None when it does not say."""
+    """Return the subvolume from which an fstab mounts the root; None if it names none."""
     for row in etc_fstab.rows(fstab):
         if etc_fstab.point_of(row) == "/" and subvolume_of(row):
             return subvolume_of(row)
@@ -170,12 +166,12 @@ def root_subvolume(fstab: str) -> t.Optional[str]:
 
 
 def subvolumes(text: str) -> t.List[str]:
-    """Parse ``btrfs subvolume list`` (btrfs-subvolume(8)): their paths below the top level."""
+    """Parse ``btrfs subvolume list`` (btrfs-subvolume(8)): paths below the top level."""
     return [line.split(" path ", 1)[1] for line in text.splitlines() if " path " in line]
 
 
 def no_root(path: str, volumes: t.Sequence[Volume]) -> SealedRootError:
-    """Return the error for a disk on which no root was found, with what is on it."""
+    """Return the error for a disk without a root, which lists what the disk has."""
     if len(volumes) == 1 and volumes[0].problem:
         return unreadable(path, volumes[0])
     held = ", ".join(f"{it.name}: {it.problem or it.type or 'nothing known'}" for it in volumes)

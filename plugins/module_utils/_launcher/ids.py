@@ -14,7 +14,7 @@ import errno
 import os
 import stat
 
-from . import kernel, limits, mounts
+from . import kernel, mounts
 from .request import Places
 
 TYPE_CHECKING = False
@@ -45,7 +45,7 @@ def user_namespace() -> int:
         if not os.read(ready[0], 1):
             raise OSError(errno.EPERM, "no user namespace can be made")
         for name in ("uid_map", "gid_map"):
-            limits.write(f"/proc/{pid}/{name}", f"0 {FIRST_ID} {IDS}\n")
+            kernel.write(f"/proc/{pid}/{name}", f"0 {FIRST_ID} {IDS}\n")
         return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         for handle in (ready[0], *go):
@@ -62,7 +62,7 @@ def _limit_watches() -> None:
         try:
             with open(f"/proc/sys/fs/inotify/max_user_{name}", encoding="ascii") as file:
                 quarter = int(file.read()) // 4
-            limits.write(f"/proc/sys/user/max_inotify_{name}", str(quarter))
+            kernel.write(f"/proc/sys/user/max_inotify_{name}", str(quarter))
         except (OSError, ValueError):
             continue  # this kernel has no such limit
 

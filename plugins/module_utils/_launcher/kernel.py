@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""System calls for which the standard library has no function, in the oldest Python of a builder."""
+"""System calls for which the standard library has no function, in the oldest Python of a builder; and settings."""
 
 from __future__ import annotations
 
@@ -111,3 +111,9 @@ def end_with_parent() -> None:
 def ignore_sigterm() -> None:
     """Ignore SIGTERM. The module signal takes milliseconds to load."""
     _libc.signal(_SIGTERM, ctypes.c_void_p(_SIG_IGN))
+
+
+def write(path: str, text: str) -> None:
+    """Write a setting of the kernel."""
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)

@@ -80,13 +80,13 @@ class ControlGroup:
                 self._make_directory(path)
                 if self._controllers:
                     for folder in (os.path.dirname(above), above):
-                        write(f"{folder}/cgroup.subtree_control", self._controllers)
+                        kernel.write(f"{folder}/cgroup.subtree_control", self._controllers)
                 for name, value in limits.items():
-                    write(f"{path}/{name}", value)
+                    kernel.write(f"{path}/{name}", value)
                 # All commands together get as much memory as one. The other limits are for each command.
                 for name in limits:
                     if name.startswith("memory."):
-                        write(f"{above}/{name}", limits[name])
+                        kernel.write(f"{above}/{name}", limits[name])
                 self._directories.append(path)
             except OSError:
                 # A container may not have control groups or not let us make one. The limits of each process remain.
@@ -105,7 +105,7 @@ class ControlGroup:
     def enter(self) -> None:
         """Move this process into the group."""
         for name in self.lists:
-            write(name, str(os.getpid()))
+            kernel.write(name, str(os.getpid()))
 
     def remove_later(self) -> None:
         """Start a process that removes the group after :meth:`close`, or when this process ends in any other way.
@@ -169,9 +169,3 @@ class ControlGroup:
                     time.sleep(0.001)
                     continue
             return
-
-
-def write(path: str, text: str) -> None:
-    """Write a setting of the kernel."""
-    with open(path, "w", encoding="ascii") as file:
-        file.write(text)

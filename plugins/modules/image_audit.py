@@ -225,7 +225,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import order, reports
 from ansible_collections.sealedroot.image.plugins.module_utils._build import image_files
-from ansible_collections.sealedroot.image.plugins.module_utils._disk import output_formats
+from ansible_collections.sealedroot.image.plugins.module_utils._disk.output_formats import FORMATS
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     FailedError,
     ModuleRunner,
@@ -272,7 +272,7 @@ def public_files(params: t.Mapping[str, t.Any]) -> t.List[str]:
         except FileNotFoundError:
             continue  # it was just removed
         is_public = name.endswith(".json") or status.st_mode & (stat.S_IRGRP | stat.S_IROTH)
-        is_disk = name.rpartition(".")[2] in output_formats.FORMATS
+        is_disk = name.rpartition(".")[2] in FORMATS
         is_other = stat.S_ISREG(status.st_mode) and os.path.realpath(path) not in left_out
         if is_other and is_public and not is_disk:
             found.append((status.st_size, path))
@@ -285,9 +285,7 @@ def subject(params: t.Mapping[str, t.Any]) -> reports.Subject:
         raise SealedRootError(f"{params['path']} is not a file: give the image to examine")
     short = [marker for marker in params["markers"] if len(marker.encode()) < 8]
     if short:
-        raise SealedRootError(
-            f"the marker '{short[0]}' is shorter than 8 bytes: chance would find it"
-        )
+        raise SealedRootError(f"the marker '{short[0]}' has fewer than 8 bytes: chance finds it")
     expected = params["expected"]
     paths = {name: path for name, path in params["keys"].items() if path}
     slots = {image_files.SLOTS[name]: 1000 for name in paths}

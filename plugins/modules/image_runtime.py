@@ -86,9 +86,13 @@ import sys
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils._launcher import (
+    ids,
+    main as launcher,
+    request,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import container
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import (
-    launcher,
     network,
     python_runtime,
     seccomp,
@@ -102,6 +106,14 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.edge impo
 # Of the builder's memory, for what the image has in /run and what Ansible transfers into it.
 OWN_SHARE = 4
 MAPS_IDS = b"maps_ids=True"
+# What starts the launcher. With -I, no directory of our own is in Python's path. It is the last one there, so that no
+# file in it can take the place of the standard library.
+START = """\
+import sys
+sys.path.append({path!r})
+from _launcher.main import main
+raise SystemExit(main())
+"""
 
 
 def read(path: str) -> t.Optional[bytes]:
@@ -133,15 +145,15 @@ def open_directories(above: str, *names: str) -> None:
 
 def give(runner: Runner, directory: str) -> str:
     """Make what is read-only in the image, and return the name of the loader of its Python."""
-    open_directories(directory, "", "tmp", launcher.OUTPUT)
-    for name in (*launcher.SECRETS, launcher.DISK):
+    open_directories(directory, "", "tmp", request.OUTPUT)
+    for name in (*request.SECRETS, request.DISK):
         write(os.path.join(directory, name), b"", 0o444)
     interpreter = python_runtime.find(runner)
     python = os.path.join(directory, "python")
     shutil.rmtree(python, ignore_errors=True)
-    program = f"{launcher.IN_IMAGE}/python3"
+    program = f"{request.IN_IMAGE}/python3"
     python_runtime.install(interpreter, python, program)
-    script = python_runtime.wrapper(interpreter, launcher.PYTHON)
+    script = python_runtime.wrapper(interpreter, request.PYTHON)
     write(os.path.join(directory, "python3"), script.encode("ascii"), 0o755)
     return os.path.basename(interpreter.loader)
 
@@ -154,15 +166,45 @@ def mount_own(runner: Runner, directory: str) -> None:
         options = f"nosuid,nodev,mode=0755,size={size}"
         argv = [runner.find("mount"), "-t", "tmpfs", "-o", options, "tmpfs", directory]
         runner.run(argv, timeout=60)
-    open_directories(directory, "run", "run/sealedroot", "tmp", launcher.OUTPUT)
+    open_directories(directory, "run", "run/sealedroot", "tmp", request.OUTPUT)
     os.chmod(os.path.join(directory, "tmp"), 0o700)
 
 
-def launcher_source() -> bytes:
-    """Return the launcher as it is written: from the zip that Ansible sent, or from a file."""
-    source = t.cast(t.Any, launcher).__loader__.get_source(launcher.__name__)
-    # Ansible's own loader returns bytes.
-    return source if isinstance(source, bytes) else t.cast(str, source).encode()
+def launcher_sources() -> t.Dict[str, bytes]:
+    """Return the sources of the launcher by their names in its package: from the zip that Ansible sent, or from files.
+
+    It needs what importing it here has loaded.
+    """
+    package = launcher.__name__.rpartition(".")[0] + "."
+    sources = {}
+    for name, module in list(sys.modules.items()):
+        if name.startswith(package):
+            source = t.cast(t.Any, module).__loader__.get_source(name)
+            # Ansible's own loader returns bytes.
+            sources[name[len(package) :]] = source if isinstance(source, bytes) else source.encode()
+    return sources
+
+
+def compile_alone(path: str, source: bytes) -> None:
+    """Write *source* compiled, without a source beside it, from which Python would compile it again."""
+    plain = path[: -len("c")]
+    write(plain, source, 0o400)
+    py_compile.compile(plain, cfile=path, doraise=True)
+    os.chmod(path, 0o400)
+    os.unlink(plain)
+
+
+def install_launcher(sandbox: str) -> str:
+    """Write the launcher, compiled since it runs for every command, and return the path of what starts it."""
+    start, directory = os.path.join(sandbox, "launcher.pyc"), os.path.join(sandbox, "launcher")
+    shutil.rmtree(directory, ignore_errors=True)
+    package = os.path.join(directory, "_launcher")
+    for path in (directory, package):
+        os.mkdir(path, 0o700)
+    for name, source in launcher_sources().items():
+        compile_alone(os.path.join(package, f"{name}.pyc"), source)
+    compile_alone(start, START.format(path=directory).encode())
+    return start
 
 
 def prepare(runner: Runner, sandbox: str, loader: str) -> t.Dict[str, t.Any]:
@@ -170,11 +212,8 @@ def prepare(runner: Runner, sandbox: str, loader: str) -> t.Dict[str, t.Any]:
     library = seccomp.load()
     os.makedirs(sandbox, mode=0o700, exist_ok=True)
     write(os.path.join(sandbox, "empty"), b"", 0o444)
-    source = os.path.join(sandbox, "launcher.py")
-    write(source, launcher_source(), 0o400)
-    # Compiled once: it runs for every command.
-    compiled = py_compile.compile(source, cfile=f"{source}c", doraise=True)
-    line = " ".join(shlex.quote(word) for word in ("exec", sys.executable, "-IS", f"{compiled}"))
+    argv = ("exec", sys.executable, "-IS", install_launcher(sandbox))
+    line = " ".join(map(shlex.quote, argv))
     write(os.path.join(sandbox, "launch"), f'#!/bin/sh\n{line} "$@"\n'.encode(), 0o500)
     with open(os.path.join(sandbox, "filter.bpf"), "wb") as file:
         seccomp.export(library, file.fileno(), os.uname().machine)
@@ -191,7 +230,7 @@ def prepare(runner: Runner, sandbox: str, loader: str) -> t.Dict[str, t.Any]:
 def choose_ids(runner: Runner, path: str, root: str, settings: t.Mapping[str, t.Any]) -> str:
     """Try whether the ids of the root can be mapped, write the settings, and say why not if they cannot."""
     sandbox = os.path.join(path, "sandbox")
-    _own(path, launcher.FIRST_ID)
+    _own(path, ids.FIRST_ID)
     write_settings(sandbox, {**settings, "maps_ids": True})
     argv = [os.path.join(sandbox, "launch"), f"root={root}", "probe=1", "deadline=60"]
     done = runner.run([*argv, "python", "-c", ""], check=False, timeout=90)
@@ -211,9 +250,9 @@ def write_settings(sandbox: str, settings: t.Mapping[str, t.Any]) -> None:
 def _own(path: str, owner: int) -> None:
     """Give what the image may read or write to its root."""
     own, secrets = os.path.join(path, "own"), os.path.join(path, "secrets")
-    for name in ("run", "tmp", launcher.OUTPUT):
+    for name in ("run", "tmp", request.OUTPUT):
         os.chown(os.path.join(own, name), owner, owner)
-    for name in ("", *launcher.SECRETS):
+    for name in ("", *request.SECRETS):
         os.chown(os.path.join(secrets, name), owner, owner)
 
 
@@ -227,7 +266,7 @@ def ensure(
     sandbox, secrets_dir = os.path.join(path, "sandbox"), os.path.join(path, "secrets")
     secrets = {
         os.path.join(secrets_dir, name): read(params[option]) or b""
-        for name, option in zip(launcher.SECRETS, ("key_file", "header_file"))
+        for name, option in zip(request.SECRETS, ("key_file", "header_file"))
     }
     # The settings are written last.
     settings_path = os.path.join(sandbox, "settings")
@@ -236,7 +275,7 @@ def ensure(
     have_secrets = all(read(name) == content for name, content in secrets.items())
     reason = ""
     if not check_mode and not (have_secrets and have_sandbox):
-        owner = launcher.FIRST_ID if have_sandbox and MAPS_IDS in before else 0
+        owner = ids.FIRST_ID if have_sandbox and MAPS_IDS in before else 0
         os.makedirs(secrets_dir, mode=0o700, exist_ok=True)
         for name, content in secrets.items():
             write(name, content, 0o400)
@@ -248,7 +287,7 @@ def ensure(
     builder = (read("/etc/resolv.conf") or b"").decode("utf-8", "replace")
     return {
         "changed": not (have_secrets and have_sandbox),
-        "python": f"{launcher.IN_IMAGE}/python3",
+        "python": f"{request.IN_IMAGE}/python3",
         **({} if check_mode else {"maps_ids": MAPS_IDS in (read(settings_path) or b"")}),
         **({"maps_ids_reason": reason} if reason else {}),
         "network": {

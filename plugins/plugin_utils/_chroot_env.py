@@ -16,7 +16,7 @@ import re
 import shlex
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._sandbox.launcher import (
+from ansible_collections.sealedroot.image.plugins.module_utils._launcher.request import (
     IN_IMAGE,
     SAYS,
     STOPPED,

@@ -697,7 +697,7 @@ def test_links_stay_in_the_image(recipe: Recipe, audit: Module, tmp_path: pathli
     ("args", "says"),
     [
         ({"path": "/nonexistent/disk.raw"}, "is not a file"),
-        ({"markers": ["short"]}, "shorter than 8 bytes"),
+        ({"markers": ["short"]}, "fewer than 8 bytes"),
         ({"expected": {"slots": {"zero": 1000}}}, "must have numbers"),
         ({"dead_key_files": ["/nonexistent/build.key"]}, "cannot be read"),
         ({"work_dir": "/proc"}, "no tmpfs"),

@@ -19,11 +19,8 @@ import documented_results
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import (
-    confined,
-    launcher,
-    seccomp,
-)
+from ansible_collections.sealedroot.image.plugins.module_utils._launcher import bwrap, limits
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined, seccomp
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     command as system_command,
 )
@@ -149,8 +146,8 @@ class Confinement:
 def confinement(runner: ScriptedRunner, monkeypatch: pytest.MonkeyPatch) -> Confinement:
     it = Confinement(runner)
     monkeypatch.setattr(seccomp, "exported", lambda **_: contextlib.nullcontext(it.filter_path))
-    monkeypatch.setattr(launcher.ControlGroup, "BASE", "/nonexistent")
-    monkeypatch.setattr(launcher, "HIDDEN", ())
+    monkeypatch.setattr(limits.ControlGroup, "BASE", "/nonexistent")
+    monkeypatch.setattr(bwrap, "HIDDEN", ())
     return it
 
 

@@ -22,7 +22,8 @@ import os
 import stat
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import launcher, seccomp
+from ansible_collections.sealedroot.image.plugins.module_utils._launcher import bwrap, limits
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import seccomp
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     CommandError,
     Result,
@@ -80,7 +81,7 @@ def run_program(runner: Runner, root: str, command: t.Sequence[str], *, timeout:
 @contextlib.contextmanager
 def _around(*, allowed: t.Sequence[int] = ()) -> t.Iterator[t.Tuple[str, t.List[str]]]:
     """Give the file with the filter of system calls, and those of the control groups to enter, if there are any."""
-    group = launcher.ControlGroup(f"{os.getpid()}.{next(_numbers)}")
+    group = limits.ControlGroup(f"{os.getpid()}.{next(_numbers)}")
     group.remove_later()
     try:
         group.make()
@@ -144,7 +145,7 @@ def program_argv(
     Of all capabilities it has the one that reads files of every owner.
     """
     argv = [*_bwrap(runner, filter_path, lists), "--as-pid-1", "--ro-bind", root, "/"]
-    argv += [*launcher.proc_options("/dev/null", "/proc"), "--cap-add", "CAP_DAC_OVERRIDE"]
+    argv += [*bwrap.proc_options("/dev/null", "/proc"), "--cap-add", "CAP_DAC_OVERRIDE"]
     argv += ["--setenv", "PATH", "/usr/sbin:/usr/bin:/sbin:/bin", "--setenv", "LC_ALL", "C.UTF-8"]
     return [*argv, "--chdir", "/", "--", *command]
 

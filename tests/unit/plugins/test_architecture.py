@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import pathlib
 import re
+import sys
 import typing as t
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PLUGINS = ROOT / "plugins"
 UTILS = PLUGINS / "module_utils"
+LAUNCHER = UTILS / "_launcher"
 PREFIX = "ansible_collections.sealedroot.image.plugins."
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
 PACKAGES = re.findall(r"^### `(_[a-z]+)`$", PAGE, re.MULTILINE)
@@ -24,6 +26,9 @@ def imports(path: pathlib.Path) -> t.Iterator[str]:
     """Give what a file imports of the plugins, as module_utils._system.command."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
+            if path.parent == LAUNCHER and node.level == 1:
+                yield from (f"module_utils._launcher.{node.module or it.name}" for it in node.names)
+                continue
             assert node.level == 0, f"{path} has a relative import"
             if f"{node.module}.".startswith(PREFIX):
                 yield from (f"{node.module}.{it.name}"[len(PREFIX) :] for it in node.names)
@@ -61,8 +66,23 @@ def test_a_module_uses_module_utils_only(path: pathlib.Path) -> None:
     assert {name.split(".")[0] for name in imports(path)} <= {"module_utils"}
 
 
+def test_the_launcher_needs_the_standard_library_only() -> None:
+    """It runs where no Ansible is."""
+    for path in LAUNCHER.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [it.name for it in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            assert {it.split(".")[0] for it in names} <= {*sys.stdlib_module_names}, path
+
+
 def test_unit_tests_are_where_what_they_test_is() -> None:
     folder = pathlib.Path(__file__).parent / "module_utils"
     for path in folder.glob("_*/test_*.py"):
         tested = UTILS / path.parent.name / f"{path.stem[len('test_') :]}.py"
         assert tested.exists(), f"{path} tests nothing of that name"
+
+
+@pytest.mark.parametrize("path", sorted(PLUGINS.rglob("*.py")), ids=lambda it: it.name)
+def test_a_file_is_read_in_one_sitting(path: pathlib.Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400

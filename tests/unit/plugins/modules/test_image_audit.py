@@ -232,7 +232,7 @@ def test_keys_that_cannot_be_typed(
     ("change", "says"),
     [
         ({"path": "/nonexistent"}, "is not a file"),
-        ({"markers": ["short"]}, "shorter than 8 bytes"),
+        ({"markers": ["short"]}, "fewer than 8 bytes"),
         ({"expected": {"slots": {"a": 1}}}, "must have numbers"),
         ({"dead_key_files": ["/nonexistent"]}, "cannot be read"),
     ],

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import stat
+import subprocess
 
 import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._build import holds
+from ansible_collections.sealedroot.image.plugins.module_utils._launcher import ids, request
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import (
-    launcher,
     network,
     python_runtime,
     seccomp,
@@ -67,6 +70,9 @@ def runtime(tmp_path, monkeypatch, run_module, script):
             options = f"nosuid,nodev,mode=0755,size={size}"
             argv = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", own]
             script.expect(argv, effect=lambda: mounted.add(own))
+            self.expect_probe(maps_ids=maps_ids)
+
+        def expect_probe(self, *, maps_ids=True):
             argv = [str(run / "sandbox/launch"), "root=/w/root", "probe=1", "deadline=60"]
             said = "" if maps_ids else "sandbox: map the ids of /w/root: Invalid argument\n"
             script.expect([*argv, "python", "-c", ""], rc=0 if maps_ids else 125, stderr=said)
@@ -131,7 +137,7 @@ def test_what_the_image_may_change_is_its_roots_and_the_rest_is_not(runtime):
     owned = {os.path.relpath(it, runtime.directory) for it in runtime.owner}
     writable = {"own/run", "own/tmp", "own/esp"}
     assert owned == {*writable, "secrets", *(f"secrets/{name}" for name in SECRETS)}
-    assert set(runtime.owner.values()) == {(launcher.FIRST_ID, launcher.FIRST_ID)}
+    assert set(runtime.owner.values()) == {(ids.FIRST_ID, ids.FIRST_ID)}
 
 
 def test_where_ids_cannot_be_mapped_the_reason_is_said(runtime):
@@ -146,12 +152,37 @@ def test_where_ids_cannot_be_mapped_the_reason_is_said(runtime):
 def test_the_launcher_reads_the_settings(runtime):
     runtime.expect()
     runtime()
-    settings = launcher.Settings((runtime.directory / "sandbox/settings").read_text())
+    settings = request.Settings((runtime.directory / "sandbox/settings").read_text())
     assert (settings.bwrap, settings.loader, settings.keyctl) == ("bwrap", "ld.so", 250)
     assert settings.maps_ids
-    source = (runtime.directory / "sandbox/launcher.py").read_text()
-    assert 'if __name__ == "__main__"' in source
-    assert (runtime.directory / "sandbox/launch").read_text().endswith('launcher.pyc "$@"\n')
+    # By which a teardown knows it.
+    assert (runtime.directory / "sandbox/launch").read_text().endswith(f'/{holds.LAUNCHER} "$@"\n')
+
+
+def test_the_launcher_starts_from_its_own_files_alone(runtime):
+    runtime.expect()
+    runtime()
+    argv = [runtime.directory / "sandbox/launch", "root=/nonexistent", "shell", "true"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == request.STOPPED
+    assert done.stderr.startswith("\nsandbox: /nonexistent is not a directory")
+
+
+def test_nobody_else_reads_or_adds_a_file_of_the_launcher(runtime):
+    runtime.expect()
+    runtime()
+    directory = runtime.directory / "sandbox/launcher"
+    (directory / "json.py").touch()
+    (runtime.directory / "sandbox/settings").unlink()
+    runtime.expect_probe()
+    runtime()
+    package = directory / "_launcher"
+    assert list(directory.iterdir()) == [package]
+    assert mode(directory) == mode(package) == 0o700
+    files = [runtime.directory / "sandbox/launcher.pyc", *package.iterdir()]
+    sources = pathlib.Path(request.__file__).parent.glob("*.py")
+    assert {it.name for it in package.iterdir()} == {f"{it.name}c" for it in sources}
+    assert {mode(it) for it in files} == {0o400}
 
 
 def test_the_key_is_as_it_was_and_not_shown(runtime):
@@ -171,7 +202,7 @@ def test_another_key_replaces_the_first(runtime):
     assert done["diff"]["before"] == {"sandbox": True, "secrets": False}
     assert (runtime.directory / "secrets/boot.key").read_text() == "another key"
     assert mode(runtime.directory / "secrets/boot.key") == 0o400
-    assert set(runtime.owner.values()) == {(launcher.FIRST_ID, launcher.FIRST_ID)}
+    assert set(runtime.owner.values()) == {(ids.FIRST_ID, ids.FIRST_ID)}
 
 
 def test_another_header_replaces_the_first(runtime):
@@ -189,13 +220,12 @@ def test_another_header_replaces_the_first(runtime):
     assert not runtime()["changed"]
 
 
-def test_a_run_that_was_killed_half_way_is_finished(runtime, script):
+def test_a_run_that_was_killed_half_way_is_finished(runtime):
     runtime.expect()
     runtime()
     (runtime.directory / "sandbox/settings").unlink()
     (runtime.directory / "given/python3").unlink()
-    argv = [str(runtime.directory / "sandbox/launch"), "root=/w/root", "probe=1", "deadline=60"]
-    script.expect([*argv, "python", "-c", ""])
+    runtime.expect_probe()
     done = runtime()
     assert not done.failed
     assert done["changed"]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import launcher
+from ansible_collections.sealedroot.image.plugins.module_utils._launcher import request
 from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env import (
     Sandbox,
     command_line,
@@ -26,7 +26,7 @@ def words_of(line):
 
 def test_the_launcher_gets_the_command_untouched():
     command = 'echo "it\'s" $HOME; exit 3'
-    options = launcher.Options(words_of(command_line(SANDBOX, command)))
+    options = request.Options(words_of(command_line(SANDBOX, command)))
     assert (options.root, options.arguments) == ("/w/root", [command])
     assert not options.is_python
     assert not any((options.network, options.secrets, options.output, options.device))
@@ -40,7 +40,7 @@ def test_the_launcher_gets_what_a_task_asks_for():
         output=True,
         deadline=7,
     )
-    options = launcher.Options(words_of(launch(sandbox, "shell", "true")))
+    options = request.Options(words_of(launch(sandbox, "shell", "true")))
     assert (options.device, options.root_device) == ("/dev/mapper/x", "/dev/mapper/cr_root")
     assert options.disk == "/w/disk.raw"
     assert all((options.network, options.secrets, options.output))
@@ -68,7 +68,7 @@ def of_core(line, *, executable="/bin/sh"):
 )
 def test_a_module_is_recognised(line, environment, arguments):
     assert python_call(of_core(line)) == (environment, arguments)
-    options = launcher.Options(words_of(command_line(SANDBOX, of_core(line))))
+    options = request.Options(words_of(command_line(SANDBOX, of_core(line))))
     assert options.is_python
     assert (options.environment, options.arguments) == (environment, arguments)
 

@@ -10,7 +10,8 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined, launcher
+from ansible_collections.sealedroot.image.plugins.module_utils._launcher import limits
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined
 
 
 def added(argv: t.Sequence[str]) -> list[str]:
@@ -50,8 +51,8 @@ def test_each_command_has_a_control_group_of_its_own(
     tmp_path: pathlib.Path, confinement: t.Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What removes the last one's would remove the next one's, were they called alike."""
-    monkeypatch.setattr(launcher.ControlGroup, "BASE", str(tmp_path))
-    monkeypatch.setattr(launcher.ControlGroup, "remove_later", lambda _self: None)
+    monkeypatch.setattr(limits.ControlGroup, "BASE", str(tmp_path))
+    monkeypatch.setattr(limits.ControlGroup, "remove_later", lambda _self: None)
     for name in ("cgroup.controllers", "cgroup.procs"):
         (tmp_path / name).touch()
     found = []

@@ -6,18 +6,18 @@ from __future__ import annotations
 import os
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import launcher
+from ansible_collections.sealedroot.image.plugins.module_utils._launcher import bwrap, request
 
-SETTINGS = launcher.Settings(
+SETTINGS = request.Settings(
     "bwrap=/usr/bin/bwrap\nloader=ld.so\nkeyctl=250\nslirp4netns=/usr/bin/slirp4netns\nmaps_ids=False\n"
 )
 
 
 def argv_of(*words):
-    options = launcher.Options(["root=/w/root", *(words or ("shell", "true"))])
-    at = launcher.Places("/w/run", options)
+    options = request.Options(["root=/w/root", *(words or ("shell", "true"))])
+    at = request.Places("/w/run", options)
     at.device = "/dev/loop7" if options.device else ""
-    return launcher.bwrap_argv(options, SETTINGS, at, seccomp=9)
+    return bwrap.bwrap_argv(options, SETTINGS, at, seccomp=9)
 
 
 def pairs(argv, option):
@@ -91,7 +91,7 @@ def test_what_the_kernel_shows_is_read_only_once_everything_is_mounted_on_it(pat
     at = next(i for i, word in enumerate(argv) if argv[i : i + 2] == ["--remount-ro", path])
     below = [i for i, word in enumerate(argv) if word.startswith(f"{path}/")]
     assert at > max(below, default=0)
-    for name in launcher.HIDDEN:
+    for name in bwrap.HIDDEN:
         if os.path.exists(f"/proc/{name}"):
             assert ("/w/run/sandbox/empty", f"/proc/{name}") in binds(argv, "--ro-bind")
 
@@ -120,90 +120,3 @@ def test_our_python_begins_where_nothing_is_of_the_image():
     # What it starts gets what the task asked for.
     assert values["SEALEDROOT_LC_ALL"] == "de_DE.UTF-8"
     assert values["SEALEDROOT_IMAGE"] == "/image"
-
-
-@pytest.mark.parametrize("words", [[], ["root=/w"], ["unknown=1", "secrets=1"]])
-def test_a_command_is_needed(words):
-    with pytest.raises(launcher.SandboxError):
-        launcher.Options(words)
-
-
-@pytest.mark.parametrize("name", launcher.MOUNT_POINTS)
-@pytest.mark.parametrize("kind", ["link", "file"])
-def test_a_root_that_would_lead_a_mount_elsewhere_is_refused(tmp_path, name, kind):
-    root = tmp_path / "root"
-    (tmp_path / "run/own/run/sealedroot").mkdir(parents=True)
-    root.mkdir()
-    options = launcher.Options([f"root={root}", "shell", "true"])
-    at = launcher.Places(str(tmp_path / "run"), options)
-    launcher.check_root(options, at)
-    if kind == "link":
-        (root / name).symlink_to("/etc")
-    else:
-        (root / name).touch()
-    with pytest.raises(launcher.SandboxError, match=f"/{name} of the image is not a directory"):
-        launcher.check_root(options, at)
-
-
-def test_a_gate_that_is_a_link_is_refused(tmp_path):
-    root = tmp_path / "root"
-    root.mkdir()
-    (tmp_path / "run/own/run").mkdir(parents=True)
-    (tmp_path / "run/own/run/sealedroot").symlink_to(root)
-    options = launcher.Options([f"root={root}", "shell", "true"])
-    with pytest.raises(launcher.SandboxError, match="run the module image_runtime"):
-        launcher.check_root(options, launcher.Places(str(tmp_path / "run"), options))
-
-
-@pytest.fixture
-def groups(tmp_path, monkeypatch):
-    """A tree in the place of control groups. rmdir(2) does what it does there: their files do not count."""
-    monkeypatch.setattr(launcher.ControlGroup, "BASE", str(tmp_path))
-    real = os.rmdir
-
-    def rmdir(path):
-        for entry in os.scandir(path):
-            if entry.is_file():
-                os.unlink(entry.path)
-        real(path)
-
-    monkeypatch.setattr(os, "rmdir", rmdir)
-    return tmp_path
-
-
-def test_limits_of_version_1(groups):
-    for name in ("memory", "pids", "cpu"):
-        (groups / name).mkdir()
-        (groups / name / "cgroup.procs").touch()
-    group = launcher.ControlGroup()
-    group.make()
-    group.enter()
-    me = str(os.getpid())
-    own = {name: groups / name / "sealedroot" / me for name in ("memory", "pids", "cpu")}
-    assert (own["pids"] / "pids.max").read_text() == "4096"
-    assert 0 < int((own["memory"] / "memory.limit_in_bytes").read_text()) < launcher._memory()
-    assert all((it / "cgroup.procs").read_text() == me for it in own.values())
-    group.remove()
-    assert not any(it.parent.exists() for it in own.values())
-
-
-def test_limits_of_version_2(groups):
-    for name in ("cgroup.controllers", "cgroup.procs"):
-        (groups / name).touch()
-    group = launcher.ControlGroup()
-    group.make()
-    group.enter()
-    own = groups / "sealedroot" / str(os.getpid())
-    assert (groups / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
-    assert (own.parent / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
-    assert (own / "cpu.weight").read_text() == "50"
-    group.remove()
-    assert not own.parent.exists()
-
-
-def test_without_control_groups_nothing_is_made(groups):
-    group = launcher.ControlGroup()
-    group.make()
-    group.enter()
-    group.remove()
-    assert list(groups.iterdir()) == []

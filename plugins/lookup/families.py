@@ -41,6 +41,8 @@ import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 
+# Both are safe loaders; the one in C takes a fifth of the time.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 ROLES = pathlib.Path(__file__).resolve().parents[2] / "roles"
 
 
@@ -50,7 +52,7 @@ def known() -> t.Dict[str, t.Dict[str, t.Any]]:
     found = {}
     for path in sorted(ROLES.glob("family_*/vars/family.yml")):
         # One variable, named for its role as all of a role's are.
-        (family,) = yaml.safe_load(path.read_text(encoding="utf-8")).values()
+        (family,) = yaml.load(path.read_text(encoding="utf-8"), _LOADER).values()  # noqa: S506
         found[family["name"]] = family
     return found
 

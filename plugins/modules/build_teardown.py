@@ -68,78 +68,35 @@ released:
     - directory /var/tmp/sealedroot/web-1
 """
 
-import contextlib
-import dataclasses
-import os
-import shutil
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils._build import (
-    holds as build_holds,
-    lease,
-    lease_holder,
-    release as build_release,
-    work_dir,
-)
+from ansible_collections.sealedroot.image.plugins.module_utils._build import teardown
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
-    SealedRootError,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
-
-
-def remove(directory: str) -> None:
-    """Remove the directory of a build."""
-    try:
-        shutil.rmtree(directory)
-    except OSError as exc:
-        raise SealedRootError(f"{directory} cannot be removed: {exc}") from exc
 
 
 def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
     """Release and remove; return what was released."""
-    # Check all directories before changing anything.
-    directories = [work_dir.check(path) for path in params["work_dir"]]
-    own = lease.owner(lease_holder.process(os.getpid()), doing="torn down")
-    own = dataclasses.replace(own, id=params["lease"] or own.id)
-    with contextlib.ExitStack() as leases:
-        for directory in directories:
-            how = {"keep": params["keep_lease"], "force": params["force"]}
-            leases.enter_context(lease.excluded(directory, own, **how, check_mode=check_mode))
-        released = release(runner, params, directories, check_mode=check_mode)
+    released = teardown.tear_down(
+        runner,
+        params["work_dir"],
+        own_lease=params["lease"],
+        keep_lease=params["keep_lease"],
+        keep_files=params["keep_files"],
+        force=params["force"],
+        check_mode=check_mode,
+    )
     return {
         "changed": bool(released),
         "released": released,
         "diff": {"before": {"held": released}, "after": {"held": []}},
     }
-
-
-def release(
-    runner: Runner,
-    params: t.Mapping[str, t.Any],
-    directories: t.Sequence[str],
-    *,
-    check_mode: bool,
-) -> t.List[str]:
-    """Release what the directories hold, and remove them."""
-    released: t.List[str] = []
-    for directory in directories:
-        holds = build_holds.find(directory)
-        released += holds.describe()
-        if holds.any() and not check_mode:
-            build_release.release(runner, directory)
-        if os.path.lexists(directory) and not params["keep_files"]:
-            # Check only now: a mount would hide the content of the directory.
-            if not holds.any() or not check_mode:
-                work_dir.check_contents(directory)
-            released.append(f"directory {directory}")
-            if not check_mode:
-                remove(directory)
-    return released
 
 
 def main() -> t.NoReturn:

@@ -77,6 +77,11 @@ options:
       - What M(sealedroot.image.build_lease) returned as C(id). The image is published only if the build has its lease
         still, and gives it back.
     type: str
+  work_dir:
+    description:
+      - The directory of the build, if it is on the machine of O(dest). When the image is published, the build is
+        released as by M(sealedroot.image.build_teardown).
+    type: path
 """
 
 EXAMPLES = r"""
@@ -102,10 +107,17 @@ import shutil
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils._build import bom, image_files, lease
+from ansible_collections.sealedroot.image.plugins.module_utils._build import (
+    bom,
+    image_files,
+    lease,
+    teardown,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import container
 from ansible_collections.sealedroot.image.plugins.module_utils._system import secret_search
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    ModuleRunner,
+    Runner,
     SealedRootError,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.digest import sha256
@@ -187,7 +199,19 @@ def publish(src_dir: str, dest: str) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def ensure(params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.Any]:
+def release(runner: Runner, work_dir: str, own: str, dest: str) -> None:
+    """Release the build, and with it the only other copy of the keys."""
+    try:
+        teardown.tear_down(runner, [work_dir], own_lease=own)
+    except SealedRootError as exc:
+        raise SealedRootError(
+            f"{dest} is published, but its build could not be released: {exc}"
+        ) from exc
+
+
+def ensure(
+    runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
+) -> t.Dict[str, t.Any]:
     """Publish the image."""
     src_dir, dest = params["src_dir"], params["dest"]
     if not os.path.isdir(src_dir):
@@ -220,6 +244,8 @@ def ensure(params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.
         publish(src_dir, dest)
         if own:
             lease.give_back(dest, own)
+        if params["work_dir"]:
+            release(runner, params["work_dir"], own or "", dest)
     return {
         "changed": True,
         "files": files,
@@ -248,10 +274,11 @@ def main() -> t.NoReturn:
             "replace": {"type": "bool", "default": False},
             "key_files": {"type": "list", "elements": "path", "default": [], "no_log": False},
             "lease": {"type": "str"},
+            "work_dir": {"type": "path"},
         },
         supports_check_mode=True,
     )
-    run(module, lambda: ensure(module.params, check_mode=module.check_mode))
+    run(module, lambda: ensure(ModuleRunner(module), module.params, check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

@@ -308,7 +308,6 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._root import (
-    facts as root_facts,
     look as root_look,
     tar,
     tree,
@@ -371,6 +370,11 @@ def outcome(module: AnsibleModule) -> Values:
         return {**found, "warnings": [f"{params['path']}: {it}" for it in found["root"]["notes"]]}
     found = of_tree("/", params)
     if params["facts"]:
+        # Not at the top: it takes core's collectors with it, and a look at a tar needs none.
+        from ansible_collections.sealedroot.image.plugins.module_utils._root import (
+            facts as root_facts,
+        )
+
         found["ansible_facts"] = root_facts.gather(module, found["root"])
     return found
 

@@ -55,6 +55,7 @@ def test_no_name_of_a_role_or_a_file_is_made_from_data() -> None:
         *("{{ __family.name }}", "{{ customize_step.role }}", "{{ __image_publish_tasks }}"),
         "{{ [lookup('ansible.builtin.env', 'PWD'), customize_step.tasks] | path_join }}",
         "{{ 'present' if __plan_decided.same else 'show' }}",
+        "{{ 'collect' if __image_collected | bool else 'here' }}",
         "{{ __source_tasks[__source_local.type]"
         " | ansible.builtin.mandatory('The type of image_source is not known.') }}",
     }

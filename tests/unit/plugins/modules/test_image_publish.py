@@ -157,3 +157,26 @@ def test_a_key_file_that_cannot_be_published(run_module, partial, tmp_path, name
     assert outcome.failed
     assert words in outcome["msg"]
     assert [path.name for path in partial.iterdir()] == ["disk.qcow2"]
+
+
+def test_the_build_is_released_when_the_image_is_published(run_module, partial, tmp_path):
+    work = tmp_path / "work" / "web"
+    (work / "root").mkdir(parents=True)
+    publish(run_module, partial, work_dir=str(work), _check=True)
+    assert work.exists()
+    publish(run_module, partial, work_dir=str(work))
+    assert (partial.parent / "web").exists()
+    assert not work.exists()
+
+
+def test_an_image_is_published_whose_build_cannot_be_released(run_module, partial, tmp_path):
+    work = tmp_path / "work" / "web"
+    work.mkdir(parents=True)
+    (work / "foreign").touch()
+    outcome = publish(run_module, partial, work_dir=str(work))
+    assert outcome.failed
+    assert (
+        f"{partial.parent}/web is published, but its build could not be released" in outcome["msg"]
+    )
+    assert (partial.parent / "web").exists()
+    assert (work / "foreign").exists()

@@ -18,9 +18,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import ed
 from ansible_collections.sealedroot.image.plugins.plugin_utils._builder import Builder
 
 MODULE = "sealedroot.image.build_lease"
-# The holder waits for four of them.
+# The holder waits as long as four beats.
 BEAT = lease_holder.SILENCE / 4
-# No answer of the builder's own: the lease is not ours any more.
+# The exit status of _tell's own command: the lease is no longer ours.
 GONE = 3
 
 

@@ -48,10 +48,10 @@ ROLES = pathlib.Path(__file__).resolve().parents[2] / "roles"
 
 @functools.lru_cache(maxsize=None)
 def known() -> t.Dict[str, t.Dict[str, t.Any]]:
-    """Return the families by name; read once, since a task can ask several times."""
+    """Return the families by name. The result is cached, because a task can ask several times."""
     found = {}
     for path in sorted(ROLES.glob("family_*/vars/family.yml")):
-        # One variable, named for its role as all of a role's are.
+        # The file has one variable, whose name begins with that of its role.
         (family,) = yaml.load(path.read_text(encoding="utf-8"), _LOADER).values()  # noqa: S506
         found[family["name"]] = family
     return found

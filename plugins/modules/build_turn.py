@@ -62,7 +62,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.edge impo
 
 
 def ensure(params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.Any]:
-    """Take the turn, or say who has it."""
+    """Take a turn, or say which builds have it."""
     work_dir, at_once = params["work_dir"], params["at_once"]
     if at_once < 1:
         raise SealedRootError(f"at_once is {at_once}, so no build would ever begin: give 1 or more")

@@ -166,7 +166,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 TUN = "/dev/net/tun"
-# The programs whose version decides what an image looks like inside, and how to ask them.
+# The programs whose version affects the content of an image, and the option that prints it.
 SHAPING = {
     "cryptsetup": "--version",
     "mkfs.btrfs": "--version",
@@ -179,7 +179,7 @@ SHAPING = {
 
 
 def find_tools(runner: Runner, wanted: t.Iterable[str]) -> t.Dict[str, str]:
-    """Return the path of each tool by its first name; empty when no alternative is there."""
+    """Return the path of each tool by its first name; empty if it exists under none of its names."""
     found = {}
     for names in wanted:
         first = names.split("|")[0]
@@ -191,7 +191,7 @@ def find_tools(runner: Runner, wanted: t.Iterable[str]) -> t.Dict[str, str]:
 
 
 def versions(runner: Runner, tools: t.Mapping[str, str]) -> t.Dict[str, str]:
-    """Return the first line that each of the tools that are there prints about its version."""
+    """Return the first line that each available tool prints about its version."""
     found = {}
     for name, option in SHAPING.items():
         if tools.get(name):
@@ -216,7 +216,7 @@ def mounts(runner: Runner, filesystem: str) -> bool:
 
 
 def network_problems(tools: t.Mapping[str, str]) -> t.List[str]:
-    """Say why nothing in an image could reach a network, if something in it is to."""
+    """Return why programs in an image could not reach a network, if some have to."""
     if "slirp4netns" not in tools or os.path.exists(TUN):
         return []
     return [
@@ -226,7 +226,7 @@ def network_problems(tools: t.Mapping[str, str]) -> t.List[str]:
 
 
 def sandbox_needs(tools: t.Mapping[str, str]) -> t.Dict[str, str]:
-    """Return what the sandbox of images lacks beside tools."""
+    """Return what the builder lacks for the sandbox of images, other than tools."""
     return {"libseccomp": "libseccomp"} if "bwrap" in tools and not seccomp.is_there() else {}
 
 
@@ -331,7 +331,7 @@ def main() -> t.NoReturn:
             "work_dir": {"type": "path", "required": True},
             "output_dir": {"type": "path"},
             "secret_inputs": published.SECRET_INPUTS,
-            # The action plugin's.
+            # For the action plugin.
             "secrets_follow": {"type": "bool", "default": False, "no_log": False},
             "needed_bytes": {"type": "int", "default": 0},
         },

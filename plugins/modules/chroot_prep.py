@@ -74,7 +74,7 @@ POLICY_TEXT = f"#!/bin/sh\n{MARK}\nexit 101\n"
 
 
 class Place(t.NamedTuple):
-    """One file: where it is, what it holds meanwhile, and where the image's own waits."""
+    """One file: its path, its content during the build, and where the image's own file is kept meanwhile."""
 
     path: str
     text: bytes
@@ -86,7 +86,7 @@ class Place(t.NamedTuple):
         return os.path.join(folder, f".{leaf}.sealedroot")
 
     def content(self) -> t.Optional[bytes]:
-        """Return what is there; None for anything but a regular file."""
+        """Return the content; None for anything but a regular file."""
         return content(self.path)
 
     def is_ours(self) -> bool:
@@ -94,7 +94,7 @@ class Place(t.NamedTuple):
 
 
 def content(path: str) -> t.Optional[bytes]:
-    """Return what a regular file holds, None for anything else."""
+    """Return the content of a regular file; None for anything else."""
     try:
         if not stat.S_ISREG(os.lstat(path).st_mode):
             return None
@@ -104,7 +104,7 @@ def content(path: str) -> t.Optional[bytes]:
 
 
 def places(root: str, resolv_conf: str) -> t.List[Place]:
-    """Return what is put in place where its directory is there."""
+    """Return the files to put in place; only those whose directory exists."""
     found = [(POLICY, POLICY_TEXT, 0o755)]
     if resolv_conf.strip():
         found.append((RESOLV_CONF, f"{MARK}\n{resolv_conf.strip()}\n", 0o644))
@@ -116,7 +116,7 @@ def places(root: str, resolv_conf: str) -> t.List[Place]:
 
 
 def put(place: Place) -> None:
-    """Put a file in place; the image's own waits beside it as it is, a link included."""
+    """Put a file in place; the image's own file, or link, is kept beside it."""
     if os.path.lexists(place.path):
         os.rename(place.path, place.saved)
     handle = os.open(place.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, place.mode)
@@ -126,7 +126,7 @@ def put(place: Place) -> None:
 
 
 def check(place: Place) -> None:
-    """Refuse what was edited in place: it has lines of the builder's in it, or nothing of it would stay."""
+    """Refuse a file that was edited in place: it has lines of the builder's in it, or the edit would be lost."""
     now = place.content() or b""
     if MARK.encode() in now and now != place.text:
         raise SealedRootError(
@@ -136,7 +136,7 @@ def check(place: Place) -> None:
 
 
 def take_away(place: Place) -> None:
-    """Undo :func:`put`; what was put in its place since then stays."""
+    """Undo :func:`put`; a file that has replaced ours since then stays."""
     if place.is_ours():
         os.unlink(place.path)
         if os.path.lexists(place.saved):
@@ -163,7 +163,7 @@ def ensure(params: t.Mapping[str, t.Any], *, root: str, check_mode: bool) -> t.D
     """Put the files in place, or take them away."""
     wanted = params["state"] == "present"
     all_places = places(root, params["resolv_conf"])
-    # While the image's own waits, the file is in place, or was replaced and is no longer ours.
+    # While the image's own file is kept beside it, ours is in place, or was replaced.
     there = [it for it in all_places if it.is_ours() or os.path.lexists(it.saved)]
     changing = [it for it in all_places if (it in there) != wanted]
     copied = []

@@ -142,12 +142,13 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 PLATFORMS = {it.grub_platform: it for it in architectures.ARCHITECTURES.values()}
-# Each loads its module and does no more. A signed GRUB without that says "prohibited by secure boot policy" and waits.
+# Each script only loads its module. A signed GRUB without that module prints "prohibited by secure boot policy" and
+# waits.
 LOADERS = {"/etc/grub.d/25_bli": "bli"}
 
 
 def module_names(params: t.Mapping[str, t.Any], library: str) -> t.List[str]:
-    """Return what the core image is made of; what the image's GRUB lacks is an error."""
+    """Return the modules of the core image; a module that the image's GRUB lacks is an error."""
     if not os.path.isdir(library):
         raise SealedRootError(
             f"the root lacks GRUB's modules for {params['platform']}: install grub-efi (Debian),"
@@ -164,14 +165,14 @@ def module_names(params: t.Mapping[str, t.Any], library: str) -> t.List[str]:
 
 
 def script_of(params: t.Mapping[str, t.Any], directory: str) -> t.Dict[str, t.Any]:
-    """Return what the script that opens the volume is made from."""
+    """Return the parameters of the script that opens the volume."""
     return {**{key: params[key] for key in ("luks_uuid", "debug_console")}, "directory": directory}
 
 
 def signed_chain(
     tree: Tree, params: t.Mapping[str, t.Any], directory: str
 ) -> t.Tuple[t.Dict[str, bytes], t.List[str]]:
-    """Return the files of the ESP for Secure Boot, and the scripts that grub-mkconfig is not to run then."""
+    """Return the files of the ESP for Secure Boot, and the scripts that grub-mkconfig must not run then."""
     paths = {name: path for name, path in params["secure_boot"].items() if path}
     found = sorted(glob.glob(tree.path("/boot/vmlinuz-*")))
     kernels = [f"/boot/{os.path.basename(path)}" for path in found]
@@ -191,7 +192,7 @@ def signed_chain(
 
 
 def core_of(path: str) -> t.Optional[bytes]:
-    """Return the core image, None for none."""
+    """Return the core image; None if there is none."""
     try:
         return regular_file.read(path, most=esp_tree.MOST, follow=False)
     except FileNotFoundError:
@@ -201,7 +202,7 @@ def core_of(path: str) -> t.Optional[bytes]:
 def make_core(
     runner: Runner, *, core: str, platform: str, library: str, sources: str, prefix: str
 ) -> bool:
-    """Make the core image of what is in the directory *sources*; return whether it is new."""
+    """Make the core image from the files in the directory *sources*; return whether it has changed."""
     before = core_of(core)
     argv = [runner.find("grub-mkimage", "grub2-mkimage"), "--format", platform]
     argv += ["--directory", library, "--config", f"{sources}/{install.CONFIG}"]
@@ -214,7 +215,7 @@ def make_core(
 
 
 def copy_modules(library: str, directory: str) -> bool:
-    """Copy GRUB's loadable modules to where its prefix leads; return whether any was new."""
+    """Copy GRUB's loadable modules to the directory of its prefix; return whether any has changed."""
     sources = glob.glob(f"{library}/*.mod") + glob.glob(f"{library}/*.lst")
     os.makedirs(directory, exist_ok=True)
     files = {
@@ -224,9 +225,9 @@ def copy_modules(library: str, directory: str) -> bool:
 
 
 def check_readable(runner: Runner, root_uuid: str) -> None:
-    """Ask the image's GRUB for the root file system: what it cannot name, it cannot boot from.
+    """Check that the image's own GRUB can read the root file system: otherwise it cannot boot from it.
 
-    The file system was made by the builder's mkfs, whose newer features an older GRUB does not know.
+    The builder's mkfs made the file system, and its newer features may be unknown to an older GRUB.
     """
     argv = [runner.find("grub-probe", "grub2-probe"), "--target=fs_uuid", "/"]
     found = runner.run(argv, check=False, timeout=60)
@@ -260,7 +261,7 @@ def make_config(runner: Runner, tree: Tree, params: t.Mapping[str, t.Any], path:
 
 
 def answers(runner: Runner, package: str) -> t.Mapping[str, str]:
-    """Return how debconf has answered for GRUB's package; where the image has no debconf, nothing has to change."""
+    """Return debconf's answers for GRUB's package; in an image without debconf, nothing has to change."""
     try:
         runner.find("debconf-set-selections")
         argv = [runner.find("debconf-show"), package]

@@ -96,7 +96,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.edge impo
 
 
 def check(disk: str, dest: str, names: t.Collection[str]) -> None:
-    """Refuse what cannot be converted, or a directory in which something else would be published."""
+    """Refuse a disk that is no file, or a directory with other files, which would be published as well."""
     if not os.path.isfile(disk):
         raise SealedRootError(f"{disk} is not a file: give the raw disk that is to be converted")
     if os.path.lexists(dest):
@@ -111,7 +111,7 @@ def check(disk: str, dest: str, names: t.Collection[str]) -> None:
 def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
-    """Make the files that are missing or another disk."""
+    """Make the files that are missing or differ from the disk."""
     disk, dest = params["path"], params["dest"]
     paths = {name: os.path.join(dest, f"disk.{name}") for name in params["formats"]}
     check(disk, dest, [os.path.basename(path) for path in paths.values()])

@@ -181,12 +181,12 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.edge impo
 Params = t.Mapping[str, t.Any]
 
 MOUNT_OPTIONS = ("noatime", "nodev", "nosuid")
-# ext4 keeps in its superblock where the first file was opened in it (ext4_sample_last_mounted in the kernel): so the
-# first one is opened where the directory of the build is /root.
+# ext4 stores in its superblock under which mount point its first file was opened (ext4_sample_last_mounted in the
+# kernel). So that this is the same in every build, the first file is opened where the root is mounted on /root.
 FIRST_FILE = 'mount --bind "$1" /root; : >/root/.first; rm /root/.first'
-# find refuses -execdir under a PATH with a directory that is not absolute.
+# find refuses -execdir if PATH has a relative directory.
 FIND_PATH = {"PATH": "/usr/bin:/bin"}
-# The mode of the disk, which is ciphertext, once nothing is written to it any more.
+# The mode of the disk, which is ciphertext, once nothing more is written to it.
 PUBLIC = 0o644
 
 
@@ -199,7 +199,7 @@ def mounted(root: str) -> t.Optional[mounts.Mount]:
 def luks(
     runner: Runner, params: Params, state: str, uuids: t.Mapping[str, str], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
-    """Open or close the container as the module luks_image does."""
+    """Open or close the container like the module luks_image."""
     header = {name: params["luks"].get(name) for name in (*luks_region.DEFAULTS, "uuid")}
     asked = {
         **header,
@@ -219,7 +219,7 @@ def luks(
 
 
 def value(runner: Runner, device: str, name: str) -> str:
-    """Return what blkid(8) says of the file system on *device*; nothing when there is none."""
+    """Return a tag that blkid(8) finds on *device*; empty if there is none."""
     argv = [runner.find("blkid"), "--probe", "--match-tag", name, "--output", "value", device]
     return runner.run(argv, check=False, timeout=60).stdout.strip()
 
@@ -241,7 +241,7 @@ def make_filesystem(
 
 
 def mount(runner: Runner, params: Params, device: str, root: str) -> None:
-    """Mount the root file system, which was made by this module."""
+    """Mount the root file system that this module made."""
     kind = value(runner, device, "TYPE")
     if kind != params["filesystem"]:
         raise SealedRootError(
@@ -257,7 +257,7 @@ def mount(runner: Runner, params: Params, device: str, root: str) -> None:
 
 
 def state_of(params: Params) -> str:
-    """Return the state that the disk is in, ``absent`` included; a disk that is another one is an error."""
+    """Return the state of the disk, including ``absent``."""
     path, root = paths(params)
     if not os.path.lexists(path):
         return "absent"
@@ -276,7 +276,7 @@ def paths(params: Params) -> t.Tuple[str, str]:
 def make_and_open(
     runner: Runner, params: Params, uuids: t.Mapping[str, str], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
-    """Make what is missing and mount the root; return what there is to say of the container."""
+    """Make what is missing and mount the root; return the facts about the container."""
     path, root = paths(params)
     if not layout.is_made(runner, path, params["size"]):
         if check_mode:
@@ -295,18 +295,18 @@ def make_and_open(
 
 
 def make_read_only(runner: Runner, params: Params) -> None:
-    """Leave nothing that the close of the disk would write."""
+    """Write now what closing the disk would write, and remount it read-only."""
     path, root = paths(params)
     epoch = params["source_date_epoch"]
     if epoch:
         later = [runner.find("find"), root, "-xdev", "-newermt", f"@{epoch}"]
         touch = ["touch", "--no-dereference", f"--date=@{epoch}", "--", "{}", "+"]
         runner.run([*later, "-execdir", *touch], env=FIND_PATH, timeout=600)
-    # QEMU's LUKS driver up to 7.2 at least (userspace backend) ignores that, which is why a build makes its temporary
+    # QEMU's LUKS driver (userspace backend) ignores this, up to 7.2 at least. That is why a build makes its temporary
     # files elsewhere.
     runner.run([runner.find("fstrim"), root], timeout=600)
     runner.run([runner.find("mount"), "-o", "remount,ro", root], timeout=60)
-    # The image's own GRUB reads it, and root of the image is nobody on the builder.
+    # The image's own GRUB reads the disk, and the image's root is an unprivileged user on the builder.
     os.chmod(path, PUBLIC)
 
 
@@ -321,7 +321,7 @@ def close(runner: Runner, params: Params, *, check_mode: bool) -> bool:
 
 
 def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
-    """Bring the disk into the state that is asked for."""
+    """Bring the disk into the requested state."""
     work_dir, state = params["work_dir"], params["state"]
     uuids = layout.derived_uuids(params["uuid"])
     if not os.path.isdir(work_dir):

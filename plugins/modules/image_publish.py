@@ -127,7 +127,7 @@ BOM = "bom.json"
 
 
 def describe(path: str, known: t.Optional[str]) -> t.Dict[str, t.Any]:
-    """Return what anyone may know of a file: SHA-256 and size, but of a key no more than its slot."""
+    """Return what anyone may know about a file: SHA-256 and size, but for a key only its slot."""
     name = os.path.basename(path)
     if name in image_files.KEY_FILES:
         return {"slot": image_files.KEY_FILES[name]}
@@ -135,7 +135,7 @@ def describe(path: str, known: t.Optional[str]) -> t.Dict[str, t.Any]:
 
 
 def write_json(directory: str, name: str, content: t.Mapping[str, t.Any]) -> None:
-    """Write a file of the image and make sure that it is on the disk before the rename."""
+    """Write a file of the image, and sync it to the disk before the rename."""
     with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
         json.dump(content, file, indent=2, sort_keys=True)
         file.write("\n")
@@ -160,7 +160,7 @@ def bill_of_materials(software: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
 
 
 def put_keys(directory: str, key_files: t.Sequence[str]) -> None:
-    """Put the keys beside the disk: they are on no disk of the builder before the image is proved."""
+    """Put the keys beside the disk. No disk of the builder has them before the image has passed its proofs."""
     for path in key_files:
         with open(path, "rb") as file:
             key = file.read()
@@ -174,7 +174,7 @@ def put_keys(directory: str, key_files: t.Sequence[str]) -> None:
 
 
 def check_public(directory: str) -> None:
-    """Refuse to publish a key, or a digest of one, in what others may read."""
+    """Refuse to publish a key, or a digest of one, in a file that others may read."""
     names = os.listdir(directory)
     keys: t.Dict[str, bytes] = {}
     texts: t.Dict[str, bytes] = {}
@@ -191,7 +191,7 @@ def check_public(directory: str) -> None:
 
 
 def publish(src_dir: str, dest: str) -> None:
-    """Rename, an older image of that name only going when the new one is in place."""
+    """Rename the directory; remove an older image of that name only after the new one is in place."""
     old = f"{dest}.old"
     if os.path.lexists(dest):
         os.rename(dest, old)

@@ -103,11 +103,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
-# Of the builder's memory, for what the image has in /run and what Ansible transfers into it.
+# The image's /run, and what Ansible transfers into it, get one part in so many of the builder's memory.
 OWN_SHARE = 4
 MAPS_IDS = b"maps_ids=True"
-# What starts the launcher. With -I, no directory of our own is in Python's path. It is the last one there, so that no
-# file in it can take the place of the standard library.
+# Starts the launcher. With -I, Python's path has no directory of ours. Ours comes last in it, so that no file there can
+# replace the standard library.
 START = """\
 import sys
 sys.path.append({path!r})
@@ -117,7 +117,7 @@ raise SystemExit(main())
 
 
 def read(path: str) -> t.Optional[bytes]:
-    """Return what a file holds, or None when there is none."""
+    """Return the content of a file; None if it does not exist."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -126,7 +126,7 @@ def read(path: str) -> t.Optional[bytes]:
 
 
 def write(path: str, data: bytes, mode: int) -> None:
-    """Write a new file, in place of whatever is there, with its mode from the first moment."""
+    """Write a new file in place of anything that is there, with its mode from the first moment."""
     if os.path.lexists(path):
         os.unlink(path)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
@@ -136,7 +136,7 @@ def write(path: str, data: bytes, mode: int) -> None:
 
 
 def open_directories(above: str, *names: str) -> None:
-    """Make directories that every user of the image passes through, whatever the builder's umask is."""
+    """Make directories that every user of the image can enter, whatever the builder's umask is."""
     for name in names:
         path = os.path.join(above, name)
         os.makedirs(path, exist_ok=True)
@@ -144,7 +144,7 @@ def open_directories(above: str, *names: str) -> None:
 
 
 def give(runner: Runner, directory: str) -> str:
-    """Make what is read-only in the image, and return the name of the loader of its Python."""
+    """Make the part that the image can only read, and return the name of the loader of its Python."""
     open_directories(directory, "", "tmp", request.OUTPUT)
     for name in (*request.SECRETS, request.DISK):
         write(os.path.join(directory, name), b"", 0o444)
@@ -159,7 +159,7 @@ def give(runner: Runner, directory: str) -> str:
 
 
 def mount_own(runner: Runner, directory: str) -> None:
-    """Mount what is the image's own, with a size of its own: it cannot fill the tmpfs of the keys."""
+    """Mount a tmpfs for the image's own files, with its own size, so that they cannot fill the tmpfs of the keys."""
     os.makedirs(directory, exist_ok=True)
     if not os.path.ismount(directory):
         size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // OWN_SHARE
@@ -171,9 +171,9 @@ def mount_own(runner: Runner, directory: str) -> None:
 
 
 def launcher_sources() -> t.Dict[str, bytes]:
-    """Return the sources of the launcher by their names in its package: from the zip that Ansible sent, or from files.
+    """Return the sources of the launcher by their names in its package, from the zip that Ansible sent or from files.
 
-    It needs what importing it here has loaded.
+    These are the modules that importing the launcher here has loaded.
     """
     package = launcher.__name__.rpartition(".")[0] + "."
     sources = {}
@@ -186,7 +186,7 @@ def launcher_sources() -> t.Dict[str, bytes]:
 
 
 def compile_alone(path: str, source: bytes) -> None:
-    """Write *source* compiled, without a source beside it, from which Python would compile it again."""
+    """Write *source* in compiled form only: if the source were beside it, Python would compile it again."""
     plain = path[: -len("c")]
     write(plain, source, 0o400)
     py_compile.compile(plain, cfile=path, doraise=True)
@@ -195,7 +195,7 @@ def compile_alone(path: str, source: bytes) -> None:
 
 
 def install_launcher(sandbox: str) -> str:
-    """Write the launcher, compiled since it runs for every command, and return the path of what starts it."""
+    """Write the launcher and return the path of what starts it; compiled, because it runs for every command."""
     start, directory = os.path.join(sandbox, "launcher.pyc"), os.path.join(sandbox, "launcher")
     shutil.rmtree(directory, ignore_errors=True)
     package = os.path.join(directory, "_launcher")
@@ -208,7 +208,7 @@ def install_launcher(sandbox: str) -> str:
 
 
 def prepare(runner: Runner, sandbox: str, loader: str) -> t.Dict[str, t.Any]:
-    """Write the program that makes the sandbox and its filter, and return its settings."""
+    """Write what starts the launcher, the system call filter and a copy of bwrap, and return the settings."""
     library = seccomp.load()
     os.makedirs(sandbox, mode=0o700, exist_ok=True)
     write(os.path.join(sandbox, "empty"), b"", 0o444)
@@ -228,7 +228,7 @@ def prepare(runner: Runner, sandbox: str, loader: str) -> t.Dict[str, t.Any]:
 
 
 def choose_ids(runner: Runner, path: str, root: str, settings: t.Mapping[str, t.Any]) -> str:
-    """Try whether the ids of the root can be mapped, write the settings, and say why not if they cannot."""
+    """Try whether the ids of the root can be mapped, and write the settings; return why not, if they cannot."""
     sandbox = os.path.join(path, "sandbox")
     _own(path, ids.FIRST_ID)
     write_settings(sandbox, {**settings, "maps_ids": True})
@@ -248,7 +248,7 @@ def write_settings(sandbox: str, settings: t.Mapping[str, t.Any]) -> None:
 
 
 def _own(path: str, owner: int) -> None:
-    """Give what the image may read or write to its root."""
+    """Make the image's root the owner of what the image may read or write."""
     own, secrets = os.path.join(path, "own"), os.path.join(path, "secrets")
     for name in ("run", "tmp", request.OUTPUT):
         os.chown(os.path.join(own, name), owner, owner)
@@ -268,7 +268,7 @@ def ensure(
         os.path.join(secrets_dir, name): read(params[option]) or b""
         for name, option in zip(request.SECRETS, ("key_file", "header_file"))
     }
-    # The settings are written last.
+    # The settings are written last, so if they exist, everything does.
     settings_path = os.path.join(sandbox, "settings")
     before = read(settings_path) or b""
     have_sandbox = bool(before) and os.path.ismount(os.path.join(path, "own"))

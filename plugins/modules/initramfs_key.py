@@ -91,9 +91,9 @@ ROOT = "/"
 
 
 def opened_by(runner: Runner, key_file: str, name: str, work: str) -> archive_keys.JudgeHeader:
-    """Judge that an initramfs has the header *name*, and that the key opens it.
+    """Return a function that checks that an initramfs has the header *name*, and that the key opens it.
 
-    It need not be that of the root byte by byte: a slot that was emptied since does no harm there.
+    The header may differ from the root's: a slot that has been emptied there since does no harm.
     """
 
     def judge(found: t.Mapping[str, bytes]) -> t.List[str]:
@@ -121,14 +121,14 @@ def problems(
     work: str,
     header: archive_keys.JudgeHeader,
 ) -> t.List[str]:
-    """Say what is wrong with one initramfs of the machine."""
+    """Return what is wrong with one initramfs of the machine."""
     info = os.stat(path)
     found = []
     if stat.S_IMODE(info.st_mode) != 0o600 or info.st_uid != 0:
         found.append("it can be read by others than root: set UMASK=0077 for initramfs-tools")
     directory = tempfile.mkdtemp(dir=work)
     try:
-        # What is unpacked lies beside the link.
+        # The content is unpacked beside the link.
         link = os.path.join(directory, "initramfs")
         os.symlink(path, link)
         found += archive_keys.problems(
@@ -144,7 +144,7 @@ def problems(
 def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
-    """Bring key file and initramfs into the state that is asked for."""
+    """Bring key file and initramfs into the requested state."""
     device, key_file, dest = (params[name] for name in ("device", "key_file", "dest"))
     container.check(device, 0, 0)
     container.check_key_file(key_file)
@@ -182,13 +182,13 @@ def ensure(
             images = running_root.initramfs(boot)
             prove({image: look(image) for image in images})
         if not check_mode:
-            # Also when nothing changed: the task that did may have been killed before it came here.
+            # Even if nothing changed: an earlier call may have been killed between its changes and this.
             journal.flush(boot)
     return outcome
 
 
 def prove(found: t.Mapping[str, t.Sequence[str]]) -> None:
-    """Fail when an initramfs is not as it must be after it was rebuilt."""
+    """Raise an error if a rebuilt initramfs is not as it must be."""
     wrong = [f"{path}: {', '.join(what)}" for path, what in found.items() if what]
     if wrong:
         raise SealedRootError(

@@ -156,13 +156,13 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
-# What stands for the device in the table of mounts: how the module knows its own mount again.
+# The device in the table of mounts, by which the module recognises its own mount.
 SOURCE = "sealedroot-keys"
 GRUB_LINE = re.compile(r"[ -~]{1,254}")
 
 
 def is_mounted(path: str) -> bool:
-    """Say whether the store is mounted on *path*; refuse anything else that is, or that others can enter."""
+    """Say whether the store is mounted on *path*; refuse another mount, and one that others can enter."""
     wanted = os.path.realpath(path)
     found = [it for it in mounts.read() if it.path == wanted]
     if not found:
@@ -183,7 +183,7 @@ def is_mounted(path: str) -> bool:
 
 
 def mount(runner: Runner, path: str, size: str) -> None:
-    """Mount the tmpfs, without swap where the kernel knows that option (6.4 and later)."""
+    """Mount the tmpfs, without swap if the kernel knows that option (6.4 and later)."""
     os.makedirs(path, mode=0o700, exist_ok=True)
     options = f"mode=0700,size={size},nosuid,nodev"
     argv = [runner.find("mount"), "-t", "tmpfs", "-o"]
@@ -194,7 +194,7 @@ def mount(runner: Runner, path: str, size: str) -> None:
 
 
 def check_content(name: str, content: str) -> None:
-    """Refuse a key that could not be typed at GRUB (docs/facts.md: grub-passphrase), without repeating it."""
+    """Refuse a key that cannot be typed at GRUB (docs/facts.md: grub-passphrase), without showing it."""
     if not GRUB_LINE.fullmatch(content):
         raise SealedRootError(
             f"the content of {name} cannot be typed at GRUB: use 1 to 254 printable ASCII characters"
@@ -209,7 +209,7 @@ def make_directory(path: str, mode: int) -> None:
 
 
 class Stored(t.NamedTuple):
-    """What became of the keys that were asked for, by their names."""
+    """What happened to the requested keys, by their names."""
 
     made: t.List[str]
     same: t.List[str]
@@ -217,7 +217,7 @@ class Stored(t.NamedTuple):
 
 
 def check_keys(keys: t.Sequence[t.Mapping[str, t.Any]]) -> None:
-    """Refuse names and contents that cannot be used, without repeating a content."""
+    """Refuse names and contents that cannot be used, without showing a content."""
     before: t.List[str] = []
     for entry in keys:
         name, other = entry["name"], entry["unless_same_as"]
@@ -234,7 +234,7 @@ def check_keys(keys: t.Sequence[t.Mapping[str, t.Any]]) -> None:
 
 
 def wanted_key(entry: t.Mapping[str, t.Any]) -> t.Optional[bytes]:
-    """Return the key that is given, None for one to generate."""
+    """Return the given key; None if one is to be generated."""
     if entry["src"] is not None:
         container.check_key_file(entry["src"])
         return regular_file.demand(entry["src"], most=regular_file.SMALL, follow=False)
@@ -272,7 +272,7 @@ def ensure_keys(
 
 
 def keyed(directory: str, wanted: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
-    """Return the MACs of secret inputs and the root's UUID; nothing when the key is not there."""
+    """Return the MACs of secret inputs and the root's UUID; empty if the key does not exist."""
     key_file.check_name(wanted["key"])
     path = os.path.join(directory, wanted["key"])
     if not os.path.exists(path):
@@ -294,7 +294,7 @@ def keyed(directory: str, wanted: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
 def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
-    """Bring the store into the state that is asked for."""
+    """Bring the store into the requested state."""
     path, keys = params["path"], params["keys"]
     check_keys(keys)
     names = sorted(entry["name"] for entry in keys)

@@ -159,7 +159,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.edge impo
 
 
 def outcome(module: AnsibleModule) -> t.Dict[str, t.Any]:
-    """Bring the container into the state that is asked for."""
+    """Bring the container into the requested state."""
     params = module.params
     if params["state"] == "opened":
         params = {**params, "state": "open"}

@@ -98,20 +98,20 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.edge impo
 
 MODE = 0o700
 NEW, OLD = ".new", ".old"
-# What is returned, by the verb of the steps that did it.
+# The keys of the result, each with the verb of the steps that it lists.
 DONE = {"generated": "generate", "promoted": "promote", "retired": "retire"}
 Params = t.Mapping[str, t.Any]
 
 
 class Step(t.NamedTuple):
-    """One change: *name* is that of a key, but for ``forget``, where it is that of a file."""
+    """One change: *name* is the name of a key; for ``forget``, of a file."""
 
     verb: str
     name: str
 
 
 def check_names(params: Params) -> None:
-    """Refuse names that cannot be told apart."""
+    """Refuse ambiguous names."""
     names = [*params["names"], *params["retired"]]
     if not params["names"]:
         raise SealedRootError("names is empty: name the keys that are exchanged")
@@ -126,7 +126,7 @@ def check_names(params: Params) -> None:
 
 
 def check_owner(path: str, info: os.stat_result) -> None:
-    """Refuse what another user could change."""
+    """Refuse a file that another user could change."""
     if info.st_uid != os.geteuid():
         raise SealedRootError(
             f"{path} belongs to user {info.st_uid}, and this runs as user {os.geteuid()}: run it as the other one, or"
@@ -135,7 +135,7 @@ def check_owner(path: str, info: os.stat_result) -> None:
 
 
 def mode_of(path: str) -> t.Optional[int]:
-    """Return the mode of the directory, None where there is none yet."""
+    """Return the mode of the directory; None if it does not exist yet."""
     try:
         info = os.stat(path)
     except FileNotFoundError:
@@ -147,7 +147,7 @@ def mode_of(path: str) -> t.Optional[int]:
 
 
 def check_files(path: str, params: Params) -> None:
-    """Refuse files that this module did not make, or that others may know."""
+    """Refuse files that this module did not make, or that others may have read."""
     for leaf in files_of(params):
         file = os.path.join(path, leaf)
         with contextlib.suppress(FileNotFoundError):
@@ -167,18 +167,18 @@ def check_files(path: str, params: Params) -> None:
 
 
 def files_of(params: Params) -> t.List[str]:
-    """Return the names of all files that a directory may have of the keys."""
+    """Return the names of all key files that the directory can have."""
     return [name + end for name in (*params["names"], *params["retired"]) for end in ("", NEW, OLD)]
 
 
 def parts(leaves: t.Iterable[str], params: Params) -> t.List[str]:
-    """Return the files that calls left which were killed."""
+    """Return the files that killed calls left behind."""
     made = files_of(params)
     return sorted(leaf for leaf in leaves if any(key_file.is_part(leaf, it) for it in made))
 
 
 def kept_in(path: str, leaves: t.AbstractSet[str], params: Params) -> t.Set[str]:
-    """Return the names of keys that an interrupted call has made backups of: both are one file."""
+    """Return the keys whose backup an interrupted call has made: key and backup are then one file."""
     return {
         name
         for name in (*params["names"], *params["retired"])
@@ -190,7 +190,7 @@ def kept_in(path: str, leaves: t.AbstractSet[str], params: Params) -> t.Set[str]
 def plan(
     leaves: t.AbstractSet[str], params: Params, *, kept: t.AbstractSet[str] = frozenset()
 ) -> t.List[Step]:
-    """Return what is to be done in a directory that has the files *leaves*; *kept* is what :func:`kept_in` returns."""
+    """Return the steps for a directory with the files *leaves*; *kept* is the result of :func:`kept_in`."""
     steps = [Step("forget", leaf) for leaf in parts(leaves, params)]
     names, retired = params["names"], [it for it in params["retired"] if it in leaves]
     fresh = [name for name in names if name + NEW in leaves]
@@ -202,8 +202,8 @@ def plan(
                 f"there is neither {name} nor {name}{NEW} in {params['path']}: make the next key first (state: present)"
             )
     going = [name for name in (*retired, *fresh) if name in leaves]
-    # The backup of the last key is made last. With it all are there, and one more could take the place of an old key
-    # by one that was made since.
+    # The backup of the last key is made last: if it exists, all do. Another one could replace an old key with one that
+    # was made since.
     if params["backup"] and names[-1] not in kept:
         steps += [Step("keep", name) for name in going if name not in kept]
     unused = [name + NEW for name in params["retired"] if name + NEW in leaves]
@@ -213,7 +213,7 @@ def plan(
 
 
 def leaves_after(leaves: t.AbstractSet[str], steps: t.Iterable[Step]) -> t.Set[str]:
-    """Return what is there after the steps."""
+    """Return the files that are there after the steps."""
     after = set(leaves)
     for verb, name in steps:
         if verb == "generate":
@@ -229,7 +229,7 @@ def leaves_after(leaves: t.AbstractSet[str], steps: t.Iterable[Step]) -> t.Set[s
 
 
 def carry_out(path: str, step: Step) -> None:
-    """Carry a step out, which is done as a whole or not at all."""
+    """Carry out a step, as a whole or not at all."""
     file = os.path.join(path, step.name)
     if step.verb == "generate":
         key_file.write(file + NEW, key_file.generate())
@@ -244,18 +244,18 @@ def carry_out(path: str, step: Step) -> None:
 
 
 def make_directory(path: str) -> None:
-    """Make a directory and those above it that are missing, so that a power failure leaves them."""
+    """Make a directory and its missing parents, so that they survive a power failure."""
     if not os.path.isdir(path):
         above = os.path.dirname(path)
         make_directory(above)
-        # Another machine's keys may have the same directory above theirs, and be at it too.
+        # Another process may be making the same parent for the keys of another machine.
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, MODE)
         key_file.sync(above)
 
 
 def ensure(params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
-    """Bring the directory into the state that is asked for."""
+    """Bring the directory into the requested state."""
     check_names(params)
     path = os.path.abspath(params["path"])
     mode = mode_of(path)
@@ -266,7 +266,7 @@ def ensure(params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
         make_directory(path)
         if mode != MODE:
             os.chmod(path, MODE)
-        # What an interrupted call has made may not be on the disk yet.
+        # What an interrupted call made may not be on the disk yet.
         key_file.sync(path)
         for step in steps:
             carry_out(path, step)
@@ -284,7 +284,7 @@ def ensure(params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
 
 
 def shown(mode: t.Optional[int]) -> str:
-    """Return a mode as people write it."""
+    """Return a mode as text."""
     return "absent" if mode is None else f"{mode:04o}"
 
 

@@ -329,12 +329,12 @@ Params = t.Mapping[str, t.Any]
 
 
 def of_tar(runner: Runner, params: Params) -> Values:
-    """Return what a tar holds, and what it is itself."""
+    """Describe the root in a tar, and the tar itself."""
     path, digest = params["path"], params["digest"]
     problem = file_kind.problem(path, file_kind.FILE)
     if problem:
         raise SealedRootError(f"the root tar {path} {problem}")
-    # Hashing and tar run side by side; but a promised digest is checked before tar sees the file.
+    # Hash while tar runs, but check a given digest before tar reads the file.
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         is_hashed = digest is not None or params["get_checksum"]
         hashing = pool.submit(sha256, path) if is_hashed else None
@@ -350,7 +350,7 @@ def of_tar(runner: Runner, params: Params) -> Values:
 
 
 def of_tree(root: str, params: Params) -> Values:
-    """Return what an unpacked root holds."""
+    """Describe an unpacked root."""
     members = tree.listing(root)
     wanted = root_look.wanted(members, params["families"], signed=bool(params["secure_boot"]))
     data = tree.contents(root, members, wanted, most=root_look.MOST)
@@ -358,19 +358,19 @@ def of_tree(root: str, params: Params) -> Values:
 
 
 def asked(params: Params) -> Values:
-    """Return what a root is looked at for."""
+    """Return the arguments for the description of a root."""
     return {name: params[name] for name in root_look.ARGUMENTS}
 
 
 def outcome(module: AnsibleModule) -> Values:
-    """Return what was asked for; the notes of a tar, which is looked at first, are warnings as well."""
+    """Return what was requested. The notes about a tar are warnings, too; the unpacked root only repeats them."""
     params = module.params
     if params["path"] is not None:
         found = of_tar(ModuleRunner(module), params)
         return {**found, "warnings": [f"{params['path']}: {it}" for it in found["root"]["notes"]]}
     found = of_tree("/", params)
     if params["facts"]:
-        # Not at the top: it takes core's collectors with it, and a look at a tar needs none.
+        # Imported here, because it brings Ansible's collectors of facts along, and a tar needs none.
         from ansible_collections.sealedroot.image.plugins.module_utils._root import (
             facts as root_facts,
         )

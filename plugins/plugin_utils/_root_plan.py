@@ -33,7 +33,7 @@ SWITCHED_ON = ("enforcing", "permissive")
 
 @dataclasses.dataclass(frozen=True)
 class Wish:
-    """The requested image, and the *root* as described by `root_tar_info`.
+    """The requested image, and the *root* as described by `root_info`.
 
     *installs* says whether the build can install missing packages.
     """

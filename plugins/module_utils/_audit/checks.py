@@ -169,10 +169,10 @@ def grub_cfg(
     builder_words: t.Sequence[str],
     is_part: bool = False,
 ) -> t.List[str]:
-    """Every kernel gets this root and what it must be told, and nothing of the builder or the host is named.
+    """Every kernel gets this root and the required words, and nothing names the builder or the host.
 
-    *words* are those that every kernel must get, without rivals of the same name. A script that grub.cfg reads is part
-    of it, and need not boot a kernel.
+    *words* must be on the command line of every kernel, without other values of the same name. A script that grub.cfg
+    reads is part of it, and need not boot a kernel.
     """
     problems = cfg.traces(text, builder_words)
     problems += [

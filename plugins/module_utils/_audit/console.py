@@ -23,7 +23,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._audit.systemd im
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reader import Tree
 
-# Programs that are some account's shell, and give none.
+# Programs that can be the shell of an account and give no shell.
 _NO_SHELLS = ("false", "halt", "nologin", "shutdown", "sync", "true")
 # systemd-firstboot treats this as a password that is still to be set (v254 and later).
 _UNPROVISIONED = "!unprovisioned"
@@ -97,8 +97,8 @@ def _rows(text: str) -> t.List[t.List[str]]:
 
 
 def first_boot(tree: Tree, units: Units) -> t.List[str]:
-    """Nobody is asked at the console which password root shall have (systemd-firstboot(1))."""
-    # An empty one is no first boot to systemd (machine-id(5)).
+    """Nobody is asked at the console for a new password of root (systemd-firstboot(1))."""
+    # systemd does not treat an empty machine-id as a first boot (machine-id(5)).
     machine_id, shadow = tree.text("/etc/machine-id"), tree.text("/etc/shadow")
     is_first = machine_id is None or machine_id.strip() == "uninitialized"
     is_open = shadow is None or ["root", _UNPROVISIONED] in (row[:2] for row in _rows(shadow))
@@ -112,7 +112,7 @@ def first_boot(tree: Tree, units: Units) -> t.List[str]:
 
 
 def gettys(units: Units) -> t.List[str]:
-    """What asks for a login at a console asks for a password."""
+    """Every program that asks for a login at a console asks for a password."""
     problems = []
     for name in filter(_GETTY.fullmatch, units.names()):
         settings = units.settings(name)
@@ -179,7 +179,7 @@ def _options(words: t.Sequence[str]) -> t.Iterator[t.Tuple[str, str]]:
 
 
 def credentials(tree: Tree) -> t.List[str]:
-    """No credential that a service takes by its name logs anybody in."""
+    """No service credential lets anybody log in without a password."""
     return [
         f"{store}/{name} logs in without a password: remove it"
         for store in _CREDENTIAL_STORES
@@ -189,7 +189,7 @@ def credentials(tree: Tree) -> t.List[str]:
 
 
 def debug_shell(units: Units) -> t.List[str]:
-    """Nothing starts systemd's shell for debugging, which is root's and asks for nothing."""
+    """Nothing starts systemd's debug shell, which is root's and asks for no password."""
     name = "debug-shell.service"
     starter = units.starter(name) if units.settings(name) else None
     return (
@@ -211,7 +211,7 @@ def crash_shell(tree: Tree) -> t.List[str]:
 
 
 def failed_boots(tree: Tree, units: Units) -> t.List[str]:
-    """Nothing that is read beside ours gives a boot that fails another end."""
+    """No file that is read besides ours changes what happens after a failed boot."""
     problems = []
     for path in emergency.UNITS:
         name = path.split("/")[-2][: -len(".d")]
@@ -247,7 +247,7 @@ def _ends(name: str, settings: t.Sequence[Setting], ours: t.Sequence[Setting]) -
 
 
 def sysrq(tree: Tree) -> t.List[str]:
-    """No file that is read after ours gives the keys of SysRq back (sysctl.d(5))."""
+    """No file that is read after ours enables the SysRq keys again (sysctl.d(5))."""
     files = systemd.merged(tree, _SYSCTL)
     names = [name for name in files if name.endswith(".conf")]
     own = emergency.SYSCTL.rpartition("/")[2]

@@ -59,7 +59,7 @@ def initramfs(
     header: archive_keys.JudgeHeader,
     files: t.Mapping[str, str],
 ) -> t.List[str]:
-    """Every initramfs is root's alone, and holds the boot key once, no other key, the pinned header and *files*.
+    """Only root can read an initramfs. It holds the boot key once, no other key, the pinned header and *files*.
 
     *loaded* are those that grub.cfg names.
     """
@@ -102,7 +102,7 @@ def _remove(path: str) -> None:
 def key_files(
     tree: Tree, crypttab: t.Sequence[t.Sequence[str]], *, keys: t.Mapping[str, bytes]
 ) -> t.List[str]:
-    """The root's key file is root's alone and is the boot key, and stays so when the initramfs is rebuilt."""
+    """The root's key file is the boot key, only root can read it, and that stays so when the initramfs is rebuilt."""
     problems = []
     directory = tree.find(fstab.KEY_DIRECTORY)
     if directory and (directory.permissions, directory.uid) != ("0700", 0):
@@ -134,7 +134,7 @@ def key_files(
 
 
 def _rebuilt(tree: Tree, paths: t.Sequence[str]) -> t.List[str]:
-    """What the root's own generator is configured for keeps key and header in a later initramfs, and to root."""
+    """The root's generator is configured to put key and header into later initramfs files that only root can read."""
     builds = generators.active(lambda path: tree.find(f"/{path}") is not None)
     if builds == "initramfs_tools":
         problems = []

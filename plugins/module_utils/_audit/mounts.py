@@ -35,7 +35,7 @@ _IMAGES = ("RootImage", "MountImages", "ExtensionImages")
 
 
 def _named(taken: etc_fstab.Taken, crypttab: t.Sequence[etc_fstab.Row]) -> str:
-    """Describe what of the host a mount names, and what to do."""
+    """Say what a mount takes from the host, and what to change."""
     name = taken.name
     if taken.reason == etc_fstab.OF_HOST:
         return f"names {name}, a directory of the host: leave it out"
@@ -65,7 +65,7 @@ def mounts(
     root_device: str,
     units: t.Optional[systemd.Units] = None,
 ) -> t.List[str]:
-    """fstab, crypttab and units take nothing from a disk that the host could attach, but for the root by its header.
+    """fstab, crypttab and units take nothing from a disk that the host could attach, except the root by its header.
 
     What is mounted only on request is allowed: no boot waits for it, and the host cannot trigger it.
     """

@@ -79,7 +79,7 @@ def _environment(tree: Tree) -> t.Dict[str, str]:
 
 
 def environment(tree: Tree) -> t.List[str]:
-    """The block that load_env reads, and any program of the guest writes, says nothing of where GRUB reads."""
+    """GRUB's environment block, which any program of the guest can write, does not change where GRUB reads."""
     return [
         f"grubenv sets {name}: take it out with grub-editenv"
         for name in _environment(tree)
@@ -113,7 +113,7 @@ def generator(tree: Tree) -> str:
 def console(
     tree: Tree, config: str, parts: t.Mapping[str, str], units: systemd.Units
 ) -> t.List[str]:
-    """Nobody at the console gets a shell: not of GRUB, not from a boot that fails, and no later one without a password.
+    """Nobody at the console gets a shell: not from GRUB, not from a failed boot, and not later without a password.
 
     *parts* are the scripts that *config* reads.
     """
@@ -137,7 +137,7 @@ def console(
 
 
 def insists(tree: Tree, generator: str, luks_uuid: str) -> t.List[str]:
-    """Every initramfs that the root makes restarts the machine where the kernel lacks a word."""
+    """Every initramfs that the root makes restarts the machine if a required word of the kernel is missing."""
     path = kernel_words.path(generator)
     node = tree.find(path)
     if tree.text(path) != kernel_words.text(generator, luks_uuid=luks_uuid):
@@ -146,7 +146,7 @@ def insists(tree: Tree, generator: str, luks_uuid: str) -> t.List[str]:
 
 
 def agents(tree: Tree, allowed: t.Collection[str]) -> t.List[str]:
-    """No program does as root what the host says, but those that were asked for."""
+    """No program that obeys the host runs as root, except those that were requested."""
     agents_found = host_agents.units(lambda path: tree.find(path) is not None, allowed)
     return [
         f"{service} of {name} is on, so the host is root by it: mask it, or name {name} in image_host_agents"
@@ -159,7 +159,7 @@ def agents(tree: Tree, allowed: t.Collection[str]) -> t.List[str]:
 def pinned(
     tree: Tree, header: t.Optional[Node], content: bytes, luks_uuid: str, on_disk: bytes
 ) -> t.List[str]:
-    """The pinned header is there, root's alone, and the one on the disk."""
+    """The pinned header is in the root, only root can read it, and it is the one on the disk."""
     path = pinned_header.path(luks_uuid)
     if header is None or not header.is_file:
         return [f"{path} is not there, so the initramfs would open whatever header the host has"]
@@ -207,7 +207,7 @@ def kernels(tree: Tree) -> t.List[str]:
 
 
 def identity(tree: Tree) -> t.List[str]:
-    """Nothing in the image is one machine's own, so that clones differ."""
+    """The image holds nothing that identifies one machine, so that clones differ."""
     problems = []
     for pattern in etc_identity.SHARED_BY_CLONES:
         directory, base = os.path.split(pattern)

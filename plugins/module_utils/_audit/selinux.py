@@ -49,7 +49,7 @@ def examine(tree: Tree, grub_cfg: str, *, wanted: str) -> t.Tuple[t.List[str], s
 
 
 def flag(tree: Tree, *, wanted: bool) -> t.List[str]:
-    """The image relabels itself at its first boot exactly if that was asked for."""
+    """The image relabels itself at its first boot exactly if that was requested."""
     path = f"/{selinux.FLAG}"
     node = tree.find(path, follow=False)
     if not wanted:
@@ -60,7 +60,7 @@ def flag(tree: Tree, *, wanted: bool) -> t.List[str]:
 
 
 def labels(tree: Tree) -> t.List[str]:
-    """What the boot needs has a label, and where every policy agrees, the right one."""
+    """What the boot needs has a label, and the right one where every policy has the same."""
     problems, without = [], []
     for path, node in sorted(_looked_at(tree).items()):
         label = tree.attribute(node, selinux.ATTRIBUTE)
@@ -88,7 +88,7 @@ def _looked_at(tree: Tree) -> t.Dict[str, Node]:
 
 
 def command_lines(tree: Tree, grub_cfg: str, *, mode: str) -> t.List[str]:
-    """Every kernel that GRUB boots starts SELinux, in the mode that the configuration says."""
+    """Every kernel that GRUB boots starts SELinux, in the mode of the configuration."""
     problems = set()
     for kernel, options in checks.kernel_lines(grub_cfg):
         words = options.split()

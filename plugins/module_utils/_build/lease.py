@@ -6,12 +6,12 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The lease of a build: one at a time works in a directory, or publishes as one.
+"""The lease of a build: only one build at a time works in a directory, or publishes to it.
 
-It is a lock (flock(2)) on a file beside the directory, so the kernel ends it with the process that holds it, which is
-that of lease_holder.py.
+The lease is a lock (flock(2)) on a file beside the directory. The process of lease_holder.py holds it, so the kernel
+ends it together with that process.
 
-What the file says is for people, and for the build itself to know its own lease: it decides nothing else.
+The content of the file is for people, and a build recognises its own lease by it. It decides nothing else.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# Who looks whether a file is locked has it locked for a moment.
+# A process that checks whether a file is locked locks it for a moment itself.
 TRIES = 5
-# What the file says, or what is said for it, and how much of it is read.
+# The fields of the file with their defaults, and how many bytes of it are read.
 _SAID = {"id": "", "who": "an unknown process", "doing": "built", "since": "an unknown time"}
 _MOST = 4096
 
-# Of the module build_lease and of its action plugin.
+# The arguments of the module build_lease and of its action plugin.
 ARGUMENTS: t.Dict[str, t.Any] = {
     "work_dir": {"type": "path", "required": True},
     "output_dir": {"type": "path", "required": True},
@@ -64,7 +64,7 @@ ARGUMENTS: t.Dict[str, t.Any] = {
 
 @dataclasses.dataclass(frozen=True)
 class Owner:
-    """Who has a lease: *id* is the same for one image in one play."""
+    """The owner of a lease: *id* is the same for one image in one play."""
 
     id: str
     who: str
@@ -72,18 +72,18 @@ class Owner:
 
 
 class HeldError(SealedRootError):
-    """Another has the lease."""
+    """Another owner has the lease."""
 
 
 def path_of(directory: str) -> str:
-    """Return the file for the directory of a build, or for the one of an image, unpublished or not."""
+    """Return the lease file for the directory of a build or of an image, published or not."""
     parent, name = os.path.split(os.path.realpath(directory))
     name = name[1 : -len(".partial")] if name.startswith(".") else name
     return os.path.join(parent, f".{name}.lease")
 
 
 def owner(of: Process, image: str = "", doing: str = "built") -> Owner:
-    """Name the owner that a process of this machine is."""
+    """Return a process of this machine as an owner."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
@@ -101,7 +101,7 @@ def ensure(
     *,
     check_mode: bool,
 ) -> None:
-    """Take the leases of all directories, give them back, or only look whether another has one."""
+    """Take or release the leases of all directories; in check mode, only check that no other owner has one."""
     if check_mode:
         for directory in directories:
             check(directory, own)
@@ -115,9 +115,9 @@ def ensure(
 def take(
     directories: t.Sequence[str], own: Owner, is_wanted: t.Callable[[t.List[int]], bool]
 ) -> None:
-    """Take the leases of all directories and leave them to a holder, or take none.
+    """Take the leases of all directories and pass them to a holder, or take none.
 
-    *is_wanted* is given the open files and says whether the play is still there.
+    *is_wanted* gets the open files and says whether the play is still there.
     """
     files: t.List[LockedFile] = []
     try:
@@ -143,9 +143,9 @@ def excluded(
     force: bool = False,
     check_mode: bool = False,
 ) -> t.Iterator[None]:
-    """Keep builds out of a directory, and give its lease back after that; one of its own is kept on request.
+    """Keep builds out of a directory, and release its lease after that; *keep* keeps a lease of its own.
 
-    One that another build has is an error, unless forced.
+    A lease of another build is an error, except with *force*.
     """
     if not (os.path.lexists(path_of(directory)) or os.path.lexists(directory)):
         yield
@@ -167,13 +167,13 @@ def excluded(
         if file:
             file.give_back()
         elif force or not keep:
-            # The holder follows.
+            # The holder ends when the file is gone.
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path_of(directory))
 
 
 def check(directory: str, own: Owner) -> None:
-    """Fail when another has the lease; makes nothing."""
+    """Raise an error if another owner has the lease; create nothing."""
     with contextlib.suppress(FileNotFoundError, PermissionError):
         handle = _open(path_of(directory))
         try:
@@ -184,7 +184,7 @@ def check(directory: str, own: Owner) -> None:
 
 
 def is_lost(directory: str, own: str) -> bool:
-    """Say whether the lease is not, or no longer, that of the owner with this id."""
+    """Say whether the owner with this id does not have the lease (any more)."""
     try:
         handle = _open(path_of(directory))
     except OSError:
@@ -196,13 +196,13 @@ def is_lost(directory: str, own: str) -> bool:
 
 
 def give_back(directory: str, own: str) -> None:
-    """End the lease if it is that owner's: the holder follows."""
+    """Release the lease if it is that owner's; the holder then ends."""
     if not is_lost(directory, own):
         os.unlink(path_of(directory))
 
 
 def _take(directory: str, own: Owner) -> t.Optional[LockedFile]:
-    """Lock the file of a directory; None when it is locked for the same owner already."""
+    """Lock the file of a directory; return None if the same owner has already locked it."""
     path = path_of(directory)
     made = _make(os.path.dirname(path))
     while True:
@@ -213,7 +213,7 @@ def _take(directory: str, own: Owner) -> t.Optional[LockedFile]:
                     os.close(file.handle)
                     return None
                 raise _held(directory, file.handle)
-            # The one who had it may have removed it meanwhile.
+            # The previous owner may have removed the file meanwhile.
             if file.is_there():
                 _say(file.handle, own)
                 return file
@@ -235,7 +235,7 @@ def _make(directory: str) -> t.List[str]:
 
 
 def _open(path: str, flags: int = 0) -> int:
-    """Open the file: where images are published, another user may own the directory."""
+    """Open the file with care: where images are published, another user may own the directory."""
     handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | flags, 0o644)
     info = os.fstat(handle)
     if not stat.S_ISREG(info.st_mode) or info.st_nlink > 1 or info.st_uid not in (0, os.geteuid()):
@@ -262,7 +262,7 @@ def _say(handle: int, own: Owner) -> None:
 
 
 def _said(handle: int) -> t.Dict[str, str]:
-    """Return what the file says, without anything that a terminal would obey."""
+    """Return the content of the file, without anything that a terminal would obey."""
     try:
         said = json.loads(os.pread(handle, _MOST, 0))
         return {name: "".join(filter(str.isprintable, str(said[name]))) for name in _SAID}

@@ -6,13 +6,13 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The process that holds the lease of a build, because a build is many short processes.
+"""The process that holds the lease of a build, because a build consists of many short processes.
 
-It is one of its own, on the machine of the directory. It ends, and removes the file, as soon as
+It runs on the machine of the directory, independent of the play's processes. It removes the file and ends as soon as
 
-- the file is gone, by which a build or a teardown gives the lease back, or
-- the play is gone: on its own machine the holder looks at the process; from another machine it hears the play's
-  heartbeat, which is the time of the file.
+- the file is gone: a build or a teardown releases the lease by removing it, or
+- the play is gone: on the play's own machine the holder watches the process; on another machine it waits for the
+  play's heartbeat, which is the time of the file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import signal
 import time
 import typing as t
 
-# How often the holder looks, and how long it waits for a heartbeat.
+# How often the holder looks, and how long it waits for a heartbeat, in seconds.
 PAUSE = 0.5
 SILENCE = 60.0
 
@@ -40,14 +40,14 @@ class LockedFile:
     made: t.Sequence[str] = ()
 
     def is_there(self) -> bool:
-        """Say whether the name still leads to it."""
+        """Say whether the path still names this file."""
         try:
             return os.path.samestat(os.lstat(self.path), os.fstat(self.handle))
         except OSError:
             return False
 
     def give_back(self) -> None:
-        """Remove it, and what was made for it if nothing else is in there."""
+        """Remove the file, and the directories that were made for it if they are empty."""
         with contextlib.suppress(OSError):
             if self.is_there():
                 os.unlink(self.path)
@@ -57,23 +57,23 @@ class LockedFile:
 
 
 def process(pid: int) -> Process:
-    """Name a process in a way that no later one has; its start is empty when it has ended."""
+    """Identify a process, so that no later one is taken for it; the start time is empty if it has ended."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()
     except OSError:
         return pid, ""
-    # A zombie does nothing any more.
+    # A zombie has ended.
     return pid, "" if fields[0] in ("Z", "X") else fields[19]
 
 
 def lives(of: Process) -> t.Callable[[t.List[int]], bool]:
-    """Return what says whether a process of this machine is still there."""
+    """Return a function that says whether a process of this machine still runs."""
 
     def is_wanted(_handles: t.List[int]) -> bool:
         if of[1]:
             return process(of[0]) == of
-        # A control node without /proc, where a later process may have the number.
+        # A control node without /proc: a later process may have the same number.
         with contextlib.suppress(PermissionError):
             try:
                 os.kill(of[0], 0)
@@ -85,9 +85,9 @@ def lives(of: Process) -> t.Callable[[t.List[int]], bool]:
 
 
 def heard(silence: float = SILENCE) -> t.Callable[[t.List[int]], bool]:
-    """Return what says whether a file was touched in the last seconds.
+    """Return a function that says whether a file was touched in the last *silence* seconds.
 
-    By this machine's own steady clock: the one that sets the times may jump.
+    It uses the monotonic clock of this machine, because the clock that sets the times of files may jump.
     """
     seen: t.Dict[str, t.Any] = {}
 
@@ -101,7 +101,7 @@ def heard(silence: float = SILENCE) -> t.Callable[[t.List[int]], bool]:
 
 
 def detach(act: t.Callable[[], None], keep: t.Sequence[int] = ()) -> None:
-    """Let a process of its own act, which nothing of this one keeps or ends: no terminal, session or open file."""
+    """Run *act* in a daemon: it shares no terminal, session or open file but those in *keep* with this process."""
     child = os.fork()
     if child:
         os.waitpid(child, 0)
@@ -131,7 +131,7 @@ def _become_daemon(keep: t.Sequence[int]) -> None:
 
 
 def hold(files: t.Sequence[LockedFile], is_wanted: t.Callable[[t.List[int]], bool]) -> None:
-    """Keep the files as long as one of them is there and they are wanted, and give them back then."""
+    """Hold the files as long as one of them exists and they are wanted, then release them."""
     handles = [file.handle for file in files]
     while any(file.is_there() for file in files) and is_wanted(handles):
         time.sleep(PAUSE)

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The directories of a build and of its image: what their file systems offer, and what is wrong with them."""
+"""The directories of a build and of its image: what their file systems support, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ MIB = 1 << 20
 
 
 def nearest(path: str) -> str:
-    """Return the nearest directory to *path* that is there."""
+    """Return *path*, or the nearest directory above it that exists."""
     while not os.path.isdir(path):
         path = os.path.dirname(path) or "."
     return path
 
 
 def file_system(path: str) -> t.Dict[str, t.Any]:
-    """Ask what the file system offers where *path* is or will be, with a file that has no name."""
+    """Return what the file system of *path*, which need not exist, supports; tried with an unnamed file."""
     directory = nearest(path)
     usage = os.statvfs(directory)
     facts = {"free_bytes": usage.f_bavail * usage.f_frsize, "holes": False, "direct_io": False}
@@ -53,7 +53,7 @@ def _reads_directly(handle: int) -> bool:
     except OSError:
         return False
     try:
-        # Anonymous memory is aligned, as direct I/O wants it.
+        # Anonymous memory is aligned, as direct I/O requires.
         with mmap.mmap(-1, mmap.PAGESIZE) as page:
             return os.readv(direct, [page]) == mmap.PAGESIZE
     except OSError:
@@ -63,7 +63,7 @@ def _reads_directly(handle: int) -> bool:
 
 
 def problems(build: str, output: t.Optional[str], needed: int) -> t.List[str]:
-    """Say what is wrong with the directory of the build, and with that of the image if it is here."""
+    """Return what is wrong with the directory of the build, and with that of the image if it is on this machine."""
     found = []
     try:
         work_dir.check_place(build)

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The end of builds on their builder: everything is released, and directories and leases go."""
+"""End builds on their builder: release everything, and remove their directories and leases."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ def tear_down(
     force: bool = False,
     check_mode: bool = False,
 ) -> t.List[str]:
-    """Release what the builds in *directories* hold and remove these; return what was released.
+    """Release what the builds in *directories* hold and remove the directories; return what was released.
 
-    *own_lease* is the lease by which a build releases itself, *force* also releases one that is at work.
+    *own_lease* is the id of the lease of a build that releases itself; *force* also releases a build that is still
+    running.
     """
     # Check all directories before changing anything.
     directories = [work_dir.check(path) for path in directories]

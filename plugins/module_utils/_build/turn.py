@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The turn of a build: only so many builds at once have their directory on a builder."""
+"""The turn of a build: limits how many builds have their directory on a builder at the same time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import os
 import time
 import typing as t
 
-# How long a call waits before it says what for, and how often it looks, in seconds.
+# How long a call waits before it reports what it waits for, and how often it looks, in seconds.
 WAIT_SECONDS = 60.0
 PAUSE = 1.0
 
@@ -23,8 +23,8 @@ PAUSE = 1.0
 def take(work_dir: str, at_once: int, seconds: float = WAIT_SECONDS) -> t.List[str]:
     """Make the directory of a build as soon as fewer than *at_once* others are beside it.
 
-    Returns the names of the others where *seconds* were not enough, else none. A build has its turn as long as it has
-    its directory, so one that broke down counts until it is torn down.
+    Return the names of the others if *seconds* were not enough, else none. A build has its turn as long as it has its
+    directory, so a failed build counts until it is torn down.
     """
     if os.path.isdir(work_dir):
         return []
@@ -32,7 +32,7 @@ def take(work_dir: str, at_once: int, seconds: float = WAIT_SECONDS) -> t.List[s
     os.makedirs(parent, exist_ok=True)
     deadline = time.monotonic() + seconds
     while True:
-        # Locked, so that of two builds that look at once only one takes the last place.
+        # With the lock, only one of two builds that look at the same time takes the last place.
         handle = os.open(
             os.path.join(parent, ".turn"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600
         )

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""A closed disk in the formats of hypervisors and clouds, each compared with it after it was made."""
+"""Convert a closed disk to the formats of hypervisors and clouds, and compare each result with the disk."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 
 SECONDS = 3600
-# What qemu-img compare says of two disks that are the same, sizes included.
+# What qemu-img compare prints if two disks are the same, sizes included.
 IDENTICAL = "Images are identical."
 
 
 def difference(runner: Runner, disk: str, path: str, name: str) -> str:
-    """Return how the file at *path* differs from the raw disk; nothing when it is the same, sizes included."""
+    """Return how the file at *path* differs from the raw disk; empty if it is the same, sizes included."""
     argv = [runner.find("qemu-img"), "compare", "-f", "raw", "-F", FORMATS[name].driver, disk, path]
     result = runner.run(argv, check=False, timeout=SECONDS)
     said = (result.stdout + result.stderr).strip()
@@ -39,7 +39,7 @@ def difference(runner: Runner, disk: str, path: str, name: str) -> str:
 
 
 def convert(runner: Runner, disk: str, path: str, name: str) -> None:
-    """Convert the disk, and prove that the result is the same disk."""
+    """Convert the disk, and verify that the result is the same disk."""
     wanted = FORMATS[name]
     argv = [runner.find("qemu-img"), "convert", *wanted.options, "-f", "raw", "-O", wanted.driver]
     runner.run([*argv, disk, path], timeout=SECONDS)
@@ -53,7 +53,7 @@ def convert(runner: Runner, disk: str, path: str, name: str) -> None:
 
 
 def convert_all(runner: Runner, disk: str, paths: t.Mapping[str, str]) -> None:
-    """Convert the disk to a file for each format, at the same time; the first failure is that of all."""
+    """Convert the disk to all formats at the same time, and raise the first error."""
     with concurrent.futures.ThreadPoolExecutor(len(paths) or 1) as pool:
         jobs = [pool.submit(convert, runner, disk, path, name) for name, path in paths.items()]
         for job in jobs:
@@ -64,7 +64,7 @@ def convert_all(runner: Runner, disk: str, paths: t.Mapping[str, str]) -> None:
 
 
 def payload_offset(disk: str) -> int:
-    """Return where the data of the LUKS partition begins in it, by the version in its header."""
+    """Return the offset of the encrypted data in the LUKS partition, by the version in its header."""
     with open(disk, "rb") as file:
         file.seek(layout.ROOT_OFFSET)
         header = file.read(8)

@@ -27,17 +27,17 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# In bytes. The root lasts to the last MiB, which has the backup of the table.
+# In bytes. The root ends before the last MiB, which holds the backup of the partition table.
 ESP_OFFSET, ESP_SIZE = MIB, 99 * MIB
 ROOT_OFFSET = ESP_OFFSET + ESP_SIZE
 BESIDE_ROOT = ROOT_OFFSET + MIB
 _SIZE = re.compile(r"[1-9][0-9]*([.][0-9]+)? ?([KMGT](i?B)?)?")
-# What a disk and its parts are known by, as far as a UUID of the image determines it.
+# What is identified by a UUID that is derived from the image's.
 NAMES = ("disk", "esp", "root", "luks", "vfat", "directories")
 
 
 def size_bytes(size: t.Any) -> int:
-    """Return what *size* is in bytes, ``4GiB`` as well as ``4G`` or a number; 0 of what is no size."""
+    """Return *size* (``4GiB``, ``4G`` or a number) in bytes; 0 if it is not a size."""
     text = str(size)
     if not _SIZE.fullmatch(text):
         return 0
@@ -45,7 +45,7 @@ def size_bytes(size: t.Any) -> int:
 
 
 def whole_mib(size: int) -> int:
-    """Return a size in bytes as a whole number of MiB, at least as large."""
+    """Return a size in bytes, rounded up to a whole number of MiB."""
     return -(-size // MIB) * MIB
 
 
@@ -59,7 +59,7 @@ def root_size(size: int) -> int:
 
 
 def derived_uuids(namespace: str) -> t.Dict[str, str]:
-    """Return the UUIDs of the image that *namespace* names (RFC 9562, version 5); none for an empty one."""
+    """Return the UUIDs that are derived from *namespace* (RFC 9562, version 5); none if it is empty."""
     if not namespace:
         return {}
     try:
@@ -77,7 +77,7 @@ def wanted(size: int) -> t.Tuple[Partition, Partition]:
 
 
 def sfdisk_script(size: int, uuids: t.Mapping[str, str]) -> str:
-    """Return what makes the table (sfdisk(8), "Script-file format")."""
+    """Return the script that makes the partition table (sfdisk(8), "Script-file format")."""
     lines = ["label: gpt", *([f"label-id: {uuids['disk']}"] if uuids else [])]
     for part, name in zip(wanted(size), ("esp", "root")):
         line = f"start={part.offset // SECTOR}, size={part.size // SECTOR}, type={part.type}, name={part.name}"
@@ -86,11 +86,11 @@ def sfdisk_script(size: int, uuids: t.Mapping[str, str]) -> str:
 
 
 def vfat_options(uuids: t.Mapping[str, str], *, reproducible: bool) -> t.List[str]:
-    """Return the options of mkfs.vfat(8) for the EFI system partition, in the file of the disk.
+    """Return the options with which mkfs.vfat(8) makes the EFI system partition inside the file of the disk.
 
-    One sector per cluster: mkfs.vfat would choose by the size of the whole disk, and with larger clusters 99 MiB have
-    too few of them to be a FAT32 at all. The time comes from nowhere but ``--invariant`` (dosfstools 4.2), which sets
-    a volume ID, too, so ``-i`` follows it.
+    One sector per cluster: mkfs.vfat would choose by the size of the whole disk, and 99 MiB have too few larger
+    clusters for FAT32. Only ``--invariant`` (dosfstools 4.2) fixes the time. It also sets a volume ID, so ``-i``
+    follows it.
     """
     invariant = ["--invariant"] if reproducible else []
     volume_id = ["-i", uuids["vfat"][:8]] if uuids else []
@@ -100,7 +100,7 @@ def vfat_options(uuids: t.Mapping[str, str], *, reproducible: bool) -> t.List[st
 
 
 def is_made(runner: Runner, path: str, size: int) -> bool:
-    """Say whether the disk is there; anything else at *path* is an error."""
+    """Say whether the disk exists; anything else at *path* is an error."""
     if not os.path.lexists(path):
         return False
     table = partitions.read(runner, path) if os.path.isfile(path) else None
@@ -116,7 +116,7 @@ def is_made(runner: Runner, path: str, size: int) -> bool:
 def make(
     runner: Runner, path: str, size: int, uuids: t.Mapping[str, str], *, reproducible: bool
 ) -> None:
-    """Make the disk: the table, and an empty EFI system partition."""
+    """Make the disk with its partition table and an empty EFI system partition."""
     script = sfdisk_script(size, uuids)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "wb") as file:
@@ -129,9 +129,9 @@ def make(
 
 
 def part_of(offset: int, size: int, payload: int) -> str:
-    """Say where in a disk of *size* bytes an offset is.
+    """Say in which part of a disk of *size* bytes an offset is.
 
-    *payload* is where in the LUKS partition the encrypted data begins.
+    *payload* is the offset of the encrypted data in the LUKS partition.
     """
     parts = (
         (size - MIB, "the backup of the partition table"),
@@ -145,7 +145,7 @@ def part_of(offset: int, size: int, payload: int) -> str:
 
 
 def located(said: str, size: int, payload: int) -> str:
-    """Add to each offset in what ``qemu-img compare`` said the part of the disk that it is in."""
+    """Add the part of the disk to each offset in a message of ``qemu-img compare``."""
     return re.sub(
         r"\boffset ([0-9]{1,19})\b",
         lambda match: f"{match.group(0)} ({part_of(int(match.group(1)), size, payload)})",

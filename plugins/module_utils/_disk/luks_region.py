@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""A LUKS container in a region of a disk: made, opened, closed, erased."""
+"""Make, open, close and erase a LUKS container in a region of a disk."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 Params = t.Mapping[str, t.Any]
 
-# What a header is made with where nothing else is asked for. cryptsetup's minimum of iterations is right for a key of
-# 128 random bits or more.
+# The defaults of a new header. cryptsetup's minimum of iterations is enough for a key of 128 random bits or more.
 DEFAULTS: t.Mapping[str, t.Any] = {
     "type": "luks1",
     "cipher": "aes-xts-plain64",
@@ -39,12 +38,12 @@ DEFAULTS: t.Mapping[str, t.Any] = {
     "key_slot": 0,
 }
 
-# What udev leaves unescaped; a name is a file name in /dev/mapper, in which control is taken.
+# The characters that udev does not escape. A name is a file name in /dev/mapper, where "control" is taken.
 NAME = re.compile(r"(?!(?:\.|\.\.|control)$)[A-Za-z0-9#+.:=@_-]{1,127}")
 
 
 def signature(runner: Runner, device: str) -> str:
-    """Return what is on *device* in blkid's words, or an empty string when it is blank."""
+    """Return what blkid finds on *device*; empty if it is blank."""
     found = runner.run(
         [runner.find("blkid"), "--probe", "--output", "export", device], check=False, timeout=60
     )
@@ -55,7 +54,7 @@ def signature(runner: Runner, device: str) -> str:
 
 
 def read_header(runner: Runner, params: Params) -> t.Tuple[t.Optional[metadata.Header], str]:
-    """Return the header in the region, or None and what else the region holds."""
+    """Return the LUKS header in the region; if there is none, None and what else the region holds."""
     region = {key: params[key] for key in ("path", "offset", "size")}
     with loop_devices.attached(runner, **region, read_only=True) as device:
         header = metadata.read(runner, device)
@@ -63,19 +62,19 @@ def read_header(runner: Runner, params: Params) -> t.Tuple[t.Optional[metadata.H
 
 
 def with_defaults(params: Params) -> t.Dict[str, t.Any]:
-    """Return the parameters with a value for each option that a header is made with."""
+    """Return the parameters, with defaults for the options of a header that were not given."""
     given = {name: value for name, value in params.items() if value is not None}
     return {**params, **DEFAULTS, **given}
 
 
 def luks_format(runner: Runner, params: Params) -> metadata.Header:
-    """Make the header. The digest gets forced iterations, too (docs/facts.md: digest-iterations)."""
+    """Make the header. The iterations of the digest are forced, too (docs/facts.md: digest-iterations)."""
     params = with_defaults(params)
     argv = [runner.find("cryptsetup"), "luksFormat", "--batch-mode", "--type", params["type"]]
     argv += ["--cipher", params["cipher"], "--key-size", str(params["key_size"])]
     argv += ["--hash", params["hash"], "--pbkdf-force-iterations", str(params["iterations"])]
     if params["type"] == "luks2":
-        # 512: a file would get 4096-byte sectors (docs/facts.md: sector-size).
+        # For a file, cryptsetup would take sectors of 4096 bytes (docs/facts.md: sector-size).
         argv += ["--pbkdf", "pbkdf2", "--sector-size", "512"]
     if params["key_slot"]:
         argv += ["--key-slot", str(params["key_slot"])]
@@ -99,7 +98,7 @@ def erase(runner: Runner, params: Params) -> None:
 
 
 def planned(params: Params) -> metadata.Header:
-    """Return the header that luks_format would make, as far as it is known before."""
+    """Return the header that luks_format would make, as far as it is known in advance."""
     params = with_defaults(params)
     slot = metadata.Keyslot(params["iterations"], "pbkdf2")
     return metadata.Header(
@@ -116,7 +115,7 @@ def planned(params: Params) -> metadata.Header:
 
 
 def check_blank(runner: Runner, params: Params, holds: str) -> None:
-    """Refuse to format what holds something, or what is not one partition."""
+    """Refuse to format a region that is not blank, or that is not exactly one partition."""
     if params["read_only"]:
         raise SealedRootError(
             f"there is no LUKS header in {params['path']} at offset {params['offset']}, and with"
@@ -134,7 +133,7 @@ def check_blank(runner: Runner, params: Params, holds: str) -> None:
 
 
 def differences(params: Params, header: metadata.Header) -> t.List[str]:
-    """Return what *header* has in another way than the options that were given say."""
+    """Return where *header* differs from the options that were given."""
     slot = header.slots.get(params["key_slot"] or 0)
     has = {
         "type": header.type,
@@ -156,7 +155,7 @@ def differences(params: Params, header: metadata.Header) -> t.List[str]:
 
 
 def check_found(params: Params, header: metadata.Header, device: str, have: str) -> None:
-    """Refuse a container that is another one than was asked for."""
+    """Refuse a container that is not the requested one."""
     other = differences(params, header)
     if other and params["state"] != "absent":
         raise SealedRootError(
@@ -182,7 +181,7 @@ def apply(
     header: t.Optional[metadata.Header],
     make: bool,
 ) -> t.Optional[metadata.Header]:
-    """Do what is left to do and return the header that is there afterwards."""
+    """Make the remaining changes and return the header after them."""
     state = params["state"]
     if have == "broken" or (have == "open" and state != "open"):
         backend.close(runner, mapping)
@@ -197,7 +196,7 @@ def apply(
 
 
 def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
-    """Bring the container into the state that is asked for and say what was done."""
+    """Bring the container into the requested state and return what was done."""
     state, device = params["state"], f"{luks_backend.MAPPER_DIR}/{params['name']}"
     if not NAME.fullmatch(params["name"]):
         raise SealedRootError(

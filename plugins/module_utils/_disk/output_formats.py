@@ -6,9 +6,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The formats that an image is published in. Pure.
+"""The formats in which an image is published. Pure.
 
-By itself: a module that only names them carries nothing of what converts or examines them.
+A separate file, so that a module that only names them need not carry the code that converts or examines images.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import typing as t
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """One format: QEMU's name of it and the options that it is made with.
+    """One format: its name in QEMU and the options for making it.
 
-    *is_flat* says whether its file is as long as the disk, and mostly holes.
+    *is_flat* says whether the file is as long as the disk, and sparse.
     """
 
     driver: str
@@ -29,11 +29,11 @@ class Format:
     is_flat: bool = False
 
 
-# By the end of the file's name: a file is never asked what it is. Everything is written sparse, and with the size of
-# the disk, which is a whole number of MiB (docs/outputs.md). Nothing is compressed: ciphertext does not shrink, and
-# holes stay holes without it. Only streamOptimized is compressed by its nature; it is read as a stream, so it is
-# written in order (without -W).
-# force_size: a vhd's size would else be rounded to cylinders, heads and sectors.
+# By the extension of the file name: the format is never detected from the content. Everything is written sparse, and
+# with the size of the disk, which is a whole number of MiB (docs/outputs.md). Nothing is compressed: ciphertext does
+# not shrink, and holes take no space anyway. Only streamOptimized is always compressed; it is read as a stream, so it
+# is written in order (without -W).
+# force_size: otherwise the size of a vhd would be rounded to cylinders, heads and sectors.
 FORMATS = {
     "qcow2": Format("qcow2", ("-W",)),
     "raw": Format("raw", ("-W",), is_flat=True),

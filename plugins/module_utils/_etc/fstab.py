@@ -17,28 +17,28 @@ import typing as t
 
 # Where systemd-cryptsetup looks for the key of a mapping, NAME.key, since version 246 (crypttab(5)).
 KEY_DIRECTORY = "/etc/cryptsetup-keys.d"
-# What names a disk: gone with the old machine. The kernel makes /dev/zram* of memory.
+# Names of a disk of the old machine. The kernel makes /dev/zram* from memory.
 _DISK = re.compile(r"(UUID|LABEL|PARTUUID|PARTLABEL|ID)=|/dev/(?!zram\d+$|shm(?:/|$)|null$)")
-# File systems that are directories of the host, which has every name; some of them are programs of FUSE.
+# File systems that show directories of the host, which can offer any name; some of them are FUSE programs.
 _HOST_TYPES = (
     *("9p", "hostfs", "prl_fs", "prl_fsd", "vboxsf", "virtiofs", "vmhgfs", "vmhgfs-fuse"),
 )
-# With these, a name that is no path is a pool, or a flash memory, that the host has.
+# With these types, a source that is not a path names a pool or a flash memory of the host.
 _OF_NAMES = {"jffs2", "ubifs", "zfs"}
-# With these, a program mounts: the type names it behind a dot, or the source does (mount.fuse(8)).
+# With these types, a program mounts: its name is in the type behind a dot, or in the source (mount.fuse(8)).
 _FUSE = ("fuse", "fuse3", "fuseblk")
-# With one of these, systemd mounts what is noauto; the last one is the old name of the first.
+# With one of these options, systemd mounts a line in spite of noauto; the last one is the old name of the first.
 _WANTED = (
     *("x-systemd.automount", "x-systemd.wanted-by", "x-systemd.required-by", "x-initrd.mount"),
     "comment=systemd.automount",
 )
-# With one of these, it mounts what a path lies in as well.
+# With one of these options, systemd also mounts the file systems that a path lies on.
 _NEEDING = ("x-systemd.requires-mounts-for", "x-systemd.wants-mounts-for", "x-systemd.requires")
-# What units of systemd lie in that every boot starts: journal, random seed and private /tmp.
+# Directories that systemd's units use in every boot: journal, random seed and private /tmp.
 _SYSTEM = ("/var/log/journal", "/var/lib/systemd", "/tmp", "/var/tmp")
-# Keys that are no file: what the kernel makes at random.
+# Keys that are not files: random data from the kernel.
 _RANDOM = ("/dev/urandom", "/dev/random", "/dev/hwrng")
-# An entry with one of these is opened in the initramfs.
+# With one of these options, the initramfs opens an entry.
 EARLY = {"initramfs", "x-initrd.attach", "force"}
 
 OLD_DISK = "a disk of the old machine"
@@ -50,14 +50,14 @@ Rows = t.List[t.List[str]]
 
 
 class Taken(t.NamedTuple):
-    """What of the host's a line takes, and what that is: :data:`OLD_DISK` or :data:`OF_HOST`."""
+    """What a line takes from the host, and of which kind that is: :data:`OLD_DISK` or :data:`OF_HOST`."""
 
     name: str
     reason: str
 
 
 def rows(text: str) -> Rows:
-    """Return the fields of each line that is no comment."""
+    """Return the fields of each line that is an entry."""
     return [row for row in map(str.split, text.splitlines()) if is_entry(row)]
 
 
@@ -67,7 +67,7 @@ def is_entry(fields: Row) -> bool:
 
 
 def _unescaped(field: str) -> str:
-    r"""Return a field with the escapes of fstab(5) (``\040``) read."""
+    r"""Return a field with the escapes of fstab(5) (``\040``) decoded."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), field)
 
 
@@ -77,64 +77,64 @@ def options_of(fields: Row) -> t.List[str]:
 
 
 def path_of(field: str) -> str:
-    """Return the file that a field names; empty for none."""
+    """Return the file that a field names; empty if it names none."""
     source = source_of(field)
     return "" if not source.startswith("/") or source.startswith(("//", "/dev/")) else source
 
 
 def source_of(field: str) -> str:
-    """Return what a field of fstab(5) names, as whoever mounts it reads it: without escapes, quotes and detours."""
+    """Return the source of a field of fstab(5) as the mounting program sees it: without escapes, quotes and detours."""
     plain = _unescaped(field).replace('"', "")
-    # Of whichever process: what it sees is the root.
+    # For every process, these links lead to the root.
     plain = re.sub(r"^/+proc/+[^/]+/+(?:cwd|root)(?=/)", "", plain)
     path = posixpath.normpath(f"/{plain.lstrip('/')}")
     return path if plain.startswith("/") and path.startswith("/dev/") else plain
 
 
 def headers(fields: Row) -> t.List[str]:
-    """Return the header files that a line of crypttab names; of several, the last one counts."""
+    """Return the header files that a line of crypttab names; if there are several, the last one counts."""
     found = (option.partition("=") for option in options_of(fields))
     return [value for name, equals, value in found if name == "header" and equals]
 
 
 def point_of(fields: Row) -> str:
-    """Return where a line of fstab is mounted; empty for swap."""
+    """Return the mount point of a line of fstab; empty for swap."""
     point = _unescaped(fields[1])
     parts = (part for part in point.split("/") if part not in ("", "."))
     return "/" + "/".join(parts) if point.startswith("/") else ""
 
 
 def swap_files(text: str) -> t.List[str]:
-    """Return the files of an fstab that are swap."""
+    """Return the swap files in an fstab."""
     found = [path_of(row[0]) for row in rows(text) if row[2:3] == ["swap"]]
     return [path for path in found if path]
 
 
 def _is_noauto(options: t.Sequence[str]) -> bool:
-    """Say whether the last one of the two says so, which counts."""
+    """Say whether the last option of auto and noauto, which is the one that counts, is noauto."""
     return [option for option in options if option in ("auto", "noauto")][-1:] == ["noauto"]
 
 
 def is_on_demand(fields: Row) -> bool:
-    """Say whether a line of fstab names what nobody asks for but a person (``noauto``)."""
+    """Say whether a line of fstab is mounted only if a person asks for it (``noauto``)."""
     options = options_of(fields)
-    # A unit can want it all the same (systemd.mount(5)).
+    # With these options, units start it all the same (systemd.mount(5)).
     return _is_noauto(options) and not any(option.startswith(_WANTED) for option in options)
 
 
 def is_opened_on_demand(fields: Row) -> bool:
-    """Say the same of a line of crypttab."""
+    """Say whether a line of crypttab is opened only if a person asks for it."""
     options = options_of(fields)
     return _is_noauto(options) and not EARLY & {*options}
 
 
 def is_memory(source: str) -> bool:
-    """Say whether a device is made of memory, so that every machine has it."""
+    """Say whether a device is memory, which every machine has."""
     return bool(re.fullmatch(r"/dev/(?:zram\d+|shm|null)", source))
 
 
 def _programs(fields: Row) -> t.List[str]:
-    """Return what mounts a line of fstab: its types, and the program where that is FUSE."""
+    """Return what mounts a line of fstab: its types, and the program if that is FUSE."""
     found = []
     for kind in _unescaped("".join(fields[2:3])).split(","):
         name, _dot, program = kind.partition(".")
@@ -146,15 +146,15 @@ def _programs(fields: Row) -> t.List[str]:
 
 
 def taken(fields: Row, own: t.Container[str]) -> t.Optional[Taken]:
-    """Return what of the host's a line of fstab takes when it is mounted, if anything; *own* are the guest's mappings.
+    """Return what a line of fstab takes from the host when it is mounted, if anything; *own* are the guest's mappings.
 
-    The tables are written and audited by this alone.
+    Only this function decides, both when the tables are written and when they are audited.
     """
     source = source_of(fields[0])
     programs = _programs(fields)
     if any(it in _HOST_TYPES for it in programs) or source.startswith(".host:"):
         return Taken(source, OF_HOST)
-    # The device of a program of FUSE, and those of options: a journal, a second disk, what is to be there before.
+    # The device of a FUSE program, and devices in options: a journal, a second disk, what must be there first.
     options = (option.partition("=") for option in options_of(fields))
     devices = [_device_of(value) for name, _equals, value in options if name != "loop"]
     for name in (source, source_of(source.partition("#")[2]), *devices):
@@ -164,7 +164,7 @@ def taken(fields: Row, own: t.Container[str]) -> t.Optional[Taken]:
 
 
 def escaped(path: str) -> str:
-    """Return what the unit of a path is named (systemd-escape(1)); the path is without a / around it."""
+    """Return the form of a path in the name of a unit (systemd-escape(1)); the path has no / at its ends."""
     plain = re.sub(r"[^\w:./]|^\.", lambda match: _escape(match.group(0)), path, flags=re.ASCII)
     return plain.replace("/", "-")
 
@@ -174,7 +174,7 @@ def _escape(letter: str) -> str:
 
 
 def path_of_unit(name: str) -> str:
-    """Return the path that a unit of systemd is named by (systemd-escape(1)), a mapping for what opens it."""
+    """Return the path in the name of a systemd unit (systemd-escape(1)); of a unit that opens a mapping, its device."""
     stem, _dot, kind = name.rpartition(".")
     opened = re.fullmatch(r"systemd-cryptsetup@(.+)", stem)
     if opened:
@@ -186,7 +186,7 @@ def path_of_unit(name: str) -> str:
 
 
 def _device_of(value: str) -> str:
-    """Return the device that the value of an option names, or its unit does; empty for none."""
+    """Return the device that the value of an option names, as a path or a unit; empty if none."""
     source = source_of(value if value.startswith("/") else path_of_unit(value))
     return source if source.startswith("/dev/") else ""
 
@@ -201,12 +201,12 @@ def _needs(fields: Row) -> t.List[str]:
 
 
 def _plain(path: str) -> str:
-    """Return a path in its plain form; the root for what is no path."""
+    """Return a path in its normal form; / for what is not a path."""
     return posixpath.normpath(f"/{path.lstrip('/')}") if path.startswith("/") else "/"
 
 
 def _leads_to(point: str, paths: t.Sequence[str]) -> bool:
-    """Say whether one of the sorted *paths* is *point* or lies in it; all do in the root, which is not asked for."""
+    """Say whether one of the sorted *paths* is *point* or lies below it; no for /, which nothing has to request."""
     if point == "/":
         return False
     for wanted in (point, f"{point}/"):
@@ -217,7 +217,7 @@ def _leads_to(point: str, paths: t.Sequence[str]) -> bool:
 
 
 def mounted(fstab: t.Sequence[Row], crypttab: t.Sequence[Row]) -> t.Set[t.Tuple[str, ...]]:
-    """Return the lines of fstab that a boot mounts: those that nobody has to ask for, and what they lie in."""
+    """Return the lines of fstab that a boot mounts: those without noauto, and those that the boot's paths lie on."""
     entries = [row for row in crypttab if not is_opened_on_demand(row)]
     opened = [name for row in entries for name in (*map(source_of, row[1:3]), *headers(row))]
     needed = {_plain(path) for path in (*_SYSTEM, *opened)}
@@ -234,7 +234,7 @@ def mounted(fstab: t.Sequence[Row], crypttab: t.Sequence[Row]) -> t.Set[t.Tuple[
 
 
 def disk_of(fields: Row) -> str:
-    """Return what of a disk a line of crypttab takes: the container, its key or its header; empty for nothing."""
+    """Return what a line of crypttab takes from a disk: the container, its key or its header; empty for nothing."""
     source = "".join(fields[1:2])
     if not path_of(source):
         return source or "no device"
@@ -247,13 +247,13 @@ def disk_of(fields: Row) -> str:
 
 
 def own_mappings(crypttab: t.Sequence[Row], root: str) -> t.Set[str]:
-    """Return the devices of crypttab that are the guest's own: the *root*, which has its header, and files in it."""
+    """Return the devices of the guest's own mappings: the *root*, which has its header, and containers in its files."""
     others = {row[0] for row in crypttab if disk_of(row)}
     return {root, *(f"/dev/mapper/{row[0]}" for row in crypttab if row[0] not in others)}
 
 
 def key_of(fields: Row) -> str:
-    """Return the file that an entry of crypttab takes its key from; empty when there can be none."""
+    """Return the key file of an entry of crypttab; empty if it cannot have one."""
     named = fields[2] if len(fields) > 2 else "none"
     return f"{KEY_DIRECTORY}/{fields[0]}.key" if named in ("none", "-") else path_of(named)
 

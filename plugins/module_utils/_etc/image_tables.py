@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""fstab(5) and crypttab(5) of an image: what an old machine's tables become. Pure.
+"""fstab(5) and crypttab(5) of an image: how the tables of an old machine are changed. Pure.
 
-Drop a line if boot would wait for its device, or if a hostile host could supply it. What is dropped is returned with
-the reason, for the person to see.
+Drop a line if boot would wait for its device, or if a hostile host could supply it. The dropped lines are returned
+with the reason, so that the user sees them.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc.fstab import
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
 
-# Mount points that the image's own partitions take the place of.
+# Mount points whose lines are replaced by those of the image's own partitions.
 OWN_POINTS = ("/", "/boot", "/boot/efi", "/efi", "/usr")
-# With these, a path as source is a file with a file system in it, or swap.
+# With these types, a path as source is a file that contains a file system, or swap.
 _FILE_TYPES = (
     *("auto", "btrfs", "erofs", "ext2", "ext3", "ext4", "iso9660", "squashfs", "swap", "udf"),
     *("vfat", "xfs"),
 )
-# Why a line goes, beside the reasons of what it takes.
+# One reason to drop a line; fstab.py has the others.
 NO_FILE = "the root has no such file"
 
 Exists = t.Callable[[str], bool]
@@ -61,11 +61,11 @@ def fstab(
     exists: Exists = _everything,
     crypttab: t.Sequence[Row] = (),
 ) -> t.Tuple[str, t.List[str]]:
-    """Return the new table, and what had to go with the reason.
+    """Return the new table, and the dropped lines with the reason.
 
-    Comments and everything that names no disk (tmpfs, zram, network, bind mounts) stay, and so does what is
-    mounted on demand alone. *exists* says whether a file is in the root; *crypttab* is that of the image.
-    The lines that the image's own take the place of are not among those that had to go.
+    Comments and all lines that name no disk (tmpfs, zram, network, bind mounts) stay, and so do lines that are mounted
+    only on demand. *exists* says whether a file is in the root; *crypttab* is that of the image. Lines that the image's
+    own replace are not among the dropped ones.
     """
     own = own_mappings(crypttab, device)
     others = [row for row in rows(text) if point_of(row) not in OWN_POINTS]
@@ -90,9 +90,9 @@ def fstab(
             kept.append(line)
     kind = filesystems.find(filesystem)
     first = [
-        # By the name that the guest gives: every disk of the host can have the UUID of the file system.
+        # By the mapping's name, which the guest gives: any disk of the host can have the same file system UUID.
         f"{device} / {filesystem} {kind.root_options} 0 {int(kind.checked_at_boot)}",
-        # noauto: the EFI system partition is the host's, and nothing that runs needs it.
+        # noauto: the host can write the EFI system partition, and no running program needs it.
         f"LABEL={esp_label} /boot/efi vfat noauto,nodev,noexec,nosuid,umask=0077 0 0",
     ]
     return "\n".join([*first, *kept]).rstrip("\n") + "\n", dropped
@@ -109,7 +109,7 @@ def _why_unmounted(
     found = taken(fields, own)
     if found:
         return found.reason
-    # systemd makes the source of a bind mount when it is missing; a missing file ends in its emergency mode.
+    # systemd makes a missing source of a bind mount; any other missing file ends in its emergency mode.
     is_file = kind in _FILE_TYPES and not {"bind", "rbind"} & {*options_of(fields)}
     return NO_FILE if path and is_file and not exists(path) else None
 
@@ -123,9 +123,9 @@ def crypttab(
     options: str,
     exists: Exists = _everything,
 ) -> t.Tuple[str, t.List[str]]:
-    """Return the table with the root's entry, and what had to go with the reason.
+    """Return the table with the root's entry, and the dropped lines with the reason.
 
-    Containers in files of the root stay, and so does what is opened on demand alone.
+    Containers in files of the root stay, and so do entries that are opened only on demand.
     """
     own = f"{name} UUID={luks_uuid} {key_file} {options}"
     kept, dropped = [], []
@@ -161,9 +161,9 @@ def stays_in_crypttab(fields: Row, exists: Exists) -> bool:
 
 
 def said(table: str, fields: t.Sequence[str], reason: str) -> str:
-    """Say why a line goes, and name no more of it than a device and a name or mount point.
+    """Return why a line is dropped, and of the line only a device and a name or mount point.
 
-    The manifest has it, and options can hold a password.
+    The text goes into the manifest, and options can contain a password.
     """
     return f"{table} line '{' '.join(fields[:2])}': {reason}"
 

@@ -8,9 +8,9 @@
 
 """How the root file system of an image is made.
 
-The builder's defaults are not the image's: with newer features than its GRUB and kernel know it would not boot. And
-every block that is written is ciphertext that the image carries for good: so nothing is written that the guest can
-write itself, and nothing is discarded that was never written.
+The builder's defaults do not fit: with features that the image's GRUB or kernel does not know, it would not boot. And
+every block that is written is ciphertext, which makes the image larger for good. So mkfs leaves to the guest what the
+guest can write itself, and discards nothing, because nothing was written there before.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 LABEL = "root"
 TIB = 1 << 40
-# "none" clears every default of mke2fs.conf(5), so this list is all there is; GRUB 2.02 and later read each.
+# "none" clears the defaults of mke2fs.conf(5), so this list is complete; GRUB 2.02 and later read all of it.
 EXT4_FEATURES = (
     *("none", "64bit", "dir_index", "dir_nlink", "ext_attr", "extent", "extra_isize", "filetype"),
     *("flex_bg", "has_journal", "huge_file", "large_file", "metadata_csum", "resize_inode"),
     "sparse_super",
 )
-# The option of mkfs.xfs that each feature belongs to, and those that are made. GRUB 2.04 and Linux 4.19 read them all
-# but bigtime, which needs GRUB 2.06 and Linux 5.10, and without which time ends in 2038.
+# The option of mkfs.xfs for each feature, and the features that are made. GRUB 2.04 and Linux 4.19 read all of them
+# except bigtime, which needs GRUB 2.06 and Linux 5.10; without it, times end in 2038.
 XFS_OPTIONS = {
     "autofsck": "-m",
     "bigtime": "-m",
@@ -45,16 +45,16 @@ XFS_OPTIONS = {
     "sparse": "-i",
 }
 XFS_FEATURES = ("bigtime", "crc", "finobt", "reflink", "sparse")
-# GRUB before 2.12 cannot read a file with a hole under no-holes; block-group-tree needs Linux 6.1.
+# With no-holes, GRUB before 2.12 cannot read a file that has a hole; block-group-tree needs Linux 6.1.
 BTRFS_LEFT_OUT = ("no-holes", "block-group-tree")
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """A file system to be made.
+    """A file system to make.
 
-    *size* is that of the whole disk in bytes. *features* have ``^`` before them where they are to be off. *hash_seed*
-    is the UUID that ext4 mixes into the order of names in a directory; random when it is empty.
+    *size* is the size of the whole disk in bytes. A feature that begins with ``^`` is to be off. *hash_seed* is the
+    UUID that ext4 mixes into the order of names in a directory; if it is empty, mkfs takes a random one.
     """
 
     device: str
@@ -67,7 +67,7 @@ class Request:
 def ext4(request: Request, _known: str = "") -> t.List[str]:
     """Return the command that makes an ext4.
 
-    Inode tables and journal are initialised by the guest: the blocks below them are holes, which decrypt to noise, so
+    The guest initialises inode tables and journal. Until then their blocks are holes, which decrypt to noise, so that
     no stale journal can be found there.
     """
     extended = ["lazy_itable_init=1", "lazy_journal_init=1", "nodiscard"]
@@ -81,9 +81,9 @@ def ext4(request: Request, _known: str = "") -> t.List[str]:
 def xfs(request: Request, known: str) -> t.List[str]:
     """Return the command that makes an XFS; *known* is the usage that the builder's mkfs.xfs prints.
 
-    A feature that it does not know it does not make, so that is not named, unless it was asked for: then it refuses it.
-    The number of groups and the size of the log are those for a disk, so that they do not depend on the processors and
-    the disks of the builder; sectors of 4096 bytes fit every disk. The log is written, 64 MiB at least.
+    mkfs.xfs does not make a feature that it does not know, so such a feature is not named, unless it was requested:
+    then mkfs.xfs refuses it. The number of groups and the size of the log do not depend on the processors and the disks
+    of the builder; sectors of 4096 bytes fit every disk. The log is written, at least 64 MiB.
     """
     asked = {name.lstrip("^"): int(name[:1] != "^") for name in request.features}
     made = {name: int(name in XFS_FEATURES) for name in XFS_OPTIONS if f"{name}=0|1" in known}
@@ -98,8 +98,8 @@ def xfs(request: Request, known: str) -> t.List[str]:
 def btrfs(request: Request, known: str) -> t.List[str]:
     """Return the command that makes a Btrfs; *known* is the list of features that the builder's mkfs.btrfs prints.
 
-    The top level is the root: grub-mkconfig, initramfs-tools and dracut then need no word about subvolumes, and a
-    snapshot tool that wants a layout of its own can move what is in the image.
+    The top level is the root, so grub-mkconfig, initramfs-tools and dracut need no option for a subvolume. A snapshot
+    tool that wants another layout can move the content of the image.
     """
     names = {line.split(" ")[0] for line in known.splitlines()}
     left_out = [it for it in BTRFS_LEFT_OUT if it in names and it not in request.features]
@@ -113,8 +113,8 @@ def btrfs(request: Request, known: str) -> t.List[str]:
 class Maker:
     """How one file system is made.
 
-    *command* makes it, *asked* is what makes that program say which features it knows, and *mount_options* are those of
-    the first mount.
+    *command* makes it, *asked* is the command whose output names the features that mkfs knows, and *mount_options* are
+    those of the first mount.
     """
 
     command: t.Callable[[Request, str], t.List[str]]

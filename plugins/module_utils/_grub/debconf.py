@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""How Debian's package of GRUB updates itself in the machine: its answers in debconf(7). Pure.
+"""The answers in debconf(7) by which Debian's package of GRUB updates itself in the machine. Pure.
 
-A later upgrade runs grub-install. It must renew the removable path, which is the one that the firmware of a cloud boots
-(docs/facts.md: signed-grub), and must not ask.
+A later upgrade runs grub-install. It must renew the removable path, which the firmware of a cloud boots
+(docs/facts.md: signed-grub), and it must not ask.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ ANSWERS: t.Mapping[str, str] = {
 
 
 def package(architecture: str) -> str:
-    """Return the package that asks, by Debian's name of the architecture."""
+    """Return the package that asks these questions; *architecture* is Debian's name."""
     return f"grub-efi-{architecture}"
 
 
 def parse(shown: str) -> t.Dict[str, str]:
-    """Return the answers to our questions that debconf-show(1) prints; those not marked by a star are asked again."""
+    """Return our answers from the output of debconf-show(1); a question without a star would be asked again."""
     lines = (line[2:].partition(": ") for line in shown.splitlines() if line.startswith("* "))
     return {name: value for name, _colon, value in lines if name in ANSWERS}
 
 
 def selections(owner: str) -> str:
-    """Return what debconf-set-selections(1) reads."""
+    """Return the input of debconf-set-selections(1)."""
     return "".join(f"{owner} {name} boolean {value}\n" for name, value in ANSWERS.items())
 
 
 def text(answers: t.Mapping[str, str]) -> str:
-    """Return the answers as they are shown in a diff."""
+    """Return the answers as text for a diff."""
     return "".join(f"{name}: {value}\n" for name, value in sorted(answers.items()))
 
 

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Each thing that can be unusual about a LUKS header, how bad that is, and what to do about it: a table, and pure.
+"""Each thing that can be unusual about a LUKS header, how bad that is, and what to do about it: a table. Pure.
 
 docs/luks_findings.md shows the same table to people, and a test compares the two.
 """
@@ -20,25 +20,25 @@ from ansible_collections.sealedroot.image.plugins.module_utils._luks.metadata im
 
 # A hostile host could have made this, or data is not protected.
 DANGER = "danger"
-# GRUB cannot read it, or is slow.
+# GRUB cannot read it, or is slow with it.
 BOOT = "boot"
-# Right for some containers, and to be known of all.
+# Right for some containers, but worth knowing for all.
 NOTE = "note"
 
-# What seal makes. GRUB before 2.14 reads it, and every signed GRUB has what it takes (docs/facts.md: common-header).
+# What a build makes. GRUB before 2.14 reads it, and every signed GRUB has its modules (docs/facts.md: common-header).
 GRUB_CIPHER = "aes-xts-plain64"
 KEY_BITS = 512
 SECTOR = 512
 HASHES = ("sha256", "sha512")
-# What OWASP asks for when PBKDF2 with SHA-256 protects a passphrase.
+# OWASP's recommendation for a passphrase with PBKDF2 and SHA-256.
 PASSPHRASE_ITERATIONS = 600_000
-# cryptsetup makes no digest and no slot with fewer, whatever it is told.
+# cryptsetup makes no digest and no slot with fewer, whatever its options say.
 FEWEST_ITERATIONS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing about a header that somebody should know; in TABLE, its texts are formats."""
+    """One thing about a header that an operator should know; in TABLE, its texts are format strings."""
 
     id: str
     severity: str

@@ -30,23 +30,24 @@ from ansible_collections.sealedroot.image.plugins.module_utils._luks.metadata im
     Segment,
 )
 
-# What cryptsetup takes when it is told nothing else.
+# cryptsetup's defaults.
 PAYLOAD_OFFSETS = {"luks1": 2 << 20, "luks2": 16 << 20}
-# GRUB's C code makes 100 000 to 240 000 a second (docs/facts.md: iterations), the digest's for each slot that it tries.
+# GRUB's C code makes 100 000 to 240 000 iterations a second (docs/facts.md: iterations), for each slot that it tries
+# also those of the digest.
 SLOW_SLOT = 1_000_000
 SLOW_DIGEST = 10_000
-# Of key material, on both versions.
+# The alignment of key material in both versions of LUKS.
 _ALIGNMENT = 4096
-# A name in a header can be as long as the header.
+# Limit for a text: a name in a header can be as long as the header.
 _LONGEST = 300
 _ROWS = {row.id: row for row in TABLE}
 
 
 def findings(header: t.Optional[Header]) -> t.List[Finding]:
-    """Say what is unusual about *header*; None is none."""
+    """Return what is unusual about *header*; None means that there is none."""
     if header is None:
         return [_ROWS["no-header"]]
-    # LUKS1 has one of each, and no words for it.
+    # LUKS1 has exactly one of each, but does not list them.
     segments = header.segments or (
         Segment(
             number=0,
@@ -133,9 +134,9 @@ def _of_digest(it: Digest) -> t.List[str]:
 
 
 def _is_usual(header: Header, number: int, it: Keyslot) -> bool:
-    """Say whether the key material is where cryptsetup puts it: one area behind the other, on 4096 bytes each."""
+    """Say whether the key material is where cryptsetup puts it: one area after the other, on 4096 bytes each."""
     if it.stripes != STRIPES or it.key_bits not in (None, header.key_bits):
-        return True  # Others have findings of their own.
+        return True  # There are other findings for such slots.
     if header.type == "luks1":
         unit = _area(header.key_bits)
         return it.area[0] == header.binary_size + number * unit
@@ -153,7 +154,7 @@ def _of_slot(header: Header, number: int, it: Keyslot, *, bound: bool) -> t.List
     return _true(
         {
             "null-slot": null,
-            # A slot of LUKS1 has no cipher and no size of its own.
+            # LUKS1 records no cipher and no size for each slot.
             "slot-cipher": it.cipher not in ("", GRUB_CIPHER) and not null,
             "slot-key-size": it.key_bits not in (None, header.key_bits),
             "area-key-size": it.area_key_bits not in (None, header.key_bits),
@@ -178,7 +179,7 @@ def _say(id_: str, header: Header, number: int, it: t.Any) -> Finding:
     row = _ROWS[id_]
 
     def text(words: str) -> str:
-        # Names in a header are whatever a host wrote there, control characters of a terminal, too.
+        # A host can write any name into a header, including characters that control a terminal.
         said = words.format(header=header, number=number, it=it)
         return "".join(c if c.isprintable() else "?" for c in said)[:_LONGEST]
 

@@ -25,12 +25,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def generate() -> bytes:
-    """Return a new key, which can be typed at GRUB and used as a key file as it is."""
+    """Return a new key that can be typed at GRUB and used as a key file without change."""
     return base64.b64encode(os.urandom(_BYTES))
 
 
 def is_generated(key: bytes) -> bool:
-    """Say whether a key looks like one of :func:`generate`."""
+    """Say whether a key looks like one that :func:`generate` made."""
     return _GENERATED.fullmatch(key) is not None
 
 
@@ -43,9 +43,10 @@ def check_name(name: str) -> None:
 
 
 def write(path: str, key: bytes) -> None:
-    """Make a new file that nobody else could read and that holds the whole key at any moment, on the disk as well.
+    """Write a key to a new file that only its owner can read.
 
-    Whoever is killed meanwhile leaves a file that :func:`is_part` knows.
+    The file appears with its whole content, which is on the disk by then. A process that is killed before that leaves a
+    file that :func:`is_part` recognises.
     """
     folder, name = os.path.split(path)
     part = os.path.join(folder, part_name(name))
@@ -55,7 +56,7 @@ def write(path: str, key: bytes) -> None:
             file.write(key)
             file.flush()
             os.fsync(handle)
-        # Unlike a rename, a link never takes the place of a key that another process has made meanwhile.
+        # Unlike a rename, a link never replaces a key that another process has made meanwhile.
         os.link(part, path)
     finally:
         os.unlink(part)
@@ -63,17 +64,17 @@ def write(path: str, key: bytes) -> None:
 
 
 def part_name(name: str) -> str:
-    """Return what the file *name* is called while this process makes it."""
+    """Return the name under which this process writes the file *name*."""
     return f".{name}.{os.getpid()}"
 
 
 def is_part(leaf: str, name: str) -> bool:
-    """Say whether a file is what some process left of making the file *name*."""
+    """Say whether a file is left over from an interrupted :func:`write` of the file *name*."""
     return re.fullmatch(rf"\.{re.escape(name)}\.[0-9]+", leaf) is not None
 
 
 def sync(directory: str) -> None:
-    """Let the names in a directory survive a power failure."""
+    """Make sure that the names in a directory survive a power failure."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

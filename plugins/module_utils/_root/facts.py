@@ -5,7 +5,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
-"""The facts of a root, by the collectors of Ansible's setup where they read files only."""
+"""The facts of a root, by those collectors of Ansible's setup that only read files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if t.TYPE_CHECKING:
 
 
 def gather(module: AnsibleModule, found: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
-    """Return the facts of the root that the module runs in, of which *found* is what it holds."""
+    """Return the facts of the root in which the module runs; *found* describes its content."""
     check_releases()
     gathered = {"system": "Linux", "is_chroot": True}
     gathered.update(DistributionFactCollector().collect(module))
@@ -35,7 +35,7 @@ def gather(module: AnsibleModule, found: t.Mapping[str, t.Any]) -> t.Dict[str, t
     gathered.update(PkgMgrFactCollector().collect(module, prefixed))
     gathered["architecture"] = gathered["machine"] = found["architecture"]
     gathered["kernel"] = newest(found["kernels"])
-    # Nothing runs, so what is installed counts.
+    # No service manager runs, so look at what is installed.
     gathered["service_mgr"] = "systemd" if found["has"]["systemd"] else "unknown"
     return {f"ansible_{name}": value for name, value in gathered.items()}
 
@@ -46,13 +46,13 @@ def newest(versions: t.Iterable[str]) -> str:
 
 
 def check_releases(root: str = "/") -> None:
-    """Refuse what the collectors would wait for, or read for ever, in the place of a file that names the system."""
+    """Refuse a release file that the collectors would wait for or read without end, such as a pipe or a device."""
     known = {it["path"] for it in DistributionFiles.OSDIST_LIST}
     paths = {os.path.join(root, str(it).lstrip("/")) for it in (*known, "usr/lib/os-release")}
     for pattern in ("etc/*release", "etc/*version"):
         paths.update(glob.glob(os.path.join(root, pattern)))
     for path in sorted(paths):
-        # SUSE has a directory of a like name, which none of them reads.
+        # SUSE has a directory with such a name, which no collector reads.
         if not os.path.isdir(path):
             with contextlib.suppress(FileNotFoundError):
                 regular_file.read(path, most=regular_file.SMALL)

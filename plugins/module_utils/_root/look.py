@@ -34,7 +34,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 # Largest program or table that is read from a root, in bytes.
 MOST = 16 << 20
-# Arguments that both modules share; each module documents them.
+# The arguments of the module root_info that :func:`describe` gets; the module documents them.
 ARGUMENTS: t.Dict[str, t.Any] = {
     "filesystem": {"type": "str", "default": "ext4"},
     "families": {
@@ -140,7 +140,7 @@ def describe(
         "kernel_disks": {
             it: findings.disks(modules.get(it, ()))
             for it in kernels
-            # Of any other there is a problem.
+            # A name that is no version is one of the problems.
             if boot_files.VERSION.fullmatch(it)
         },
         "has": {**has, "grub_install_luks2": findings.grub_install_knows_luks2(root)},

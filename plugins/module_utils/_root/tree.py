@@ -5,7 +5,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
-"""Lists a root that lies unpacked, as a tar of it would be listed."""
+"""List an unpacked root as a tar of it would be listed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KINDS = ((stat.S_ISREG, "-"), (stat.S_ISDIR, "d"), (stat.S_ISLNK, "l"))
 
 
 def listing(root: str) -> t.List[Member]:
-    """Return what is in the tree; not what is mounted below."""
+    """Return the content of the tree, without what is mounted below it."""
     device = os.stat(root).st_dev
     found: t.List[Member] = []
     seen: t.Dict[int, str] = {}
@@ -47,7 +47,7 @@ def listing(root: str) -> t.List[Member]:
 def contents(
     root: str, members: t.Iterable[Member], wanted: t.Iterable[t.Sequence[str]], *, most: int
 ) -> t.Dict[str, bytes]:
-    """Read files: of each of *wanted* the first name that is there, of *most* bytes at the most."""
+    """Read files: for each entry of *wanted* the first name that exists, at most *most* bytes."""
     files = {member.name for member in members if member.type in "-h"}
     found = {}
     for names in wanted:

@@ -8,10 +8,10 @@
 
 """Tools and programs that read what an image wrote, confined by bubblewrap.
 
-A tool of this machine that reads a foreign file system interprets what another may have written on purpose. It sees
-the programs of this machine, the device, and one directory if it is to write: no other file, no network, no other
+A tool of this machine that reads a foreign file system interprets data that an attacker may have written. It sees the
+programs of this machine, the device, and one directory if it has to write: no other file, no network, no other
 process. A program of the image that reads the image sees that and nothing else. Neither has a capability that it does
-not need, and the kernel takes from them what it takes from the programs of an image while that is built.
+not need, and both get the filter of system calls that the programs of an image get during a build.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ DEVICE = "/image"
 OUTPUT = "/output"
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/ld.so.conf")
 _TABLES = ("/proc/mounts", "/proc/self/mounts")
-# To give a file the owner and the mode that it has in the image, and to go on writing below it.
+# To give a file its owner and mode in the image, and still write below it.
 _WRITER = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER")
-# Enters control groups, and opens the filter for bwrap. The environment is empty for bwrap, too.
+# Enters the control groups, and opens the filter for bwrap. The environment is empty, also for bwrap.
 _ENTER = (
     'while [ "$1" != -- ]; do echo $$ >"$1" || exit; shift; done; shift; exec env -i "$@" 9<"$0"'
 )
-# Of the groups of this process.
+# Numbers of this process's control groups.
 _numbers = itertools.count()
 _CONFINED = (
     "--die-with-parent",
@@ -61,7 +61,7 @@ def run_tool(
     check: bool = True,
     timeout: int,
 ) -> Result:
-    """Run a tool of this machine, which finds *device* as DEVICE, and the directory *output* as OUTPUT."""
+    """Run a tool of this machine, which sees *device* as DEVICE, and the directory *output* as OUTPUT."""
     with _around() as (filter_path, lists):
         argv = tool_argv(runner, filter_path, lists, device, command, output=output)
         result = runner.run(argv, stdin=stdin, check=False, timeout=timeout)
@@ -72,7 +72,7 @@ def run_tool(
 
 def run_program(runner: Runner, root: str, command: t.Sequence[str], *, timeout: int) -> Result:
     """Run a program of the image that only reads the image at *root*."""
-    # setfiles ends where it cannot open the audit log; writing to it takes a capability that nothing here has.
+    # setfiles ends if it cannot open the audit log; to write there it would need a capability, which it does not get.
     with _around(allowed=[seccomp.AUDIT]) as (filter_path, lists):
         argv = program_argv(runner, filter_path, lists, root, command)
         return runner.run(argv, check=False, timeout=timeout)
@@ -80,12 +80,12 @@ def run_program(runner: Runner, root: str, command: t.Sequence[str], *, timeout:
 
 @contextlib.contextmanager
 def _around(*, allowed: t.Sequence[int] = ()) -> t.Iterator[t.Tuple[str, t.List[str]]]:
-    """Give the file with the filter of system calls, and those of the control groups to enter, if there are any."""
+    """Give the path of the system call filter, and the files by which to enter the control groups, if there are any."""
     group = limits.ControlGroup(f"{os.getpid()}.{next(_numbers)}")
     group.remove_later()
     try:
         group.make()
-        # What root may watch is one number for the builder and for this, which watches nothing.
+        # The limit on root's watches is shared with the builder, and these programs need none.
         with seccomp.exported(allowed=allowed, refused=seccomp.WATCHES) as filter_path:
             yield filter_path, group.lists
     finally:
@@ -93,7 +93,7 @@ def _around(*, allowed: t.Sequence[int] = ()) -> t.Iterator[t.Tuple[str, t.List[
 
 
 def _bwrap(runner: Runner, filter_path: str, lists: t.Sequence[str]) -> t.List[str]:
-    """Return the beginning of the argv; core files have the limit that starts no handler (core(5))."""
+    """Return the beginning of the command; its limit on core files is the one that starts no handler (core(5))."""
     argv = ["sh", "-c", _ENTER, filter_path, *lists, "--"]
     argv += [runner.find("prlimit"), "--core=1:1", runner.find("bwrap"), "--seccomp", "9"]
     return [*argv, *_CONFINED, "--unshare-cgroup-try", "--unshare-net", "--cap-drop", "ALL"]
@@ -108,23 +108,23 @@ def tool_argv(
     *,
     output: t.Optional[str] = None,
 ) -> t.List[str]:
-    """Return the argv of :func:`run_tool`.
+    """Return the command of :func:`run_tool`.
 
-    A file is read-only. A block device is not, so it must be one whose content nobody misses.
+    A file is read-only. A block device is not, so nobody may need its content afterwards.
     """
-    # Not a user namespace: FUSE shows the device to root alone.
+    # No user namespace: FUSE lets only root use the device.
     argv = _bwrap(runner, filter_path, lists)
     for path in _SYSTEM:
         argv += ["--ro-bind-try", path, path]
     argv += ["--dev", "/dev", "--dev-bind" if _is_block(device) else "--ro-bind", device, DEVICE]
-    # Of /proc only the tables that btrfs wants, empty: it refuses a device that is a mount point, as it is here.
+    # btrfs reads these tables, and refuses a device that is a mount point, as it is here. So show them empty.
     for table in _TABLES:
         argv += ["--dev-bind", "/dev/null", table]
     if output is not None:
         argv += ["--bind", output, OUTPUT]
         for capability in _WRITER:
             argv += ["--cap-add", capability]
-    # Bytes are bytes: a pattern matches any name.
+    # Every byte is a character in this locale, so a pattern matches any name.
     return [*argv, "--setenv", "LC_ALL", "C", runner.find(command[0]), *command[1:]]
 
 
@@ -138,11 +138,11 @@ def _is_block(path: str) -> bool:
 def program_argv(
     runner: Runner, filter_path: str, lists: t.Sequence[str], root: str, command: t.Sequence[str]
 ) -> t.List[str]:
-    """Return the argv of :func:`run_program`.
+    """Return the command of :func:`run_program`.
 
-    The image does not see bwrap, whose file it could give another mode: its own program is process 1. Nothing is
-    mounted over the root but /proc, which libselinux before 3.6 needs, so that what other mounts hide is seen, too.
-    Of all capabilities it has the one that reads files of every owner.
+    The image does not see bwrap, because it could change the mode of its file: so its own program is process 1. Over
+    the root, only /proc is mounted (libselinux before 3.6 needs it), so that the program also sees what other mounts
+    would hide. It has one capability, to read files of every owner.
     """
     argv = [*_bwrap(runner, filter_path, lists), "--as-pid-1", "--ro-bind", root, "/"]
     argv += [*bwrap.proc_options("/dev/null", "/proc"), "--cap-add", "CAP_DAC_OVERRIDE"]

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What commands of an image that have a network do as the builder does: resolve names, and trust lists of packages."""
+"""What commands of an image do as the builder does, if they have a network: resolve names, and trust package lists."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     Runner,
 )
 
-# slirp4netns(1): it asks the builder's name servers.
+# The name server of slirp4netns(1), which asks those of the builder.
 RESOLVER = "10.0.2.3"
 
 
 def resolv_conf(builder: str) -> str:
-    """Return resolv.conf(5) for the image, by that of the builder: its search domains and options stay."""
+    """Return resolv.conf(5) for the image, with search domains and options from that of the builder."""
     lines = re.findall(r"^(?:search|domain|options)[ \t].*", builder, re.MULTILINE)
     return "\n".join([f"nameserver {RESOLVER}", *lines])
 
 
 def checks_valid_until(runner: Runner) -> bool:
-    """Say whether the builder's apt refuses lists that are out of date, as those of a snapshot of a mirror are."""
+    """Say whether the builder's apt refuses expired package lists, such as those of a snapshot of a mirror."""
     try:
         apt_config = runner.find("apt-config")
     except MissingToolError:

@@ -23,10 +23,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# Never needed by a module, and most of the size.
+# No module needs these, and they are most of the size.
 LEFT_OUT = (
     *("*.opt-1.pyc", "*.opt-2.pyc", "__phello__", "config-*", "curses", "dbm", "dist-packages"),
-    # What the builder's owner wants in each of its Pythons.
+    # The builder's own settings for each of its Pythons.
     *("sitecustomize.py", "usercustomize.py"),
     *(
         "distutils",
@@ -40,8 +40,8 @@ LEFT_OUT = (
     ),
     *("tests", "tkinter", "turtledemo", "unittest", "wsgiref", "xmlrpc"),
 )
-# Read at each start, before anything else. A program of the image, its own Python above all, must not inherit what is
-# about this Python, and what starts this Python again must do so through the wrapper.
+# Read at each start, before anything else. Programs of the image, above all its own Python, must not inherit the
+# settings of this Python, and what starts this Python again must use the wrapper.
 CUSTOMIZATION = """\
 import os
 import sys
@@ -83,7 +83,7 @@ if image:
         if b"SEALEDROOT_" + name in os.environ._data:
             os.environ._data[name] = os.environ._data.pop(b"SEALEDROOT_" + name)
 """
-# Extension modules that would bring libraries along and that no module needs.
+# Extension modules that need more libraries and that no module needs.
 EXTENSIONS_LEFT_OUT = (
     *("_codecs_", "_ctypes_test", "_curses", "_dbm", "_gdbm", "_sqlite3", "_test", "_tkinter"),
     *("_xxtest", "audioop", "nis", "ossaudiodev", "readline", "xxlimited"),
@@ -111,7 +111,7 @@ def parse_ldd(text: str) -> t.Tuple[t.List[str], str]:
 
 
 def find(runner: Runner) -> Interpreter:
-    """Look at the running interpreter; a virtual environment leads to its base."""
+    """Look at the running interpreter; in a virtual environment, at its base."""
     program = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
     stdlib = sysconfig.get_path("stdlib")
     dynload = os.path.join(stdlib, "lib-dynload")
@@ -120,7 +120,7 @@ def find(runner: Runner) -> Interpreter:
         for name in sorted(os.listdir(dynload))
         if name.endswith(".so") and not name.startswith(EXTENSIONS_LEFT_OUT)
     ]
-    # ldd starts a process for each; most extensions need no more than the interpreter does.
+    # ldd starts a process for each file; most extensions need no more libraries than the interpreter.
     linked = [path for path in extensions if _needs_more(path)]
     printed = runner.run([runner.find("ldd"), program, *linked], timeout=60).stdout
     libraries, loader = parse_ldd(printed)
@@ -145,18 +145,18 @@ def wrapper(interpreter: Interpreter, home: str) -> str:
 
 
 def _copy(source: str, target: str) -> str:
-    """Copy a file for whoever in the image runs it: what the builder's umask kept for root is no use there."""
+    """Copy a file so that every user of the image can read it, whatever the builder's umask is."""
     shutil.copyfile(source, target)
     found = os.stat(source)
     os.chmod(target, 0o755 if found.st_mode & 0o111 else 0o644)
-    # A compiled module is valid for the time of its source only.
+    # A compiled module is valid only if its source has this time.
     os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
     return target
 
 
 def install(interpreter: Interpreter, directory: str, program: str) -> None:
     """Copy the interpreter into *directory*, which must not exist; *program* will start it."""
-    # "lib", or "lib64" where the interpreter was built to look there.
+    # "lib", or "lib64" if the interpreter was built that way.
     lib, version = interpreter.stdlib.rstrip("/").split("/")[-2:]
     partial = f"{directory}.partial"
     shutil.rmtree(partial, ignore_errors=True)

@@ -6,10 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The system calls that no program of an image may make: a filter by libseccomp(3), which bwrap loads.
+"""The system calls that no program of an image may make: a filter that libseccomp(3) makes and bwrap loads.
 
-libseccomp comes with every systemd, and knows each architecture's numbers. What only privileges decide is not here:
-the sandbox has few.
+libseccomp comes with every systemd, and knows the numbers of each architecture. Calls that only harm with a privilege
+which the sandbox does not have are not here.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 LIBRARY = "libseccomp.so.2"
 
-# Keyrings, which are the user's and not the namespace's; new namespaces and mounts; and what reaches the kernel with no
-# use for a package manager.
+# Keyrings, which belong to the user and not to the namespace; new namespaces and mounts; and calls that reach deep into
+# the kernel and that no package manager needs.
 REFUSED = (
     *("add_key", "keyctl", "request_key"),
     *("setns", "unshare"),
@@ -50,20 +50,19 @@ REFUSED = (
     *("adjtimex", "clock_adjtime", "clock_settime", "settimeofday", "stime"),
     *("ioperm", "iopl", "modify_ldt", "nfsservctl", "uselib", "vm86", "vm86old"),
 )
-# Of inotify(7).
 WATCHES = ("inotify_init", "inotify_init1")
-# Programs then use what they used before these calls were there: clone3 hides its flags from a filter, and io_setup
-# takes of what the whole builder has.
+# Programs then use the older calls: clone3 hides its flags from a filter, and io_setup uses up a limit of the whole
+# builder.
 UNKNOWN = ("clone3", "io_setup")
 # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, NEWTIME (clone(2)).
 NAMESPACES = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000, 0x80)
-# TIOCSTI and TIOCLINUX type into a terminal; the rest is what loop devices are told (loop(4)).
+# TIOCSTI and TIOCLINUX type into a terminal; the others control loop devices (loop(4)).
 IOCTLS = (0x5412, 0x541C, *range(0x4C00, 0x4C0B), 0x4C80, 0x4C81, 0x4C82)
-# All others, AF_VSOCK above all, are of no network namespace or of no use.
+# The others are in no network namespace, above all AF_VSOCK, or are of no use.
 FAMILIES = (socket.AF_UNSPEC, socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
 LAST_FAMILY = 64
-# NETLINK_AUDIT and NETLINK_KOBJECT_UEVENT: the builder's, in any network namespace. Programs take the error for a
-# kernel without them.
+# NETLINK_AUDIT and NETLINK_KOBJECT_UEVENT reach the builder from any network namespace. To programs the error means
+# that the kernel does not have them.
 AUDIT = 9
 NETLINK = (AUDIT, 15)
 
@@ -71,7 +70,7 @@ _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _NOT_EQUAL, _NOT_LESS, _MASKED_EQUAL = 1, 5, 7
 _RLIMIT_CORE = 4
 _INT = 0xFFFFFFFF
-# A second architecture of the same kernel, whose programs a root can have: its number in libseccomp.
+# A second architecture of the same kernel, for which a root can have programs: its number in libseccomp.
 _OTHERS = {"x86_64": (0x40000003,), "aarch64": (0x40000028,)}
 
 
@@ -116,7 +115,7 @@ def load() -> t.Any:
 
 
 def number(library: t.Any, name: str) -> int:
-    """Return the number of a system call; negative where the library does not know it."""
+    """Return the number of a system call; negative if the library does not know it."""
     return int(library.seccomp_syscall_resolve_name(name.encode()))
 
 
@@ -128,9 +127,10 @@ def export(
     allowed: t.Sequence[int] = (),
     refused: t.Sequence[str] = (),
 ) -> None:
-    """Write the filter to the open file *handle*, as the kernel takes it (seccomp(2)).
+    """Write the filter to the open file *handle*, in the kernel's format (seccomp(2)).
 
-    *machine* is uname's, *allowed* are netlink's protocols that are not refused, *refused* are more system calls.
+    *machine* is the name that uname(2) gives, *allowed* are netlink protocols that are not refused, *refused* are
+    additional system calls.
     """
     context = library.seccomp_init(_ALLOW)
     try:
@@ -138,8 +138,8 @@ def export(
             _check(library.seccomp_arch_add(context, other), "seccomp_arch_add")
         for name, refusal, *comparisons in _rules(allowed, refused):
             call = number(library, name)
-            # A library that is older than the kernel does not know the newest calls, and takes no number for a name.
-            # To do harm, those take a capability that is not there.
+            # A library that is older than the kernel does not know the newest calls, and takes no number
+            # instead of a name. Those calls only harm with a capability that the sandbox does not have.
             if call == -1:
                 continue
             count = len(comparisons)
@@ -155,7 +155,7 @@ def export(
 
 @contextlib.contextmanager
 def exported(*, allowed: t.Sequence[int] = (), refused: t.Sequence[str] = ()) -> t.Iterator[str]:
-    """Give the path of a file with the filter for this machine; *refused* are more system calls."""
+    """Give the path of a file with the filter for this machine; *refused* are additional system calls."""
     with tempfile.NamedTemporaryFile(prefix="sealedroot-") as file:
         machine = os.uname().machine
         export(load(), file.fileno(), machine, allowed=allowed, refused=refused)
@@ -163,22 +163,22 @@ def exported(*, allowed: t.Sequence[int] = (), refused: t.Sequence[str] = ()) ->
 
 
 def _rules(allowed: t.Sequence[int], refused: t.Sequence[str]) -> t.Iterator[t.Tuple[t.Any, ...]]:
-    """Name each call, what it gets, and what its arguments have to be for that.
+    """Yield each call with its error and the conditions on its arguments.
 
-    Flags and requests are 32 bits for the kernel, whatever the upper half of the register holds.
+    The kernel reads flags and requests as 32 bits, whatever the upper half of the register holds.
     """
     for name in (*REFUSED, *refused):
         yield name, errno.EPERM
     for name in UNKNOWN:
         yield name, errno.ENOSYS
     for flag in NAMESPACES:
-        # Of clone the lowest byte is a signal, so that CLONE_NEWTIME is not a flag of it.
+        # In the flags of clone, the lowest byte is a signal, so CLONE_NEWTIME is not one of them.
         if flag > 0xFF:
             yield "clone", errno.EPERM, _Compare(0, _MASKED_EQUAL, flag, flag)
     for request in IOCTLS:
         yield "ioctl", errno.EPERM, _Compare(1, _MASKED_EQUAL, _INT, request)
-    # Done, as far as the program knows: with less than the one byte that the launcher left, the kernel would start the
-    # builder's handler of crashes (core(5)).
+    # Pretend success: with a lower limit than the one byte that the launcher left, the kernel would start the builder's
+    # handler of crashes (core(5)).
     yield "setrlimit", 0, _Compare(0, _MASKED_EQUAL, _INT, _RLIMIT_CORE)
     yield (
         "prlimit64",

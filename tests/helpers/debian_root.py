@@ -181,7 +181,7 @@ def on_a_file_system(path: pathlib.Path, source: pathlib.Path | None = None) -> 
         stack.callback(run, "umount", image.root)
         stack.callback(run, "umount", image.run_dir / "own")
         fill(image, source)
-        # A bootstrap makes no initramfs; the role initramfs_tools puts an empty one there while it makes it.
+        # A bootstrap makes no initramfs; the role initramfs puts an empty one there while it makes it.
         for kernel in (image.root / "boot").glob("vmlinuz-*"):
             kernel.with_name(kernel.name.replace("vmlinuz", "initrd.img", 1)).touch()
         yield image

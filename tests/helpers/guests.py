@@ -20,7 +20,7 @@ import typing as t
 import pexpect
 
 FIRMWARE = pathlib.Path("/usr/share/OVMF")
-# As in image_boot_test, which has the reasons (_architectures.py).
+# As in image_boot_test; _system/architectures.py has the reasons.
 CPU = "Nehalem,vendor=AuthenticAMD"
 CMDLINE = " ".join(
     (

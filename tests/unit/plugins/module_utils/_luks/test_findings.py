@@ -27,7 +27,7 @@ LUKS1 = (FIXTURES / "luks1-cryptsetup-2.6.1.txt").read_text()
 
 
 def luks2() -> dict[str, t.Any]:
-    """Return the metadata of a header as seal makes it, with one key slot."""
+    """Return the metadata of a header as a build makes it, with one key slot."""
     data = json.loads((FIXTURES / "luks2-cryptsetup-2.6.1.json").read_text())
     del data["keyslots"]["0"], data["tokens"]["0"]
     data["digests"]["0"]["keyslots"] = ["1"]

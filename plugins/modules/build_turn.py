@@ -67,7 +67,13 @@ def ensure(params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.
     if at_once < 1:
         raise SealedRootError(f"at_once is {at_once}, so no build would ever begin: give 1 or more")
     had = os.path.isdir(work_dir)
-    waits_for = [] if check_mode else turn.take(work_dir, at_once)
+    if os.path.lexists(work_dir) and not had:
+        raise SealedRootError(f"{work_dir} is no directory: remove it, or give another path")
+    if check_mode:
+        at_work = turn.others(work_dir)
+        waits_for = [] if had or len(at_work) < at_once else at_work
+    else:
+        waits_for = turn.take(work_dir, at_once)
     return {"changed": not had and not waits_for, "waits_for": waits_for}
 
 

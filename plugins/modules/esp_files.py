@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: esp_files
-short_description: Files on the EFI system partition of a raw disk image
+short_description: Files on the EFI system partition of a raw disk image (for the roles)
 description:
   - Puts files on the EFI system partition of a raw disk image, without mounting it, and reads them back.
   - The source may have been filled by an untrusted image. Nothing but regular files of up to 64 MiB is

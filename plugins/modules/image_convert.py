@@ -12,7 +12,7 @@ short_description: A closed disk in the formats of hypervisors and clouds
 description:
   - Converts a raw disk to files with holes where it has none but zeros, all formats at the same time, and compares each
     with the disk.
-  - A file that is there already and is the same disk stays as it is.
+  - A file that is there already, is the same disk and needs no other file stays as it is.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
@@ -34,7 +34,7 @@ options:
     choices: [qcow2, raw, vhd, vhdx, vmdk]
     required: true
   digests_of:
-    description: The formats whose SHA-256 is to be returned.
+    description: Those of O(formats) whose SHA-256 is to be returned.
     type: list
     elements: str
     choices: [qcow2, raw, vhd, vhdx, vmdk]
@@ -95,17 +95,37 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.digest im
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 
-def check(disk: str, dest: str, names: t.Collection[str]) -> None:
-    """Refuse a disk that is no file, or a directory with other files, which would be published as well."""
-    if not os.path.isfile(disk):
-        raise SealedRootError(f"{disk} is not a file: give the raw disk that is to be converted")
+def check(params: t.Mapping[str, t.Any], paths: t.Mapping[str, str]) -> None:
+    """Refuse formats that contradict each other, or a directory with other files, which would be published as well."""
+    dest = params["dest"]
+    if not paths:
+        raise SealedRootError("formats is empty: name at least one")
+    unknown = sorted(set(params["digests_of"]) - set(paths))
+    if unknown:
+        raise SealedRootError(f"digests_of has {unknown[0]}, but formats does not: correct that")
     if os.path.lexists(dest):
-        others = sorted(set(os.listdir(dest)) - set(names))
+        others = sorted(set(os.listdir(dest)) - {os.path.basename(path) for path in paths.values()})
         if others:
             raise SealedRootError(
                 f"{dest} has '{others[0]}' in it, which would be published with the image: remove it, or tear down the"
                 " build that left it"
             )
+
+
+def left_to_do(
+    runner: Runner, params: t.Mapping[str, t.Any], paths: t.Mapping[str, str]
+) -> t.Dict[str, str]:
+    """Return the files that are missing or differ from the disk."""
+    disk = params["path"]
+    if os.path.isfile(disk):
+        return {
+            name: path
+            for name, path in paths.items()
+            if not conversion.is_done(runner, disk, path, name)
+        }
+    if params["remove_disk"] and all(os.path.isfile(path) for path in paths.values()):
+        return {}  # an earlier call has converted, compared and removed it
+    raise SealedRootError(f"{disk} is not a file: give the raw disk that is to be converted")
 
 
 def ensure(
@@ -114,22 +134,19 @@ def ensure(
     """Make the files that are missing or differ from the disk."""
     disk, dest = params["path"], params["dest"]
     paths = {name: os.path.join(dest, f"disk.{name}") for name in params["formats"]}
-    check(disk, dest, [os.path.basename(path) for path in paths.values()])
-    missing = {
-        name: path
-        for name, path in paths.items()
-        if not os.path.exists(path) or conversion.difference(runner, disk, path, name)
-    }
+    check(params, paths)
+    missing = left_to_do(runner, params, paths)
+    removes = params["remove_disk"] and os.path.lexists(disk)
     digests: t.Dict[str, str] = {}
     if not check_mode:
         os.makedirs(os.path.dirname(dest), exist_ok=True)
         if not os.path.isdir(dest):
             os.mkdir(dest, 0o700)
         conversion.convert_all(runner, disk, missing)
-        wanted = [name for name in params["digests_of"] if name in paths]
+        wanted = params["digests_of"]
         with concurrent.futures.ThreadPoolExecutor() as pool:
             digests = dict(zip(wanted, pool.map(sha256, map(paths.__getitem__, wanted))))
-        if params["remove_disk"]:
+        if removes:
             os.unlink(disk)
     disks = {
         name: {
@@ -141,7 +158,7 @@ def ensure(
         for name, path in paths.items()
     }
     return {
-        "changed": bool(missing) or params["remove_disk"],
+        "changed": bool(missing) or removes,
         "disks": disks,
         "diff": {
             "before": {"disks": sorted(set(paths) - set(missing))},

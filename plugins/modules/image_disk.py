@@ -19,11 +19,15 @@ description:
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
+attributes:
+  check_mode:
+    support: partial
+    details: What is inside a closed container, such as the type of its file system, is not seen.
 options:
   work_dir:
     description:
-      - The directory of the build, which is there already. The disk is C(disk.raw) in it, and the root is mounted on
-        C(root) there.
+      - The directory of the build, which is there already and which only root can enter. The disk is C(disk.raw) in it,
+        and the root is mounted on C(root) there.
     type: path
     required: true
   name:
@@ -161,16 +165,10 @@ backend_reason:
   returned: with O(state=open), but in check mode only when the disk is there
 """
 
-import os
-import stat
 import typing as t
-import uuid
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils._disk import layout, luks_region
-from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import mkfs
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import backend as luks_backend
-from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
+from ansible_collections.sealedroot.image.plugins.module_utils._build import root_disk
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
@@ -178,178 +176,33 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
-Params = t.Mapping[str, t.Any]
 
-MOUNT_OPTIONS = ("noatime", "nodev", "nosuid")
-# ext4 stores in its superblock under which mount point its first file was opened (ext4_sample_last_mounted in the
-# kernel). So that this is the same in every build, the first file is opened where the root is mounted on /root.
-FIRST_FILE = 'mount --bind "$1" /root; : >/root/.first; rm /root/.first'
-# find refuses -execdir if PATH has a relative directory.
-FIND_PATH = {"PATH": "/usr/bin:/bin"}
-# The mode of the disk, which is ciphertext, once nothing more is written to it.
-PUBLIC = 0o644
-
-
-def mounted(root: str) -> t.Optional[mounts.Mount]:
-    """Return the mount on *root*."""
-    path = os.path.realpath(root)
-    return next((it for it in reversed(mounts.read()) if it.path == path), None)
-
-
-def luks(
-    runner: Runner, params: Params, state: str, uuids: t.Mapping[str, str], *, check_mode: bool
+def ensure(
+    runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
-    """Open or close the container like the module luks_image."""
-    header = {name: params["luks"].get(name) for name in (*luks_region.DEFAULTS, "uuid")}
-    asked = {
-        **header,
-        "path": os.path.join(params["work_dir"], "disk.raw"),
-        "offset": layout.ROOT_OFFSET,
-        "size": layout.root_size(params["size"]),
-        "name": params["name"],
-        "uuid": uuids.get("luks"),
-        "key_file": params["key_file"] if state == "open" else None,
-        "backend": params["backend"],
-        "work_dir": params["work_dir"],
-        "state": state,
-        "read_only": False,
-        "force": False,
-    }
-    return luks_region.ensure(runner, asked, check_mode=check_mode)
-
-
-def value(runner: Runner, device: str, name: str) -> str:
-    """Return a tag that blkid(8) finds on *device*; empty if there is none."""
-    argv = [runner.find("blkid"), "--probe", "--match-tag", name, "--output", "value", device]
-    return runner.run(argv, check=False, timeout=60).stdout.strip()
-
-
-def make_filesystem(
-    runner: Runner, params: Params, device: str, uuids: t.Mapping[str, str]
-) -> None:
-    """Make the root file system."""
-    request = mkfs.Request(
-        device=device,
-        uuid=params["root_uuid"] or str(uuid.uuid4()),
-        size=params["size"],
-        features=tuple(params["filesystem_features"]),
-        hash_seed=uuids.get("directories", ""),
-    )
-    epoch = str(params["source_date_epoch"])
-    env = {"SOURCE_DATE_EPOCH": epoch, "E2FSPROGS_FAKE_TIME": epoch} if epoch != "0" else {}
-    mkfs.make(runner, params["filesystem"], request, env)
-
-
-def mount(runner: Runner, params: Params, device: str, root: str) -> None:
-    """Mount the root file system that this module made."""
-    kind = value(runner, device, "TYPE")
-    if kind != params["filesystem"]:
-        raise SealedRootError(
-            f"{device} has {kind or 'no file system'}, not {params['filesystem']}: correct filesystem, or tear the"
-            " build down"
-        )
-    os.makedirs(root, mode=0o700, exist_ok=True)
-    options = ",".join((*MOUNT_OPTIONS, *mkfs.MAKERS[kind].mount_options))
-    runner.run([runner.find("mount"), "-t", kind, "-o", options, device, root], timeout=60)
-    if kind == "ext4":
-        shell = ["sh", "-euc", FIRST_FILE, "-", root]
-        runner.run([runner.find("unshare"), "--mount", *shell], timeout=60)
-
-
-def state_of(params: Params) -> str:
-    """Return the state of the disk, including ``absent``."""
-    path, root = paths(params)
-    if not os.path.lexists(path):
-        return "absent"
-    at = mounted(root)
-    if at is None:
-        return "closed"
-    is_public = stat.S_IMODE(os.stat(path).st_mode) == PUBLIC
-    return "read_only" if "ro" in at.options and is_public else "open"
-
-
-def paths(params: Params) -> t.Tuple[str, str]:
-    """Return the path of the disk and where its root is mounted."""
-    return os.path.join(params["work_dir"], "disk.raw"), os.path.join(params["work_dir"], "root")
-
-
-def make_and_open(
-    runner: Runner, params: Params, uuids: t.Mapping[str, str], *, check_mode: bool
-) -> t.Dict[str, t.Any]:
-    """Make what is missing and mount the root; return the facts about the container."""
-    path, root = paths(params)
-    if not layout.is_made(runner, path, params["size"]):
-        if check_mode:
-            return {}
-        is_reproducible = params["source_date_epoch"] > 0
-        layout.make(runner, path, params["size"], uuids, reproducible=is_reproducible)
-    container = luks(runner, params, "open", uuids, check_mode=check_mode)
-    device = container["device"]
-    if mounted(root) is None and not check_mode:
-        if container["formatted"] or not value(runner, device, "TYPE"):
-            make_filesystem(runner, params, device, uuids)
-        mount(runner, params, device, root)
-    said = {name: container[name] for name in ("backend", "backend_reason")}
-    root_uuid = {} if check_mode else {"root_uuid": value(runner, device, "UUID")}
-    return {**said, **root_uuid, "luks_uuid": container["uuid"]}
-
-
-def make_read_only(runner: Runner, params: Params) -> None:
-    """Write now what closing the disk would write, and remount it read-only."""
-    path, root = paths(params)
-    epoch = params["source_date_epoch"]
-    if epoch:
-        later = [runner.find("find"), root, "-xdev", "-newermt", f"@{epoch}"]
-        touch = ["touch", "--no-dereference", f"--date=@{epoch}", "--", "{}", "+"]
-        runner.run([*later, "-execdir", *touch], env=FIND_PATH, timeout=600)
-    # QEMU's LUKS driver (userspace backend) ignores this, up to 7.2 at least. That is why a build makes its temporary
-    # files elsewhere.
-    runner.run([runner.find("fstrim"), root], timeout=600)
-    runner.run([runner.find("mount"), "-o", "remount,ro", root], timeout=60)
-    # The image's own GRUB reads the disk, and the image's root is an unprivileged user on the builder.
-    os.chmod(path, PUBLIC)
-
-
-def close(runner: Runner, params: Params, *, check_mode: bool) -> bool:
-    """Unmount the root and close the container; say whether anything was open."""
-    _path, root = paths(params)
-    is_mounted = mounted(root) is not None
-    if is_mounted and not check_mode:
-        runner.run([runner.find("umount"), root], timeout=600)
-    container = luks(runner, params, "closed", {}, check_mode=check_mode)
-    return is_mounted or bool(container["changed"])
-
-
-def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
     """Bring the disk into the requested state."""
-    work_dir, state = params["work_dir"], params["state"]
-    uuids = layout.derived_uuids(params["uuid"])
-    if not os.path.isdir(work_dir):
-        raise SealedRootError(f"{work_dir} is not there: make the directory of the build first")
-    path, root = paths(params)
-    before = state_of(params)
-    if state != "open" and before == "absent":
-        raise SealedRootError(f"{path} is not there: make and open the disk first")
-    size = layout.size_bytes(params["size"] if state == "open" else os.path.getsize(path))
-    size = layout.whole_mib(size)
-    params = {**params, "size": size}
-    region = {"offset": layout.ROOT_OFFSET, "size": layout.root_size(size)}
+    state = params["state"]
+    disk = root_disk.RootDisk(runner, {**params, "size": root_disk.disk_size(params)})
+    region = disk.region()
+    disk.check()
+    before = disk.state()
     said: t.Dict[str, t.Any] = {}
     changed = before != state
     if state == "open":
-        said = make_and_open(runner, params, uuids, check_mode=check_mode)
-        changed = before in ("absent", "closed")
+        if before == "read_only":
+            raise SealedRootError(f"{disk.root} is mounted read-only: close the disk first")
+        said = disk.make_and_open(check_mode=check_mode)
     elif state == "closed":
-        changed = close(runner, params, check_mode=check_mode)
+        changed = disk.close(check_mode=check_mode)
     elif before == "closed":
-        raise SealedRootError(f"nothing is mounted on {root}: open the disk first")
+        raise SealedRootError(f"nothing is mounted on {disk.root}: open the disk first")
     elif changed and not check_mode:
-        make_read_only(runner, params)
+        disk.make_read_only()
     return {
         "changed": changed,
-        "disk": {"path": path, "mapping": params["name"], "root": region},
-        "device": f"{luks_backend.MAPPER_DIR}/{params['name']}",
-        "root": root,
+        "disk": {"path": disk.path, "mapping": params["name"], "root": region},
+        "device": disk.device,
+        "root": disk.root,
         **said,
         "diff": {"before": {"state": before}, "after": {"state": state}},
     }

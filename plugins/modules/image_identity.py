@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: image_identity
-short_description: Give an image its own identity and no one else's
+short_description: Give an image its own identity and no one else's (for the roles)
 description:
   - Runs in the image. Writes its hostname, its root password and authorized keys if given, and removes what
     must not be shared by two machines made from one root. That is the machine ID, SSH host keys, random

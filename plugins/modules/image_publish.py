@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: image_publish
-short_description: Put a proved image under its final name
+short_description: Put a proved image under its final name (for the roles)
 description:
   - Writes C(manifest.json) with the digest of every file beside them, and renames the directory of the image
     to its final name, so that an image is there whole or not at all.
@@ -101,6 +101,8 @@ files:
   sample: {"boot.key": {"slot": 0}, "disk.qcow2": {"sha256": "2cf24dba...", "size": 548405248}}
 """
 
+import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -114,7 +116,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils._build import (
     teardown,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import container
-from ansible_collections.sealedroot.image.plugins.module_utils._system import secret_search
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    mounts,
+    secret_search,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
@@ -126,21 +131,42 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.edge impo
 BOM = "bom.json"
 
 
-def describe(path: str, known: t.Optional[str]) -> t.Dict[str, t.Any]:
+def describe(
+    name: str, content: t.Optional[bytes], *, path: str = "", known: t.Optional[str] = None
+) -> t.Dict[str, t.Any]:
     """Return what anyone may know about a file: SHA-256 and size, but for a key only its slot."""
-    name = os.path.basename(path)
     if name in image_files.KEY_FILES:
         return {"slot": image_files.KEY_FILES[name]}
+    if content is not None:
+        return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
     return {"sha256": known or sha256(path), "size": os.path.getsize(path)}
 
 
-def write_json(directory: str, name: str, content: t.Mapping[str, t.Any]) -> None:
-    """Write a file of the image, and sync it to the disk before the rename."""
-    with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2, sort_keys=True)
-        file.write("\n")
+def as_json(content: t.Mapping[str, t.Any]) -> bytes:
+    """Return the content of a JSON file of the image."""
+    return f"{json.dumps(content, indent=2, sort_keys=True)}\n".encode()
+
+
+def write(directory: str, name: str, content: bytes, mode: int) -> None:
+    """Write a new file, never through a link, and sync it to the disk before the rename."""
+    path = os.path.join(directory, name)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    with os.fdopen(handle, "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def sync(path: str) -> None:
+    """Sync a file or a directory to the disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def bill_of_materials(software: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
@@ -159,30 +185,14 @@ def bill_of_materials(software: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
         ) from exc
 
 
-def put_keys(directory: str, key_files: t.Sequence[str]) -> None:
-    """Put the keys beside the disk. No disk of the builder has them before the image has passed its proofs."""
-    for path in key_files:
-        with open(path, "rb") as file:
-            key = file.read()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-        handle = os.open(os.path.join(directory, os.path.basename(path)), flags, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(key)
-            file.flush()
-            os.fsync(file.fileno())
+def read(path: str) -> bytes:
+    """Return the content of a file."""
+    with open(path, "rb") as file:
+        return file.read()
 
 
-def check_public(directory: str) -> None:
+def check_public(texts: t.Mapping[str, bytes], keys: t.Mapping[str, bytes]) -> None:
     """Refuse to publish a key, or a digest of one, in a file that others may read."""
-    names = os.listdir(directory)
-    keys: t.Dict[str, bytes] = {}
-    texts: t.Dict[str, bytes] = {}
-    for name in names:
-        if name in image_files.KEY_FILES or name in (BOM, image_files.MANIFEST):
-            with open(os.path.join(directory, name), "rb") as file:
-                (keys if name in image_files.KEY_FILES else texts)[name] = file.read()
-    texts["the name of a file"] = "\n".join(names).encode()
     found = secret_search.published(texts, keys)
     if found:
         raise SealedRootError(
@@ -190,12 +200,41 @@ def check_public(directory: str) -> None:
         )
 
 
+def check(params: t.Mapping[str, t.Any], src_dir: str, dest: str) -> None:
+    """Refuse an image that cannot be published, or that would be lost then."""
+    if not os.path.isdir(src_dir):
+        raise SealedRootError(f"{src_dir} does not exist: there is nothing to publish")
+    if os.path.lexists(dest) and not params["replace"]:
+        raise SealedRootError(f"{dest} exists: remove it, or set replace")
+    for other in (src_dir, *([params["work_dir"]] if params["work_dir"] else [])):
+        if mounts.is_below(os.path.realpath(other), os.path.realpath(dest)):
+            raise SealedRootError(
+                f"{other} is in {dest}, which is to be the image: publish it elsewhere"
+            )
+    if params["work_dir"] and mounts.is_below(dest, os.path.realpath(params["work_dir"])):
+        raise SealedRootError(
+            f"{dest} is in {params['work_dir']}, the directory of the build, and would go with it: publish it elsewhere"
+        )
+    names = [os.path.basename(path) for path in params["key_files"]]
+    for path, name in zip(params["key_files"], names):
+        container.check_key_file(path)
+        if name not in image_files.KEY_FILES:
+            known = " and ".join(image_files.KEY_FILES)
+            raise SealedRootError(f"{path} is no key of an image, which are called {known}")
+        if names.count(name) > 1:
+            raise SealedRootError(f"key_files has {name} twice: give one of them")
+
+
 def publish(src_dir: str, dest: str) -> None:
     """Rename the directory; remove an older image of that name only after the new one is in place."""
-    old = f"{dest}.old"
+    parent, name = os.path.split(dest)
+    # A name that no image can have. An interrupted call may have left it.
+    old = os.path.join(parent, f".{name}.replaced")
+    shutil.rmtree(old, ignore_errors=True)
     if os.path.lexists(dest):
         os.rename(dest, old)
     os.rename(src_dir, dest)
+    sync(parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -213,34 +252,37 @@ def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
     """Publish the image."""
-    src_dir, dest = params["src_dir"], params["dest"]
-    if not os.path.isdir(src_dir):
-        raise SealedRootError(f"{src_dir} does not exist: there is nothing to publish")
-    if os.path.lexists(dest) and not params["replace"]:
-        raise SealedRootError(f"{dest} exists: remove it, or set replace")
-    for path in params["key_files"]:
-        container.check_key_file(path)
-        if os.path.basename(path) not in image_files.KEY_FILES:
-            known = " and ".join(image_files.KEY_FILES)
-            raise SealedRootError(f"{path} is no key of an image, which are called {known}")
+    src_dir, dest = (os.path.normpath(params[name]) for name in ("src_dir", "dest"))
+    check(params, src_dir, dest)
     own = params["lease"]
     if own and not check_mode and lease.is_lost(dest, own):
         raise SealedRootError(
             f"this build has lost the lease of {dest} to another or to a teardown, so it is not published:"
             " build it again"
         )
-    software = params["software"]
-    if software and not check_mode:
-        write_json(src_dir, BOM, bill_of_materials(software))
+    there = {name: os.path.join(src_dir, name) for name in os.listdir(src_dir)}
+    there.pop(image_files.MANIFEST, None)
+    texts: t.Dict[str, bytes] = {}
+    if params["software"]:
+        texts[BOM] = as_json(bill_of_materials(params["software"]))
+    elif BOM in there:
+        texts[BOM] = read(there[BOM])
+    keys = {name: read(there[name]) for name in image_files.KEY_FILES if name in there}
+    keys.update({os.path.basename(path): read(path) for path in params["key_files"]})
+    files = {name: describe(name, content) for name, content in {**texts, **keys}.items()}
+    others = {name: path for name, path in there.items() if name not in files}
+    for name, path in others.items():
+        files[name] = describe(name, None, path=path, known=params["digests"].get(name))
+    files = dict(sorted(files.items()))
+    texts[image_files.MANIFEST] = as_json({**params["manifest"], "files": files})
+    check_public({**texts, "the name of a file": "\n".join(files).encode()}, keys)
     if not check_mode:
-        put_keys(src_dir, params["key_files"])
-    names = {*os.listdir(src_dir), *map(os.path.basename, params["key_files"])}
-    names.discard(image_files.MANIFEST)
-    known = params["digests"]
-    files = {name: describe(os.path.join(src_dir, name), known.get(name)) for name in sorted(names)}
-    if not check_mode:
-        write_json(src_dir, image_files.MANIFEST, {**params["manifest"], "files": files})
-        check_public(src_dir)
+        for name, content in texts.items():
+            write(src_dir, name, content, 0o644)
+        for name, key in keys.items():
+            write(src_dir, name, key, 0o600)
+        for path in (*others.values(), src_dir):
+            sync(path)
         publish(src_dir, dest)
         if own:
             lease.give_back(dest, own)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: initramfs_unlock
-short_description: Let an initramfs unlock the root without asking
+short_description: Let an initramfs unlock the root without asking (for the roles)
 description:
   - Runs in the image. Installs the boot key and the pinned header, and configures what builds the initramfs so that
     every one, those that later updates build too, holds both and unlocks the root with them, on whatever machine it is

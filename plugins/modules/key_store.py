@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: key_store
-short_description: Keys of a build in a private tmpfs
+short_description: Keys of a build in a private tmpfs (for the roles)
 description:
   - Mounts a tmpfs of its own and generates keys in it, so that no key ever reaches a disk before it is
     handed over. Unmounting it forgets them.
@@ -144,6 +144,7 @@ import os
 import re
 import stat
 import typing as t
+import uuid
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._build import input_mac
@@ -158,6 +159,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.edge impo
 
 # The device in the table of mounts, by which the module recognises its own mount.
 SOURCE = "sealedroot-keys"
+SIZE = re.compile(r"[1-9][0-9]*[kmgKMG%]?")
 GRUB_LINE = re.compile(r"[ -~]{1,254}")
 
 
@@ -182,9 +184,16 @@ def is_mounted(path: str) -> bool:
     return True
 
 
+def make_private(path: str) -> None:
+    """Make a directory, and those above it that are missing, for nobody else: they are those of a build."""
+    if not os.path.isdir(path):
+        make_private(os.path.dirname(path))
+        make_directory(path, 0o700)
+
+
 def mount(runner: Runner, path: str, size: str) -> None:
     """Mount the tmpfs, without swap if the kernel knows that option (6.4 and later)."""
-    os.makedirs(path, mode=0o700, exist_ok=True)
+    make_private(path)
     options = f"mode=0700,size={size},nosuid,nodev"
     argv = [runner.find("mount"), "-t", "tmpfs", "-o"]
     if runner.run([*argv, f"{options},noswap", SOURCE, path], check=False, timeout=60).rc != 0:
@@ -271,9 +280,19 @@ def ensure_keys(
     return done
 
 
+def check_mac(wanted: t.Mapping[str, t.Any]) -> None:
+    """Refuse what no MAC or UUID can be made from."""
+    key_file.check_name(wanted["key"])
+    try:
+        uuid.UUID(wanted["image_uuid"] or str(uuid.NAMESPACE_DNS))
+    except ValueError as exc:
+        raise SealedRootError(
+            f"mac.image_uuid '{wanted['image_uuid']}' is no UUID: take what uuidgen prints"
+        ) from exc
+
+
 def keyed(directory: str, wanted: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     """Return the MACs of secret inputs and the root's UUID; empty if the key does not exist."""
-    key_file.check_name(wanted["key"])
     path = os.path.join(directory, wanted["key"])
     if not os.path.exists(path):
         return {}
@@ -282,12 +301,7 @@ def keyed(directory: str, wanted: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     inputs = {name: wanted[name] for name in ("root_password_hash", "customize")}
     found: t.Dict[str, t.Any] = {"macs": input_mac.macs(key, wanted["image"], **inputs)}
     if wanted["image_uuid"]:
-        try:
-            found["root_uuid"] = input_mac.root_uuid(key, wanted["image_uuid"])
-        except ValueError as exc:
-            raise SealedRootError(
-                f"mac.image_uuid '{wanted['image_uuid']}' is no UUID: take what uuidgen prints"
-            ) from exc
+        found["root_uuid"] = input_mac.root_uuid(key, wanted["image_uuid"])
     return found
 
 
@@ -297,6 +311,12 @@ def ensure(
     """Bring the store into the requested state."""
     path, keys = params["path"], params["keys"]
     check_keys(keys)
+    if params["mac"]:
+        check_mac(params["mac"])
+    if not SIZE.fullmatch(params["size"]):
+        raise SealedRootError(
+            f"size '{params['size']}' is none of a tmpfs: give a number, with k, m, g or % behind it"
+        )
     names = sorted(entry["name"] for entry in keys)
     was = is_mounted(path)
     directory = os.path.join(path, "keys")

@@ -97,7 +97,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 MODE = 0o700
-NEW, OLD = ".new", ".old"
+NEW = ".new"
+OLD = ".old"
 # The keys of the result, each with the verb of the steps that it lists.
 DONE = {"generated": "generate", "promoted": "promote", "retired": "retire"}
 Params = t.Mapping[str, t.Any]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: root_download
-short_description: A root tar or container image from a URL
+short_description: A root tar or container image from a URL (for the roles)
 description:
   - Fetches a file with curl(1) into a cache. Where a connection broke, in this run or an earlier one, it goes on.
   - A checksum or a signature is required, and the file gets its name in the cache only after it was checked. What has

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: root_tar
-short_description: The root in a directory, a disk image or a container image as a tar
+short_description: The root in a directory, a disk image or a container image as a tar (for the roles)
 description:
   - Packs a root with extended attributes, ACLs, capabilities, hard links, holes, device nodes and numeric owners. The
     source is only read, and no symbolic link is followed. The content of C(/dev), C(/proc), C(/run) and C(/sys) is

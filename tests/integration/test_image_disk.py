@@ -32,6 +32,7 @@ class Build:
 
     def __init__(self, path: pathlib.Path, module: Module) -> None:
         self.path, self.module = path, module
+        path.chmod(0o700)
         self.disk, self.root = path / "disk.raw", path / "root"
         self.key = path / "build.key"
         self.key.touch(0o600)
@@ -122,23 +123,81 @@ def test_nothing_is_later_than_the_time_that_is_given(build: Build) -> None:
 
 
 def test_what_was_interrupted_goes_on(build: Build) -> None:
-    """Between any two steps: the disk alone, the container alone, a file system that is not mounted."""
+    """Between any two steps: a part of a disk, the disk alone, no file system, one that is not mounted."""
+    (build.path / "disk.raw.part").write_text("cut off")
     build.ok("open", changed=True)
+    assert not (build.path / "disk.raw.part").exists()
     sh("umount", build.root)
     made = build.ok("open", changed=True)
     build.ok("closed", changed=True)
     build.ok("open", changed=True)
     sh("umount", build.root)
-    device = pathlib.Path(made["device"])
-    sh("wipefs", "--all", device)
+    sh("wipefs", "--all", made["device"])
     again = build.ok("open", changed=True)
     assert again["root_uuid"] != made["root_uuid"]
+    build.ok("closed", changed=True)
+    with build.disk.open("r+b") as file:
+        file.seek(100 * MIB)
+        file.write(bytes(4 * MIB))
+    # There is no container to be closed, and none is made.
+    build.ok("closed", changed=False)
+    assert build.ok("open", changed=True)["luks_uuid"] != made["luks_uuid"]
+
+
+def test_others_cannot_enter(build: Build) -> None:
+    build.path.chmod(0o755)
+    for check in (False, True):
+        result = build.run("open", _check=check)
+        assert "other users can enter" in result["msg"]
+    assert not build.disk.exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo"])
+def test_no_name_in_the_image_leads_out_of_it(build: Build, kind: str) -> None:
+    """The first file of a new file system has this name; no later opening may meet it."""
+    precious = build.path / "private"
+    precious.write_text("precious")
+    build.ok("open", changed=True)
+    name = build.root / ".first"
+    if kind == "link":
+        name.symlink_to(precious)
+    else:
+        os.mkfifo(name)
+    build.ok("closed", changed=True)
+    build.ok("open", changed=True)
+    assert precious.read_text() == "precious"
+    assert os.path.lexists(name)
+
+
+def test_a_read_only_root_is_not_open(build: Build) -> None:
+    build.ok("open", changed=True)
+    build.ok("read_only", changed=True)
+    for check in (False, True):
+        assert (
+            "is mounted read-only: close the disk first" in build.run("open", _check=check)["msg"]
+        )
+    build.ok("closed", changed=True)
+    build.ok("open", changed=True)
+    assert build.disk.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_mount_of_somebody_elses_is_not_taken_for_ours(build: Build) -> None:
+    build.ok("open", changed=True)
+    build.ok("closed", changed=True)
+    sh("mount", "-t", "tmpfs", "foreign", build.root)
+    try:
+        for state in ("open", "read_only", "closed"):
+            assert "foreign is mounted on" in build.run(state)["msg"]
+        assert sh("findmnt", "--noheadings", "--output", "SOURCE", build.root).strip() == "foreign"
+    finally:
+        sh("umount", build.root)
 
 
 @pytest.mark.parametrize(
     ("state", "more", "words"),
     [
-        ("open", {"size": "much"}, "cannot have 0 bytes"),
+        ("open", {"size": "much"}, "'much' is no size of a disk: give a number and a unit"),
+        ("open", {"name": "../x"}, "cannot be a mapping"),
         ("open", {"size": "101MiB"}, "more than 101"),
         ("open", {"uuid": "x"}, "is no UUID"),
         ("open", {"key_file": "/nowhere"}, "/nowhere does not exist"),
@@ -163,8 +222,10 @@ def test_another_disk_stays_as_it_is(build: Build) -> None:
 
 def test_another_file_system_stays_as_it_is(build: Build) -> None:
     build.ok("open", changed=True)
-    build.ok("closed", changed=True)
-    for check in (False, True):
-        result = build.run("open", filesystem="xfs", _check=check)
-        assert check or "has ext4, not xfs: correct filesystem" in result["msg"]
-    build.ok("open", changed=True)
+    # Open or closed; and what was opened to look is closed again.
+    for _again in range(2):
+        assert "has ext4, not xfs: correct filesystem" in build.run("open", filesystem="xfs")["msg"]
+        assert "has the UUID" in build.run("open", root_uuid=ROOT)["msg"]
+        subprocess.run(["umount", "--quiet", build.root], check=False)
+        build.run("closed")
+        assert held(build.path) == []

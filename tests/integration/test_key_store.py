@@ -38,6 +38,22 @@ def path(tmp_path: pathlib.Path) -> t.Iterator[pathlib.Path]:
         sh("umount", it)
 
 
+def test_the_directories_of_a_build_are_for_nobody_else(
+    path: pathlib.Path, real_module: Module
+) -> None:
+    """The open root is mounted beside the keys, and other users of the builder must not reach it."""
+    umask = os.umask(0o022)
+    try:
+        real_module("key_store", path=str(path / "web-1" / "private"))
+    finally:
+        os.umask(umask)
+    try:
+        assert (path / "web-1").stat().st_mode & 0o777 == 0o700
+        assert path.stat().st_mode & 0o777 == 0o700
+    finally:
+        real_module("key_store", path=str(path / "web-1" / "private"), state="absent")
+
+
 def test_four_calls(path: pathlib.Path, real_module: Module) -> None:
     keys = [{"name": "boot.key"}, {"name": "recovery.key", "content": "correct horse battery"}]
     arguments: dict[str, t.Any] = {"path": str(path), "size": "2m", "keys": keys}

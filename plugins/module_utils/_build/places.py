@@ -16,7 +16,7 @@ import tempfile
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._build import holds, work_dir
-from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
+from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind, mounts
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -78,6 +78,12 @@ def problems(build: str, output: t.Optional[str], needed: int) -> t.List[str]:
             " a directory on ext4, XFS, Btrfs or tmpfs."
         )
     if output:
+        inner, outer = os.path.realpath(output), os.path.realpath(build)
+        if mounts.is_below(inner, outer) or mounts.is_below(outer, inner):
+            found.append(
+                f"{build}, the directory of the build, and {output}, that of the image, are one in the other: correct"
+                " image_work_dir or image_output_dir."
+            )
         parent = os.path.dirname(os.path.abspath(output))
         while not os.path.lexists(parent):
             parent = os.path.dirname(parent)

@@ -62,6 +62,25 @@ def _check_owner(directory: str) -> None:
         )
 
 
+def is_ours(directory: str) -> bool:
+    """Say whether a directory is that of a build: nothing else is in it. The one of ext4 for lost files is not."""
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return False
+    return os.path.basename(directory) != "lost+found" and all(map(_OURS.fullmatch, names))
+
+
+def check_private(directory: str) -> None:
+    """Refuse a directory that other users can enter: they would read the open root, and write into it."""
+    mode = stat.S_IMODE(os.stat(directory).st_mode)
+    if mode & 0o077:
+        raise SealedRootError(
+            f"other users can enter {directory}, and the root that is open in it: set its mode to 0700"
+            f" (chmod 0700 {directory})"
+        )
+
+
 def check_contents(directory: str) -> None:
     """Refuse a directory that contains something that no build created."""
     try:
@@ -75,4 +94,4 @@ def check_contents(directory: str) -> None:
         )
 
 
-__all__ = ("check", "check_contents", "check_place")
+__all__ = ("check", "check_contents", "check_place", "check_private", "is_ours")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import stat
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import layout
@@ -19,6 +20,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._disk.output_form
 from ansible_collections.sealedroot.image.plugins.module_utils._luks.findings import (
     PAYLOAD_OFFSETS,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system import untrusted_json
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     CommandError,
     Runner,
@@ -36,6 +38,33 @@ def difference(runner: Runner, disk: str, path: str, name: str) -> str:
     result = runner.run(argv, check=False, timeout=SECONDS)
     said = (result.stdout + result.stderr).strip()
     return "" if said == IDENTICAL else said or f"exit status {result.rc}"
+
+
+def is_alone(runner: Runner, disk: str, path: str, name: str) -> bool:
+    """Say whether the file at *path* has the format and the variant that is made here, and needs no other file."""
+    wanted = FORMATS[name]
+    argv = [runner.find("qemu-img"), "info", "--output=json", "-f", wanted.driver, path]
+    result = runner.run(argv, check=False, timeout=60)
+    if result.rc:
+        return False
+    said = untrusted_json.loads(result.stdout)
+    data = said.get("format-specific", {}).get("data", {})
+    is_whole = not wanted.is_flat or os.path.getsize(path) >= os.path.getsize(disk)
+    needs = said.get("backing-filename") or data.get("data-file")
+    return is_whole and not needs and data.get("create-type", "") == wanted.create_type
+
+
+def is_done(runner: Runner, disk: str, path: str, name: str) -> bool:
+    """Say whether the file at *path* is already the disk; raise an error if it is anything but a file of its own."""
+    try:
+        info = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISREG(info.st_mode):
+        raise SealedRootError(f"{path} is not a regular file: remove it")
+    if os.path.samestat(info, os.stat(disk)):
+        raise SealedRootError(f"{path} is the disk itself: give another directory")
+    return is_alone(runner, disk, path, name) and not difference(runner, disk, path, name)
 
 
 def convert(runner: Runner, disk: str, path: str, name: str) -> None:
@@ -72,4 +101,4 @@ def payload_offset(disk: str) -> int:
     return PAYLOAD_OFFSETS.get(f"luks{version}", max(PAYLOAD_OFFSETS.values()))
 
 
-__all__ = ("convert", "convert_all", "difference", "payload_offset")
+__all__ = ("convert", "convert_all", "difference", "is_done", "payload_offset")

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import typing as t
@@ -118,14 +119,19 @@ def make(
 ) -> None:
     """Make the disk with its partition table and an empty EFI system partition."""
     script = sfdisk_script(size, uuids)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    # Under another name until it is whole, so that an interrupted run leaves no disk without a file system for GRUB.
+    part = f"{path}.part"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(part)
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.truncate(size)
-    table = [runner.find("sfdisk"), "--quiet", "--no-reread", "--no-tell-kernel", path]
+    table = [runner.find("sfdisk"), "--quiet", "--no-reread", "--no-tell-kernel", part]
     runner.run(table, stdin=script.encode(), timeout=60)
     options = vfat_options(uuids, reproducible=reproducible)
     blocks = str(ESP_SIZE // 1024)
-    runner.run([runner.find("mkfs.vfat"), *options, path, blocks], timeout=60)
+    runner.run([runner.find("mkfs.vfat"), *options, part, blocks], timeout=60)
+    os.rename(part, path)
 
 
 def part_of(offset: int, size: int, payload: int) -> str:

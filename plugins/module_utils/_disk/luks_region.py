@@ -158,9 +158,10 @@ def check_found(params: Params, header: metadata.Header, device: str, have: str)
     """Refuse a container that is not the requested one."""
     other = differences(params, header)
     if other and params["state"] != "absent":
+        first = "close it and " if have == "open" else ""
         raise SealedRootError(
             f"{params['path']} holds the container {header.uuid}, with {'; '.join(other)}: correct that, or path"
-            " and offset, or set force to make the container anew"
+            f" and offset, or {first}set force to make the container anew"
         )
     if params["state"] != "open":
         return
@@ -195,13 +196,18 @@ def apply(
     return header
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that udev would change, or that is none for a file."""
+    if not NAME.fullmatch(name):
+        raise SealedRootError(
+            f"name '{name}' cannot be a mapping: use up to 127 letters, digits and #+-.:=@_"
+        )
+
+
 def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
     """Bring the container into the requested state and return what was done."""
     state, device = params["state"], f"{luks_backend.MAPPER_DIR}/{params['name']}"
-    if not NAME.fullmatch(params["name"]):
-        raise SealedRootError(
-            f"name '{params['name']}' cannot be a mapping: use up to 127 letters, digits and #+-.:=@_"
-        )
+    check_name(params["name"])
     if params["force"] and state != "open":
         raise SealedRootError(f"force formats, which state '{state}' is not for: leave force out")
     container.check(params["path"], params["offset"], params["size"])
@@ -243,4 +249,4 @@ def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t
     }
 
 
-__all__ = ("DEFAULTS", "NAME", "ensure", "luks_format")
+__all__ = ("DEFAULTS", "NAME", "check_name", "ensure", "luks_format", "read_header")

@@ -21,12 +21,14 @@ import typing as t
 class Format:
     """One format: its name in QEMU and the options for making it.
 
-    *is_flat* says whether the file is as long as the disk, and sparse.
+    *is_flat* says whether the file is as long as the disk, and sparse. *create_type* is QEMU's name of the variant, if
+    it has one.
     """
 
     driver: str
     options: t.Tuple[str, ...]
     is_flat: bool = False
+    create_type: str = ""
 
 
 # By the extension of the file name: the format is never detected from the content. Everything is written sparse, and
@@ -39,7 +41,7 @@ FORMATS = {
     "raw": Format("raw", ("-W",), is_flat=True),
     "vhd": Format("vpc", ("-W", "-o", "subformat=fixed,force_size=on"), is_flat=True),
     "vhdx": Format("vhdx", ("-W", "-o", "subformat=dynamic")),
-    "vmdk": Format("vmdk", ("-o", "subformat=streamOptimized")),
+    "vmdk": Format("vmdk", ("-o", "subformat=streamOptimized"), create_type="streamOptimized"),
 }
 
 __all__ = ("FORMATS", "Format")

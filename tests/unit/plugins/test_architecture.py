@@ -86,3 +86,12 @@ def test_unit_tests_are_where_what_they_test_is() -> None:
 @pytest.mark.parametrize("path", sorted(PLUGINS.rglob("*.py")), ids=lambda it: it.name)
 def test_a_file_is_read_in_one_sitting(path: pathlib.Path) -> None:
     assert len(path.read_text().splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", sorted(PLUGINS.glob("modules/*.py")), ids=lambda it: it.stem)
+def test_a_module_is_for_people_or_says_that_it_is_for_the_roles(path: pathlib.Path) -> None:
+    """README's table has those for people."""
+    readme = (PLUGINS.parent / "README.md").read_text()
+    table = readme.partition("| plugin | what it manages |")[2].partition("\n\n")[0]
+    (short,) = re.findall(r"^short_description: (.*)$", path.read_text(), re.MULTILINE)
+    assert (f"`{path.stem}`" in table) is not short.endswith(" (for the roles)")

@@ -23,6 +23,13 @@ def test_it_waits_and_says_what_for(
     second = run_module("build_turn", work_dir=two, at_once=1)
     assert (second["changed"], second["waits_for"]) == (False, ["one"])
     assert run_module("build_turn", work_dir=one, at_once=1)["changed"] is False
+    checked = run_module("build_turn", work_dir=two, at_once=1, _check=True)
+    assert (checked["changed"], checked["waits_for"]) == (False, ["one"])
+    (tmp_path / "three").touch()
+    for check in (False, True):
+        three = str(tmp_path / "three")
+        outcome = run_module("build_turn", work_dir=three, at_once=9, _check=check)
+        assert "is no directory: remove it" in outcome["msg"]
 
 
 def test_none_at_once_is_refused(run_module: t.Any, tmp_path: pathlib.Path) -> None:

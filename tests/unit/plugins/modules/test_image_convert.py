@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import pathlib
 import typing as t
 
@@ -39,6 +41,12 @@ class Disk:
         argv = ["qemu-img", "compare", "-f", "raw", "-F", driver, str(self.path), file]
         self.script.expect(argv, **{"stdout": SAME, **answer})
 
+    def asked(self, name: str = "qcow2", **said: t.Any) -> None:
+        """What kind of file it is; the words are what qemu-img says."""
+        known, file = output_formats.FORMATS[name], str(self.dest / f"disk.{name}")
+        argv = ["qemu-img", "info", "--output=json", "-f", known.driver, file]
+        self.script.expect(argv, stdout=json.dumps(said))
+
     def converted(self, name: str = "qcow2", **answer: t.Any) -> None:
         known, file = output_formats.FORMATS[name], self.dest / f"disk.{name}"
         argv = ["qemu-img", "convert", *known.options, "-f", "raw", "-O", known.driver]
@@ -56,7 +64,7 @@ def test_a_disk_is_converted_and_compared(disk: Disk, run_module: t.Any) -> None
     assert not disk.dest.exists()
     disk.converted()
     disk.compared()
-    made = run_module("image_convert", **disk.options("qcow2", digests_of=["qcow2", "raw"]))
+    made = run_module("image_convert", **disk.options("qcow2", digests_of=["qcow2"]))
     assert made["changed"]
     assert disk.dest.stat().st_mode & 0o777 == 0o700
     file = str(disk.dest / "disk.qcow2")
@@ -64,6 +72,7 @@ def test_a_disk_is_converted_and_compared(disk: Disk, run_module: t.Any) -> None
     wanted = {"path": file, "driver": "qcow2", "is_flat": False, "sha256": digest}
     assert made["disks"] == {"qcow2": wanted}
     assert made["diff"] == {"before": {"disks": []}, "after": {"disks": ["qcow2"]}}
+    disk.asked()
     disk.compared()
     again = run_module("image_convert", **disk.options("qcow2"))
     assert again["changed"] is False
@@ -73,12 +82,71 @@ def test_a_disk_is_converted_and_compared(disk: Disk, run_module: t.Any) -> None
 def test_a_file_that_is_another_disk_is_made_anew(disk: Disk, run_module: t.Any) -> None:
     disk.dest.mkdir(parents=True)
     (disk.dest / "disk.qcow2").write_bytes(b"cut off")
+    disk.asked()
     disk.compared(rc=1, stdout="Content mismatch at offset 0!\n")
     disk.converted()
     disk.compared()
     made = run_module("image_convert", remove_disk=True, **disk.options("qcow2"))
     assert made["changed"]
     assert not disk.path.exists()
+    # All is done, and the disk is what it was removed for.
+    for check in (False, True):
+        again = run_module("image_convert", _check=check, remove_disk=True, **disk.options("qcow2"))
+        assert again["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("qcow2", {"backing-filename": "disk.raw"}),
+        ("qcow2", {"format-specific": {"data": {"data-file": "x"}}}),
+        ("vmdk", {"format-specific": {"data": {"create-type": "monolithicSparse"}}}),
+        # A dynamic one is shorter than the disk.
+        ("vhd", {}),
+    ],
+)
+def test_another_variant_is_made_anew(
+    name: str, said: t.Any, disk: Disk, run_module: t.Any
+) -> None:
+    """It would be the same disk to QEMU, and not what was asked for, or not without another file."""
+    disk.dest.mkdir(parents=True)
+    (disk.dest / f"disk.{name}").write_bytes(b"other")
+    disk.asked(name, **said)
+    disk.converted(name)
+    disk.compared(name)
+    assert run_module("image_convert", **disk.options(name))["changed"]
+
+
+def test_nothing_is_written_through_a_link_or_over_the_disk(
+    disk: Disk, run_module: t.Any, tmp_path: pathlib.Path
+) -> None:
+    disk.dest.mkdir(parents=True)
+    victim, file = tmp_path / "victim", disk.dest / "disk.qcow2"
+    victim.write_text("precious")
+    for make in (lambda: file.symlink_to(victim), lambda: os.mkfifo(file)):
+        make()
+        outcome = run_module("image_convert", **disk.options("qcow2"))
+        assert "disk.qcow2 is not a regular file: remove it" in outcome["msg"]
+        file.unlink()
+    os.link(disk.path, file)
+    outcome = run_module("image_convert", **disk.options("qcow2"))
+    assert "is the disk itself: give another directory" in outcome["msg"]
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"formats": []}, "formats is empty"),
+        ({"digests_of": ["raw"]}, "digests_of has raw, but formats does not"),
+    ],
+)
+def test_formats_that_make_no_sense(more: t.Any, words: str, disk: Disk, run_module: t.Any) -> None:
+    asked = {**disk.options("qcow2"), "remove_disk": True, **more}
+    outcome = run_module("image_convert", **asked)
+    assert outcome.failed
+    assert words in outcome["msg"]
+    assert disk.path.exists()
 
 
 @pytest.mark.parametrize(

@@ -180,3 +180,84 @@ def test_an_image_is_published_whose_build_cannot_be_released(run_module, partia
     )
     assert (partial.parent / "web").exists()
     assert (work / "foreign").exists()
+
+
+def test_a_refusal_leaves_no_key_on_the_disk(run_module, partial, tmp_path):
+    key = tmp_path / "boot.key"
+    key.touch(0o600)
+    key.write_text("a key that is long enough to be found, 44 chars")
+    for check in (False, True):
+        outcome = run_module(
+            "image_publish",
+            _check=check,
+            src_dir=str(partial),
+            dest=str(partial.parent / "web"),
+            manifest={"name": key.read_text()},
+            key_files=[str(key)],
+        )
+        assert "others may read that" in outcome["msg"]
+        assert [path.name for path in partial.iterdir()] == ["disk.qcow2"]
+
+
+def test_no_key_is_written_through_a_hard_link(run_module, partial, tmp_path):
+    victim, key = tmp_path / "victim", tmp_path / "boot.key"
+    victim.write_text("precious")
+    victim.chmod(0o600)
+    (partial / "boot.key").hardlink_to(victim)
+    key.touch(0o600)
+    key.write_text("the key")
+    publish(run_module, partial, key_files=[str(key)])
+    assert victim.read_text() == "precious"
+    assert (partial.parent / "web" / "boot.key").read_text() == "the key"
+
+
+def test_one_key_file_is_given_twice(run_module, partial, tmp_path):
+    paths = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "boot.key"
+        path.touch(0o600)
+        path.write_text(name)
+        paths.append(str(path))
+    outcome = publish(run_module, partial, key_files=paths)
+    assert "key_files has boot.key twice" in outcome["msg"]
+
+
+@pytest.mark.parametrize("work", [".", "web", "web/build"])
+def test_no_image_is_published_where_it_would_go_with_its_build(
+    work, run_module, partial, tmp_path
+):
+    outcome = publish(run_module, partial, work_dir=str(tmp_path / work), replace=True)
+    assert outcome.failed
+    assert "publish it elsewhere" in outcome["msg"]
+    assert partial.exists()
+
+
+def test_an_image_called_old_stays(run_module, partial):
+    """It is somebody's own name for a backup."""
+    (partial.parent / "web").mkdir()
+    for name in ("web.old", ".web.replaced"):
+        (partial.parent / name).mkdir()
+        (partial.parent / name / "disk.qcow2").touch()
+    # The slash is no part of the name.
+    outcome = run_module(
+        "image_publish",
+        src_dir=f"{partial}/",
+        dest=f"{partial.parent}/web/",
+        manifest={"name": "web"},
+        replace=True,
+    )
+    assert outcome["changed"]
+    assert (partial.parent / "web.old" / "disk.qcow2").exists()
+    assert sorted(path.name for path in partial.parent.iterdir()) == ["web", "web.old"]
+
+
+def test_check_mode_names_the_same_files(run_module, partial):
+    software = {"type": "deb", "packages": [], "image_uuid": "x"}
+    for check in (False, True):
+        outcome = publish(run_module, partial, software=software, _check=check)
+        assert "is no UUID" in outcome["msg"]
+    software["image_uuid"] = "11111111-2222-4333-8444-555555555555"
+    checked = publish(run_module, partial, software=software, _check=True)
+    made = publish(run_module, partial, software=software)
+    assert set(checked["files"]) == set(made["files"]) == {"bom.json", "disk.qcow2"}

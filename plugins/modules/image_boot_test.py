@@ -23,7 +23,6 @@ author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes.INFO
 requirements:
-  - pexpect (Python library)
   - qemu-img and QEMU for the architecture, such as qemu-system-x86_64
   - the UEFI firmware for QEMU, such as OVMF
 options:
@@ -171,11 +170,11 @@ import os
 import tempfile
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import view
 from ansible_collections.sealedroot.image.plugins.module_utils._machine import (
     accelerator as machine_accelerator,
-    pexpect_console,
+    pty_console,
     qemu,
     serial_boot,
 )
@@ -245,10 +244,10 @@ class Machine:
 
     def start(
         self, name: str, accelerator: str, *, disk: t.Optional[str] = None, disk_format: str = "raw"
-    ) -> pexpect_console.PexpectConsole:
+    ) -> pty_console.PtyConsole:
         """Start a machine and return its console."""
         variables = self._flash(self.firmware.variables, f"variables-{name}")
-        return pexpect_console.PexpectConsole(
+        return pty_console.PtyConsole(
             qemu.argv(
                 self._qemu,
                 self._arch,
@@ -385,8 +384,6 @@ def main() -> t.NoReturn:
         },
         supports_check_mode=True,
     )
-    if not pexpect_console.HAS_PEXPECT:
-        module.fail_json(msg=missing_required_lib("pexpect"))
     run(module, lambda: test(ModuleRunner(module), module.params))
 
 

@@ -1124,5 +1124,5 @@ EXEMPT = {
     "_system/mounts": "the kernel's own table of mounts, in which it escapes names",
     "_system/loop_devices": "losetup(8) of the builder",
     "_sandbox/python_runtime": "ldd(1) of the builder's own interpreter",
-    "_machine/pexpect_console": "it types, and what is read goes to _machine/serial_boot",
+    "_machine/pty_console": "it types, and what is read goes to _machine/serial_boot",
 }

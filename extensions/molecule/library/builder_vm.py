@@ -89,7 +89,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._machine import (
     accelerator as machine_accelerator,
-    pexpect_console,
+    pty_console,
     qemu,
     serial_boot,
 )
@@ -258,10 +258,10 @@ def start(runner: Runner, params: Params) -> t.Dict[str, t.Any]:
     create = [runner.find("qemu-img"), "create", "-q", "-f", "qcow2", "-F", "raw", "-b", disk]
     runner.run([*create, overlay], timeout=60)
 
-    def probe() -> pexpect_console.PexpectConsole:
+    def probe() -> pty_console.PtyConsole:
         plain = os.path.join(params["image"], "initramfs")
         command = argv(runner, params, accelerator="kvm", initramfs=plain)
-        return pexpect_console.PexpectConsole([*command, "-nic", "none", "-serial", "stdio"])
+        return pty_console.PtyConsole([*command, "-nic", "none", "-serial", "stdio"])
 
     accelerator, reason = machine_accelerator.choose(
         params["accelerator"],

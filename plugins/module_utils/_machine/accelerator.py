@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._machine import pexpect_console
+from ansible_collections.sealedroot.image.plugins.module_utils._machine import pty_console
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -23,7 +23,7 @@ PROBE_SECONDS = 10
 
 def choose(
     wanted: str,
-    start: t.Callable[[], pexpect_console.PexpectConsole],
+    start: t.Callable[[], pty_console.PtyConsole],
     *,
     who: str,
     sign: str,

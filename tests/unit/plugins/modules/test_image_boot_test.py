@@ -12,7 +12,7 @@ import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._machine import (
-    pexpect_console,
+    pty_console,
     qemu,
     serial_boot,
 )
@@ -84,7 +84,7 @@ def args(
     monkeypatch.setattr(FakeConsole, "probe", 1)
     monkeypatch.setattr(FakeConsole, "started", [])
     monkeypatch.setattr(FakeConsole, "ended", 0)
-    monkeypatch.setattr(pexpect_console, "PexpectConsole", FakeConsole)
+    monkeypatch.setattr(pty_console, "PtyConsole", FakeConsole)
     path = str(tmp_path / "disk")
     script.expect(["qemu-img", "info", "--output=json", path], stdout='{"format": "qcow2"}')
     return {
@@ -263,17 +263,6 @@ def test_a_key_with_a_newline(
     script.expected.clear()
     (tmp_path / "boot").write_bytes(b"secret-key\n")
     assert "cannot be typed at GRUB" in run_module("image_boot_test", **args)["msg"]
-
-
-def test_no_pexpect(
-    run_module: RunModule,
-    args: dict[str, t.Any],
-    script: t.Any,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    script.expected.clear()
-    monkeypatch.setattr(pexpect_console, "HAS_PEXPECT", False)
-    assert "pexpect" in run_module("image_boot_test", **args)["msg"]
 
 
 def test_interfaces_are_the_documented_ones() -> None:

@@ -211,7 +211,9 @@ def check(params: t.Mapping[str, t.Any], src_dir: str, dest: str) -> None:
             raise SealedRootError(
                 f"{other} is in {dest}, which is to be the image: publish it elsewhere"
             )
-    if params["work_dir"] and mounts.is_below(dest, os.path.realpath(params["work_dir"])):
+    if params["work_dir"] and mounts.is_below(
+        os.path.realpath(dest), os.path.realpath(params["work_dir"])
+    ):
         raise SealedRootError(
             f"{dest} is in {params['work_dir']}, the directory of the build, and would go with it: publish it elsewhere"
         )
@@ -252,7 +254,7 @@ def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
     """Publish the image."""
-    src_dir, dest = (os.path.normpath(params[name]) for name in ("src_dir", "dest"))
+    src_dir, dest = (os.path.abspath(params[name]) for name in ("src_dir", "dest"))
     check(params, src_dir, dest)
     own = params["lease"]
     if own and not check_mode and lease.is_lost(dest, own):

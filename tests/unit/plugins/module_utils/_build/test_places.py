@@ -66,3 +66,13 @@ def test_what_a_file_system_offers(tmp_path: pathlib.Path) -> None:
         **dict.fromkeys(("holes", "direct_io"), False),
         "free_bytes": 0,
     }
+
+
+@pytest.mark.parametrize(("build", "output"), [("a", "a"), ("a", "a/b"), ("a/b", "a")])
+def test_an_image_in_the_directory_of_its_build_would_go_with_it(
+    build: str, output: str, tmp_path: pathlib.Path
+) -> None:
+    said = build_places.problems(str(tmp_path / build), str(tmp_path / output), 0)
+    assert [it for it in said if "are one in the other: correct image_work_dir" in it]
+    beside = build_places.problems(str(tmp_path / "a"), str(tmp_path / "ab"), 0)
+    assert not [it for it in beside if "one in the other" in it]

@@ -69,3 +69,11 @@ def test_owners(tmp_path: pathlib.Path) -> None:
         work_dir.check_place(str(own / "w"))
     with pytest.raises(SealedRootError, match="own belongs to user 12345"):
         work_dir.check(str(own))
+
+
+def test_a_directory_that_others_can_enter(tmp_path: pathlib.Path) -> None:
+    tmp_path.chmod(0o711)
+    with pytest.raises(SealedRootError, match=r"other users can enter .*chmod 0700"):
+        work_dir.check_private(str(tmp_path))
+    tmp_path.chmod(0o700)
+    work_dir.check_private(str(tmp_path))

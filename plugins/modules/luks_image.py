@@ -14,8 +14,9 @@ description:
   - The header is always made by C(cryptsetup), with forced PBKDF2 iterations for the key slot and for
     the digest of the volume key, since GRUB computes both.
   - An open container is the block device C(/dev/mapper/NAME), on a kernel without dm-crypt too.
-  - The options that describe a header are used to format. Those that are given are compared with a header that is
-    there, and a difference is an error.
+  - The options that describe a header are used to format. O(type), O(cipher), O(key_size), O(hash) and O(uuid) are
+    compared with a header that is there if they are given, and a difference is an error. O(key_slot) and
+    O(iterations) are not, since keys can be exchanged by M(sealedroot.image.keyfile_rotate).
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes

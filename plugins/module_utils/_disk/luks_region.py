@@ -133,25 +133,23 @@ def check_blank(runner: Runner, params: Params, holds: str) -> None:
 
 
 def differences(params: Params, header: metadata.Header) -> t.List[str]:
-    """Return where *header* differs from the options that were given."""
-    slot = header.slots.get(params["key_slot"] or 0)
+    """Return which properties of *header* differ from the given options.
+
+    Not those of a key slot: keys are exchanged later (module keyfile_rotate), and the container stays the same.
+    """
     has = {
         "type": header.type,
         "cipher": header.cipher,
         "key_size": header.key_bits,
         "hash": header.hash,
-        "iterations": slot.iterations if slot else None,
         "uuid": header.uuid,
     }
     wanted = {**params, "uuid": (params["uuid"] or "").lower() or None}
-    found = [
-        f"{name} {value or 'nothing'}, not {wanted[name]}"
+    return [
+        f"{name} {value}, not {wanted[name]}"
         for name, value in has.items()
         if wanted[name] not in (None, value)
     ]
-    if params["key_slot"] is not None and not slot:
-        found.append(f"no key in key_slot {params['key_slot']}")
-    return found
 
 
 def check_found(params: Params, header: metadata.Header, device: str, have: str) -> None:

@@ -65,4 +65,4 @@ def chain(
     return problems, [*wanted, *stubs]
 
 
-__all__ = "chain"
+__all__ = ("chain",)

@@ -93,17 +93,22 @@ def locked(name: str) -> collections.abc.Iterator[None]:
         yield
 
 
-def tested(session: nox.Session, *more: str) -> dict[str, str]:
-    """Install what tests with real tools need, and *more* packages; return the environment to use."""
+def install_packages(session: nox.Session, *packages: str) -> None:
+    """Install those of the packages that are missing, where there is apt."""
     if shutil.which("apt-get"):
         show = ("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\\n")
         known = str(session.run(*show, silent=True)).splitlines()
-        missing = [name for name in (*PACKAGES.split(), *more) if f"{name} installed" not in known]
+        missing = [name for name in packages if f"{name} installed" not in known]
         if missing:
             apt = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=600")
             env = {"DEBIAN_FRONTEND": "noninteractive"}
             session.run(*apt, "update", env=env)
             session.run(*apt, "install", "--no-install-recommends", *missing, env=env)
+
+
+def tested(session: nox.Session, *more: str) -> dict[str, str]:
+    """Install what tests with real tools need, and *more* packages; return the environment to use."""
+    install_packages(session, *PACKAGES.split(), *more)
     return install_collection(session)
 
 
@@ -367,6 +372,8 @@ def sources(session: nox.Session) -> None:
 @nox.session
 def check(session: nox.Session) -> None:
     """Lint and unit tests: the inner loop."""
+    # The fuzzer's headers are its work.
+    install_packages(session, "cryptsetup-bin")
     run_linters(session, meanwhile=lambda: unit(session))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: root_tar
-short_description: The root in a directory, a disk image or a container image as a tar (for the roles)
+short_description: The root in a directory, a disk image, a container image or behind a URL as a tar (for the roles)
 description:
   - Packs a root with extended attributes, ACLs, capabilities, hard links, holes, device nodes and numeric owners. The
     source is only read, and no symbolic link is followed. The content of C(/dev), C(/proc), C(/run) and C(/sys) is
@@ -32,22 +32,27 @@ description:
     oci-archive), C(skopeo copy ... oci-archive:), C(docker save)). It is known by the digest of its manifest. Its
     layers are applied in order, whiteouts included, by umoci(1), which checks their digests; what that does not read
     (docker archives, zstd) is converted by skopeo(1) first. The network is not used.
+  - What is behind a B(url) is fetched with curl(1) into the cache, and is then taken as one of the types above, or as
+    the tar itself. Where a connection broke, in this run or an earlier one, it goes on. A checksum or a signature is
+    required, and the file gets its name in the cache only after it was checked. What has another checksum or no good
+    signature is removed. Neither the arguments of a process nor messages have the user, the password or the query of
+    the URL.
 version_added: 1.0.0
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
+  - sealedroot.image._secret_arguments
 options:
   type:
     description: What the source is.
     type: str
-    choices: [directory, disk, oci]
+    choices: [directory, disk, oci, url]
     required: true
   path:
     description:
       - The directory, in which C(usr), C(etc) and so on are; the disk image, a file of its own; or the layout or
-        archive.
+        archive. Required but for O(type=url).
     type: path
-    required: true
   cache_dir:
     description:
       - Where the tar is kept, and where layers are applied; not in the directory itself, and without a colon.
@@ -56,7 +61,7 @@ options:
   work_dir:
     description:
       - The directory of the build, where its teardown finds what an interrupted run has left.
-      - A disk image is read there, and needs it.
+      - A disk image is read there. Required for O(type=disk) and O(type=url).
     type: path
   digest:
     description:
@@ -91,6 +96,28 @@ options:
     type: str
     choices: [aarch64, x86_64]
     default: x86_64
+  url:
+    description:
+      - Where the file is, by C(https), C(http) or C(file).
+      - Passwords can as well be in C(.netrc) of the user who builds; see curl(1).
+    type: str
+  checksum:
+    description: What the file behind the URL must have, C(sha256:) or C(sha512:) and hexadecimal digits.
+    type: str
+  signature:
+    description: The detached signature of the file behind the URL, a URL or a path on the builder.
+    type: str
+  keyring:
+    description: The public keys of whom may have signed it, a file that gpgv(1) reads; needed with O(signature).
+    type: path
+  as:
+    description: What is behind the URL; by default, what its first bytes or its members say.
+    type: str
+    choices: [disk, oci, tar]
+  timeout:
+    description: The seconds after which fetching is given up; what came is kept for the next run.
+    type: int
+    default: 3600
 """
 
 EXAMPLES = r"""
@@ -113,18 +140,31 @@ EXAMPLES = r"""
     path: /srv/roots/web.tar
     reference: web:1
     cache_dir: /var/cache/sealedroot
+
+- name: Fetch a root tar
+  sealedroot.image.root_tar:
+    type: url
+    url: https://example.org/roots/web.tar.zst
+    checksum: sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824
+    cache_dir: /var/cache/sealedroot
+    work_dir: /var/tmp/sealedroot/web-1
 """
 
 RETURN = r"""
 path:
-  description: The tar; in check mode, what it would be.
+  description: The tar; in check mode, what it would be, and empty when the file behind a URL is not in the cache.
   type: str
   returned: success
   sample: /var/cache/sealedroot/directory-0f1e2d3c4b5a6978-8796a5b4c3d2e1f0.tar
+type:
+  description: What the source is; of a URL, what is behind it, V(disk), V(oci) or V(tar).
+  type: str
+  returned: success
+  sample: disk
 digest:
   description: The digest that names the container image; see O(digest).
   type: str
-  returned: when O(type=oci)
+  returned: when the source is a container image
   sample: sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824
 """
 
@@ -135,6 +175,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._source import (
     container_image,
     directory,
     disk,
+    url,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -149,16 +190,23 @@ PROVIDERS = {"directory": directory.ensure, "disk": disk.ensure, "oci": containe
 def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
-    """Return the path of the tar; make it if it does not exist."""
-    return PROVIDERS[params["type"]](runner, params, check_mode=check_mode)
+    """Return type and path of the tar; fetch and pack it if it does not exist."""
+    source, got = params, {"changed": False, "type": params["type"]}
+    if params["type"] == "url":
+        got = url.ensure(runner, params, check_mode=check_mode)
+        if not got["path"] or got["type"] == "tar":
+            return got
+        source = {**params, "type": got["type"], "path": got["path"]}
+    packed = PROVIDERS[source["type"]](runner, source, check_mode=check_mode)
+    return {**got, **packed, "changed": got["changed"] or packed["changed"]}
 
 
 def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "type": {"type": "str", "choices": sorted(PROVIDERS), "required": True},
-            "path": {"type": "path", "required": True},
+            "type": {"type": "str", "choices": [*sorted(PROVIDERS), "url"], "required": True},
+            "path": {"type": "path"},
             "cache_dir": {"type": "path", "required": True},
             "work_dir": {"type": "path"},
             "digest": {"type": "str"},
@@ -172,8 +220,18 @@ def main() -> t.NoReturn:
                 "choices": sorted(architectures.ARCHITECTURES),
                 "default": "x86_64",
             },
+            # A URL can contain a password or a token.
+            "url": {"type": "str", "no_log": True},
+            "checksum": {"type": "str"},
+            "signature": {"type": "str", "no_log": True},
+            "keyring": {"type": "path", "no_log": False},
+            "as": {"type": "str", "choices": list(url.TYPES)},
+            "timeout": {"type": "int", "default": 3600},
         },
-        required_if=[("type", "disk", ["work_dir"])],
+        mutually_exclusive=[("path", "url")],
+        required_if=[
+            ("type", it, ["url" if it == "url" else "path"]) for it in (*PROVIDERS, "url")
+        ],
         supports_check_mode=True,
     )
     run(module, lambda: ensure(ModuleRunner(module), module.params, check_mode=module.check_mode))

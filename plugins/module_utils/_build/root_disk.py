@@ -127,7 +127,9 @@ class RootDisk:
         is_mounted = self.mount() is not None
         if is_mounted and not check_mode:
             self._runner.run([self._runner.find("umount"), self.root], timeout=600)
-        was_open = self._has_header() and self._luks("closed", check_mode=check_mode)["changed"]
+        # A disk without a header is not closed: that would make one.
+        has_container = is_mounted or self._has_header()
+        was_open = has_container and self._luks("closed", check_mode=check_mode)["changed"]
         return is_mounted or bool(was_open)
 
     def region(self) -> t.Dict[str, int]:
@@ -136,7 +138,7 @@ class RootDisk:
         return {"offset": layout.ROOT_OFFSET, "size": size}
 
     def _has_header(self) -> bool:
-        """Say whether there is a LUKS container: to close a disk without one would make it."""
+        """Say whether there is a LUKS container."""
         region = {"path": self.path, **self.region()}
         return luks_region.read_header(self._runner, region)[0] is not None
 

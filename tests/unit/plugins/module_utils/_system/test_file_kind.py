@@ -48,14 +48,27 @@ INPUTS: dict[str, Inputs] = {
     "tar": lambda path: ("root_info", {"path": path}),
     "disk": lambda path: ("root_tar", {"type": "disk", "path": path, "work_dir": "/nowhere/a/b"}),
     "oci": lambda path: ("root_tar", {"type": "oci", "path": path}),
-    "url": lambda path: ("root_download", {"url": f"file://{path}", **CHECKSUM}),
+    "url": lambda path: (
+        "root_tar",
+        {"type": "url", "work_dir": "/nowhere/a/b", "url": f"file://{path}", **CHECKSUM},
+    ),
     "signature": lambda path: (
-        "root_download",
-        {"url": "https://example.org", "signature": path, "keyring": "/etc/hostname"},
+        "root_tar",
+        {
+            "type": "url",
+            "url": "https://example.org",
+            "signature": path,
+            "keyring": "/etc/hostname",
+        },
     ),
     "keyring": lambda path: (
-        "root_download",
-        {"url": "https://example.org", "signature": "https://example.org", "keyring": path},
+        "root_tar",
+        {
+            "type": "url",
+            "url": "https://example.org",
+            "signature": "https://example.org",
+            "keyring": path,
+        },
     ),
 }
 

@@ -1,71 +1,14 @@
-#!/usr/bin/python
 # Copyright (c) 2026, the sealedroot.image authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Fetch a root from a URL into the cache, and give it its name there only after it was verified."""
+
 from __future__ import annotations
-
-DOCUMENTATION = r"""
-module: root_download
-short_description: A root tar or container image from a URL (for the roles)
-description:
-  - Fetches a file with curl(1) into a cache. Where a connection broke, in this run or an earlier one, it goes on.
-  - A checksum or a signature is required, and the file gets its name in the cache only after it was checked. What has
-    another checksum or no good signature is removed.
-  - Neither the arguments of a process nor messages have the user, the password or the query of the URL.
-author: The sealedroot.image authors (@sealedroot)
-extends_documentation_fragment:
-  - sealedroot.image._attributes
-  - sealedroot.image._secret_arguments
-options:
-  url:
-    description:
-      - Where the file is, by C(https), C(http) or C(file).
-      - Passwords can as well be in C(.netrc) of the user who builds; see curl(1).
-    type: str
-    required: true
-  checksum:
-    description: What the file must have, C(sha256:) or C(sha512:) and hexadecimal digits.
-    type: str
-  signature:
-    description: The detached signature, a URL or a path on the builder.
-    type: str
-  keyring:
-    description: The public keys of whom may have signed it, a file that gpgv(1) reads; needed with O(signature).
-    type: path
-  type:
-    description: What it is; by default, what its first bytes or its members say.
-    type: str
-    choices: [disk, oci, tar]
-  cache_dir:
-    description: Where it is kept.
-    type: path
-    required: true
-  timeout:
-    description: The seconds after which it is given up; what came is kept for the next run.
-    type: int
-    default: 3600
-"""
-
-EXAMPLES = r"""
-- name: Fetch a root tar
-  sealedroot.image.root_download:
-    url: https://example.org/roots/web.tar.zst
-    checksum: sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824
-    cache_dir: /var/cache/sealedroot
-"""
-
-RETURN = r"""
-path:
-  description: The file; empty in check mode when it is not in the cache.
-  type: str
-  returned: success
-type:
-  description: What it is, V(disk), V(oci) or V(tar).
-  type: str
-  returned: success
-"""
 
 import hashlib
 import os
@@ -73,19 +16,16 @@ import re
 import tempfile
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
     cache,
-    download as source_download,
+    download,
     mounted_disk,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
-    ModuleRunner,
     Runner,
     SealedRootError,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.digest import digest_of
-from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 TYPES = ("disk", "oci", "tar")
 LENGTHS = {"sha256": 64, "sha512": 128}
@@ -95,7 +35,7 @@ LIST_SECONDS = 1800
 
 def check(params: t.Mapping[str, t.Any]) -> t.Tuple[str, str]:
     """Check the options; return algorithm and digest of the checksum, both empty without one."""
-    source_download.check_url(params["url"])
+    download.check_url(params["url"])
     if not params["checksum"] and not params["signature"]:
         raise SealedRootError(
             "nothing says what the file must be: give its checksum, or a signature and the keyring of whom may sign it"
@@ -103,11 +43,11 @@ def check(params: t.Mapping[str, t.Any]) -> t.Tuple[str, str]:
     if bool(params["signature"]) != bool(params["keyring"]):
         raise SealedRootError("signature and keyring go together: give both, or neither")
     if params["keyring"]:
-        source_download.check_keyring(params["keyring"])
+        download.check_keyring(params["keyring"])
         if params["signature"].startswith("/"):
-            source_download.check_file("signature", params["signature"])
+            download.check_file("signature", params["signature"])
         else:
-            source_download.check_url(params["signature"])
+            download.check_url(params["signature"])
     if not params["checksum"]:
         return "", ""
     algorithm, _colon, digest = params["checksum"].lower().partition(":")
@@ -149,7 +89,7 @@ def get_signature(
     if where.startswith("/"):
         return str(where)
     path = os.path.join(scratch, "signature")
-    source_download.fetch(runner, where, path, seconds=seconds, largest=SIGNATURE_BYTES)
+    download.fetch(runner, where, path, seconds=seconds, largest=SIGNATURE_BYTES)
     return path
 
 
@@ -162,21 +102,21 @@ def make_sure(
 ) -> None:
     """Refuse a file with another checksum or without a valid signature."""
     algorithm, digest = wanted
-    url = source_download.shown(params["url"])
+    url = download.shown(params["url"])
     if not os.path.exists(partial):
         raise SealedRootError(f"nothing is in {url}: correct the url")
     if algorithm:
         found = digest_of(partial, algorithm)
         if found != digest:
-            raise source_download.WrongFileError(
+            raise download.WrongFileError(
                 f"what came from {url} has the {algorithm} {found}, not {digest}: correct the checksum, or the url"
             )
     if params["signature"]:
         signature = get_signature(runner, params, scratch, params["timeout"])
-        source_download.verify(runner, partial, signature, params["keyring"], scratch)
+        download.verify(runner, partial, signature, params["keyring"], scratch)
 
 
-def download(
+def fetched(
     runner: Runner,
     params: t.Mapping[str, t.Any],
     partial: str,
@@ -188,10 +128,10 @@ def download(
     while True:
         # The part can be the complete file, if an earlier run was interrupted or had no signature to verify it.
         if not (earlier and wanted[0] and digest_of(partial, wanted[0]) == wanted[1]):
-            source_download.fetch(runner, params["url"], partial, seconds=params["timeout"])
+            download.fetch(runner, params["url"], partial, seconds=params["timeout"])
         try:
             make_sure(runner, params, partial, scratch, wanted)
-        except source_download.WrongFileError:
+        except download.WrongFileError:
             os.unlink(partial)
             if not earlier:
                 raise
@@ -205,7 +145,7 @@ def name_of(
 ) -> str:
     """Return the name in the cache, derived from what identifies the file. Only a signature must be fetched for it."""
     # Names in the cache are public, and a URL can contain a password.
-    parts = [*wanted, source_download.shown(params["signature"]) if params["signature"] else ""]
+    parts = [*wanted, download.shown(params["signature"]) if params["signature"] else ""]
     if params["keyring"]:
         parts.append(digest_of(params["keyring"]))
         if not wanted[0]:
@@ -214,56 +154,38 @@ def name_of(
     return f"url-{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"
 
 
-def ensure(
+def _ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
-    """Return the file; fetch it if it is not in the cache."""
     wanted, cache_dir = check(params), params["cache_dir"]
     with tempfile.TemporaryDirectory(prefix="sealedroot-") as scratch:
         name = name_of(runner, params, wanted, scratch)
         path, kind = cached(cache_dir, name)
         partial = os.path.join(cache_dir, f"{name}.partial")
         if not path and not os.path.exists(partial):
-            source_download.check_there(params["url"])
+            download.check_there(params["url"])
         if path or check_mode:
-            kind = params["type"] or kind
+            kind = params["as"] or kind
             return {"changed": not path, "path": path, "type": kind}
         with cache.claimed(cache_dir, name):
             path, kind = cached(cache_dir, name)
             if path:
-                return {"changed": False, "path": path, "type": params["type"] or kind}
-            download(runner, params, partial, scratch, wanted)
-            kind = params["type"] or kind_of(runner, partial)
+                return {"changed": False, "path": path, "type": params["as"] or kind}
+            fetched(runner, params, partial, scratch, wanted)
+            kind = params["as"] or kind_of(runner, partial)
             path = os.path.join(cache_dir, f"{name}.{kind}")
             cache.keep(partial, path)
     return {"changed": True, "path": path, "type": kind}
 
 
-def fetch(runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.Any]:
-    """Call ensure(), and say in every error what failed."""
+def ensure(
+    runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
+) -> t.Dict[str, t.Any]:
+    """Return path and type of the file; fetch it if it is not in the cache. The path is empty if it was not fetched."""
     try:
-        return ensure(runner, params, check_mode=check_mode)
+        return _ensure(runner, params, check_mode=check_mode)
     except SealedRootError as exc:
         raise SealedRootError(f"the source cannot be fetched: {exc}") from exc
 
 
-def main() -> t.NoReturn:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            # A URL can contain a password or a token.
-            "url": {"type": "str", "required": True, "no_log": True},
-            "checksum": {"type": "str"},
-            "signature": {"type": "str", "no_log": True},
-            "keyring": {"type": "path", "no_log": False},
-            "type": {"type": "str", "choices": list(TYPES)},
-            "cache_dir": {"type": "path", "required": True},
-            "timeout": {"type": "int", "default": 3600},
-        },
-        supports_check_mode=True,
-    )
-    run(module, lambda: fetch(ModuleRunner(module), module.params, check_mode=module.check_mode))
-
-
-if __name__ == "__main__":
-    main()
+__all__ = ("TYPES", "ensure")

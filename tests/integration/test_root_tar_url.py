@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""root_download with the real curl and gpgv, from a server that breaks connections."""
+"""root_tar of a URL, with the real curl and gpgv, from a server that breaks connections."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import hashlib
 import os
 import pathlib
 import subprocess
+import tarfile
 import typing as t
 
 import oci
@@ -33,6 +34,11 @@ def cache(tmp_path: pathlib.Path) -> pathlib.Path:
     return tmp_path / "cache"
 
 
+def fetch(real_module: Module, **args: t.Any) -> dict[str, t.Any]:
+    work_dir = str(pathlib.Path(args["cache_dir"]).with_name("work"))
+    return real_module("root_tar", type="url", work_dir=work_dir, **args)
+
+
 def left(cache: pathlib.Path) -> list[str]:
     """Return the suffixes of what is in the cache, but for locks."""
     return sorted(it.suffix for it in cache.glob("*") if it.suffix != ".lock")
@@ -44,14 +50,14 @@ def test_it_is_fetched_once(
 ) -> None:
     checksum = f"{algorithm}:{hashlib.new(algorithm, TAR).hexdigest()}"
     args = {"url": site.url("/root.tar"), "checksum": checksum, "cache_dir": str(cache)}
-    planned = real_module("root_download", _check=True, **args)
+    planned = fetch(real_module, _check=True, **args)
     assert (planned["changed"], planned["path"], site.asked) == (True, "", [])
     assert not cache.exists()
-    got = real_module("root_download", **args)
+    got = fetch(real_module, **args)
     assert got.get("msg") is None
     assert (got["changed"], got["type"]) == (True, "tar")
     assert pathlib.Path(got["path"]).read_bytes() == TAR
-    again = real_module("root_download", **args)
+    again = fetch(real_module, **args)
     assert (again["changed"], again["path"], len(site.asked)) == (False, got["path"], 1)
     assert left(cache) == [".tar"]
 
@@ -60,9 +66,7 @@ def test_a_broken_connection_goes_on_where_it_broke(
     site: web.Site, cache: pathlib.Path, real_module: Module
 ) -> None:
     site.breaks = [1 << 20, 1 << 20]
-    got = real_module(
-        "root_download", url=site.url("/root.tar"), checksum=SUM, cache_dir=str(cache)
-    )
+    got = fetch(real_module, url=site.url("/root.tar"), checksum=SUM, cache_dir=str(cache))
     assert pathlib.Path(got["path"]).read_bytes() == TAR
     assert [asked for _path, asked in site.asked] == ["", "bytes=1048576-", "bytes=2097152-"]
 
@@ -76,11 +80,11 @@ def test_another_run_goes_on_where_the_last_one_gave_up(
     args = {"url": site.url("/root.tar"), "checksum": SUM, "cache_dir": str(cache)}
     # Some bytes are progress, none is not.
     site.breaks = [1 << 20, 0]
-    outcome = real_module("root_download", **args)
+    outcome = fetch(real_module, **args)
     assert "The 1048576 bytes that came are kept, and another run goes on" in outcome["msg"]
     assert left(cache) == [".partial"]
     site.asked = []
-    got = real_module("root_download", **args)
+    got = fetch(real_module, **args)
     assert pathlib.Path(got["path"]).read_bytes() == TAR
     assert [asked for _path, asked in site.asked] == ["bytes=1048576-"]
 
@@ -89,9 +93,7 @@ def test_a_server_that_cannot_go_on_begins_again(
     site: web.Site, cache: pathlib.Path, real_module: Module
 ) -> None:
     site.ranges, site.breaks = False, [1 << 20]
-    got = real_module(
-        "root_download", url=site.url("/root.tar"), checksum=SUM, cache_dir=str(cache)
-    )
+    got = fetch(real_module, url=site.url("/root.tar"), checksum=SUM, cache_dir=str(cache))
     assert pathlib.Path(got["path"]).read_bytes() == TAR
 
 
@@ -99,7 +101,7 @@ def test_a_wrong_checksum_leaves_nothing(
     site: web.Site, cache: pathlib.Path, real_module: Module
 ) -> None:
     args = {"url": site.url("/root.tar"), "cache_dir": str(cache)}
-    outcome = real_module("root_download", checksum="sha256:" + "0" * 64, **args)
+    outcome = fetch(real_module, checksum="sha256:" + "0" * 64, **args)
     assert f"has the sha256 {SUM[7:]}, not {'0' * 64}" in outcome["msg"]
     assert left(cache) == []
 
@@ -108,16 +110,16 @@ def test_what_an_earlier_run_left_of_another_file_does_no_harm(
     site: web.Site, cache: pathlib.Path, real_module: Module
 ) -> None:
     args = {"url": site.url("/root.tar"), "checksum": SUM, "cache_dir": str(cache)}
-    path = pathlib.Path(real_module("root_download", **args)["path"])
+    path = pathlib.Path(fetch(real_module, **args)["path"])
     path.unlink()
     path.with_suffix(".partial").write_bytes(b"y" * 1000)
-    got = real_module("root_download", **args)
+    got = fetch(real_module, **args)
     assert pathlib.Path(got["path"]).read_bytes() == TAR
     assert left(cache) == [".tar"]
     # Whole, but its name was not given yet: nothing is fetched.
     path.rename(path.with_suffix(".partial"))
     site.asked = []
-    assert real_module("root_download", **args)["changed"]
+    assert fetch(real_module, **args)["changed"]
     assert site.asked == []
 
 
@@ -125,7 +127,7 @@ def test_secrets_of_the_url_are_in_no_message(
     site: web.Site, cache: pathlib.Path, real_module: Module
 ) -> None:
     url = site.url("/gone.tar?token=t0psecret", user="me:passw0rd@")
-    outcome = real_module("root_download", url=url, checksum=SUM, cache_dir=str(cache))
+    outcome = fetch(real_module, url=url, checksum=SUM, cache_dir=str(cache))
     assert outcome["failed"]
     assert "127.0.0.1" in outcome["msg"]
     assert "404" in outcome["msg"]
@@ -139,9 +141,12 @@ def test_a_file_url_and_a_container_image(
 ) -> None:
     path = oci.docker_archive(tmp_path / "image.tar", oci.Image([TAR], "web:1"))
     checksum = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-    got = real_module("root_download", url=path.as_uri(), checksum=checksum, cache_dir=str(cache))
-    assert got["type"] == "oci"
-    assert path.read_bytes() == pathlib.Path(got["path"]).read_bytes()
+    got = fetch(real_module, url=path.as_uri(), checksum=checksum, cache_dir=str(cache))
+    assert (got.get("msg"), got["type"]) == (None, "oci")
+    assert left(cache) == [".oci", ".tar"]
+    assert pathlib.Path(got["path"]).suffix == ".tar"
+    with tarfile.open(got["path"]) as tar:
+        assert "./etc/data" in tar.getnames()
 
 
 @pytest.mark.parametrize("disk_format", ["raw", "qcow2", "vpc"])
@@ -153,10 +158,9 @@ def test_a_disk_image_is_known_by_its_bytes(
     subprocess.run(["sfdisk", "-q", raw], input="label: gpt\n,\n", text=True, check=True)
     subprocess.run(["qemu-img", "convert", "-O", disk_format, raw, image], check=True)
     checksum = f"sha256:{hashlib.sha256(image.read_bytes()).hexdigest()}"
-    got = real_module(
-        "root_download", url=f"file://{image}", checksum=checksum, cache_dir=str(cache)
-    )
-    assert (got.get("msg"), got["type"]) == (None, "disk")
+    args = {"url": f"file://{image}", "checksum": checksum, "cache_dir": str(cache)}
+    assert fetch(real_module, **args)["failed"]
+    assert left(cache) == [".disk"]
 
 
 def test_what_is_nothing_of_all_that_is_refused(
@@ -165,16 +169,17 @@ def test_what_is_nothing_of_all_that_is_refused(
     (tmp_path / "text").write_text("no tar at all\n" * 1000)
     checksum = f"sha256:{hashlib.sha256((tmp_path / 'text').read_bytes()).hexdigest()}"
     args = {"url": f"file://{tmp_path}/text", "checksum": checksum, "cache_dir": str(cache)}
-    assert "is no tar and no disk image" in real_module("root_download", **args)["msg"]
+    assert "is no tar and no disk image" in fetch(real_module, **args)["msg"]
     # Whoever knows what it is does not fetch it again.
     (tmp_path / "text").unlink()
-    assert real_module("root_download", type="disk", **args)["type"] == "disk"
+    assert fetch(real_module, **{**args, "as": "disk"})["failed"]
+    assert left(cache) == [".disk"]
 
 
 def test_a_deadline(site: web.Site, cache: pathlib.Path, real_module: Module) -> None:
     site.status = 503
-    outcome = real_module(
-        "root_download", url=site.url("/root.tar"), checksum=SUM, cache_dir=str(cache), timeout=2
+    outcome = fetch(
+        real_module, url=site.url("/root.tar"), checksum=SUM, cache_dir=str(cache), timeout=2
     )
     assert "was not there within 2 seconds" in outcome["msg"]
 
@@ -242,25 +247,25 @@ def test_a_signature_by_a_key_of_the_keyring(
         ({"signature": str(signature), "checksum": SUM}, "signed what came"),
         ({"signature": url, "keyring": str(ours.keyring(armor=True))}, "gpg --dearmor"),
     ):
-        refused = real_module("root_download", **{**args, **more})
+        refused = fetch(real_module, **{**args, **more})
         assert says in refused["msg"]
         assert left(cache) == []
-    got = real_module("root_download", signature=url, **args)
+    got = fetch(real_module, signature=url, **args)
     assert got.get("msg") is None
     assert pathlib.Path(got["path"]).read_bytes() == TAR
-    assert not real_module("root_download", signature=url, **args)["changed"]
+    assert not fetch(real_module, signature=url, **args)["changed"]
     # The name, which a manifest has, is not made of a password.
     args["checksum"] = SUM
-    known = real_module("root_download", signature=url, **args)["path"]
+    known = fetch(real_module, signature=url, **args)["path"]
     guarded = f"{url}?token=hush".replace("://", "://me:hush@")
-    again = real_module("root_download", signature=guarded, **args)
+    again = fetch(real_module, signature=guarded, **args)
     assert (again["path"], again["changed"]) == (known, False)
     pathlib.Path(known).unlink()
     del args["checksum"]
     # A file that was changed, with its old signature.
     site.files["/root.tar"] = TAR.replace(b"etc/data", b"etc/evil")
     pathlib.Path(got["path"]).unlink()
-    refused = real_module("root_download", signature=url, **args)
+    refused = fetch(real_module, signature=url, **args)
     assert "no key in" in refused["msg"]
     assert left(cache) == []
 
@@ -284,6 +289,6 @@ def test_bad_input(
     args: dict[str, str], says: str, cache: pathlib.Path, real_module: Module
 ) -> None:
     given = {"url": "https://example.org/root.tar", "cache_dir": str(cache), **args}
-    outcome = real_module("root_download", **given)
+    outcome = fetch(real_module, **given)
     assert says in outcome["msg"]
     assert not cache.exists()

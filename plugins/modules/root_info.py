@@ -303,50 +303,19 @@ ansible_facts:
       choices: [Linux]
 """
 
-import concurrent.futures
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._root import (
     look as root_look,
-    tar,
+    packed,
     tree,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind
-from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
-    ModuleRunner,
-    Runner,
-    SealedRootError,
-)
-from ansible_collections.sealedroot.image.plugins.module_utils._system.digest import (
-    check_digest,
-    sha256,
-)
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import ModuleRunner
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 Values = t.Dict[str, t.Any]
 Params = t.Mapping[str, t.Any]
-
-
-def of_tar(runner: Runner, params: Params) -> Values:
-    """Describe the root in a tar, and the tar itself."""
-    path, digest = params["path"], params["digest"]
-    problem = file_kind.problem(path, file_kind.FILE)
-    if problem:
-        raise SealedRootError(f"the root tar {path} {problem}")
-    # Hash while tar runs, but check a given digest before tar reads the file.
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        is_hashed = digest is not None or params["get_checksum"]
-        hashing = pool.submit(sha256, path) if is_hashed else None
-        if hashing and digest is not None:
-            check_digest(path, hashing.result(), digest)
-        compression = tar.compression_of(runner, path)
-        members = tar.listing(runner, path)
-        wanted = root_look.wanted(members, params["families"], signed=bool(params["secure_boot"]))
-        data = tar.contents(runner, path, members, wanted, most=root_look.MOST)
-        root = root_look.describe(path, members, data, **asked(params))
-        digest = hashing.result() if hashing else ""
-    return {"root": root, "tar": {"path": path, "sha256": digest, "compression": compression}}
 
 
 def of_tree(root: str, params: Params) -> Values:
@@ -354,20 +323,16 @@ def of_tree(root: str, params: Params) -> Values:
     members = tree.listing(root)
     wanted = root_look.wanted(members, params["families"], signed=bool(params["secure_boot"]))
     data = tree.contents(root, members, wanted, most=root_look.MOST)
-    return {"root": root_look.describe("the image", members, data, **asked(params))}
-
-
-def asked(params: Params) -> Values:
-    """Return the arguments for the description of a root."""
-    return {name: params[name] for name in root_look.ARGUMENTS}
+    return {"root": root_look.describe("the image", members, data, **root_look.asked(params))}
 
 
 def outcome(module: AnsibleModule) -> Values:
-    """Return what was requested. The notes about a tar are warnings, too; the unpacked root only repeats them."""
+    """Return what was requested."""
     params = module.params
     if params["path"] is not None:
-        found = of_tar(ModuleRunner(module), params)
-        return {**found, "warnings": [f"{params['path']}: {it}" for it in found["root"]["notes"]]}
+        return packed.describe(
+            ModuleRunner(module), params["path"], params, digest=params["digest"]
+        )
     found = of_tree("/", params)
     if params["facts"]:
         # Imported here, because it brings Ansible's collectors of facts along, and a tar needs none.

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: root_tar
-short_description: The root in a directory, a disk image, a container image or behind a URL as a tar (for the roles)
+short_description: The root of a source as a tar, and what it holds (for the roles)
 description:
+  - Takes a root from where O(type) says. With O(families) it looks into it, as M(sealedroot.image.root_info) does.
   - Packs a root with extended attributes, ACLs, capabilities, hard links, holes, device nodes and numeric owners. The
     source is only read, and no symbolic link is followed. The content of C(/dev), C(/proc), C(/run) and C(/sys) is
     left out, and so are sockets.
@@ -32,6 +33,8 @@ description:
     oci-archive), C(skopeo copy ... oci-archive:), C(docker save)). It is known by the digest of its manifest. Its
     layers are applied in order, whiteouts included, by umoci(1), which checks their digests; what that does not read
     (docker archives, zstd) is converted by skopeo(1) first. The network is not used.
+  - A distribution is installed from its packages with mmdebstrap(1) (B(bootstrap)). It is known by O(distribution),
+    O(release), O(mirror), O(architecture), O(packages), O(patterns) and O(source_date_epoch).
   - What is behind a B(url) is fetched with curl(1) into the cache, and is then taken as one of the types above, or as
     the tar itself. Where a connection broke, in this run or an earlier one, it goes on. A checksum or a signature is
     required, and the file gets its name in the cache only after it was checked. What has another checksum or no good
@@ -41,17 +44,18 @@ version_added: 1.0.0
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
+  - sealedroot.image._root_look
   - sealedroot.image._secret_arguments
 options:
   type:
     description: What the source is.
     type: str
-    choices: [directory, disk, oci, url]
+    choices: [bootstrap, directory, disk, oci, tar, url]
     required: true
   path:
     description:
       - The directory, in which C(usr), C(etc) and so on are; the disk image, a file of its own; or the layout or
-        archive. Required but for O(type=url).
+        archive; or the tar. Not for O(type=bootstrap) and O(type=url).
     type: path
   cache_dir:
     description:
@@ -65,8 +69,8 @@ options:
     type: path
   digest:
     description:
-      - The SHA-256 that the disk image must have; or the digest of the manifest that the container image must have,
-        C(sha256:) and hexadecimal digits. In an archive that C(docker save) wrote before Docker 25, of the
+      - The SHA-256 that the disk image or the tar must have; or the digest of the manifest that the container image
+        must have, C(sha256:) and hexadecimal digits. In an archive that C(docker save) wrote before Docker 25, of the
         configuration, which C(docker images --no-trunc) calls the ID.
     type: str
   partition:
@@ -118,9 +122,46 @@ options:
     description: The seconds after which fetching is given up; what came is kept for the next run.
     type: int
     default: 3600
+  distribution:
+    description: The distribution to install.
+    type: str
+    choices: [debian]
+  release:
+    description: The suite to install, such as V(bookworm).
+    type: str
+  mirror:
+    description: The package mirror, which the root keeps; the builder's own by default.
+    type: str
+    default: ''
+  packages:
+    description: The packages to install beyond the essential ones.
+    type: list
+    elements: str
+    default: []
+  patterns:
+    description: Patterns of apt-patterns(7), for packages that only some suites have.
+    type: list
+    elements: str
+    default: []
+  source_date_epoch:
+    description: The time of what is installed, in seconds since 1970; V(0) for the present time.
+    type: int
+    default: 0
+  get_checksum:
+    description: Whether to take the checksum of the tar; with O(digest) of a tar it is taken anyway.
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""
+- name: Install Debian
+  sealedroot.image.root_tar:
+    type: bootstrap
+    distribution: debian
+    release: bookworm
+    packages: [systemd-sysv, linux-image-cloud-amd64]
+    cache_dir: /var/cache/sealedroot
+
 - name: Pack the root in a directory
   sealedroot.image.root_tar:
     type: directory
@@ -151,13 +192,21 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+root:
+  description: What the root holds, as M(sealedroot.image.root_info) returns it.
+  type: dict
+  returned: with O(families), but in check mode only when there is the tar
+tar:
+  description: The tar itself, as M(sealedroot.image.root_info) returns it.
+  type: dict
+  returned: with O(families), but in check mode only when there is the tar
 path:
   description: The tar; in check mode, what it would be, and empty when the file behind a URL is not in the cache.
   type: str
   returned: success
   sample: /var/cache/sealedroot/directory-0f1e2d3c4b5a6978-8796a5b4c3d2e1f0.tar
 type:
-  description: What the source is; of a URL, what is behind it, V(disk), V(oci) or V(tar).
+  description: O(type); of a URL, what is behind it, V(disk), V(oci) or V(tar).
   type: str
   returned: success
   sample: disk
@@ -171,7 +220,9 @@ digest:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils._root import look, packed
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
+    bootstrap,
     container_image,
     directory,
     disk,
@@ -184,21 +235,42 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
-PROVIDERS = {"directory": directory.ensure, "disk": disk.ensure, "oci": container_image.named}
+Params = t.Mapping[str, t.Any]
 
 
-def ensure(
-    runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
-) -> t.Dict[str, t.Any]:
+def given(_runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
+    """Return the tar as it is."""
+    return {"changed": False, "path": params["path"]}
+
+
+PROVIDERS = {
+    "bootstrap": bootstrap.ensure,
+    "directory": directory.ensure,
+    "disk": disk.ensure,
+    "oci": container_image.named,
+    "tar": given,
+}
+
+
+def provide(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
     """Return type and path of the tar; fetch and pack it if it does not exist."""
     source, got = params, {"changed": False, "type": params["type"]}
     if params["type"] == "url":
         got = url.ensure(runner, params, check_mode=check_mode)
-        if not got["path"] or got["type"] == "tar":
+        if not got["path"]:
             return got
         source = {**params, "type": got["type"], "path": got["path"]}
-    packed = PROVIDERS[source["type"]](runner, source, check_mode=check_mode)
-    return {**got, **packed, "changed": got["changed"] or packed["changed"]}
+    tar = PROVIDERS[source["type"]](runner, source, check_mode=check_mode)
+    return {**got, **tar, "changed": got["changed"] or tar["changed"]}
+
+
+def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
+    """Provide the tar and look into it."""
+    made = provide(runner, params, check_mode=check_mode)
+    if not params["families"] or (check_mode and made["changed"]):
+        return made
+    digest = params["digest"] if made["type"] == "tar" else None
+    return {**made, **packed.describe(runner, made["path"], params, digest=digest)}
 
 
 def main() -> t.NoReturn:
@@ -227,10 +299,24 @@ def main() -> t.NoReturn:
             "keyring": {"type": "path", "no_log": False},
             "as": {"type": "str", "choices": list(url.TYPES)},
             "timeout": {"type": "int", "default": 3600},
+            "distribution": {"type": "str", "choices": ["debian"]},
+            "release": {"type": "str"},
+            "mirror": {"type": "str", "default": ""},
+            "packages": {"type": "list", "elements": "str", "default": []},
+            "patterns": {"type": "list", "elements": "str", "default": []},
+            "source_date_epoch": {"type": "int", "default": 0},
+            "get_checksum": {"type": "bool", "default": True},
+            **look.ARGUMENTS,
         },
         mutually_exclusive=[("path", "url")],
         required_if=[
-            ("type", it, ["url" if it == "url" else "path"]) for it in (*PROVIDERS, "url")
+            ("type", "bootstrap", ["distribution", "release"]),
+            ("type", "directory", ["path"]),
+            ("type", "disk", ["path", "work_dir"]),
+            ("type", "oci", ["path"]),
+            ("type", "tar", ["path"]),
+            # A disk can be behind it.
+            ("type", "url", ["url", "work_dir"]),
         ],
         supports_check_mode=True,
     )

@@ -80,6 +80,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._machine import s
 from ansible_collections.sealedroot.image.plugins.module_utils._root import (
     contents,
     look,
+    packed,
     tar as tar_module,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
@@ -102,7 +103,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 from ansible_collections.sealedroot.image.plugins.modules import (
     image_identity,
     luks_image_info,
-    root_info,
 )
 from fuzz_engine import Target
 
@@ -213,9 +213,8 @@ def root_tar(data: bytes) -> None:
     with folder() as place:
         path = place / "root.tar"
         path.write_bytes(data)
-        params = {"path": str(path), "families": FAMILIES, "filesystem": "ext4"}
-        more = {"secure_boot": None, "digest": None, "get_checksum": False}
-        root_info.of_tar(RUNNER, {**params, **more})
+        params = {"families": FAMILIES, "filesystem": "ext4", "secure_boot": None}
+        packed.describe(RUNNER, str(path), {**params, "get_checksum": False}, digest=None)
 
 
 def small_tar(**how: t.Any) -> bytes:

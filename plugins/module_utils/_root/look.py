@@ -34,7 +34,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 # Largest program or table that is read from a root, in bytes.
 MOST = 16 << 20
-# The arguments of the module root_info that :func:`describe` gets; the module documents them.
+# The arguments of the modules root_info and root_tar that :func:`describe` gets; a fragment documents them.
 ARGUMENTS: t.Dict[str, t.Any] = {
     "filesystem": {"type": "str", "default": "ext4"},
     "families": {
@@ -62,6 +62,11 @@ ARGUMENTS: t.Dict[str, t.Any] = {
 }
 
 
+def asked(params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+    """Return those parameters of a module that :func:`describe` gets."""
+    return {name: params[name] for name in ARGUMENTS}
+
+
 def wanted(
     members: t.Sequence[tar.Member],
     families: t.Sequence[t.Mapping[str, t.Any]],
@@ -84,7 +89,6 @@ def describe(
     secure_boot: t.Optional[t.Mapping[str, str]],
 ) -> t.Dict[str, t.Any]:
     """Describe the root in *path*; *data* has the content of the files that :func:`wanted` returns."""
-    asked = secure_boot
     program = next((data[name] for name in contents.PROGRAMS if name in data), b"")
     release = next((data[name] for name in etc_os_release.OS_RELEASES if name in data), b"")
     architecture = contents.machine(program)
@@ -114,8 +118,8 @@ def describe(
     # A root of an unknown architecture is refused anyway.
     if family and architecture in architectures.ARCHITECTURES:
         words = architectures.find(architecture).words()
-        if asked:
-            chain = needs.signed_chain(members, data, family, words=words, header=asked)
+        if secure_boot:
+            chain = needs.signed_chain(members, data, family, words=words, header=secure_boot)
         missing = needs.missing_packages(
             has,
             # Do not report a missing kernel if a problem already explains it.
@@ -128,7 +132,7 @@ def describe(
         )
         judged.problems += needs.unknown_generator(generator, family)
     return {
-        **({"secure_boot": chain} if asked else {}),
+        **({"secure_boot": chain} if secure_boot else {}),
         "entries": len(members),
         "unpacked_bytes": tar.unpacked_bytes(
             member for member in members if tar.plain(member.raw) not in excluded
@@ -158,4 +162,4 @@ def describe(
     }
 
 
-__all__ = ("ARGUMENTS", "MOST", "describe", "wanted")
+__all__ = ("ARGUMENTS", "MOST", "asked", "describe", "wanted")

@@ -21,13 +21,13 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     cfg,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest, running_root
+from ansible_collections.sealedroot.image.plugins.module_utils._root import packed
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
 from ansible_collections.sealedroot.image.plugins.modules import (
     boot_entries,
     grub_cryptodisk,
-    root_info,
 )
 from distribution_tools import Here, Tools, first_boot, kernel_install_add
 
@@ -63,14 +63,12 @@ def look(root: pathlib.Path) -> dict[str, t.Any]:
     tar = root.parent / "root.tar"
     subprocess.run(["tar", "-C", str(root), "-cf", str(tar), "."], check=True)
     params: dict[str, t.Any] = {
-        "path": str(tar),
-        "digest": None,
         "get_checksum": False,
         "families": FAMILIES,
         "filesystem": "ext4",
         "secure_boot": None,
     }
-    found: dict[str, t.Any] = root_info.of_tar(Here(), params)["root"]
+    found: dict[str, t.Any] = packed.describe(Here(), str(tar), params, digest=None)["root"]
     return found
 
 

@@ -56,7 +56,6 @@ def test_no_name_of_a_role_or_a_file_is_made_from_data() -> None:
         "{{ [lookup('ansible.builtin.env', 'PWD'), customize_step.tasks] | path_join }}",
         "{{ 'present' if __plan_decided.same else 'show' }}",
         "{{ 'collect' if __image_collected | bool else 'here' }}",
-        "{{ __source_tasks[image_source.type] }}",
     }
     files = [*pathlib.Path(ROLES).glob("*/tasks/*.yml"), *(ROOT / "playbooks").glob("*.yml")]
     words = (

@@ -94,10 +94,7 @@ def test_every_type_of_source_is_known_wherever_they_are_told_apart() -> None:
     assert set(preflight["__preflight_source_tools"]) == choices
     words = variables("plan", "vars/main.yml")["__plan_source_words"]
     assert set(words) == choices - {"tar"}
-    packed = dict.fromkeys([*root_tar.PROVIDERS, "url"], "pack.yml")
-    tasks = variables("source", "vars/main.yml")["__source_tasks"]
-    assert tasks == {"bootstrap": "bootstrap.yml", **packed}
-    assert set(tasks) == choices - {"tar"}
+    assert set(root_tar.PROVIDERS) | {"url"} == choices
 
 
 def test_every_file_system_is_a_row_of_the_table_and_has_a_reader_and_its_mkfs() -> None:

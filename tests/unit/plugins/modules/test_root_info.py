@@ -15,6 +15,7 @@ import typing as t
 import distribution_trees as trees
 import pytest
 from ansible_collections.sealedroot.image.plugins.lookup.families import LookupModule
+from ansible_collections.sealedroot.image.plugins.module_utils._root import packed
 from ansible_collections.sealedroot.image.plugins.modules import root_info
 from distribution_tools import Here
 
@@ -64,7 +65,7 @@ def test_info(tar: pathlib.Path, script: t.Any, run_module: t.Any) -> None:
 def test_without_the_checksum(
     tar: pathlib.Path, script: t.Any, run_module: t.Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(root_info, "sha256", lambda _path: pytest.fail("it was taken"))
+    monkeypatch.setattr(packed, "sha256", lambda _path: pytest.fail("it was taken"))
     script.expect([*LIST, str(tar)], stdout=LISTING)
     script.expect(
         [
@@ -179,8 +180,8 @@ def test_what_goes_with_a_tar_alone(
 def from_tar(root: pathlib.Path, **more: t.Any) -> dict[str, t.Any]:
     tar = root.parent / "root.tar"
     subprocess.run(["tar", "-C", str(root), "--sort=name", "-cf", str(tar), "."], check=True)
-    asked = {**PARAMS, "path": str(tar), "digest": None, "get_checksum": False, **more}
-    found: dict[str, t.Any] = root_info.of_tar(Here(), asked)["root"]
+    asked = {**PARAMS, "get_checksum": False, **more}
+    found: dict[str, t.Any] = packed.describe(Here(), str(tar), asked, digest=None)["root"]
     return found
 
 

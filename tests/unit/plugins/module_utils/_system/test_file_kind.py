@@ -56,6 +56,7 @@ INPUTS: dict[str, Inputs] = {
         "root_tar",
         {
             "type": "url",
+            "work_dir": "/nowhere/a/b",
             "url": "https://example.org",
             "signature": path,
             "keyring": "/etc/hostname",
@@ -65,6 +66,7 @@ INPUTS: dict[str, Inputs] = {
         "root_tar",
         {
             "type": "url",
+            "work_dir": "/nowhere/a/b",
             "url": "https://example.org",
             "signature": "https://example.org",
             "keyring": path,

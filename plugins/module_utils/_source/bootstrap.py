@@ -1,0 +1,95 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Install a distribution from its packages into a tar, with mmdebstrap(1)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import network
+from ansible_collections.sealedroot.image.plugins.module_utils._source import cache
+from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    MissingToolError,
+    Runner,
+)
+
+SECONDS = 1800
+# By a file for as long as mmdebstrap runs: --aptopt would leave it in the image.
+_CONF = '"$1/etc/apt/apt.conf.d/00sealedroot"'
+STALE_LISTS = (
+    f"--setup-hook=echo 'Acquire::Check-Valid-Until \"false\";' >{_CONF}",
+    f"--customize-hook=rm {_CONF}",
+)
+
+
+def builder_mirror(runner: Runner) -> str:
+    """Return the Debian mirror of the builder, which is near and reachable; empty if it has none."""
+    try:
+        apt_get = runner.find("apt-get")
+    except MissingToolError:
+        return ""
+    argv = [apt_get, "indextargets", "--format", "$(REPO_URI)"]
+    argv += ["Identifier: Packages", "Origin: Debian"]
+    lines = runner.run(argv, check=False, timeout=60).stdout.splitlines()
+    return next((line for line in lines if "security" not in line), "")
+
+
+def recipe(params: t.Mapping[str, t.Any]) -> t.List[str]:
+    """Return the options of mmdebstrap that determine the root."""
+    return [
+        "--variant=minbase",
+        f"--architectures={architectures.find(params['architecture']).debian}",
+        f"--include={','.join(params['packages'])}",
+        *(f"--include={pattern}" for pattern in params["patterns"]),
+    ]
+
+
+def bootstrap(runner: Runner, params: t.Mapping[str, t.Any], path: str) -> None:
+    """Install the distribution into the tar *path*."""
+    mirror, hooks = params["mirror"], []
+    if not mirror:
+        mirror = builder_mirror(runner)
+        hooks = [] if network.checks_valid_until(runner) else STALE_LISTS
+    epoch = params["source_date_epoch"]
+    env = {
+        # The build makes the initramfs, which takes longer than everything else here.
+        "INITRD": "No",
+        "TMPDIR": params["cache_dir"],
+        **({"SOURCE_DATE_EPOCH": str(epoch)} if epoch else {}),
+    }
+    # The module builder_info has checked that programs of the architecture run.
+    argv = [runner.find("mmdebstrap"), "--quiet", "--skip=check/qemu", *recipe(params), *hooks]
+    argv += [params["release"], path, *([mirror] if mirror else [])]
+    runner.run(argv, env=env, timeout=SECONDS)
+
+
+def ensure(
+    runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
+) -> t.Dict[str, t.Any]:
+    """Return the path of the tar, whose name contains everything that determines the root; make it if it is missing."""
+    determined = [recipe(params), params["mirror"], params["source_date_epoch"]]
+    digest = hashlib.sha256(json.dumps(determined).encode()).hexdigest()[:16]
+    name = f"{params['distribution']}-{params['release']}-{digest}"
+    path = os.path.join(params["cache_dir"], f"{name}.tar")
+    if os.path.exists(path) or check_mode:
+        return {"changed": not os.path.exists(path), "path": path}
+    with cache.claimed(params["cache_dir"], name) as scratch:
+        if os.path.exists(path):
+            return {"changed": False, "path": path}
+        partial = os.path.join(scratch, "root.tar")
+        bootstrap(runner, params, partial)
+        cache.keep(partial, path)
+    return {"changed": True, "path": path}
+
+
+__all__ = ("STALE_LISTS", "ensure", "recipe")

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from ansible_collections.sealedroot.image.plugins.plugin_utils._progress import SpokenAction
 from ansible_collections.sealedroot.image.plugins.plugin_utils._secret_arguments import SecretAction
 
 
-class ActionModule(SecretAction):
-    """Give the module its secrets on standard input, or refuse."""
+class ActionModule(SpokenAction, SecretAction):
+    """Give the module its secrets on standard input, or refuse; say meanwhile that it is at work."""

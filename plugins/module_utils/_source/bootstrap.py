@@ -56,10 +56,9 @@ def recipe(params: t.Mapping[str, t.Any]) -> t.List[str]:
 
 def bootstrap(runner: Runner, params: t.Mapping[str, t.Any], path: str) -> None:
     """Install the distribution into the tar *path*."""
-    mirror, hooks = params["mirror"], []
-    if not mirror:
-        mirror = builder_mirror(runner)
-        hooks = [] if network.checks_valid_until(runner) else STALE_LISTS
+    mirror = params["mirror"] or builder_mirror(runner)
+    # The builder's own mirror can be a snapshot, and its apt is told so.
+    is_stale = not params["mirror"] and not network.checks_valid_until(runner)
     epoch = params["source_date_epoch"]
     env = {
         # The build makes the initramfs, which takes longer than everything else here.
@@ -68,8 +67,13 @@ def bootstrap(runner: Runner, params: t.Mapping[str, t.Any], path: str) -> None:
         **({"SOURCE_DATE_EPOCH": str(epoch)} if epoch else {}),
     }
     # The module builder_info has checked that programs of the architecture run.
-    argv = [runner.find("mmdebstrap"), "--quiet", "--skip=check/qemu", *recipe(params), *hooks]
-    argv += [params["release"], path, *([mirror] if mirror else [])]
+    argv = [runner.find("mmdebstrap"), "--quiet", "--skip=check/qemu", *recipe(params)]
+    argv += [
+        *(STALE_LISTS if is_stale else ()),
+        params["release"],
+        path,
+        *([mirror] if mirror else []),
+    ]
     runner.run(argv, env=env, timeout=SECONDS)
 
 

@@ -370,6 +370,13 @@ def sources(session: nox.Session) -> None:
 
 
 @nox.session
+def report(session: nox.Session) -> None:
+    """Look at the report of an image in a browser, which is installed for it."""
+    env = tested(session, "chromium", "fonts-dejavu-core")
+    run_tests(session, "tests/report", env=env)
+
+
+@nox.session
 def check(session: nox.Session) -> None:
     """Lint and unit tests: the inner loop."""
     # The fuzzer's headers are its work.

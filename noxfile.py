@@ -288,13 +288,26 @@ def sanity(session: nox.Session) -> None:
 # Not with the other tools: it needs older releases of what they need.
 @nox.session(venv_backend="venv", reuse_venv=True)
 def importer(session: nox.Session) -> None:
-    """Build the archive and import it as Galaxy does."""
+    """Build the archive, import it as Galaxy does, and install it in the ways that the guide has."""
     session.install("galaxy-importer >= 0.4.44", silent=True)
     with copied_tree() as tree, session.chdir(tree):
         env = {"HOME": str(tree / "home")}
         session.run("ansible-galaxy", "collection", "build", str(COLLECTION), env=env)
         (archive,) = tree.glob("*.tar.gz")
         session.log(f"{archive.name} has {archive.stat().st_size} bytes")
+        for name, kind in ((archive.name, "file"), (f"file://{ROOT}", "git")):
+            (tree / "requirements.yml").write_text(
+                f"collections: [{{name: '{name}', type: {kind}}}]\n"
+            )
+            where = (
+                "--requirements-file",
+                "requirements.yml",
+                "--collections-path",
+                str(tree / kind),
+            )
+            session.run("ansible-galaxy", "collection", "install", *where, env=env)
+            if not (tree / kind / COLLECTION / "MANIFEST.json").is_file():
+                session.error(f"nothing is installed from {name}")
         command = ("python", "-m", "galaxy_importer.main", archive.name)
         said = str(session.run(*command, env=env, silent=True))
         lines = [it for it in said.splitlines() if not it.startswith("Loading ")]
@@ -302,6 +315,7 @@ def importer(session: nox.Session) -> None:
         levels = re.findall(r"^(?:WARNING|ERROR): (.*)$", said, re.MULTILINE)
         other = [it for it in levels if not IMPORTER_WARNINGS.fullmatch(it)]
         if other or "Importer processing completed successfully" not in said:
+            # With a timeout among it, the machine was too busy.
             session.error(f"the importer finds fault: {other}")
 
 

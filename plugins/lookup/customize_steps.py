@@ -53,8 +53,8 @@ from ansible.playbook.role.definition import RoleDefinition
 from ansible.plugins.lookup import LookupBase
 
 KEYS = {"role", "tasks", "vars", "network"}
-# Where the tasks of a file find files by a relative name (docs/facts.md: task-search-path), besides the directory of the
-# file itself, which can be anybody's.
+# Where the tasks of a file find other files by relative names (docs/facts.md: task-search-path).
+# They look beside the file as well, where anything else can be.
 BESIDE = ("files", "templates", "vars")
 
 

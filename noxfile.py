@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -47,7 +48,11 @@ TWO_FILES = ("-n", "2", "--dist", "loadfile")
 # what tests/vm does.
 QUICK_SCENARIOS = ("modules", "roles", "teardown")
 
+# What Galaxy's importer says though nothing is wrong: docs/ansible_requirements.md has the reasons.
+IMPORTER_WARNINGS = re.compile(r"ERROR    Failed to find sealedroot\.image\.\w+ playbook\.")
+
 nox.options.default_venv_backend = "none"
+nox.options.envdir = str(CACHE / "nox")
 nox.options.sessions = ["check"]
 
 
@@ -177,9 +182,11 @@ def run_linters(
                 # By the path that the modules import each other by.
                 for part in ("plugins", "extensions/molecule/library"):
                     check_types(session, str(COLLECTION / "noxfile.py"), str(COLLECTION / part))
+                check_types(session, str(COLLECTION / "docs" / "docsite" / "conf.py"))
                 # What a test takes are fixtures: naming their types would check nothing.
                 loose = ("--allow-untyped-defs", "--allow-incomplete-defs")
                 check_types(session, *loose, str(COLLECTION / "tests"))
+            build_site(session, tree)
             if meanwhile:
                 meanwhile()
             if wait():
@@ -217,6 +224,35 @@ def beside(
             process.wait()
 
 
+def build_site(session: nox.Session, tree: pathlib.Path) -> None:
+    """Build the documentation site of a copied tree: the guides, and a page for each plugin and role."""
+    pages = tree / "pages"
+    pages.mkdir(mode=0o755)
+    env = {"ANSIBLE_COLLECTIONS_PATH": str(tree), "ANSIBLE_HOME": str(tree / "home")}
+    session.run(
+        *("antsibull-docs", "collection", "--use-current", "--squash-hierarchy", "--fail-on-error"),
+        *("--dest-dir", str(pages), "sealedroot.image"),
+        env=env,
+    )
+    session.run(
+        *("sphinx-build", "--quiet", "--fail-on-warning", "--keep-going", "--fresh-env"),
+        *(
+            "--conf-dir",
+            str(tree / COLLECTION / "docs" / "docsite"),
+            "--doctree-dir",
+            str(tree / "doctrees"),
+        ),
+        *(str(pages), str(CACHE / "site")),
+    )
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation site in .cache/site."""
+    with copied_tree() as tree:
+        build_site(session, tree)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Run every linter."""
@@ -247,6 +283,40 @@ def sanity(session: nox.Session) -> None:
         session.run(*run, "--test=pylint", "plugins/", env=env)
         env = {"ANSIBLE_COLLECTIONS_PATH": str(tree)}
         session.run("antsibull-docs", "lint-collection-docs", "--plugin-docs", ".", env=env)
+
+
+# Not with the other tools: it needs older releases of what they need.
+@nox.session(venv_backend="venv", reuse_venv=True)
+def importer(session: nox.Session) -> None:
+    """Build the archive, import it as Galaxy does, and install it in the ways that the guide has."""
+    session.install("galaxy-importer >= 0.4.44", silent=True)
+    with copied_tree() as tree, session.chdir(tree):
+        env = {"HOME": str(tree / "home")}
+        session.run("ansible-galaxy", "collection", "build", str(COLLECTION), env=env)
+        (archive,) = tree.glob("*.tar.gz")
+        session.log(f"{archive.name} has {archive.stat().st_size} bytes")
+        for name, kind in ((archive.name, "file"), (f"file://{ROOT}", "git")):
+            (tree / "requirements.yml").write_text(
+                f"collections: [{{name: '{name}', type: {kind}}}]\n"
+            )
+            where = (
+                "--requirements-file",
+                "requirements.yml",
+                "--collections-path",
+                str(tree / kind),
+            )
+            session.run("ansible-galaxy", "collection", "install", *where, env=env)
+            if not (tree / kind / COLLECTION / "MANIFEST.json").is_file():
+                session.error(f"nothing is installed from {name}")
+        command = ("python", "-m", "galaxy_importer.main", archive.name)
+        said = str(session.run(*command, env=env, silent=True))
+        lines = [it for it in said.splitlines() if not it.startswith("Loading ")]
+        session.log("\n".join(lines))
+        levels = re.findall(r"^(?:WARNING|ERROR): (.*)$", said, re.MULTILINE)
+        other = [it for it in levels if not IMPORTER_WARNINGS.fullmatch(it)]
+        if other or "Importer processing completed successfully" not in said:
+            # With a timeout among it, the machine was too busy.
+            session.error(f"the importer finds fault: {other}")
 
 
 @nox.session
@@ -367,6 +437,13 @@ def sources(session: nox.Session) -> None:
     """Build from every type of source, compare the trees and boot each: half an hour without KVM."""
     env = tested(session, "debootstrap", "mkosi")
     session.run("python", "tests/sources.py", *session.posargs, env=env)
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """Look at the report of an image in a browser, which is installed for it."""
+    env = tested(session, "chromium", "fonts-dejavu-core")
+    run_tests(session, "tests/report", env=env)
 
 
 @nox.session

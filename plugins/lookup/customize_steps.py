@@ -36,7 +36,9 @@ _list:
       description: Why it cannot run, with what to change; empty when it can.
       type: str
     digest:
-      description: A digest of the step and of all files of the role, or of the file of tasks.
+      description:
+        - A digest of the step and of all files of the role, or of the file of tasks and of what is in C(files),
+          C(templates) and C(vars) beside it.
       type: str
 """
 
@@ -51,14 +53,21 @@ from ansible.playbook.role.definition import RoleDefinition
 from ansible.plugins.lookup import LookupBase
 
 KEYS = {"role", "tasks", "vars", "network"}
+# Where the tasks of a file find other files by relative names (docs/facts.md: task-search-path).
+# They look beside the file as well, where anything else can be.
+BESIDE = ("files", "templates", "vars")
 
 
 def digest(step: t.Mapping[str, t.Any], path: pathlib.Path) -> str:
     """Return a digest of a step and of its files at *path*."""
     sha256 = hashlib.sha256(json.dumps(step, sort_keys=True, default=str).encode())
-    files = [path] if path.is_file() else sorted(it for it in path.rglob("*") if it.is_file())
-    for file in files:
-        name = str(file.relative_to(path)) if file != path else ""
+    if path.is_file():
+        base, folders = path.parent, [path.parent / name for name in BESIDE]
+    else:
+        base, folders = path, [path]
+    files = sorted(it for folder in folders for it in folder.rglob("*") if it.is_file())
+    for file in ([path] if path.is_file() else []) + files:
+        name = str(file.relative_to(base)) if file != path else ""
         content = hashlib.sha256(file.read_bytes()).hexdigest()
         sha256.update(f"\0{name}\0{content}".encode("utf-8", "surrogateescape"))
     return sha256.hexdigest()

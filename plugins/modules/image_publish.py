@@ -15,6 +15,7 @@ description:
   - The manifest is public. Of C(boot.key) and C(recovery.key) it has neither digest nor size, by which a passphrase
     could be guessed, but the key slot that they open.
   - Writes the software in the image to C(bom.json), a bill of materials in the format CycloneDX 1.6.
+  - Writes what the manifest says to C(report.html), one page that loads nothing from elsewhere.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
@@ -113,6 +114,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._build import (
     bom,
     image_files,
     lease,
+    report,
     teardown,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import container
@@ -263,7 +265,8 @@ def ensure(
             " build it again"
         )
     there = {name: os.path.join(src_dir, name) for name in os.listdir(src_dir)}
-    there.pop(image_files.MANIFEST, None)
+    for name in (image_files.MANIFEST, image_files.REPORT):
+        there.pop(name, None)
     texts: t.Dict[str, bytes] = {}
     if params["software"]:
         texts[BOM] = as_json(bill_of_materials(params["software"]))
@@ -275,6 +278,8 @@ def ensure(
     others = {name: path for name, path in there.items() if name not in files}
     for name, path in others.items():
         files[name] = describe(name, None, path=path, known=params["digests"].get(name))
+    texts[image_files.REPORT] = report.page({**params["manifest"], "files": files}).encode()
+    files[image_files.REPORT] = describe(image_files.REPORT, texts[image_files.REPORT])
     files = dict(sorted(files.items()))
     texts[image_files.MANIFEST] = as_json({**params["manifest"], "files": files})
     check_public({**texts, "the name of a file": "\n".join(files).encode()}, keys)

@@ -88,7 +88,8 @@ def built(tmp_path_factory: pytest.TempPathFactory, root_tar: pathlib.Path) -> t
 
 def test_what_comes_out(built: Built) -> None:
     names = {path.name for path in built.directory.iterdir()}
-    assert names == {"bom.json", "boot.key", "recovery.key", "disk.qcow2", "manifest.json"}
+    texts = {"bom.json", "manifest.json", "report.html"}
+    assert names == texts | {"boot.key", "recovery.key", "disk.qcow2"}
     assert stat.S_IMODE(built.directory.stat().st_mode) == 0o700
     for name in ("boot.key", "recovery.key"):
         assert stat.S_IMODE((built.directory / name).stat().st_mode) == 0o600

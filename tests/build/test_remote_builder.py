@@ -58,7 +58,8 @@ def test_image_and_keys_are_on_the_control_node(built: tuple[Place, Run]) -> Non
     place, _run = built
     image = place.out / "web-1"
     assert {path.name for path in image.iterdir()} == {
-        *("bom.json", "boot.key", "recovery.key", "disk.qcow2", "disk.raw", "manifest.json")
+        *("bom.json", "boot.key", "recovery.key", "disk.qcow2", "disk.raw"),
+        *("manifest.json", "report.html"),
     }
     assert stat.S_IMODE(image.stat().st_mode) == 0o700
     for name in ("boot.key", "recovery.key"):
@@ -85,7 +86,10 @@ def test_the_owners_tasks_run_where_the_files_are(built: tuple[Place, Run]) -> N
     place, _run = built
     said = json.loads((place.path / "said.json").read_text())
     assert (said["name"], said["host"]) == ("web-1", "localhost")
-    paths = [*said["disks"].values(), *(said[it] for it in ("boot_key", "recovery_key", "bom"))]
+    paths = [
+        *said["disks"].values(),
+        *(said[it] for it in ("boot_key", "recovery_key", "bom", "report")),
+    ]
     assert list(said["disks"]) == ["qcow2", "raw"]
     assert {pathlib.Path(it).parent for it in paths} == {place.out / "web-1"}
     assert all(pathlib.Path(it).is_file() for it in [*paths, said["manifest"]])

@@ -13,10 +13,10 @@ A separate file, so that a module that only names them need not carry the code t
 
 from __future__ import annotations
 
-MANIFEST = "manifest.json"
+MANIFEST, REPORT = "manifest.json", "report.html"
 BOOT_KEY, RECOVERY_KEY = "boot.key", "recovery.key"
 # The key slot of each key.
 SLOTS = {"boot": 0, "recovery": 1}
 KEY_FILES = {BOOT_KEY: SLOTS["boot"], RECOVERY_KEY: SLOTS["recovery"]}
 
-__all__ = ("BOOT_KEY", "KEY_FILES", "MANIFEST", "RECOVERY_KEY", "SLOTS")
+__all__ = ("BOOT_KEY", "KEY_FILES", "MANIFEST", "RECOVERY_KEY", "REPORT", "SLOTS")

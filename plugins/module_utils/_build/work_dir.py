@@ -21,7 +21,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 _SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr")
 # Names that a build creates in its directory, and in the directory of its unpublished files.
-_OURS = re.compile(r"(disk|payload|root|private|sealed|audit|boot|recovery|manifest)([._-].*)?")
+_OURS = re.compile(
+    r"(disk|payload|root|private|sealed|audit|boot|recovery|manifest|bom|report)([._-].*)?"
+)
 
 
 def check(path: str) -> str:

@@ -91,3 +91,27 @@ def test_the_digest_is_of_all_that_is_known(place: pathlib.Path) -> None:
     assert [a == b for a, b in zip(first, second, strict=True)] == [False, True, True]
     (place / "tasks.yml").write_text("- debug:\n")
     assert [a == b for a, b in zip(second, digests(), strict=True)] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("templates/motd.j2", True),
+        ("files/web/index.html", True),
+        ("vars/main.yml", True),
+        ("notes.txt", False),
+        ("out/web-1/disk.qcow2", False),
+    ],
+)
+def test_what_is_beside_a_file_of_tasks(place: pathlib.Path, name: str, counts: bool) -> None:
+    def digest() -> str:
+        return steps({"tasks": "tasks.yml"})[0]["digest"]
+
+    seen = [digest()]
+    (place / name).parent.mkdir(parents=True, exist_ok=True)
+    for content in ("one", "two"):
+        (place / name).write_text(content)
+        seen.append(digest())
+    (place / name).rename((place / name).with_suffix(".moved"))
+    seen.append(digest())
+    assert len(set(seen)) == (4 if counts else 1)

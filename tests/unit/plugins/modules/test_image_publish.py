@@ -7,7 +7,7 @@ import hashlib
 import json
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._build import lease
+from ansible_collections.sealedroot.image.plugins.module_utils._build import lease, report
 
 
 @pytest.fixture
@@ -35,7 +35,24 @@ def test_everything_appears_at_once(run_module, partial):
     assert not partial.exists()
     manifest = json.loads((final / "manifest.json").read_text())
     digest = hashlib.sha256(b"disk").hexdigest()
-    assert manifest == {"name": "web", "files": {"disk.qcow2": {"sha256": digest, "size": 4}}}
+    assert manifest.keys() == {"name", "files"}
+    assert manifest["files"].keys() == {"disk.qcow2", "report.html"}
+    assert manifest["files"]["disk.qcow2"] == {"sha256": digest, "size": 4}
+
+
+def test_the_report_is_made_of_the_manifest_and_listed_in_it(run_module, partial):
+    # One that was left by an interrupted call is not listed as a file of its own.
+    (partial / "report.html").write_text("old")
+    publish(run_module, partial, software=SOFTWARE)
+    final = partial.parent / "web"
+    manifest = json.loads((final / "manifest.json").read_text())
+    page = (final / "report.html").read_bytes()
+    assert page == report.page(manifest).encode()
+    assert manifest["files"]["report.html"]["sha256"] == hashlib.sha256(page).hexdigest()
+    assert (final / "report.html").stat().st_mode & 0o777 == 0o644
+    assert run_module("published_image_info", path=str(final))["files"] == dict.fromkeys(
+        ("bom.json", "disk.qcow2", "report.html"), True
+    )
 
 
 def test_nothing_of_a_key_is_published(run_module, partial):
@@ -47,7 +64,7 @@ def test_nothing_of_a_key_is_published(run_module, partial):
     assert manifest["files"] == files
     assert files["boot.key"] == {"slot": 0}
     assert files["recovery.key"] == {"slot": 1}
-    assert set(files) == {"boot.key", "disk.qcow2", "recovery.key"}
+    assert set(files) == {"boot.key", "disk.qcow2", "recovery.key", "report.html"}
 
 
 def test_check_mode_publishes_nothing(run_module, partial):
@@ -139,7 +156,7 @@ def test_keys_come_to_the_disk_when_it_is_published(run_module, partial, tmp_pat
     final = partial.parent / "web"
     assert (final / "boot.key").read_text() == "the boot.key"
     assert (final / "recovery.key").stat().st_mode & 0o777 == 0o600
-    assert set(made["files"]) == {"boot.key", "disk.qcow2", "recovery.key"}
+    assert set(made["files"]) == {"boot.key", "disk.qcow2", "recovery.key", "report.html"}
 
 
 @pytest.mark.parametrize(
@@ -260,4 +277,4 @@ def test_check_mode_names_the_same_files(run_module, partial):
     software["image_uuid"] = "11111111-2222-4333-8444-555555555555"
     checked = publish(run_module, partial, software=software, _check=True)
     made = publish(run_module, partial, software=software)
-    assert set(checked["files"]) == set(made["files"]) == {"bom.json", "disk.qcow2"}
+    assert set(checked["files"]) == set(made["files"]) == {"bom.json", "disk.qcow2", "report.html"}

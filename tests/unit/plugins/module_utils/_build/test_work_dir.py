@@ -48,7 +48,16 @@ def test_links_are_resolved_before_they_are_judged(tmp_path: pathlib.Path) -> No
 
 def test_contents(tmp_path: pathlib.Path) -> None:
     work_dir.check_contents(str(tmp_path / "none"))
-    for name in ("disk.raw", "disk.qcow2", "payload", "boot.key", "manifest.json"):
+    names = (
+        "disk.raw",
+        "disk.qcow2",
+        "payload",
+        "boot.key",
+        "manifest.json",
+        "bom.json",
+        "report.html",
+    )
+    for name in names:
         (tmp_path / name).touch()
     (tmp_path / "root").mkdir()
     work_dir.check_contents(str(tmp_path))

@@ -34,6 +34,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
 from ansible_collections.sealedroot.image.plugins.module_utils._build import bom
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import (
     formats,
+    gpt as disk_gpt,
     partitions as disk_partitions,
     view,
 )
@@ -328,6 +329,11 @@ def probed(data: bytes) -> None:
 
 
 def disk_head(data: bytes) -> None:
+    formats.compression(data)
+    formats.disk(data)
+    formats.in_archive(text(data).splitlines())
+    disk_gpt.sector(data)
+    disk_gpt.damage(data, data[-4096:], len(data) // 2)
     with contextlib.suppress(SealedRootError):
         formats.image_format("x", data[: formats.HEAD_BYTES], data[-512:])
     with folder() as place:
@@ -344,7 +350,16 @@ def disk_heads() -> Data:
     vmdk += b"# Disk DescriptorFile\nversion=1\nparentCID=ffffffff\nRW 2048 SPARSE x\n"
     vhd = struct.pack(">8sII44xI", b"conectix", 2, 0x10000, 3).ljust(512, b"\0")
     mbr = bytes(510) + b"\x55\xaa"
-    return [qcow2.ljust(1024, b"\0"), vmdk, vhd, mbr, bytes(64) + b"\x7f\x10\xda\xbe", b"vhdxfile"]
+    gpt = mbr + struct.pack("<8s16x2Q", b"EFI PART", 1, 2047)
+    return [
+        qcow2.ljust(1024, b"\0"),
+        vmdk,
+        vhd,
+        mbr,
+        gpt,
+        bytes(64) + b"\x7f\x10\xda\xbe",
+        b"vhdxfile",
+    ]
 
 
 def lvm_disk(data: bytes) -> None:
@@ -751,7 +766,6 @@ def os_release(data: bytes) -> None:
     found = etc_os_release.parse_os_release(data.decode("utf-8", "replace"))
     etc_os_release.family(found, FAMILIES)
     contents.machine(data)
-    tar_module.compression(data)
     json.dumps(bom.bill("deb", text(data).splitlines()[:100], found, image_uuid=UUID))
 
 
@@ -916,7 +930,7 @@ TARGETS = (
     ),
     Target(
         "disk_head",
-        ("_source/mounted_disk", "_disk/view"),
+        ("_source/mounted_disk", "_disk/formats", "_disk/gpt", "_disk/view"),
         disk_head,
         disk_heads,
         (b"# Disk DescriptorFile", b"parentFileNameHint"),

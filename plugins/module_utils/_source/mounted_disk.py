@@ -18,7 +18,11 @@ import re
 import stat
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._disk import formats, partitions
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import (
+    formats,
+    gpt,
+    partitions,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import luks1_view
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
@@ -102,6 +106,8 @@ class Disk:
     def __init__(self, runner: Runner, scratch: str) -> None:
         self.runner = runner
         self.scratch = scratch
+        # The file of the user, for messages.
+        self.path = ""
         self.export = os.path.join(scratch, "disk")
         self.probe = os.path.join(scratch, "probe")
         self.root = os.path.join(scratch, "root")
@@ -110,6 +116,7 @@ class Disk:
 
     def open(self, path: str, driver: str) -> None:
         """Export the disk."""
+        self.path = path
         argv = [self.runner.find("qemu-img"), "info", "--output=json", "-f", driver, path]
         size = json.loads(self.runner.run(argv, timeout=60).stdout)["virtual-size"]
         for place in (self.probe, self.root):
@@ -154,11 +161,28 @@ class Disk:
         found = [self._probed(whole)]
         # A file system without a partition table can begin with a boot sector that looks like one.
         if found[0].type not in source_volumes.FILE_SYSTEMS:
-            table = partitions.read(self.runner, self.export)
+            table = self._table()
             parts = source_volumes.of_partitions(table) if table else ()
             found = [self._probed(it) for it in parts] if table else found
         members = [(it.offset, it.size) for it in found if it.type == "LVM2_member"]
         return found + (self._logical_volumes(members) if members else [])
+
+    def _table(self) -> t.Optional[partitions.Table]:
+        with open(self.export, "rb") as disk:
+            head = disk.read(gpt.HEAD_BYTES)
+            size = disk.seek(0, os.SEEK_END)
+            disk.seek(max(0, size - gpt.TAIL_BYTES))
+            damage = gpt.damage(head, disk.read(), size)
+        if damage:
+            raise SealedRootError(f"{self.path}: {damage}")
+        sector = gpt.sector(head)
+        if sector == formats.SECTOR:
+            return partitions.read(self.runner, self.export)
+        # docs/facts.md: sectors-of-a-file
+        with loop_devices.attached(
+            self.runner, path=self.export, read_only=True, sector=sector
+        ) as device:
+            return partitions.read(self.runner, device)
 
     def _logical_volumes(self, members: t.Sequence[lvm.Region]) -> t.List[source_volumes.Volume]:
         with open(self.export, "rb") as disk:

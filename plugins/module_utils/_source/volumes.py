@@ -179,6 +179,11 @@ def no_root(path: str, volumes: t.Sequence[Volume]) -> SealedRootError:
     types = {it.type for it in volumes}
     if "crypto_LUKS" in types:
         hint = "its LUKS container cannot be read: decrypt it first, and give the result"
+    elif "linux_raid_member" in types:
+        hint = (
+            "members of a software RAID are not put together: copy the array in its machine to a file (qemu-img convert"
+            " -O qcow2 /dev/md0 ...) and give that, or the root as a tar"
+        )
     elif any(it.problem for it in volumes):
         hint = (
             "only linear logical volumes are read: give the root's as a file of its own (qemu-img"

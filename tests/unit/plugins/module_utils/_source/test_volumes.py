@@ -89,6 +89,7 @@ def test_a_part_that_cannot_be_read_is_an_error() -> None:
         ([ROOT, THIN], "logical volume vg/var: of the type thin): only linear logical volumes"),
         ([source_volumes.Volume(1, 0, 0, "LVM2_member")], "volume by logical_volume"),
         ([source_volumes.Volume(1, 0, 0, "crypto_LUKS")], "decrypt it first"),
+        ([source_volumes.Volume(1, 0, 0, "linux_raid_member")], "copy the array in its machine"),
         ([source_volumes.Volume(1, 0, 0)], "partition 1: nothing known): give a disk that"),
     ],
 )

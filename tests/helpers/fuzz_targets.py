@@ -29,7 +29,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
     checks,
     console as audit_console,
     mounts as audit_mounts,
-    systemd,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._build import bom
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import (
@@ -44,6 +43,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
     os_release as etc_os_release,
     selinux as etc_selinux,
     shell_defaults,
+    units as etc_units,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import (
     btrfs as filesystem_btrfs,
@@ -812,9 +812,13 @@ PASSWD = b"root:x:0:0:root:/root:/bin/bash\nuser:x:1000:1000::/home/user:/bin/sh
 
 
 def units(data: bytes) -> None:
-    settings = systemd.parse("/etc/systemd/system/x.service", text(data))
-    systemd.last(settings, "Service", "ExecStart")
-    systemd.listed(settings, "Service", "Exec")
+    path = "etc/systemd/system/x.mount"
+    etc_units.mounting(
+        {path: text(data), f"{path}.d/x.conf": text(data)}, [path, *text(data).split()]
+    )
+    settings = etc_units.parse("/etc/systemd/system/x.service", text(data))
+    etc_units.last(settings, "Service", "ExecStart")
+    etc_units.listed(settings, "Service", "Exec")
 
 
 def accounts(data: bytes) -> None:
@@ -1079,7 +1083,7 @@ TARGETS = (
     Target("initrd", ("_initramfs/archive",), initrd, initrds, is_slow=True),
     Target(
         "units",
-        ("_audit/systemd",),
+        ("_etc/units",),
         units,
         given(UNITS),
         (b"[Service]\n", b"=", b"\\\n", b"\n", b"#", b";", b"ExecStart="),

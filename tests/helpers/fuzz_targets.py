@@ -264,8 +264,9 @@ def fstab(data: bytes) -> None:
     )
     image_tables.crypttab(disks, name="x", luks_uuid=UUID, key_file="/k", options="luks", **names)
     etc_fstab.swap_files(mounts)
-    volumes.parts(mounts, [volumes.Volume(2, 0, 9, "btrfs", "aaaa", "EFI")])
-    volumes.root_subvolume(mounts)
+    rows = etc_fstab.rows(mounts)
+    volumes.parts(rows, [volumes.Volume(2, 0, 9, "btrfs", "aaaa", "EFI", point="boot")])
+    volumes.root_option(rows)
     tables = [audit_mounts.table(it) for it in (mounts, disks)]
     audit_mounts.mounts(*tables, luks_uuid=UUID, root_device=DEVICE, units=None)
     with contextlib.suppress(KeyError):

@@ -181,6 +181,24 @@ def test_what_fstab_mounts_is_mounted_in_the_root(steps: Steps, pack) -> None:
     assert b"./boot/vmlinuz" in pathlib.Path(pack()["path"]).read_bytes()
 
 
+def test_what_nothing_mounts_is_named_each_time(steps: Steps, pack) -> None:
+    steps.opened()
+    steps.probed("")
+    steps.table(8, 16)
+    steps.probed("TYPE=crypto_LUKS\nUSAGE=crypto\nLABEL=a\x1bb\n", 4096, 4096)
+    steps.probed("TYPE=ext4\nUSAGE=filesystem\n", 8192, 4096)
+    steps.attached(8192, 4096)
+    steps.mounted("probe", RELEASE)
+    steps.unmounted()
+    steps.mounted("root", RELEASE)
+    made = pack()
+    why = "nothing in the root mounts it when the machine boots"
+    assert made["left_out"] == [f"partition 1 (crypto_LUKS, label a\\x1bb): {why}"]
+    assert f"{steps.path} is not taken as a whole. partition 1 (" in str(made["warnings"])
+    # The tar is in the cache.
+    assert (pack()["changed"], pack()["left_out"]) == (False, made["left_out"])
+
+
 def test_two_roots_and_the_choice(steps: Steps, pack, tmp_path: pathlib.Path) -> None:
     def begin(*looked_at: int) -> None:
         steps.loops = 0

@@ -46,6 +46,8 @@ DISKS = {
     "vmw_pvscsi": ("vmw_pvscsi", "sd_mod"),
     "ahci": ("ahci", "sd_mod"),
 }
+# Their names are arguments of tar(1). The audit reads all units of the image.
+_MOST_UNITS = 2000
 # cloud-init would use this old key, then remove the slot it names from our header (cc_growpart.py).
 GROWPART_KEY = "/cc_growpart_keydata"
 # No machine runs without these. A lost file system on another mount point may have held only data.
@@ -110,9 +112,10 @@ class Root:
 
 def wanted(members: t.Iterable[Member]) -> t.List[t.Tuple[str, ...]]:
     """Return the files whose content the checks need, each with its possible names."""
-    files = (it.name for it in members if it.type in "-h")
-    more = [(it,) for it in files if _BUILTIN.fullmatch(it) or etc_units.is_member(it)]
-    return [(FSTAB,), (CRYPTTAB,), GRUB_PROBES, *more]
+    files = [it.name for it in members if it.type in "-h"]
+    builtin = [(it,) for it in files if _BUILTIN.fullmatch(it)]
+    units = [(it,) for it in files if etc_units.is_member(it)]
+    return [(FSTAB,), (CRYPTTAB,), GRUB_PROBES, *builtin, *units[:_MOST_UNITS]]
 
 
 def judge(root: Root, kernels: t.Sequence[str], filesystem: str) -> Findings:

@@ -15,6 +15,7 @@ to other files of the builder.
 from __future__ import annotations
 
 import re
+import shlex
 import struct
 import typing as t
 
@@ -134,13 +135,14 @@ def image_format(path: str, head: bytes, tail: bytes) -> str:
     found = compression(head)
     if found != "none":
         raise SealedRootError(
-            f"{path} is compressed with {found}: unpack it ({UNPACKED_BY[found]} {path}), and give the result. For"
-            " the tar of a root, set the type of image_source to tar"
+            f"{path} is compressed with {found}: unpack it ({UNPACKED_BY[found]} {shlex.quote(path)}), and give the"
+            " result. For the tar of a root, set the type of image_source to tar"
         )
     if _is_tar(head):
         raise SealedRootError(
-            f"{path} is a tar and no disk. If a disk is in it, as in an OVA, unpack it (tar --extract --file {path}),"
-            " and give that; for the tar of a root, set the type of image_source to tar, for a container image to oci"
+            f"{path} is a tar and no disk. If a disk is in it, as in an OVA, unpack it (tar --extract --file"
+            f" {shlex.quote(path)}), and give that; for the tar of a root, set the type of image_source to tar, for a"
+            " container image to oci"
         )
     return "raw"
 

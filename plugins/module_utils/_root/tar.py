@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import formats
@@ -71,7 +72,8 @@ def listing(runner: Runner, path: str, compression: str = "none") -> t.List[Memb
         if compression != "none":
             raise SealedRootError(
                 f"what is compressed in {path} is not a tar that tar(1) on the builder can read ({reason}). If it is a"
-                f" disk, unpack it ({formats.UNPACKED_BY[compression]} {path}), and give the result with the type disk"
+                f" disk, unpack it ({formats.UNPACKED_BY[compression]} {shlex.quote(path)}), and give the result with"
+                " the type disk"
             )
         raise SealedRootError(
             f"{path} is not a tar that tar(1) on the builder can read ({reason}): pack it again"

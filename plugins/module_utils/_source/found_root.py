@@ -22,6 +22,13 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     nofollow,
     regular_file,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
+
+# No unit of systemd is larger, and no root has more.
+_LARGEST_UNIT = 1 << 16
+_MOST_UNITS = 2000
 
 
 class Root(t.NamedTuple):
@@ -72,8 +79,14 @@ def read_mounts(top: str) -> t.List[t.List[str]]:
         if path.endswith((".d", ".wants", ".requires", ".upholds")):
             paths += [f"{path}/{name}" for name in _names(top, path)]
     members = [it for it in paths if units.is_member(it)]
-    texts = {it: _text(top, it) for it in members if _is_file(top, it)}
-    lines = _text(top, "etc/fstab") if os.path.lexists(os.path.join(top, "etc/fstab")) else ""
+    files = [it for it in members if _is_file(top, it)]
+    if len(files) > _MOST_UNITS:
+        raise SealedRootError(
+            f"the root in it has more than {_MOST_UNITS} units of systemd that mount, as no root has: give another disk"
+        )
+    texts = {it: _text(top, it, _LARGEST_UNIT) for it in files}
+    is_there = os.path.lexists(os.path.join(top, "etc/fstab"))
+    lines = _text(top, "etc/fstab", regular_file.SMALL) if is_there else ""
     # A unit counts more than a line of fstab, from which systemd generates one (systemd.unit(5)).
     return [*fstab.rows(lines), *(it.row for it in units.mounting(texts, members))]
 
@@ -87,12 +100,12 @@ def _is_file(top: str, name: str) -> bool:
     return stat.S_ISREG(os.lstat(os.path.join(top, name)).st_mode)
 
 
-def _text(top: str, name: str) -> str:
+def _text(top: str, name: str, most: int) -> str:
     """Read a file of an untrusted root; empty if a symlink leads to its directory."""
     if not is_directory(top, os.path.dirname(name)):
         return ""
     path = os.path.join(top, name)
-    return nofollow.read_file(path, most=regular_file.SMALL).decode("utf-8", "surrogateescape")
+    return nofollow.read_file(path, most=most).decode("utf-8", "surrogateescape")
 
 
 __all__ = ("Root", "has_root", "is_directory", "read_mounts")

@@ -9,6 +9,9 @@ import pathlib
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._source import found_root, volumes
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 
 UNIT = "[Mount]\nWhat=LABEL=BOOT\nWhere=/boot\nType=ext4\n"
 VOLUME = volumes.Volume(2, 0, 9)
@@ -56,3 +59,20 @@ def test_no_symlink_is_followed(tmp_path: pathlib.Path) -> None:
 )
 def test_its_name(subvolume: str | None, name: str) -> None:
     assert found_root.Root(VOLUME, subvolume, []).name == name
+
+
+def test_more_units_than_a_root_has(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(found_root, "_MOST_UNITS", 1)
+    write(tmp_path, "etc/systemd/system/a.mount")
+    found_root.read_mounts(str(tmp_path))
+    write(tmp_path, "etc/systemd/system/b.mount")
+    with pytest.raises(SealedRootError, match="more than 1 units of systemd that mount"):
+        found_root.read_mounts(str(tmp_path))
+
+
+def test_a_unit_that_is_too_large(tmp_path: pathlib.Path) -> None:
+    write(tmp_path, "etc/systemd/system/a.mount", UNIT + "#" * (1 << 16))
+    with pytest.raises(SealedRootError, match=r"a\.mount"):
+        found_root.read_mounts(str(tmp_path))

@@ -14,6 +14,7 @@ import typing as t
 
 import pytest
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils._root import packed
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined
 
 MIB = 1 << 20
@@ -203,6 +204,12 @@ def test_what_nothing_mounts_is_named_each_time(
     again = pack()
     assert (again["changed"], again["left_out"]) == (False, made["left_out"])
     assert said == [f"{steps.path} is not taken as a whole. {made['left_out'][0]}"] * 2
+    # What the tar has is left out as well.
+    found = {"root": {"left_out": ["/swapfile: x"]}, "tar": {}, "warnings": ["of the tar"]}
+    monkeypatch.setattr(packed, "describe", lambda *_args, **_more: found)
+    looked = pack(families=[{"name": "debian", "ids": ["debian"], "packages": {}}])
+    assert looked["root"]["left_out"] == [*made["left_out"], "/swapfile: x"]
+    assert said[2:] == [said[0], "of the tar"]
 
 
 def test_two_roots_and_the_choice(steps: Steps, pack, tmp_path: pathlib.Path) -> None:

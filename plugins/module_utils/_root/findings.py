@@ -87,8 +87,9 @@ class Root:
 
     def units(self) -> t.List[etc_units.Unit]:
         """Return the units of systemd that mount."""
-        names = [name for name in self.members if etc_units.is_member(name)]
-        return etc_units.mounting({name: self.text(name) for name in names}, names)
+        found = {name: it for name, it in self.members.items() if etc_units.is_member(name)}
+        # The content has the name that the tar shows, in which the backslash of a unit is doubled.
+        return etc_units.mounting({name: self.text(it.name) for name, it in found.items()}, found)
 
     def file(self, path: str) -> t.Optional[Member]:
         """Return the regular file at an absolute path."""

@@ -357,7 +357,7 @@ def test_a_unit_of_swap_goes_and_its_name_is_escaped_in_a_tar() -> None:
     name = SWAP.replace("\\", "\\\\")
     member = Member("-", f"{ETC}/{name}", 40, 512, f"./{ETC}/{name}")
     link = Member("l", f"{ETC}/swap.target.wants/{name}", 0, 0, f"./{ETC}/swap.target.wants/{name}")
-    found = judge(member, link, **{f"{ETC}/{SWAP}": "[Swap]\nWhat=/dev/disk/by-label/SWAP\n"})
+    found = judge(member, link, **{f"{ETC}/{name}": "[Swap]\nWhat=/dev/disk/by-label/SWAP\n"})
     assert found.excluded == [f"./{ETC}/{SWAP}", f"./{ETC}/swap.target.wants/{SWAP}"]
     assert found.left_out == [
         f"unit {SWAP} line '/dev/disk/by-label/SWAP none': a disk of the old machine"

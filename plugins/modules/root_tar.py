@@ -22,6 +22,9 @@ description:
     os-release. There can be a GPT, an MBR or no partition table, and the root can be on ext4, xfs or a btrfs
     subvolume, in a partition or in a linear logical volume of LVM2. What the root's fstab mounts from the same disk,
     such as C(/boot), C(/usr) or C(/home), is packed in its place; the EFI system partition is left out.
+  - Units of systemd that mount count as its fstab does, and so do the types of partitions for C(/boot), C(/home),
+    C(/srv) and C(/var/tmp), see systemd-gpt-auto-generator(8). Every other file system of the disk is named in
+    RV(left_out).
   - A journal that was not written back is replayed into a layer above the disk image, so the root is packed as its
     machine would see it. A disk image that needs another file (a backing file, a parent, extents) is refused, since
     it could name any file of the builder. LUKS is not read, nor are logical volumes that are more than pieces of the
@@ -210,6 +213,12 @@ type:
   type: str
   returned: success
   sample: disk
+left_out:
+  description: The file systems of a disk image that are no part of the root, with the reason; also shown as warnings.
+  type: list
+  elements: str
+  returned: when the source is a disk image
+  sample: ["partition 4 (ext4, label data): nothing in the root mounts it when the machine boots"]
 digest:
   description: The digest that names the container image; see O(digest).
   type: str
@@ -270,7 +279,10 @@ def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t
     if not params["families"] or (check_mode and made["changed"]):
         return made
     digest = params["digest"] if made["type"] == "tar" else None
-    return {**made, **packed.describe(runner, made["path"], params, digest=digest)}
+    found = packed.describe(runner, made["path"], params, digest=digest)
+    # Of a disk also file systems that are not in the tar.
+    found["root"]["left_out"] = [*made.get("left_out", []), *found["root"]["left_out"]]
+    return {**made, **found, "warnings": [*made.get("warnings", []), *found["warnings"]]}
 
 
 def main() -> t.NoReturn:

@@ -29,11 +29,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
     checks,
     console as audit_console,
     mounts as audit_mounts,
-    systemd,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._build import bom
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import (
     formats,
+    gpt as disk_gpt,
     partitions as disk_partitions,
     view,
 )
@@ -43,6 +43,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
     os_release as etc_os_release,
     selinux as etc_selinux,
     shell_defaults,
+    units as etc_units,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import (
     btrfs as filesystem_btrfs,
@@ -263,8 +264,9 @@ def fstab(data: bytes) -> None:
     )
     image_tables.crypttab(disks, name="x", luks_uuid=UUID, key_file="/k", options="luks", **names)
     etc_fstab.swap_files(mounts)
-    volumes.parts(mounts, [volumes.Volume(2, 0, 9, "btrfs", "aaaa", "EFI")])
-    volumes.root_subvolume(mounts)
+    rows = etc_fstab.rows(mounts)
+    volumes.parts(rows, [volumes.Volume(2, 0, 9, "btrfs", "aaaa", "EFI", point="boot")])
+    volumes.root_option(rows)
     tables = [audit_mounts.table(it) for it in (mounts, disks)]
     audit_mounts.mounts(*tables, luks_uuid=UUID, root_device=DEVICE, units=None)
     with contextlib.suppress(KeyError):
@@ -328,6 +330,11 @@ def probed(data: bytes) -> None:
 
 
 def disk_head(data: bytes) -> None:
+    formats.compression(data)
+    formats.disk(data)
+    formats.in_archive(text(data).splitlines())
+    disk_gpt.sector(data)
+    disk_gpt.damage(data, data[-4096:], len(data) // 2)
     with contextlib.suppress(SealedRootError):
         formats.image_format("x", data[: formats.HEAD_BYTES], data[-512:])
     with folder() as place:
@@ -344,7 +351,16 @@ def disk_heads() -> Data:
     vmdk += b"# Disk DescriptorFile\nversion=1\nparentCID=ffffffff\nRW 2048 SPARSE x\n"
     vhd = struct.pack(">8sII44xI", b"conectix", 2, 0x10000, 3).ljust(512, b"\0")
     mbr = bytes(510) + b"\x55\xaa"
-    return [qcow2.ljust(1024, b"\0"), vmdk, vhd, mbr, bytes(64) + b"\x7f\x10\xda\xbe", b"vhdxfile"]
+    gpt = mbr + struct.pack("<8s16x2Q", b"EFI PART", 1, 2047)
+    return [
+        qcow2.ljust(1024, b"\0"),
+        vmdk,
+        vhd,
+        mbr,
+        gpt,
+        bytes(64) + b"\x7f\x10\xda\xbe",
+        b"vhdxfile",
+    ]
 
 
 def lvm_disk(data: bytes) -> None:
@@ -751,7 +767,6 @@ def os_release(data: bytes) -> None:
     found = etc_os_release.parse_os_release(data.decode("utf-8", "replace"))
     etc_os_release.family(found, FAMILIES)
     contents.machine(data)
-    tar_module.compression(data)
     json.dumps(bom.bill("deb", text(data).splitlines()[:100], found, image_uuid=UUID))
 
 
@@ -798,9 +813,13 @@ PASSWD = b"root:x:0:0:root:/root:/bin/bash\nuser:x:1000:1000::/home/user:/bin/sh
 
 
 def units(data: bytes) -> None:
-    settings = systemd.parse("/etc/systemd/system/x.service", text(data))
-    systemd.last(settings, "Service", "ExecStart")
-    systemd.listed(settings, "Service", "Exec")
+    path = "etc/systemd/system/x.mount"
+    etc_units.mounting(
+        {path: text(data), f"{path}.d/x.conf": text(data)}, [path, *text(data).split()]
+    )
+    settings = etc_units.parse("/etc/systemd/system/x.service", text(data))
+    etc_units.last(settings, "Service", "ExecStart")
+    etc_units.listed(settings, "Service", "Exec")
 
 
 def accounts(data: bytes) -> None:
@@ -916,7 +935,7 @@ TARGETS = (
     ),
     Target(
         "disk_head",
-        ("_source/mounted_disk", "_disk/view"),
+        ("_source/mounted_disk", "_disk/formats", "_disk/gpt", "_disk/view"),
         disk_head,
         disk_heads,
         (b"# Disk DescriptorFile", b"parentFileNameHint"),
@@ -1065,7 +1084,7 @@ TARGETS = (
     Target("initrd", ("_initramfs/archive",), initrd, initrds, is_slow=True),
     Target(
         "units",
-        ("_audit/systemd",),
+        ("_etc/units",),
         units,
         given(UNITS),
         (b"[Service]\n", b"=", b"\\\n", b"\n", b"#", b";", b"ExecStart="),

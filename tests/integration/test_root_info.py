@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import os
@@ -54,6 +55,15 @@ def root(tmp_path: pathlib.Path) -> pathlib.Path:
 def pack(root: pathlib.Path, target: pathlib.Path, *options: str, what: str = ".") -> str:
     subprocess.run(["tar", *options, "-C", root, "-caf", target, what], check=True)
     return str(target)
+
+
+def archive(*names: str) -> bytes:
+    """Return a tar of small files."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for name in names:
+            tar.addfile(tarfile.TarInfo(name))
+    return made.getvalue()
 
 
 @pytest.mark.parametrize("suffix", ["tar", "tar.gz", "tar.xz", "tar.zst"])
@@ -197,6 +207,16 @@ def test_truncated_between_two_members(
         (b"BZh91AY&SY" + bytes(1000), "is compressed with bzip2, which is not supported"),
         (b"\x28\xb5\x2f\xfd" + b"\xff" * 1000, "is not a tar"),
         (b"\x1f\x8b" + b"\xff" * 1000, "is not a tar"),
+        (gzip.compress(bytes(510) + b"\x55\xaa"), "If it is a disk, unpack it (gzip --decompress"),
+        (
+            b"QFI\xfb" + bytes(1000),
+            "a disk image (qcow2) and no tar: set the type of image_source to",
+        ),
+        (archive("manifest.json", "a/layer.tar"), "set the type of image_source to oci"),
+        (
+            archive("a.ovf", "a.vmdk"),
+            "is an OVA: unpack it (tar --extract --file), and give a.vmdk",
+        ),
     ],
 )
 def test_what_is_no_tar(

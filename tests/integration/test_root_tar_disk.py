@@ -309,6 +309,67 @@ def test_a_file_system_whose_first_sector_looks_like_a_table(
         assert "./srv/link" in tar.getnames()
 
 
+def test_a_disk_of_large_sectors_with_mounts_beside_fstab(
+    tmp_path: pathlib.Path, tree: pathlib.Path, pack: Pack
+) -> None:
+    """/boot by a unit of systemd, /home by the type of its partition, and a file system that nothing mounts."""
+    system = tree / "etc/systemd/system"
+    (system / "local-fs.target.requires").mkdir(parents=True)
+    (system / "boot.mount").write_text("[Mount]\nWhat=LABEL=BOOT\nWhere=/boot\nType=ext4\n")
+    (system / "local-fs.target.requires/boot.mount").symlink_to("../boot.mount")
+    (tree / "home").mkdir()
+    path = blank(tmp_path / "disk.raw", 100)
+    rows = (
+        f"start={MIB // 4096},size=512,type=933AC7E1-2EB4-4F13-B844-0E14E2AEF915\n"
+        "start=768,size=512\nstart=1280,size=512\n"
+        f"start={ROOT_START // 4096},size=20480\n"
+    )
+    argv = ["losetup", "--show", "--find", "--sector-size", "4096", path]
+    loop = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        sh("sfdisk", "-q", "--no-reread", "--no-tell-kernel", loop, data=f"label: gpt\n{rows}")
+    finally:
+        sh("losetup", "-d", loop)
+    sh("mkfs.ext4", "-q", "-d", tree, "-E", f"offset={ROOT_START}", path, "80M")
+    for number, (name, label) in enumerate((("me", "H"), ("vmlinuz-6", "BOOT"), ("x", "DATA"))):
+        content = tmp_path / label
+        content.mkdir()
+        (content / name).touch()
+        offset = MIB + number * 2 * MIB
+        made = blank(tmp_path / f"{label}.raw", 2)
+        sh("mkfs.ext4", "-q", "-L", label, "-d", content, made)
+        at = f"seek={offset // MIB}"
+        sh("dd", f"if={made}", f"of={path}", "bs=1M", at, "conv=notrunc", "status=none")
+    found = pack(path)
+    assert found.get("changed"), found
+    with tarfile.open(found["path"]) as tar:
+        assert {"./boot/vmlinuz-6", "./home/me"} <= {*tar.getnames()}
+    assert found["left_out"] == [
+        "partition 3 (ext4, label DATA): nothing in the root mounts it when the machine boots"
+    ]
+
+
+@pytest.mark.parametrize(("line", "has"), [("subvolid=5", "top"), ("subvolid=256", "first")])
+def test_the_root_that_its_fstab_names_by_number(
+    tmp_path: pathlib.Path, tree: pathlib.Path, pack: Pack, line: str, has: str
+) -> None:
+    path = blank(tmp_path / "btrfs.raw", 200)
+    (tree / "etc/fstab").write_text(f"LABEL=SYS / btrfs {line} 0 0\n")
+    sh("mkfs.btrfs", "-q", "-L", "SYS", path)
+    with mounted(path, tmp_path / "mnt", "loop") as point:
+        for name in ("first", "second"):
+            sh("btrfs", "subvolume", "create", point / name)
+            sh("cp", "-a", "--sparse=always", f"{tree}/.", point / name)
+            (point / name / "srv" / name).touch()
+        sh("cp", "-a", "--sparse=always", f"{tree}/.", point)
+        (point / "srv/top").touch()
+        sh("btrfs", "subvolume", "set-default", point / "second")
+    found = pack(path)
+    assert found.get("changed"), found
+    with tarfile.open(found["path"]) as tar:
+        assert {"./srv/top", "./srv/first", "./srv/second"} & {*tar.getnames()} == {f"./srv/{has}"}
+
+
 def test_folds_a_separate_usr_in(tmp_path: pathlib.Path, tree: pathlib.Path, pack: Pack) -> None:
     usr = tmp_path / "usr"
     (tree / "usr/lib").rename(tree / "lib")

@@ -164,10 +164,12 @@ def test_what_is_no_container_image(tmp_path: pathlib.Path, real_module: Module)
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").write_text("no tar at all\n" * 1000)
     (tmp_path / "root.tar").write_bytes(LOW)
+    (tmp_path / "disk").write_bytes(b"QFI\xfb")
     for name, says in {
         "empty": "has no index.json, so it is no OCI image layout",
         "text": "no archive that tar(1) can read",
         "root.tar": "set the type of image_source to tar",
+        "disk": "it is a disk image (qcow2): set the type of image_source to disk",
         "gone": "does not exist on the builder",
     }.items():
         outcome = real_module(

@@ -19,8 +19,11 @@ import shlex
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import systemd
-from ansible_collections.sealedroot.image.plugins.module_utils._audit.systemd import Setting, Units
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
+from ansible_collections.sealedroot.image.plugins.module_utils._audit.systemd import Units
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
+    emergency,
+    units as etc_units,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reader import Tree
 
 # Programs that can be the shell of an account and give no shell.
@@ -103,7 +106,7 @@ def first_boot(tree: Tree, units: Units) -> t.List[str]:
     is_first = machine_id is None or machine_id.strip() == "uninitialized"
     is_open = shadow is None or ["root", _UNPROVISIONED] in (row[:2] for row in _rows(shadow))
     settings = units.settings("systemd-firstboot.service")
-    runs = systemd.listed(settings, "Service", "ExecStart")
+    runs = etc_units.listed(settings, "Service", "ExecStart")
     if is_first and is_open and any("--prompt" in it.value for it in runs):
         return [
             "systemd-firstboot asks at the console for root's password: lock it (passwd -l root)"
@@ -116,20 +119,20 @@ def gettys(units: Units) -> t.List[str]:
     problems = []
     for name in filter(_GETTY.fullmatch, units.names()):
         settings = units.settings(name)
-        for it in systemd.listed(settings, "Service", "ExecStart"):
+        for it in etc_units.listed(settings, "Service", "ExecStart"):
             if it.key == "ExecStart":
                 why = _opens(it.value)
                 problems += [f"{it.path} {why}: leave that out"] if why else []
         problems += [
             f"{it.path} runs '{it.value}' ({it.key}) at a console: leave that out"
-            for it in systemd.listed(settings, "Service", "Exec")
+            for it in etc_units.listed(settings, "Service", "Exec")
             if it.key != "ExecStart" and it.path.startswith(systemd.OWN_DIRECTORIES)
         ]
-        for it in systemd.listed(settings, "Service", "ImportCredential"):
+        for it in etc_units.listed(settings, "Service", "ImportCredential"):
             if it.value.partition(":")[2].startswith(_CREDENTIALS):
                 problems.append(f"{it.path} takes {it.value} for a login: leave that out")
         for key in ("SetCredential", "LoadCredential"):
-            for it in systemd.listed(settings, "Service", key):
+            for it in etc_units.listed(settings, "Service", key):
                 credential, colon, _value = it.value.partition(":")
                 if colon and credential in _CREDENTIALS:
                     problems.append(f"{it.path} has the credential {credential}: leave that out")
@@ -201,8 +204,8 @@ def crash_shell(tree: Tree) -> t.List[str]:
     """systemd gives no shell where it fails itself (systemd-system.conf(5))."""
     drop_ins = systemd.merged(tree, _SYSTEM_DROP_INS)
     files = [_SYSTEM_CONF, *(path for name, path in drop_ins.items() if name.endswith(".conf"))]
-    settings = [it for path in files for it in systemd.parse(path, tree.text(path) or "")]
-    it = systemd.last(settings, "Manager", "CrashShell")
+    settings = [it for path in files for it in etc_units.parse(path, tree.text(path) or "")]
+    it = etc_units.last(settings, "Manager", "CrashShell")
     return (
         [f"{it.path} has CrashShell={it.value}, a shell of root: leave it out"]
         if it and it.value.lower() in _YES
@@ -216,7 +219,9 @@ def failed_boots(tree: Tree, units: Units) -> t.List[str]:
     for path in emergency.UNITS:
         name = path.split("/")[-2][: -len(".d")]
         if tree.text(path) == emergency.UNIT_TEXT and not units.is_masked(name):
-            problems += _ends(name, units.settings(name), systemd.parse(path, emergency.UNIT_TEXT))
+            problems += _ends(
+                name, units.settings(name), etc_units.parse(path, emergency.UNIT_TEXT)
+            )
         target = name.replace(".service", ".target")
         other = units.path(target)
         if other and other.startswith(systemd.OWN_DIRECTORIES) and not units.is_masked(target):
@@ -231,9 +236,11 @@ def failed_boots(tree: Tree, units: Units) -> t.List[str]:
     return problems
 
 
-def _ends(name: str, settings: t.Sequence[Setting], ours: t.Sequence[Setting]) -> t.List[str]:
-    runs = systemd.listed(settings, "Service", "Exec")
-    wanted = systemd.listed(ours, "Service", "Exec")
+def _ends(
+    name: str, settings: t.Sequence[etc_units.Setting], ours: t.Sequence[etc_units.Setting]
+) -> t.List[str]:
+    runs = etc_units.listed(settings, "Service", "Exec")
+    wanted = etc_units.listed(ours, "Service", "Exec")
     if not set(wanted) <= set(runs):
         last = [it.path for it in settings if it.key == "ExecStart"][-1:]
         return [

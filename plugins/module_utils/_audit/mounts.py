@@ -14,7 +14,10 @@ import re
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import systemd
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab as etc_fstab
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
+    fstab as etc_fstab,
+    units as etc_units,
+)
 
 
 def table(text: t.Optional[str]) -> t.List[t.List[str]]:
@@ -25,8 +28,6 @@ def table(text: t.Optional[str]) -> t.List[t.List[str]]:
 
 # Names that any disk of the host can have.
 _TAG = re.compile(r"(?:UUID|LABEL|PARTUUID|PARTLABEL|ID)=|/dev/disk/")
-# Options of fstab from which systemd makes properties of a unit.
-_OF_FSTAB = re.compile(r"(?:no)?auto$|x-(?:systemd|initrd)\.|comment=systemd\.")
 
 
 # Settings of a service that mount a device, or a file with a file system; systemd.exec(5). Each word is SOURCE or
@@ -77,7 +78,7 @@ def mounts(
     problems = []
     for it in have:
         taken = etc_fstab.taken(it.row, own) if tuple(it.row) in booted else None
-        if tuple(it.row) in booted and systemd.has_specifier(it.what):
+        if tuple(it.row) in booted and etc_units.has_specifier(it.what):
             problems.append(
                 f"{it.path} mounts {it.what}, which systemd makes a name of: write the name out, {it.otherwise}"
             )
@@ -118,10 +119,10 @@ def _of_fstab(row: t.List[str], units: t.Optional[systemd.Units]) -> _Mount:
 def _of_units(have: systemd.Units) -> t.List[_Mount]:
     unit_mounts = []
     for name in have.names():
-        section = {"mount": "Mount", "swap": "Swap"}.get(name.rpartition(".")[2])
-        what = systemd.last(have.settings(name), section, "What") if section else None
-        if section and what and what.value:
-            row = _row(have, name, section, what.value)
+        settings = have.settings(name)
+        what = etc_units.what(settings, name)
+        if what:
+            row = etc_units.row(settings, name, started=_is_started(have, name))
             unit_mounts.append(_Mount(row, what.path, f"or mask {name}", what.value))
     return unit_mounts
 
@@ -131,27 +132,7 @@ def _images(have: systemd.Units) -> t.List[str]:
     return [
         f"{it.path} mounts {source} ({it.key}), which is not in the image: leave it out"
         for it, source in ((it, word.lstrip("-").partition(":")[0]) for it, word in settings)
-        if not etc_fstab.path_of(source) or systemd.has_specifier(source)
-    ]
-
-
-def _row(have: systemd.Units, name: str, section: str, what: str) -> t.List[str]:
-    """Return the line of fstab that is equivalent to a unit."""
-    settings = have.settings(name)
-    where, kind, options = (
-        systemd.last(settings, section, key) for key in ("Where", "Type", "Options")
-    )
-    # Options that only fstab has mean nothing in a unit.
-    given = (options.value if options else "defaults").split(",")
-    words = [word for word in given if not _OF_FSTAB.match(word)]
-    for key in ("RequiresMountsFor", "WantsMountsFor"):
-        for it in systemd.listed(settings, "Unit", key):
-            words += [f"x-systemd.requires-mounts-for={path}" for path in it.value.split()]
-    return [
-        what.replace("%%", "%"),
-        where.value if where else "none",
-        kind.value if kind else section.lower(),
-        ",".join([*words, *([] if _is_started(have, name) else ["noauto"])]),
+        if not etc_fstab.path_of(source) or etc_units.has_specifier(source)
     ]
 
 

@@ -13,13 +13,12 @@ This follows systemd.unit(5). /run is empty before the machine boots, and no gen
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import posixpath
 import re
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab, units as etc_units
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reader import Node, Tree
 
 # A file in one directory hides files of the same name in later ones. Directories of the owner precede a distribution's.
@@ -39,63 +38,13 @@ _NEEDS = ("RequiresMountsFor", "WantsMountsFor", "WorkingDirectory", "RootDirect
 # Directories of udev rules that are not a distribution's, and the assignment that starts a unit (systemd.device(5)).
 _RULES = ("/etc/udev/rules.d", "/usr/local/lib/udev/rules.d")
 _RULE_WANTS = re.compile(r'SYSTEMD_WANTS\}?\s*\+?=\s*"([^"]*)"')
-_SPECIFIER = re.compile(r"%[^%]")
-_ENABLED_BY = ("WantedBy", "RequiredBy", "UpheldBy")
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """One line of a unit, and the file that has it."""
-
-    path: str
-    section: str
-    key: str
-    value: str
-
-
-def parse(path: str, text: str) -> t.List[Setting]:
-    """Return the settings of a file, in order; systemd.syntax(7)."""
-    settings = []
-    section = held = ""
-    for line in text.split("\n"):
-        if line.lstrip().startswith(("#", ";")):
-            continue  # a comment, even inside a continued line
-        if (len(line) - len(line.rstrip("\\"))) % 2:
-            held += line[:-1] + " "
-            continue
-        line, held = (held + line).strip(), ""
-        key, equals, value = line.partition("=")
-        if line.startswith("[") and line.endswith("]"):
-            section = line[1:-1]
-        elif equals:
-            settings.append(Setting(path, section, key.strip(), value.strip()))
-    return settings
-
-
-def last(settings: t.Sequence[Setting], section: str, key: str) -> t.Optional[Setting]:
-    """Return the effective line of a setting with one value: the last."""
-    matching = [it for it in settings if (it.section, it.key) == (section, key)]
-    return matching[-1] if matching else None
-
-
-def listed(settings: t.Sequence[Setting], section: str, begins: str) -> t.List[Setting]:
-    """Return the effective lines of settings whose names begin so; an empty value clears the earlier lines."""
-    lines: t.List[Setting] = []
-    for it in settings:
-        if it.section == section and it.key.startswith(begins):
-            lines = [other for other in lines if it.value or other.key != it.key]
-            lines += [it] if it.value else []
-    return lines
-
-
-def has_specifier(value: str) -> bool:
-    """Say whether systemd replaces a part of a value (systemd.unit(5), SPECIFIERS)."""
-    return bool(_SPECIFIER.search(value.replace("%%", "")))
 
 
 def _names(value: str, name: str) -> bool:
     """Say whether one of the units in *value* is *name*, or can be: a specifier can stand for anything."""
-    patterns = (".*".join(map(re.escape, _SPECIFIER.split(word))) for word in value.split())
+    patterns = (
+        ".*".join(map(re.escape, etc_units.SPECIFIER.split(word))) for word in value.split()
+    )
     return any(re.fullmatch(pattern, name) for pattern in patterns)
 
 
@@ -144,7 +93,7 @@ class Units:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
-        self._settings: t.Dict[str, t.List[Setting]] = {}
+        self._settings: t.Dict[str, t.List[etc_units.Setting]] = {}
 
     @functools.cached_property
     def _files(self) -> t.Dict[str, str]:
@@ -165,7 +114,7 @@ class Units:
         path = self.path(name)
         return path is not None and is_masked(self._tree, path)
 
-    def settings(self, name: str) -> t.List[Setting]:
+    def settings(self, name: str) -> t.List[etc_units.Setting]:
         """Return the settings of a unit in the order in which systemd reads them; none if it is masked."""
         if self.is_masked(name):
             return []
@@ -209,7 +158,9 @@ class Units:
 
     def is_enabled(self, name: str) -> bool:
         """Say whether a unit has an [Install] section: systemd then enables it unless systemd.preset(5) forbids it."""
-        return any(it.section == "Install" and it.key in _ENABLED_BY for it in self.settings(name))
+        return any(
+            it.section == "Install" and it.key in etc_units.ENABLED_BY for it in self.settings(name)
+        )
 
     @functools.cached_property
     def _links(self) -> t.Dict[str, t.List[str]]:
@@ -222,7 +173,7 @@ class Units:
         return links_by_unit
 
     @functools.cached_property
-    def own(self) -> t.List[Setting]:
+    def own(self) -> t.List[etc_units.Setting]:
         """Return the settings that are not a distribution's, of units and, in the form of Wants=, of udev rules."""
         settings = []
         for top in OWN_DIRECTORIES:
@@ -233,24 +184,21 @@ class Units:
                 settings += [it for file in files for it in self._read(f"{top}/{file}")]
         for path in merged(self._tree, _RULES).values():
             text = self._tree.text(path) or "" if path.endswith(".rules") else ""
-            settings += [Setting(path, "", "Wants", value) for value in _RULE_WANTS.findall(text)]
+            settings += [
+                etc_units.Setting(path, "", "Wants", value) for value in _RULE_WANTS.findall(text)
+            ]
         return settings
 
-    def _read(self, path: str) -> t.List[Setting]:
+    def _read(self, path: str) -> t.List[etc_units.Setting]:
         if path not in self._settings:
-            self._settings[path] = parse(path, self._tree.text(path) or "")
+            self._settings[path] = etc_units.parse(path, self._tree.text(path) or "")
         return self._settings[path]
 
 
 __all__ = (
     "DIRECTORIES",
     "OWN_DIRECTORIES",
-    "Setting",
     "Units",
-    "has_specifier",
     "is_masked",
-    "last",
-    "listed",
     "merged",
-    "parse",
 )

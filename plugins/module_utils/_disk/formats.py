@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Detect the format of an untrusted disk image by its first and last bytes. Pure.
+"""Detect what a file is by its first and last bytes, and the format of an untrusted disk image. Pure.
 
 Never by a tool that opens the image: such a tool may follow a backing file, an external data file or an extent
 to other files of the builder.
@@ -14,13 +14,18 @@ to other files of the builder.
 
 from __future__ import annotations
 
+import re
+import shlex
 import struct
+import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
 
-HEAD_BYTES = 64 << 10
+# Up to the superblock of btrfs.
+HEAD_BYTES = 68 << 10
 
 
 TAIL_BYTES = 512
@@ -36,6 +41,76 @@ _QCOW2_DATA_FILE = 1 << 2
 
 
 _VHD_DIFFERENCING = 4
+
+
+# The first bytes of a file and its format. Root tars can be in some of them; the others are only named in errors.
+MAGICS = (
+    (b"\x1f\x8b", "gzip"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"BZh", "bzip2"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"LZIP", "lzip"),
+    (b"\x89LZO", "lzop"),
+    (b"\x5d\x00\x00", "lzma"),
+    (b"PK\x03\x04", "zip"),
+)
+
+
+# The commands that unpack a file and keep it.
+UNPACKED_BY = {
+    "gzip": "gzip --decompress --keep",
+    "xz": "xz --decompress --keep",
+    "zstd": "zstd --decompress",
+    "bzip2": "bzip2 --decompress --keep",
+    "lz4": "lz4 --decompress",
+    "lzip": "lzip --decompress --keep",
+    "lzop": "lzop --decompress",
+    "lzma": "xz --decompress --keep",
+    "zip": "unzip",
+}
+# Images that begin with a magic number, and names that disk images have.
+_IMAGES = ((b"QFI\xfb", "qcow2"), (b"KDMV", "vmdk"), (b"vhdxfile", "vhdx"), (VHD_COOKIE, "vhd"))
+_SUFFIXES = (".img", ".qcow2", ".raw", ".vdi", ".vhd", ".vhdx", ".vmdk")
+_TAR = (257, b"ustar")
+
+
+def compression(head: bytes) -> str:
+    """Name the compression of a file by its first bytes; ``none`` if they are not known."""
+    return next((name for magic, name in MAGICS if head.startswith(magic)), "none")
+
+
+def _is_tar(head: bytes) -> bool:
+    at, magic = _TAR
+    return head[at : at + len(magic)] == magic
+
+
+def disk(head: bytes) -> str:
+    """Say which disk a file is; empty if it is none, or none that its first bytes show."""
+    if compression(head) != "none" or _is_tar(head):
+        return ""
+    if head[0x40:0x44] == b"\x7f\x10\xda\xbe":
+        return "a disk image (vdi)"
+    for magic, name in _IMAGES:
+        if head.startswith(magic):
+            return f"a disk image ({name})"
+    for it in filesystems.FILESYSTEMS.values():
+        at, magic = it.magic
+        if head[at : at + len(magic)] == magic:
+            return f"a disk without partitions ({it.name})"
+    return "a disk with a partition table" if head[510:512] == b"\x55\xaa" else ""
+
+
+def in_archive(names: t.Iterable[str]) -> str:
+    """Say what an archive with these names is, other than a root, and what to do; empty if that is not known."""
+    plain = [re.sub(r"^(?:\./)+", "", name) for name in names]
+    if {"oci-layout", "manifest.json"} & {*plain}:
+        return "is an archive of a container image: set the type of image_source to oci"
+    disks = [name for name in plain if name.lower().endswith(_SUFFIXES) and "/" not in name]
+    if not disks:
+        return ""
+    what = "an OVA" if any(name.lower().endswith(".ovf") for name in plain) else "a tar of a disk"
+    return f"is {what}: unpack it (tar --extract --file), and give {disks[0]} with the type disk"
 
 
 def image_format(path: str, head: bytes, tail: bytes) -> str:
@@ -57,6 +132,18 @@ def image_format(path: str, head: bytes, tail: bytes) -> str:
             if struct.unpack_from(">I", footer, 60)[0] == _VHD_DIFFERENCING:
                 raise _alone(path, "a differencing disk, which is read on top of its parent")
             return "vpc"
+    found = compression(head)
+    if found != "none":
+        raise SealedRootError(
+            f"{path} is compressed with {found}: unpack it ({UNPACKED_BY[found]} {shlex.quote(path)}), and give the"
+            " result. For the tar of a root, set the type of image_source to tar"
+        )
+    if _is_tar(head):
+        raise SealedRootError(
+            f"{path} is a tar and no disk. If a disk is in it, as in an OVA, unpack it (tar --extract --file"
+            f" {shlex.quote(path)}), and give that; for the tar of a root, set the type of image_source to tar, for a"
+            " container image to oci"
+        )
     return "raw"
 
 
@@ -96,4 +183,15 @@ def _alone(path: str, what: str) -> SealedRootError:
     )
 
 
-__all__ = ("HEAD_BYTES", "SECTOR", "TAIL_BYTES", "VHD_COOKIE", "image_format")
+__all__ = (
+    "HEAD_BYTES",
+    "MAGICS",
+    "SECTOR",
+    "TAIL_BYTES",
+    "UNPACKED_BY",
+    "VHD_COOKIE",
+    "compression",
+    "disk",
+    "image_format",
+    "in_archive",
+)

@@ -42,6 +42,8 @@ class Partition:
     size: int
     uuid: str = ""
     number: int = 0
+    # Numbers of the attribute bits that belong to its type.
+    attributes: t.FrozenSet[int] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +80,16 @@ def _parse(text: str) -> Table:
                 size=int(part["size"]) * sector,
                 uuid=part.get("uuid", "").upper(),
                 number=int(number[0]) if number else 0,
+                attributes=_attributes(part.get("attrs", "")),
             )
         )
     return Table(tuple(parts), str(table["label"]), str(table.get("id", "")))
+
+
+def _attributes(text: str) -> t.FrozenSet[int]:
+    """Return the bits of a GPT's attributes in sfdisk's form: names, and GUID: with numbers."""
+    found = re.search(r"GUID:([\d,]+)", text)
+    return frozenset(int(it) for it in found[1].split(",") if it) if found else frozenset()
 
 
 def read(runner: Runner, path: str) -> t.Optional[Table]:

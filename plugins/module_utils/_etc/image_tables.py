@@ -14,6 +14,9 @@ with the reason, so that the user sees them.
 
 from __future__ import annotations
 
+import collections
+import fnmatch
+import re
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.fstab import (
@@ -31,6 +34,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc.fstab import
     path_of,
     point_of,
     rows,
+    source_of,
     taken,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
@@ -44,6 +48,15 @@ _FILE_TYPES = (
 )
 # One reason to drop a line; fstab.py has the others.
 NO_FILE = "the root has no such file"
+
+# Options of overlay(8) and aufs that name directories.
+_LAYERS = ("br", "dirs", "lowerdir", "lowerdir+", "datadir+", "upperdir", "workdir")
+# Programs that make one directory out of several, which their source names.
+_UNIONS = ("mergerfs", "mhddfs", "unionfs")
+# Each of their patterns is compared with each mount point that is lost.
+_MOST_GLOBS = 64
+# No path is longer (path_resolution(7)).
+_PATH_MAX = 4096
 
 Exists = t.Callable[[str], bool]
 
@@ -67,18 +80,7 @@ def fstab(
     only on demand. *exists* says whether a file is in the root; *crypttab* is that of the image. Lines that the image's
     own replace are not among the dropped ones.
     """
-    own = own_mappings(crypttab, device)
-    others = [row for row in rows(text) if point_of(row) not in OWN_POINTS]
-    gone: t.Dict[t.Tuple[str, ...], str] = {}
-    for row in others:
-        reason = _why_unmounted(row, exists, own, on_demand=is_on_demand(row))
-        if reason:
-            gone[tuple(row)] = reason
-    kept_rows = [row for row in others if tuple(row) not in gone]
-    for pulled_in in mounted(kept_rows, crypttab):
-        reason = _why_unmounted(pulled_in, exists, own, on_demand=False)
-        if reason:
-            gone[pulled_in] = f"{reason}, {PULLED_IN}"
+    gone = going(rows(text), own_mappings(crypttab, device), exists=exists, crypttab=crypttab)
     kept, dropped = [], []
     for line in text.splitlines():
         fields = line.split()
@@ -98,9 +100,92 @@ def fstab(
     return "\n".join([*first, *kept]).rstrip("\n") + "\n", dropped
 
 
-def _why_unmounted(
+def going(
+    table: t.Sequence[Row],
+    own: t.Container[str],
+    *,
+    exists: Exists = _everything,
+    crypttab: t.Sequence[Row] = (),
+) -> t.Dict[t.Tuple[str, ...], str]:
+    """Return the lines of an fstab that have to go, with the reason; *own* are the guest's mappings."""
+    others = [row for row in table if point_of(row) not in OWN_POINTS]
+    gone: t.Dict[t.Tuple[str, ...], str] = {}
+    for row in others:
+        reason = why_unmounted(row, exists, own, on_demand=is_on_demand(row))
+        if reason:
+            gone[tuple(row)] = reason
+    kept_rows = [row for row in others if tuple(row) not in gone]
+    for pulled_in in mounted(kept_rows, crypttab):
+        reason = why_unmounted(pulled_in, exists, own, on_demand=False)
+        if reason:
+            gone[pulled_in] = f"{reason}, {PULLED_IN}"
+    add_dependent(gone, others, exists)
+    return gone
+
+
+def add_dependent(
+    gone: t.Dict[t.Tuple[str, ...], str],
+    table: t.Iterable[Row],
+    exists: Exists,
+    points: t.Iterable[str] = (),
+) -> None:
+    """Add to the lines that are *gone* those that need what was on one of them, or on one of the mount *points*."""
+    left = [row for row in table if tuple(row) not in gone and not is_on_demand(row)]
+    needing: t.Dict[str, t.List[t.Tuple[Row, str]]] = {}
+    globs = []
+    places = {*map(point_of, [*left, *gone]), *points}
+    for row in left:
+        for path in _directories(row):
+            if not exists(path):
+                for above in filter(places.__contains__, _above(path)):
+                    needing.setdefault(above, []).append((row, path))
+                globs += [(row, path)] if "*" in path else []
+    mounts = collections.Counter(map(point_of, left))
+    lost = [point for point in ({*map(point_of, gone)} | {*points}) if point and not mounts[point]]
+    while lost:
+        point = lost.pop()
+        matching = [it for it in globs[:_MOST_GLOBS] if fnmatch.fnmatchcase(point, it[1])]
+        for row, path in [*needing.pop(point, ()), *matching]:
+            if tuple(row) in gone:
+                continue
+            gone[tuple(row)] = f"it needs {path}, which was on another file system that is gone"
+            mounts[point_of(row)] -= 1
+            if not mounts[point_of(row)]:
+                lost.append(point_of(row))
+
+
+def _above(path: str) -> t.Iterator[str]:
+    """Return the directories above a path, without /."""
+    at = path.find("/", 1)
+    while at > 0:
+        yield path[:at]
+        at = path.find("/", at + 1)
+
+
+def _directories(fields: Row) -> t.List[str]:
+    """Return the directories of the root that a line puts together: by overlay, as a union, or by a bind mount."""
+    options = options_of(fields)
+    kinds = "".join(fields[2:3]).split(",")
+    source = source_of(fields[0])
+    found = []
+    if {"bind", "rbind"} & {*options}:
+        found.append(source)
+    if (
+        any(kind.rpartition(".")[2] in _UNIONS for kind in kinds)
+        or source.partition("#")[0] in _UNIONS
+    ):
+        found += re.split("[:,]", source.rpartition("#")[2])
+    for name, _equals, value in (option.partition("=") for option in options):
+        found += value.split(":") if name in _LAYERS else []
+    # Behind =, a union says whether it may write to the directory.
+    plain = (path.partition("=")[0] for path in found if path.startswith("/"))
+    return [path for path in plain if len(path) <= _PATH_MAX]
+
+
+def why_unmounted(
     fields: Row, exists: Exists, own: t.Container[str], *, on_demand: bool
 ) -> t.Optional[str]:
+    """Return why a boot cannot mount a line; None if it can, or if only a person mounts it."""
     kind, path = "".join(fields[2:3]), path_of(fields[0])
     if kind == "swap" and path:
         return None if exists(path) else NO_FILE
@@ -168,4 +253,14 @@ def said(table: str, fields: t.Sequence[str], reason: str) -> str:
     return f"{table} line '{' '.join(fields[:2])}': {reason}"
 
 
-__all__ = ("NO_FILE", "OWN_POINTS", "crypttab", "fstab", "said", "stays_in_crypttab")
+__all__ = (
+    "NO_FILE",
+    "OWN_POINTS",
+    "add_dependent",
+    "crypttab",
+    "fstab",
+    "going",
+    "said",
+    "stays_in_crypttab",
+    "why_unmounted",
+)

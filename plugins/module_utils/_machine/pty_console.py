@@ -23,6 +23,7 @@ import tty
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._machine import serial_boot
+from ansible_collections.sealedroot.image.plugins.module_utils._system import command
 
 # Time for the process to end after SIGTERM, and to be gone after SIGKILL, when it has its memory to give back.
 END_SECONDS, GONE_SECONDS = 1.0, 60.0
@@ -49,6 +50,7 @@ class PtyConsole(serial_boot.Console):
                 stdin=inner,
                 stdout=inner,
                 stderr=inner,
+                env=command.environment(),
                 start_new_session=True,
                 preexec_fn=_control_terminal,  # one system call
             )

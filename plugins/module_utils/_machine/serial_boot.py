@@ -42,6 +42,8 @@ EVENTS: t.Tuple[t.Tuple[str, str], ...] = (
     # Printed by OVMF, and by shim about the program that it starts.
     ("violation", r"Access Denied|Security Violation"),
     ("no_boot", r"No bootable option or device"),
+    # docs/facts.md: device-timeout
+    ("slow", r"Timed out waiting for device"),
     ("kernel", r"Linux version \d|Loading Linux|EFI stub:|Loading initial ramdisk"),
 )
 # GRUB reads keys from two devices that are the same port here; keys sent at once would be mixed up.
@@ -78,6 +80,8 @@ class Boot:
     denied: int = 0
     violations: int = 0
     secure_boot: bool = False
+    # systemd gave a device up, which happens if the machine is slow.
+    slow: bool = False
     seconds: t.Dict[str, float] = dataclasses.field(default_factory=dict)
     end: str = "timeout"
 
@@ -136,6 +140,8 @@ def watch(
             boot.denied += 1
         elif name == "second_prompt":
             boot.second_prompts += 1
+        elif name == "slow":
+            boot.slow = True
         if name in endings:
             boot.end = name
             return boot
@@ -211,10 +217,38 @@ def plain(text: str, secret: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", hidden.replace("\r", "\n" if "\n" not in hidden else ""))
 
 
+def given_up(log: str) -> str:
+    """Name the devices that systemd gave up; newer versions print the unit, shortened, and then the device."""
+    names = re.findall(r"Timed out waiting for device (?:\S+ - )?(\S+)", log)
+    return ", ".join(dict.fromkeys(name.rstrip(".") for name in names))[:200]
+
+
+def of_second_try(gave_up: str, again: str, *, good: bool) -> str:
+    """Say more of a boot: which devices systemd gave up in the first try, and which in the second."""
+    if again and gave_up:
+        return (
+            f". systemd timed out waiting for {again} in both tries: if the image has no such device, let nothing in"
+            " the root wait for it; else this machine is too slow, so boot when it does less, or with KVM"
+        )
+    if gave_up and good:
+        return f", in the second try: in the first, systemd timed out waiting for {gave_up}"
+    return ""
+
+
 def last_lines(text: str, count: int = 3) -> str:
     """Return the last lines of a log that contain text."""
     lines = [line.strip() for line in text.splitlines() if re.search(r"\w", line)]
     return " / ".join(lines[-count:])[-400:]
 
 
-__all__ = ("EVENTS", "Boot", "Console", "judge", "last_lines", "plain", "watch")
+__all__ = (
+    "EVENTS",
+    "Boot",
+    "Console",
+    "given_up",
+    "judge",
+    "last_lines",
+    "of_second_try",
+    "plain",
+    "watch",
+)

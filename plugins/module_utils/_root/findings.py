@@ -10,15 +10,21 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import re
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab, image_tables
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
+    fstab,
+    image_tables,
+    units as etc_units,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     boot_files,
     generators,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._root import mounting
 from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import Member, plain
 from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
 
@@ -40,6 +46,8 @@ DISKS = {
     "vmw_pvscsi": ("vmw_pvscsi", "sd_mod"),
     "ahci": ("ahci", "sd_mod"),
 }
+# Their names are arguments of tar(1). The audit reads all units of the image.
+_MOST_UNITS = 2000
 # cloud-init would use this old key, then remove the slot it names from our header (cc_growpart.py).
 GROWPART_KEY = "/cc_growpart_keydata"
 # No machine runs without these. A lost file system on another mount point may have held only data.
@@ -70,15 +78,30 @@ class Root:
         # If a name occurs twice, the last member wins when the tar is unpacked.
         self.members = {plain(member.name): member for member in members}
         self.data = data
+        # The names, sorted when it is needed.
+        self._sorted: t.List[str] = []
 
     def text(self, name: str) -> str:
         """Return the content of a file; empty if it was not read."""
         return self.data.get(name, b"").decode("utf-8", "surrogateescape")
 
+    def units(self) -> t.List[etc_units.Unit]:
+        """Return the units of systemd that mount."""
+        found = {name: it for name, it in self.members.items() if etc_units.is_member(name)}
+        # The content has the name that the tar shows, in which the backslash of a unit is doubled.
+        return etc_units.mounting({name: self.text(it.name) for name, it in found.items()}, found)
+
     def file(self, path: str) -> t.Optional[Member]:
         """Return the regular file at an absolute path."""
         member = self.members.get(path.lstrip("/"))
         return member if member and member.type in "-h" else None
+
+    def has_below(self, path: str) -> bool:
+        """Say whether anything is below an absolute path: a tar need not have an entry of each directory."""
+        self._sorted = self._sorted or sorted(self.members)
+        start = path.strip("/") + "/"
+        at = bisect.bisect_left(self._sorted, start)
+        return at < len(self._sorted) and self._sorted[at].startswith(start)
 
     def holds(self, path: str) -> bool:
         """Say whether anything other than directories is below an absolute path."""
@@ -90,8 +113,10 @@ class Root:
 
 def wanted(members: t.Iterable[Member]) -> t.List[t.Tuple[str, ...]]:
     """Return the files whose content the checks need, each with its possible names."""
-    builtin = [(member.name,) for member in members if _BUILTIN.fullmatch(member.name)]
-    return [(FSTAB,), (CRYPTTAB,), GRUB_PROBES, *builtin]
+    files = [it.name for it in members if it.type in "-h"]
+    builtin = [(it,) for it in files if _BUILTIN.fullmatch(it)]
+    units = [(it,) for it in files if etc_units.is_member(it)]
+    return [(FSTAB,), (CRYPTTAB,), GRUB_PROBES, *builtin, *units[:_MOST_UNITS]]
 
 
 def judge(root: Root, kernels: t.Sequence[str], filesystem: str) -> Findings:
@@ -99,7 +124,7 @@ def judge(root: Root, kernels: t.Sequence[str], filesystem: str) -> Findings:
     found = Findings()
     # Find what to leave out first, because lines of tables that need it must be removed as well.
     _swap(root, found)
-    _tables(root, filesystem, found)
+    _tables(root, found)
     _initramfs(root, found)
     _hard_links(root, found)
     _spellings(root, found)
@@ -132,7 +157,8 @@ def _exclude(found: Findings, member: Member, reason: str) -> bool:
 
 def _swap(root: Root, found: Findings) -> None:
     """Leave swap files out: they contain memory of another machine."""
-    for path in fstab.swap_files(root.text(FSTAB)):
+    units = [fstab.path_of(it.row[0]) for it in root.units() if it.row[2] == "swap"]
+    for path in [*fstab.swap_files(root.text(FSTAB)), *filter(None, units)]:
         member = root.file(path)
         if member and _is_in(found, member):
             size = f"{member.size / (1 << 20):.0f} MiB"
@@ -140,45 +166,54 @@ def _swap(root: Root, found: Findings) -> None:
             _leave_out(found, member, reason)
 
 
-def _tables(root: Root, filesystem: str, found: Findings) -> None:
-    """Report the lines to remove from fstab and crypttab, and leave out the keys of disks that are gone."""
+def _tables(root: Root, found: Findings) -> None:
+    """Report what to remove of fstab, crypttab and units, and leave out the keys of disks that are gone."""
 
     def exists(path: str) -> bool:
         member = root.members.get(path.lstrip("/"))
-        return member is not None and _is_in(found, member)
+        return root.has_below(path) if member is None else _is_in(found, member)
 
     # The names of the image are not known yet, and no message contains them.
     unknown = {"name": "", "luks_uuid": "", "key_file": "", "options": ""}
     _table, closed = image_tables.crypttab(root.text(CRYPTTAB), exists=exists, **unknown)
     entries = fstab.rows(root.text(CRYPTTAB))
     kept = [row for row in entries if image_tables.stays_in_crypttab(row, exists)]
-    lines = root.text(FSTAB)
-    _table, unmounted = image_tables.fstab(
-        lines,
-        device="",
-        filesystem=filesystem,
-        esp_label="",
-        exists=exists,
-        crypttab=kept,
-    )
-    found.left_out += [*closed, *unmounted]
+    lines, own = fstab.rows(root.text(FSTAB)), fstab.own_mappings(kept, "")
+    unmounted = image_tables.going(lines, own, exists=exists, crypttab=kept)
+    reasons = [(row, unmounted.get(tuple(row), "")) for row in lines]
+    found.left_out += closed
+    found.left_out += [image_tables.said("fstab", row, why) for row, why in reasons if why]
+    _units(root, found, lines, mounting.Gone(unmounted, own, exists))
     used = {fstab.key_of(row) for row in kept}
     named = {fstab.key_of(row) for row in entries} - used
     for path in sorted(name for name in root.members if _is_old_key(root, name, named, used)):
         _leave_out(found, root.members[path], "the key of a disk of the old machine")
-    for row in fstab.rows(lines):
+    for row, why in reasons:
         point = fstab.point_of(row)
-        gone = any(
-            it.startswith(image_tables.said("fstab", row, fstab.OLD_DISK)) for it in unmounted
-        )
-        if (
-            point in _ESSENTIAL
-            and (gone or point in image_tables.OWN_POINTS)
-            and not root.holds(point)
-        ):
-            found.problems.append(elsewhere(point))
-        elif gone and point and not root.holds(point):
-            found.notes.append(f"{point} is empty, since its file system is not in the tar.")
+        _empty(root, found, point, gone=why.startswith(fstab.OLD_DISK), place=FSTAB)
+
+
+def _empty(root: Root, found: Findings, point: str, *, gone: bool, place: str) -> None:
+    """Report a mount point whose file system is not in the tar; *place* names what mounted it."""
+    if not point or root.holds(point):
+        return
+    if point in _ESSENTIAL and (gone or point in image_tables.OWN_POINTS):
+        found.problems.append(elsewhere(point, place))
+    elif gone:
+        found.notes.append(f"{point} is empty, since its file system is not in the tar.")
+
+
+def _units(root: Root, found: Findings, lines: mounting.Lines, unmounted: mounting.Gone) -> None:
+    """Leave out the units that mount what goes; of the *lines* of fstab, those of *unmounted* go."""
+    gone, problems = mounting.going(root.units(), lines, unmounted)
+    found.problems += problems
+    for unit, why in gone:
+        found.left_out.append(image_tables.said(f"unit {unit.name}", unit.row, why))
+        for path in unit.members:
+            if _is_in(found, root.members[path]):
+                _exclude(found, root.members[path], f"of the unit {unit.name}, which goes")
+        is_disk = why.startswith(fstab.OLD_DISK)
+        _empty(root, found, fstab.point_of(unit.row), gone=is_disk, place=unit.members[0])
 
 
 def _is_old_key(root: Root, name: str, named: t.Container[str], used: t.Container[str]) -> bool:
@@ -192,10 +227,10 @@ def _is_old_key(root: Root, name: str, named: t.Container[str], used: t.Containe
     return path in named and member.mode[3:] == "------"
 
 
-def elsewhere(point: str) -> str:
-    """Report that the file system that was mounted on *point* is not in the tar."""
+def elsewhere(point: str, place: str = FSTAB) -> str:
+    """Report that the file system that was mounted on *point* is not in the tar; *place* names what mounted it."""
     return (
-        f"{point} was a file system of its own (etc/fstab), and nothing of it is in the tar. Mount it and pack the"
+        f"{point} was a file system of its own ({place}), and nothing of it is in the tar. Mount it and pack the"
         " root again, without tar's --one-file-system."
     )
 
@@ -252,9 +287,11 @@ def _boot(root: Root, found: Findings) -> None:
         found.problems.append(
             "It has no shell (/bin/sh). Install one in the root and pack it again."
         )
-    points = {fstab.point_of(row) for row in fstab.rows(root.text(FSTAB))}
-    if "/boot" in points and not any(name.startswith("boot/vmlinu") for name in root.members):
-        found.problems.append(elsewhere("/boot").replace("nothing of it", "no kernel"))
+    places = {fstab.point_of(it.row): it.members[0] for it in root.units()}
+    places.update((fstab.point_of(row), FSTAB) for row in fstab.rows(root.text(FSTAB)))
+    if "/boot" in places and not any(name.startswith("boot/vmlinu") for name in root.members):
+        said = elsewhere("/boot", places["/boot"])
+        found.problems.append(said.replace("nothing of it", "no kernel"))
         found.kernel_explained = True
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import formats
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
     fstab,
     os_release as etc_os_release,
@@ -97,6 +98,9 @@ def describe(
         lost = "/usr" in map(fstab.point_of, fstab.rows(root.text(findings.FSTAB)))
         if lost and not root.holds("/usr"):
             raise SealedRootError(f"{path} is not a whole root. {findings.elsewhere('/usr')}")
+        other = formats.in_archive(member.name for member in members)
+        if other:
+            raise SealedRootError(f"{path} {other}")
         raise SealedRootError(
             f"{path} has no shell and no other program in usr/bin or bin: pack the root directory"
             " itself, so that its members are ./usr, ./etc and so on"

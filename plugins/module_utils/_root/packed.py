@@ -46,7 +46,7 @@ def describe(
         if hashing and digest is not None:
             check_digest(path, hashing.result(), digest)
         compression = tar.compression_of(runner, path)
-        members = tar.listing(runner, path)
+        members = tar.listing(runner, path, compression)
         wanted = look.wanted(members, params["families"], signed=bool(params["secure_boot"]))
         data = tar.contents(runner, path, members, wanted, most=look.MOST)
         root = look.describe(path, members, data, **look.asked(params))

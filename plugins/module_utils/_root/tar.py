@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import formats
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     regular_file,
 )
@@ -36,10 +38,13 @@ _TRUNCATED = re.compile(
 def compression_of(runner: Runner, path: str) -> str:
     """Return how a tar is compressed, if tar(1) here can read that."""
     with open(path, "rb") as file:
-        head = file.read(16)
+        head = file.read(formats.HEAD_BYTES)
     if not head:
         raise SealedRootError(f"{path} is empty: get the file again")
-    found = compression(head)
+    disk = formats.disk(head)
+    if disk:
+        raise SealedRootError(f"{path} is {disk} and no tar: set the type of image_source to disk")
+    found = formats.compression(head)
     if found not in SUPPORTED:
         raise SealedRootError(
             f"{path} is compressed with {found}, which is not supported: use gzip, xz or zstd"
@@ -49,7 +54,7 @@ def compression_of(runner: Runner, path: str) -> str:
     return found
 
 
-def listing(runner: Runner, path: str) -> t.List[Member]:
+def listing(runner: Runner, path: str, compression: str = "none") -> t.List[Member]:
     """List the tar; tar's exit status reveals a truncated file or another format."""
     argv = [runner.find("tar"), "--list", "--verbose", "--block-number", "--numeric-owner"]
     argv += ["--quoting-style=escape", "--file", path]
@@ -64,6 +69,12 @@ def listing(runner: Runner, path: str) -> t.List[Member]:
         raise SealedRootError(f"{path} is truncated: get the file again")
     if result.rc != 0:
         reason = (result.stderr.strip() or "no reason given").splitlines()[0]
+        if compression != "none":
+            raise SealedRootError(
+                f"what is compressed in {path} is not a tar that tar(1) on the builder can read ({reason}). If it is a"
+                f" disk, unpack it ({formats.UNPACKED_BY[compression]} {shlex.quote(path)}), and give the result with"
+                " the type disk"
+            )
         raise SealedRootError(
             f"{path} is not a tar that tar(1) on the builder can read ({reason}): pack it again"
         )
@@ -132,20 +143,6 @@ MOST_MEMBERS = 2_000_000
 LONGEST = 4 * 4096
 
 
-# The first bytes of a file and its format. Those not in SUPPORTED are only named in errors.
-MAGICS = (
-    (b"\x1f\x8b", "gzip"),
-    (b"\xfd7zXZ\x00", "xz"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-    (b"BZh", "bzip2"),
-    (b"\x04\x22\x4d\x18", "lz4"),
-    (b"LZIP", "lzip"),
-    (b"\x89LZO", "lzop"),
-    (b"\x5d\x00\x00", "lzma"),
-    (b"PK\x03\x04", "zip"),
-)
-
-
 SUPPORTED = ("none", "gzip", "xz", "zstd")
 
 
@@ -173,11 +170,6 @@ class Member:
     raw: str
     mode: str = "rw-r--r--"
     target: str = ""
-
-
-def compression(head: bytes) -> str:
-    """Name the compression of a file by its first bytes; ``none`` if they are not known."""
-    return next((name for magic, name in MAGICS if head.startswith(magic)), "none")
 
 
 def parse_listing(text: str) -> t.List[Member]:
@@ -278,12 +270,10 @@ __all__ = (
     "BLOCK",
     "INODE",
     "LONGEST",
-    "MAGICS",
     "MOST_MEMBERS",
     "RECORD",
     "SUPPORTED",
     "Member",
-    "compression",
     "compression_of",
     "contents",
     "listing",

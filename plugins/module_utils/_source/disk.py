@@ -22,12 +22,14 @@ from ansible_collections.sealedroot.image.plugins.module_utils._build import (
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
     cache,
+    found_root,
     mounted_disk,
     tree_tar,
     volumes as source_volumes,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     digest as system_digest,
+    printable,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     Runner,
@@ -45,10 +47,10 @@ def identity(path: str) -> t.Tuple[int, ...]:
 
 def choose(
     path: str,
-    found: t.Sequence[mounted_disk.Root],
+    found: t.Sequence[found_root.Root],
     asked: t.Iterable[source_volumes.Volume],
     subvolume: t.Optional[str],
-) -> mounted_disk.Root:
+) -> found_root.Root:
     """Return the only root found; raise an error if there is none, or more than one."""
     names = "; ".join(it.name for it in found)
     if len(found) == 1:
@@ -68,7 +70,7 @@ def choose(
 
 def look(
     disk: mounted_disk.Disk, path: str, params: Params
-) -> t.Tuple[mounted_disk.Root, t.List[source_volumes.Volume]]:
+) -> t.Tuple[found_root.Root, t.List[source_volumes.Volume]]:
     """Find the root in the disk; return it with all volumes."""
     volumes = disk.volumes()
     subvolume = params["subvolume"]
@@ -82,7 +84,7 @@ def look(
                 raise SealedRootError(
                     f"{path} has no {option.replace('_', ' ')} {wanted} ({there}): correct {option}"
                 )
-    roots: t.List[mounted_disk.Root] = []
+    roots: t.List[found_root.Root] = []
     for volume in asked:
         if volume.type not in source_volumes.FILE_SYSTEMS:
             continue
@@ -90,10 +92,10 @@ def look(
             roots += disk.roots(volume)
         elif volume.type == "btrfs":
             name = subvolume.strip("/")
-            with disk.mounted(volume, "subvolid=5") as top:
+            with disk.mounted(volume, source_volumes.option_of("")) as top:
                 place = os.path.join(top, name)
-                if mounted_disk.is_directory(top, name) and mounted_disk.has_root(place):
-                    roots.append(mounted_disk.Root(volume, name, mounted_disk.read_fstab(place)))
+                if found_root.is_directory(top, name) and found_root.has_root(place):
+                    roots.append(found_root.Root(volume, name, found_root.read_mounts(place)))
     return choose(path, roots, asked, subvolume), volumes
 
 
@@ -136,14 +138,30 @@ def make(runner: Runner, params: Params, driver: str, path: str) -> None:
             disk = mounted_disk.Disk(runner, scratch)
             disk.open(source, driver)
             root, volumes = look(disk, source, params)
-            disk.assemble(root, volumes)
+            left_out = source_volumes.left_out(volumes, disk.assemble(root, volumes))
             names = tree_tar.scan(disk.root).names
             tree_tar.pack(runner, disk.root, names, f"/proc/{os.getpid()}/fd/{handle}")
         os.fsync(handle)
+        if left_out:
+            with open(_beside(path), "w", encoding="utf-8") as file:
+                json.dump(printable.result(left_out), file)
         # Python follows the symlink only if a directory descriptor is given, which has no effect on an absolute path.
         os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle, follow_symlinks=True)
     finally:
         os.close(handle)
+
+
+def _beside(path: str) -> str:
+    """Return the file in the cache that says what of the disk is not in a tar."""
+    return f"{path}.left_out"
+
+
+def _left_out(path: str) -> t.List[str]:
+    try:
+        with open(_beside(path), encoding="utf-8") as file:
+            return [str(it) for it in json.load(file)]
+    except FileNotFoundError:
+        return []
 
 
 def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
@@ -160,15 +178,17 @@ def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t
     determined = [digest, *(params[it] for it in ("partition", "logical_volume", "subvolume"))]
     name = hashlib.sha256(json.dumps(determined).encode()).hexdigest()[:16]
     path = os.path.join(params["cache_dir"], f"disk-{name}.tar")
-    if os.path.exists(path) or check_mode:
-        return {"changed": not os.path.exists(path), "path": path}
-    with cache.locked(params["cache_dir"], os.path.basename(path)):
-        if os.path.exists(path):
-            return {"changed": False, "path": path}
-        make(runner, params, driver, path)
-        if identity(source) != before:
-            os.unlink(path)
-            raise SealedRootError(
-                f"{source} changed while it was read: shut the machine down that uses it, or copy it first"
-            )
-    return {"changed": True, "path": path}
+    changed = not os.path.exists(path)
+    if changed and not check_mode:
+        with cache.locked(params["cache_dir"], os.path.basename(path)):
+            changed = not os.path.exists(path)
+            if changed:
+                make(runner, params, driver, path)
+                if identity(source) != before:
+                    os.unlink(path)
+                    raise SealedRootError(
+                        f"{source} changed while it was read: shut the machine down that uses it, or copy it first"
+                    )
+    left_out = _left_out(path)
+    warnings = [f"{source} is not taken as a whole. {it}" for it in left_out]
+    return {"changed": changed, "path": path, "left_out": left_out, "warnings": warnings}

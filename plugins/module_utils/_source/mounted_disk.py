@@ -15,21 +15,23 @@ import dataclasses
 import json
 import os
 import re
-import stat
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._disk import formats, partitions
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import (
+    formats,
+    gpt,
+    partitions,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import luks1_view
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
+    found_root,
     lvm,
     volumes as source_volumes,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     file_kind,
     loop_devices,
-    nofollow,
-    regular_file,
     storage_daemon,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -80,19 +82,6 @@ def is_disk(path: str) -> bool:
         return True
 
 
-class Root(t.NamedTuple):
-    """Where a root was found, and its fstab."""
-
-    volume: source_volumes.Volume
-    subvolume: str
-    fstab: str
-
-    @property
-    def name(self) -> str:
-        """Return its name for messages."""
-        return self.volume.name + (f", subvolume {self.subvolume}" if self.subvolume else "")
-
-
 class Disk:
     """The disk with a writable overlay, exported as a file, and its mounts; everything is below *scratch*.
 
@@ -102,6 +91,8 @@ class Disk:
     def __init__(self, runner: Runner, scratch: str) -> None:
         self.runner = runner
         self.scratch = scratch
+        # The file of the user, for messages.
+        self.path = ""
         self.export = os.path.join(scratch, "disk")
         self.probe = os.path.join(scratch, "probe")
         self.root = os.path.join(scratch, "root")
@@ -110,6 +101,7 @@ class Disk:
 
     def open(self, path: str, driver: str) -> None:
         """Export the disk."""
+        self.path = path
         argv = [self.runner.find("qemu-img"), "info", "--output=json", "-f", driver, path]
         size = json.loads(self.runner.run(argv, timeout=60).stdout)["virtual-size"]
         for place in (self.probe, self.root):
@@ -154,11 +146,28 @@ class Disk:
         found = [self._probed(whole)]
         # A file system without a partition table can begin with a boot sector that looks like one.
         if found[0].type not in source_volumes.FILE_SYSTEMS:
-            table = partitions.read(self.runner, self.export)
+            table = self._table()
             parts = source_volumes.of_partitions(table) if table else ()
             found = [self._probed(it) for it in parts] if table else found
         members = [(it.offset, it.size) for it in found if it.type == "LVM2_member"]
         return found + (self._logical_volumes(members) if members else [])
+
+    def _table(self) -> t.Optional[partitions.Table]:
+        with open(self.export, "rb") as disk:
+            head = disk.read(gpt.HEAD_BYTES)
+            size = disk.seek(0, os.SEEK_END)
+            disk.seek(max(0, size - gpt.TAIL_BYTES))
+            damage = gpt.damage(head, disk.read(), size)
+        if damage:
+            raise SealedRootError(f"{self.path}: {damage}")
+        sector = gpt.sector(head)
+        if sector == formats.SECTOR:
+            return partitions.read(self.runner, self.export)
+        # docs/facts.md: sectors-of-a-file
+        with loop_devices.attached(
+            self.runner, path=self.export, read_only=True, sector=sector
+        ) as device:
+            return partitions.read(self.runner, device)
 
     def _logical_volumes(self, members: t.Sequence[lvm.Region]) -> t.List[source_volumes.Volume]:
         with open(self.export, "rb") as disk:
@@ -268,74 +277,68 @@ class Disk:
         yield self.probe
         self.runner.run([self.runner.find("umount"), self.probe], timeout=MOUNT_SECONDS)
 
-    def roots(self, volume: source_volumes.Volume) -> t.List[Root]:
+    def roots(self, volume: source_volumes.Volume) -> t.List[found_root.Root]:
         """Return the roots on one file system."""
         with self.mounted(volume) as top:
-            default = [Root(volume, "", read_fstab(top))] if has_root(top) else []
-        if default or volume.type != "btrfs":
+            default = (
+                [found_root.Root(volume, None, found_root.read_mounts(top))]
+                if found_root.has_root(top)
+                else []
+            )
+        # Its own fstab can name another subvolume than the default one, in which it was found.
+        asked = source_volumes.root_option(default[0].rows) if default else ""
+        if volume.type != "btrfs" or (default and not asked):
             return default
-        with self.mounted(volume, "subvolid=5") as top:
+        with self.mounted(volume, source_volumes.option_of("")) as top:
             argv = [self.runner.find("btrfs"), "subvolume", "list", top]
             names = source_volumes.subvolumes(self.runner.run(argv, timeout=60).stdout)
+            names[source_volumes.TOP_LEVEL] = ""
             found = [
-                Root(volume, name, read_fstab(os.path.join(top, name)))
-                for name in names
-                if is_directory(top, name) and has_root(os.path.join(top, name))
-            ]
-        # Snapshots look like roots as well: take the one whose fstab mounts its own subvolume.
-        own = [it for it in found if source_volumes.root_subvolume(it.fstab) == it.subvolume]
-        return own if len(own) == 1 else found
-
-    def assemble(self, root: Root, volumes: t.Sequence[source_volumes.Volume]) -> None:
-        """Mount the root, and in it what its fstab mounts from this disk."""
-        self.mount(root.volume, self.root, f"subvol=/{root.subvolume}" if root.subvolume else "")
-        for part in source_volumes.parts(root.fstab, volumes):
-            # The mount is read-only, so this cannot change before mounting: no symlink leads out of the root.
-            if not is_directory(self.root, part.point):
-                raise SealedRootError(
-                    f"the fstab of the root ({root.name}) mounts {part.volume.name} on /{part.point},"
-                    " which is no directory there: correct the fstab in the disk"
+                (
+                    number,
+                    found_root.Root(volume, name, found_root.read_mounts(os.path.join(top, name))),
                 )
-            option = f"subvol=/{part.subvolume}" if part.subvolume else ""
-            self.mount(part.volume, os.path.join(self.root, part.point), option)
+                for number, name in names.items()
+                if found_root.is_directory(top, name)
+                and found_root.has_root(os.path.join(top, name))
+            ]
 
+        def is_named(number: int, root: found_root.Root, option: str) -> bool:
+            return option in (source_volumes.option_of(root.subvolume), f"subvolid={number}")
 
-def is_directory(top: str, name: str) -> bool:
-    """Say whether each component of a name below *top* is a directory, not a symlink."""
-    path = top
-    for component in name.split("/"):
-        path = os.path.join(path, component)
-        try:
-            if not stat.S_ISDIR(os.lstat(path).st_mode):
-                return False
-        except OSError:  # it does not exist, or the name is invalid
-            return False
-    return True
+        if default:
+            return [it for number, it in found if is_named(number, it, asked)] or default
+        # Snapshots look like roots as well: take the one whose fstab mounts its own subvolume.
+        own = [
+            it for number, it in found if is_named(number, it, source_volumes.root_option(it.rows))
+        ]
+        return own if len(own) == 1 else [it for _number, it in found]
 
-
-def has_root(top: str) -> bool:
-    """Say whether there is an os-release (os-release(5)), even a symlink into /usr, which may be another volume."""
-    return any(
-        is_directory(top, place) and os.path.lexists(os.path.join(top, place, "os-release"))
-        for place in ("etc", "usr/lib")
-    )
-
-
-def read_fstab(top: str) -> str:
-    """Read the fstab of an untrusted root; empty if there is none."""
-    path = os.path.join(top, "etc/fstab")
-    if not is_directory(top, "etc") or not os.path.lexists(path):
-        return ""
-    return nofollow.read_file(path, most=regular_file.SMALL).decode("utf-8", "surrogateescape")
+    def assemble(
+        self, root: found_root.Root, volumes: t.Sequence[source_volumes.Volume]
+    ) -> t.List[source_volumes.Volume]:
+        """Mount the root, and in it what it mounts from this disk; return what was mounted."""
+        self.mount(root.volume, self.root, source_volumes.option_of(root.subvolume))
+        taken = [root.volume]
+        for part in source_volumes.parts(root.rows, volumes, root.volume):
+            point = os.path.join(self.root, part.point)
+            # The mount is read-only, so this cannot change before mounting: no symlink leads out of the root.
+            is_there = found_root.is_directory(self.root, part.point)
+            if part.is_found and (not is_there or os.listdir(point)):
+                continue
+            if not is_there:
+                raise SealedRootError(
+                    f"the root ({root.name}) mounts {part.volume.name} on /{part.point},"
+                    " which is no directory there: correct its fstab or its units in the disk"
+                )
+            self.mount(part.volume, point, part.option)
+            taken.append(part.volume)
+        return taken
 
 
 __all__ = (
     "FILES",
     "Disk",
-    "Root",
-    "has_root",
     "image_format",
-    "is_directory",
     "is_disk",
-    "read_fstab",
 )

@@ -14,6 +14,7 @@ import os
 import stat
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import formats
 from ansible_collections.sealedroot.image.plugins.module_utils._source import oci
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     file_kind,
@@ -128,7 +129,13 @@ def find(runner: Runner, path: str) -> Store:
     problem = file_kind.problem(path, file_kind.FILE, file_kind.DIRECTORY)
     if problem:
         raise SealedRootError(f"it {problem}")
-    return Directory(path) if os.path.isdir(path) else Archive(runner, path)
+    if os.path.isdir(path):
+        return Directory(path)
+    with open(path, "rb") as file:
+        disk = formats.disk(file.read(formats.HEAD_BYTES))
+    if disk:
+        raise SealedRootError(f"it is {disk}: set the type of image_source to disk")
+    return Archive(runner, path)
 
 
 __all__ = ("Archive", "Directory", "Store", "find")

@@ -16,6 +16,7 @@ import re
 import tempfile
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import formats
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
     cache,
     download,
@@ -72,6 +73,13 @@ def kind_of(runner: Runner, path: str) -> str:
     argv = [runner.find("tar"), "--list", "--file", path]
     listed = runner.run(argv, check=False, timeout=LIST_SECONDS)
     if listed.rc:
+        with open(path, "rb") as file:
+            packed = formats.compression(file.read(formats.HEAD_BYTES))
+        if packed != "none":
+            raise SealedRootError(
+                f"what came is compressed with {packed}, and no tar is in it: fetch and unpack it yourself, and give"
+                " the disk by its path"
+            )
         if mounted_disk.is_disk(path):
             return "disk"
         raise SealedRootError(

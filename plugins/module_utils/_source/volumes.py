@@ -23,12 +23,25 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 # File systems that the builder's kernel can mount and that can hold a root.
 FILE_SYSTEMS = ("btrfs", "ext2", "ext3", "ext4", "xfs")
 _EXTENDED = ("5", "f", "85")
+# Where systemd mounts a partition by its type (docs/facts.md: partition-types), without the first slash.
+_POINTS = {
+    "933AC7E1-2EB4-4F13-B844-0E14E2AEF915": "home",
+    "3B8F8425-20E0-4F3B-907F-1A25A76F98E8": "srv",
+    "7EC6F557-3BC5-4ACA-B293-16EF5DF639D1": "var/tmp",
+    "BC13C2FF-59E6-4262-A352-B275FD6F7172": "boot",
+}
+_NO_AUTO = 63
+# Types of the EFI system partition, of which nothing is taken.
+_ESP_TYPES = (partitions.ESP_TYPE, "EF")
+# The top level of btrfs, in which all other subvolumes are.
+TOP_LEVEL = 5
 
 
 @dataclasses.dataclass(frozen=True)
 class Volume:
     """A region of the disk, in bytes; *number* is the partition's, or 0 for a disk without a partition table.
 
+    *type* and *usage* are of its content, *kind* is the partition's type; *point* is where systemd mounts it by that.
     *logical* is the name of a logical volume. It can be in a separate file, *path*; *problem* says why it cannot be
     read, if that is so.
     """
@@ -44,6 +57,9 @@ class Volume:
     logical: str = ""
     path: str = ""
     problem: str = ""
+    usage: str = ""
+    kind: str = ""
+    point: str = ""
 
     @property
     def name(self) -> str:
@@ -64,7 +80,15 @@ def of_partitions(table: partitions.Table) -> t.List[Volume]:
         if is_mbr:
             partuuid = f"{_disk_id(table):08x}-{part.number:02x}"
         volumes.append(
-            Volume(part.number, part.offset, part.size, partuuid=partuuid, partlabel=part.name)
+            Volume(
+                part.number,
+                part.offset,
+                part.size,
+                partuuid=partuuid,
+                partlabel=part.name,
+                kind=part.type,
+                point="" if _NO_AUTO in part.attributes else _POINTS.get(part.type, ""),
+            )
         )
     return volumes
 
@@ -80,9 +104,8 @@ def probed(volume: Volume, text: str) -> Volume:
     """Add the output of ``blkid --probe --output export`` (blkid(8)) to a volume."""
     fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     label = re.sub(r"\\(.)", r"\1", fields.get("LABEL", ""))
-    return dataclasses.replace(
-        volume, type=fields.get("TYPE", ""), uuid=fields.get("UUID", ""), label=label
-    )
+    kind, uuid, usage = (fields.get(name, "") for name in ("TYPE", "UUID", "USAGE"))
+    return dataclasses.replace(volume, type=kind, uuid=uuid, usage=usage, label=label)
 
 
 def named(source: str, volumes: t.Iterable[Volume]) -> t.Optional[Volume]:
@@ -128,46 +151,96 @@ def unreadable(path: str, volume: Volume) -> SealedRootError:
 
 
 class Part(t.NamedTuple):
-    """A file system that the root's fstab mounts; *point* is the mount point without the leading slash."""
+    """A file system that belongs to the root, with the mount point without the leading slash.
+
+    *option* is that of mount(8) for a subvolume; *is_found* says that systemd mounts it by the partition's type, and
+    only on an empty directory.
+    """
 
     point: str
     volume: Volume
-    subvolume: str
+    option: str = ""
+    is_found: bool = False
 
 
-def parts(fstab: str, volumes: t.Sequence[Volume]) -> t.List[Part]:
-    """Return the file systems of the root on this disk, each after the one that holds its mount point."""
+def parts(
+    rows: t.Sequence[etc_fstab.Row], volumes: t.Sequence[Volume], root: t.Optional[Volume] = None
+) -> t.List[Part]:
+    """Return the file systems of the root on this disk, each after the one that holds its mount point.
+
+    *rows* are the lines of its fstab, and those that are equivalent to its units of systemd.
+    """
     found = {}
-    for row in etc_fstab.rows(fstab):
+    points = {etc_fstab.point_of(row).strip("/") for row in rows}
+    # systemd takes no partition for /boot if fstab has anything there.
+    points |= {"boot"} if any(it.split("/")[0] in ("boot", "efi") for it in points) else set()
+    for volume in volumes:
+        is_root = root is not None and (volume.path, volume.offset) == (root.path, root.offset)
+        if volume.point and volume.point not in points and not is_root:
+            # The first of a type counts.
+            points.add(volume.point)
+            if volume.type in FILE_SYSTEMS:
+                found[volume.point] = Part(volume.point, volume, is_found=True)
+    for row in rows:
         point = etc_fstab.point_of(row).strip("/")
-        volume = named(row[0], volumes)
-        if not point or ".." in point.split("/") or volume is None or etc_fstab.is_on_demand(row):
+        volume_of_row = named(etc_fstab.source_of(row[0]), volumes)
+        if not point or ".." in point.split("/") or etc_fstab.is_on_demand(row):
             continue
-        if volume.problem:
-            raise unreadable("the disk", volume)
-        if volume.type in FILE_SYSTEMS:
-            found[point] = Part(point, volume, subvolume_of(row))
+        if volume_of_row is None:
+            continue
+        if volume_of_row.problem:
+            raise unreadable("the disk", volume_of_row)
+        if volume_of_row.type in FILE_SYSTEMS:
+            found[point] = Part(point, volume_of_row, subvolume_option(row))
     return [found[point] for point in sorted(found, key=lambda it: (it.count("/"), it))]
 
 
-def subvolume_of(row: t.Sequence[str]) -> str:
-    """Return the btrfs subvolume that a line of fstab mounts; empty for the default one."""
-    options = row[3].split(",") if len(row) > 3 else []
-    names = [it.partition("=")[2] for it in options if it.startswith("subvol=")]
-    return names[-1].strip("/") if names else ""
+def subvolume_option(row: t.Sequence[str]) -> str:
+    """Return the option with which a line of fstab mounts a btrfs subvolume; empty for the default one."""
+    given = [it.partition("=") for it in etc_fstab.options_of(row)]
+    names = [value.strip("/") for name, _equals, value in given if name == "subvol"]
+    if names:
+        return option_of(names[-1])
+    ids = [value for name, _equals, value in given if name == "subvolid" and value.isdecimal()]
+    # 0 is another number of the top level (btrfs(5)).
+    return f"subvolid={int(ids[-1]) or TOP_LEVEL}" if ids else ""
 
 
-def root_subvolume(fstab: str) -> t.Optional[str]:
-    """Return the subvolume from which an fstab mounts the root; None if it names none."""
-    for row in etc_fstab.rows(fstab):
-        if etc_fstab.point_of(row) == "/" and subvolume_of(row):
-            return subvolume_of(row)
-    return None
+def option_of(subvolume: t.Optional[str]) -> str:
+    """Return the option that mounts a subvolume by its path: empty for the top level, None for the default one."""
+    if subvolume is None:
+        return ""
+    return f"subvol=/{subvolume}" if subvolume else f"subvolid={TOP_LEVEL}"
 
 
-def subvolumes(text: str) -> t.List[str]:
-    """Parse ``btrfs subvolume list`` (btrfs-subvolume(8)): paths below the top level."""
-    return [line.split(" path ", 1)[1] for line in text.splitlines() if " path " in line]
+def root_option(rows: t.Sequence[etc_fstab.Row]) -> str:
+    """Return the option with which the root's own subvolume is mounted; empty if its fstab names none."""
+    found = [subvolume_option(row) for row in rows if etc_fstab.point_of(row) == "/"]
+    return next(filter(None, found), "")
+
+
+def left_out(volumes: t.Sequence[Volume], taken: t.Sequence[Volume]) -> t.List[str]:
+    """Say of each file system that is no part of the root that it is none; also of what could hold one."""
+    places = {(it.path, it.offset) for it in taken}
+    return [
+        f"{it.name}{_described(it)}: nothing in the root mounts it when the machine boots"
+        for it in volumes
+        if (it.path, it.offset) not in places
+        and (it.usage in ("crypto", "filesystem", "raid") or it.problem)
+        and it.type != "LVM2_member"
+        and it.kind not in _ESP_TYPES
+    ]
+
+
+def _described(volume: Volume) -> str:
+    words = [volume.problem or volume.type, *([f"label {volume.label}"] if volume.label else [])]
+    return f" ({', '.join(words)})"
+
+
+def subvolumes(text: str) -> t.Dict[int, str]:
+    """Parse ``btrfs subvolume list`` (btrfs-subvolume(8)): paths below the top level, by number."""
+    found = (re.match(r"ID (\d{1,20}) .*? path (.+)", line) for line in text.splitlines())
+    return {int(it[1]): it[2] for it in found if it}
 
 
 def no_root(path: str, volumes: t.Sequence[Volume]) -> SealedRootError:
@@ -179,6 +252,11 @@ def no_root(path: str, volumes: t.Sequence[Volume]) -> SealedRootError:
     types = {it.type for it in volumes}
     if "crypto_LUKS" in types:
         hint = "its LUKS container cannot be read: decrypt it first, and give the result"
+    elif "linux_raid_member" in types:
+        hint = (
+            "members of a software RAID are not put together: copy the array in its machine to a file (qemu-img convert"
+            " -O qcow2 /dev/md0 ...) and give that, or the root as a tar"
+        )
     elif any(it.problem for it in volumes):
         hint = (
             "only linear logical volumes are read: give the root's as a file of its own (qemu-img"
@@ -191,15 +269,18 @@ def no_root(path: str, volumes: t.Sequence[Volume]) -> SealedRootError:
 
 __all__ = (
     "FILE_SYSTEMS",
+    "TOP_LEVEL",
     "Part",
     "Volume",
+    "left_out",
     "named",
     "no_root",
     "of_partitions",
+    "option_of",
     "parts",
     "probed",
-    "root_subvolume",
-    "subvolume_of",
+    "root_option",
+    "subvolume_option",
     "subvolumes",
     "unreadable",
 )

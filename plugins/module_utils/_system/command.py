@@ -30,6 +30,16 @@ if t.TYPE_CHECKING:
 
 # Output is parsed, so it must not be translated.
 LOCALE = {"LANGUAGE": "C", "LC_ALL": "C.UTF-8"}
+# The variables of the caller that a command gets: they say where programs and temporary files are, and how the network
+# is reached. Others, such as TAR_OPTIONS and POSIXLY_CORRECT, would change what a tool makes.
+KEPT = (
+    *("HOME", "PATH", "TMPDIR"),
+    *("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("CURL_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE"),
+)
+# The caller's umask would close what a tool makes to other users of an image.
+UMASK = 0o022
 
 # Default limits of a command: seconds to run, and bytes to print.
 SECONDS = 600
@@ -89,6 +99,11 @@ class CommandError(SealedRootError):
         super().__init__(f"'{' '.join(argv)}' failed with exit status {result.rc}: {output}")
 
 
+def environment() -> t.Dict[str, str]:
+    """Return the environment of every command."""
+    return {**{name: os.environ[name] for name in KEPT if name in os.environ}, **LOCALE}
+
+
 class Runner(abc.ABC):
     """Runs commands: the interface that the pure code depends on."""
 
@@ -110,7 +125,7 @@ class Runner(abc.ABC):
         env: t.Mapping[str, str] | None = None,
         most: int = MOST_OUTPUT,
     ) -> Result:
-        """Run *argv* (a list, never a shell string) in the C.UTF-8 locale.
+        """Run *argv* (a list, never a shell string) in an environment that the caller does not choose.
 
         *stdin* is passed without an added newline, so it can be a key. The command is stopped after *timeout*
         seconds, or when it has printed more than *most* bytes on both streams together, which raises
@@ -277,7 +292,7 @@ class ModuleRunner(Runner):
         result = execute(
             list(argv),
             stdin=stdin or b"",
-            env={**os.environ, **LOCALE, **(env or {})},
+            env={**environment(), **(env or {})},
             seconds=timeout,
             most=most,
         )
@@ -287,9 +302,11 @@ class ModuleRunner(Runner):
 
 
 __all__ = (
+    "KEPT",
     "LOCALE",
     "MOST_OUTPUT",
     "SECONDS",
+    "UMASK",
     "CommandError",
     "FailedError",
     "MissingToolError",
@@ -298,5 +315,6 @@ __all__ = (
     "Result",
     "Runner",
     "SealedRootError",
+    "environment",
     "execute",
 )

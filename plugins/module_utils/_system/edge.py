@@ -25,6 +25,7 @@ import zlib
 
 from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    UMASK,
     SealedRootError,
 )
 
@@ -59,8 +60,10 @@ _CURES = {
 def run(module: AnsibleModule, act: t.Callable[[], t.Dict[str, t.Any]]) -> t.NoReturn:
     """Call *act*, and end the module with its outcome or with an error message.
 
-    The outcome's ``warnings`` become warnings of the module.
+    The outcome's ``warnings`` become warnings of the module. The umask is set for the commands that it runs; files that
+    others must not read have a mode of their own.
     """
+    os.umask(UMASK)
     try:
         outcome = act()
         for warning in outcome.pop("warnings", []):

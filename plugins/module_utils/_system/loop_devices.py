@@ -103,6 +103,7 @@ def attach(
     size: int = 0,
     read_only: bool = False,
     direct_io: bool = False,
+    sector: int = 0,
 ) -> str:
     """Bind a free loop device to *path* and return its node; losetup finds and binds it in one step."""
     argv = [runner.find("losetup"), "--find", "--show"]
@@ -114,6 +115,8 @@ def attach(
         argv.append("--read-only")
     if direct_io:
         argv.append("--direct-io=on")
+    if sector:
+        argv += ["--sector-size", str(sector)]
     return runner.run([*argv, path], timeout=60).stdout.strip()
 
 
@@ -137,7 +140,13 @@ def detach(runner: Runner, device: str, *, inode: t.Optional[t.Tuple[int, int]] 
 
 @contextlib.contextmanager
 def attached(
-    runner: Runner, *, path: str, offset: int = 0, size: int = 0, read_only: bool = False
+    runner: Runner,
+    *,
+    path: str,
+    offset: int = 0,
+    size: int = 0,
+    read_only: bool = False,
+    sector: int = 0,
 ) -> t.Iterator[str]:
     """Yield a block device for a region of *path*, and release it afterwards.
 
@@ -147,7 +156,7 @@ def attached(
         yield path
         return
     info = os.stat(path)
-    device = attach(runner, path=path, offset=offset, size=size, read_only=read_only)
+    device = attach(runner, path=path, offset=offset, size=size, read_only=read_only, sector=sector)
     try:
         yield device
     finally:

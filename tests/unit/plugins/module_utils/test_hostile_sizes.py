@@ -21,7 +21,11 @@ import efi
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import checks
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import partitions
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import selinux, shell_defaults
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
+    image_tables,
+    selinux,
+    shell_defaults,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import (
     btrfs_blocks,
     xfs_attributes,
@@ -314,3 +318,25 @@ def test_a_layer_that_is_no_file(kind: str, tmp_path: pathlib.Path) -> None:
         tar.addfile(info)
     with pytest.raises(SealedRootError, match="is no file: get the whole image again"):
         oci_store.find(RUNNER, str(path)).layout([name], str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f"/m{n}/a /m{n + 1} none bind 0 0\n" for n in range(10_000)),
+        f"/m0{'/a' * 2_000_000} /x none bind 0 0\n",
+        f"/m0{'/a' * 2000} /x none bind 0 0\n" * 200,
+        "".join(f"/*{n}:/m* /m{n} mergerfs\n" for n in range(5_000)),
+    ],
+    ids=["chain", "deep", "many", "globs"],
+)
+def test_lines_of_fstab_that_need_each_other(text: str) -> None:
+    before = cpu()
+    image_tables.fstab(
+        f"UUID=1 /m0 ext4\n{text}",
+        device="/dev/mapper/x",
+        filesystem="ext4",
+        esp_label="ESP",
+        exists=lambda _path: False,
+    )
+    assert cpu() - before < 10

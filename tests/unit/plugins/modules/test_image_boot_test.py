@@ -11,6 +11,7 @@ import pathlib
 import typing as t
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._machine import (
     pty_console,
     qemu,
@@ -25,6 +26,8 @@ PLAYS = {
     "twice": ["prompt", "kernel", "second_prompt"],
     "secure": ["secure_boot", "prompt", "kernel", "login"],
     "unsigned": ["violation", "no_boot"],
+    "slow": ["prompt", "kernel", "slow", "stuck"],
+    "slow_login": ["prompt", "kernel", "slow", "login"],
 }
 
 
@@ -37,11 +40,15 @@ class FakeConsole:
     ended = 0
 
     def __init__(self, argv: list[str]) -> None:
-        self.events = list(PLAYS[self.play])
+        play, _comma, rest = self.play.partition(",")
+        FakeConsole.play = rest or play
+        self.events = list(PLAYS[play])
         self.is_probe = not any("id=disk" in word for word in argv)
         self.text = (
             "KVM internal error. Suberror: 1\n" if self.is_probe else "the log of secret-key"
         )
+        if play == "slow":
+            self.text = "[ TIME ] Timed out waiting for device dev-a.device.\nthe end\n"
         FakeConsole.started.append(argv)
         files = [word.partition("file=")[2] for word in argv if "if=pflash" in word]
         if not all(os.path.isfile(file) for file in files):
@@ -126,6 +133,37 @@ def test_a_second_prompt(
     assert "The console ends with: the log of <key>" in outcome["msg"]
     assert outcome["cases"][0]["second_prompts"] == 1
     assert FakeConsole.ended == 1
+
+
+@pytest.mark.parametrize(
+    ("plays", "good", "tries", "says"),
+    [
+        ("slow,login", True, 2, "login prompt, in the second try: in the first, systemd timed out"),
+        ("slow,slow", False, 2, "waiting for dev-a.device in both tries: if the image has no such"),
+        ("slow,twice", False, 2, "asks for the passphrase again"),
+        # A device that nothing needs.
+        ("slow_login", True, 1, "asked once and reached the login prompt"),
+        ("twice,login", False, 1, "asks for the passphrase again"),
+    ],
+)
+def test_a_slow_machine(
+    run_module: RunModule,
+    args: dict[str, t.Any],
+    monkeypatch: pytest.MonkeyPatch,
+    plays: str,
+    good: bool,
+    tries: int,
+    says: str,
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "warn", lambda _self, text: said.append(text))
+    monkeypatch.setattr(FakeConsole, "play", plays)
+    outcome = run_module("image_boot_test", **args)
+    (case,) = outcome["cases"]
+    assert (not outcome.failed, bool(case["gave_up"])) == (good, tries == 2)
+    assert says in case["detail"]
+    assert len(FakeConsole.started) == tries
+    assert [it.partition(".")[0] for it in said] == ["This machine is slow"] * (tries == 2 and good)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ import shutil
 import typing as t
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils._root import packed
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined
 
 MIB = 1 << 20
@@ -179,6 +181,35 @@ def test_what_fstab_mounts_is_mounted_in_the_root(steps: Steps, pack) -> None:
     steps.mounted("root", {**RELEASE, "boot/below": "hidden"}, loop=2)
     steps.mounted("root/boot", {"vmlinuz": ""}, loop=1)
     assert b"./boot/vmlinuz" in pathlib.Path(pack()["path"]).read_bytes()
+
+
+def test_what_nothing_mounts_is_named_each_time(
+    steps: Steps, pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "warn", lambda _self, text: said.append(text))
+    steps.opened()
+    steps.probed("")
+    steps.table(8, 16)
+    steps.probed("TYPE=crypto_LUKS\nUSAGE=crypto\nLABEL=a\x1bb\n", 4096, 4096)
+    steps.probed("TYPE=ext4\nUSAGE=filesystem\n", 8192, 4096)
+    steps.attached(8192, 4096)
+    steps.mounted("probe", RELEASE)
+    steps.unmounted()
+    steps.mounted("root", RELEASE)
+    made = pack()
+    why = "nothing in the root mounts it when the machine boots"
+    assert made["left_out"] == [f"partition 1 (crypto_LUKS, label a\\x1bb): {why}"]
+    # The second time, the tar is in the cache.
+    again = pack()
+    assert (again["changed"], again["left_out"]) == (False, made["left_out"])
+    assert said == [f"{steps.path} is not taken as a whole. {made['left_out'][0]}"] * 2
+    # What the tar has is left out as well.
+    found = {"root": {"left_out": ["/swapfile: x"]}, "tar": {}, "warnings": ["of the tar"]}
+    monkeypatch.setattr(packed, "describe", lambda *_args, **_more: found)
+    looked = pack(families=[{"name": "debian", "ids": ["debian"], "packages": {}}])
+    assert looked["root"]["left_out"] == [*made["left_out"], "/swapfile: x"]
+    assert said[2:] == [said[0], "of the tar"]
 
 
 def test_two_roots_and_the_choice(steps: Steps, pack, tmp_path: pathlib.Path) -> None:

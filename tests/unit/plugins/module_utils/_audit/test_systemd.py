@@ -18,32 +18,6 @@ def file(text: str) -> tuple[int, bytes]:
     return (0o644, text.encode())
 
 
-@pytest.mark.parametrize(
-    ("text", "settings"),
-    [
-        ("", []),
-        ("[Service]\nExecStart=a = b\n", [("Service", "ExecStart", "a = b")]),
-        ("[Unit]\n# x=1\n ; y=2\n a = 1 \n", [("Unit", "a", "1")]),
-        (
-            "[Service]\nExecStart=a \\\n# no\n  b\nType=x",
-            [("Service", "ExecStart", "a    b"), ("Service", "Type", "x")],
-        ),
-        ("[S]\na=b\\\\\nc=d", [("S", "a", "b\\\\"), ("S", "c", "d")]),
-        ("a=1\n[no", [("", "a", "1")]),
-    ],
-)
-def test_parse(text: str, settings: list[tuple[str, str, str]]) -> None:
-    found = systemd.parse("/x", text)
-    assert [(it.section, it.key, it.value) for it in found] == settings
-    assert {it.path for it in found} <= {"/x"}
-
-
-def test_an_empty_setting_takes_back_those_before() -> None:
-    text = "[Service]\nExecStart=a\nExecStartPre=b\nExecStart=\nExecStart=c\n[Unit]\nExecStart=d\n"
-    found = systemd.listed(systemd.parse("", text), "Service", "Exec")
-    assert [it.value for it in found] == ["b", "c"]
-
-
 UNIT = file("[Service]\nExecStart=usr\n")
 DROP_IN = file("[Service]\nExecStart=drop-in\n")
 

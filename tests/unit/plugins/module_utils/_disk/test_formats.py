@@ -60,3 +60,88 @@ def test_tells_the_format(head: bytes, tail: bytes, expected: str) -> None:
 def test_refuses_what_needs_another_file(head: bytes, said: str) -> None:
     with pytest.raises(SealedRootError, match=said):
         formats.image_format("/d", head, b"")
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"\x1f\x8b\x08", "gzip"),
+        (b"\xfd7zXZ\x00", "xz"),
+        (b"\x28\xb5\x2f\xfd", "zstd"),
+        (b"BZh9", "bzip2"),
+        (b"usr/", "none"),
+        (b"", "none"),
+    ],
+)
+def test_compression(head: bytes, name: str) -> None:
+    assert formats.compression(head) == name
+
+
+def tar(name: str) -> bytes:
+    return name.encode().ljust(257, b"\0") + b"ustar\x0000".ljust(255, b"\0")
+
+
+def at(offset: int, magic: bytes) -> bytes:
+    return bytes(offset) + magic
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (qcow2(), "a disk image (qcow2)"),
+        (vmdk(), "a disk image (vmdk)"),
+        (vhd(3), "a disk image (vhd)"),
+        (b"vhdxfile", "a disk image (vhdx)"),
+        (at(0x40, b"\x7f\x10\xda\xbe"), "a disk image (vdi)"),
+        (at(510, b"\x55\xaa"), "a disk with a partition table"),
+        (at(0x438, b"\x53\xef"), "a disk without partitions (ext4)"),
+        (b"XFSB", "a disk without partitions (xfs)"),
+        (at(0x10040, b"_BHRfS_M"), "a disk without partitions (btrfs)"),
+        (tar("./"), ""),
+        (tar("x")[:510] + b"\x55\xaa", ""),
+        (b"\x1f\x8b\x08".ljust(510, b"\0") + b"\x55\xaa", ""),
+        (bytes(512), ""),
+        (b"", ""),
+    ],
+)
+def test_a_disk_that_is_given_as_something_else(head: bytes, what: str) -> None:
+    assert formats.disk(head) == what
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (b"\xfd7zXZ\x00", r"/d is compressed with xz: unpack it \(xz --decompress --keep /d\)"),
+        (b"\x1f\x8b\x08", r"compressed with gzip: unpack it \(gzip --decompress --keep /d\)"),
+        (b"\x28\xb5\x2f\xfd", r"compressed with zstd: unpack it \(zstd --decompress /d\)"),
+        (b"PK\x03\x04", r"compressed with zip: unpack it \(unzip /d\)"),
+        (tar("a.ovf"), "is a tar and no disk. If a disk is in it, as in an OVA, unpack it"),
+        (tar("./etc/"), "for the tar of a root, set the type of image_source to tar"),
+    ],
+)
+def test_says_what_is_no_disk_yet(head: bytes, said: str) -> None:
+    with pytest.raises(SealedRootError, match=said):
+        formats.image_format("/d", head, b"")
+
+
+def test_every_compression_is_unpacked_by_something() -> None:
+    assert {name for _magic, name in formats.MAGICS} == {*formats.UNPACKED_BY}
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["./", "./etc/fstab", "usr/share/a.img"], ""),
+        (["manifest.json", "0123/layer.tar"], "set the type of image_source to oci"),
+        (["oci-layout", "index.json"], "set the type of image_source to oci"),
+        (
+            ["a.ovf", "a.mf", "a-disk1.vmdk"],
+            "is an OVA: unpack it (tar --extract --file), and give a-",
+        ),
+        (["./disk.raw"], "is a tar of a disk: unpack it (tar --extract --file), and give disk.raw"),
+        (["notes"], ""),
+    ],
+)
+def test_what_an_archive_is(names: list[str], says: str) -> None:
+    said = formats.in_archive(names)
+    assert said.find(says) >= 0 if says else said == ""

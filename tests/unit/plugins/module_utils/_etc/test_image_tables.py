@@ -271,3 +271,50 @@ def test_a_disk_in_every_spelling(source: str) -> None:
     table, dropped = make(f"{source} /srv ext4 defaults 0 0\n")
     assert "/srv" not in table
     assert len(dropped) == 1
+
+
+DISK = "UUID=2222 /data ext4 defaults 0 2"
+
+
+@pytest.mark.parametrize(
+    ("line", "needs"),
+    [
+        ("overlay /srv overlay lowerdir=/data/l,upperdir=/data/u,workdir=/data/w 0 0", "/data/l"),
+        ("overlay /srv overlay lowerdir=/usr/share:/data/l2 0 0", "/data/l2"),
+        ("none /srv aufs br=/usr/share=rw:/data/b=ro 0 0", "/data/b"),
+        ("/data/www /srv none bind 0 0", "/data/www"),
+        ("/data/a:/usr/b /srv fuse.mergerfs defaults 0 0", "/data/a"),
+        ("mergerfs#/usr/b:/data/a=RO /srv fuse defaults 0 0", "/data/a"),
+        ("/dat*:/usr/b /srv mergerfs defaults 0 0", "/dat*"),
+        # What is in the root is there, and a line that a person mounts harms no boot.
+        ("/data/kept /srv none bind 0 0", None),
+        ("/data/www /srv none bind,noauto 0 0", None),
+        ("/database/www /srv none bind 0 0", None),
+        ("overlay /srv overlay lowerdir=/usr/a,upperdir=/usr/b,workdir=/usr/c 0 0", None),
+        ("tmpfs /srv tmpfs defaults 0 0", None),
+    ],
+)
+def test_what_needs_a_line_that_goes(line: str, needs: str | None) -> None:
+    table, dropped = make(f"{DISK}\n{line}\n", exists=lambda path: path == "/data/kept")
+    assert dropped[0] == "fstab line 'UUID=2222 /data': a disk of the old machine"
+    first_two = " ".join(line.split()[:2])
+    said = (
+        f"fstab line '{first_two}': it needs {needs}, which was on another file system that is gone"
+    )
+    assert dropped[1:] == ([said] if needs else [])
+    assert (line in table) is (needs is None)
+    again, dropped = make(table, exists=nothing)
+    assert (again, dropped) == (table, [])
+
+
+def test_what_needs_what_needs_a_line_that_goes() -> None:
+    lines = (DISK, "/data/a /srv none bind 0 0", "/srv/b /opt none bind 0 0", "/opt/c /x none bind")
+    table, dropped = make("\n".join(lines), exists=nothing)
+    assert len(dropped) == 4
+    assert table.splitlines()[2:] == []
+
+
+def test_another_line_mounts_it_again() -> None:
+    lines = (DISK, "server:/data /data nfs ro 0 0", "/data/a /srv none bind 0 0")
+    _table, dropped = make("\n".join(lines), exists=nothing)
+    assert len(dropped) == 1

@@ -241,6 +241,25 @@ def test_a_log_has_no_key_and_no_control_sequences() -> None:
     assert serial_boot.plain("text", "") == "text"
 
 
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("[ TIME ] Timed out waiting for device /dev/mapper/luks-1.\n", "/dev/mapper/luks-1"),
+        ("[ TIME ] Timed out waiting for device dev-ttyS0.device.\n", "dev-ttyS0.device"),
+        (
+            "[ TIME ] Timed out waiting for device dev-d\u2026device - /dev/disk/by-label/x.\n",
+            "/dev/disk/by-label/x",
+        ),
+    ],
+)
+def test_a_device_that_systemd_gave_up(line: str, name: str) -> None:
+    console = Console(PROMPT, KERNEL + line + "\x1b[0m" + line, ends=True)
+    boot = watch(console)
+    assert (boot.slow, boot.end) == (True, "exit")
+    assert serial_boot.given_up(line * 2) == name
+    assert serial_boot.given_up(KERNEL) == ""
+
+
 def test_last_lines() -> None:
     assert serial_boot.last_lines("one\n\n two \n---\nthree\nfour\n\n") == "two / three / four"
     assert len(serial_boot.last_lines("x" * 1000)) == 400

@@ -42,7 +42,8 @@ def judge(
     ]
     data = {f"{MODULES}/modules.builtin": BUILTIN}
     for name, content in contents.items():
-        data[f"etc/{name}"] = content.encode() if isinstance(content, str) else content
+        path = name if "/" in name else f"etc/{name}"
+        data[path] = content.encode() if isinstance(content, str) else content
     return findings.judge(findings.Root(members, data), kernels, filesystem)
 
 
@@ -318,3 +319,126 @@ def test_what_is_on_a_kept_container_stays() -> None:
 def test_grubs_own_installer(code: bytes | None, knows: bool) -> None:
     data = {} if code is None else {"usr/sbin/grub-probe": code}
     assert findings.grub_install_knows_luks2(findings.Root([], data)) is knows
+
+
+# Units of systemd
+
+ETC = "etc/systemd/system"
+BY_UUID = "/dev/disk/by-uuid/6b5d6b7e-1111-4b60-9a0f-2b5f3b2a1c11"
+SWAP = "dev-disk-by\\x2dlabel-SWAP.swap"
+
+
+def of_units(*names: str | Member, fstab: str = "", **texts: str) -> findings.Findings:
+    """Judge a root with units, by their names with _ for the dot, which all have a link that starts them."""
+    files = {name.replace("_", "."): text for name, text in texts.items()}
+    links = [f"{ETC}/local-fs.target.requires/{name}" for name in files]
+    paths = [f"{ETC}/{name}" for name in files]
+    members = [Member("l", link, 0, 0, f"./{link}") for link in links]
+    data = {f"{ETC}/{name}": text for name, text in files.items()}
+    return judge(*paths, *members, *names, fstab=fstab, **data)
+
+
+def mount(what: str, where: str, more: str = "") -> str:
+    return f"[Mount]\nWhat={what}\nWhere={where}\n{more}"
+
+
+def test_a_unit_that_mounts_a_disk_goes_like_a_line_of_fstab() -> None:
+    found = of_units(data_mount=mount(BY_UUID, "/data", "Type=ext4\n"))
+    assert found.excluded == [
+        f"./{ETC}/data.mount",
+        f"./{ETC}/local-fs.target.requires/data.mount",
+    ]
+    assert found.left_out == [f"unit data.mount line '{BY_UUID} /data': a disk of the old machine"]
+    assert found.notes == ["/data is empty, since its file system is not in the tar."]
+    assert found.problems == []
+
+
+def test_a_unit_of_swap_goes_and_its_name_is_escaped_in_a_tar() -> None:
+    name = SWAP.replace("\\", "\\\\")
+    member = Member("-", f"{ETC}/{name}", 40, 512, f"./{ETC}/{name}")
+    link = Member("l", f"{ETC}/swap.target.wants/{name}", 0, 0, f"./{ETC}/swap.target.wants/{name}")
+    found = judge(member, link, **{f"{ETC}/{name}": "[Swap]\nWhat=/dev/disk/by-label/SWAP\n"})
+    assert found.excluded == [f"./{ETC}/{SWAP}", f"./{ETC}/swap.target.wants/{SWAP}"]
+    assert found.left_out == [
+        f"unit {SWAP} line '/dev/disk/by-label/SWAP none': a disk of the old machine"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        mount("tmpfs", "/tmp", "Type=tmpfs\n"),
+        mount("server:/srv", "/srv", "Type=nfs\n"),
+        mount("/srv/image", "/mnt", "Type=ext4\n"),
+        mount("/usr/share", "/mnt", "Options=bind\n"),
+    ],
+)
+def test_a_unit_that_names_no_disk_stays(text: str) -> None:
+    assert of_units("srv/image", a_mount=text) == findings.Findings()
+
+
+def test_a_unit_that_only_a_person_starts_stays() -> None:
+    name = f"{ETC}/data.mount"
+    assert judge(name, **{name: mount(BY_UUID, "/data")}) == findings.Findings()
+
+
+def test_a_swap_file_of_a_unit_is_left_out_with_it() -> None:
+    found = of_units("swapfile", swapfile_swap="[Swap]\nWhat=/swapfile\n")
+    assert found.excluded[0] == "./swapfile"
+    assert f"./{ETC}/swapfile.swap" in found.excluded
+    assert found.left_out[1:] == [
+        "unit swapfile.swap line '/swapfile none': the root has no such file"
+    ]
+
+
+def test_a_unit_that_needs_a_line_that_goes() -> None:
+    overlay = mount("overlay", "/srv", "Type=overlay\nOptions=lowerdir=/data/a:/usr\n")
+    found = of_units(srv_mount=overlay, fstab=f"{BY_UUID} /data ext4 defaults 0 2\n")
+    assert [it.partition("': ")[2] for it in found.left_out] == [
+        "a disk of the old machine",
+        "it needs /data/a, which was on another file system that is gone",
+    ]
+    assert f"./{ETC}/srv.mount" in found.excluded
+
+
+def test_a_line_that_needs_a_unit_that_goes_is_refused() -> None:
+    found = of_units(data_mount=mount(BY_UUID, "/data"), fstab="/data/a /srv none bind 0 0\n")
+    assert found.problems == [
+        "The fstab line '/data/a /srv': it needs /data/a, which was on another file system that is gone: a unit of"
+        " systemd mounted it. Take the line out, and pack the root again."
+    ]
+    kept = of_units(
+        "data/a/x", data_mount=mount(BY_UUID, "/data"), fstab="/data/a /srv none bind\n"
+    )
+    # A tar need not have an entry of each directory.
+    assert kept.problems == kept.notes == []
+
+
+def test_a_boot_that_a_unit_mounts() -> None:
+    gone = (f"boot/vmlinuz-{VERSION}",)
+    name = f"{ETC}/boot.mount"
+    found = judge(name, without=gone, kernels=(), **{name: mount(BY_UUID, "/boot")})
+    assert found.problems == [
+        f"/boot was a file system of its own ({name}), and no kernel is in the tar. Mount it and pack the root again,"
+        " without tar's --one-file-system."
+    ]
+
+
+def test_a_var_that_a_unit_mounts() -> None:
+    name = f"{ETC}/var.mount"
+    text = mount(BY_UUID, "/var", "[Install]\nWantedBy=local-fs.target\n")
+    found = judge(name, without=("var/lib/dpkg/status",), **{name: text})
+    assert [it.split(",")[0] for it in found.problems] == [
+        f"/var was a file system of its own ({name})"
+    ]
+
+
+def test_a_name_that_systemd_makes() -> None:
+    found = of_units(data_mount=mount("/srv/%H.img", "/data"))
+    assert found.left_out[0].endswith("systemd makes a name of what it mounts")
+
+
+def test_the_content_of_units_is_read() -> None:
+    members = [Member("-", f"{ETC}/a.mount", 9, 512, "x"), Member("l", f"{ETC}/b.mount", 0, 0, "y")]
+    assert (f"{ETC}/a.mount",) in findings.wanted(members)
+    assert (f"{ETC}/b.mount",) not in findings.wanted(members)

@@ -69,21 +69,6 @@ def test_an_empty_tar_has_no_members() -> None:
     assert tar.parse_listing("block 0: ** Block of NULs **\n") == []
 
 
-@pytest.mark.parametrize(
-    ("head", "name"),
-    [
-        (b"\x1f\x8b\x08", "gzip"),
-        (b"\xfd7zXZ\x00", "xz"),
-        (b"\x28\xb5\x2f\xfd", "zstd"),
-        (b"BZh9", "bzip2"),
-        (b"usr/", "none"),
-        (b"", "none"),
-    ],
-)
-def test_compression(head: bytes, name: str) -> None:
-    assert tar.compression(head) == name
-
-
 def test_pick_takes_files_with_content_in_the_order_of_the_names() -> None:
     members = [
         member("bin/bash"),

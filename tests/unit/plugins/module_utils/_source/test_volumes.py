@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import partitions
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab as etc_fstab
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
     volumes as source_volumes,
 )
@@ -41,9 +44,10 @@ def test_parts_follow_what_they_are_mounted_in() -> None:
         "UUID=aa-bb /var/log btrfs subvol=@log\nUUID=aa-bb /var btrfs subvol=/@var\n"
         "UUID=aa-bb / btrfs subvol=@\nUUID=aa-bb /x btrfs noauto\nUUID=aa-bb /../y btrfs defaults\n"
     )
-    found = [(it.point, it.subvolume) for it in source_volumes.parts(fstab, [ROOT])]
-    assert found == [("var", "@var"), ("var/log", "@log")]
-    assert source_volumes.root_subvolume(fstab) == "@"
+    rows = etc_fstab.rows(fstab)
+    found = [(it.point, it.option) for it in source_volumes.parts(rows, [ROOT])]
+    assert found == [("var", "subvol=/@var"), ("var/log", "subvol=/@log")]
+    assert source_volumes.root_option(rows) == "subvol=/@"
 
 
 def test_partitions_of_an_mbr_are_without_the_extended_one() -> None:
@@ -77,9 +81,9 @@ def test_finds_the_logical_volume_that_fstab_names(source: str, there: bool) -> 
 
 def test_a_part_that_cannot_be_read_is_an_error() -> None:
     with pytest.raises(SealedRootError, match="logical volume vg/var in the disk is of the type"):
-        source_volumes.parts("/dev/vg/var /var ext4 defaults 0 2\n", [ROOT, THIN])
-    for line in ("/dev/vg/var none swap sw 0 0\n", "/dev/vg/var /mnt auto noauto 0 0\n"):
-        assert source_volumes.parts(line, [ROOT, THIN]) == []
+        source_volumes.parts([["/dev/vg/var", "/var", "ext4"]], [ROOT, THIN])
+    for line in ("/dev/vg/var none swap sw 0 0", "/dev/vg/var /mnt auto noauto 0 0"):
+        assert source_volumes.parts([line.split()], [ROOT, THIN]) == []
 
 
 @pytest.mark.parametrize(
@@ -89,8 +93,98 @@ def test_a_part_that_cannot_be_read_is_an_error() -> None:
         ([ROOT, THIN], "logical volume vg/var: of the type thin): only linear logical volumes"),
         ([source_volumes.Volume(1, 0, 0, "LVM2_member")], "volume by logical_volume"),
         ([source_volumes.Volume(1, 0, 0, "crypto_LUKS")], "decrypt it first"),
+        ([source_volumes.Volume(1, 0, 0, "linux_raid_member")], "copy the array in its machine"),
         ([source_volumes.Volume(1, 0, 0)], "partition 1: nothing known): give a disk that"),
     ],
 )
 def test_says_why_there_is_no_root(volumes: list[source_volumes.Volume], says: str) -> None:
     assert says in str(source_volumes.no_root("/d", volumes))
+
+
+@pytest.mark.parametrize(
+    ("options", "option"),
+    [
+        ("defaults", ""),
+        ("subvol=@", "subvol=/@"),
+        ("subvol=/@/x/", "subvol=/@/x"),
+        ("subvol=/", "subvolid=5"),
+        ("subvolid=256", "subvolid=256"),
+        ("subvolid=5", "subvolid=5"),
+        ("subvolid=0", "subvolid=5"),
+        # The name says the same, and stays if the number does not.
+        ("subvolid=256,subvol=/@", "subvol=/@"),
+        ("subvolid=x", ""),
+    ],
+)
+def test_the_subvolume_of_a_line(options: str, option: str) -> None:
+    assert source_volumes.subvolume_option(["LABEL=x", "/", "btrfs", options]) == option
+
+
+def test_subvolumes_and_their_numbers() -> None:
+    text = "ID 256 gen 9 top level 5 path @\nID 257 gen 9 top level 256 path @/a path b\nodd\n"
+    assert source_volumes.subvolumes(text) == {256: "@", 257: "@/a path b"}
+
+
+HOME = "933AC7E1-2EB4-4F13-B844-0E14E2AEF915"
+XBOOTLDR = "BC13C2FF-59E6-4262-A352-B275FD6F7172"
+
+
+def typed(number: int, kind: str, content: str = "ext4", attrs: str = "") -> source_volumes.Volume:
+    """Return a partition as it is read from a table, with a content."""
+    row = {"node": f"d{number}", "start": number * 2048, "size": 8, "type": kind, "attrs": attrs}
+    table = partitions.parse(json.dumps({"partitiontable": {"label": "gpt", "partitions": [row]}}))
+    (volume,) = source_volumes.of_partitions(table)
+    usage = "other" if content == "swap" else "filesystem"
+    return source_volumes.probed(volume, f"TYPE={content}\nUSAGE={usage}\nLABEL=l{number}\n")
+
+
+@pytest.mark.parametrize(
+    ("volumes", "lines", "points"),
+    [
+        ([typed(2, HOME)], [], ["home"]),
+        ([typed(2, HOME), typed(3, XBOOTLDR)], [], ["boot", "home"]),
+        # The first of a type counts.
+        ([typed(2, HOME), typed(3, HOME)], [], ["home"]),
+        ([typed(2, HOME, attrs="RequiredPartition GUID:60,63")], [], []),
+        ([typed(2, HOME, attrs="GUID:60")], [], ["home"]),
+        ([typed(2, HOME, content="crypto_LUKS")], [], []),
+        ([typed(2, HOME)], ["tmpfs /home tmpfs"], []),
+        ([typed(2, HOME)], ["LABEL=x /home ext4 noauto"], []),
+        ([typed(2, HOME)], ["LABEL=l2 /srv ext4"], ["home", "srv"]),
+        ([typed(2, XBOOTLDR)], ["LABEL=ESP /boot/efi vfat"], []),
+        ([typed(2, XBOOTLDR)], ["LABEL=ESP /efi vfat"], []),
+        ([typed(2, XBOOTLDR)], ["LABEL=l2 /boot ext4"], ["boot"]),
+        ([typed(2, "0FC63DAF-8483-4772-8E79-3D69D8477DE4")], [], []),
+    ],
+)
+def test_what_systemd_mounts_by_the_type_of_a_partition(
+    volumes: list[source_volumes.Volume], lines: list[str], points: list[str]
+) -> None:
+    found = source_volumes.parts([it.split() for it in lines], volumes)
+    assert [it.point for it in found] == points
+
+
+def test_the_root_is_not_its_own_part() -> None:
+    root = typed(2, HOME)
+    assert source_volumes.parts([], [root], root) == []
+
+
+def test_each_file_system_that_is_not_taken_is_named() -> None:
+    volumes = [
+        typed(1, partitions.ESP_TYPE, "vfat"),
+        typed(2, "0FC63DAF-8483-4772-8E79-3D69D8477DE4"),
+        typed(3, HOME, "crypto_LUKS"),
+        typed(4, HOME, "swap"),
+        source_volumes.Volume(5, 9, 9, "LVM2_member", usage="raid"),
+        source_volumes.Volume(6, 10, 9, "linux_raid_member", usage="raid"),
+        source_volumes.Volume(7, 11, 9, "vfat", usage="filesystem", kind="EF"),
+        THIN,
+    ]
+    why = ": nothing in the root mounts it when the machine boots"
+    assert source_volumes.left_out(volumes, []) == [
+        f"partition 2 (ext4, label l2){why}",
+        f"partition 3 (crypto_LUKS, label l3){why}",
+        f"partition 6 (linux_raid_member){why}",
+        f"logical volume vg/var (of the type thin){why}",
+    ]
+    assert len(source_volumes.left_out(volumes, [volumes[1]])) == 3

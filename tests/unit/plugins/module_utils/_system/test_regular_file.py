@@ -18,7 +18,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import esp_
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import archive
 from ansible_collections.sealedroot.image.plugins.module_utils._root import facts
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
-    mounted_disk,
+    found_root,
     oci_store,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import nofollow, regular_file
@@ -121,7 +121,7 @@ def in_place_of_fstab(path: pathlib.Path) -> None:
     etc = path.parent / "root/etc"
     etc.mkdir(parents=True)
     path.rename(etc / "fstab")
-    mounted_disk.read_fstab(str(path.parent / "root"))
+    found_root.read_mounts(str(path.parent / "root"))
 
 
 def oci_blob(path: pathlib.Path) -> None:

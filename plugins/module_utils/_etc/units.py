@@ -1,0 +1,183 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Units of systemd as texts: their settings, and those that mount, as lines of fstab(5). Pure.
+
+This follows systemd.syntax(7), systemd.mount(5) and systemd.swap(5).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing as t
+
+SPECIFIER = re.compile(r"%[^%]")
+ENABLED_BY = ("WantedBy", "RequiredBy", "UpheldBy")
+# Where units are, without the first slash. A file in one directory hides files of the same name in later ones.
+DIRECTORIES = tuple(f"{top}/systemd/system" for top in ("etc", "usr/local/lib", "usr/lib", "lib"))
+_SECTIONS = {"mount": "Mount", "swap": "Swap"}
+# Options of fstab from which systemd makes properties of a unit.
+_OF_FSTAB = re.compile(r"(?:no)?auto$|x-(?:systemd|initrd)\.|comment=systemd\.")
+# A unit that mounts, its drop-ins, and the links that start it: in group 1 the directory, in 2 that of links.
+_MEMBER = re.compile(
+    rf"({'|'.join(DIRECTORIES)})/(?:([^/]+\.(?:wants|requires|upholds))/)?"
+    r"([^/]+\.(?:mount|swap|automount))(?:\.d/[^/]+\.conf)?"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One line of a unit, and the file that has it."""
+
+    path: str
+    section: str
+    key: str
+    value: str
+
+
+def parse(path: str, text: str) -> t.List[Setting]:
+    """Return the settings of a file, in order; systemd.syntax(7)."""
+    settings = []
+    section = held = ""
+    for line in text.split("\n"):
+        if line.lstrip().startswith(("#", ";")):
+            continue  # a comment, even inside a continued line
+        if (len(line) - len(line.rstrip("\\"))) % 2:
+            held += line[:-1] + " "
+            continue
+        line, held = (held + line).strip(), ""
+        key, equals, value = line.partition("=")
+        if line.startswith("[") and line.endswith("]"):
+            section = line[1:-1]
+        elif equals:
+            settings.append(Setting(path, section, key.strip(), value.strip()))
+    return settings
+
+
+def last(settings: t.Sequence[Setting], section: str, key: str) -> t.Optional[Setting]:
+    """Return the effective line of a setting with one value: the last."""
+    matching = [it for it in settings if (it.section, it.key) == (section, key)]
+    return matching[-1] if matching else None
+
+
+def listed(settings: t.Sequence[Setting], section: str, begins: str) -> t.List[Setting]:
+    """Return the effective lines of settings whose names begin so; an empty value clears the earlier lines."""
+    lines: t.List[Setting] = []
+    for it in settings:
+        if it.section == section and it.key.startswith(begins):
+            lines = [other for other in lines if it.value or other.key != it.key]
+            lines += [it] if it.value else []
+    return lines
+
+
+def has_specifier(value: str) -> bool:
+    """Say whether systemd replaces a part of a value (systemd.unit(5), SPECIFIERS)."""
+    return bool(SPECIFIER.search(value.replace("%%", "")))
+
+
+def what(settings: t.Sequence[Setting], name: str) -> t.Optional[Setting]:
+    """Return the line that says what a unit mounts; None if the unit mounts nothing."""
+    section = _SECTIONS.get(name.rpartition(".")[2])
+    found = last(settings, section, "What") if section else None
+    return found if found and found.value else None
+
+
+def row(settings: t.Sequence[Setting], name: str, *, started: bool) -> t.List[str]:
+    """Return the line of fstab that is equivalent to a unit; with noauto if a boot does not start it."""
+    section = _SECTIONS[name.rpartition(".")[2]]
+    source, where, kind, options = (
+        last(settings, section, key) for key in ("What", "Where", "Type", "Options")
+    )
+    # Options that only fstab has mean nothing in a unit.
+    given = (options.value if options else "defaults").split(",")
+    words = [word for word in given if not _OF_FSTAB.match(word)]
+    for key in ("RequiresMountsFor", "WantsMountsFor"):
+        for it in listed(settings, "Unit", key):
+            words += [f"x-systemd.requires-mounts-for={path}" for path in it.value.split()]
+    return [
+        (source.value if source else "").replace("%%", "%"),
+        where.value if where else "none",
+        kind.value if kind else section.lower(),
+        ",".join([*words, *([] if started else ["noauto"])]),
+    ]
+
+
+class Unit(t.NamedTuple):
+    """A unit that mounts: the equivalent line of fstab, and the files and links that are of it alone."""
+
+    name: str
+    row: t.List[str]
+    members: t.List[str]
+    # Whether systemd makes a name of what it mounts.
+    has_specifier: bool = False
+
+
+def is_member(path: str) -> bool:
+    """Say whether a path, without its first slash, is of a unit that mounts."""
+    return bool(_MEMBER.fullmatch(path))
+
+
+def mounting(texts: t.Mapping[str, str], paths: t.Iterable[str]) -> t.List[Unit]:
+    """Return the units that mount; *texts* has the content of the regular files among the *paths*.
+
+    A boot starts a unit that a link or its own [Install] section or automount asks for. What other units ask for is not
+    read: the audit does that.
+    """
+    files: t.Dict[str, t.List[str]] = {}
+    links = set()
+    for match in filter(None, map(_MEMBER.fullmatch, paths)):
+        files.setdefault(match.group(3), []).append(match.group(0))
+        if match.group(2):
+            links.add(match.group(3))
+    found = []
+    for name in sorted(files):
+        settings = _settings(files[name], texts)
+        device = what(settings, name)
+        if device is None:
+            continue
+        auto = f"{name.rpartition('.')[0]}.automount"
+        asks = [*settings, *_settings(files.get(auto, []), texts)]
+        started = bool({name, auto} & links) or any(
+            it.section == "Install" and it.key in ENABLED_BY for it in asks
+        )
+        members = sorted({*files[name], *files.get(auto, [])})
+        line = row(settings, name, started=started)
+        found.append(Unit(name, line, members, has_specifier(device.value)))
+    return found
+
+
+def _settings(members: t.Sequence[str], texts: t.Mapping[str, str]) -> t.List[Setting]:
+    """Return the settings of a unit: of its file in the first directory, and of its drop-ins by name."""
+
+    def place(path: str) -> int:
+        return next(n for n, top in enumerate(DIRECTORIES) if path.startswith(f"{top}/"))
+
+    own = sorted((it for it in members if it.rpartition("/")[0] in DIRECTORIES), key=place)
+    drop_ins: t.Dict[str, str] = {}
+    for path in sorted((it for it in members if it.endswith(".conf")), key=place):
+        drop_ins.setdefault(path.rpartition("/")[2], path)
+    order = [*own[:1], *(drop_ins[name] for name in sorted(drop_ins))]
+    return [it for path in order for it in parse(f"/{path}", texts.get(path, ""))]
+
+
+__all__ = (
+    "DIRECTORIES",
+    "ENABLED_BY",
+    "SPECIFIER",
+    "Setting",
+    "Unit",
+    "has_specifier",
+    "is_member",
+    "last",
+    "listed",
+    "mounting",
+    "parse",
+    "row",
+    "what",
+)

@@ -16,6 +16,7 @@ description:
   - A digest is only returned for a firmware that checks the hash of the kernel and has a place for the kernel's hashes,
     because without them the host could start another kernel and nobody would notice.
   - It only reads the files. It needs no key, no root and no such machine.
+  - Those for SEV-ES are of QEMU 9.1 and later on Linux 6.10 and later, without C(legacy-vm-type).
   - No machine with SEV has seen these digests yet. They are those of sev-snp-measure.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:

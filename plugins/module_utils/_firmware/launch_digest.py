@@ -6,7 +6,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Launch digests: what the secure processor measures of a guest before it runs, by sev-snp-measure."""
+"""Launch digests: what the secure processor measures of a guest before it runs, by sev-snp-measure.
+
+Those for SEV-ES depend on how QEMU sets registers before (docs/facts.md: sev-es-registers).
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,10 @@ import typing as t
 
 import debian_firmware
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._firmware import ovmf
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
+    kernel_hashes,
+    ovmf,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -121,14 +124,14 @@ class Owner:
         message = b"\4" + version + struct.pack("<I", policy) + bytes.fromhex(digest) + NONCE
         return base64.b64encode(hmac.new(TIK, message, "sha256").digest() + NONCE).decode()
 
-    def validate(self, measurement: str, *more: str) -> str:
+    def validate(self, measurement: str, *more: str | pathlib.Path, policy: int = 3) -> str:
         """Let virt-qemu-sev-validate check a guest, and return what it says."""
         # Its modules are those of the system's Python.
         done = subprocess.run(
             [
                 *("/usr/bin/python3", "/usr/bin/virt-qemu-sev-validate"),
                 *("--tik", self.place / "tik", "--tek", self.place / "tek"),
-                *("--firmware", self.firmware, "--kernel", self.core, "--policy", "3"),
+                *("--firmware", self.firmware, "--kernel", self.core, "--policy", str(policy)),
                 *("--api-major", str(MAJOR), "--api-minor", str(MINOR), "--build-id", str(BUILD)),
                 *("--measurement", measurement, *more),
             ],
@@ -204,3 +207,38 @@ def test_secrets(
     for part in ("header", "secret"):
         (tmp_path / f"theirs.{part}").chmod(0o600)
     assert ours(measurement, "theirs")["changed"] is (more > 0)
+
+
+def test_sev_es(
+    firmwares: list[pathlib.Path], core: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    """The digest is that of firmware, hashes and the state of two processors, which sev-snp-measure leaves in files."""
+    owner = Owner(tmp_path, firmwares[0], core)
+    files = {"firmware": str(firmwares[0]), "kernel": str(core)}
+    how = {"types": ["sev-es"], "vcpus": [2], "vcpu_type": "EPYC-Milan"}
+    digest = real_module("launch_measurement", **files, **how)["sev_es"]["2"]
+    tool = str(pathlib.Path(sys.executable).with_name("sev-snp-measure"))
+    dump = ("--mode", "seves", "--vcpus", "2", "--vcpu-type", "EPYC-Milan", "--dump-vmsa")
+    argv = [tool, "--ovmf", files["firmware"], "--kernel", files["kernel"], *dump]
+    subprocess.run(argv, check=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    measurement = owner.measurement(digest, 7)
+    states = [tmp_path / f"vmsa{number}.bin" for number in (0, 1)]
+    given = ("--num-cpus", "2", "--vmsa-cpu0", states[0], "--vmsa-cpu1", states[1])
+    assert "Looks good to me" in owner.validate(measurement, *given, policy=7)
+    # Its own idea of that state is the older one: docs/facts.md, sev-es-registers.
+    own = ("--cpu-family", "25", "--cpu-model", "1", "--cpu-stepping", "1")
+    said = owner.validate(measurement, "--num-cpus", "2", *own, policy=7)
+    assert "Measurement does not match" in said
+    for state in states:
+        data = bytearray(state.read_bytes())
+        assert bytes(data[0x408:0x40A] + data[0x410:0x412]) == b"\x80\x1f\x7f\x03"
+        data[0x408:0x40A] = data[0x410:0x412] = bytes(2)
+        state.write_bytes(data)
+    older = hashlib.sha256(
+        firmwares[0].read_bytes()
+        + kernel_hashes.table(core.read_bytes())
+        + b"".join(it.read_bytes() for it in states)
+    ).hexdigest()
+    measurement = owner.measurement(older, 7)
+    said = owner.validate(measurement, "--num-cpus", "2", *own, policy=7)
+    assert "Looks good to me" in said

@@ -22,6 +22,7 @@ import typing as t
 
 import cpio
 import efi
+import firmware
 import oci
 from ansible_collections.sealedroot.image.plugins.lookup.families import LookupModule
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
@@ -52,6 +53,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils._filesystem impor
     reader,
     xfs,
     xfs_attributes,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
+    ovmf as firmware_ovmf,
+    session as firmware_session,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     boot_entries,
@@ -697,6 +702,23 @@ def pe(data: bytes) -> None:
     grub_pe.problems("x.efi", data, sbat=True)
 
 
+def ovmf(data: bytes) -> None:
+    found = firmware_ovmf.parse(firmware.padded(data), "x.fd")
+    firmware_ovmf.check_processors(found, "x.fd")
+    firmware_ovmf.check_snp(found, "x.fd")
+
+
+def ovmfs() -> Data:
+    return [firmware.ovmf().lstrip(b"\0"), firmware.ovmf(snp=firmware.metadata()).lstrip(b"\0")]
+
+
+def launch_session(data: bytes) -> None:
+    measurement, digest, header = (text(it) for it in parts(data, 3))
+    firmware_session.parse_iv(header)
+    firmware_session.parse_digest(digest)
+    firmware_session.parse_measurement(measurement)
+
+
 def memdisk(data: bytes) -> None:
     install.read_memdisk(data)
 
@@ -1028,6 +1050,24 @@ TARGETS = (
         (b"mimg", efi.module("x"), b"\0\0\0\0\x08\0\0\0"),
     ),
     Target("pe", ("_grub/pe",), pe, grub_cores, (b"MZ", b"PE\0\0", b"\x08\0\0\0\0\2\2\0")),
+    Target(
+        "ovmf",
+        ("_firmware/ovmf",),
+        ovmf,
+        ovmfs,
+        (
+            *map(firmware.le, (*firmware.ENTRIES, firmware.FOOTER, firmware.LZMA)),
+            b"ASEV",
+            b"\x1a\0",
+        ),
+    ),
+    Target(
+        "launch_session",
+        ("_firmware/session",),
+        launch_session,
+        given(b"A" * 64 + b"\x1e" + b"ab" * 32 + b"\x1e" + b"A" * 70 + b"=="),
+        (*_SEPARATOR, b"=", b"AAAA", b"ff"),
+    ),
     Target("debconf", ("_grub/debconf",), answers, given(ANSWERS), (b"* ", b": ", b"  ")),
     Target("memdisk", ("_grub/install",), memdisk, lambda: [install.memdisk("x\n" * 99)]),
     Target(

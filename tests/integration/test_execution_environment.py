@@ -41,4 +41,7 @@ def test_what_the_collection_needs_is_found(tmp_path: pathlib.Path) -> None:
     shutil.copy(ROOT / "galaxy.yml", collection)
     found = yaml.safe_load(ansible_builder("introspect", str(tmp_path)))
     assert [line.split()[0] for line in found["system"]] == ["openssh-client", "openssh-clients"]
-    assert found["python"] == []
+    assert [line.split()[0] for line in found["python"]] == ["sev-snp-measure"]
+    # The environment of the tests has the same.
+    declared = (ROOT / "requirements.txt").read_text().splitlines()
+    assert found["python"][0].partition("  #")[0] in declared

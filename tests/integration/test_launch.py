@@ -1,0 +1,244 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Launch digests and secrets with the firmware of Debian, against tools that nobody here wrote.
+
+libvirt's virt-qemu-sev-validate checks a measurement and makes the packet of a secret. No machine with SEV is here: the
+measurement is signed as the SEV API specification says.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import pathlib
+import struct
+import subprocess
+import sys
+import typing as t
+
+import debian_firmware
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
+    kernel_hashes,
+    ovmf,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+Module = t.Callable[..., dict[str, t.Any]]
+BOOKWORM = pathlib.Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
+TIK, TEK, NONCE = bytes(range(16)), bytes(range(16, 32)), b"only used once! "
+# The version that virt-qemu-sev-validate gets in its manual page.
+MAJOR, MINOR, BUILD = 0, 24, 15
+
+
+@pytest.fixture(scope="module")
+def firmwares() -> list[pathlib.Path]:
+    """The firmware for SEV, and the one for any machine."""
+    return debian_firmware.files(debian_firmware.SEV, debian_firmware.GENERIC)
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A core image of the GRUB of this machine."""
+    path = tmp_path_factory.mktemp("core") / "core.efi"
+    made = ("grub-mkimage", "-O", "x86_64-efi", "-p", "(memdisk)/boot/grub", "-o", str(path))
+    subprocess.run([*made, "luks", "part_gpt", "ext2", "normal"], check=True)
+    return path
+
+
+def test_what_debians_firmwares_say(firmwares: list[pathlib.Path]) -> None:
+    sev, generic = firmwares
+    found = ovmf.parse(sev.read_bytes(), "OVMF.amdsev.fd")
+    assert (found.secret, found.hashes, found.reset) == (
+        (0x810000, 0xC00),
+        (0x810C00, 0x400),
+        0x80B004,
+    )
+    ovmf.check_processors(found, "")
+    ovmf.check_snp(found, "")
+    # It has the same areas, and nothing in it uses them.
+    with pytest.raises(SealedRootError, match="has a table for SEV, but no code that compares"):
+        ovmf.parse(generic.read_bytes(), "OVMF_CODE_4M.fd")
+    with pytest.raises(SealedRootError, match="has no place for the hashes of a kernel"):
+        ovmf.parse(BOOKWORM.read_bytes(), "OVMF_CODE_4M.fd")
+    with pytest.raises(SealedRootError, match="is no OVMF firmware, or only its variables"):
+        ovmf.parse(BOOKWORM.with_name("OVMF_VARS_4M.fd").read_bytes(), "OVMF_VARS_4M.fd")
+
+
+def test_digests(firmwares: list[pathlib.Path], core: pathlib.Path, real_module: Module) -> None:
+    """The same as on the command line of sev-snp-measure."""
+    files = {"firmware": str(firmwares[0]), "kernel": str(core)}
+    how = {"types": ["sev", "sev-es", "snp"], "vcpus": [1, 4], "vcpu_type": "EPYC-v4"}
+    found = real_module("launch_measurement", **files, **how)
+    tool = str(pathlib.Path(sys.executable).with_name("sev-snp-measure"))
+    argv = [tool, "--ovmf", files["firmware"], "--kernel", files["kernel"]]
+
+    def theirs(mode: str, *words: str) -> str:
+        done = subprocess.run([*argv, "--mode", mode, *words], stdout=subprocess.PIPE, check=True)
+        return done.stdout.decode().strip()
+
+    assert found["sev"] == theirs("sev")
+    for key, mode in (("sev_es", "seves"), ("snp", "snp")):
+        assert found[key] == {
+            it: theirs(mode, "--vcpu-type", "EPYC-v4", "--vcpus", it) for it in ("1", "4")
+        }
+    refused = real_module("launch_measurement", firmware=str(BOOKWORM), kernel=str(core))
+    assert "has no place for the hashes of a kernel" in refused["msg"]
+    assert "sev" not in refused
+
+
+def test_the_hash_of_the_program(
+    firmwares: list[pathlib.Path], core: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    """It is what sbsign signs."""
+    files = {"firmware": str(firmwares[0]), "kernel": str(core)}
+    found = real_module("launch_measurement", **files)["kernel"]["authenticode_sha256"]
+    key, certificate, signed = (tmp_path / name for name in ("key", "crt", "signed"))
+    subject = ("-subj", "/CN=test", "-keyout", str(key), "-out", str(certificate))
+    new = ("openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", *subject)
+    sign = ("sbsign", "--key", key, "--cert", certificate, "--output", signed, core)
+    for argv in (new, sign):
+        subprocess.run(list(argv), check=True, capture_output=True)
+    assert signed.read_bytes().count(bytes.fromhex(found)) == 1
+
+
+class Owner:
+    """The owner of a guest, and the secure processor that started it."""
+
+    def __init__(self, place: pathlib.Path, firmware: pathlib.Path, core: pathlib.Path) -> None:
+        self.place, self.firmware, self.core = place, firmware, core
+        self.give(tik=TIK, tek=TEK)
+
+    def give(self, **files: bytes) -> None:
+        for name, data in files.items():
+            (self.place / name).touch(0o600)
+            (self.place / name).write_bytes(data)
+
+    def measurement(self, digest: str, policy: int) -> str:
+        version = bytes([MAJOR, MINOR, BUILD])
+        message = b"\4" + version + struct.pack("<I", policy) + bytes.fromhex(digest) + NONCE
+        return base64.b64encode(hmac.new(TIK, message, "sha256").digest() + NONCE).decode()
+
+    def validate(self, measurement: str, *more: str | pathlib.Path, policy: int = 3) -> str:
+        """Let virt-qemu-sev-validate check a guest, and return what it says."""
+        # Its modules are those of the system's Python.
+        done = subprocess.run(
+            [
+                *("/usr/bin/python3", "/usr/bin/virt-qemu-sev-validate"),
+                *("--tik", self.place / "tik", "--tek", self.place / "tek"),
+                *("--firmware", self.firmware, "--kernel", self.core, "--policy", str(policy)),
+                *("--api-major", str(MAJOR), "--api-minor", str(MINOR), "--build-id", str(BUILD)),
+                *("--measurement", measurement, *more),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
+    def packet(self, name: str) -> tuple[bytes, bytes]:
+        """Return a packet header, and the secret decrypted by it."""
+        header, secret = (
+            base64.b64decode((self.place / f"{name}.{part}").read_bytes(), validate=True)
+            for part in ("header", "secret")
+        )
+        cipher = Cipher(algorithms.AES(TEK), modes.CTR(header[4:20])).decryptor()
+        return header, cipher.update(secret) + cipher.finalize()
+
+
+# 23 characters are a table of 64 bytes: it is padded by 16 bytes there, and here by none.
+@pytest.mark.parametrize(("key", "more"), [(b"Qm9vdGtleTEr" * 3 + b"ABCDEFG=", 0), (b"k" * 23, 16)])
+def test_secrets(
+    key: bytes,
+    more: int,
+    firmwares: list[pathlib.Path],
+    core: pathlib.Path,
+    tmp_path: pathlib.Path,
+    real_module: Module,
+) -> None:
+    owner = Owner(tmp_path, firmwares[0], core)
+    digest = real_module("launch_measurement", firmware=str(firmwares[0]), kernel=str(core))["sev"]
+    measurement = owner.measurement(digest, 3)
+    assert "Looks good to me" in owner.validate(measurement)
+    other = owner.measurement(hashlib.sha256(b"another guest").hexdigest(), 3)
+    assert "Measurement does not match" in owner.validate(other)
+
+    owner.give(key=key, with_nul=key + b"\0")
+    session = {
+        "tik": f"{tmp_path}/tik",
+        "tek": f"{tmp_path}/tek",
+        "launch_digest": digest,
+        "api_major": MAJOR,
+        "api_minor": MINOR,
+        "build_id": BUILD,
+    }
+
+    def ours(measurement: str, name: str) -> dict[str, t.Any]:
+        return real_module(
+            "launch_secret",
+            key_file=f"{tmp_path}/key",
+            firmware=str(firmwares[0]),
+            session={**session, "measurement": measurement},
+            packet_header=f"{tmp_path}/{name}.header",
+            packet_secret=f"{tmp_path}/{name}.secret",
+        )
+
+    assert "is not that of the expected launch digest" in ours(other, "ours")["msg"]
+    assert ours(measurement, "ours")["changed"]
+    said = owner.validate(
+        measurement,
+        *("--inject-secret", f"luks-key:{tmp_path}/with_nul"),
+        *("--secret-header", f"{tmp_path}/theirs.header"),
+        *("--secret-payload", f"{tmp_path}/theirs.secret"),
+    )
+    assert "Injected 1 secrets" in said
+    header, table = owner.packet("ours")
+    their_header, their_table = owner.packet("theirs")
+    assert their_table == table + bytes(more)
+    assert key + b"\0" in table
+    # Theirs has another IV.
+    assert header != their_header
+    # With the same IV ours is the same: what they made is left as it is.
+    for part in ("header", "secret"):
+        (tmp_path / f"theirs.{part}").chmod(0o600)
+    assert ours(measurement, "theirs")["changed"] is (more > 0)
+
+
+def test_sev_es(
+    firmwares: list[pathlib.Path], core: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    """The digest is that of firmware, hashes and the state of two processors, which sev-snp-measure leaves in files."""
+    owner = Owner(tmp_path, firmwares[0], core)
+    files = {"firmware": str(firmwares[0]), "kernel": str(core)}
+    how = {"types": ["sev-es"], "vcpus": [2], "vcpu_type": "EPYC-Milan"}
+    digest = real_module("launch_measurement", **files, **how)["sev_es"]["2"]
+    tool = str(pathlib.Path(sys.executable).with_name("sev-snp-measure"))
+    dump = ("--mode", "seves", "--vcpus", "2", "--vcpu-type", "EPYC-Milan", "--dump-vmsa")
+    argv = [tool, "--ovmf", files["firmware"], "--kernel", files["kernel"], *dump]
+    subprocess.run(argv, check=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    measurement = owner.measurement(digest, 7)
+    states = [tmp_path / f"vmsa{number}.bin" for number in (0, 1)]
+    given = ("--num-cpus", "2", "--vmsa-cpu0", states[0], "--vmsa-cpu1", states[1])
+    assert "Looks good to me" in owner.validate(measurement, *given, policy=7)
+    # Its own idea of that state is the older one: docs/facts.md, sev-es-registers.
+    own = ("--cpu-family", "25", "--cpu-model", "1", "--cpu-stepping", "1")
+    said = owner.validate(measurement, "--num-cpus", "2", *own, policy=7)
+    assert "Measurement does not match" in said
+    for state in states:
+        data = bytearray(state.read_bytes())
+        assert bytes(data[0x408:0x40A] + data[0x410:0x412]) == b"\x80\x1f\x7f\x03"
+        data[0x408:0x40A] = data[0x410:0x412] = bytes(2)
+        state.write_bytes(data)
+    older = hashlib.sha256(
+        firmwares[0].read_bytes()
+        + kernel_hashes.table(core.read_bytes())
+        + b"".join(it.read_bytes() for it in states)
+    ).hexdigest()
+    measurement = owner.measurement(older, 7)
+    said = owner.validate(measurement, "--num-cpus", "2", *own, policy=7)
+    assert "Looks good to me" in said

@@ -1,0 +1,40 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The table with the key, byte for byte; a tool that nobody here wrote is in tests/integration/test_launch.py."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import secret_table
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
+
+TABLE = "42f5741edd71664d963eef4287ff173b"
+LUKS_KEY = "e5696873f084734992ec06879ce3da0b"
+
+
+@pytest.mark.parametrize(
+    ("key", "length", "entry", "padding"),
+    [
+        (b"x" * 44, "55000000", "41000000", 11),
+        (b"x" * 22, "3f000000", "2b000000", 1),
+        (b"x" * 23, "40000000", "2c000000", 0),
+        (b"x" * 24, "41000000", "2d000000", 15),
+        (b"x" * 254, "27010000", "13010000", 9),
+    ],
+    ids=lambda it: str(it)[-9:],
+)
+def test_byte_for_byte(key: bytes, length: str, entry: str, padding: int) -> None:
+    """The lengths include what they are in, and the NUL behind the key; not the padding."""
+    whole = f"{TABLE}{length}{LUKS_KEY}{entry}{key.hex()}00" + "00" * padding
+    assert secret_table.build(key, 0xC00).hex() == whole
+    assert len(whole) % 32 == 0
+
+
+@pytest.mark.parametrize(("key", "room"), [(b"x" * 44, 96), (b"x" * 23, 64), (b"x" * 24, 80)])
+def test_a_key_that_just_fits(key: bytes, room: int) -> None:
+    assert len(secret_table.build(key, room)) == room
+    with pytest.raises(SealedRootError, match=rf"has {room - 1} bytes for a launch .* too few"):
+        secret_table.build(key, room - 1)

@@ -1,0 +1,158 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""launch_measurement against the command line of sev-snp-measure, on a firmware that is small."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import pathlib
+import subprocess
+import sys
+import typing as t
+
+import efi
+import firmware
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
+    kernel_hashes,
+    launch_digest,
+)
+
+Run = t.Callable[..., t.Any]
+CORE = efi.program(efi.grub(["luks"]))
+ALL = {"types": ["sev", "sev-es", "snp"], "vcpus": [1, 2], "vcpu_type": "EPYC-Milan"}
+
+
+@pytest.fixture
+def files(tmp_path: pathlib.Path) -> dict[str, str]:
+    """A firmware and a kernel."""
+    (tmp_path / "x.fd").write_bytes(firmware.ovmf())
+    (tmp_path / "core.efi").write_bytes(CORE)
+    return {"firmware": f"{tmp_path}/x.fd", "kernel": f"{tmp_path}/core.efi"}
+
+
+def theirs(files: dict[str, str], mode: str, *words: str) -> str:
+    """Return what the command prints."""
+    tool = str(pathlib.Path(sys.executable).with_name("sev-snp-measure"))
+    options = ("--ovmf", files["firmware"], "--kernel", files["kernel"])
+    argv = [tool, "--mode", mode, *options, *words]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_the_digests_of_sev_snp_measure(
+    files: dict[str, str], check: bool, run_module: Run
+) -> None:
+    found = run_module("launch_measurement", _check=check, **files, **ALL)
+    assert not found["changed"]
+    assert found["sev"] == theirs(files, "sev")
+    for key, mode in (("sev_es", "seves"), ("snp", "snp")):
+        how = ("--vcpu-type", "EPYC-Milan", "--vcpus")
+        assert found[key] == {it: theirs(files, mode, *how, it) for it in ("1", "2")}
+    assert len({found["sev"], *found["sev_es"].values(), *found["snp"].values()}) == 5
+
+
+def test_the_digest_by_its_definition(files: dict[str, str], run_module: Run) -> None:
+    found = run_module("launch_measurement", **files)
+    measured = firmware.ovmf() + kernel_hashes.table(CORE)
+    assert found["sev"] == hashlib.sha256(measured).hexdigest()
+    assert not {"sev_es", "snp"} & set(found.result)
+    assert found["firmware"] == {
+        "sha256": hashlib.sha256(firmware.ovmf()).hexdigest(),
+        "secret_area": {"base": 0x810000, "size": 0xC00},
+        "hashes_area": {"base": 0x810C00, "size": 0x400},
+    }
+    assert found["kernel"]["sha256"] == hashlib.sha256(CORE).hexdigest()
+
+
+def test_a_signature_does_not_change_the_hash_of_the_program(
+    files: dict[str, str], run_module: Run
+) -> None:
+    """The test of pe.py says what the hash covers."""
+    before = run_module("launch_measurement", **files)
+    pathlib.Path(files["kernel"]).write_bytes(efi.signed(CORE))
+    after = run_module("launch_measurement", **files)
+    names = ("sha256", "authenticode_sha256")
+    assert [before["kernel"][it] == after["kernel"][it] for it in names] == [False, True]
+    assert before["sev"] != after["sev"]
+
+
+def test_features(files: dict[str, str], run_module: Run) -> None:
+    found = run_module("launch_measurement", **files, **ALL, guest_features=0x21)
+    how = ("--vcpu-type", "EPYC-Milan", "--vcpus", "2", "--guest-features", "0x21")
+    assert found["snp"]["2"] == theirs(files, "snp", *how)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"firmware": "/nonexistent"}, "/nonexistent cannot be read: No such file"),
+        ({"kernel": "/nonexistent"}, "/nonexistent cannot be read: No such file"),
+        ({"types": []}, "types is empty: name what protects the guest"),
+        ({"vcpus": [0]}, "vcpus has 0: use numbers from 1 to 4096"),
+        ({"vcpus": [4097]}, "vcpus has 4097: use numbers from 1 to 4096"),
+        ({"types": ["sev-es"], "vcpus": []}, "vcpus is empty: give the numbers of processors"),
+        ({"types": ["sev-es"]}, "vcpu_type is missing: SEV-ES and SEV-SNP measure the type"),
+        ({"types": ["snp"], "vcpu_type": "x"}, "sev-snp-measure knows no vcpu_type 'x': give one"),
+        ({"guest_features": -1}, "guest_features is no number of 64 bits: 1 is a guest with"),
+        ({"guest_features": 1 << 64}, "guest_features is no number of 64 bits"),
+    ],
+    ids=lambda it: str(it)[:40],
+)
+def test_options(
+    files: dict[str, str], change: dict[str, t.Any], message: str, run_module: Run
+) -> None:
+    found = run_module("launch_measurement", **{**files, **change})
+    assert found.failed
+    assert message in found["msg"]
+
+
+@pytest.mark.parametrize(
+    ("data", "kernel", "types", "message"),
+    [
+        (firmware.ovmf(code=b""), CORE, ["sev"], "has a table for SEV, but no code that"),
+        (firmware.ovmf({firmware.HASHES: None}), CORE, ["sev"], "has no place for the hashes of"),
+        (firmware.ovmf({firmware.RESET: None}), CORE, ["sev-es"], "does not support SEV-ES"),
+        (firmware.ovmf({firmware.RESET: None}), CORE, ["snp"], "does not support SEV-ES"),
+        (firmware.ovmf(snp=firmware.metadata()), CORE, ["snp"], "does not tell SNP to measure"),
+        (
+            firmware.ovmf(snp=firmware.metadata((0, 0x1000, 77), firmware.KERNEL_HASHES)),
+            CORE,
+            ["snp"],
+            "what is read is damaged, or not of the kind that is expected: 77 is not a valid",
+        ),
+        (firmware.ovmf(), b"no program", ["sev"], "core.efi is no EFI program, and this firmware"),
+        (firmware.ovmf(), b"", ["sev"], "core.efi is no EFI program"),
+    ],
+    ids=range(8),
+)
+def test_no_digest_that_leaves_the_kernel_out(
+    files: dict[str, str],
+    data: bytes,
+    kernel: bytes,
+    types: list[str],
+    message: str,
+    run_module: Run,
+) -> None:
+    pathlib.Path(files["firmware"]).write_bytes(data)
+    pathlib.Path(files["kernel"]).write_bytes(kernel)
+    found = run_module("launch_measurement", **files, types=types, vcpu_type="EPYC-v4")
+    assert found.failed
+    assert message in found["msg"]
+    assert not {"sev", "sev_es", "snp"} & set(found.result)
+
+
+def test_without_the_library(
+    files: dict[str, str], run_module: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as hidden:
+        for name in [it for it in sys.modules if it.partition(".")[0] == "sevsnpmeasure"]:
+            hidden.setitem(sys.modules, name, None)
+        importlib.reload(launch_digest)
+        found = run_module("launch_measurement", **files)
+    importlib.reload(launch_digest)
+    assert found.failed
+    assert "Failed to import the required Python library (sev-snp-measure)" in found["msg"]
+    assert launch_digest.IS_INSTALLED

@@ -18,7 +18,9 @@ def input_problems(given: Values, around: Values) -> t.List[str]:
     """Return a sentence for each problem of the inputs."""
     from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems, _inputs
 
-    return _input_problems.problems(given, _input_problems.Around(types=_inputs.types(), **around))
+    return _input_problems.problems(
+        given, _input_problems.Around(options=_inputs.options(), **around)
+    )
 
 
 def root_plan(

@@ -88,7 +88,7 @@ def test_every_type_of_source_is_known_wherever_they_are_told_apart() -> None:
         found: dict[str, t.Any] = yaml.safe_load((ROLE.parent / role / path).read_text())
         return found
 
-    options = variables("image", "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    options = variables("image", "meta/argument_specs.yml")["argument_specs"]["inputs"]["options"]
     choices = set(options["image_source"]["options"]["type"]["choices"])
     preflight = variables("preflight", "vars/main.yml")
     assert set(preflight["__preflight_source_tools"]) == choices
@@ -102,7 +102,7 @@ def test_every_file_system_is_a_row_of_the_table_and_has_a_reader_and_its_mkfs()
         found: dict[str, t.Any] = yaml.safe_load((ROLE.parent / role / path).read_text())
         return found
 
-    options = variables("image", "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    options = variables("image", "meta/argument_specs.yml")["argument_specs"]["inputs"]["options"]
     choices = sorted(options["image_filesystem"]["choices"])
     assert sorted(filesystems.FILESYSTEMS) == choices
     assert sorted(mkfs.MAKERS) == choices
@@ -114,6 +114,6 @@ def test_every_format_is_known_wherever_they_are_told_apart() -> None:
         found: dict[str, t.Any] = yaml.safe_load((ROLE.parent / role / path).read_text())
         return found
 
-    spec = variables("image", "meta/argument_specs.yml")["argument_specs"]["main"]
+    spec = variables("image", "meta/argument_specs.yml")["argument_specs"]["inputs"]
     choices = spec["options"]["image_formats"]["choices"]
     assert sorted(output_formats.FORMATS) == choices

@@ -363,6 +363,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def installed(session: nox.Session) -> None:
+    """Install the collection for each ansible-core, and build as somebody would: ./run installed [-- ROW...]."""
+    env = tested(session)
+    session.run("python", "tests/installed.py", *session.posargs, env=env)
+
+
+@nox.session
 def sources(session: nox.Session) -> None:
     """Build from every type of source, compare the trees and boot each: half an hour without KVM."""
     env = tested(session, "debootstrap", "mkosi")

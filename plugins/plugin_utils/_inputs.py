@@ -32,8 +32,9 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def options() -> t.Mapping[str, t.Mapping[str, t.Any]]:
     """Return the specification of all inputs by their names."""
     text = (ROLES / "image" / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
-    found: t.Dict[str, t.Dict[str, t.Any]] = yaml.load(text, _LOADER)  # noqa: S506
-    return found["argument_specs"]["inputs"]["options"]
+    found: t.Mapping[str, t.Mapping[str, t.Any]]
+    found = yaml.load(text, _LOADER)["argument_specs"]["inputs"]["options"]  # noqa: S506
+    return found
 
 
 def inputs() -> t.List[str]:

@@ -82,8 +82,9 @@ class Machine:
         """Return a path as the machine has it."""
         return f"{self._top}/{name}"
 
-    def run(self, *argv: str, **environment: str) -> str:
-        """Run a command as root, and return what it printed; an error if it fails."""
+    def run(self, *argv: str) -> str:
+        """Run a command as root, and return what it printed; an error if it fails. It has no settings of Ansible's."""
+        kept = {name: it for name, it in os.environ.items() if not name.startswith("ANSIBLE_")}
         done = subprocess.run(
             [*self._prefix, *argv],
             stdin=subprocess.DEVNULL,
@@ -92,7 +93,7 @@ class Machine:
             text=True,
             timeout=2400,
             check=False,
-            env={**os.environ, "PATH": PATH, "LC_ALL": "C.UTF-8", **environment},
+            env={**kept, "PATH": PATH, "LC_ALL": "C.UTF-8"},
         )
         assert done.returncode == 0, f"{argv[-1]} failed:\n{done.stdout[-4000:]}"
         return done.stdout

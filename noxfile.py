@@ -136,11 +136,11 @@ def copied_tree() -> collections.abc.Iterator[pathlib.Path]:
     """Copy the repository to where ansible-test and ansible-lint want a collection to be.
 
     Outside the repository, or ansible-test would ask git for the files of a directory that git ignores;
-    and without git no linter knows which files to leave out.
+    and without git no linter knows which files to leave out. Nor playbooks/collections, whose links lead back here.
     """
     with tempfile.TemporaryDirectory(prefix="sealedroot-") as tree:
         ignore = shutil.ignore_patterns(
-            ".cache", ".git", ".ansible", "out", "__pycache__", ".*_cache"
+            ".cache", ".git", ".ansible", "out", "__pycache__", ".*_cache", "collections"
         )
         shutil.copytree(ROOT, pathlib.Path(tree) / COLLECTION, ignore=ignore)
         yield pathlib.Path(tree)
@@ -433,6 +433,13 @@ def fuzz(session: nox.Session) -> None:
     """Give every parser what nobody would write: ./run fuzz [-- --seconds S --seed N] [TARGET...]."""
     tested(session)
     session.run("python", "tests/fuzz/run.py", *session.posargs)
+
+
+@nox.session
+def installed(session: nox.Session) -> None:
+    """Install the collection for each ansible-core, and build as somebody would: ./run installed [-- ROW...]."""
+    env = tested(session)
+    session.run("python", "tests/installed.py", *session.posargs, env=env)
 
 
 @nox.session

@@ -3,7 +3,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Filters that check the inputs of a build, its root and its output."""
+"""Filters that check the inputs of a build, its root and its output, published ones too."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def input_problems(given: Values, around: Values) -> t.List[str]:
     """Return a sentence for each problem of the inputs."""
     from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems, _inputs
 
-    return _input_problems.problems(given, _input_problems.Around(types=_inputs.types(), **around))
+    return _input_problems.problems(
+        given, _input_problems.Around(options=_inputs.options(), **around)
+    )
 
 
 def root_plan(
@@ -51,6 +53,13 @@ def output_plan(published: Values, inputs: Values, **asked: t.Any) -> t.Dict[str
     return _output_plan.plan(_output_plan.Output(published, inputs, **asked))
 
 
+def verification(given: Values, **asked: t.Any) -> t.Dict[str, t.Any]:
+    """Return which image is to be proved, and what is expected of it."""
+    from ansible_collections.sealedroot.image.plugins.plugin_utils import _inputs, _verification
+
+    return _verification.plan(given, _inputs.options(), _verification.Asked(**asked))
+
+
 class FilterModule:
     """The filters of this file; their documentation is beside it."""
 
@@ -61,4 +70,5 @@ class FilterModule:
             "recorded_inputs": recorded_inputs,
             "root_plan": root_plan,
             "rotation_problems": rotation_problems,
+            "verification": verification,
         }

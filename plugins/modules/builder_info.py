@@ -166,6 +166,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 TUN = "/dev/net/tun"
+ROOTLESS = "Building needs root on the builder: run ansible-playbook as root, or set ansible_become=true for it."
 # The programs whose version affects the content of an image, and the option that prints it.
 SHAPING = {
     "cryptsetup": "--version",
@@ -246,7 +247,7 @@ def look(
         firmware = qemu.find_firmware(arch, secure_boot=params["secure_boot"])
     except SealedRootError:
         firmware = None
-    planning = check_mode and os.geteuid() != 0
+    rootless = os.geteuid() != 0
     wanted = {tool: tool for tool in missing}
     problems = []
     if params["firmware"] and not firmware:
@@ -254,7 +255,7 @@ def look(
         wanted[f"firmware-{arch.machine}{kind}"] = (
             f"a UEFI firmware{kind} for virtual machines of {arch.machine}"
         )
-    if not (planning or emulation.runs(runner, arch)):
+    if not (rootless or emulation.runs(runner, arch)):
         problem = emulation.problem(runner, arch)
         if problem:
             problems.append(problem)
@@ -271,10 +272,8 @@ def look(
             f"The builder's kernel cannot mount {params['filesystem']} and has no module for it: choose another"
             " image_filesystem, or another builder."
         )
-    if os.geteuid() != 0 and not planning:
-        problems.append("Building needs root on the builder: connect as root.")
     backend, reason = "", "not looked at: tools are missing"
-    if planning:
+    if rootless:
         reason = "not looked at: that needs root"
     elif not missing:
         try:
@@ -285,6 +284,9 @@ def look(
             problems.append(f"No backend opens LUKS here: {exc}.")
     work_dir = os.path.realpath(params["work_dir"])
     problems += places.problems(params["work_dir"], params["output_dir"], params["needed_bytes"])
+    if rootless and not check_mode:
+        # Without it nothing can be installed, and the rest is not to be judged.
+        problems, packages = [ROOTLESS], {}
     leftovers = holds.find(work_dir).describe()
     if os.path.isdir(work_dir):
         leftovers.append(f"directory {work_dir}")

@@ -66,7 +66,7 @@ EXAMPLES = r"""
   sealedroot.image.image_identity:
     hostname: web-1
     authorized_keys:
-      - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ0 me@example.org
+      - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl me@example.org
 """
 
 RETURN = r"""
@@ -97,7 +97,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
-PUBLIC_KEY = re.compile(r"[^\n]*(ssh-|ecdsa-|sk-)\S+ [A-Za-z0-9+/=]+[^\n]*")
 
 # Debian's openssh-server creates host keys only when it is installed.
 HOST_KEYS_UNIT = "/etc/systemd/system/ssh.service.d/sealedroot-host-keys.conf"
@@ -147,7 +146,7 @@ def check(params: t.Mapping[str, t.Any]) -> None:
         )
     for number, key in enumerate(params["authorized_keys"], start=1):
         # Do not show the value: it may be a private key.
-        if not PUBLIC_KEY.fullmatch(key.strip()):
+        if not identity.is_public_key(key):
             raise SealedRootError(
                 f"entry {number} of authorized_keys is not an SSH public key: give the line of a .pub file"
             )

@@ -14,6 +14,8 @@ description:
     to its final name, so that an image is there whole or not at all.
   - The manifest is public. Of C(boot.key) and C(recovery.key) it has neither digest nor size, by which a passphrase
     could be guessed, but the key slot that they open.
+  - Where the module runs by sudo, what is published belongs to who called that, with those directories above it
+    that are root's in one of the caller's own.
   - Writes the software in the image to C(bom.json), a bill of materials in the format CycloneDX 1.6.
   - Writes what the manifest says to C(report.html), one page that loads nothing from elsewhere.
 author: The sealedroot.image authors (@sealedroot)
@@ -121,6 +123,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._luks import cont
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     mounts,
     secret_search,
+    sudo,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
@@ -239,6 +242,7 @@ def publish(src_dir: str, dest: str) -> None:
         os.rename(dest, old)
     os.rename(src_dir, dest)
     sync(parent)
+    sudo.give_made(parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -288,6 +292,7 @@ def ensure(
             write(src_dir, name, content, 0o644)
         for name, key in keys.items():
             write(src_dir, name, key, 0o600)
+        sudo.give(*(os.path.join(src_dir, name) for name in os.listdir(src_dir)), src_dir)
         for path in (*others.values(), src_dir):
             sync(path)
         publish(src_dir, dest)

@@ -90,7 +90,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import container, key_file
-from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
+from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file, sudo
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -128,7 +128,7 @@ def check_names(params: Params) -> None:
 
 def check_owner(path: str, info: os.stat_result) -> None:
     """Refuse a file that another user could change."""
-    if info.st_uid != os.geteuid():
+    if info.st_uid != os.geteuid() and info.st_uid != (sudo.caller() or (-1,))[0]:
         raise SealedRootError(
             f"{path} belongs to user {info.st_uid}, and this runs as user {os.geteuid()}: run it as the other one, or"
             " give that to yours (chown)"
@@ -234,6 +234,7 @@ def carry_out(path: str, step: Step) -> None:
     file = os.path.join(path, step.name)
     if step.verb == "generate":
         key_file.write(file + NEW, key_file.generate())
+        sudo.give(file + NEW)
     elif step.verb == "keep":
         part = os.path.join(path, key_file.part_name(step.name + OLD))
         os.link(file, part)
@@ -265,6 +266,7 @@ def ensure(params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
     steps = plan(leaves, params, kept=kept_in(path, leaves, params))
     if not check_mode:
         make_directory(path)
+        sudo.give_made(path)
         if mode != MODE:
             os.chmod(path, MODE)
         # What an interrupted call made may not be on the disk yet.

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 import re
 import typing as t
@@ -20,8 +21,20 @@ from ansible_collections.sealedroot.image.plugins.module_utils._disk import layo
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import identity
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _specified
 
 Inputs = t.Mapping[str, t.Any]
+
+_SOURCES = (
+    "give {type: tar, path: /absolute/root.tar}, {type: directory, path: /absolute/root}, {type: disk, path:"
+    " /absolute/disk.qcow2}, {type: oci, path: /absolute/image}, {type: url, url: https://example.org/root.tar,"
+    " checksum: sha256:...} or {type: bootstrap, distribution: debian, release: bookworm}"
+)
+# Names that a misspelled release is compared with. Others may come, and mirrors have their own.
+_RELEASES = (
+    *("bullseye", "bookworm", "trixie", "forky", "duke", "sid"),
+    *("oldstable", "stable", "testing", "unstable", "experimental"),
+)
 
 INTERPRETER = "/run/sealedroot/python3"
 CONNECTION = "sealedroot.image.chroot"
@@ -40,12 +53,12 @@ _BOOT_KEY, _BOOT_KEY_DIFFERENT = re.compile(r"[!-~]{43,254}"), 12
 class Around:
     """The context of the inputs.
 
-    *types* are from the inputs' specification; *misspelled* maps names that resemble inputs to these inputs.
+    *options* are the inputs' specification; *misspelled* maps names that resemble inputs to these inputs.
     *interpreter* and *connection* are what a task in the image would use, *hosts* are those of the inventory, *steps*
     the results for the steps of image_customize, and *now* is in seconds since 1970.
     """
 
-    types: t.Mapping[str, str]
+    options: _specified.Options
     misspelled: t.Mapping[str, str]
     interpreter: str
     connection: str
@@ -55,68 +68,17 @@ class Around:
 
 
 def problems(given: Inputs, around: Around) -> t.List[str]:
-    """Return a sentence for each problem; if any value has a wrong type, only for those."""
-    found = [*map(_type_problem, given, given.values(), (around.types.get(it, "") for it in given))]
-    if any(found):
-        return [*filter(None, found)]
-    found = [check(given, around) for check in CHECKS]
+    """Return a sentence for each problem; if the inputs are not as specified, only for that."""
+    found = _specified.problems(given, around.options)
+    if "image_source" not in given:
+        found.append(f"image_source is missing: {_SOURCES}.")
+    found = found or [check(given, around) for check in CHECKS]
     return [*filter(None, found), *(it["problem"] for it in around.steps if it["problem"])]
-
-
-# Inputs that YAML can give another type: 4294967296, true, and off, which is false.
-_ALSO: t.Mapping[str, t.Tuple[type, ...]] = {
-    "image_grow": (bool,),
-    "image_packages": (str,),
-    "image_selinux": (bool,),
-    "image_size": (int, float),
-}
-_WORDS = ("true", "yes", "on", "1", "false", "no", "off", "0")
-
-
-def _type_problem(name: str, value: t.Any, kind: str) -> str:
-    """Report a wrong type. The argument specification accepts it, because it converts a copy; roles get the original.
-
-    The sentence does not contain the value, because it may be secret.
-    """
-    if isinstance(value, _ALSO.get(name, ())):
-        return ""
-    if kind in ("str", "path") and not isinstance(value, str):
-        # YAML changes what was typed: 0123 is 83, and 1_000 is 1000.
-        return f"{name} is no text but {_called(value)}: put it in quotes."
-    if kind == "list" and not isinstance(value, list):
-        extra = f'--extra-vars \'{{"{name}": ["..."]}}\''
-        return (
-            f"{name} is no list but {_called(value)}: write [...], and on the command line {extra}."
-        )
-    if kind == "dict" and not isinstance(value, dict):
-        extra = f"--extra-vars '{{\"{name}\": {{...}}}}'"
-        return f"{name} is no dictionary but {_called(value)}: write {{...}}, and on the command line {extra}."
-    if kind == "bool" and not isinstance(value, bool) and str(value).lower() not in _WORDS:
-        return f"{name} is neither true nor false: write one of the two."
-    if kind == "int" and _whole(value) is None:
-        return f"{name} is no whole number: write digits alone."
-    return ""
-
-
-def _called(value: t.Any) -> str:
-    kinds = ((bool, "true or false"), ((int, float), "a number"), (str, "text"), (list, "a list"))
-    return next(
-        (it for kind, it in kinds if isinstance(value, kind)),
-        "nothing" if value is None else "a dictionary",
-    )
-
-
-def _whole(value: t.Any) -> t.Optional[int]:
-    """Return the number that Jinja's filter *int* makes of a value, if the value is a whole number."""
-    try:
-        return None if isinstance(value, bool) or int(value) != float(value) else int(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
 
 
 def rotation_problems(keep_slots: t.Sequence[int], passphrase: t.Any) -> t.List[str]:
     """Return a sentence for each problem of a rotation's inputs."""
-    wrong = _type_problem("rotate_recovery_passphrase", passphrase, "str")
+    wrong = _specified.type_problem("rotate_recovery_passphrase", passphrase, "str")
     if wrong:
         return [wrong]
     found = []
@@ -156,7 +118,7 @@ def _connection(_given: Inputs, around: Around) -> str:
 
 def _command_timeout(given: Inputs, _around: Around) -> str:
     value = given["image_command_timeout"]
-    if 1 <= (_whole(value) or 0) < 10**9:
+    if 1 <= (_specified.whole(value) or 0) < 10**9:
         return ""
     return f"image_command_timeout '{value}' is no number of seconds: write one from 1 on."
 
@@ -206,13 +168,26 @@ def _source(given: Inputs, _around: Around) -> str:
     # A URL can contain a password or a token.
     hidden = ("mirror", "signature", "url")
     shown = {key: value for key, value in source.items() if key not in hidden}
-    return (
-        f"image_source {shown} is not a source: give {{type: tar, path: /absolute/root.tar}},"
-        " {type: directory, path: /absolute/root}, {type: disk, path: /absolute/disk.qcow2},"
-        " {type: oci, path: /absolute/image},"
-        " {type: url, url: https://example.org/root.tar, checksum: sha256:...}"
-        " or {type: bootstrap, distribution: debian, release: bookworm}."
-    )
+    return f"image_source {shown} is not a source: {_SOURCES}."
+
+
+def _release(given: Inputs, _around: Around) -> str:
+    source = given["image_source"]
+    release = str(source.get("release", ""))
+    near = difflib.get_close_matches(release, _RELEASES, 1, 0.75)
+    if source["type"] != "bootstrap" or not near or release in _RELEASES:
+        return ""
+    return f"image_source.release '{release}' is no release of Debian: write {near[0]}."
+
+
+def _authorized_keys(given: Inputs, _around: Around) -> str:
+    """The sentence has no entry, which may be a private key."""
+    keys = enumerate(given["image_authorized_keys"], start=1)
+    wrong = [str(number) for number, key in keys if not identity.is_public_key(str(key))]
+    if not wrong:
+        return ""
+    numbers = ", ".join(wrong)
+    return f"image_authorized_keys has no whole SSH public key as entry {numbers}: give the line of a .pub file."
 
 
 def _proof_of_source(given: Inputs, _around: Around) -> str:
@@ -269,7 +244,7 @@ def _publish_tasks(given: Inputs, _around: Around) -> str:
 def _epoch(given: Inputs, around: Around) -> str:
     """A time in the future would not limit any timestamp."""
     value = given["image_source_date_epoch"]
-    seconds = _whole(value)
+    seconds = _specified.whole(value)
     if seconds == 0 or (seconds and FIRST_EPOCH <= seconds <= around.now):
         return ""
     return (
@@ -341,7 +316,16 @@ def _is_strong(secret: str, form: t.Pattern[str], different: int) -> bool:
 
 CHECKS: t.Tuple[t.Callable[[Inputs, Around], str], ...] = (
     *(_misspelled, _interpreter, _connection, _command_timeout, _name, _builder, _size, _source),
-    *(_proof_of_source, _relabel, _recovery_passphrase, _password_hash, _formats, _publish_tasks),
+    *(
+        _release,
+        _authorized_keys,
+        _proof_of_source,
+        _relabel,
+        _recovery_passphrase,
+        _password_hash,
+        _formats,
+        _publish_tasks,
+    ),
     *(_epoch, _uuid, _boot_key, _kernel_cmdline, _packages),
 )
 

@@ -29,16 +29,17 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @functools.lru_cache(maxsize=None)
-def types() -> t.Mapping[str, str]:
-    """Return the names of all inputs, each with its type."""
+def options() -> t.Mapping[str, t.Mapping[str, t.Any]]:
+    """Return the specification of all inputs by their names."""
     text = (ROLES / "image" / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
-    options = yaml.load(text, _LOADER)["argument_specs"]["main"]["options"]  # noqa: S506
-    return {name: option.get("type", "str") for name, option in options.items()}
+    found: t.Mapping[str, t.Mapping[str, t.Any]]
+    found = yaml.load(text, _LOADER)["argument_specs"]["inputs"]["options"]  # noqa: S506
+    return found
 
 
 def inputs() -> t.List[str]:
     """Return the names of all inputs."""
-    return list(types())
+    return list(options())
 
 
 def used() -> t.Set[str]:
@@ -103,4 +104,4 @@ def recorded(given: _input_problems.Inputs) -> t.Dict[str, t.Any]:
     return found
 
 
-__all__ = ("inputs", "misspelled", "recorded", "types", "used")
+__all__ = ("inputs", "misspelled", "options", "recorded", "used")

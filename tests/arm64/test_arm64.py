@@ -90,17 +90,10 @@ def test_its_firmware_finds_a_program_of_its_architecture(
 
 
 def test_it_is_verified_as_what_it_is(image: pathlib.Path) -> None:
-    keys = {name: str(image / f"{name}.key") for name in ("boot", "recovery")}
-    variables = {
-        "audit_image": str(image / "disk.qcow2"),
-        "audit_keys": keys,
-        "image_boot_test": False,
-    }
-    good = playbook(VERIFY, {**variables, **ARM64})
+    """Found by its name, and its architecture in its manifest."""
+    variables = {"image_name": image.name, "image_output_dir": str(image.parent)}
+    good = playbook(VERIFY, {**variables, "image_boot_test": False})
     assert good.rc == 0, good.output[-6000:]
-    bad = playbook(VERIFY, variables)
-    assert bad.rc != 0
-    assert bad.said("the ESP has no EFI/BOOT/BOOTX64.EFI")
 
 
 def test_it_must_be_asked_for(place: Place, tar: pathlib.Path) -> None:

@@ -435,6 +435,31 @@ def test_the_output_exists_and_differs(place: Place, good: pathlib.Path) -> None
     assert (mine / "disk.qcow2").read_text() == "precious"
 
 
+def test_what_is_missing_or_wrong_is_one_sentence(place: Place) -> None:
+    """With --check, too; core would print the whole specification after it."""
+    for variables, says in (
+        ({}, "image_source is missing: give {type: tar, path: /absolute/root.tar}"),
+        (
+            {
+                "image_source": {
+                    "type": "bootstrap",
+                    "distribution": "debian",
+                    "release": "bokworm",
+                },
+                "image_root_password_hash": "hunter2",
+                "image_authorized_keys": ["ssh-ed25519 AAAA... me@example.org"],
+            },
+            "no release of Debian: write bookworm. image_authorized_keys has no whole SSH public key as entry 1: give"
+            " the line of a .pub file. image_root_password_hash is no hash of crypt(5): take what",
+        ),
+    ):
+        run = playbook(PLAYBOOK, place.variables(**variables), "--check")
+        assert run.rc != 0
+        assert run.said(says), run.output
+        assert len(run.output) < 3000
+        assert "hunter2" not in run.output
+
+
 def test_the_source_type_is_unknown(place: Place) -> None:
     refused(
         place,

@@ -183,7 +183,8 @@ def shown(
         started = runner.run(argv, check=False, timeout=60)
         if started.rc != 0:
             reason = started.stderr.strip()
-            raise SealedRootError(f"qemu-storage-daemon cannot show the image: {reason}")
+            cure = " Run it as root." if os.geteuid() != 0 else ""
+            raise SealedRootError(f"qemu-storage-daemon cannot show the image: {reason}.{cure}")
         yield mountpoint
     finally:
         # The export ends with the daemon.

@@ -13,7 +13,10 @@ The build removes what this table lists, and the audit looks for the same.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
+import struct
 
 # Patterns of glob(7), with wildcards in the last component only. Programs create these again, or can do without them.
 SHARED_BY_CLONES = (
@@ -35,5 +38,32 @@ SHARED_BY_CLONES = (
 MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 # A hash of crypt(5): $id$, parameters and salt, then a digest of at least 13 characters.
 CRYPT = re.compile(r"\$[0-9a-z]+(\$[!-#%-9;-~]*)+\$[./0-9A-Za-z]{13,}")
+# Type and base64 of a line of authorized_keys (sshd(8)); options may stand before them, a comment after them.
+_PUBLIC_KEY = re.compile(
+    r"(?:[^\n]*[ \t])?((?:ssh-|ecdsa-|sk-)[a-z0-9@.-]+)[ \t]+([A-Za-z0-9+/]+=*)(?:[ \t][^\n]*)?"
+)
 
-__all__ = ("CRYPT", "MACHINE_IDS", "SHARED_BY_CLONES")
+
+def is_public_key(line: str) -> bool:
+    """Say whether a line is a whole SSH public key: its type again, then strings with their lengths (RFC 4253, 6.6)."""
+    found = _PUBLIC_KEY.fullmatch(line.strip())
+    if not found:
+        return False
+    try:
+        rest, parts = base64.b64decode(found.group(2), validate=True), []
+    except binascii.Error:
+        return False
+    while len(rest) >= 4:
+        (length,) = struct.unpack(">I", rest[:4])
+        if len(rest) < 4 + length:
+            return False
+        parts.append(rest[4 : 4 + length])
+        rest = rest[4 + length :]
+    kind = found.group(1).encode()
+    if not parts or parts[0] != kind:
+        return False
+    # In a certificate are numbers as well.
+    return b"-cert-" in kind or (len(parts) > 1 and not rest and all(parts))
+
+
+__all__ = ("CRYPT", "MACHINE_IDS", "SHARED_BY_CLONES", "is_public_key")

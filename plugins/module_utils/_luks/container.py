@@ -18,6 +18,7 @@ import struct
 import time
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._system import sudo
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -83,7 +84,7 @@ def check_key_file(path: str, what: str = "key file") -> None:
         raise SealedRootError(f"the {what} {path} does not exist") from exc
     if not os.path.isfile(path) or os.path.islink(path):
         raise SealedRootError(f"the {what} {path} must be a regular file")
-    if info.st_uid not in (0, os.geteuid()):
+    if not sudo.is_trusted(info.st_uid):
         raise SealedRootError(
             f"the {what} {path} belongs to user {info.st_uid}, who could change it: give it to root"
             f" (chown root {path})"

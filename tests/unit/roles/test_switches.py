@@ -11,7 +11,7 @@ import re
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _inputs
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-SWITCHES = [name for name, kind in _inputs.types().items() if kind == "bool"]
+SWITCHES = [name for name, it in _inputs.options().items() if it.get("type") == "bool"]
 FILES = [
     path
     for folder in ("roles", "playbooks", "examples")

@@ -12,7 +12,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 from ansible_collections.sealedroot.image.plugins.modules import image_identity
 
 HASH = "$6$salt$abcdefghijklmnopqrstuvwxyz"
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ0 me@example.org"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl me@example.org"
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils._input_problems i
 )
 
 GIVEN: dict[str, t.Any] = {
+    "image_authorized_keys": [],
     "image_boot_key": "",
     "image_boot_test": True,
     "image_builder": "localhost",
@@ -41,7 +42,7 @@ GIVEN: dict[str, t.Any] = {
     "__image_selinux": "auto",
 }
 AROUND = Around(
-    types=_inputs.types(),
+    options=_inputs.options(),
     misspelled={},
     interpreter=INTERPRETER,
     connection=CONNECTION,
@@ -51,6 +52,7 @@ AROUND = Around(
 )
 PASSPHRASE = "correct horse battery staple 42"
 KEY = "correct-horse-battery-staple-42-with-some-more"
+SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl ada"
 HASH = "$6$saltsalt$qFmFH.bQmmtXzyBY0s9v7Oicd2z4XSIecDzlB5KiA2/jctKu9YterLp8wwnSq.qc"
 
 
@@ -75,6 +77,8 @@ GOOD: list[dict[str, t.Any]] = [
     {"image_recovery_passphrase": PASSPHRASE},
     {"image_recovery_passphrase": PASSPHRASE, "image_boot_key": KEY},
     {"image_root_password_hash": HASH},
+    {"image_authorized_keys": [SSH_KEY, f"{SSH_KEY}\n"]},
+    *(source(type="bootstrap", distribution="debian", release=it) for it in ("sid", "jammy")),
     {"image_formats": ["qcow2", "vhd"]},
     {"__image_publish_tasks": __file__},
     *({"image_source_date_epoch": it} for it in (315532800, "1700000000 ", 1700000000.0)),
@@ -117,7 +121,17 @@ BAD: list[tuple[dict[str, t.Any], str]] = [
     (source(type="url", url="ftp://example.org/x", checksum="sha256:0"), NO_SOURCE),
     (source(type="bootstrap", distribution="debian"), NO_SOURCE),
     (source(type="bootstrap", distribution="debian", release="12; rm"), NO_SOURCE),
-    (source(type="bootstrap", distribution="gentoo", release="x"), NO_SOURCE),
+    *(
+        (
+            source(type="bootstrap", distribution="debian", release=it),
+            f"image_source.release '{it}' is no release of Debian: write {right}.",
+        )
+        for it, right in (("bokworm", "bookworm"), ("trixi", "trixie"), ("instable", "unstable"))
+    ),
+    *(
+        ({"image_authorized_keys": [SSH_KEY, it]}, "has no whole SSH public key as entry 2: give")
+        for it in ("ssh-ed25519 AAAA... me", SSH_KEY[:40], "hunter2", f"{SSH_KEY}\n{SSH_KEY}")
+    ),
     (source(type="url", url="https://example.org/x"), "nothing says what must be behind it"),
     (
         source(type="url", url="https://example.org/x", signature="https://example.org/s"),
@@ -248,6 +262,35 @@ TYPES: list[tuple[str, t.Any, str]] = [
     ),
     ("image_source_date_epoch", "today", "image_source_date_epoch is no whole number: write"),
 ]
+
+
+SPECIFIED: list[tuple[dict[str, t.Any], str]] = [
+    (
+        source(type="bootstrap", distribution="debain", release="bookworm"),
+        "value of distribution must be one of: debian, got: debain found in image_source.",
+    ),
+    (source(path="/root.tar"), "missing required arguments: type found in image_source."),
+    (
+        source(type="tar", path="/root.tar", relase="x"),
+        "No option is called image_source.relase. Supported parameters include: as, checksum,",
+    ),
+    ({"image_luks": {"hash": "md5"}}, "value of hash must be one of: sha256, sha512, got: md5"),
+    ({"image_formats": ["vdi"]}, "value of image_formats must be one or more of: qcow2, raw, vhd,"),
+    ({"image_grow": "perhaps"}, "value of image_grow must be one of: auto, false, true, got:"),
+]
+
+
+@pytest.mark.parametrize(("change", "says"), SPECIFIED)
+def test_what_the_specification_refuses_is_said_alone(change: dict[str, t.Any], says: str) -> None:
+    (found,) = problems({**GIVEN, "image_uuid": "x", **change}, AROUND)
+    assert says in found
+    assert len(found) < 300
+
+
+def test_a_build_needs_a_root() -> None:
+    given = {name: value for name, value in GIVEN.items() if name != "image_source"}
+    (found,) = problems(given, AROUND)
+    assert found.startswith("image_source is missing: give {type: tar, path: /absolute/root.tar}")
 
 
 @pytest.mark.parametrize(("name", "value", "says"), TYPES)

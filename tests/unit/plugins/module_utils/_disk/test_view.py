@@ -76,12 +76,23 @@ def test_shown(
     assert not os.path.exists(view)
 
 
-def test_the_daemon_fails(script: t.Any, runner: t.Any, tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize(
+    ("user", "says"), [(0, r"any keyslot\.$"), (1000, r"any keyslot\. Run it as root\.$")]
+)
+def test_the_daemon_fails(
+    script: t.Any,
+    runner: t.Any,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    user: int,
+    says: str,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
     view = str(tmp_path / "view")
     argv = disk_view.daemon_argv("qemu-storage-daemon", {"driver": "raw"}, mountpoint=view)
     script.expect(argv, rc=1, stderr="Invalid password, cannot unlock any keyslot")
     with (
-        pytest.raises(SealedRootError, match="Invalid password"),
+        pytest.raises(SealedRootError, match=says),
         disk_view.shown(runner, {"driver": "raw"}, mountpoint=view),
     ):
         pytest.fail("must not be reached")

@@ -1,0 +1,91 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Compare the inputs of a build with their specification, the one of the role image. Pure."""
+
+from __future__ import annotations
+
+import copy
+import typing as t
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.errors import UnsupportedError
+
+Options = t.Mapping[str, t.Mapping[str, t.Any]]
+
+# Inputs that YAML can give another type: 4294967296, true, and off, which is false.
+_ALSO: t.Mapping[str, t.Tuple[type, ...]] = {
+    "image_grow": (bool,),
+    "image_packages": (str,),
+    "image_selinux": (bool,),
+    "image_size": (int, float),
+}
+_WORDS = ("true", "yes", "on", "1", "false", "no", "off", "0")
+
+
+def type_problem(name: str, value: t.Any, kind: str) -> str:
+    """Report a wrong type. The argument specification accepts it, because it converts a copy; roles get the original.
+
+    The sentence does not contain the value, because it may be secret.
+    """
+    if isinstance(value, _ALSO.get(name, ())):
+        return ""
+    if kind in ("str", "path") and not isinstance(value, str):
+        # YAML changes what was typed: 0123 is 83, and 1_000 is 1000.
+        return f"{name} is no text but {_called(value)}: put it in quotes."
+    if kind == "list" and not isinstance(value, list):
+        extra = f'--extra-vars \'{{"{name}": ["..."]}}\''
+        return (
+            f"{name} is no list but {_called(value)}: write [...], and on the command line {extra}."
+        )
+    if kind == "dict" and not isinstance(value, dict):
+        extra = f"--extra-vars '{{\"{name}\": {{...}}}}'"
+        return f"{name} is no dictionary but {_called(value)}: write {{...}}, and on the command line {extra}."
+    if kind == "bool" and not isinstance(value, bool) and str(value).lower() not in _WORDS:
+        return f"{name} is neither true nor false: write one of the two."
+    if kind == "int" and whole(value) is None:
+        return f"{name} is no whole number: write digits alone."
+    return ""
+
+
+def _called(value: t.Any) -> str:
+    kinds = ((bool, "true or false"), ((int, float), "a number"), (str, "text"), (list, "a list"))
+    return next(
+        (it for kind, it in kinds if isinstance(value, kind)),
+        "nothing" if value is None else "a dictionary",
+    )
+
+
+def whole(value: t.Any) -> t.Optional[int]:
+    """Return the number that Jinja's filter *int* makes of a value, if the value is a whole number."""
+    try:
+        return None if isinstance(value, bool) or int(value) != float(value) else int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def problems(given: t.Mapping[str, t.Any], options: Options) -> t.List[str]:
+    """Return a sentence for each value that is not as specified, by core's own check of arguments.
+
+    Values of a wrong type are reported alone. No sentence has a value that may be secret.
+    """
+    named = {name: value for name, value in given.items() if name in options}
+    found = [type_problem(name, it, options[name].get("type", "str")) for name, it in named.items()]
+    if any(found):
+        return [*filter(None, found)]
+    # A copy, because the validator adds to what is a default.
+    errors = ArgumentSpecValidator(copy.deepcopy(dict(options))).validate(named).errors
+    return [_sentence(error) for error in errors]
+
+
+def _sentence(error: Exception) -> str:
+    prefix = "No option is called " if isinstance(error, UnsupportedError) else ""
+    return f"{prefix}{str(error).rstrip('.')}."
+
+
+__all__ = ("Options", "problems", "type_problem", "whole")

@@ -1,0 +1,115 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""Find out what verify_image examines and expects: as it was asked, else as the manifest beside the image says. Pure.
+
+The manifest may be as wrong as the image. So what lets the host or its console in (image_debug_console,
+image_host_agents, image_selinux) has to be asked for, and is never taken from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._build import image_files
+from ansible_collections.sealedroot.image.plugins.module_utils._disk.output_formats import FORMATS
+from ansible_collections.sealedroot.image.plugins.module_utils._system.architectures import (
+    ARCHITECTURES,
+)
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems, _specified
+
+_IMAGE = (
+    "set image_name and image_output_dir as they were for the build, or audit_image and audit_keys"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What a person gave: *image*, *keys* and *slots* are empty if they did not.
+
+    *manifest* is the text beside the image, empty if there is none, and *why* then says why. *directory* is where
+    both are.
+    """
+
+    image: str
+    keys: t.Mapping[str, str]
+    slots: t.Mapping[str, t.Any]
+    manifest: str
+    why: str
+    directory: str
+
+
+def plan(
+    given: _input_problems.Inputs, options: _specified.Options, asked: Asked
+) -> t.Dict[str, t.Any]:
+    """Return *problems*, and if there are none, the *image*, its *keys* and what is expected."""
+    problems = _specified.problems(given, options)
+    expected: t.Dict[str, t.Any] = {
+        "image": asked.image,
+        "keys": asked.keys,
+        "slots": asked.slots,
+        "architecture": given["image_architecture"],
+        "secure_boot": _input_problems.is_set(given["image_secure_boot"]),
+        "luks": given["image_luks"],
+    }
+    if asked.manifest and not problems:
+        try:
+            said = _said(json.loads(asked.manifest), asked.directory)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            problems.append(
+                f"{asked.directory}/{image_files.MANIFEST} is no manifest of an image: put the right one back, or"
+                " remove it and set audit_image and audit_keys."
+            )
+        else:
+            # Secure Boot is never taken back.
+            said["secure_boot"] = said["secure_boot"] or expected["secure_boot"]
+            expected = {**said, **{it: expected[it] for it in _ASKED if expected[it]}}
+    if not problems and not asked.image and "not readable" in asked.why:
+        problems.append(
+            f"{asked.directory} is not for this user to read: run ansible-playbook as root or as who built the image."
+        )
+    elif not problems and not expected["image"]:
+        problems.append(f"There is no image in {asked.directory} ({asked.why}): {_IMAGE}.")
+    elif not problems and not expected["keys"]:
+        problems.append(
+            f"audit_keys is missing, and no manifest beside the image names them ({asked.why}): give {{boot:"
+            " /path/boot.key, recovery: /path/recovery.key}."
+        )
+    return {"problems": problems, **expected}
+
+
+_ASKED = ("image", "keys", "slots")
+
+
+def _said(manifest: t.Mapping[str, t.Any], directory: str) -> t.Dict[str, t.Any]:
+    """Return what a manifest says, as much of it as this collection writes; an error if it says something else."""
+    inputs, files = manifest["inputs"], manifest["files"]
+    (first, *_others) = inputs["formats"]
+    if first not in FORMATS or inputs["architecture"] not in ARCHITECTURES:
+        raise ValueError(first)
+    return {
+        "image": os.path.join(directory, f"disk.{first}"),
+        "keys": {
+            kind: os.path.join(directory, f"{kind}.key")
+            for kind in image_files.SLOTS
+            if f"{kind}.key" in files
+        },
+        "slots": {
+            str(int(slot)): int(iterations)
+            for slot, iterations in manifest["audit"]["facts"]["slots"].items()
+        },
+        "architecture": inputs["architecture"],
+        "secure_boot": inputs["secure_boot"] is True,
+        "luks": {it: str(inputs["luks"][it]) for it in ("type", "hash") if it in inputs["luks"]},
+    }
+
+
+__all__ = ("Asked", "plan")

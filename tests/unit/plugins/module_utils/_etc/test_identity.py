@@ -1,0 +1,50 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which lines are SSH public keys. Those of this file were made by ssh-keygen."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._etc.identity import is_public_key
+
+ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIORAG3Zq4Jj/dRSFILSqH3dVSYxKUzZ06Vk4+apulQRC"
+ECDSA = (
+    "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBNZ3eOQGV+BKxUwCW7"
+    "v3xuQFE0vgfD/MyN7RInfGW3HpfD3z/OxNRGaPBt4Yuzr4xc92MxPOs1bslp+v/gNBD+M="
+)
+
+
+def blob(*parts: bytes) -> str:
+    return base64.b64encode(b"".join(len(it).to_bytes(4, "big") + it for it in parts)).decode()
+
+
+SECURITY_KEY = "sk-ssh-ed25519@openssh.com"
+
+
+@pytest.mark.parametrize(
+    ("line", "good"),
+    [
+        (ED25519, True),
+        (f"{ED25519} ada@example.org, at home\n", True),
+        (f'from="10.0.0.0/8",command="echo hi there" {ED25519} ada', True),
+        (ECDSA, True),
+        (f"ssh-rsa {blob(b'ssh-rsa', b'e', b'n' * 384)}", True),
+        (f"{SECURITY_KEY} {blob(SECURITY_KEY.encode(), b'p' * 32, b'ssh:')}", True),
+        # Torn, of another type, without anything after the type, with more behind.
+        (ED25519[:-8], False),
+        (ED25519.replace("ssh-ed25519", "ssh-rsa"), False),
+        (f"ssh-rsa {blob(b'ssh-rsa')}", False),
+        (f"ssh-rsa {blob(b'ssh-rsa', b'')}", False),
+        (f"ssh-rsa {base64.b64encode(b'xx').decode()}", False),
+        (f"{ED25519}AA=", False),
+        (ED25519.split()[1], False),
+        (f"{ED25519}\n{ED25519}", False),
+        ("ssh-ed25519 AAAA... me@example.org", False),
+        ("", False),
+    ],
+)
+def test_lines_of_authorized_keys(line: str, good: bool) -> None:
+    assert is_public_key(line) is good

@@ -1,0 +1,131 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which image verify_image proves, and what it expects of it."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _inputs, _verification
+
+GIVEN: dict[str, t.Any] = {
+    "image_architecture": "x86_64",
+    "image_boot_test": True,
+    "image_luks": {},
+    "image_secure_boot": False,
+}
+INPUTS: dict[str, t.Any] = {
+    "architecture": "aarch64",
+    "debug_console": True,
+    "formats": ["vhd", "qcow2"],
+    "luks": {"type": "luks2", "hash": "sha512", "cipher": "aes-xts-plain64"},
+    "secure_boot": True,
+}
+MANIFEST: dict[str, t.Any] = {
+    "inputs": INPUTS,
+    # As with a passphrase of a person's.
+    "audit": {"facts": {"slots": {"0": 1000, "1": 600000}}},
+    "files": {"disk.vhd": {}, "boot.key": {"slot": 0}, "recovery.key": {"slot": 1}},
+}
+THERE = "/srv/images/web-1"
+SAID = {
+    "image": f"{THERE}/disk.vhd",
+    "keys": {"boot": f"{THERE}/boot.key", "recovery": f"{THERE}/recovery.key"},
+    "slots": {"0": 1000, "1": 600000},
+    "architecture": "aarch64",
+    "secure_boot": True,
+    "luks": {"type": "luks2", "hash": "sha512"},
+}
+KEYS = {"boot": "/key"}
+
+
+def found(
+    manifest: t.Any = None, why: str = "", given: dict[str, t.Any] | None = None, **asked: t.Any
+) -> dict[str, t.Any]:
+    text = manifest if isinstance(manifest, str) else json.dumps(manifest) if manifest else ""
+    values = {"image": "", "keys": {}, "slots": {}, "directory": THERE, **asked}
+    return _verification.plan(
+        {**GIVEN, **(given or {})},
+        _inputs.options(),
+        _verification.Asked(manifest=text, why=why, **values),
+    )
+
+
+def test_the_manifest_says_what_nobody_asked_for() -> None:
+    assert found(MANIFEST) == {"problems": [], **SAID}
+
+
+@pytest.mark.parametrize(
+    ("asked", "given", "changed"),
+    [
+        ({"image": "/a.raw"}, {}, {"image": "/a.raw"}),
+        ({"keys": KEYS}, {}, {"keys": KEYS}),
+        ({"slots": {"0": 1000}}, {}, {"slots": {"0": 1000}}),
+        # The manifest is for another architecture than the default of the input, which nobody gave.
+        ({}, {"image_architecture": "x86_64", "image_secure_boot": "yes"}, {}),
+    ],
+)
+def test_what_was_asked_for_counts(
+    asked: dict[str, t.Any], given: dict[str, t.Any], changed: dict[str, t.Any]
+) -> None:
+    assert found(MANIFEST, given=given, **asked) == {"problems": [], **SAID, **changed}
+
+
+def test_a_manifest_takes_no_secure_boot_back() -> None:
+    manifest = {**MANIFEST, "inputs": {**INPUTS, "secure_boot": False, "luks": {}}}
+    assert found(manifest)["secure_boot"] is False
+    assert found(manifest, given={"image_secure_boot": "true"})["secure_boot"] is True
+
+
+def test_an_image_without_a_manifest_is_what_was_asked_for() -> None:
+    given = {"image_architecture": "aarch64", "image_luks": {"type": "luks2"}}
+    assert found(why="File not found", image="/a.raw", keys=KEYS, given=given) == {
+        "problems": [],
+        "image": "/a.raw",
+        "keys": KEYS,
+        "slots": {},
+        "architecture": "aarch64",
+        "secure_boot": False,
+        "luks": {"type": "luks2"},
+    }
+
+
+NO_MANIFEST = f"{THERE}/manifest.json is no manifest of an image: put the right one back, or"
+WRONG: list[tuple[dict[str, t.Any], str]] = [
+    (
+        {"why": "File not found: /x"},
+        f"There is no image in {THERE} (File not found: /x): set image_",
+    ),
+    ({"why": "File is not readable: /x"}, f"{THERE} is not for this user to read: run ansible-"),
+    ({"image": "/a.raw", "why": "gone"}, "audit_keys is missing, and no manifest beside the image"),
+    ({"given": {"image_boot_test": "perhaps"}}, "image_boot_test is neither true nor false"),
+    ({"given": {"image_architecture": "vax"}}, "value of image_architecture must be one of"),
+    *(
+        ({"manifest": it}, NO_MANIFEST)
+        for it in (
+            "{",
+            "[]",
+            "7",
+            "[" * 100000,
+            {**MANIFEST, "inputs": {**INPUTS, "architecture": "vax"}},
+            {**MANIFEST, "inputs": {**INPUTS, "formats": ["../../etc/passwd"]}},
+            {**MANIFEST, "inputs": {**INPUTS, "formats": []}},
+            {**MANIFEST, "audit": {"facts": {"slots": {"a": 1}}}},
+            {**MANIFEST, "files": None},
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "says"), WRONG)
+def test_what_cannot_be_proved_is_one_sentence(change: dict[str, t.Any], says: str) -> None:
+    (problem,) = found(**change)["problems"]
+    assert says in problem
+    assert problem.endswith(".")
+
+
+def test_what_lets_the_host_in_is_not_taken_from_a_manifest() -> None:
+    assert {"host_agents", "debug_console", "selinux"} & set(found(MANIFEST)) == set()

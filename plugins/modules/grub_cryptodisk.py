@@ -253,7 +253,7 @@ def make_config(runner: Runner, tree: Tree, params: t.Mapping[str, t.Any], path:
     if problems:
         raise SealedRootError(
             f"grub-mkconfig wrote a {path} that would not boot: {'; '.join(problems)}. Look at"
-            f" {defaults.DEFAULTS}, {defaults.DROP_INS} and /etc/grub.d in the root"
+            f" {defaults.DEFAULTS}, its drop-ins and /etc/grub.d in the root"
         )
     tree.write(path, after)
     tree.apply()
@@ -289,13 +289,10 @@ def ensure(
     else:
         names = module_names(params, library)
         boot_file = arch.boot_file
-    others = sorted(
-        set(glob.glob(tree.path(f"{defaults.DROP_INS}/*.cfg"))) - {tree.path(defaults.OWN_DROP_IN)}
-    )
-    drop_ins = [f"{defaults.DROP_INS}/{os.path.basename(path)}" for path in others]
     dropped = defaults.plan(
+        runner,
         tree,
-        drop_ins,
+        mkconfig=os.path.basename(mkconfig),
         **{key: params[key] for key in ("kernel_cmdline", "root_device", "debug_console")},
     )
     sources = install.plan(

@@ -58,7 +58,7 @@ def read(root: pathlib.Path, before: str = "") -> dict[str, list[str]]:
     """Return dracut's variables after *before* and the file."""
     names = ("hostonly", "hostonly_cmdline", "add_dracutmodules", "add_drivers", "install_items")
     show = "; ".join(f'echo "{name}:" ${name}' for name in (*names, "dracut_rescue_image"))
-    script = f"set -eu; {before}\n. {root}/etc/dracut.conf.d/sealedroot.conf; {show}"
+    script = f"set -eu; {before}\n. {root}/etc/dracut.conf.d/_sealedroot.conf; {show}"
     shell = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
     pairs = (line.partition(":") for line in shell.stdout.splitlines())
     return {name: words.split() for name, _colon, words in pairs}

@@ -127,6 +127,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     defaults,
     esp_tree,
     install,
+    script as grub_script,
     signed_chain as grub_signed_chain,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
@@ -246,7 +247,7 @@ def make_config(runner: Runner, tree: Tree, params: t.Mapping[str, t.Any], path:
     runner.run(argv, timeout=300)
     after = cfg.unsearched(tree.text(path), luks_uuid=params["luks_uuid"])
     problems = cfg.check_config(
-        after,
+        grub_script.without_isos(after),
         words=params["kernel_cmdline"].split(),
         **{key: params[key] for key in ("root_device", "luks_uuid", "debug_console")},
     )

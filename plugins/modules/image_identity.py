@@ -82,7 +82,6 @@ dropped:
   returned: success
 """
 
-import glob
 import os
 import re
 import typing as t
@@ -171,9 +170,8 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
         tree.write("/etc/machine-id", "", mode=0o444)
     if not os.path.islink(tree.path("/var/lib/dbus/machine-id")):
         tree.remove("/var/lib/dbus/machine-id")
-    for pattern in identity.SHARED_BY_CLONES:
-        for path in sorted(glob.glob(tree.path(pattern))):
-            tree.remove("/" + os.path.relpath(path, tree.path("/")))
+    for path in identity.present(identity.SHARED_BY_CLONES, tree.names):
+        tree.remove(path)
     units = [path for path in SYSTEMD if tree.exists(f"{path}/system/ssh.service")]
     if units and tree.exists("/usr/sbin/sshd"):
         tree.write(HOST_KEYS_UNIT, HOST_KEYS_TEXT)

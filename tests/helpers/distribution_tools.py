@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import typing as t
 
+import shells
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import shell_defaults
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     CommandError,
@@ -18,7 +19,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     Result,
     Runner,
 )
-import shells
 from distribution_trees import Distribution, grubenv
 
 

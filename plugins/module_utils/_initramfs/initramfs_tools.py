@@ -57,7 +57,7 @@ PACKAGES = {
 
 
 def conf_hook(text: str) -> str:
-    """Return conf-hook, which is shell, with the pattern for key files that are copied into the initramfs as its end."""
+    """Return conf-hook, which is shell, with the pattern for key files to copy into the initramfs as its end."""
     if text.endswith(PATTERN):
         return text
     return text + ("" if text.endswith("\n") or not text else "\n") + PATTERN

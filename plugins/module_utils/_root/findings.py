@@ -19,6 +19,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
     boot_files,
     generators,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._root import former_use
 from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import Member, plain
 from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
 
@@ -90,8 +91,9 @@ class Root:
 
 def wanted(members: t.Iterable[Member]) -> t.List[t.Tuple[str, ...]]:
     """Return the files whose content the checks need, each with its possible names."""
+    members = [*members]
     builtin = [(member.name,) for member in members if _BUILTIN.fullmatch(member.name)]
-    return [(FSTAB,), (CRYPTTAB,), GRUB_PROBES, *builtin]
+    return [(FSTAB,), (CRYPTTAB,), GRUB_PROBES, *builtin, *former_use.wanted(members)]
 
 
 def judge(root: Root, kernels: t.Sequence[str], filesystem: str) -> Findings:
@@ -101,6 +103,7 @@ def judge(root: Root, kernels: t.Sequence[str], filesystem: str) -> Findings:
     _swap(root, found)
     _tables(root, filesystem, found)
     _initramfs(root, found)
+    _former_use(root, found)
     _hard_links(root, found)
     _spellings(root, found)
     _boot(root, found)
@@ -229,6 +232,14 @@ def _initramfs(root: Root, found: Findings) -> None:
             _exclude(found, member, "an initramfs, which is made anew")
         else:
             _leave_out(found, member, "an initramfs that no kernel has")
+
+
+def _former_use(root: Root, found: Findings) -> None:
+    """Report what the root brings from the container or machine that it was."""
+    for name, reason in former_use.left_out(root.members).items():
+        _leave_out(found, root.members[name], reason)
+    found.problems += former_use.problems(root.members, root.text)
+    found.notes += former_use.notes(root.members, root.text)
 
 
 def _hard_links(root: Root, found: Findings) -> None:

@@ -113,7 +113,7 @@ def _told(files: t.Mapping[str, bytes]) -> t.List[str]:
     found = []
     for name, text in texts.items():
         words = guest.contrary(text) if name.startswith(_WORDS) else []
-        names = ", ".join(dict.fromkeys(map(guest.name_of, words)))
+        names = ", ".join(dict.fromkeys(word.partition("=")[0] for word in words))
         if words:
             found.append(f"its {name} has words of the kernel that undo ours: {names}")
     confs = [name for name in texts if name.startswith(f"{_CONF}conf.d/")]

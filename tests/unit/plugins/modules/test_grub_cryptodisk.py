@@ -244,6 +244,15 @@ def test_what_a_script_of_the_root_adds_is_refused(root, runner, script, more, w
     assert words in str(caught.value)
 
 
+def test_an_entry_of_an_iso_that_nobody_can_start_stays(root, runner, script):
+    entry = "menuentry ISO {\n loopback loop /x.iso\n linux (loop)/vmlinuz boot=live\n}\n"
+    ensure(root, runner, script, tools="yes", more=entry)
+    assert entry in (root / "boot/grub/grub.cfg").read_text()
+    opened = entry.replace("ISO", "ISO --unrestricted")
+    with pytest.raises(SealedRootError, match="starts another system"):
+        ensure(root, runner, script, tools="yes", more=opened)
+
+
 def test_a_setting_of_a_drop_in_does_not_name_another_root(root, runner, script):
     drop_in(root, "50-mine.cfg", "GRUB_DEVICE=/dev/vda1\nGRUB_DISABLE_RECOVERY=false\n")
     ensure(root, runner, script, tools="yes")

@@ -10,11 +10,12 @@ DOCUMENTATION = r"""
 module: grub_cryptodisk
 short_description: Make a GRUB that unlocks the root by its LUKS UUID
 description:
-  - Runs in the image, with the image's own GRUB tools. Edits C(/etc/default/grub), writes C(grub.cfg), and
-    makes a core image that asks for the key of the LUKS container, which the EFI system partition is to get.
+  - Runs in the image, with the image's own GRUB tools. Writes settings that C(grub-mkconfig) reads last (a drop-in,
+    or a block at the end of C(/etc/default/grub) where it reads none) and C(grub.cfg), and makes a core image that asks
+    for the key of the LUKS container, which the EFI system partition is to get.
   - Whoever is at the console gets neither GRUB's editor nor its shell, whatever fails, unless O(debug_console) is set.
   - C(grub-install) is not used, since it finds the encryption through device-mapper only and says nothing
-    when it does not. It works in the booted machine, for which C(/etc/default/grub) is prepared; a program of its name
+    when it does not. It works in the booted machine, for which these settings are made; a program of its name
     in C(/usr/local/sbin) then puts a core image of the same kind in the place of that of C(grub-install).
   - With O(secure_boot) the boot files are the image's own signed shim and GRUB, and a stub that asks for the key. GRUB
     under Secure Boot loads no module, so what the signed one lacks for this disk is an error.

@@ -11,8 +11,9 @@ module: image_identity
 short_description: Give an image its own identity and no one else's (for the roles)
 description:
   - Runs in the image. Writes its hostname, its root password and authorized keys if given, and removes what
-    must not be shared by two machines made from one root. That is the machine ID, SSH host keys, random
-    seed, credential secret, DHCP leases and the instance state of cloud-init.
+    must not be shared by two machines made from one root and is made anew when a machine starts. That is the machine
+    ID, SSH host keys, the key and ID of a Salt minion, random seeds, secrets of systemd and NetworkManager, DHCP leases
+    and the instance state of cloud-init.
   - Switches off what would do as root what the host of the machine says, such as cloud-init and the agents of
     hypervisors and clouds.
   - The C(resolv.conf) of the image stays as it is.

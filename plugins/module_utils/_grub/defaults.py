@@ -106,6 +106,7 @@ def settings(
     """Return our settings as shell, and the words that they remove; *have* are the values without them."""
     ours = kernel_cmdline.split()
     unwanted = cfg.unwanted(ours)
+    # What GRUB_ENABLE_CRYPTODISK has to be (docs/facts.md: enable-cryptodisk).
     old = {
         name: [it for it in dict.fromkeys(_words(have[name])) if unwanted(it) and it not in ours]
         for name in CMDLINES

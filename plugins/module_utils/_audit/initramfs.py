@@ -222,11 +222,12 @@ def foreign_keys(
 
 
 def umask(tree: Tree) -> t.Optional[str]:
-    """Return the last UMASK that initramfs-tools reads."""
-    top = "/etc/initramfs-tools"
+    """Return the last UMASK that initramfs-tools reads (mkinitramfs)."""
+    top, hooks = "/etc/initramfs-tools", "/usr/share/initramfs-tools/conf-hooks.d"
     names = sorted(name for name in tree.entries(f"{top}/conf.d") if "~" not in name)
+    paths = [f"{top}/initramfs.conf", *(f"{top}/conf.d/{name}" for name in names)]
     value = None
-    for path in [f"{top}/initramfs.conf", *(f"{top}/conf.d/{name}" for name in names)]:
+    for path in [*paths, *(f"{hooks}/{name}" for name in sorted(tree.entries(hooks)))]:
         text = tree.text(path) or ""
         for match in re.finditer(r"^[ \t]*UMASK=['\"]?(\d+)", text, re.MULTILINE):
             value = match.group(1)

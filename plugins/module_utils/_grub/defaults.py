@@ -41,8 +41,10 @@ _BEGIN = (
 )
 _END = "# End of the settings of the encrypted boot.\n"
 _BLOCK = re.compile(rf"\n?{re.escape(_BEGIN)}.*?{re.escape(_END)}", re.DOTALL)
-# As grub-mkconfig reads the files: in one shell. It says itself if a command fails.
+# As grub-mkconfig reads the files: in one shell. It says itself if a command fails. ulimit: a value can double its size
+# with each line.
 _SHOW = """\
+ulimit -v 262144
 for sealedroot_file; do
     . "$sealedroot_file" >&2
 done

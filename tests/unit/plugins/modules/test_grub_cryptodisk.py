@@ -477,7 +477,12 @@ def test_a_block_is_replaced_and_not_repeated(root, runner, script):
     assert path.read_text().startswith(DEFAULTS)
 
 
-@pytest.mark.parametrize("text", ["GRUB_TIMEOUT='never closed\n", "exit 0\n", "if x; then\n"])
+DOUBLINGS = "A=xxxxxxxx\n" + "A=$A$A\n" * 40
+
+
+@pytest.mark.parametrize(
+    "text", ["GRUB_TIMEOUT='never closed\n", "exit 0\n", "if x; then\n", DOUBLINGS]
+)
 def test_a_file_that_no_shell_reads_is_refused(root, runner, script, text):
     (root / "etc/default/grub").write_text(text)
     with pytest.raises(SealedRootError, match="no shell can read /etc/default/grub"):

@@ -126,6 +126,10 @@ ROW = [
         ({"/etc/cryptsetup-keys.d/luks-1.key": (0o400, OTHER)}, "holds the recovery key"),
         ({"/etc/initramfs-tools/conf.d/umask": (0o644, b"#UMASK=0077\n")}, "UMASK=0077"),
         ({"/etc/initramfs-tools/conf.d/zz": (0o644, b"UMASK=0022\n")}, "UMASK=0077"),
+        (
+            {"/usr/share/initramfs-tools/conf-hooks.d/x": (0o644, b"UMASK=0022\n")},
+            "UMASK=0077",
+        ),
         # initramfs-tools leaves out a hook that is no program.
         ({HOOK: (0o644, b"#!/bin/sh")}, f"{HOOK} is not there or is no program: a rebuild loses"),
     ],

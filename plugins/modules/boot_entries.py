@@ -70,6 +70,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import 
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     boot_entries,
     cfg,
+    defaults,
     script,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -79,7 +80,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
-DEFAULTS = "/etc/default/grub"
 CMDLINE = "/etc/kernel/cmdline"
 MACHINE_INFO = "/etc/machine-info"
 KERNEL = "/etc/sysconfig/kernel"
@@ -108,11 +108,11 @@ def directory(runner: Runner) -> str:
     return "/boot/grub2" if name.startswith("grub2") else "/boot/grub"
 
 
-def wanted_words(tree: Tree) -> str:
-    """Return the words of /etc/default/grub for every kernel."""
-    values = shell_defaults.values(tree.text(DEFAULTS))
-    names = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT")
-    return " ".join(values[name] for name in names if values.get(name))
+def wanted_words(runner: Runner, tree: Tree) -> str:
+    """Return the words that /etc/default/grub gives to every kernel."""
+    mkconfig = os.path.basename(runner.find("grub-mkconfig", "grub2-mkconfig"))
+    have = defaults.values(runner, tree, defaults.place(tree, mkconfig), ours=True)
+    return " ".join(have[name] for name in defaults.CMDLINES if have[name])
 
 
 def in_boot(tree: Tree, path: str) -> str:
@@ -130,7 +130,7 @@ class Plan:
     def __init__(self, tree: Tree, runner: Runner, root_device: str, grub: str) -> None:
         self.tree, self.runner, self.root_device = tree, runner, root_device
         self.env_path = f"{grub}/grubenv"
-        self.words = wanted_words(tree)
+        self.words = wanted_words(runner, tree)
         self.unwanted = cfg.unwanted(self.words.split())
         self.dropped: t.List[str] = []
         self.entries: t.Dict[str, str] = {}
@@ -302,8 +302,8 @@ def ensure(
     if grub == "/boot/grub2" and not os.path.islink(tree.path(os.path.dirname(FORWARDER))):
         tree.write(FORWARDER, FORWARDER_TEXT)
     files, diff = tree.changed(), tree.diff()
-    # If it were older than DEFAULTS, kernel-install would run grub2-mkconfig (20-grub.install).
-    stale = CMDLINE not in files and older(tree, CMDLINE, DEFAULTS)
+    # If it were older than that of GRUB, kernel-install would run grub2-mkconfig (20-grub.install).
+    stale = CMDLINE not in files and older(tree, CMDLINE, defaults.DEFAULTS)
     if not check_mode:
         tree.apply()
         if stale:

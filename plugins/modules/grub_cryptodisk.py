@@ -10,11 +10,12 @@ DOCUMENTATION = r"""
 module: grub_cryptodisk
 short_description: Make a GRUB that unlocks the root by its LUKS UUID
 description:
-  - Runs in the image, with the image's own GRUB tools. Edits C(/etc/default/grub), writes C(grub.cfg), and
-    makes a core image that asks for the key of the LUKS container, which the EFI system partition is to get.
+  - Runs in the image, with the image's own GRUB tools. Writes settings that C(grub-mkconfig) reads last (a drop-in,
+    or a block at the end of C(/etc/default/grub) where it reads none) and C(grub.cfg), and makes a core image that asks
+    for the key of the LUKS container, which the EFI system partition is to get.
   - Whoever is at the console gets neither GRUB's editor nor its shell, whatever fails, unless O(debug_console) is set.
   - C(grub-install) is not used, since it finds the encryption through device-mapper only and says nothing
-    when it does not. It works in the booted machine, for which C(/etc/default/grub) is prepared; a program of its name
+    when it does not. It works in the booted machine, for which these settings are made; a program of its name
     in C(/usr/local/sbin) then puts a core image of the same kind in the place of that of C(grub-install).
   - With O(secure_boot) the boot files are the image's own signed shim and GRUB, and a stub that asks for the key. GRUB
     under Secure Boot loads no module, so what the signed one lacks for this disk is an error.
@@ -127,6 +128,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     defaults,
     esp_tree,
     install,
+    script as grub_script,
     signed_chain as grub_signed_chain,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
@@ -246,14 +248,14 @@ def make_config(runner: Runner, tree: Tree, params: t.Mapping[str, t.Any], path:
     runner.run(argv, timeout=300)
     after = cfg.unsearched(tree.text(path), luks_uuid=params["luks_uuid"])
     problems = cfg.check_config(
-        after,
+        grub_script.without_isos(after),
         words=params["kernel_cmdline"].split(),
         **{key: params[key] for key in ("root_device", "luks_uuid", "debug_console")},
     )
     if problems:
         raise SealedRootError(
             f"grub-mkconfig wrote a {path} that would not boot: {'; '.join(problems)}. Look at"
-            f" {defaults.DEFAULTS}, {defaults.DROP_INS} and /etc/grub.d in the root"
+            f" {defaults.DEFAULTS}, its drop-ins and /etc/grub.d in the root"
         )
     tree.write(path, after)
     tree.apply()
@@ -289,13 +291,10 @@ def ensure(
     else:
         names = module_names(params, library)
         boot_file = arch.boot_file
-    others = sorted(
-        set(glob.glob(tree.path(f"{defaults.DROP_INS}/*.cfg"))) - {tree.path(defaults.OWN_DROP_IN)}
-    )
-    drop_ins = [f"{defaults.DROP_INS}/{os.path.basename(path)}" for path in others]
     dropped = defaults.plan(
+        runner,
         tree,
-        drop_ins,
+        mkconfig=os.path.basename(mkconfig),
         **{key: params[key] for key in ("kernel_cmdline", "root_device", "debug_console")},
     )
     sources = install.plan(

@@ -11,8 +11,9 @@ module: image_identity
 short_description: Give an image its own identity and no one else's (for the roles)
 description:
   - Runs in the image. Writes its hostname, its root password and authorized keys if given, and removes what
-    must not be shared by two machines made from one root. That is the machine ID, SSH host keys, random
-    seed, credential secret, DHCP leases and the instance state of cloud-init.
+    must not be shared by two machines made from one root and is made anew when a machine starts. That is the machine
+    ID, SSH host keys, the key and ID of a Salt minion, random seeds, secrets of systemd and NetworkManager, DHCP leases
+    and the instance state of cloud-init.
   - Switches off what would do as root what the host of the machine says, such as cloud-init and the agents of
     hypervisors and clouds.
   - The C(resolv.conf) of the image stays as it is.
@@ -82,7 +83,6 @@ dropped:
   returned: success
 """
 
-import glob
 import os
 import re
 import typing as t
@@ -170,9 +170,8 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
         tree.write("/etc/machine-id", "", mode=0o444)
     if not os.path.islink(tree.path("/var/lib/dbus/machine-id")):
         tree.remove("/var/lib/dbus/machine-id")
-    for pattern in identity.SHARED_BY_CLONES:
-        for path in sorted(glob.glob(tree.path(pattern))):
-            tree.remove("/" + os.path.relpath(path, tree.path("/")))
+    for path in identity.present(identity.SHARED_BY_CLONES, tree.names):
+        tree.remove(path)
     units = [path for path in SYSTEMD if tree.exists(f"{path}/system/ssh.service")]
     if units and tree.exists("/usr/sbin/sshd"):
         tree.write(HOST_KEYS_UNIT, HOST_KEYS_TEXT)

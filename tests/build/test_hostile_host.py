@@ -30,7 +30,7 @@ CLOSED = ['set superusers=""', "export superusers"]
 # What makes a boot that fails end in a restart, and SysRq a plain key.
 ENDS = (
     *(f"etc/systemd/system/{it}.service.d/sealedroot.conf" for it in ("emergency", "rescue")),
-    "etc/sysctl.d/zz-sealedroot.conf",
+    "etc/sysctl.d/zzzz-sealedroot.conf",
 )
 
 

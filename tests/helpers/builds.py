@@ -92,8 +92,8 @@ def source_tar(source: t.Mapping[str, t.Any], **inputs: t.Any) -> pathlib.Path:
 def quick_initramfs(filesystem: str = "ext4") -> dict[str, str]:
     """Return files for an initramfs that is quick to make and to read where every instruction is emulated."""
     return {
-        # Read after what the collection writes, conf.d/sealedroot.
-        "etc/initramfs-tools/conf.d/zz-quick": "MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n",
+        # Read after what the collection writes in conf.d, as packages may.
+        "usr/share/initramfs-tools/conf-hooks.d/quick": "MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n",
         "etc/initramfs-tools/modules": f"virtio_pci\nvirtio_blk\n{filesystem}\ndm_crypt\n",
     }
 
@@ -105,8 +105,8 @@ def quick_dracut(filesystem: str = "ext4") -> dict[str, str]:
     omitted += " network nfs nvdimm qemu qemu-net virtiofs"
     omitted = " ".join(name for name in omitted.split() if name != filesystem)
     return {
-        # Read after what the collection writes, sealedroot.conf. What is omitted need not be there.
-        "etc/dracut.conf.d/zz-quick.conf": (
+        # What is omitted need not be there.
+        "etc/dracut.conf.d/quick.conf": (
             'compress="zstd -1 -T0"\n'
             f'drivers="virtio_pci virtio_blk {filesystem} dm_crypt"\n'
             'early_microcode="no"\n'

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shlex
 import subprocess
 import typing as t
 
+import shells
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import shell_defaults
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     CommandError,
@@ -43,11 +45,15 @@ class Tools(Runner):
 
     def find(self, *names: str) -> str:
         for name in names:
+            if name == "sh":
+                return name
             if (self.root / "usr/bin" / name).exists():
                 return f"/usr/bin/{name}"
         raise MissingToolError(f"{' or '.join(names)} is not installed on this machine")
 
     def run(self, argv: t.Sequence[str], **how: t.Any) -> Result:
+        if argv[0] == "sh":
+            return shells.run(argv, how.get("stdin"))
         self.argv.append(list(argv))
         name = os.path.basename(argv[0]).replace("grub2-", "grub-")
         answers: dict[str, t.Callable[[list[str]], str]] = {
@@ -66,7 +72,15 @@ class Tools(Runner):
         return ""
 
     def defaults(self) -> dict[str, str]:
-        return shell_defaults.values((self.root / "etc/default/grub").read_text())
+        """The variables that a shell has after /etc/default/grub."""
+        script = f". {self.root}/etc/default/grub; set"
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+        lines = (line.partition("=") for line in done.stdout.splitlines())
+        return {
+            name: shlex.split(value)[0] if value else ""
+            for name, _equals, value in lines
+            if name.startswith("GRUB_")
+        }
 
     def words(self) -> str:
         """What /etc/default/grub gives to every kernel; the device is found by its UUID by default (10_linux)."""

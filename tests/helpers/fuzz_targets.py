@@ -674,6 +674,7 @@ def grub_cfg(data: bytes) -> None:
         how = {"directory": "/boot/grub"} if name is script.scripts else {}
         name(config, volume="cryptouuid/x", **how)
     script.assigned(config, "root")
+    script.without_isos(config)
 
 
 def grub_core(data: bytes) -> None:
@@ -771,9 +772,10 @@ def shell(data: bytes) -> None:
     words = text(data)
     shell_defaults.values(words)
     shell_defaults.assign(words, "GRUB_CMDLINE_LINUX", "a b")
-    have, _taken = shell_defaults.without_words(words[:4096], lambda it: "=" in it)
-    shell_defaults.merge_words(have, "a b")
-    defaults.settings(words, "a b", DEVICE)
+    kept, _taken = shell_defaults.without_words(words[:4096], lambda it: "=" in it)
+    shell_defaults.merge_words(kept, "a b")
+    have = dict.fromkeys((*defaults.CMDLINES, "GRUB_DEFAULT"), words)
+    defaults.settings(have, "a b", DEVICE)
     arrays = mkinitcpio_conf.arrays(words, mkinitcpio_conf.NOTHING)
     mkinitcpio_conf.assign(words, "HOOKS", ["a"])
     initramfs_tools.conf_hook(words)

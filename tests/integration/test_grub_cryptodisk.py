@@ -21,6 +21,7 @@ WORDS = "console=tty0 console=ttyS0,115200 systemd.gpt_auto=0 panic=5 sysctl.ker
 CORE = "run/sealedroot/esp/EFI/BOOT/BOOTX64.EFI"
 GRUB_CFG = "boot/grub/grub.cfg"
 MENU_SCRIPT = "etc/grub.d/06_sealedroot"
+DROP_IN = "etc/default/grub.d/zzzz-sealedroot.cfg"
 SOURCES = "boot/grub/sealedroot"
 PROGRAM = "usr/local/sbin/grub-install"
 CLOSED = ['set superusers=""', "export superusers"]
@@ -28,6 +29,13 @@ CLOSED = ['set superusers=""', "export superusers"]
 CLOUD = 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX earlyprintk=ttyS0"\nGRUB_TIMEOUT=0\n'
 # What a person's own entry may say.
 CUSTOM = "#!/bin/sh\ncat <<'EOF'\n{}\nEOF\n"
+BRANCH = """\
+if [ -e /etc/grub-debug ]; then
+    GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX debug"
+    GRUB_ENABLE_CRYPTODISK=n
+fi
+GRUB_CMDLINE_LINUX="hugepages=$(echo 16) root=UUID=1"
+"""
 PARTUUID = "GRUB_FORCE_PARTUUID=6f3c2c5e-0000-4000-8000-000000000000\n"
 
 
@@ -64,7 +72,7 @@ def test_four_calls_and_what_is_there_then(image: Image) -> None:
     """The core image is compared byte by byte, so grub-mkimage is shown to be deterministic."""
     done = image.four_calls("grub_cryptodisk", **arguments(image))
     assert set(done["files"]) == {
-        *("/etc/default/grub", f"/{GRUB_CFG}", f"/{CORE}", f"/{MENU_SCRIPT}", f"/{PROGRAM}"),
+        *(f"/{DROP_IN}", f"/{GRUB_CFG}", f"/{CORE}", f"/{MENU_SCRIPT}", f"/{PROGRAM}"),
         *(f"/{SOURCES}/{name}" for name in ("core.cfg", "memdisk.tar", "modules")),
     }
     for line in kernels(image):
@@ -288,12 +296,24 @@ def test_the_root_of_an_installed_machine(image: Image) -> None:
         assert "net.ifnames=0" in line
 
 
+def test_settings_that_are_a_program(image: Image) -> None:
+    """As the root's own grub-mkconfig and shell read them."""
+    text = image.text("etc/default/grub") + BRANCH
+    image.write("etc/default/grub", text)
+    image.task("grub_cryptodisk", **arguments(image))
+    assert image.text("etc/default/grub") == text
+    for line in kernels(image):
+        assert {*WORDS.split(), "hugepages=16"} <= set(line)
+        assert not {"debug", "root=UUID=1"} & set(line)
+
+
 def test_a_root_without_settings_and_without_boot_grub(image: Image) -> None:
     (image.root / "etc/default/grub").unlink()
     shutil.rmtree(image.root / "boot/grub")
     done = image.task("grub_cryptodisk", **arguments(image))
     assert done["changed"]
-    assert "GRUB_ENABLE_CRYPTODISK=y" in image.text("etc/default/grub").splitlines()
+    assert "GRUB_ENABLE_CRYPTODISK=y" in image.text(DROP_IN).splitlines()
+    assert not (image.root / "etc/default/grub").exists()
     assert kernels(image)
 
 
@@ -328,6 +348,7 @@ def test_another_root_is_refused_before_anything_is_touched(image: Image) -> Non
     assert done["failed"]
     assert image.root_uuid in done["msg"]
     assert image.text("etc/default/grub") == before
+    assert not (image.root / DROP_IN).exists()
 
 
 def test_what_the_images_grub_lacks_is_named(image: Image) -> None:

@@ -395,7 +395,7 @@ DEFECTS = [
     ("console", "would ask for a password", cut(sealed_image.UNRESTRICTED)),
     ("console", f"/{EMERGENCY} is not what makes", set_(files={EMERGENCY: None})),
     ("console", f"/{EMERGENCY} is not what makes", put(EMERGENCY, b"[Service]\nExecStart=sh\n")),
-    ("console", "zz-sealedroot.conf is not what", put("etc/sysctl.d/zz-sealedroot.conf", b"")),
+    ("console", "zzzz-sealedroot.conf is not what", put("etc/sysctl.d/zzzz-sealedroot.conf", b"")),
     (
         "console",
         "the account root has no password",

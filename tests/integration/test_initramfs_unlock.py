@@ -17,11 +17,11 @@ KEY = f"/etc/cryptsetup-keys.d/luks-{UUID}.key"
 PINNED = f"/etc/cryptsetup-headers.d/luks-{UUID}.header"
 ENTRY = f"cr_root UUID={UUID} {KEY} luks,initramfs,discard,header={PINNED}"
 HOOK = "/etc/initramfs-tools/hooks/sealedroot"
-CONF = "/etc/initramfs-tools/conf.d/sealedroot"
+CONF = "/etc/initramfs-tools/conf.d/zzzz-sealedroot"
 # What makes a boot that fails end in a restart.
 ENDS = (
     *(f"/etc/systemd/system/{it}.service.d/sealedroot.conf" for it in ("emergency", "rescue")),
-    "/etc/sysctl.d/zz-sealedroot.conf",
+    "/etc/sysctl.d/zzzz-sealedroot.conf",
     "/etc/initramfs-tools/scripts/init-top/sealedroot",
 )
 # What an installed machine with encrypted swap and few modules leaves behind.
@@ -135,7 +135,7 @@ def test_the_initramfs_is_roots_alone_and_for_every_machine(image: Image, initra
     listed = image.shell(f"lsinitramfs {initramfs}")
     for module in ("dm-crypt", "virtio_blk", "virtio_scsi"):
         assert f"/{module}.ko" in listed
-    assert "RESUME=none" in image.text("etc/initramfs-tools/conf.d/sealedroot").splitlines()
+    assert "RESUME=none" in image.text("etc/initramfs-tools/conf.d/zzzz-sealedroot").splitlines()
 
 
 def test_no_initramfs_is_made_without_the_header(image: Image, initramfs: str) -> None:

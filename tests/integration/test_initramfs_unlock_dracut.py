@@ -21,7 +21,7 @@ ENTRY = f"luks-{UUID} UUID={UUID} {KEY} {OPTIONS}"
 UNITS = tuple(
     f"/etc/systemd/system/{it}.service.d/sealedroot.conf" for it in ("emergency", "rescue")
 )
-SYSCTL = "/etc/sysctl.d/zz-sealedroot.conf"
+SYSCTL = "/etc/sysctl.d/zzzz-sealedroot.conf"
 CHECK = "/etc/systemd/system-generators/sealedroot"
 OLD_SETTINGS = {
     "etc/fstab": "UUID=1111 / xfs defaults 0 1\n",
@@ -95,7 +95,7 @@ def test_what_it_says(image: Image, done: dict[str, t.Any]) -> None:
     assert done["initramfs"] == [{"version": version, "path": f"/boot/initrd.img-{version}"}]
     entry = " ".join(OLD_SETTINGS["etc/crypttab"].splitlines()[-1].split()[:2])
     assert done["dropped"] == [f"crypttab line '{entry}': a disk of the old machine"]
-    conf = "/etc/dracut.conf.d/sealedroot.conf"
+    conf = "/etc/dracut.conf.d/_sealedroot.conf"
     names = [KEY, PINNED, "/etc/crypttab", "/etc/fstab", conf, *UNITS, SYSCTL, CHECK]
     assert done["files"] == sorted(names)
     # Neither key nor header.

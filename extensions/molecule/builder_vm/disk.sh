@@ -40,14 +40,15 @@ rm -f "$root"/boot/initrd.img-*
 
 # The root of the images: only the drivers of QEMU's disk, packed quickly. aesni_intel: with MODULES=list the hook of
 # cryptsetup takes it where the builder's own processor has AES, and the image must not depend on that.
-fast=$partial/fast/etc/initramfs-tools
-mkdir -p "$fast/conf.d"
-printf '%s\n' virtio_pci virtio_blk aesni_intel >"$fast/modules"
-# Read after what the collection writes, conf.d/sealedroot.
-printf '%s\n' MODULES=list COMPRESS=zstd COMPRESSLEVEL=1 >"$fast/conf.d/zz-fast"
+fast=$partial/fast
+hooks=usr/share/initramfs-tools/conf-hooks.d
+mkdir -p "$fast/etc/initramfs-tools" "$fast/$hooks"
+printf '%s\n' virtio_pci virtio_blk aesni_intel >"$fast/etc/initramfs-tools/modules"
+# Read after what the collection writes in conf.d, as packages may.
+printf '%s\n' MODULES=list COMPRESS=zstd COMPRESSLEVEL=1 >"$fast/$hooks/fast"
 cp --sparse=always "$images_tar" "$partial/root.tar"
 tar -C "$partial/fast" --owner=0 --group=0 --append -f "$partial/root.tar" \
-  ./etc/initramfs-tools/modules ./etc/initramfs-tools/conf.d/zz-fast
+  ./etc/initramfs-tools/modules "./$hooks/fast"
 cp "$partial/root.tar" "$root/srv/"
 
 # The root: log in by key alone, start nothing that is not needed.

@@ -15,6 +15,7 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
     checks,
+    esp_mount,
     initramfs,
     mounts,
     root,
@@ -25,7 +26,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._audit.reports im
     Report,
     Subject,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency, identity
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import (
     btrfs,
     ext4,
@@ -197,7 +198,12 @@ def examine(
         report.add("initramfs", problems, "root's alone, with the boot key once and the header")
     with report.guard("key_files"):
         problems = initramfs.key_files(tree, crypttab, keys=subject.secrets())
-        report.add("key_files", problems, "the key file is the boot key, and root's alone")
+        problems += esp_mount.examine(tree, subject.secrets())
+        report.add(
+            "key_files",
+            problems,
+            "the key file is the boot key, root's alone, and not where an ESP is mounted",
+        )
     with report.guard("mounts"):
         fstab = mounts.table(tree.text("/etc/fstab"))
         problems = mounts.mounts(
@@ -209,7 +215,8 @@ def examine(
         )
         report.add("mounts", problems, "nothing is mounted that the host could supply")
     with report.guard("identity"):
-        report.add("identity", root.identity(tree), "nothing that clones must not share")
+        problems = root.identity(tree)
+        report.add("identity", problems, f"no machine ID, and no {identity.SHARED}")
     with report.guard("host_agents"):
         problems = root.agents(tree, subject.host_agents)
         report.add("host_agents", problems, "nothing does what the host says, unless asked for")

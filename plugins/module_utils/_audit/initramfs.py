@@ -15,9 +15,7 @@ import os
 import re
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
-    fstab,
-)
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import drop_ins, fstab
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reader import (
     Tree,
 )
@@ -158,12 +156,13 @@ def _rebuilt(tree: Tree, paths: t.Sequence[str]) -> t.List[str]:
         ]
     if builds == "mkinitcpio":
         have = mkinitcpio_conf.NOTHING
-        drop_ins = sorted(
-            name for name in tree.entries(mkinitcpio_conf.DROP_INS) if name.endswith(".conf")
-        )
+        names = [name for name in tree.entries(mkinitcpio_conf.DROP_INS) if name.endswith(".conf")]
         for path in [
             mkinitcpio_conf.CONF,
-            *(f"{mkinitcpio_conf.DROP_INS}/{name}" for name in drop_ins),
+            *(
+                f"{mkinitcpio_conf.DROP_INS}/{name}"
+                for name in sorted(names, key=drop_ins.version_key)
+            ),
         ]:
             have = mkinitcpio_conf.arrays(tree.text(path) or "", have)
         # Its umask is always 077, like dracut's.
@@ -184,7 +183,10 @@ def installed(tree: Tree) -> t.List[str]:
         if name.endswith(".conf")
     }
     found: t.List[str] = []
-    for path in ["/etc/dracut.conf", *(files[name] for name in sorted(files))]:
+    for path in [
+        "/etc/dracut.conf",
+        *(files[name] for name in sorted(files, key=drop_ins.version_key)),
+    ]:
         for match in _INSTALL_ITEMS.finditer(tree.text(path) or ""):
             found = [*(found if match["more"] else []), *match["items"].split()]
     return found
@@ -220,11 +222,12 @@ def foreign_keys(
 
 
 def umask(tree: Tree) -> t.Optional[str]:
-    """Return the last UMASK that initramfs-tools reads."""
-    top = "/etc/initramfs-tools"
+    """Return the last UMASK that initramfs-tools reads (mkinitramfs)."""
+    top, hooks = "/etc/initramfs-tools", "/usr/share/initramfs-tools/conf-hooks.d"
     names = sorted(name for name in tree.entries(f"{top}/conf.d") if "~" not in name)
+    paths = [f"{top}/initramfs.conf", *(f"{top}/conf.d/{name}" for name in names)]
     value = None
-    for path in [f"{top}/initramfs.conf", *(f"{top}/conf.d/{name}" for name in names)]:
+    for path in [*paths, *(f"{hooks}/{name}" for name in sorted(tree.entries(hooks)))]:
         text = tree.text(path) or ""
         for match in re.finditer(r"^[ \t]*UMASK=['\"]?(\d+)", text, re.MULTILINE):
             value = match.group(1)

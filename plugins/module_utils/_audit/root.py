@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import typing as t
 
@@ -63,13 +62,13 @@ def filesystem(
 def menu(tree: Tree, config: str) -> str:
     """Return the grub.cfg of the menu: the one in /boot/grub2, if it exists, because /boot/grub then refers to it.
 
-    Commands for its boot loader entries are appended.
+    Commands for its boot loader entries are appended, and entries that nobody can start are left out.
     """
     config = tree.text("/boot/grub2/grub.cfg") or config
     directory = boot_entries.DIRECTORY
     names = [name for name in tree.entries(directory) if name.endswith(".conf")]
     entries = {name: tree.text(f"{directory}/{name}") or "" for name in names}
-    return boot_entries.rendered(config, entries, _environment(tree))
+    return script.without_isos(boot_entries.rendered(config, entries, _environment(tree)))
 
 
 def _environment(tree: Tree) -> t.Dict[str, str]:
@@ -97,8 +96,8 @@ def scripts(tree: Tree, config: str, *, luks_uuid: str) -> t.Dict[str, str]:
             for path in script.scripts(text, volume=cfg.volume(luks_uuid), directory=directory):
                 part = None if path in (*parts, *_MENUS) else tree.text(path)
                 if part is not None:
-                    parts[path] = part
-                    texts.append(part)
+                    parts[path] = script.without_isos(part)
+                    texts.append(parts[path])
     return dict(sorted(parts.items()))
 
 
@@ -208,13 +207,10 @@ def kernels(tree: Tree) -> t.List[str]:
 
 def identity(tree: Tree) -> t.List[str]:
     """The image holds nothing that identifies one machine, so that clones differ."""
-    problems = []
-    for pattern in etc_identity.SHARED_BY_CLONES:
-        directory, base = os.path.split(pattern)
-        names = fnmatch.filter(sorted(tree.entries(directory)), base)
-        problems += [
-            f"{directory}/{name} would be the same in every clone: remove it" for name in names
-        ]
+    problems = [
+        f"{path} would be the same in every clone: remove it"
+        for path in etc_identity.present(etc_identity.SHARED_BY_CLONES, tree.entries)
+    ]
     for path in etc_identity.MACHINE_IDS:
         if not _is_reset(tree, tree.find(path)):
             problems.append(f"{path} is set, so every clone would be the same machine: empty it")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import drop_ins
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 
 # In the root and, if the initramfs uses systemd, in the initramfs as well.
@@ -30,7 +31,7 @@ ExecStart=-/usr/bin/systemctl --force --force reboot
 ExecStopPost=
 """
 # Also set on the kernel command line; this file overrides what distributions set (sysctl.d(5)).
-SYSCTL = "/etc/sysctl.d/zz-sealedroot.conf"
+SYSCTL = drop_ins.SYSCTL
 SYSCTL_TEXT = """\
 # A serial console can send the keys of SysRq, which dump memory and kill every process.
 kernel.sysrq = 0

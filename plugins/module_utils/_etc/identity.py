@@ -8,18 +8,25 @@
 
 """What identifies one machine, so that clones of an image must not share it. Pure.
 
-The build removes what this table lists, and the audit looks for the same.
+The build removes what is made anew, the audit looks for the same, and what is not made anew is named to the user.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import fnmatch
+import os
 import re
 import struct
+import typing as t
 
 # Patterns of glob(7), with wildcards in the last component only. Programs create these again, or can do without them.
 SHARED_BY_CLONES = (
+    # salt-minion makes a key, and an ID from the host name, when it starts without.
+    "/etc/salt/minion_id",
+    "/etc/salt/pki/minion/minion.pem",
+    "/etc/salt/pki/minion/minion.pub",
     "/etc/ssh/ssh_host_*",
     "/etc/udev/rules.d/70-persistent-net.rules",
     "/var/lib/NetworkManager/*.lease",
@@ -27,15 +34,42 @@ SHARED_BY_CLONES = (
     "/var/lib/cloud/data/*",
     "/var/lib/cloud/instance",
     "/var/lib/cloud/instances/*",
+    "/var/lib/dhclient/*.lease*",
     "/var/lib/dhcp/*.lease*",
     "/var/lib/dhcpcd/*.lease*",
     "/var/lib/dhcpcd/duid",
+    "/var/lib/misc/random-seed",
+    "/var/lib/random-seed",
     "/var/lib/systemd/credential.secret",
     "/var/lib/systemd/random-seed",
     "/var/lib/urandom/random-seed",
+    "/var/lib/wicked/*.xml",
 )
+# What the table holds, in words: the audit claims no more.
+SHARED = "SSH host key, Salt key, random seed, DHCP lease, secret of systemd or cloud-init instance"
 # Always emptied or removed in an image (machine-id(5)).
 MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
+# What nothing makes anew when a machine starts, by its description.
+ONE_MACHINES: t.Mapping[str, t.Tuple[str, ...]] = {
+    "Chef client key": ("/etc/chef/client.pem",),
+    "dropbear host key": (
+        "/etc/dropbear/dropbear_*_host_key",
+        "/etc/dropbear/initramfs/dropbear_*_host_key",
+        "/etc/dropbear-initramfs/dropbear_*_host_key",
+    ),
+    "host ID": ("/etc/hostid",),
+    "iSCSI initiator name": ("/etc/iscsi/initiatorname.iscsi",),
+    "NVMe host ID or name": ("/etc/nvme/hostid", "/etc/nvme/hostnqn"),
+    "Puppet key": (
+        "/etc/puppetlabs/puppet/ssl/private_keys/*.pem",
+        "/var/lib/puppet/ssl/private_keys/*.pem",
+    ),
+    "Red Hat subscription": ("/etc/pki/consumer/key.pem",),
+    "self-made certificate": ("/etc/ssl/private/ssl-cert-snakeoil.key",),
+    "Tailscale node": ("/var/lib/tailscale/tailscaled.state",),
+    "WireGuard key": ("/etc/wireguard/*.conf", "/etc/wireguard/*.key"),
+    "ZeroTier identity": ("/var/lib/zerotier-one/identity.secret",),
+}
 # A hash of crypt(5): $id$, parameters and salt, then a digest of at least 13 characters.
 CRYPT = re.compile(r"\$[0-9a-z]+(\$[!-#%-9;-~]*)+\$[./0-9A-Za-z]{13,}")
 # Type and base64 of a line of authorized_keys (sshd(8)); options may stand before them, a comment after them.
@@ -66,4 +100,22 @@ def is_public_key(line: str) -> bool:
     return b"-cert-" in kind or (len(parts) > 1 and not rest and all(parts))
 
 
-__all__ = ("CRYPT", "MACHINE_IDS", "SHARED_BY_CLONES", "is_public_key")
+def present(patterns: t.Iterable[str], names: t.Callable[[str], t.Iterable[str]]) -> t.List[str]:
+    """Return the paths that match *patterns*; *names* returns the names in a directory."""
+    return [
+        f"{directory}/{name}"
+        for directory, base in map(os.path.split, patterns)
+        for name in sorted(names(directory))
+        if fnmatch.fnmatchcase(name, base)
+    ]
+
+
+__all__ = (
+    "CRYPT",
+    "MACHINE_IDS",
+    "ONE_MACHINES",
+    "SHARED",
+    "SHARED_BY_CLONES",
+    "is_public_key",
+    "present",
+)

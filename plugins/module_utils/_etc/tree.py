@@ -43,6 +43,11 @@ class Tree:
         """Say whether *name* exists, even as a dangling symlink."""
         return os.path.lexists(self.path(name))
 
+    def names(self, name: str) -> t.List[str]:
+        """Return the names in the directory *name*; none if there is no directory."""
+        path = self.path(name)
+        return os.listdir(path) if os.path.isdir(path) else []
+
     def read(self, name: str, *, most: int = regular_file.SMALL) -> t.Optional[bytes]:
         """Return the planned or present content, or None if there is none; refuse more than *most* bytes."""
         if name in self._writes:

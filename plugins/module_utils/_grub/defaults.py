@@ -6,112 +6,151 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Plan the settings of /etc/default/grub and its drop-ins for an encrypted boot."""
+"""Plan the settings of grub-mkconfig for an encrypted boot.
+
+/etc/default/grub and its drop-ins are shell, so a shell reads them, and they stay as they are. Ours are read last.
+"""
 
 from __future__ import annotations
 
+import glob
+import os
 import re
 import shlex
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import shell_defaults
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import drop_ins
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    Runner,
+    SealedRootError,
+)
 
 DEFAULTS = "/etc/default/grub"
-DROP_INS = "/etc/default/grub.d"
-OWN_DROP_IN = f"{DROP_INS}/zz-sealedroot.cfg"
+CMDLINES = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT")
+_NAMES = (*CMDLINES, "GRUB_DEFAULT")
+_PROGRAMS = ("/usr/sbin", "/usr/bin")
+# In grub-mkconfig of Debian and its relatives alone (docs/facts.md: grub-drop-ins).
+_READS_DROP_INS = "/default/grub.d/"
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # The name at the beginning of a kernel word.
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
-CMDLINES = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT")
+_BEGIN = (
+    "# Settings of the encrypted boot (sealedroot.image). They come last, so that they count.\n"
+)
+_END = "# End of the settings of the encrypted boot.\n"
+_BLOCK = re.compile(rf"\n?{re.escape(_BEGIN)}.*?{re.escape(_END)}", re.DOTALL)
+# As grub-mkconfig reads the files: in one shell. It says itself if a command fails. ulimit: a value can double its size
+# with each line.
+_SHOW = """\
+ulimit -v 262144
+for sealedroot_file; do
+    . "$sealedroot_file" >&2
+done
+printf '%s\\0' {}
+""".format(" ".join(f'"${{{name}-}}"' for name in _NAMES))
 
 
-def _name(word: str) -> str:
-    return "".join(_NAME.findall(word)[:1])
+def _words(text: str) -> t.List[str]:
+    """Return the words of a command line, as a shell splits it."""
+    return re.findall(r"[^ \t\n]+", text)
+
+
+def place(tree: Tree, mkconfig: str) -> str:
+    """Return the file of our settings: a drop-in, if the program of the name *mkconfig* reads any."""
+    texts = [tree.text(f"{top}/{mkconfig}") for top in _PROGRAMS]
+    return drop_ins.GRUB if any(_READS_DROP_INS in text for text in texts) else DEFAULTS
+
+
+def values(runner: Runner, tree: Tree, own: str, *, ours: bool) -> t.Dict[str, str]:
+    """Return the values that grub-mkconfig gets; *own* is the file of our settings, which count if *ours*."""
+    text = tree.text(DEFAULTS)
+    paths = []
+    if own == DEFAULTS:
+        text = text if ours else _BLOCK.sub("", text)
+    else:
+        found = sorted(glob.glob(tree.path(f"{os.path.dirname(own)}/*.cfg")))
+        paths = [path for path in found if ours or path != tree.path(own)]
+        for path in paths:
+            # Refuse what is no regular file.
+            tree.text(f"{os.path.dirname(own)}/{os.path.basename(path)}")
+    argv = [runner.find("sh"), "-c", _SHOW, "sh", "/dev/stdin", *paths]
+    data = text.encode("utf-8", "surrogateescape")
+    done = runner.run(argv, stdin=data, check=False, timeout=60)
+    shown = done.stdout.split("\0")
+    if done.rc or len(shown) != len(_NAMES) + 1:
+        raise SealedRootError(
+            f"no shell can read {DEFAULTS} and its drop-ins to the end, so grub-mkconfig cannot either: correct them"
+            f" ({done.stderr.strip()[-500:]})"
+        )
+    return dict(zip(_NAMES, shown))
+
+
+def _cmdline(name: str, old: t.Sequence[str], added: t.Sequence[str]) -> str:
+    """Return shell that takes the words *old* out of a command line, and appends those of *added* that it lacks."""
+    lines = ["set -f", "kept=" if old else f"kept=${{{name}-}}"]
+    if old:
+        lines += [f"for word in ${{{name}-}}; do", "    case $word in"]
+        lines += [f"    ({' | '.join(map(shlex.quote, old))}) ;;"]
+        lines += ['    (*) kept="${kept:+$kept }$word" ;;', "    esac", "done"]
+    if added:
+        lines += [f"for word in {' '.join(map(shlex.quote, added))}; do"]
+        lines += ['    case " $kept " in', '    (*" $word "*) ;;']
+        lines += ['    (*) kept="${kept:+$kept }$word" ;;', "    esac", "done"]
+    body = "".join(f"    {line}\n" for line in [*lines, "printf '%s\\n' \"$kept\""])
+    return f"{name}=$(\n{body})\n" if old or added else ""
 
 
 def settings(
-    text: str, kernel_cmdline: str, root_device: str
-) -> t.Tuple[t.Dict[str, str], t.List[str]]:
-    """Return the settings for /etc/default/grub, and the words removed from its command lines."""
-    have = shell_defaults.values(text)
+    have: t.Mapping[str, str], kernel_cmdline: str, root_device: str
+) -> t.Tuple[str, t.List[str]]:
+    """Return our settings as shell, and the words that they remove; *have* are the values without them."""
     ours = kernel_cmdline.split()
-    wanted: t.Dict[str, str] = {}
-    dropped: t.List[str] = []
-    for name in CMDLINES:
-        if name in have:
-            wanted[name], gone = shell_defaults.without_words(have[name], cfg.unwanted(ours), ours)
-            dropped += gone
-    wanted["GRUB_CMDLINE_LINUX"] = shell_defaults.merge_words(
-        wanted.get("GRUB_CMDLINE_LINUX", ""), kernel_cmdline
+    unwanted = cfg.unwanted(ours)
+    # What GRUB_ENABLE_CRYPTODISK has to be (docs/facts.md: enable-cryptodisk).
+    old = {
+        name: [it for it in dict.fromkeys(_words(have[name])) if unwanted(it) and it not in ours]
+        for name in CMDLINES
+    }
+    text = f"""\
+{_BEGIN}\
+# Exactly y: grub-mkconfig accepts nothing else.
+GRUB_ENABLE_CRYPTODISK=y
+# The firmware's console also uses the serial line; a graphical terminal does not.
+GRUB_TERMINAL="${{GRUB_TERMINAL-console}}"
+# os-prober would search the builder's disks for other systems.
+GRUB_DISABLE_OS_PROBER=true
+# Name the root by the guest's own device name: root=UUID= also matches a disk of the host with that UUID.
+GRUB_DEVICE={shlex.quote(root_device)}
+GRUB_DISABLE_LINUX_UUID=true
+GRUB_FORCE_PARTUUID=
+# GRUB must not search for the volume that it has open.
+GRUB_DISABLE_UUID=true
+# Recovery entries have "single", which starts sulogin(8).
+GRUB_DISABLE_RECOVERY=true
+"""
+    # Menu entries have the root's UUID in their name, or its device if GRUB_DISABLE_UUID is set.
+    default = have["GRUB_DEFAULT"]
+    if _UUID.search(default):
+        new = shlex.quote(_UUID.sub(lambda _match: root_device, default))
+        text += f'[ "${{GRUB_DEFAULT-}}" != {shlex.quote(default)} ] || GRUB_DEFAULT={new}\n'
+    text += "".join(
+        _cmdline(name, old[name], ours if name == "GRUB_CMDLINE_LINUX" else ()) for name in CMDLINES
     )
-    # Exactly y: grub-mkconfig accepts nothing else (docs/facts.md: enable-cryptodisk).
-    wanted["GRUB_ENABLE_CRYPTODISK"] = "y"
-    # The firmware's console also uses the serial line; a graphical terminal does not.
-    wanted["GRUB_TERMINAL"] = have.get("GRUB_TERMINAL", "console")
-    # os-prober would search the builder's disks for other systems.
-    wanted["GRUB_DISABLE_OS_PROBER"] = "true"
-    # Name the root by the guest's own device name: root=UUID= also matches a disk of the host with that UUID.
-    wanted["GRUB_DEVICE"] = root_device
-    wanted["GRUB_DISABLE_LINUX_UUID"] = "true"
-    # GRUB must not search for the volume that it has open.
-    wanted["GRUB_DISABLE_UUID"] = "true"
-    # Recovery entries have "single", which starts sulogin(8).
-    wanted["GRUB_DISABLE_RECOVERY"] = "true"
-    return wanted, dropped
-
-
-def drop_in(
-    overridden: t.Container[str],
-    wanted: t.Mapping[str, str],
-    kernel_cmdline: str,
-    old: t.Collection[str],
-) -> str:
-    """Return a drop-in that overrides what other drop-ins override; empty if none is needed.
-
-    *old* are words about disks of another machine that other drop-ins add to the command lines.
-    """
-    own = {name: value for name, value in wanted.items() if name in overridden}
-    if "GRUB_FORCE_PARTUUID" in overridden:
-        own["GRUB_FORCE_PARTUUID"] = ""  # it names a partition of another disk
-    lines = ""
-    for name in sorted(own.keys() - set(CMDLINES)):
-        lines = shell_defaults.assign(lines, name, own[name])
-    for name in CMDLINES if old else ():
-        lines += f"""\
-kept=
-for word in ${name}; do
-    case "$word" in
-    {"|".join(shlex.quote(word) for word in sorted(old))}) ;;
-    *) kept="${{kept:+$kept }}$word" ;;
-    esac
-done
-{name}=$kept
-"""
-    if "GRUB_CMDLINE_LINUX" in own and kernel_cmdline.split():
-        # Keep the words of the other drop-ins.
-        lines += f"""\
-for word in {" ".join(shlex.quote(word) for word in kernel_cmdline.split())}; do
-    case " $GRUB_CMDLINE_LINUX " in
-    *" $word "*) ;;
-    *) GRUB_CMDLINE_LINUX="${{GRUB_CMDLINE_LINUX:+$GRUB_CMDLINE_LINUX }}$word" ;;
-    esac
-done
-"""
-    comment = "# Settings of the encrypted boot that other files here would override.\n"
-    return f"{comment}{lines}" if lines else ""
+    return f"{text}{_END}", [it for name in CMDLINES for it in old[name]]
 
 
 def plan(
+    runner: Runner,
     tree: Tree,
-    drop_ins: t.Sequence[str],
     *,
+    mkconfig: str,
     kernel_cmdline: str,
     root_device: str,
     debug_console: bool = False,
 ) -> t.List[str]:
-    """Plan /etc/default/grub, and a drop-in if another one would override it; return the names of removed words.
+    """Plan our settings for the program of the name *mkconfig*; return the names of removed words.
 
     Only the names, because the result goes to the manifest and a value can be a password.
     Without *debug_console*, GRUB's editor and shell are closed.
@@ -120,23 +159,16 @@ def plan(
         tree.remove(cfg.MENU_SCRIPT)
     else:
         tree.write(cfg.MENU_SCRIPT, cfg.MENU_SCRIPT_TEXT, mode=0o755)
-    text = tree.text(DEFAULTS)
-    wanted, dropped = settings(text, kernel_cmdline, root_device)
-    for name, value in wanted.items():
-        text = shell_defaults.assign(text, name, value)
-    # Menu entries have the root's UUID in their name, or its device if GRUB_DISABLE_UUID is set.
-    default = shell_defaults.values(text).get("GRUB_DEFAULT", "")
-    if _UUID.search(default):
-        text = shell_defaults.assign(text, "GRUB_DEFAULT", _UUID.sub(root_device, default))
-    tree.write(DEFAULTS, text, secret=True)
-    others = [shell_defaults.values(tree.text(other)) for other in drop_ins]
-    words = [word for other in others for name in CMDLINES for word in other.get(name, "").split()]
-    unwanted = cfg.unwanted(kernel_cmdline.split())
-    old = {word for word in words if unwanted(word)} - {*kernel_cmdline.split()}
-    own = drop_in({name for other in others for name in other}, wanted, kernel_cmdline, old)
-    if own:
-        tree.write(OWN_DROP_IN, own, secret=True)
-    return list(dict.fromkeys(map(_name, [*dropped, *sorted(old)])))
+    own = place(tree, mkconfig)
+    have = values(runner, tree, own, ours=False)
+    text, old = settings(have, kernel_cmdline, root_device)
+    if own == DEFAULTS:
+        others = _BLOCK.sub("", tree.text(DEFAULTS))
+        # A line that has no end would take ours in.
+        text = f"{others}\n{text}" if others else text
+    tree.write(own, text, secret=True)
+    names = ("".join(_NAME.findall(word)[:1]) for word in old)
+    return list(dict.fromkeys(names))
 
 
-__all__ = ("DEFAULTS", "DROP_INS", "OWN_DROP_IN", "drop_in", "plan", "settings")
+__all__ = ("CMDLINES", "DEFAULTS", "place", "plan", "settings", "values")

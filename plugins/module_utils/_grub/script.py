@@ -71,6 +71,41 @@ def _statements(text: str) -> t.Iterator[t.Tuple[Words, str]]:
                 words.append(word)
 
 
+def without_isos(text: str) -> str:
+    """Return a grub.cfg without the entries that start an ISO image by loopback, and that nobody can start.
+
+    They boot another system than this root, and need no ``root=``. Without ``--unrestricted``, GRUB asks for the
+    password of a user, and there is none.
+    """
+    blocks: t.List[t.Dict[str, t.Any]] = []
+    words: Words = []
+    begin = 0
+    kept, position = "", 0
+    for match in _TOKEN.finditer(f"{text}\n"):
+        if match["word"]:
+            begin = begin if words else match.start()
+            words += [match["word"]] if words or match["word"] not in _RESERVED else []
+        elif match["end"]:
+            if match["end"] == "{":
+                blocks.append({"begin": begin, "words": words, "is_iso": False})
+            elif blocks:
+                blocks[-1]["is_iso"] |= words[:1] == ["loopback"]
+            if match["end"] == "}" and blocks:
+                block = blocks.pop()
+                if block["is_iso"] and _is_closed_entry(block["words"]):
+                    kept += text[position : block["begin"]]
+                    position = match.end()
+            words = []
+    return kept + text[position:]
+
+
+def _is_closed_entry(words: Words) -> bool:
+    # A variable can hold any option.
+    return words[:1] == ["menuentry"] and not any(
+        "$" in word or word.startswith("--u") for word in map(plain, words[2:])
+    )
+
+
 @functools.lru_cache(maxsize=8)
 def commands(text: str) -> t.Sequence[Words]:
     """Return the words of each command in a grub.cfg, without reserved words; the command's name has no quotes.
@@ -235,4 +270,5 @@ __all__ = (
     "scripts",
     "target",
     "unclear",
+    "without_isos",
 )

@@ -14,14 +14,22 @@ import os
 import stat
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import archive
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
+    drop_ins,
+    fstab,
+    shell_defaults,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import archive, guest
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 from ansible_collections.sealedroot.image.plugins.module_utils._system import secret_search
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import Runner
 
 # crypttab for the root in an initramfs of initramfs-tools, and of dracut and mkinitcpio.
 TABLES = ("/cryptroot/crypttab", "/etc/crypttab")
+# Words that dracut and its modules add to those of the kernel, and the configuration of initramfs-tools's init.
+_WORDS, _CONF = "/etc/cmdline.d/", "/conf/"
+# What that configuration must say at its end; "dep" means that only the drivers of one machine are there.
+_SETTINGS = {"RESUME": ("none",), "BOOT": ("local",), "MODULES": ("most", "list")}
 # Returns problems of the pinned headers in an initramfs, which are given by their paths in the root.
 JudgeHeader = t.Callable[[t.Mapping[str, bytes]], t.List[str]]
 
@@ -58,6 +66,7 @@ def problems(
     headers: t.Dict[str, bytes] = {}
     tables: t.Dict[str, bytes] = {}
     programs: t.Dict[str, bytes] = {}
+    told: t.Dict[str, bytes] = {}
     for part in archive.unpack(runner, path):
         handle = os.open(part.path, os.O_RDONLY)
         try:
@@ -65,6 +74,7 @@ def problems(
                 _files(handle, part, lambda name: name.startswith(f"{pinned_header.DIRECTORY}/"))
             )
             tables.update(_files(handle, part, TABLES.__contains__))
+            told.update(_files(handle, part, lambda name: name.startswith((_WORDS, _CONF))))
             programs.update(_files(handle, part, files.__contains__, mode=0o100))
             # Do not search compressed data: a compressor can store a key unchanged, and the unpacked copy is searched.
             offsets = secret_search.offsets(handle, needles, [(0, part.end)])
@@ -94,7 +104,25 @@ def problems(
         for name, text in files.items()
         if programs.get(name) != text.encode()
     ]
-    return found_problems + header(headers)
+    return [*found_problems, *_told(told), *header(headers)]
+
+
+def _told(files: t.Mapping[str, bytes]) -> t.List[str]:
+    """Return problems of what the files of an initramfs tell it besides the kernel command line."""
+    texts = {name: data.decode("utf-8", "replace") for name, data in sorted(files.items())}
+    found = []
+    for name, text in texts.items():
+        words = guest.contrary(text) if name.startswith(_WORDS) else []
+        names = ", ".join(dict.fromkeys(word.partition("=")[0] for word in words))
+        if words:
+            found.append(f"its {name} has words of the kernel that undo ours: {names}")
+    confs = [name for name in texts if name.startswith(f"{_CONF}conf.d/")]
+    if any(name.endswith(os.path.basename(drop_ins.INITRAMFS_TOOLS)) for name in confs):
+        have = shell_defaults.values("\n".join(texts[name] for name in confs))
+        for name, values in _SETTINGS.items():
+            if have.get(name) not in values:
+                found.append(f"its {confs[-1]} has the last word, and {name} is not {values[0]}")
+    return found
 
 
 def _files(

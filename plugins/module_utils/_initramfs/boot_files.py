@@ -15,17 +15,27 @@ import typing as t
 
 # SUSE has vmlinux-VERSION.gz in addition to the kernel that boots, for crash(8).
 _KERNEL = re.compile(r"vmlinu[xz]-(.+)(?<!\.[gx]z)")
+# GRUB offers no file with such a name (grub-mkconfig_lib: grub_file_is_not_garbage).
+_GARBAGE = re.compile(r".*\.(?:dpkg-.*|rpmsave|rpmnew|sig)")
+# A kernel that "make install" replaced: GRUB gives it the initramfs of its version, and the modules are of that, too.
+_REPLACED = ".old"
 # Accepted kernel versions, which become parts of file names and arguments of commands.
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}")
 DEBIAN, FEDORA, SUSE = "initrd.img-{}", "initramfs-{}.img", "initrd-{}"
 # Arch's default initramfs is named like Fedora's.
 ARCH_FALLBACK = "initramfs-{}-fallback.img"
 FORMS = (DEBIAN, FEDORA, SUSE, ARCH_FALLBACK)
+# Where an EFI system partition is mounted, so what is below is not encrypted on a machine.
+ESP = ("/boot/efi", "/efi")
+# Names of kernels, initramfs and unified kernel images there (systemd-boot: linux, initrd).
+_PAYLOAD = re.compile(r"(?:bzimage|initr|kernel|linux|vmlinu).*", re.IGNORECASE)
 
 
 def kernels(names: t.Iterable[str]) -> t.List[str]:
     """Return the versions of the kernels among the file *names* of a directory."""
-    return sorted({match.group(1) for match in map(_KERNEL.fullmatch, names) if match})
+    kept = (name for name in names if not _GARBAGE.fullmatch(name))
+    versions = (match.group(1) for match in map(_KERNEL.fullmatch, kept) if match)
+    return sorted({it[: -len(_REPLACED)] if it.endswith(_REPLACED) else it for it in versions})
 
 
 def initramfs(names: t.Container[str], version: str) -> t.List[str]:
@@ -33,4 +43,14 @@ def initramfs(names: t.Container[str], version: str) -> t.List[str]:
     return [form.format(version) for form in FORMS if form.format(version) in names]
 
 
-__all__ = ("ARCH_FALLBACK", "DEBIAN", "FEDORA", "FORMS", "SUSE", "VERSION", "initramfs", "kernels")
+def is_esp_payload(path: str) -> bool:
+    """Say whether a path is by its name a kernel, an initramfs, or both in one, of an EFI system partition."""
+    if not path.startswith(tuple(f"{top}/" for top in ESP)):
+        return False
+    return "/efi/linux/" in path.lower() or bool(_PAYLOAD.fullmatch(path.rpartition("/")[2]))
+
+
+__all__ = (
+    *("ARCH_FALLBACK", "DEBIAN", "ESP", "FEDORA", "FORMS", "SUSE", "VERSION", "initramfs"),
+    *("is_esp_payload", "kernels"),
+)

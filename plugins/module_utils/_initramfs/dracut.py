@@ -17,7 +17,7 @@ from __future__ import annotations
 import glob
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import os_release
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import drop_ins, os_release
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     boot_files,
@@ -25,8 +25,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
     unlocked_root,
 )
 
-# Sorts after the files of distributions and of most users, whose names begin with a digit (dracut.conf(5)).
-CONF = "/etc/dracut.conf.d/sealedroot.conf"
 MODULES = "/usr/lib/dracut/modules.d"
 
 
@@ -43,8 +41,21 @@ def configuration(tree: Tree, params: t.Mapping[str, t.Any]) -> str:
 hostonly="no"
 hostonly_cmdline="no"
 add_dracutmodules+=" {modules} "
+kept=
+for word in ${{omit_dracutmodules-}}; do
+    case $word in
+        {modules.replace(" ", " | ")}) ;;
+        *) kept+=" $word " ;;
+    esac
+done
+omit_dracutmodules=$kept
+unset kept word
 add_drivers+=" {params["filesystem"]} "
 install_items+=" {items} "
+# Words of the kernel in an initramfs would come to those of GRUB; these may be another machine's.
+kernel_cmdline=""
+# GRUB starts a kernel and an initramfs.
+uefi="no"
 # It would hold the key as well, and keep the old one when that is exchanged.
 dracut_rescue_image="no"
 """
@@ -75,7 +86,7 @@ def form(tree: Tree) -> str:
 
 def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
     """Plan the configuration of dracut; return the missing packages."""
-    tree.write(CONF, configuration(tree, params))
+    tree.write(drop_ins.DRACUT, configuration(tree, params))
     return missing(tree)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab, shell_defaults
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import drop_ins, fstab
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     boot_files,
@@ -24,11 +24,10 @@ CONF_HOOK = "/etc/cryptsetup-initramfs/conf-hook"
 # initramfs: include the entry without asking the kernel which device / is on, which a build cannot tell
 # (docs/facts.md: initramfs-option). discard: freed blocks of the guest become free on the host, as in the build.
 OPTIONS = "luks,initramfs,discard"
-CONF = "/etc/initramfs-tools/conf.d/sealedroot"
 # MODULES: "dep" would take those of the running machine, the builder, and mkinitramfs fails on that.
 # UMASK: the initramfs holds the key, so only root may read it, also after an update rebuilds it.
-# RESUME: otherwise the boot waits for the swap of another machine.
-CONF_TEXT = "MODULES=most\nUMASK=0077\nRESUME=none\n"
+# RESUME: otherwise the boot waits for the swap of another machine. BOOT: "nfs" would mount a root of the network.
+CONF_TEXT = "MODULES=most\nUMASK=0077\nRESUME=none\nBOOT=local\n"
 # The initramfs also reads this file (initramfs-tools, init). The kernel command line has the same word, but an attacker
 # can garble that on the disk; garbling this file would break the whole compressed initramfs.
 CLOSED_TEXT = "panic=5\n"
@@ -50,6 +49,7 @@ for header in {pinned_header.DIRECTORY}/*.header; do
     cp -p --sparse=always "$header" "$DESTDIR$header"
 done
 """
+PATTERN = f'KEYFILE_PATTERN="{fstab.KEY_DIRECTORY}/*"\n'
 PACKAGES = {
     "/usr/share/initramfs-tools/hooks/cryptroot": "cryptsetup-initramfs",
     "/usr/sbin/update-initramfs": "initramfs-tools",
@@ -57,16 +57,20 @@ PACKAGES = {
 
 
 def conf_hook(text: str) -> str:
-    """Return conf-hook with the pattern for key files that are copied into the initramfs."""
-    return shell_defaults.assign(text, "KEYFILE_PATTERN", f"{fstab.KEY_DIRECTORY}/*")
+    """Return conf-hook, which is shell, with the pattern for key files to copy into the initramfs as its end."""
+    if text.endswith(PATTERN):
+        return text
+    return text + ("" if text.endswith("\n") or not text else "\n") + PATTERN
 
 
 def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
     """Plan the configuration of initramfs-tools; return the missing packages."""
     tree.write(CONF_HOOK, conf_hook(tree.text(CONF_HOOK)))
-    tree.write(CONF, CONF_TEXT + ("" if params["debug_console"] else CLOSED_TEXT))
+    tree.write(
+        drop_ins.INITRAMFS_TOOLS, CONF_TEXT + ("" if params["debug_console"] else CLOSED_TEXT)
+    )
     tree.write(pinned_header.HOOK, HEADER_HOOK_TEXT, mode=0o755)
-    # It is read before our file and names the swap of another machine.
+    # It names the swap of another machine.
     tree.remove("/etc/initramfs-tools/conf.d/resume")
     return [package for path, package in PACKAGES.items() if not tree.exists(path)]
 

@@ -18,7 +18,7 @@ import glob
 import os
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import image_tables
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import drop_ins, image_tables
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     boot_files,
@@ -28,7 +28,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 
-OWN_DROP_IN = f"{mkinitcpio_conf.DROP_INS}/zz-sealedroot.conf"
 HOOKS = ("/usr/lib/initcpio/install", "/etc/initcpio/install")
 
 
@@ -40,14 +39,15 @@ def configure(tree: Tree, installed: t.Sequence[str]) -> None:
         text = mkinitcpio_conf.assign(text, name, words)
     tree.write(mkinitcpio_conf.CONF, text)
     paths = glob.glob(tree.path(f"{mkinitcpio_conf.DROP_INS}/*.conf"))
-    others = sorted({os.path.basename(path) for path in paths} - {os.path.basename(OWN_DROP_IN)})
-    for name in others:
+    own = os.path.basename(drop_ins.MKINITCPIO)
+    others = {os.path.basename(path) for path in paths} - {own}
+    for name in sorted(others, key=drop_ins.version_key):
         have = mkinitcpio_conf.arrays(tree.text(f"{mkinitcpio_conf.DROP_INS}/{name}"), have)
     want = mkinitcpio_conf.wanted(have, installed)
     if want != have:
         lines = [mkinitcpio_conf.assign("", name, words) for name, words in want.items()]
         comment = "# Settings of the encrypted root that other files here would override.\n"
-        tree.write(OWN_DROP_IN, comment + "".join(lines))
+        tree.write(drop_ins.MKINITCPIO, comment + "".join(lines))
 
 
 def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:

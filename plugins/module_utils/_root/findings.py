@@ -24,7 +24,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
     boot_files,
     generators,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._root import mounting
+from ansible_collections.sealedroot.image.plugins.module_utils._root import former_use, mounting
 from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import Member, plain
 from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
 
@@ -113,10 +113,16 @@ class Root:
 
 def wanted(members: t.Iterable[Member]) -> t.List[t.Tuple[str, ...]]:
     """Return the files whose content the checks need, each with its possible names."""
+    members = [*members]
     files = [it.name for it in members if it.type in "-h"]
     builtin = [(it,) for it in files if _BUILTIN.fullmatch(it)]
-    units = [(it,) for it in files if etc_units.is_member(it)]
-    return [(FSTAB,), (CRYPTTAB,), GRUB_PROBES, *builtin, *units[:_MOST_UNITS]]
+    units = [(it,) for it in files if etc_units.is_member(it)][:_MOST_UNITS]
+    return [
+        *((FSTAB,), (CRYPTTAB,), GRUB_PROBES),
+        *builtin,
+        *units,
+        *former_use.wanted(members),
+    ]
 
 
 def judge(root: Root, kernels: t.Sequence[str], filesystem: str) -> Findings:
@@ -126,6 +132,7 @@ def judge(root: Root, kernels: t.Sequence[str], filesystem: str) -> Findings:
     _swap(root, found)
     _tables(root, found)
     _initramfs(root, found)
+    _former_use(root, found)
     _hard_links(root, found)
     _spellings(root, found)
     _boot(root, found)
@@ -264,6 +271,14 @@ def _initramfs(root: Root, found: Findings) -> None:
             _exclude(found, member, "an initramfs, which is made anew")
         else:
             _leave_out(found, member, "an initramfs that no kernel has")
+
+
+def _former_use(root: Root, found: Findings) -> None:
+    """Report what the root brings from the container or machine that it was."""
+    for name, reason in former_use.left_out(root.members).items():
+        _leave_out(found, root.members[name], reason)
+    found.problems += former_use.problems(root.members, root.text)
+    found.notes += former_use.notes(root.members, root.text)
 
 
 def _hard_links(root: Root, found: Findings) -> None:

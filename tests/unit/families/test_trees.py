@@ -276,7 +276,7 @@ def test_every_initramfs_gets_the_key_and_needs_no_other_machine(build, it):
     build.all()
     key = f"/etc/cryptsetup-keys.d/luks-{LUKS}.key"
     if it.initramfs == "dracut":
-        conf = (build.root / "etc/dracut.conf.d/sealedroot.conf").read_text()
+        conf = (build.root / "etc/dracut.conf.d/_sealedroot.conf").read_text()
         assert 'hostonly="no"' in conf  # after 01-dist.conf, which says yes
         assert f" {key} {PINNED} " in conf
         assert 'dracut_rescue_image="no"' in conf

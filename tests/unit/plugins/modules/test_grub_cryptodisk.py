@@ -10,7 +10,8 @@ import subprocess
 
 import efi
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import shell_defaults
+import shells
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import drop_ins
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg as grub_cfg, install
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -47,6 +48,9 @@ ANSWERED = """\
 """
 
 
+DROP_INS_OF_DEBIAN = "for x in ${sysconfdir}/default/grub.d/*.cfg ; do\n"
+
+
 @pytest.fixture
 def root(tmp_path: pathlib.Path) -> pathlib.Path:
     library = tmp_path / "usr/lib/grub/x86_64-efi"
@@ -54,25 +58,19 @@ def root(tmp_path: pathlib.Path) -> pathlib.Path:
     for name in [*NEEDED, "zfs"]:
         (library / f"{name}.mod").write_text(name)
     (library / "moddep.lst").write_text("luks: cryptodisk\n")
+    (tmp_path / "usr/sbin").mkdir()
+    (tmp_path / "usr/sbin/grub-mkconfig").write_text(DROP_INS_OF_DEBIAN)
     (tmp_path / "etc/default").mkdir(parents=True)
     (tmp_path / "etc/default/grub").write_text(DEFAULTS)
     return tmp_path
 
 
-def defaults(root: pathlib.Path) -> dict[str, str]:
-    return shell_defaults.values((root / "etc/default/grub").read_text())
-
-
 def effective(root: pathlib.Path, name: str) -> str:
     """What grub-mkconfig would take for *name*, as its shell reads it."""
-    lines = [
-        f". {path}"
-        for path in (
-            root / "etc/default/grub",
-            *sorted((root / "etc/default/grub.d").glob("*.cfg")),
-        )
-    ]
-    shell = ["sh", "-euc", "\n".join([*lines, f'printf %s "${{{name}-}}"'])]
+    drop_ins = sorted((root / "etc/default/grub.d").glob("*.cfg"))
+    files = [path for path in (root / "etc/default/grub", *drop_ins) if path.exists()]
+    lines = [f". {path}" for path in files]
+    shell = ["sh", "-ec", "\n".join([*lines, f'printf %s "${{{name}-}}"'])]
     return subprocess.run(shell, capture_output=True, text=True, check=True).stdout
 
 
@@ -153,7 +151,9 @@ def ensure(
             [f"grub{prefix}-mkconfig", "--output", str(cfg)],
             effect=lambda: cfg.write_text(config(root, more)),
         )
-    return grub_cryptodisk.ensure(runner, params, root=str(root), check_mode=check_mode)
+    return grub_cryptodisk.ensure(
+        shells.WithShell(runner), params, root=str(root), check_mode=check_mode
+    )
 
 
 def test_everything_is_made(root, runner, script):
@@ -164,13 +164,13 @@ def test_everything_is_made(root, runner, script):
         "/boot/grub/sealedroot/core.cfg",
         "/boot/grub/sealedroot/memdisk.tar",
         "/boot/grub/sealedroot/modules",
-        "/etc/default/grub",
+        "/etc/default/grub.d/zzzz-sealedroot.cfg",
         "/etc/grub.d/06_sealedroot",
         "/usr/local/sbin/grub-install",
         "/boot/grub/grub.cfg",
         "/run/sealedroot/esp/EFI/BOOT/BOOTX64.EFI",
     ]
-    assert defaults(root) == {
+    wanted = {
         "GRUB_DEFAULT": "0",
         "GRUB_CMDLINE_LINUX_DEFAULT": "quiet",
         "GRUB_CMDLINE_LINUX": "console=tty0 console=ttyS0",
@@ -182,10 +182,11 @@ def test_everything_is_made(root, runner, script):
         "GRUB_DISABLE_UUID": "true",
         "GRUB_DISABLE_RECOVERY": "true",
     }
+    assert {name: effective(root, name) for name in wanted} == wanted
+    assert (root / "etc/default/grub").read_text() == DEFAULTS
     modules = root / "boot/grub/x86_64-efi"
     assert (modules / "luks.mod").read_text() == "luks"
     assert (modules / "moddep.lst").exists()
-    assert not (root / "etc/default/grub.d").exists()
 
 
 def test_the_core_image_runs_a_script_that_ends_in_no_shell(root, runner, script):
@@ -243,6 +244,15 @@ def test_what_a_script_of_the_root_adds_is_refused(root, runner, script, more, w
     assert words in str(caught.value)
 
 
+def test_an_entry_of_an_iso_that_nobody_can_start_stays(root, runner, script):
+    entry = "menuentry ISO {\n loopback loop /x.iso\n linux (loop)/vmlinuz boot=live\n}\n"
+    ensure(root, runner, script, tools="yes", more=entry)
+    assert entry in (root / "boot/grub/grub.cfg").read_text()
+    opened = entry.replace("ISO", "ISO --unrestricted")
+    with pytest.raises(SealedRootError, match="starts another system"):
+        ensure(root, runner, script, tools="yes", more=opened)
+
+
 def test_a_setting_of_a_drop_in_does_not_name_another_root(root, runner, script):
     drop_in(root, "50-mine.cfg", "GRUB_DEVICE=/dev/vda1\nGRUB_DISABLE_RECOVERY=false\n")
     ensure(root, runner, script, tools="yes")
@@ -256,7 +266,7 @@ def test_words_that_open_the_console_leave_the_command_lines(root, runner, scrip
     (root / "etc/default/grub").write_text(text)
     drop_in(root, "50-mine.cfg", 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX systemd.debug_shell"\n')
     outcome = ensure(root, runner, script, tools="yes", kernel_cmdline=words)
-    assert outcome["dropped"] == [*("systemd.gpt_auto", "rd.break", "panic", "systemd.debug_shell")]
+    assert outcome["dropped"] == ["systemd.debug_shell", "systemd.gpt_auto", "rd.break", "panic"]
     assert effective(root, "GRUB_CMDLINE_LINUX_DEFAULT") == "quiet"
     assert effective(root, "GRUB_CMDLINE_LINUX") == words
     assert not ensure(root, runner, script, tools="yes", kernel_cmdline=words)["changed"]
@@ -309,13 +319,13 @@ def test_names_of_fedora_and_suse(root, runner, script):
 def test_a_root_without_settings_gets_them(root, runner, script):
     (root / "etc/default/grub").unlink()
     ensure(root, runner, script, tools="yes")
-    assert defaults(root)["GRUB_ENABLE_CRYPTODISK"] == "y"
+    assert effective(root, "GRUB_ENABLE_CRYPTODISK") == "y"
 
 
 def test_an_owners_terminal_stays(root, runner, script):
     (root / "etc/default/grub").write_text('GRUB_TERMINAL="serial console"\n')
     ensure(root, runner, script, tools="yes")
-    assert defaults(root)["GRUB_TERMINAL"] == "serial console"
+    assert effective(root, "GRUB_TERMINAL") == "serial console"
 
 
 def test_disks_of_an_old_machine_leave_the_command_line(root, runner, script):
@@ -325,9 +335,10 @@ def test_disks_of_an_old_machine_leave_the_command_line(root, runner, script):
     )
     outcome = ensure(root, runner, script, tools="yes")
     assert outcome["dropped"] == ["root", "resume", "cryptopts"]
-    assert defaults(root)["GRUB_CMDLINE_LINUX"] == "net.ifnames=0 console=tty0 console=ttyS0"
-    assert defaults(root)["GRUB_CMDLINE_LINUX_DEFAULT"] == "quiet"
-    assert ensure(root, runner, script, tools="yes")["dropped"] == []
+    assert effective(root, "GRUB_CMDLINE_LINUX") == "net.ifnames=0 console=tty0 console=ttyS0"
+    assert effective(root, "GRUB_CMDLINE_LINUX_DEFAULT") == "quiet"
+    again = ensure(root, runner, script, tools="yes")
+    assert (again["changed"], again["dropped"]) == (False, outcome["dropped"])
 
 
 def test_of_a_word_that_leaves_the_name_is_said(root, runner, script):
@@ -354,7 +365,7 @@ def test_a_wanted_word_is_no_old_machines(root, runner, script):
         ('GRUB_CMDLINE_LINUX="a=1 console=ttyS0"\n', "a=1 console=ttyS0 console=tty0"),
         (
             'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX a=1"\n',
-            "console=tty0 console=ttyS0 a=1",
+            "a=1 console=tty0 console=ttyS0",
         ),
         ("GRUB_CMDLINE_LINUX=\n", "console=tty0 console=ttyS0"),
     ],
@@ -373,8 +384,6 @@ def test_settings_of_a_drop_in_do_not_win(root, runner, script):
     assert effective(root, "GRUB_ENABLE_CRYPTODISK") == "y"
     assert effective(root, "GRUB_FORCE_PARTUUID") == ""
     assert effective(root, "GRUB_TIMEOUT") == "0"
-    own = (root / "etc/default/grub.d/zz-sealedroot.cfg").read_text()
-    assert "GRUB_CMDLINE_LINUX" not in own
 
 
 def test_disks_of_an_old_machine_in_a_drop_in_leave_the_command_lines(root, runner, script):
@@ -397,14 +406,88 @@ def test_the_default_entry_is_one_of_the_new_root(root, runner, script):
     (root / "etc/default/grub").write_text(f"GRUB_DEFAULT='{entry.format(old)}'\n")
     ensure(root, runner, script, tools="yes")
     # What entries are called where GRUB_DISABLE_UUID is set (GRUB: grub_get_device_id).
-    assert defaults(root)["GRUB_DEFAULT"] == entry.format(DEVICE)
+    assert effective(root, "GRUB_DEFAULT") == entry.format(DEVICE)
     assert not ensure(root, runner, script, tools="yes")["changed"]
 
 
-def test_a_drop_in_about_other_things_needs_no_answer(root, runner, script):
-    drop_in(root, "init-select.cfg", "# nothing\nGRUB_TIMEOUT=0\n")
+def test_a_drop_in_of_ours_is_the_last(root, runner, script):
+    drop_in(root, "zzz-site.cfg", "GRUB_DEVICE=/dev/sda1\nGRUB_DISABLE_UUID=\n")
     ensure(root, runner, script, tools="yes")
-    assert not (root / "etc/default/grub.d/zz-sealedroot.cfg").exists()
+    assert (root / drop_ins.GRUB[1:]).exists()
+    assert effective(root, "GRUB_DEVICE") == DEVICE
+    assert effective(root, "GRUB_DISABLE_UUID") == "true"
+
+
+BRANCH = """\
+if [ -e /etc/grub-debug ]; then
+    GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX debug"
+    GRUB_ENABLE_CRYPTODISK=n
+    GRUB_TERMINAL=gfxterm
+fi
+"""
+FUNCTION = """\
+add() { GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX $1"; }
+add hugepages=8; add root=/dev/sda1
+"""
+
+
+@pytest.mark.parametrize("debian", [True, False], ids=["drop-in", "block"])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (BRANCH, ""),
+        ('GRUB_CMDLINE_LINUX="hugepages=$(echo 16) quiet"\n', "hugepages=16 quiet"),
+        ("GRUB_CMDLINE_LINUX=`echo resume=UUID=1 quiet`\n", "quiet"),
+        (FUNCTION, "hugepages=8"),
+        ("GRUB_CMDLINE_LINUX='nosmt a=* boot=UUID=1 fips=1'\n", "nosmt a=* fips=1"),
+        ("GRUB_CMDLINE_LINUX='quiet;root=1 $HOME x'", "$HOME x"),
+        # A line without an end must not take in what follows.
+        ("GRUB_CMDLINE_LINUX=quiet", "quiet"),
+        ('for n in 1 2; do GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX n$n"; done\n', "n1 n2"),
+        ("GRUB_DISABLE_LINUX_UUID=false; readonly mine=1\n", ""),
+    ],
+)
+def test_a_file_that_is_a_program_stays_one(root, runner, script, debian, text, words):
+    if not debian:
+        (root / "usr/sbin/grub-mkconfig").write_text("# no drop-ins")
+    path = root / "etc/default/grub"
+    path.write_text(text)
+    ensure(root, runner, script, tools="yes")
+    assert path.read_text().startswith(text)
+    assert (path.read_text() == text) is debian
+    assert (root / drop_ins.GRUB[1:]).exists() is debian
+    wanted = f"{words} console=tty0 console=ttyS0".strip()
+    assert " ".join(effective(root, "GRUB_CMDLINE_LINUX").split()) == wanted
+    assert effective(root, "GRUB_ENABLE_CRYPTODISK") == "y"
+    assert effective(root, "GRUB_TERMINAL") == "console"
+    assert effective(root, "GRUB_DISABLE_LINUX_UUID") == "true"
+    assert not ensure(root, runner, script, tools="yes")["changed"]
+
+
+def test_a_block_is_replaced_and_not_repeated(root, runner, script):
+    (root / "usr/sbin/grub-mkconfig").write_text("# no drop-ins")
+    path = root / "etc/default/grub"
+    ensure(root, runner, script, tools="yes")
+    assert ensure(root, runner, script, tools="yes", kernel_cmdline="console=hvc0")["changed"]
+    assert path.read_text().count("GRUB_ENABLE_CRYPTODISK") == 1
+    # What the owner appends later counts for the next update of ours, too.
+    path.write_text(f'{path.read_text()}GRUB_CMDLINE_LINUX="quiet"\n')
+    assert ensure(root, runner, script, tools="yes", kernel_cmdline="console=hvc0")["changed"]
+    assert effective(root, "GRUB_CMDLINE_LINUX") == "quiet console=hvc0"
+    assert path.read_text().startswith(DEFAULTS)
+
+
+DOUBLINGS = "A=xxxxxxxx\n" + "A=$A$A\n" * 40
+
+
+@pytest.mark.parametrize(
+    "text", ["GRUB_TIMEOUT='never closed\n", "exit 0\n", "if x; then\n", DOUBLINGS]
+)
+def test_a_file_that_no_shell_reads_is_refused(root, runner, script, text):
+    (root / "etc/default/grub").write_text(text)
+    with pytest.raises(SealedRootError, match="no shell can read /etc/default/grub"):
+        ensure(root, runner, script)
+    assert not (root / drop_ins.GRUB[1:]).exists()
 
 
 def test_a_word_with_a_wildcard_is_taken_as_it_is(root, runner, script):

@@ -32,6 +32,9 @@ def root(tmp_path):
         "var/lib/dhcpcd/eth0.lease": "lease",
         "var/lib/cloud/instances/i-1/user-data.txt": "x",
         "var/lib/cloud/data/instance-id": "i-1",
+        "var/lib/cloud/data/.hidden": "i-1",
+        "etc/salt/pki/minion/minion.pem": "PRIVATE",
+        "etc/salt/pki/minion/minion_master.pub": "PUBLIC",
     }.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,8 +75,10 @@ def test_what_clones_must_not_share_is_gone(root):
         *("etc/ssh/ssh_host_ed25519_key", "var/lib/dbus/machine-id", "var/lib/systemd/random-seed"),
         *("var/lib/dhcp/dhclient.eth0.leases", "var/lib/cloud/instances/i-1"),
         *("var/lib/dhcpcd/duid", "var/lib/dhcpcd/eth0.lease", "var/lib/cloud/data/instance-id"),
+        *("var/lib/cloud/data/.hidden", "etc/salt/pki/minion/minion.pem"),
     ):
         assert not (root / name).exists(), name
+    assert (root / "etc/salt/pki/minion/minion_master.pub").exists()
 
 
 def test_resolv_conf_stays(root):

@@ -325,15 +325,19 @@ def test_failed_boots(tree: t.Any, files: dict[str, t.Any], says: str | None) ->
 @pytest.mark.parametrize(
     ("path", "content", "says"),
     [
-        ("/etc/sysctl.d/zzz.conf", "kernel.sysrq = 438\n", "sets kernel.sysrq to 438"),
-        ("/usr/lib/sysctl.d/zzz.conf", "-kernel/sysrq=1\n", "sets kernel.sysrq to 1"),
-        ("/etc/sysctl.d/zzz.conf", "# kernel.sysrq = 1\nkernel.sysrq=0\nkernel.panic = 1\n", None),
-        ("/etc/sysctl.d/zzz", "kernel.sysrq = 1\n", None),
+        ("/etc/sysctl.d/zzzzz.conf", "kernel.sysrq = 438\n", "sets kernel.sysrq to 438"),
+        ("/usr/lib/sysctl.d/zzzzz.conf", "-kernel/sysrq=1\n", "sets kernel.sysrq to 1"),
+        (
+            "/etc/sysctl.d/zzzzz.conf",
+            "# kernel.sysrq = 1\nkernel.sysrq=0\nkernel.panic = 1\n",
+            None,
+        ),
+        ("/etc/sysctl.d/zzzzz", "kernel.sysrq = 1\n", None),
         # Ours is read after these.
         ("/etc/sysctl.d/99-sysctl.conf", "kernel.sysrq = 1\n", None),
         ("/usr/lib/sysctl.d/55-magic-sysrq.conf", "kernel.sysrq = 0x01b6\n", None),
         # What is written out has priority.
-        ("/etc/sysctl.d/zzz.conf", "kernel.* = 1\n", None),
+        ("/etc/sysctl.d/zzzzz.conf", "kernel.* = 1\n", None),
         ("/etc/sysctl.conf", "kernel.sysrq=1\n", "/etc/sysctl.conf is read after"),
         ("/etc/sysctl.conf", "#kernel.sysrq=438\n", None),
     ],
@@ -343,7 +347,10 @@ def test_sysrq(tree: t.Any, path: str, content: str, says: str | None) -> None:
 
 
 def test_sysrq_of_a_file_that_another_hides(tree: t.Any) -> None:
-    files = {"/usr/lib/sysctl.d/zzz.conf": file("kernel.sysrq=1\n"), "/etc/sysctl.d/zzz.conf": MASK}
+    files = {
+        "/usr/lib/sysctl.d/zzzzz.conf": file("kernel.sysrq=1\n"),
+        "/etc/sysctl.d/zzzzz.conf": MASK,
+    }
     assert console.sysrq(tree({**OURS, **files})) == []
 
 

@@ -30,7 +30,7 @@ KEYS: dict[str, t.Any] = {
     "/usr/sbin/mkinitramfs": (0o755,),
     HOOK: (0o755, b"#!/bin/sh"),
 }
-CONF = "/etc/dracut.conf.d/sealedroot.conf"
+CONF = "/etc/dracut.conf.d/_sealedroot.conf"
 ITEMS = (
     b'install_items+=" /etc/crypttab /etc/cryptsetup-keys.d/luks-1.key /etc/headers/1.header "\n'
 )
@@ -126,6 +126,10 @@ ROW = [
         ({"/etc/cryptsetup-keys.d/luks-1.key": (0o400, OTHER)}, "holds the recovery key"),
         ({"/etc/initramfs-tools/conf.d/umask": (0o644, b"#UMASK=0077\n")}, "UMASK=0077"),
         ({"/etc/initramfs-tools/conf.d/zz": (0o644, b"UMASK=0022\n")}, "UMASK=0077"),
+        (
+            {"/usr/share/initramfs-tools/conf-hooks.d/x": (0o644, b"UMASK=0022\n")},
+            "UMASK=0077",
+        ),
         # initramfs-tools leaves out a hook that is no program.
         ({HOOK: (0o644, b"#!/bin/sh")}, f"{HOOK} is not there or is no program: a rebuild loses"),
     ],
@@ -148,10 +152,12 @@ def test_key_files(tree: t.Any, change: dict[str, t.Any], says: str | None) -> N
             "does not have /etc/headers/1.header: a rebuild loses it",
         ),
         ({CONF: (0o644, b"# " + ITEMS)}, "a rebuild loses it"),
-        ({"/etc/dracut.conf.d/zz.conf": (0o644, b"install_items=/x\n")}, "a rebuild loses it"),
-        ({"/etc/dracut.conf.d/zz.conf": (0o644, b"install_items+=/x\n")}, None),
-        ({"/etc/dracut.conf.d/zz.off": (0o644, b"install_items=/x\n")}, None),
-        ({"/usr/lib/dracut/dracut.conf.d/zz.conf": (0o644, b"install_items=/x\n")}, "loses"),
+        ({"/etc/dracut.conf.d/_z.conf": (0o644, b"install_items=/x\n")}, "a rebuild loses it"),
+        ({"/etc/dracut.conf.d/_z.conf": (0o644, b"install_items+=/x\n")}, None),
+        # dracut reads it before ours (sort -V).
+        ({"/etc/dracut.conf.d/zz-x.conf": (0o644, b"install_items=/x\n")}, None),
+        ({"/etc/dracut.conf.d/_z.off": (0o644, b"install_items=/x\n")}, None),
+        ({"/usr/lib/dracut/dracut.conf.d/_z.conf": (0o644, b"install_items=/x\n")}, "loses"),
     ],
 )
 def test_key_files_of_dracut(tree: t.Any, change: dict[str, t.Any], says: str | None) -> None:

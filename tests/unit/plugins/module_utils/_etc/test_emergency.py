@@ -40,7 +40,7 @@ def test_nothing_is_left_of_sulogin_and_the_machine_restarts(tmp_path: pathlib.P
 def test_a_console_cannot_send_the_keys_of_sysrq(tmp_path: pathlib.Path) -> None:
     planned(tmp_path, debug_console=False).apply()
     # The last of all files in sysctl.d has the last word, and names are sorted as bytes (sysctl.d(5)).
-    path = tmp_path / "etc/sysctl.d/zz-sealedroot.conf"
+    path = tmp_path / "etc/sysctl.d/zzzz-sealedroot.conf"
     settings = configparser.ConfigParser()
     settings.read_string("[x]\n" + path.read_text())
     assert dict(settings["x"]) == {"kernel.sysrq": "0"}

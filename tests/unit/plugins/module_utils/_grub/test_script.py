@@ -174,3 +174,38 @@ LINUX = "linux /boot/vmlinuz-6 ro"
 )
 def test_what_asks_for_a_password(text: str, titles: list[str]) -> None:
     assert script.restricted(f"{text}\n") == titles
+
+
+ISO = """menuentry "Rescue ISO" {
+    set isofile="/boot/rescue.iso"
+    loopback loop $isofile
+    linux (loop)/live/vmlinuz boot=live findiso=$isofile noeject
+    initrd (loop)/live/initrd.img
+}
+"""
+KERNEL = "menuentry 'x' --unrestricted {\n linux /boot/vmlinuz root=/dev/mapper/cr_root\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_left"),
+    [
+        (ISO, False),
+        (f"submenu 'more' {{\n{ISO}}}\n", False),
+        (f"if true; then {ISO}fi\n", False),
+        # Anyone at the console could start these, and read what GRUB left in memory.
+        (ISO.replace('ISO"', 'ISO" --unrestricted'), True),
+        (ISO.replace('ISO"', 'ISO" $menuentry_id_option x'), True),
+        (ISO.replace('ISO"', 'ISO" ${mine}'), True),
+        (ISO.replace('ISO"', "ISO\" --'unrestricted'"), True),
+        # No entry, or one of another kind.
+        ("loopback loop /x.iso\nlinux (loop)/vmlinuz\n", True),
+        (f"submenu 'a' {{\nloopback loop /x.iso\n{KERNEL}}}\n", True),
+        (ISO.replace("loopback", "echo loopback"), True),
+        (ISO.rstrip("}\n"), True),
+    ],
+)
+def test_an_entry_of_an_iso_that_nobody_can_start(text, is_left):
+    reduced = script.without_isos(f"{KERNEL}{text}{KERNEL}")
+    assert ("loopback" in reduced) is is_left
+    assert is_left == (reduced == f"{KERNEL}{text}{KERNEL}")
+    assert reduced.count("/boot/vmlinuz ") == 2 + text.count("/boot/vmlinuz ")

@@ -186,3 +186,54 @@ def test_a_program_that_it_must_have(
     path = initrd(newc({**KEY_FILE, **HEADER_FILE, **have}))
     said = "it has no /scripts/check that is the root's: make it again"
     assert problems(runner, path, files={"/scripts/check": "text"}) == ([] if good else [said])
+
+
+OURS = b"MODULES=most\nUMASK=0077\nRESUME=none\nBOOT=local\n"
+WORDS = b"rd.luks.uuid=6b5d6b7e rd.luks.timeout=30 root=UUID=6b5d6b7e quiet\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"etc/cmdline.d/20-force_driver.conf": b"rd.driver.pre=virtio_blk\n"}, ""),
+        (
+            {"etc/cmdline.d/01-default.conf": WORDS},
+            "its /etc/cmdline.d/01-default.conf has words of the kernel that undo ours: rd.luks.uuid,"
+            " rd.luks.timeout, root",
+        ),
+        # An initramfs of initramfs-tools that this collection did not configure has no such file.
+        ({"conf/conf.d/resume": b"RESUME=UUID=1\n"}, ""),
+        (
+            {
+                "conf/initramfs.conf": b"MODULES=dep\nBOOT=nfs\n",
+                "conf/conf.d/zzzz-sealedroot": OURS,
+            },
+            "",
+        ),
+        (
+            {
+                "conf/conf.d/zz-site": b"MODULES=dep\nRESUME=x\n",
+                "conf/conf.d/zzzz-sealedroot": OURS,
+            },
+            "",
+        ),
+        (
+            {"conf/conf.d/zzzz-sealedroot": OURS, "conf/conf.d/zzzzz": b"RESUME=UUID=1\n"},
+            "its /conf/conf.d/zzzzz has the last word, and RESUME is not none",
+        ),
+        (
+            {"conf/conf.d/zzzz-sealedroot": OURS, "conf/conf.d/zzzzz": b"BOOT=nfs\n"},
+            "its /conf/conf.d/zzzzz has the last word, and BOOT is not local",
+        ),
+        (
+            {"conf/conf.d/zzzz-sealedroot": OURS, "conf/conf.d/zzzzz": b"MODULES=dep\n"},
+            "its /conf/conf.d/zzzzz has the last word, and MODULES is not most",
+        ),
+    ],
+)
+def test_what_an_initramfs_is_told_besides_the_command_line(
+    runner: t.Any, initrd: t.Any, files: dict[str, bytes], says: str
+) -> None:
+    told = {name: (0o644, text) for name, text in files.items()}
+    found = problems(runner, initrd(newc({**KEY_FILE, **HEADER_FILE, **told})))
+    assert found == ([says] if says else [])

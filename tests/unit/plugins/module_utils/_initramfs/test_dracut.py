@@ -54,11 +54,18 @@ def root(tmp_path: pathlib.Path) -> pathlib.Path:
 ensure = functools.partial(unlocking.ensure, generator="dracut")
 
 
-def read(root: pathlib.Path, before: str = "") -> dict[str, list[str]]:
-    """Return dracut's variables after *before* and the file."""
-    names = ("hostonly", "hostonly_cmdline", "add_dracutmodules", "add_drivers", "install_items")
+def read(root: pathlib.Path, before: str = "", *more: str) -> dict[str, list[str]]:
+    """Return dracut's variables, and *more* of them, after *before* and the file."""
+    names = (
+        *more,
+        "hostonly",
+        "hostonly_cmdline",
+        "add_dracutmodules",
+        "add_drivers",
+        "install_items",
+    )
     show = "; ".join(f'echo "{name}:" ${name}' for name in (*names, "dracut_rescue_image"))
-    script = f"set -eu; {before}\n. {root}/etc/dracut.conf.d/sealedroot.conf; {show}"
+    script = f"set -eu; {before}\n. {root}/etc/dracut.conf.d/_sealedroot.conf; {show}"
     shell = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
     pairs = (line.partition(":") for line in shell.stdout.splitlines())
     return {name: words.split() for name, _colon, words in pairs}
@@ -91,6 +98,23 @@ def test_later_updates_find_everything(root: pathlib.Path) -> None:
         ],
         "dracut_rescue_image": ["no"],
     }
+
+
+@pytest.mark.parametrize(
+    ("before", "name", "value"),
+    [
+        ('kernel_cmdline="rd.luks.uuid=1 root=UUID=2 rd.lvm.lv=vg0/root"', "kernel_cmdline", []),
+        ("uefi=yes", "uefi", ["no"]),
+        ('omit_dracutmodules+=" crypt lvm systemd "', "omit_dracutmodules", ["lvm"]),
+        ("omit_dracutmodules=crypt", "omit_dracutmodules", []),
+        ("", "omit_dracutmodules", []),
+    ],
+)
+def test_settings_of_another_machine_do_not_count(
+    root: pathlib.Path, before: str, name: str, value: list[str]
+) -> None:
+    ensure(root)
+    assert read(root, f"{BEFORE}; {before}", name)[name] == value
 
 
 def test_the_root_is_mounted_by_the_name_that_only_the_guest_gives(root: pathlib.Path) -> None:

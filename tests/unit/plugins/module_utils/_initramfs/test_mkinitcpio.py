@@ -174,7 +174,7 @@ def test_a_drop_in_does_not_have_the_last_word(root, text):
 def test_a_drop_in_about_other_things_needs_no_answer(root):
     configure(root, "COMPRESSION=cat\n", "etc/mkinitcpio.conf.d/50-mine.conf")
     ensure(root)
-    assert not (root / "etc/mkinitcpio.conf.d/zz-sealedroot.conf").exists()
+    assert not (root / "etc/mkinitcpio.conf.d/_sealedroot.conf").exists()
 
 
 def test_four_calls(root):

@@ -55,6 +55,37 @@ def test_nothing_is_said_of_a_good_root() -> None:
     assert judge() == findings.Findings()
 
 
+def test_the_former_use_of_a_root() -> None:
+    hook = "etc/initramfs/post-update.d/efistub"
+    found = judge(
+        ".dockerenv",
+        "etc/hostid",
+        hook,
+        "etc/default/grub.d/zzzzz.cfg",
+        **{hook[4:]: "cp $2 /boot/efi"},
+    )
+    assert found.left_out == ["/.dockerenv: by it systemd takes the machine for a container"]
+    assert found.excluded == ["./.dockerenv"]
+    assert [it.partition(" ")[0] for it in found.problems] == ["/etc/default/grub.d/zzzzz.cfg"]
+    assert ["the same host ID" in found.notes[0], hook in found.notes[1]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "problems"),
+    [
+        # GRUB offers none of the first three, and gives the replaced kernel the initramfs of its version.
+        (f"boot/vmlinuz-{VERSION}.dpkg-bak", 0),
+        (f"boot/vmlinuz-{VERSION}.rpmsave", 0),
+        (f"boot/vmlinuz-{VERSION}.sig", 0),
+        (f"boot/vmlinuz-{VERSION}.old", 0),
+        (f"boot/vmlinuz-{VERSION}.bak", 1),
+        ("boot/vmlinuz-5.10.old", 1),
+    ],
+)
+def test_leftovers_of_kernels(name: str, problems: int) -> None:
+    assert len(judge(name).problems) == problems
+
+
 # Initramfs
 
 

@@ -1,0 +1,154 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""What a root brings from the container or machine that it was, and that would undo its encrypted boot: pure."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import drop_ins, identity
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
+    boot_files,
+    generators,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import Member
+
+DIVERSIONS = "var/lib/dpkg/diversions"
+# By each of these, systemd takes the machine for a container (systemd: src/basic/virt.c).
+CONTAINER_MARKS = (
+    *(".dockerenv", ".dockerinit", "run/.containerenv", "run/host/container-manager"),
+    "run/systemd/container",
+)
+# Programs that make what boots, when the build or an update of the machine runs them.
+_BOOT_PROGRAMS = (
+    *(name for names in generators.PROGRAMS.values() for name in names),
+    *("cryptsetup", "grub-install", "grub-mkconfig", "grub-mkimage", "grub-probe", "update-grub"),
+)
+_DROP_INS = {
+    "initramfs_tools": drop_ins.INITRAMFS_TOOLS,
+    "dracut": drop_ins.DRACUT,
+    "mkinitcpio": drop_ins.MKINITCPIO,
+}
+# Programs and settings that decide what else is made of a kernel and its initramfs.
+_HOOKS = re.compile(
+    r"etc/(?:initramfs/post-update|kernel/(?:postinst|install))\.d/[^/]+|etc/pacman\.d/hooks/[^/]+\.hook"
+)
+_INSTALL_CONF = ("etc/kernel/install.conf", "usr/lib/kernel/install.conf")
+_PRESETS = re.compile(r"etc/mkinitcpio\.d/[^/]+\.preset")
+_LAYOUT = re.compile(r"^\s*layout\s*=\s*[\"']?(\w+)", re.MULTILINE)
+_UKI = re.compile(r"^\s*\w+_(?:uki|efi_image)=[\"']?/", re.MULTILINE)
+_ON_ESP = re.compile(r"(?:^|[^\w.-])/(?:boot/)?(?:efi|esp|EFI)\b")
+# A hook is a small script.
+_MOST = 1 << 20
+
+Members = t.Mapping[str, Member]
+Text = t.Callable[[str], str]
+
+
+def wanted(members: t.Iterable[Member]) -> t.List[t.Tuple[str, ...]]:
+    """Return the files whose content the checks need, each with its possible names."""
+    hooks = [
+        (member.name,)
+        for member in members
+        if member.size <= _MOST
+        and (_HOOKS.fullmatch(member.name) or _PRESETS.fullmatch(member.name))
+    ]
+    return [(DIVERSIONS,), *((name,) for name in _INSTALL_CONF), *hooks]
+
+
+def left_out(members: Members) -> t.Dict[str, str]:
+    """Return the files that must not get into an image, each with the reason."""
+    found = {
+        name: "by it systemd takes the machine for a container"
+        for name in CONTAINER_MARKS
+        if name in members
+    }
+    for name, member in members.items():
+        if member.type != "d" and boot_files.is_esp_payload(f"/{name}"):
+            found[name] = "a kernel or an initramfs of the old EFI system partition"
+    return found
+
+
+def problems(members: Members, text: Text) -> t.List[str]:
+    """Return what would undo the settings of the build, or carry out what it encrypts."""
+    generator = generators.active(members.__contains__)
+    own = [drop_ins.GRUB, *(_DROP_INS[it] for it in [generator] if it)]
+    return [
+        *(
+            f"{path} is read after the build's own {name}, and could undo it. Give it a name that begins with a digit."
+            for name in own
+            for path in drop_ins.later(name, (f"/{it}" for it in members))
+        ),
+        *_diverted(text(DIVERSIONS)),
+        *_unified(members, text, generator),
+    ]
+
+
+def _diverted(text: str) -> t.List[str]:
+    """Return the boot programs that somebody diverted; packages divert programs for a purpose (dpkg-divert(1))."""
+    lines = text.splitlines()
+    return [
+        f"{path} is diverted (to {other}), so neither the build nor an update of the machine would run it. Undo it in"
+        f" the root (rm -f {path}; dpkg-divert --local --rename --remove {path}), and pack the root again."
+        for path, other, package in zip(lines[::3], lines[1::3], lines[2::3])
+        if package == ":" and os.path.basename(path) in _BOOT_PROGRAMS
+    ]
+
+
+def _unified(members: Members, text: Text, generator: str) -> t.List[str]:
+    """Return the settings by which an update writes a unified kernel image, which holds the boot key, to the ESP."""
+    found = []
+    conf = next((name for name in _INSTALL_CONF if name in members), "")
+    layout = _LAYOUT.findall(text(conf))[-1:] if conf else []
+    if layout == ["uki"]:
+        found.append(f"/{conf} sets layout=uki")
+    if generator == "mkinitcpio":
+        found += [
+            f"/{name} makes a unified kernel image"
+            for name in sorted(members)
+            if _PRESETS.fullmatch(name) and _UKI.search(text(name))
+        ]
+    return [
+        f"{it}: it would hold the boot key, and the EFI system partition is not encrypted. GRUB boots a kernel and an"
+        " initramfs: let the root make these."
+        for it in found
+    ]
+
+
+def notes(members: Members, text: Text) -> t.List[str]:
+    """Return what the user should know: what clones share, and what may carry the key out."""
+    directories = {os.path.dirname(it) for its in identity.ONE_MACHINES.values() for it in its}
+    inside: t.Dict[str, t.List[str]] = {}
+    for name, member in members.items():
+        directory, base = os.path.split(f"/{name}")
+        if directory in directories and member.type in "-h":
+            inside.setdefault(directory, []).append(base)
+    shared = {
+        what: identity.present(patterns, lambda directory: inside.get(directory, []))
+        for what, patterns in identity.ONE_MACHINES.items()
+    }
+    return [
+        *(
+            f"Every machine of the image would have the same {what} ({', '.join(paths)}): remove it from the root, or"
+            " make it anew in each machine."
+            for what, paths in shared.items()
+            if paths
+        ),
+        *(
+            f"/{name} names the EFI system partition, which is not encrypted. Every initramfs holds the boot key:"
+            " remove this hook if it copies one there."
+            for name in sorted(members)
+            if _HOOKS.fullmatch(name) and _ON_ESP.search(text(name))
+        ),
+    ]
+
+
+__all__ = ("CONTAINER_MARKS", "DIVERSIONS", "left_out", "notes", "problems", "wanted")

@@ -1,0 +1,168 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a root brings from the container or machine that it was."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._root import former_use
+from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import Member
+
+INITRAMFS_TOOLS = ("usr/sbin/mkinitramfs", "usr/sbin/update-initramfs")
+DRACUT, MKINITCPIO = ("usr/bin/dracut",), ("usr/bin/mkinitcpio",)
+HOOK = "etc/initramfs/post-update.d/zz-update-efistub"
+PRESET = "etc/mkinitcpio.d/linux.preset"
+UKI = 'default_uki="/efi/EFI/Linux/arch-linux.efi"\n'
+SNAKEOIL = "etc/ssl/private/ssl-cert-snakeoil.key"
+
+
+def members(*names: str) -> dict[str, Member]:
+    return {name: Member("-", name, 44, 512, f"./{name}") for name in names}
+
+
+def texts(files: dict[str, str]) -> former_use.Text:
+    return lambda name: files.get(name, "")
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ((), ""),
+        # Ours is read after these.
+        ((*INITRAMFS_TOOLS, "etc/initramfs-tools/conf.d/zz-resume-auto"), ""),
+        ((*DRACUT, "etc/dracut.conf.d/zzzzz.conf"), ""),
+        (
+            (*INITRAMFS_TOOLS, "etc/initramfs-tools/conf.d/zzzzz"),
+            "/etc/initramfs-tools/conf.d/zzzzz is",
+        ),
+        (
+            ("etc/default/grub.d/zzzzz.cfg",),
+            "own /etc/default/grub.d/zzzz-sealedroot.cfg, and could undo it.",
+        ),
+        (
+            (*DRACUT, "usr/lib/dracut/dracut.conf.d/_x.conf"),
+            "/usr/lib/dracut/dracut.conf.d/_x.conf is",
+        ),
+        ((*MKINITCPIO, "etc/mkinitcpio.conf.d/_x.conf"), "Give it a name that begins with a digit"),
+        # Nothing reads that here.
+        ((*INITRAMFS_TOOLS, "etc/dracut.conf.d/_x.conf"), ""),
+    ],
+)
+def test_a_drop_in_that_is_read_after_ours(names: tuple[str, ...], says: str) -> None:
+    found = former_use.problems(members(*names), texts({}))
+    assert [says in it for it in found] == ([True] if says else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        (
+            "/usr/sbin/update-initramfs\n/usr/sbin/update-initramfs.distrib\n:\n",
+            "/usr/sbin/update-initramfs",
+        ),
+        ("/bin/sh\n/bin/sh.distrib\ndash\n/usr/sbin/grub-probe\n/x\n:\n", "/usr/sbin/grub-probe"),
+        # A package has its reasons, and other programs are no concern of ours.
+        ("/usr/sbin/update-initramfs\n/usr/sbin/update-initramfs.orig\nlive-tools\n", ""),
+        ("/sbin/initctl\n/sbin/initctl.distrib\n:\n", ""),
+        ("/usr/sbin/update-initramfs\n", ""),
+    ],
+)
+def test_a_boot_program_that_is_diverted(text: str, path: str) -> None:
+    found = former_use.problems({}, texts({former_use.DIVERSIONS: text}))
+    assert [it.partition(" is diverted")[0] for it in found] == ([path] if path else [])
+    assert all(f"dpkg-divert --local --rename --remove {path})" in it for it in found)
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        (
+            {"etc/kernel/install.conf": "layout=uki\n"},
+            "/etc/kernel/install.conf sets layout=uki: it would hold",
+        ),
+        (
+            {"usr/lib/kernel/install.conf": "# x\nlayout = 'uki'\n"},
+            "/usr/lib/kernel/install.conf sets",
+        ),
+        # The one in /etc counts, and the last line of it.
+        (
+            {
+                "etc/kernel/install.conf": "layout=bls\n",
+                "usr/lib/kernel/install.conf": "layout=uki\n",
+            },
+            "",
+        ),
+        ({"etc/kernel/install.conf": "layout=uki\nlayout=grub\n"}, ""),
+        ({"etc/kernel/install.conf": "#layout=uki\n"}, ""),
+        (
+            {PRESET: UKI, MKINITCPIO[0]: ""},
+            f"/{PRESET} makes a unified kernel image: it would hold the boot key",
+        ),
+        ({PRESET: f"#{UKI}", MKINITCPIO[0]: ""}, ""),
+        ({PRESET: UKI, DRACUT[0]: ""}, ""),
+    ],
+)
+def test_unified_kernel_images(files: dict[str, str], says: str) -> None:
+    found = former_use.problems(members(*files), texts(files))
+    assert [says in it for it in found] == ([True] if says else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "is_named"),
+    [
+        ('cp --verbose "$2" /boot/efi/EFI/debian/initrd.img\n', True),
+        ("esp=/efi; cp $2 $esp\n", True),
+        ("test -d /sys/firmware/efi || exit 0\n", False),
+        ("update-grub\n", False),
+    ],
+)
+def test_a_hook_that_names_the_esp(text: str, is_named: bool) -> None:
+    found = former_use.notes(members(HOOK), texts({HOOK: text}))
+    assert [it.partition(" names the EFI")[0] for it in found] == ([f"/{HOOK}"] if is_named else [])
+    assert (HOOK,) in former_use.wanted(members(HOOK).values())
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ((SNAKEOIL,), f"the same self-made certificate (/{SNAKEOIL}): remove it from the root"),
+        (("etc/dropbear/dropbear_ed25519_host_key",), "dropbear host key"),
+        (("etc/dropbear/initramfs/dropbear_rsa_host_key",), "dropbear host key"),
+        (("etc/iscsi/initiatorname.iscsi",), "iSCSI initiator name"),
+        (
+            ("etc/nvme/hostnqn", "etc/nvme/hostid"),
+            "the same NVMe host ID or name (/etc/nvme/hostid, /etc/nvme/hostnqn)",
+        ),
+        (("etc/hostid",), "host ID"),
+        (("var/lib/tailscale/tailscaled.state",), "Tailscale node"),
+        (("etc/wireguard/wg0.conf",), "WireGuard key"),
+        (("var/lib/puppet/ssl/private_keys/web.pem",), "Puppet key"),
+        (("etc/chef/client.pem",), "Chef client key"),
+        # The build removes these.
+        (("etc/ssh/ssh_host_rsa_key", "etc/salt/pki/minion/minion.pem"), ""),
+        (("home/x/etc/hostid", "etc/hostid.d/x"), ""),
+    ],
+)
+def test_what_machines_would_share(names: tuple[str, ...], says: str) -> None:
+    found = former_use.notes(members(*names), texts({}))
+    assert [says in it for it in found] == ([True] if says else [])
+
+
+def test_what_does_not_get_into_an_image() -> None:
+    esp = {
+        *("boot/efi/EFI/debian/initrd.img", "boot/efi/EFI/Linux/fedora.efi", "efi/0123/6.1/linux"),
+        "boot/efi/EFI/arch/vmlinuz-linux",
+    }
+    stays = (
+        "boot/efi/EFI/fedora/shimx64.efi",
+        "boot/efi/EFI/fedora/grub.cfg",
+        "boot/initrd.img-6.1",
+    )
+    found = former_use.left_out(members(*esp, *stays, ".dockerenv", "run/.containerenv"))
+    assert found == {
+        **dict.fromkeys(
+            (".dockerenv", "run/.containerenv"), "by it systemd takes the machine for a container"
+        ),
+        **dict.fromkeys(esp, "a kernel or an initramfs of the old EFI system partition"),
+    }

@@ -30,6 +30,8 @@ SHARED_BY_CLONES = (
     "/var/lib/systemd/credential.secret",
     "/var/lib/systemd/random-seed",
     "/var/lib/urandom/random-seed",
+    # docs/facts.md: zypp-id.
+    "/var/lib/zypp/AnonymousUniqueId",
 )
 # Always emptied or removed in an image (machine-id(5)).
 MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")

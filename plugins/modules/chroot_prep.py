@@ -10,8 +10,9 @@ DOCUMENTATION = r"""
 module: chroot_prep
 short_description: Let packages be installed in an image without a service starting
 description:
-  - Runs in the image. Puts a C(resolv.conf) that works on the builder into it, and a C(policy-rc.d) by which no
-    package of Debian's starts a service; takes both away again, after which everything is as it was.
+  - Runs in the image. Puts a C(resolv.conf) that works on the builder into it, a C(policy-rc.d) by which no
+    package of Debian's starts a service, and macros by which rpm needs no namespaces for scripts of packages; takes
+    them away again, after which everything is as it was.
   - What a package or a task put in place of one of them meanwhile stays. Copies of that C(resolv.conf) that a package
     made below C(/etc) go, so that the image learns nothing of the builder's network.
 author: The sealedroot.image authors (@sealedroot)
@@ -71,6 +72,9 @@ POLICY = "/usr/sbin/policy-rc.d"
 MARK = "# Here while the image is built (sealedroot.image)"
 # invoke-rc.d(8): 101 is "action forbidden by policy".
 POLICY_TEXT = f"#!/bin/sh\n{MARK}\nexit 101\n"
+# docs/facts.md: rpm-unshare.
+MACROS = "/etc/rpm/macros.sealedroot"
+MACROS_TEXT = f"{MARK}\n%__transaction_unshare %{{nil}}\n"
 
 
 class Place(t.NamedTuple):
@@ -105,7 +109,7 @@ def content(path: str) -> t.Optional[bytes]:
 
 def places(root: str, resolv_conf: str) -> t.List[Place]:
     """Return the files to put in place; only those whose directory exists."""
-    found = [(POLICY, POLICY_TEXT, 0o755)]
+    found = [(POLICY, POLICY_TEXT, 0o755), (MACROS, MACROS_TEXT, 0o644)]
     if resolv_conf.strip():
         found.append((RESOLV_CONF, f"{MARK}\n{resolv_conf.strip()}\n", 0o644))
     rooted = [

@@ -125,13 +125,13 @@ def initramfs_script(generator: str, kernels: t.Sequence[Values], epoch: int = 0
 
 
 def package_list(lines: t.Sequence[str], kind: str) -> t.List[str]:
-    """Return the packages that the image's package manager listed, one per line."""
+    """Return the packages that the image's package manager listed, one per line, in order: rpm has none of its own."""
     if len(lines) > MOST_PACKAGES:
         raise ImpossibleError(f"The image lists more than {MOST_PACKAGES} packages")
     for line in lines:
         if len(line) > 512 or not _PACKAGES[kind].fullmatch(line):
             raise ImpossibleError(f"The image lists a package as {short(line, 128)!r}")
-    return list(lines)
+    return sorted(lines)
 
 
 __all__ = ("CHANGES", "ImpossibleError", "initramfs_script", "package_list", "root_now")

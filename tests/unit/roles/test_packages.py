@@ -73,7 +73,14 @@ def place(tmp_path: pathlib.Path) -> Place:
 # Installed is what is called "there".
 DPKG_QUERY = 'for name; do :; done; [ "$name" = there ] && printf installed'
 RPM = 'for name; do :; done; [ "$name" = there ]'
-PACMAN = '[ "$1" != --deptest ] || [ "$2" = there ] || { echo "$2"; exit 127; }'
+# It warns of lists that a root does not have, as those of containers do not.
+PACMAN = """\
+if [ "$1" = --deptest ]; then
+  echo "warning: database file for 'core' does not exist (use '-Sy' to download)" >&2
+  [ "$2" = there ] && exit
+  echo "$2"; exit 127
+fi
+"""
 MANAGERS = {
     "apt": {"apt-get": "", "dpkg-query": DPKG_QUERY},
     "dnf4": {"dnf": "", "rpm": RPM},

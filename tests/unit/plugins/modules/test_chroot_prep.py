@@ -142,6 +142,16 @@ def test_a_builder_without_servers_leaves_it_alone(root: pathlib.Path, text: str
     assert os.readlink(root / "etc/resolv.conf") == STUB
 
 
+def test_scripts_of_rpm_need_no_namespaces(root: pathlib.Path) -> None:
+    (root / "etc/rpm").mkdir()
+    was = described(root)
+    assert "/etc/rpm/macros.sealedroot" in ensure(root, "present")["files"]
+    macros = (root / "etc/rpm/macros.sealedroot").read_text()
+    assert macros.splitlines()[1:] == ["%__transaction_unshare %{nil}"]
+    ensure(root, "absent")
+    assert described(root) == was
+
+
 def test_a_root_without_the_directories(tmp_path: pathlib.Path) -> None:
     assert ensure(tmp_path, "present")["files"] == []
     assert list(tmp_path.iterdir()) == []

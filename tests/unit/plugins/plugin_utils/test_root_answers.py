@@ -158,6 +158,8 @@ def test_kernels_that_become_words_of_a_command(word: str) -> None:
         ("deb", "libc6 2.36-9+deb12u10 amd64"),
         ("deb", "g++ 4:12.2.0-3~x all"),
         ("rpm", "gpg-pubkey 105ef944-65ca83d1 (none)"),
+        # rpm 6
+        ("rpm", "gpg-pubkey 4d64fec119c2029067d6e791f8d2585b8783d481-63ceb953 (none)"),
         ("rpm", "libstdc++ 1:14.1.1-7.fc40~rc1^git1 x86_64"),
         ("rpm", "NetworkManager 1:1.48-1.el9 x86_64"),
         ("alpm", "gtk-update-icon-cache 1:4.14.4-1"),
@@ -166,7 +168,7 @@ def test_kernels_that_become_words_of_a_command(word: str) -> None:
 )
 def test_packages_are_listed_by_a_line_each(kind: str, line: str) -> None:
     package_list = FILTERS["package_list"]
-    assert package_list([line, line], kind) == [line, line]
+    assert package_list([f"z{line}", line, line], kind) == [line, line, f"z{line}"]
     others = (
         f" {line}",
         f"{line} x",

@@ -24,6 +24,11 @@ SAYS = "sandbox: "
 
 IN_IMAGE = "/run/sealedroot"
 PYTHON = f"{IN_IMAGE}/python"
+# Variables of the environment that only the start of our Python sees: run as this user of the image, and leave the rest
+# to the Python of the image if it has one.
+USER = "SEALEDROOT_USER"
+OWN = "SEALEDROOT_OWN"
+
 # In IN_IMAGE. A command that does not ask for them finds an empty file or directory.
 SECRETS = ("boot.key", "luks.header")
 OUTPUT = "esp"

@@ -72,6 +72,12 @@ options:
     default: false
     vars:
       - name: image_output
+  lasting_tmp:
+    description: Whether C(/tmp) is that of all tasks that set this, and lasts for the build, instead of a new one.
+    type: bool
+    default: false
+    vars:
+      - name: image_lasting_tmp
   disk:
     description: The disk of the image, on the builder, to be read as C(/run/sealedroot/disk.raw).
     type: path
@@ -211,6 +217,7 @@ class Connection(ConnectionBase):
             network=self.get_option("network"),
             secrets=self.get_option("secrets"),
             output=self.get_option("output"),
+            lasting_tmp=self.get_option("lasting_tmp"),
             deadline=self.get_option("deadline"),
             user=(self.get_option("become_user") or "root") if self._become else "root",
             environment=self.get_option("image_environment") or {},

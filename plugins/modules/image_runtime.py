@@ -174,9 +174,11 @@ def mount_own(runner: Runner, directory: str) -> None:
         options = f"nosuid,nodev,mode=0755,size={size}"
         argv = [runner.find("mount"), "-t", "tmpfs", "-o", options, "tmpfs", directory]
         runner.run(argv, timeout=60)
-    open_directories(directory, "run", "run/sealedroot", "tmp", request.OUTPUT)
-    # Where Ansible puts files for each user of the image.
-    os.chmod(os.path.join(directory, "tmp"), 0o1777)  # noqa: S103
+    open_directories(directory, "run", "run/sealedroot", request.OUTPUT)
+    # Where Ansible puts files for each user of the image, and where these do.
+    for name in ("tmp", request.LASTING_TMP):
+        open_directories(directory, name)
+        os.chmod(os.path.join(directory, name), 0o1777)  # noqa: S103
 
 
 def launcher_sources() -> t.Dict[str, bytes]:
@@ -259,7 +261,7 @@ def write_settings(sandbox: str, settings: t.Mapping[str, t.Any]) -> None:
 def _own(path: str, owner: int) -> None:
     """Make the image's root the owner of what the image may read or write."""
     own, secrets = os.path.join(path, "own"), os.path.join(path, "secrets")
-    for name in ("run", "tmp", request.OUTPUT):
+    for name in ("run", "tmp", request.LASTING_TMP, request.OUTPUT):
         os.chown(os.path.join(own, name), owner, owner)
     for name in ("", *request.SECRETS):
         os.chown(os.path.join(secrets, name), owner, owner)

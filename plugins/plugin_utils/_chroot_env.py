@@ -97,6 +97,7 @@ class Sandbox:
     network: bool = False
     secrets: bool = False
     output: bool = False
+    lasting_tmp: bool = False
     deadline: int = 3600
     user: str = "root"
     environment: t.Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -102,16 +102,29 @@ if user:
     names = (b"HOME", b"LOGNAME", b"SHELL", b"USER")
     for name, value in zip(names, (entry.pw_dir, user, entry.pw_shell or "/bin/sh", user)):
         os.environ._data[name] = value.encode()
-if own and os.access({image_python!r}, os.X_OK):
+if own:
+    alone = os.getpid() == 1
+    if alone:
+        # PR_SET_NAME, prctl(2): modules of Ansible look at the name of process 1 to know what runs services.
+        import ctypes
+
+        ctypes.CDLL(None).prctl(15, b"systemd", 0, 0, 0)
     check = [{image_python!r}, "-BIc", {check!r}]
-    if os.spawnve(os.P_WAIT, check[0], check, os.environ) == 0:
+    if os.access(check[0], os.X_OK) and os.spawnve(os.P_WAIT, check[0], check, os.environ) == 0:
         with open("/proc/self/cmdline", "rb") as file:
             words = file.read().split(b"\\0")[:-1]
         # What this Python was started with, after its own program and options.
         position = next(it for it, word in enumerate(words) if word.endswith(b"/bin/python3")) + 1
         while words[position:] and words[position] in (b"-I", b"-B", b"-X", b"utf8", b"-s"):
             position += 1
-        os.execve(check[0], [check[0], "-B", *words[position:]], os.environ)
+        # Process 1 keeps its name, and takes up the processes that others leave.
+        child = os.fork() if alone else 0
+        if child == 0:
+            os.execve(check[0], [check[0], "-B", *words[position:]], os.environ)
+        ended, status = 0, 0
+        while ended != child:
+            ended, status = os.wait()
+        os._exit(status >> 8 if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
 """
 # What the Python of an image must have to run modules: the versions that each supported ansible-core takes, and the
 # whole standard library, which is a package of its own on Debian.

@@ -21,7 +21,7 @@ def programs(tmp_path: pathlib.Path) -> pathlib.Path:
         path.chmod(mode)
     own = tmp_path / "own"
     own.mkdir()
-    for name in ("hostnamectl", "mount", "sysctl"):
+    for name in ("hostnamectl", "mount", "sysctl", "systemctl"):
         (own / name).write_text('#!/bin/sh\necho "$(basename "$0") of the image: $*"\n')
         (own / name).chmod(0o755)
     return tmp_path
@@ -30,6 +30,8 @@ def programs(tmp_path: pathlib.Path) -> pathlib.Path:
 @pytest.mark.parametrize(
     ("line", "answers"),
     [
+        ("systemctl enable web", "systemctl of the image: enable web"),
+        ("systemctl show web", "systemctl of the image: show web"),
         ("sysctl -w net.ipv4.ip_forward=1", ""),
         ("sysctl net.ipv4.ip_forward=1", ""),
         ("sysctl -p", ""),
@@ -51,6 +53,25 @@ def test_what_changes_a_running_system_changes_nothing(
         line.split(), env={"PATH": path}, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout.rstrip("\n"), done.stderr) == (0, answers, "")
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "answer"),
+    [
+        ("systemctl is-active web", 3, "inactive"),
+        ("systemctl --quiet is-active web", 3, "inactive"),
+        ("systemctl status web", 3, "inactive"),
+        ("systemctl is-system-running", 1, "offline"),
+    ],
+)
+def test_no_service_is_said_to_run(
+    programs: pathlib.Path, line: str, status: int, answer: str
+) -> None:
+    path = f"{programs}/bin:{programs}/own:/usr/bin:/bin"
+    done = subprocess.run(
+        line.split(), env={"PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (status, answer)
 
 
 def test_a_program_that_the_image_lacks_answers_nothing(programs: pathlib.Path) -> None:

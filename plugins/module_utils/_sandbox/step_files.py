@@ -33,7 +33,10 @@ case ${0##*/} in
   systemctl)
     # Else its answer to each request that it ignores is success.
     for word; do
-      case $word in is-active | is-failed | status) echo inactive; exit 3 ;; is-system-running) echo offline; exit 1 ;; esac
+      case $word in
+        is-active | is-failed | status) echo inactive; exit 3 ;;
+        is-system-running) echo offline; exit 1 ;;
+      esac
     done ;;
   hostnamectl)
     for word; do

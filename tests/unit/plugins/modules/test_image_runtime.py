@@ -144,7 +144,7 @@ def test_what_the_image_may_change_is_its_roots_and_the_rest_is_not(runtime):
     runtime.expect()
     runtime()
     owned = {os.path.relpath(it, runtime.directory) for it in runtime.owner}
-    writable = {"own/run", "own/tmp", "own/esp"}
+    writable = {"own/run", "own/tmp", "own/esp", "own/lasting-tmp"}
     assert owned == {*writable, "secrets", *(f"secrets/{name}" for name in SECRETS)}
     assert set(runtime.owner.values()) == {(ids.FIRST_ID, ids.FIRST_ID)}
 

@@ -45,7 +45,7 @@ def _begin(
         if not os.read(go, 1):
             os._exit(STOPPED)
         network.refuse_metadata()
-    # As root of the builder: who became root by sudo can have a limit of core files that root of an image cannot raise.
+    # As root of the builder: after sudo, root of an image cannot raise the limit (docs/facts.md: sudo-core-limit).
     limits.limit_process()
     kernel.make_mounts_private()
     if not settings.maps_ids:

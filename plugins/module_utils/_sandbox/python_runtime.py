@@ -105,7 +105,7 @@ if user:
 if own:
     alone = os.getpid() == 1
     if alone:
-        # PR_SET_NAME, prctl(2): modules of Ansible look at the name of process 1 to know what runs services.
+        # PR_SET_NAME, prctl(2). docs/facts.md: process-1.
         import ctypes
 
         ctypes.CDLL(None).prctl(15, b"systemd", 0, 0, 0)

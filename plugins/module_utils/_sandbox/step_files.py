@@ -21,7 +21,7 @@ IMAGE_PYTHON = f"""\
 {OWN}=1 exec {IN_IMAGE}/python3 "$@"
 """
 # What changes the running system has nothing to change: files say what the machine does when it boots. Else the image's
-# own program answers, as for a query.
+# own program answers, as for a query. For systemctl see docs/facts.md: systemctl-offline.
 TOLERANT = """\
 #!/bin/sh
 case ${0##*/} in
@@ -31,7 +31,6 @@ case ${0##*/} in
     done ;;
   mount | umount) [ $# = 0 ] || exit 0 ;;
   systemctl)
-    # Else its answer to each request that it ignores is success.
     for word; do
       case $word in
         is-active | is-failed | status) echo inactive; exit 3 ;;

@@ -74,6 +74,20 @@ def test_no_service_is_said_to_run(
     assert (done.returncode, done.stdout.strip()) == (status, answer)
 
 
+@pytest.mark.parametrize(
+    ("said", "status", "answer"),
+    [("alias", 0, "enabled"), ("disabled", 1, "disabled"), ("", 1, "")],
+)
+def test_an_alias_of_an_enabled_service_is_enabled(
+    programs: pathlib.Path, said: str, status: int, answer: str
+) -> None:
+    (programs / "own/systemctl").write_text(f"#!/bin/sh\necho {said}\nexit {status}\n")
+    path = f"{programs}/bin:{programs}/own:/usr/bin:/bin"
+    argv = ["systemctl", "is-enabled", "chronyd"]
+    done = subprocess.run(argv, env={"PATH": path}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (status, answer)
+
+
 def test_a_program_that_the_image_lacks_answers_nothing(programs: pathlib.Path) -> None:
     (programs / "own/sysctl").unlink()
     argv = ["/bin/sh", "-c", "sysctl -n kernel.ostype"]

@@ -222,6 +222,12 @@ class Connection(ConnectionBase):
             user=(self.get_option("become_user") or "root") if self._become else "root",
             environment=self.get_option("image_environment") or {},
         )
+        delegate = self._task_keys.get("delegate_to")
+        if delegate and not self._sandbox.root:
+            raise AnsibleConnectionFailure(
+                f"the task is delegated to {delegate}, which is no image and has no ansible_connection: set it in the"
+                " inventory, such as to ssh"
+            )
         problem = self._sandbox.problem()
         if problem:
             raise AnsibleConnectionFailure(f"no image to connect to: {problem}")

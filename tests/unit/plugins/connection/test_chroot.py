@@ -309,6 +309,14 @@ def test_where_a_task_runs_decides_about_python_and_directories():
     assert connection._shell.get_option("async_dir") == "/run/sealedroot/tmp/async"
 
 
+def test_a_host_that_a_task_is_delegated_to_needs_a_connection_of_its_own():
+    """Core takes the connection of the task for it else."""
+    connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
+    connection.set_options(task_keys={"delegate_to": "db"}, var_options={})
+    with pytest.raises(AnsibleConnectionFailure, match=r"delegated to db, .* ansible_connection"):
+        connection.exec_command("id")
+
+
 def test_a_reboot_is_refused_before_anything_runs():
     connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
     variables = {"image_root": "/w/root", "image_run": "/w/run"}

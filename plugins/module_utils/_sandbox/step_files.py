@@ -29,7 +29,7 @@ case ${0##*/} in
     for word; do
       case $word in *=* | -p* | -w | --load* | --system | --write | -f*) exit 0 ;; esac
     done ;;
-  mount | umount) [ $# = 0 ] || exit 0 ;;
+  modprobe | mount | rmmod | umount) [ $# = 0 ] || exit 0 ;;
   systemctl)
     for word; do
       case $word in
@@ -72,7 +72,7 @@ Dir::Cache "/run/apt/cache";
 DPkg::Post-Invoke {{"{IN_IMAGE}/make-directories; rm -f /run/apt/cache/archives/*.deb";}};
 """
 
-TOLERATED = ("hostnamectl", "mount", "sysctl", "systemctl", "umount")
+TOLERATED = ("hostnamectl", "modprobe", "mount", "rmmod", "sysctl", "systemctl", "umount")
 FILES = (
     ("image-python3", IMAGE_PYTHON, 0o755),
     ("make-directories", DIRECTORIES, 0o755),

@@ -41,6 +41,8 @@ def programs(tmp_path: pathlib.Path) -> pathlib.Path:
         ("mount", "mount of the image: "),
         ("mount -o remount /tmp", ""),
         ("umount /srv", ""),
+        ("modprobe br_netfilter", ""),
+        ("rmmod cramfs", ""),
         ("hostnamectl --static set-hostname web", ""),
         ("hostnamectl --static status", "hostnamectl of the image: --static status"),
     ],

@@ -22,15 +22,17 @@ description:
   - The idea is that of P(community.general.chroot#connection).
 author: The sealedroot.image authors (@sealedroot)
 notes:
-  - Nothing that a command starts outlives it, so C(async) tasks do not work; see O(detach) for raw tasks.
+  - Nothing that a command starts outlives it, so an C(async) task runs to its end at once; see O(detach) for raw tasks.
   - The builder is reached as its own variables say (C(ansible_connection), C(ansible_host), C(ansible_user),
     C(ansible_become) and all the others), so the image needs none of them.
-  - Commands run as root of the image, so privilege escalation (C(become)) is about the builder, where the
-    user who is logged in may have to become root first.
+  - Commands run as root of the image, or as O(become_user), a user of the image. On the builder the user who is logged
+    in becomes root, as the builder's variables say, or as the play does (C(become)).
   - The image needs no Python. Set C(ansible_python_interpreter) to V(/run/sealedroot/python3) to use the one
     that M(sealedroot.image.image_runtime) prepared; raw tasks need none.
-  - For C(copy), C(template) and other tasks that transfer files, set C(ansible_remote_tmp) to
-    V(/run/sealedroot/tmp), so that nothing of them stays in the image.
+  - What C(copy), C(template) and other tasks transfer is in C(/run/sealedroot/tmp), so that nothing of it stays in the
+    image, and neither does the record of an C(async) task.
+  - Facts of M(ansible.builtin.setup) that would describe the builder are the image's, or are left out;
+    C(docs/customize.md) of the collection has the table.
 options:
   root:
     description: The root directory of the image, on the builder.
@@ -70,6 +72,12 @@ options:
     default: false
     vars:
       - name: image_output
+  lasting_tmp:
+    description: Whether C(/tmp) is that of all tasks that set this, and lasts for the build, instead of a new one.
+    type: bool
+    default: false
+    vars:
+      - name: image_lasting_tmp
   disk:
     description: The disk of the image, on the builder, to be read as C(/run/sealedroot/disk.raw).
     type: path
@@ -89,6 +97,33 @@ options:
     type: path
     vars:
       - name: image_detach
+  become_user:
+    description: The user of the image that a task with C(become) runs as.
+    type: str
+    default: root
+    keyword:
+      - name: become_user
+    vars:
+      - name: ansible_become_user
+  image_environment:
+    description: Variables of the environment of each command; those of a task come on top.
+    type: dict
+    default: {}
+    vars:
+      - name: image_environment
+  hostname:
+    description: The name that the machine will have, for the facts.
+    type: str
+    vars:
+      - name: image_hostname
+  python:
+    description:
+      - The Python of modules, whatever C(ansible_python_interpreter) is; unlike this variable, it does not hold for the
+        host that a task is delegated to. V(/run/sealedroot/image-python3) is the image's own, or the builder's where it
+        has none that Ansible can use.
+    type: str
+    vars:
+      - name: image_python
   builder:
     description: The inventory host that builds the image, whose variables say how it is reached.
     type: str
@@ -115,12 +150,16 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env impor
     READ,
     SAYS,
     STOPPED,
+    TRANSFERS,
     WRITE,
     Sandbox,
+    awaited_command,
     command_line,
     launch,
+    refused,
 )
 from ansible_collections.sealedroot.image.plugins.plugin_utils._detached import detached
+from ansible_collections.sealedroot.image.plugins.plugin_utils._image_facts import ImageFacts
 from ansible_collections.sealedroot.image.plugins.plugin_utils._transfer import CHUNK
 
 
@@ -155,10 +194,20 @@ class Connection(ConnectionBase):
         """Keep the plugin for the builder: as this connection's own, it would make core escalate in the image."""
         self._become = plugin
 
+    def update_vars(self, variables: t.Any) -> None:
+        """Set what depends on where the task runs.
+
+        As a variable of the task it would hold for a host that the task is delegated to.
+        """
+        super().update_vars(variables)
+        if self.get_option("python"):
+            variables["ansible_python_interpreter"] = self.get_option("python")
+        self._shell.set_option("remote_tmp", TRANSFERS)
+        self._shell.set_option("async_dir", f"{TRANSFERS}/async")
+
     def _connect(self) -> Connection:
         """Check the options and connect to the builder."""
-        if self._connected:
-            return self
+        # A connection is kept for the next item of a loop, which can have other options.
         self._sandbox = Sandbox(
             root=self.get_option("root") or "",
             run_dir=self.get_option("run_dir") or "",
@@ -168,11 +217,25 @@ class Connection(ConnectionBase):
             network=self.get_option("network"),
             secrets=self.get_option("secrets"),
             output=self.get_option("output"),
+            lasting_tmp=self.get_option("lasting_tmp"),
             deadline=self.get_option("deadline"),
+            user=(self.get_option("become_user") or "root") if self._become else "root",
+            environment=self.get_option("image_environment") or {},
         )
+        delegate = self._task_keys.get("delegate_to")
+        if delegate and not self._sandbox.root:
+            raise AnsibleConnectionFailure(
+                f"the task is delegated to {delegate}, which is no image and has no ansible_connection: set it in the"
+                " inventory, such as to ssh"
+            )
         problem = self._sandbox.problem()
         if problem:
             raise AnsibleConnectionFailure(f"no image to connect to: {problem}")
+        refusal = refused(self._task_keys)
+        if refusal:
+            raise AnsibleError(refusal)
+        if self._connected:
+            return self
         self._builder = connect(
             self.get_option("builder"),
             hosts=self._variables.get("hostvars") or {},
@@ -189,9 +252,21 @@ class Connection(ConnectionBase):
         """Run a command in the image, and return its output as harmless text."""
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)  # type: ignore[safe-super]
         self._connect()
-        status, stdout, stderr = self._run(command_line(self._sandbox, cmd), in_data or b"")
+        build = awaited_command if self._task_keys.get("async_val") else command_line
+        status, stdout, stderr = self._run(build(self._sandbox, cmd), in_data or b"")
         # Filter every output, not only that of modules: another Python can have started a module as well.
-        return status, _answers.plain(stdout), _answers.shown(stderr)
+        return status, _answers.plain(stdout, self._known()), _answers.shown(stderr)
+
+    def _known(self) -> t.Optional[ImageFacts]:
+        """Return what facts are corrected by; None for our modules, from which it comes."""
+        action = str(self._task_keys.get("action"))
+        if action.startswith("sealedroot.image."):
+            return None
+        return ImageFacts(
+            self._variables.get("ansible_facts"),
+            self.get_option("hostname"),
+            awaits_job=bool(self._task_keys.get("async_val")) or action.endswith("async_status"),
+        )
 
     def _run(self, line: str, in_data: bytes) -> t.Tuple[int, bytes, bytes]:
         """Run a line of shell that starts the launcher on the builder."""

@@ -39,6 +39,10 @@ options:
       - The header that the initramfs of the image is to open the disk with; C(/run/sealedroot/luks.header) there.
     type: path
     required: true
+  network:
+    description: Whether to return what tasks in the image that have a network take over from the builder.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -67,7 +71,7 @@ maps_ids_reason:
 network:
   description: What tasks in the image that have a network take over from the builder.
   type: dict
-  returned: success
+  returned: when O(network) is true
   contains:
     resolv_conf:
       description: The text of C(/etc/resolv.conf) for them, with the builder's search domains and options.
@@ -96,6 +100,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import (
     network,
     python_runtime,
     seccomp,
+    step_files,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
@@ -143,9 +148,12 @@ def open_directories(above: str, *names: str) -> None:
         os.chmod(path, 0o755)  # noqa: S103
 
 
-def give(runner: Runner, directory: str) -> str:
+def give(runner: Runner, directory: str, *, checks_valid_until: bool) -> str:
     """Make the part that the image can only read, and return the name of the loader of its Python."""
-    open_directories(directory, "", "tmp", request.OUTPUT)
+    open_directories(directory, "", "bin", "tmp", request.OUTPUT)
+    apt_conf = step_files.apt_conf(checks_valid_until=checks_valid_until)
+    for name, text, mode in (*step_files.FILES, ("apt.conf", apt_conf, 0o644)):
+        write(os.path.join(directory, name), text.encode("ascii"), mode)
     for name in (*request.SECRETS, request.DISK):
         write(os.path.join(directory, name), b"", 0o444)
     interpreter = python_runtime.find(runner)
@@ -166,8 +174,11 @@ def mount_own(runner: Runner, directory: str) -> None:
         options = f"nosuid,nodev,mode=0755,size={size}"
         argv = [runner.find("mount"), "-t", "tmpfs", "-o", options, "tmpfs", directory]
         runner.run(argv, timeout=60)
-    open_directories(directory, "run", "run/sealedroot", "tmp", request.OUTPUT)
-    os.chmod(os.path.join(directory, "tmp"), 0o700)
+    open_directories(directory, "run", "run/sealedroot", request.OUTPUT)
+    # Where Ansible puts files for each user of the image, and where these do.
+    for name in ("tmp", request.LASTING_TMP):
+        open_directories(directory, name)
+        os.chmod(os.path.join(directory, name), 0o1777)  # noqa: S103
 
 
 def launcher_sources() -> t.Dict[str, bytes]:
@@ -250,7 +261,7 @@ def write_settings(sandbox: str, settings: t.Mapping[str, t.Any]) -> None:
 def _own(path: str, owner: int) -> None:
     """Make the image's root the owner of what the image may read or write."""
     own, secrets = os.path.join(path, "own"), os.path.join(path, "secrets")
-    for name in ("run", "tmp", request.OUTPUT):
+    for name in ("run", "tmp", request.LASTING_TMP, request.OUTPUT):
         os.chown(os.path.join(own, name), owner, owner)
     for name in ("", *request.SECRETS):
         os.chown(os.path.join(secrets, name), owner, owner)
@@ -274,6 +285,7 @@ def ensure(
     have_sandbox = bool(before) and os.path.ismount(os.path.join(path, "own"))
     have_secrets = all(read(name) == content for name, content in secrets.items())
     reason = ""
+    taken = taken_over(runner) if params["network"] else {}
     if not check_mode and not (have_secrets and have_sandbox):
         owner = ids.FIRST_ID if have_sandbox and MAPS_IDS in before else 0
         os.makedirs(secrets_dir, mode=0o700, exist_ok=True)
@@ -281,23 +293,30 @@ def ensure(
             write(name, content, 0o400)
             os.chown(name, owner, owner)
         if not have_sandbox:
-            settings = prepare(runner, sandbox, give(runner, os.path.join(path, "given")))
+            checks = taken.get("check_valid_until", True)
+            given = os.path.join(path, "given")
+            settings = prepare(runner, sandbox, give(runner, given, checks_valid_until=checks))
             mount_own(runner, os.path.join(path, "own"))
             reason = choose_ids(runner, path, params["root"], settings)
-    builder = (read("/etc/resolv.conf") or b"").decode("utf-8", "replace")
     return {
         "changed": not (have_secrets and have_sandbox),
         "python": f"{request.IN_IMAGE}/python3",
         **({} if check_mode else {"maps_ids": MAPS_IDS in (read(settings_path) or b"")}),
         **({"maps_ids_reason": reason} if reason else {}),
-        "network": {
-            "resolv_conf": network.resolv_conf(builder),
-            "check_valid_until": network.checks_valid_until(runner),
-        },
+        **({"network": taken} if taken else {}),
         "diff": {
             "before": {"sandbox": have_sandbox, "secrets": have_secrets},
             "after": {"sandbox": True, "secrets": True},
         },
+    }
+
+
+def taken_over(runner: Runner) -> t.Dict[str, t.Any]:
+    """Return what tasks that have a network take over from the builder."""
+    builder = (read("/etc/resolv.conf") or b"").decode("utf-8", "replace")
+    return {
+        "resolv_conf": network.resolv_conf(builder),
+        "check_valid_until": network.checks_valid_until(runner),
     }
 
 
@@ -309,6 +328,7 @@ def main() -> t.NoReturn:
             "root": {"type": "path", "required": True},
             "key_file": {"type": "path", "required": True, "no_log": False},
             "header_file": {"type": "path", "required": True},
+            "network": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

@@ -25,6 +25,7 @@ from ansible.module_utils.common.text.converters import to_text
 # Core's own parser. It is private; tests/unit/plugins/plugin_utils/test_answers.py compares the result with core's.
 from ansible.module_utils.json_utils import _filter_non_json_lines
 from ansible.module_utils.parsing.convert_bool import BOOLEANS_FALSE
+from ansible_collections.sealedroot.image.plugins.plugin_utils._image_facts import ImageFacts
 
 # Longest output that is parsed, and deepest nesting of a module's result.
 MOST_BYTES = 16 << 20
@@ -50,6 +51,9 @@ _OBEYED = frozenset(
     }
 )
 _INTERNAL = re.compile("_{0,2}ansible(_|$)")
+
+# Core waits for this job of an async task, and the image looks for a file of this name.
+_JOB = re.compile(r"j?[0-9]{1,20}\.[0-9]{1,20}")
 
 # Facts of the modules setup, package_facts, service_facts, getent and mount_facts. Facts of network devices are
 # excluded: they can have any name, and do not describe the image.
@@ -100,8 +104,10 @@ def short(value: t.Any, most: int = MOST_MESSAGE) -> str:
     return text if len(text) <= most else f"{text[:most]} [...]"
 
 
-def plain(stdout: bytes) -> bytes:
+def plain(stdout: bytes, known: t.Optional[ImageFacts] = None) -> bytes:
     """Return a command's output in an image, without anything that core (in a module's result) or a terminal obeys.
+
+    Facts are corrected by what is *known* of the image, if that is given.
 
     Neither core nor this function can tell a module's output from another command's: whatever core would parse as
     a result is one. Other output is returned unchanged. The returned bytes are exactly the checked ones, because
@@ -115,10 +121,10 @@ def plain(stdout: bytes) -> bytes:
     # Core shows the text around the result as a warning.
     text = clean(text)
     again = parsed(text)
-    if again is not None and _harmless(again) == again:
+    if again is not None and _harmless(again, known) == again:
         return text.encode()
     # One line of ASCII can be parsed in only one way.
-    return json.dumps(_harmless(found)).encode() + b"\n"
+    return json.dumps(_harmless(found, known)).encode() + b"\n"
 
 
 def without_orders(res: t.Mapping[str, t.Any]) -> Result:
@@ -176,7 +182,7 @@ def _check_depth(value: t.Any) -> None:
     raise _too_deep()
 
 
-def _harmless(result: t.Mapping[str, t.Any]) -> Result:
+def _harmless(result: t.Mapping[str, t.Any], known: t.Optional[ImageFacts] = None) -> Result:
     """Return a result without keys that core obeys; each item of a loop is a result as well."""
     kept: Result = {}
     for key, value in result.items():
@@ -189,17 +195,20 @@ def _harmless(result: t.Mapping[str, t.Any]) -> Result:
         elif key == "warnings":
             kept[key] = warnings(value)
         elif key == "results" and isinstance(value, list):
-            kept[key] = [_harmless(it) if isinstance(it, dict) else data(it) for it in value]
+            kept[key] = [_harmless(it, known) if isinstance(it, dict) else data(it) for it in value]
         elif key not in _OBEYED and not _INTERNAL.match(key):
             kept[clean(key)] = data(value)
-    _add_facts(result, kept)
+        elif key == "ansible_job_id" and known and known.awaits_job and _is_job(value):
+            kept[key] = value
+    _add_facts(result, kept, known)
     return kept
 
 
-def _add_facts(result: t.Mapping[str, t.Any], kept: Result) -> None:
+def _add_facts(result: t.Mapping[str, t.Any], kept: Result, known: t.Optional[ImageFacts]) -> None:
     facts = result.get("ansible_facts")
     if not isinstance(facts, dict):
         return
+    facts = known.corrected(facts) if known else facts
     right = {key: value for key, value in facts.items() if _is_fact(key, value)}
     kept["ansible_facts"] = {_prefixed(key): data(value) for key, value in right.items()}
     names = sorted(key for key in facts if key not in right)
@@ -210,6 +219,10 @@ def _add_facts(result: t.Mapping[str, t.Any], kept: Result) -> None:
             f" {', '.join(names)}."
         )
         kept["warnings"] = [*kept.get("warnings", []), said]
+
+
+def _is_job(value: t.Any) -> bool:
+    return isinstance(value, str) and bool(_JOB.fullmatch(value))
 
 
 def _prefixed(name: str) -> str:

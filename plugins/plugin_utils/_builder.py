@@ -14,6 +14,7 @@ another host: load its connection plugin, and its become plugin if any, with the
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ansible import constants
@@ -85,7 +86,8 @@ def connect(
     if "ansible_become" in variables:
         become = _become(variables, become) if boolean(variables["ansible_become"]) else None
     if become is not None:
-        keys = {**task_keys, "become_pass": play_context.become_pass or None}
+        # The task's user is one of the image.
+        keys = {**task_keys, "become_pass": play_context.become_pass or None, "become_user": None}
         become.set_options(task_keys=keys, var_options=_options("become", become, variables))
     builder = Builder(connection, become)
     connection.set_become_plugin(builder.become)
@@ -121,6 +123,8 @@ def _become(variables: Variables, asked: t.Any) -> t.Any:
 def _is_needless(become: t.Any, connection: t.Any) -> bool:
     """Say whether the logged-in user already is the requested one."""
     user = connection.get_option("remote_user") if connection.has_option("remote_user") else None
+    if connection.transport == "local" and os.geteuid() == 0:
+        user = "root"
     return not constants.config.get_config_value("BECOME_ALLOW_SAME_USER") and user == (
         become.get_option("become_user") or "root"
     )

@@ -18,15 +18,44 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._launcher.request import (
     IN_IMAGE,
+    OWN,
     SAYS,
     STOPPED,
+    USER,
 )
 
 PYTHON = f"{IN_IMAGE}/python3"
+# The image's own Python, or that one where it has none.
+IMAGE_PYTHON = f"{IN_IMAGE}/image-python3"
+# Where Ansible puts what it transfers, on a tmpfs.
+TRANSFERS = f"{IN_IMAGE}/tmp"
 # Core's shell plugin appends this to each command.
 _APPENDED = " && sleep 0"
+# Tells of modules that would wait for a machine.
+_REFUSED = {
+    "reboot": "an image cannot reboot: let the role reboot only where ansible_facts.is_chroot is false, because the"
+    " machine boots with all that was installed",
+}
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 
+# Starts a shell as the user that the start of our Python (python_runtime) has become.
+SHELL = """
+import os, sys
+os.execve("/bin/sh", ["/bin/sh", "-c", sys.argv[1]], os.environ)
+"""
+# Waits for all other processes of the command; bwrap or a shell is process 1.
+AWAIT = """
+import os, time
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b") ")[2][:1] not in b"ZX"
+    except OSError:
+        return False
+mine = {"1", str(os.getpid()), str(os.getppid())}
+while any(is_alive(it) for it in os.listdir("/proc") if it.isdigit() and it not in mine):
+    time.sleep(0.1)
+"""
 READ = """
 import os, stat, sys
 handle = os.open(sys.argv[1], os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
@@ -68,7 +97,10 @@ class Sandbox:
     network: bool = False
     secrets: bool = False
     output: bool = False
+    lasting_tmp: bool = False
     deadline: int = 3600
+    user: str = "root"
+    environment: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def problem(self) -> str:
         """Return what is wrong with the options; empty if nothing is."""
@@ -104,13 +136,15 @@ def python_call(command: str) -> t.Optional[t.Tuple[t.Dict[str, str], t.List[str
             break
         environment[match.group(1)] = match.group(2)
         words = words[1:]
-    if not words or words[0] != PYTHON:
+    if not words or words[0] not in (PYTHON, IMAGE_PYTHON):
         return None
     plain = " ".join(
         [*(f"{name}={shlex.quote(value)}" for name, value in environment.items())]
         + [shlex.quote(word) for word in words]
     )
-    return (environment, words[1:]) if plain == line else None
+    if plain != line:
+        return None
+    return ({**environment, **({OWN: "1"} if words[0] == IMAGE_PYTHON else {})}, words[1:])
 
 
 def launch(
@@ -124,8 +158,11 @@ def launch(
     """
     options = {name: value for name, value in dataclasses.asdict(sandbox).items() if value}
     program = f"{options.pop('run_dir')}/sandbox/launch"
+    variables = {**options.pop("environment", {}), **(environment or {})}
+    if options.pop("user") != "root":
+        variables[USER] = sandbox.user
     given = [f"{name}={1 if value is True else value}" for name, value in options.items()]
-    given += [f"env:{name}={value}" for name, value in (environment or {}).items()]
+    given += [f"env:{name}={value}" for name, value in variables.items()]
     return f"exec {' '.join(shlex.quote(word) for word in (program, *given, *words))}"
 
 
@@ -133,19 +170,41 @@ def command_line(sandbox: Sandbox, command: str) -> str:
     """Return the line for one of core's commands; a module is run without a shell of the image."""
     call = python_call(command)
     if call is None:
-        return launch(sandbox, "shell", command)
+        return shell(sandbox, command)
     environment, arguments = call
     return launch(sandbox, "python", *arguments, environment=environment)
 
 
+def shell(sandbox: Sandbox, command: str) -> str:
+    """Return the line that runs a command line in the image."""
+    if sandbox.user == "root":
+        return launch(sandbox, "shell", command)
+    return launch(sandbox, "python", "-c", SHELL, command)
+
+
+def awaited_command(sandbox: Sandbox, command: str) -> str:
+    """Return the line for one of core's commands of an async task, which ends with all that it starts."""
+    await_all = f"{PYTHON} -c {shlex.quote(AWAIT)}"
+    return shell(sandbox, f"{command}\nstatus=$?\n{await_all}\nexit $status")
+
+
+def refused(task: t.Mapping[str, t.Any]) -> str:
+    """Return why a task with these keywords cannot run in an image; empty if it can."""
+    return _REFUSED.get(str(task.get("action", "")).rpartition(".")[2], "")
+
+
 __all__ = (
+    "IMAGE_PYTHON",
     "PYTHON",
     "READ",
     "SAYS",
     "STOPPED",
+    "TRANSFERS",
     "WRITE",
     "Sandbox",
+    "awaited_command",
     "command_line",
     "launch",
     "python_call",
+    "refused",
 )

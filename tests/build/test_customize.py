@@ -18,6 +18,7 @@ from image_view import mounted
 
 NO_NETWORK = ("unshare", "--net")
 EXAMPLE: dict[str, t.Any] = yaml.safe_load((ROOT / "examples/customize.yml").read_text())
+MACHINE = "tests/build/roles/machine"
 RESOLV_CONF = "nameserver 198.51.100.1\n"
 
 
@@ -54,6 +55,9 @@ def built(tmp_path_factory: pytest.TempPathFactory, root_tar: pathlib.Path) -> t
     with fresh_place(tmp_path_factory) as place:
         tar = quick_tar(root_tar, place.path / "root.tar")
         variables = {**EXAMPLE, **place.variables(image_source={"type": "tar", "path": str(tar)})}
+        machine = {"machine_delegated": str(place.path / "delegated")}
+        steps = [*EXAMPLE["image_customize"], {"role": MACHINE, "vars": machine}]
+        variables["image_customize"] = steps
         run = build(variables)
         assert run.rc == 0, run.output[-6000:]
         yield Built(place, run, variables)
@@ -75,6 +79,25 @@ def test_everything_of_the_example_is_in_the_image(built: Built) -> None:
         assert (root / "etc/hostname").read_text() == "web-1\n"
 
 
+def test_what_public_roles_do_is_done(built: Built) -> None:
+    assert (built.place.path / "delegated").read_text() == "web-1\n"
+    with mounted(built.place.out / "web-1") as root:
+        assert (root / "etc/machine.conf").read_text() == "name=web-1 workers=1\n"
+        wanted = root / "etc/systemd/system/multi-user.target.wants/tiny.service"
+        assert wanted.readlink() == pathlib.Path("/lib/systemd/system/tiny.service")
+        mine = root / "srv/keeper/mine"
+        assert mine.read_text() == "kept\n"
+        accounts = (root / "etc/passwd").read_text()
+        assert f"keeper:x:{mine.stat().st_uid}:{mine.stat().st_gid}:" in accounts
+        assert mine.stat().st_uid != 0
+        assert (root / "srv/background").read_text() == "done\n"
+        assert (root / "srv/ran-by-own-python").exists()
+        # Neither lists of packages nor downloads.
+        for folder in ("var/lib/apt/lists", "var/cache/apt"):
+            found = [path.name for path in (root / folder).rglob("*") if path.is_file()]
+            assert set(found) <= {"lock"}, folder
+
+
 def test_nothing_of_the_sandbox_stays(built: Built) -> None:
     with mounted(built.place.out / "web-1") as root:
         assert (root / "etc/resolv.conf").read_text() == RESOLV_CONF
@@ -90,7 +113,7 @@ def test_the_manifest_says_what_was_asked_for(built: Built) -> None:
     manifest = json.loads((built.place.out / "web-1" / "manifest.json").read_text())
     assert manifest["inputs"]["packages"] == ["auto", "tzdata"]
     # Not their digests: tasks can have secrets in them.
-    assert manifest["inputs"]["customize"] == 3
+    assert manifest["inputs"]["customize"] == 4
     assert {check["verdict"] for check in manifest["audit"]["checks"]} == {"ok"}
     assert any(line.startswith("tzdata ") for line in manifest["packages"])
     assert {"packages", "customize"} <= set(manifest["took"])

@@ -32,11 +32,14 @@ def in_image() -> t.Iterator[tuple[str, dict[str, t.Any]]]:
 
 
 IN_IMAGE = list(in_image())
+OWN = "sealedroot.image."
 MODULES = sorted(
-    {
-        key.removeprefix("sealedroot.image.")
-        for _role, task in IN_IMAGE
-        for key in task
-        if "." in key and key != RAW
-    }
+    {key.removeprefix(OWN) for _role, task in IN_IMAGE for key in task if key.startswith(OWN)}
 )
+# Modules of core, besides raw.
+CORES = {
+    key
+    for _role, task in IN_IMAGE
+    for key in task
+    if "." in key and key != RAW and not key.startswith(OWN)
+}

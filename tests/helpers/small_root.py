@@ -53,7 +53,7 @@ class Installed(Here):
         raise MissingToolError(f"{' or '.join(names)} is not installed")
 
 
-def runtime_arguments(directory: pathlib.Path, root: pathlib.Path) -> dict[str, str]:
+def runtime_arguments(directory: pathlib.Path, root: pathlib.Path) -> dict[str, t.Any]:
     """Return the options of image_runtime, whose secrets are made beside *directory* when they are not there."""
     secrets = {name: directory.parent / name for name in ("boot.key", "luks.header")}
     for path in secrets.values():
@@ -65,6 +65,7 @@ def runtime_arguments(directory: pathlib.Path, root: pathlib.Path) -> dict[str, 
         "root": str(root),
         "key_file": str(secrets["boot.key"]),
         "header_file": str(secrets["luks.header"]),
+        "network": False,
     }
 
 

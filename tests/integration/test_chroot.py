@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shlex
 import stat
 import subprocess
 import sys
@@ -17,8 +18,9 @@ import pytest
 import small_root
 from ansible.errors import AnsibleError
 from ansible.playbook.play_context import PlayContext
-from ansible.plugins.loader import connection_loader
+from ansible.plugins.loader import become_loader, connection_loader
 from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env import (
+    PYTHON,
     Sandbox,
     command_line,
 )
@@ -27,7 +29,7 @@ from waiting import until
 
 @pytest.fixture
 def root(tmp_path: pathlib.Path) -> pathlib.Path:
-    return small_root.make(tmp_path / "root")
+    return small_root.make(tmp_path / "root", "grep", "stat")
 
 
 @pytest.fixture
@@ -85,6 +87,30 @@ def test_processes_and_command_line_of_the_builder_are_hidden(connection) -> Non
 def test_the_command_line_is_there_but_empty(connection) -> None:
     """Scripts of packages read it, and complain or stop when they cannot."""
     assert run(connection, "cat /proc/cmdline") == (0, "", "")
+
+
+def test_become_user_is_a_user_of_the_image(connect, root: pathlib.Path) -> None:
+    (root / "etc/passwd").write_text(
+        "root:x:0:0::/root:/bin/sh\nweb:x:1234:1235::/srv/web:/bin/sh\n"
+    )
+    (root / "etc/group").write_text("web:x:1235:\nlogs:x:77:web\n")
+    connection = connect(ansible_become_user="web")
+    connection.set_become_plugin(become_loader.get("ansible.builtin.sudo"))
+    said = run(connection, 'id -u; id -G; echo "$HOME $USER"; grep CapEff /proc/self/status')
+    assert said == (0, "1234\n1235 77\n/srv/web web\nCapEff:\t0000000000000000\n", "")
+    # Modules and transfers, too.
+    code = "import os; print(os.getuid(), os.getgroups())"
+    _, stdout, _ = run(connection, f"/bin/sh -c {shlex.quote(f'{PYTHON} -c {shlex.quote(code)}')}")
+    assert stdout == "1234 [77, 1235]\n"
+    connection.put_file(__file__, "/run/sealedroot/tmp/of-web")
+    assert run(connection, "stat -c %u /run/sealedroot/tmp/of-web")[1] == "1234\n"
+
+
+def test_a_user_that_the_image_lacks_is_named(connect) -> None:
+    connection = connect(ansible_become_user="nobody-such")
+    connection.set_become_plugin(become_loader.get("ansible.builtin.sudo"))
+    with pytest.raises(AnsibleError, match="the image has no user 'nobody-such'"):
+        run(connection, "id")
 
 
 def test_links_resolve_in_the_image(connection, root: pathlib.Path, tmp_path: pathlib.Path) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 
 from . import limits
-from .request import DISK, IN_IMAGE, OUTPUT, PYTHON, SECRETS
+from .request import DISK, IN_IMAGE, LASTING_TMP, OUTPUT, PYTHON, SECRETS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,8 +87,12 @@ def bwrap_argv(options: Options, settings: Settings, at: Places, *, seccomp: int
     # /sys stays empty, since it would show the builder's devices.
     argv += ["--size", str(limits.MIB), "--tmpfs", f"{image}/sys", "--remount-ro", f"{image}/sys"]
     argv += ["--bind", f"{at.own}/run", f"{image}/run"]
-    argv += [*_given(options, at, image), "--size", str(limits.memory() // 2), "--perms", "1777"]
-    argv += ["--tmpfs", f"{image}/tmp", "--cap-drop", "ALL"]
+    argv += _given(options, at, image)
+    if options.lasting_tmp:
+        argv += ["--bind", f"{at.own}/{LASTING_TMP}", f"{image}/tmp"]
+    else:
+        argv += ["--size", str(limits.memory() // 2), "--perms", "1777", "--tmpfs", f"{image}/tmp"]
+    argv += ["--cap-drop", "ALL"]
     for capability in CAPABILITIES:
         argv += ["--cap-add", capability]
     environment = {**ENVIRONMENT, **options.environment}

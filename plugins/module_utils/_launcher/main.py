@@ -45,6 +45,8 @@ def _begin(
         if not os.read(go, 1):
             os._exit(STOPPED)
         network.refuse_metadata()
+    # As root of the builder: after sudo, root of an image cannot raise the limit (docs/facts.md: sudo-core-limit).
+    limits.limit_process()
     kernel.make_mounts_private()
     if not settings.maps_ids:
         mounts.detach_all_but(at.bwrap, at.root, at.given, at.own, at.disk)
@@ -55,7 +57,6 @@ def _begin(
         ids.map_ids(at, settings, namespace, probe=bool(options.probe))
         processes.end_with_parent(alive)
         limits.limit_user()
-    limits.limit_process()
     os.umask(0o022)
     os.set_inheritable(seccomp, True)
     argv = bwrap.bwrap_argv(options, settings, at, seccomp=seccomp)

@@ -24,9 +24,16 @@ SAYS = "sandbox: "
 
 IN_IMAGE = "/run/sealedroot"
 PYTHON = f"{IN_IMAGE}/python"
+# Variables of the environment that only the start of our Python sees: run as this user of the image, and leave the rest
+# to the Python of the image if it has one.
+USER = "SEALEDROOT_USER"
+OWN = "SEALEDROOT_OWN"
+
 # In IN_IMAGE. A command that does not ask for them finds an empty file or directory.
 SECRETS = ("boot.key", "luks.header")
 OUTPUT = "esp"
+# Beside what is /run: /tmp of the commands that share one.
+LASTING_TMP = "lasting-tmp"
 DISK = "disk.raw"
 
 # If one of these were a link, the mount would go where the link leads.
@@ -47,6 +54,7 @@ class Options:
     network = ""
     secrets = ""
     output = ""
+    lasting_tmp = ""
     # Only try whether the ids of the root can be mapped; nothing is created in the root.
     probe = ""
     deadline = "3600"

@@ -18,6 +18,7 @@ import sys
 import sysconfig
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._launcher import request
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     Runner,
     SealedRootError,
@@ -50,6 +51,8 @@ for name in ("PYTHONHOME", "PYTHONDONTWRITEBYTECODE"):
     os.environ.pop(name, None)
 sys.executable = {program!r}
 image = os.environ.pop("SEALEDROOT_IMAGE", "")
+user = os.environ.pop({user!r}, "")
+own = os.environ.pop({own!r}, "")
 if image:
     import ctypes
     import io
@@ -82,7 +85,58 @@ if image:
         os.environ._data.pop(name, None)
         if b"SEALEDROOT_" + name in os.environ._data:
             os.environ._data[name] = os.environ._data.pop(b"SEALEDROOT_" + name)
+if user:
+    import grp
+    import pwd
+
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        text = "\\n%sthe image has no user '%s': let an earlier task create it, or correct become_user\\n"
+        os.write(2, (text % ({says!r}, user)).encode())
+        os._exit({stopped})
+    os.setgroups([it.gr_gid for it in grp.getgrall() if user in it.gr_mem] + [entry.pw_gid])
+    os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
+    os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+    # In the same way as above.
+    names = (b"HOME", b"LOGNAME", b"SHELL", b"USER")
+    for name, value in zip(names, (entry.pw_dir, user, entry.pw_shell or "/bin/sh", user)):
+        os.environ._data[name] = value.encode()
+if own:
+    alone = os.getpid() == 1
+    if alone:
+        # PR_SET_NAME, prctl(2). docs/facts.md: process-1.
+        import ctypes
+
+        ctypes.CDLL(None).prctl(15, b"systemd", 0, 0, 0)
+    check = [{image_python!r}, "-BIc", {check!r}]
+    if os.access(check[0], os.X_OK) and os.spawnve(os.P_WAIT, check[0], check, os.environ) == 0:
+        with open("/proc/self/cmdline", "rb") as file:
+            words = file.read().split(b"\\0")[:-1]
+        # What this Python was started with, after its own program and options.
+        position = next(it for it, word in enumerate(words) if word.endswith(b"/bin/python3")) + 1
+        while words[position:] and words[position] in (b"-I", b"-B", b"-X", b"utf8", b"-s"):
+            position += 1
+        # Process 1 keeps its name, and takes up the processes that others leave.
+        child = os.fork() if alone else 0
+        if child == 0:
+            os.execve(check[0], [check[0], "-B", *words[position:]], os.environ)
+        ended, status = 0, 0
+        while ended != child:
+            ended, status = os.wait()
+        os._exit(status >> 8 if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
 """
+# What the Python of an image must have to run modules: the versions that each supported ansible-core takes, and the
+# whole standard library, which is a package of its own on Debian.
+CHECK = """\
+import sys
+try:
+    import ctypes, json, logging, zipfile
+except Exception:
+    sys.exit(1)
+sys.exit(sys.version_info < (3, 9))
+"""
+IMAGE_PYTHON = "/usr/bin/python3"
 # Extension modules that need more libraries and that no module needs.
 EXTENSIONS_LEFT_OUT = (
     *("_codecs_", "_ctypes_test", "_curses", "_dbm", "_gdbm", "_sqlite3", "_test", "_tkinter"),
@@ -154,6 +208,19 @@ def _copy(source: str, target: str) -> str:
     return target
 
 
+def customization_text(program: str) -> str:
+    """Return what Python reads at each start; *program* starts it."""
+    return CUSTOMIZATION.format(
+        program=program,
+        check=CHECK,
+        image_python=IMAGE_PYTHON,
+        own=request.OWN,
+        says=request.SAYS,
+        stopped=request.STOPPED,
+        user=request.USER,
+    )
+
+
 def install(interpreter: Interpreter, directory: str, program: str) -> None:
     """Copy the interpreter into *directory*, which must not exist; *program* will start it."""
     # "lib", or "lib64" if the interpreter was built that way.
@@ -176,7 +243,7 @@ def install(interpreter: Interpreter, directory: str, program: str) -> None:
     )
     customization = os.path.join(target, "sitecustomize.py")
     with open(customization, "w", encoding="ascii") as file:
-        file.write(CUSTOMIZATION.format(program=program))
+        file.write(customization_text(program))
     os.chmod(customization, 0o644)
     for folder, _folders, _files in os.walk(partial):
         os.chmod(folder, 0o755)  # noqa: S103 - a program of the image may run as another user

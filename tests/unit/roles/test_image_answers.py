@@ -15,13 +15,14 @@ import typing as t
 import yaml
 from ansible_collections.sealedroot.image.plugins.lookup.families import ROLES
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _documented
-from image_tasks import IN_IMAGE, MODULES, RAW, tasks
+from image_tasks import CORES, IN_IMAGE, MODULES, RAW, tasks
 
 ROOT = pathlib.Path(ROLES).parent
 ROUTES = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["plugin_routing"]["modules"]
 # What becomes of what each raw task prints: nothing but its end is looked at; its lines pass a filter; it is shown to
 # a person.
 RAW_TASKS = {
+    ("customize", "Prepare what lasts for the build"): "nothing",
     ("family", "List the packages"): "package_list",
     ("initramfs", "Start to build the initramfs of every kernel"): "nothing",
     ("packages", "Install packages by the image's own package manager"): "a line is compared",
@@ -34,6 +35,8 @@ def test_every_module_of_a_task_in_an_image_is_one_whose_result_is_kept() -> Non
     assert set(MODULES) <= {"root_info", *ROUTES}
     assert {it["action_plugin"] for it in ROUTES.values()} == {"sealedroot.image.root_info"}
     assert all(_documented.returned(module) for module in MODULES)
+    # Its facts are for a person's own roles.
+    assert {"ansible.builtin.setup"} == CORES
 
 
 def test_every_raw_task_in_an_image_is_known() -> None:

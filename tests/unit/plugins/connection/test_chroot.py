@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
@@ -15,6 +16,8 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils._builder import B
 
 class Inner:
     """The connection to the builder: records what is run and answers from a list."""
+
+    transport = "ssh"
 
     def __init__(self, *answers, shell=None):
         self.answers = list(answers)
@@ -263,6 +266,63 @@ def test_the_play_may_ask_for_become_and_the_builder_decline():
 
 def test_root_does_not_become_root():
     assert became(sudo(), user="root").startswith("exec /w/run/sandbox/launch ")
+
+
+@pytest.mark.parametrize(("euid", "start"), [(0, "exec "), (1000, "sudo ")])
+def test_root_of_the_control_node_needs_no_sudo_to_build_there(monkeypatch, euid, start):
+    """A role of a person's own can say become: true in each task."""
+    monkeypatch.setattr(os, "geteuid", lambda: euid)
+    assert became(sudo(), ansible_connection="ansible.builtin.local").startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("play", "user", "expected"),
+    [
+        (None, "postgres", False),
+        (sudo, "postgres", True),
+        (sudo, "root", False),
+        (sudo, None, False),
+    ],
+)
+def test_become_user_is_a_user_of_the_image(play, user, expected):
+    builder = {"inventory_hostname": "b", "ansible_user": "admin"}
+    connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
+    variables = {"image_root": "/w/root", "image_run": "/w/run", "image_builder": "b"}
+    connection._variables = {"hostvars": {"b": builder}}
+    connection.set_become_plugin(play and play())
+    connection.set_options(task_keys={"become_user": user}, var_options=variables)
+    connection._connect()
+    connection._builder.connection = inner = Inner((0, b"", b""), shell=connection._shell)
+    connection.exec_command("id")
+    ((command, _data),) = inner.calls
+    assert ("env:SEALEDROOT_USER=postgres" in command) is expected
+    assert "-u postgres" not in command
+
+
+def test_where_a_task_runs_decides_about_python_and_directories():
+    connection = of_image(image_python="/run/sealedroot/image-python3")
+    connection._shell.set_options()
+    variables = {"ansible_python_interpreter": "/usr/bin/python3.9"}
+    connection.update_vars(variables)
+    assert variables["ansible_python_interpreter"] == "/run/sealedroot/image-python3"
+    assert connection._shell.get_option("remote_tmp") == "/run/sealedroot/tmp"
+    assert connection._shell.get_option("async_dir") == "/run/sealedroot/tmp/async"
+
+
+def test_a_host_that_a_task_is_delegated_to_needs_a_connection_of_its_own():
+    """Core takes the connection of the task for it else."""
+    connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
+    connection.set_options(task_keys={"delegate_to": "db"}, var_options={})
+    with pytest.raises(AnsibleConnectionFailure, match=r"delegated to db, .* ansible_connection"):
+        connection.exec_command("id")
+
+
+def test_a_reboot_is_refused_before_anything_runs():
+    connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
+    variables = {"image_root": "/w/root", "image_run": "/w/run"}
+    connection.set_options(task_keys={"action": "ansible.builtin.reboot"}, var_options=variables)
+    with pytest.raises(AnsibleError, match="an image cannot reboot"):
+        connection.exec_command("cat /proc/sys/kernel/random/boot_id")
 
 
 def test_the_method_of_the_builder_is_used():

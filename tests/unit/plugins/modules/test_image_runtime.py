@@ -17,6 +17,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import (
     python_runtime,
     seccomp,
 )
+from ansible_collections.sealedroot.image.plugins.modules import image_runtime
 
 HEADER = b"LUKS header".ljust(8192, b"\0")
 KEY = "Ym9vdGJvb3Rib290Ym9vdGJvb3Rib290Ym9vdGJvb3Q="
@@ -96,18 +97,26 @@ def mode(path):
 
 
 def test_four_calls(runtime):
-    predicted = runtime(_check=True)
+    predicted = runtime(_check=True, network=True)
     assert list(runtime.directory.iterdir()) == []
     runtime.expect()
-    done = runtime()
+    done = runtime(network=True)
     assert done.result == {**predicted.result, "maps_ids": True}
     assert done["changed"]
     assert done["python"] == "/run/sealedroot/python3"
     assert done["network"]["check_valid_until"] is False
     assert done["network"]["resolv_conf"].startswith("nameserver 10.0.2.3")
     assert done["diff"]["before"] == {"sandbox": False, "secrets": False}
+    assert 'Check-Valid-Until "false"' in (runtime.directory / "given/apt.conf").read_text()
     assert not runtime()["changed"]
     assert not runtime(_check=True)["changed"]
+
+
+def test_the_builders_network_is_looked_at_when_it_is_asked_for(runtime, monkeypatch):
+    monkeypatch.setattr(image_runtime, "taken_over", lambda _runner: pytest.fail("not asked for"))
+    runtime.expect()
+    assert "network" not in runtime().result
+    assert "Check-Valid-Until" not in (runtime.directory / "given/apt.conf").read_text()
 
 
 def test_modes(runtime):
@@ -123,7 +132,7 @@ def test_modes(runtime):
         assert mode(directory / "secrets" / name) == 0o400
         # Where they are shown, there is something to mount them on, and nothing in it.
         assert (directory / "given" / name).read_bytes() == b""
-    assert mode(directory / "own/tmp") == 0o700
+    assert mode(directory / "own/tmp") == 0o1777
     assert mode(directory / "sandbox") == 0o700
     assert mode(directory / "given/python3") == 0o755
     # A program of the image may run as another user.
@@ -135,7 +144,7 @@ def test_what_the_image_may_change_is_its_roots_and_the_rest_is_not(runtime):
     runtime.expect()
     runtime()
     owned = {os.path.relpath(it, runtime.directory) for it in runtime.owner}
-    writable = {"own/run", "own/tmp", "own/esp"}
+    writable = {"own/run", "own/tmp", "own/esp", "own/lasting-tmp"}
     assert owned == {*writable, "secrets", *(f"secrets/{name}" for name in SECRETS)}
     assert set(runtime.owner.values()) == {(ids.FIRST_ID, ids.FIRST_ID)}
 

@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._launcher import request
 from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env import (
+    IMAGE_PYTHON,
+    SHELL,
     Sandbox,
+    awaited_command,
     command_line,
     launch,
     python_call,
+    refused,
 )
 
 SANDBOX = Sandbox("/w/root", "/w/run")
@@ -71,6 +76,47 @@ def test_a_module_is_recognised(line, environment, arguments):
     options = request.Options(words_of(command_line(SANDBOX, of_core(line))))
     assert options.is_python
     assert (options.environment, options.arguments) == (environment, arguments)
+
+
+def test_the_images_own_python_is_chosen_by_ours():
+    assert python_call(of_core(f"A=1 {IMAGE_PYTHON}")) == ({"A": "1", request.OWN: "1"}, [])
+
+
+def test_variables_of_the_task_come_before_those_of_the_connection():
+    sandbox = dataclasses.replace(SANDBOX, environment={"A": "1", "B": "2"}, user="web")
+    options = request.Options(words_of(command_line(sandbox, of_core(f"B=3 {PYTHON}"))))
+    assert options.environment == {"A": "1", "B": "3", request.USER: "web"}
+    assert not hasattr(options, "user")
+
+
+def test_a_command_of_another_user_is_started_by_our_python():
+    sandbox = dataclasses.replace(SANDBOX, user="web")
+    options = request.Options(words_of(command_line(sandbox, "id")))
+    assert options.is_python
+    assert options.arguments == ["-c", SHELL, "id"]
+
+
+def test_an_async_task_ends_with_what_it_started():
+    options = request.Options(words_of(awaited_command(SANDBOX, "async_wrapper; false")))
+    assert not options.is_python
+    (line,) = options.arguments
+    assert line.startswith("async_wrapper; false\nstatus=$?\n")
+    assert line.endswith("\nexit $status")
+
+
+@pytest.mark.parametrize(
+    ("action", "sentence"),
+    [
+        ("ansible.builtin.reboot", "cannot reboot"),
+        ("reboot", "cannot reboot"),
+        ("ansible.builtin.command", ""),
+        (None, ""),
+    ],
+)
+def test_what_would_wait_for_a_machine_is_refused(action, sentence):
+    said = refused({"action": action})
+    assert sentence in said
+    assert bool(said) is bool(sentence)
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,13 @@ def test_nothing_of_the_builder_is_shown():
     assert pairs(argv, "--seccomp") == ["9"]
 
 
+def test_tmp_is_new_unless_it_is_to_last():
+    assert argv_of()[argv_of().index("/tmp") - 1] == "--tmpfs"
+    lasting = argv_of("lasting_tmp=1", "shell", "true")
+    assert ("/w/run/own/lasting-tmp", "/tmp") in binds(lasting, "--bind")
+    assert "/tmp" not in pairs(lasting, "--tmpfs")
+
+
 @pytest.mark.parametrize(
     ("asked", "option", "shown"),
     [

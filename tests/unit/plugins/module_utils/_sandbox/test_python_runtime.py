@@ -5,12 +5,17 @@ from __future__ import annotations
 
 import os
 import pathlib
+import subprocess
 import sys
 import sysconfig
 
 import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._launcher import request
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox.python_runtime import (
+    CHECK,
+    IMAGE_PYTHON,
     Interpreter,
+    customization_text,
     find,
     install,
     parse_ldd,
@@ -178,3 +183,57 @@ def test_the_wrapper_uses_nothing_of_the_root_but_a_shell(interpreter):
     )
     # Packages that root installed for the image's own Python are not for this one.
     assert command.endswith('/run/x/python/bin/python3 -s "$@"')
+
+
+@pytest.fixture
+def started(tmp_path):
+    """Start a Python with our customization, which takes a program of this test for that of the image."""
+
+    def started(code, *, own="", user=""):
+        text = customization_text("/run/x/python3").replace(IMAGE_PYTHON, own or "/nowhere")
+        (tmp_path / "sitecustomize.py").write_text(text)
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        python = tmp_path / "bin/python3"
+        if not python.exists():
+            python.symlink_to(getattr(sys, "_base_executable", sys.executable))
+        environment = {"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin"}
+        environment.update({request.USER: user} if user else {}, **{request.OWN: "1"})
+        tmp_path.chmod(0o755)
+        argv = [python, "-s", "-B", "-c", code]
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout.strip(), done.stderr.strip()
+
+    return started
+
+
+def own_python(tmp_path, fits):
+    """A program that says whether it fits, and with what it was started."""
+    path = tmp_path / "python-of-the-image"
+    path.write_text(f'#!/bin/sh\n[ "$1" != -BIc ] || exit {0 if fits else 1}\necho "own: $*"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_the_images_own_python_runs_if_it_fits(started, tmp_path):
+    assert started("print(1)", own=own_python(tmp_path, fits=True)) == (
+        0,
+        "own: -B -c print(1)",
+        "",
+    )
+    assert started("print(1)", own=own_python(tmp_path, fits=False)) == (0, "1", "")
+    assert started("print(1)") == (0, "1", "")
+
+
+def test_what_the_images_own_python_must_have():
+    assert subprocess.run([sys.executable, "-BIc", CHECK], check=False).returncode == 0
+    old = f"import sys\nsys.version_info = (3, 6)\n{CHECK}"
+    assert subprocess.run([sys.executable, "-BIc", old], check=False).returncode == 1
+    less = f"import sys\nsys.modules['ctypes'] = None\n{CHECK}"
+    done = subprocess.run([sys.executable, "-BIc", less], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_user_that_the_image_lacks_is_named(started):
+    status, said, error = started("print(1)", user="nobody-such")
+    assert (status, said) == (request.STOPPED, "")
+    assert error.startswith(f"{request.SAYS}the image has no user 'nobody-such'")

@@ -41,6 +41,7 @@ class Become:
 class Connection:
     """Runs commands in a shell of this machine, and remembers whether they were shown."""
 
+    transport = "ssh"
     _shell = types.SimpleNamespace(tmpdir=None)
 
     def __init__(self, play_context, become):

@@ -248,6 +248,7 @@ ARCH = Distribution(
         "usr/lib/initcpio/install/sd-encrypt": "",
         "etc/machine-id": f"{OLD_ID}\n",
     },
+    links={"etc/mtab": "../proc/self/mounts"},  # filesystem of Arch: PKGBUILD
 )
 ARCH_BUSYBOX = dataclasses.replace(
     ARCH,

@@ -71,6 +71,8 @@ class Kind:
 
 # Signatures are not what is tested.
 _DNF = "[tiny]\nname=tiny\nbaseurl=file:///srv/rpm\ngpgcheck=0\n"
+# It keeps what was downloaded. Fedora has it in a package of its own (dnf5.spec: libdnf5-plugin-local).
+_NOT_LOCAL = {"etc/dnf/libdnf5-plugins/local.conf": "[main]\nname = local\nenabled = no\n"}
 _ZYPPER = "[tiny]\nname=tiny\nbaseurl=dir:/srv/rpm\ngpgcheck=0\nautorefresh=1\n"
 # The options are those of Arch's package pacman since 7.0, which downloads as another user.
 _PACMAN = """\
@@ -93,7 +95,7 @@ KINDS = {
     for kind in (
         Kind("dnf4", trees.RHEL9, "dnf-3", {"etc/yum.repos.d/tiny.repo": _DNF}),
         # Since Fedora 41, dnf is dnf5.
-        Kind("dnf5", trees.FEDORA, "dnf5", {"etc/yum.repos.d/tiny.repo": _DNF}),
+        Kind("dnf5", trees.FEDORA, "dnf5", {"etc/yum.repos.d/tiny.repo": _DNF, **_NOT_LOCAL}),
         Kind("zypper", trees.LEAP16, "zypper", {"etc/zypp/repos.d/tiny.repo": _ZYPPER}),
         Kind("pacman", trees.ARCH, "pacman", {"etc/pacman.conf": _PACMAN, **_USERS}, "srv/alpm"),
     )
@@ -112,7 +114,10 @@ def debian(path: pathlib.Path, release: str) -> None:
 
 
 def rpm_archive(root: pathlib.Path) -> None:
-    """Build the packages with rpmbuild, which the root has, and list them with createrepo_c."""
+    """Build the packages with rpmbuild, which the root has, and list them with createrepo_c.
+
+    The root gets the cache of ldconfig as well, which every root has, and libalpm renews.
+    """
     specs = root / "srv/spec"
     specs.mkdir(parents=True)
     # The package rpm of Fedora and SUSE has it.
@@ -127,6 +132,7 @@ def rpm_archive(root: pathlib.Path) -> None:
         {build} --define '_build_name_fmt %%{{NAME}}.rpm' /srv/spec/*.spec
         rpm --install --justdb /srv/rpm/system.rpm
         createrepo_c --quiet /srv/rpm
+        ldconfig
     """
     sandbox = ("bwrap", "--bind", root, "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp")
     run(*sandbox, "sh", "-c", script)

@@ -324,7 +324,7 @@ def test_a_disk_of_large_sectors_with_mounts_beside_fstab(
         "start=768,size=512\nstart=1280,size=512\n"
         f"start={ROOT_START // 4096},size=20480\n"
     )
-    argv = ["losetup", "--show", "--find", "--sector-size", "4096", path]
+    argv = ["losetup", "--show", "--find", "--sector-size", "4096", str(path)]
     loop = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
     try:
         sh("sfdisk", "-q", "--no-reread", "--no-tell-kernel", loop, data=f"label: gpt\n{rows}")

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._root import findings
 from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import Member
@@ -29,9 +31,10 @@ def judge(
     without: tuple[str, ...] = (),
     kernels: tuple[str, ...] = (VERSION,),
     filesystem: str = "ext4",
+    files: t.Mapping[str, str] | None = None,
     **contents: str | bytes,
 ) -> findings.Findings:
-    """Judge a good root with *names* more; a keyword is a file's name in /etc and its content."""
+    """Judge a good root with *names* more; *files* are their contents, and a keyword is a file's name in /etc."""
     members = [
         Member(kind, name, 4096, 4096, f"./{name}")
         for name, kind in GOOD.items()
@@ -41,9 +44,9 @@ def judge(
         it if isinstance(it, Member) else Member("-", it, 4096, 4096, f"./{it}") for it in names
     ]
     data = {f"{MODULES}/modules.builtin": BUILTIN}
+    data.update({name: content.encode() for name, content in (files or {}).items()})
     for name, content in contents.items():
-        path = name if "/" in name else f"etc/{name}"
-        data[path] = content.encode() if isinstance(content, str) else content
+        data[f"etc/{name}"] = content.encode() if isinstance(content, str) else content
     return findings.judge(findings.Root(members, data), kernels, filesystem)
 
 
@@ -62,7 +65,7 @@ def test_the_former_use_of_a_root() -> None:
         "etc/hostid",
         hook,
         "etc/default/grub.d/zzzzz.cfg",
-        **{hook: "cp $2 /boot/efi"},
+        files={hook: "cp $2 /boot/efi"},
     )
     assert found.left_out == ["/.dockerenv: by it systemd takes the machine for a container"]
     assert found.excluded == ["./.dockerenv"]
@@ -366,7 +369,7 @@ def of_units(*names: str | Member, fstab: str = "", **texts: str) -> findings.Fi
     paths = [f"{ETC}/{name}" for name in files]
     members = [Member("l", link, 0, 0, f"./{link}") for link in links]
     data = {f"{ETC}/{name}": text for name, text in files.items()}
-    return judge(*paths, *members, *names, fstab=fstab, **data)
+    return judge(*paths, *members, *names, files=data, fstab=fstab)
 
 
 def mount(what: str, where: str, more: str = "") -> str:
@@ -388,7 +391,7 @@ def test_a_unit_of_swap_goes_and_its_name_is_escaped_in_a_tar() -> None:
     name = SWAP.replace("\\", "\\\\")
     member = Member("-", f"{ETC}/{name}", 40, 512, f"./{ETC}/{name}")
     link = Member("l", f"{ETC}/swap.target.wants/{name}", 0, 0, f"./{ETC}/swap.target.wants/{name}")
-    found = judge(member, link, **{f"{ETC}/{name}": "[Swap]\nWhat=/dev/disk/by-label/SWAP\n"})
+    found = judge(member, link, files={f"{ETC}/{name}": "[Swap]\nWhat=/dev/disk/by-label/SWAP\n"})
     assert found.excluded == [f"./{ETC}/{SWAP}", f"./{ETC}/swap.target.wants/{SWAP}"]
     assert found.left_out == [
         f"unit {SWAP} line '/dev/disk/by-label/SWAP none': a disk of the old machine"
@@ -410,7 +413,7 @@ def test_a_unit_that_names_no_disk_stays(text: str) -> None:
 
 def test_a_unit_that_only_a_person_starts_stays() -> None:
     name = f"{ETC}/data.mount"
-    assert judge(name, **{name: mount(BY_UUID, "/data")}) == findings.Findings()
+    assert judge(name, files={name: mount(BY_UUID, "/data")}) == findings.Findings()
 
 
 def test_a_swap_file_of_a_unit_is_left_out_with_it() -> None:
@@ -448,7 +451,7 @@ def test_a_line_that_needs_a_unit_that_goes_is_refused() -> None:
 def test_a_boot_that_a_unit_mounts() -> None:
     gone = (f"boot/vmlinuz-{VERSION}",)
     name = f"{ETC}/boot.mount"
-    found = judge(name, without=gone, kernels=(), **{name: mount(BY_UUID, "/boot")})
+    found = judge(name, without=gone, kernels=(), files={name: mount(BY_UUID, "/boot")})
     assert found.problems == [
         f"/boot was a file system of its own ({name}), and no kernel is in the tar. Mount it and pack the root again,"
         " without tar's --one-file-system."
@@ -458,7 +461,7 @@ def test_a_boot_that_a_unit_mounts() -> None:
 def test_a_var_that_a_unit_mounts() -> None:
     name = f"{ETC}/var.mount"
     text = mount(BY_UUID, "/var", "[Install]\nWantedBy=local-fs.target\n")
-    found = judge(name, without=("var/lib/dpkg/status",), **{name: text})
+    found = judge(name, without=("var/lib/dpkg/status",), files={name: text})
     assert [it.split(",")[0] for it in found.problems] == [
         f"/var was a file system of its own ({name})"
     ]

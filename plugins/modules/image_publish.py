@@ -292,7 +292,7 @@ def ensure(
             write(src_dir, name, content, 0o644)
         for name, key in keys.items():
             write(src_dir, name, key, 0o600)
-        sudo.give(*(os.path.join(src_dir, name) for name in os.listdir(src_dir)), src_dir)
+        sudo.give(src_dir, files)
         for path in (*others.values(), src_dir):
             sync(path)
         publish(src_dir, dest)

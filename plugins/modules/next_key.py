@@ -233,8 +233,7 @@ def carry_out(path: str, step: Step) -> None:
     """Carry out a step, as a whole or not at all."""
     file = os.path.join(path, step.name)
     if step.verb == "generate":
-        key_file.write(file + NEW, key_file.generate())
-        sudo.give(file + NEW)
+        key_file.write(file + NEW, key_file.generate(), is_output=True)
     elif step.verb == "keep":
         part = os.path.join(path, key_file.part_name(step.name + OLD))
         os.link(file, part)
@@ -266,9 +265,9 @@ def ensure(params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
     steps = plan(leaves, params, kept=kept_in(path, leaves, params))
     if not check_mode:
         make_directory(path)
-        sudo.give_made(path)
         if mode != MODE:
             os.chmod(path, MODE)
+        sudo.give_made(path)
         # What an interrupted call made may not be on the disk yet.
         key_file.sync(path)
         for step in steps:

@@ -14,6 +14,7 @@ import base64
 import os
 import re
 
+from ansible_collections.sealedroot.image.plugins.module_utils._system import sudo
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -42,8 +43,8 @@ def check_name(name: str) -> None:
         )
 
 
-def write(path: str, key: bytes) -> None:
-    """Write a key to a new file that only its owner can read.
+def write(path: str, key: bytes, *, is_output: bool = False) -> None:
+    """Write a key to a new file that only its owner can read: for an output, the caller of sudo if there is one.
 
     The file appears with its whole content, which is on the disk by then. A process that is killed before that leaves a
     file that :func:`is_part` recognises.
@@ -53,6 +54,8 @@ def write(path: str, key: bytes) -> None:
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
+            if is_output:
+                sudo.give_open(handle)
             file.write(key)
             file.flush()
             os.fsync(handle)

@@ -30,30 +30,61 @@ def is_trusted(user: int) -> bool:
     return user in (0, os.geteuid()) or user == (caller() or (0, 0))[0]
 
 
-def give(*paths: str) -> None:
-    """Give files and directories of root's to the caller; never through a link, nor a file that has another name."""
-    owner = caller()
-    for path in paths if owner else ():
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            info = os.fstat(handle)
-            alone = stat.S_ISDIR(info.st_mode) or info.st_nlink == 1
-            if info.st_uid == 0 and alone:
-                # Some network file systems let nobody do that.
-                with contextlib.suppress(PermissionError):
-                    os.fchown(handle, *t.cast(t.Tuple[int, int], owner))
-        finally:
-            os.close(handle)
+def give_open(handle: int) -> None:
+    """Give an open file or directory of root's to the caller, unless it has another name, as one of the system's may."""
+    owner, info = caller(), os.fstat(handle)
+    alone = stat.S_ISDIR(info.st_mode) or (stat.S_ISREG(info.st_mode) and info.st_nlink == 1)
+    if owner and info.st_uid == 0 and alone:
+        # Some network file systems let nobody do that.
+        with contextlib.suppress(PermissionError):
+            os.fchown(handle, *owner)
+
+
+def give(directory: str, names: t.Iterable[str]) -> None:
+    """Give files in a directory of root's to the caller, and then the directory.
+
+    The caller's programs may be able to exchange it meanwhile, so it is opened once, and no link is followed.
+    """
+    if not caller():
+        return
+    with _opened(directory) as handle:
+        if os.fstat(handle).st_uid != 0:
+            return
+        for name in names:
+            with _opened(name, os.O_NONBLOCK, above=handle) as file:
+                give_open(file)
+        give_open(handle)
 
 
 def give_made(directory: str) -> None:
-    """Give a directory and those above it to the caller, up to one of the caller's own; if there is none, no one."""
-    owner, found = caller(), []
+    """Give a directory and those above it to the caller, up to one of the caller's own; if there is none, no one.
+
+    The lowest goes first: whoever owns a directory can exchange what is in it.
+    """
+    owner, names = caller(), []
+    directory = os.path.realpath(directory)
     while owner and os.lstat(directory).st_uid == 0 and directory != os.path.dirname(directory):
-        found.append(directory)
-        directory = os.path.dirname(directory)
-    if owner and os.lstat(directory).st_uid == owner[0]:
-        give(*reversed(found))
+        directory, name = os.path.split(directory)
+        names.insert(0, name)
+    with contextlib.ExitStack() as stack:
+        handles = [stack.enter_context(_opened(directory))] if names else []
+        if not owner or not names or os.fstat(handles[0]).st_uid != owner[0]:
+            return
+        for name in names:
+            handles.append(stack.enter_context(_opened(name, os.O_DIRECTORY, above=handles[-1])))
+        for handle in reversed(handles[1:]):
+            give_open(handle)
 
 
-__all__ = ("caller", "give", "give_made", "is_trusted")
+@contextlib.contextmanager
+def _opened(
+    name: str, flags: int = os.O_DIRECTORY, above: t.Optional[int] = None
+) -> t.Iterator[int]:
+    handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | flags, dir_fd=above)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+__all__ = ("caller", "give", "give_made", "give_open", "is_trusted")

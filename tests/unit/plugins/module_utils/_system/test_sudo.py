@@ -88,15 +88,53 @@ def test_files_of_roots_are_given(machine: Machine, tmp_path: pathlib.Path) -> N
     machine.own(other, 7)
     # Another name may be that of a file of the system.
     (tmp_path / "name").hardlink_to(twice)
-    sudo.give(*map(str, (mine, other, twice, tmp_path)))
+    sudo.give(str(tmp_path), ["mine", "other", "twice"])
     assert [machine.owner(it) for it in (mine, other, twice, tmp_path)] == [1000, 7, 0, 1000]
 
 
-def test_no_link_is_followed(machine: Machine, tmp_path: pathlib.Path) -> None:
-    (tmp_path / "link").symlink_to("/etc/passwd")
-    with pytest.raises(OSError, match=r"symbolic links"):
-        sudo.give(str(tmp_path / "link"))
+def test_what_is_in_anothers_directory_is_not_given(
+    machine: Machine, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "mine").touch()
+    machine.own(tmp_path, 1000)
+    sudo.give(str(tmp_path), ["mine"])
+    assert machine.owner(tmp_path / "mine") == 0
+
+
+@pytest.mark.parametrize("name", ["directory", "directory/file"])
+def test_no_link_is_followed(name: str, machine: Machine, tmp_path: pathlib.Path) -> None:
+    """Neither where the directory should be nor where the file should be."""
+    system = tmp_path / "etc"
+    system.mkdir()
+    (system / "file").touch()
+    link = tmp_path / name
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(system if name == "directory" else system / "file")
+    with pytest.raises(OSError, match=r"symbolic links|Not a directory"):
+        sudo.give(str(tmp_path / "directory"), ["file"])
     assert machine.owners == {}
+
+
+def test_a_directory_that_is_exchanged_meanwhile_gives_no_other(
+    machine: Machine, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As soon as the caller owns a directory, the caller's programs can put a link there."""
+    home, system = tmp_path / "home", tmp_path / "etc"
+    (home / "out/team").mkdir(parents=True)
+    (system / "team").mkdir(parents=True)
+    machine.own(home, 1000)
+    given = machine.fchown
+
+    def exchange(handle: int, user: int, group: int) -> None:
+        given(handle, user, group)
+        if not (home / "out").is_symlink():
+            (home / "out").rename(home / "old")
+            (home / "out").symlink_to(system)
+
+    monkeypatch.setattr(machine, "fchown", exchange)
+    sudo.give_made(str(home / "out/team"))
+    assert [machine.owner(it) for it in (system, system / "team")] == [0, 0]
+    assert [machine.owner(it) for it in (home / "old", home / "old/team")] == [1000, 1000]
 
 
 @pytest.mark.parametrize(("home", "given"), [(1000, 1000), (0, 0), (7, 0)])
@@ -112,6 +150,6 @@ def test_directories_are_given_in_one_of_the_callers(
 
 def test_a_play_without_sudo_gives_nothing(machine: Machine, tmp_path: pathlib.Path) -> None:
     machine.environ = {}
-    sudo.give(str(tmp_path))
+    sudo.give(str(tmp_path), [])
     sudo.give_made(str(tmp_path))
     assert machine.owners == {}

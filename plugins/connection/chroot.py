@@ -28,7 +28,7 @@ notes:
   - Commands run as root of the image, or as O(become_user), a user of the image. On the builder the user who is logged
     in becomes root, as the builder's variables say, or as the play does (C(become)).
   - The image needs no Python. Set C(ansible_python_interpreter) to V(/run/sealedroot/python3) to use the one
-    that M(sealedroot.image.image_runtime) prepared; raw tasks need none.
+    that M(sealedroot.image.image_runtime) prepared; modules of this collection always do, and raw tasks need none.
   - What C(copy), C(template) and other tasks transfer is in C(/run/sealedroot/tmp), so that nothing of it stays in the
     image, and neither does the record of an C(async) task.
   - Facts of M(ansible.builtin.setup) that would describe the builder are the image's, or are left out;
@@ -118,9 +118,9 @@ options:
       - name: image_hostname
   python:
     description:
-      - The Python of modules, whatever C(ansible_python_interpreter) is; unlike this variable, it does not hold for the
-        host that a task is delegated to. V(/run/sealedroot/image-python3) is the image's own, or the builder's where it
-        has none that Ansible can use.
+      - The Python of modules that are not of this collection, whatever C(ansible_python_interpreter) is; unlike this
+        variable, it does not hold for the host that a task is delegated to. V(/run/sealedroot/image-python3) is the
+        image's own, or the builder's where it has none that Ansible can use.
     type: str
     vars:
       - name: image_python
@@ -147,6 +147,7 @@ from ansible.plugins.connection import ConnectionBase
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _answers
 from ansible_collections.sealedroot.image.plugins.plugin_utils._builder import Builder, connect
 from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env import (
+    PYTHON,
     READ,
     SAYS,
     STOPPED,
@@ -200,8 +201,10 @@ class Connection(ConnectionBase):
         As a variable of the task it would hold for a host that the task is delegated to.
         """
         super().update_vars(variables)
-        if self.get_option("python"):
-            variables["ansible_python_interpreter"] = self.get_option("python")
+        # Our modules look at a hostile image: nobody's variable makes it run them.
+        python = PYTHON if self._is_ours() else self.get_option("python")
+        if python:
+            variables["ansible_python_interpreter"] = python
         self._shell.set_option("remote_tmp", TRANSFERS)
         self._shell.set_option("async_dir", f"{TRANSFERS}/async")
 
@@ -260,13 +263,17 @@ class Connection(ConnectionBase):
     def _known(self) -> t.Optional[ImageFacts]:
         """Return what facts are corrected by; None for our modules, from which it comes."""
         action = str(self._task_keys.get("action"))
-        if action.startswith("sealedroot.image."):
+        if self._is_ours():
             return None
         return ImageFacts(
             self._variables.get("ansible_facts"),
             self.get_option("hostname"),
             awaits_job=bool(self._task_keys.get("async_val")) or action.endswith("async_status"),
         )
+
+    def _is_ours(self) -> bool:
+        """Say whether the task's module is one of this collection."""
+        return str(self._task_keys.get("action")).startswith("sealedroot.image.")
 
     def _run(self, line: str, in_data: bytes) -> t.Tuple[int, bytes, bytes]:
         """Run a line of shell that starts the launcher on the builder."""

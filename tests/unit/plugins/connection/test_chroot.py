@@ -309,6 +309,16 @@ def test_where_a_task_runs_decides_about_python_and_directories():
     assert connection._shell.get_option("async_dir") == "/run/sealedroot/tmp/async"
 
 
+def test_no_variable_makes_the_image_run_a_module_of_the_collection():
+    """Neither the connection's own nor core's, as a fact that a step has left."""
+    connection = of_image(image_python="/run/sealedroot/image-python3")
+    connection._task_keys = {"action": "sealedroot.image.root_info"}
+    connection._shell.set_options()
+    variables = {"ansible_python_interpreter": "/usr/bin/python3"}
+    connection.update_vars(variables)
+    assert variables["ansible_python_interpreter"] == "/run/sealedroot/python3"
+
+
 def test_a_host_that_a_task_is_delegated_to_needs_a_connection_of_its_own():
     """Core takes the connection of the task for it else."""
     connection = connection_loader.get("sealedroot.image.chroot", PlayContext())

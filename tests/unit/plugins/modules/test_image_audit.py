@@ -11,6 +11,7 @@ import pathlib
 import typing as t
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import order, reports
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
@@ -42,6 +43,23 @@ def examined(monkeypatch: pytest.MonkeyPatch) -> list[reports.Subject]:
 
     monkeypatch.setattr(order, "examine", examine)
     return subjects
+
+
+def test_a_slot_whose_key_is_elsewhere_is_warned_of(
+    run_module: RunModule, args: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def examine(_runner: object, _subject: t.Any, report: reports.Report) -> None:
+        report.facts["slots"] = {"0": 1000, "1": 1000}
+        for name in reports.CHECKS:
+            report.add(name, [], "fine")
+
+    said: list[str] = []
+    monkeypatch.setattr(order, "examine", examine)
+    monkeypatch.setattr(AnsibleModule, "warn", lambda _self, text: said.append(text))
+    assert not run_module("image_audit", **args).failed
+    assert said == []
+    assert not run_module("image_audit", **{**args, "keys": {"boot": args["keys"]["boot"]}}).failed
+    assert said == [f"{args['path']}: no key was given for slot 1, which was not tried."]
 
 
 @pytest.mark.parametrize("check", [True, False])

@@ -205,6 +205,11 @@ class Connection(ConnectionBase):
         python = PYTHON if self._is_ours() else self.get_option("python")
         if python:
             variables["ansible_python_interpreter"] = python
+            # There core looks for it where a task is delegated, to its own host or to another image.
+            name, delegated = self._task_keys.get("delegate_to"), "ansible_delegated_vars"
+            if name in variables.get(delegated, {}):
+                there = {**variables[delegated][name], "ansible_python_interpreter": python}
+                variables[delegated] = {**variables[delegated], name: there}
         self._shell.set_option("remote_tmp", TRANSFERS)
         self._shell.set_option("async_dir", f"{TRANSFERS}/async")
 

@@ -309,6 +309,27 @@ def test_where_a_task_runs_decides_about_python_and_directories():
     assert connection._shell.get_option("async_dir") == "/run/sealedroot/tmp/async"
 
 
+@pytest.mark.parametrize(
+    ("action", "python"),
+    [
+        ("ansible.builtin.command", "/run/sealedroot/image-python3"),
+        ("sealedroot.image.root_info", "/run/sealedroot/python3"),
+    ],
+)
+def test_the_python_holds_for_an_image_that_a_task_is_delegated_to(action, python):
+    connection = of_image(image_python="/run/sealedroot/image-python3")
+    connection._task_keys = {"action": action, "delegate_to": "web-1"}
+    connection._shell.set_options()
+    hosts = {"web-1": {"ansible_host": "x"}, "db": {"ansible_python_interpreter": "/db"}}
+    variables = {"ansible_delegated_vars": hosts}
+    connection.update_vars(variables)
+    assert variables["ansible_delegated_vars"] == {
+        "web-1": {"ansible_host": "x", "ansible_python_interpreter": python},
+        "db": {"ansible_python_interpreter": "/db"},
+    }
+    assert "ansible_python_interpreter" not in hosts["web-1"]
+
+
 def test_no_variable_makes_the_image_run_a_module_of_the_collection():
     """Neither the connection's own nor core's, as a fact that a step has left."""
     connection = of_image(image_python="/run/sealedroot/image-python3")

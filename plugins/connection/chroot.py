@@ -211,7 +211,8 @@ class Connection(ConnectionBase):
                 there = {**variables[delegated][name], "ansible_python_interpreter": python}
                 variables[delegated] = {**variables[delegated], name: there}
         self._shell.set_option("remote_tmp", TRANSFERS)
-        self._shell.set_option("async_dir", f"{TRANSFERS}/async")
+        # Who comes first makes it, and nobody else can write there.
+        self._shell.set_option("async_dir", f"{TRANSFERS}/async-{self._user()}")
 
     def _connect(self) -> Connection:
         """Check the options and connect to the builder."""
@@ -227,7 +228,7 @@ class Connection(ConnectionBase):
             output=self.get_option("output"),
             lasting_tmp=self.get_option("lasting_tmp"),
             deadline=self.get_option("deadline"),
-            user=(self.get_option("become_user") or "root") if self._become else "root",
+            user=self._user(),
             environment=self.get_option("image_environment") or {},
         )
         delegate = self._task_keys.get("delegate_to")
@@ -275,6 +276,10 @@ class Connection(ConnectionBase):
             self.get_option("hostname"),
             awaits_job=bool(self._task_keys.get("async_val")) or action.endswith("async_status"),
         )
+
+    def _user(self) -> str:
+        """Return the user of the image that the task runs as."""
+        return str(self._become and self.get_option("become_user") or "root")
 
     def _is_ours(self) -> bool:
         """Say whether the task's module is one of this collection."""

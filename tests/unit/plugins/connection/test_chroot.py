@@ -306,7 +306,20 @@ def test_where_a_task_runs_decides_about_python_and_directories():
     connection.update_vars(variables)
     assert variables["ansible_python_interpreter"] == "/run/sealedroot/image-python3"
     assert connection._shell.get_option("remote_tmp") == "/run/sealedroot/tmp"
-    assert connection._shell.get_option("async_dir") == "/run/sealedroot/tmp/async"
+    assert connection._shell.get_option("async_dir") == "/run/sealedroot/tmp/async-root"
+
+
+@pytest.mark.parametrize(
+    ("play", "user", "directory"),
+    [(None, "postgres", "root"), (sudo, "postgres", "postgres"), (sudo, None, "root")],
+)
+def test_each_user_of_an_image_has_a_directory_for_async_tasks(play, user, directory):
+    connection = of_image()
+    connection.set_become_plugin(play and play())
+    connection.set_options(task_keys={"become_user": user}, var_options=IMAGE)
+    connection._shell.set_options()
+    connection.update_vars({})
+    assert connection._shell.get_option("async_dir") == f"/run/sealedroot/tmp/async-{directory}"
 
 
 @pytest.mark.parametrize(

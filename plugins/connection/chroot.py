@@ -26,7 +26,7 @@ notes:
   - The builder is reached as its own variables say (C(ansible_connection), C(ansible_host), C(ansible_user),
     C(ansible_become) and all the others), so the image needs none of them.
   - Commands run as root of the image, or as O(become_user), a user of the image. On the builder the user who is logged
-    in becomes root, as the builder's variables say, or as the play does (C(become)).
+    in becomes root, as the builder's variables say, else as C(--become) does, else as the play does (C(become)).
   - The image needs no Python. Set C(ansible_python_interpreter) to V(/run/sealedroot/python3) to use the one
     that M(sealedroot.image.image_runtime) prepared; modules of this collection always do, and raw tasks need none.
   - What C(copy), C(template) and other tasks transfer is in C(/run/sealedroot/tmp), so that nothing of it stays in the
@@ -279,7 +279,7 @@ class Connection(ConnectionBase):
 
     def _user(self) -> str:
         """Return the user of the image that the task runs as."""
-        return str(self._become and self.get_option("become_user") or "root")
+        return str((self._become and self.get_option("become_user")) or "root")
 
     def _is_ours(self) -> bool:
         """Say whether the task's module is one of this collection."""
@@ -292,6 +292,11 @@ class Connection(ConnectionBase):
         status, stdout, stderr = builder.run(detached(line, log) if log else line, in_data)
         message = stderr.decode("utf-8", "replace").strip()
         # Fail only the task: for an unreachable host, the play would stop without releasing its builder.
+        if status == 126 and "sandbox/launch" in message and builder.become is None:
+            raise AnsibleError(
+                f"{self._sandbox.run_dir} is not for the user who is logged in to {self.get_option('builder')}: log in"
+                " as root, or set ansible_become for it in the inventory, which holds whatever a task says of become"
+            )
         if status in (126, 127) and "sandbox/launch" in message:
             raise AnsibleError(
                 f"{self._sandbox.run_dir} has no sandbox: run the module image_runtime for it first"

@@ -223,7 +223,7 @@ import stat
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils._audit import checks, order, reports
+from ansible_collections.sealedroot.image.plugins.module_utils._audit import order, reports
 from ansible_collections.sealedroot.image.plugins.module_utils._build import image_files
 from ansible_collections.sealedroot.image.plugins.module_utils._disk.output_formats import FORMATS
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -345,9 +345,7 @@ def examine(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]
             f"{params['path']} must not be used, {len(failed)} checks failed: {reasons}",
             report.outcome(),
         )
-    given = [name for name, path in params["keys"].items() if path]
-    untried = checks.untried(map(int, report.facts.get("slots", {})), image_files.SLOTS, given)
-    return {**report.outcome(), "warnings": [f"{params['path']}: {untried}."] if untried else []}
+    return {**report.outcome(), "warnings": report.warnings}
 
 
 def main() -> t.NoReturn:

@@ -79,6 +79,7 @@ def header(
                 problems.append(f"the {name} key does not open slot {SLOTS[name]}")
         untried = checks.untried(found.slots, SLOTS, subject.key_files)
         seen = "; ".join(filter(None, ("each key opens its slot", untried)))
+        report.warnings += [f"{subject.path}: {untried}."] if untried else []
         report.add("keys_open", problems, seen)
     with report.guard("build_key_dead"):
         opened = ((p, cryptsetup.opens(runner, copy, p)) for p in subject.dead_key_files)

@@ -106,8 +106,8 @@ def _of_tasks(_given: Inputs, around: Around) -> str:
     if not found:
         return ""
     return (
-        f"{found} is what a task says to the connection; for a whole image it would give each command a network, the"
-        " keys or another Python: take it out of the inventory and the extra variables."
+        f"Only tasks may set {found}, since for a whole image that would give each command a network, the keys or"
+        " another Python: take it out of the inventory and the extra variables."
     )
 
 

@@ -211,7 +211,7 @@ def test_inputs_that_are_refused(change: dict[str, t.Any], says: str) -> None:
             "No input is called image_sizes or image_luk: write image_size and image_luks.",
         ),
         *(
-            ({"names": ["image_name", it]}, f"{it} is what a task says to the connection; for a")
+            ({"names": ["image_name", it]}, f"Only tasks may set {it}, since for a whole image")
             for it in sorted(_inputs.of_tasks())
         ),
         ({"interpreter": "/usr/bin/python3"}, "ansible_python_interpreter is an extra variable"),

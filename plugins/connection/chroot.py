@@ -26,9 +26,9 @@ notes:
   - The builder is reached as its own variables say (C(ansible_connection), C(ansible_host), C(ansible_user),
     C(ansible_become) and all the others), so the image needs none of them.
   - Commands run as root of the image, or as O(become_user), a user of the image. On the builder the user who is logged
-    in becomes root, as the builder's variables say, or as the play does (C(become)).
+    in becomes root, as the builder's variables say, else as C(--become) does, else as the play does (C(become)).
   - The image needs no Python. Set C(ansible_python_interpreter) to V(/run/sealedroot/python3) to use the one
-    that M(sealedroot.image.image_runtime) prepared; raw tasks need none.
+    that M(sealedroot.image.image_runtime) prepared; modules of this collection always do, and raw tasks need none.
   - What C(copy), C(template) and other tasks transfer is in C(/run/sealedroot/tmp), so that nothing of it stays in the
     image, and neither does the record of an C(async) task.
   - Facts of M(ansible.builtin.setup) that would describe the builder are the image's, or are left out;
@@ -118,9 +118,9 @@ options:
       - name: image_hostname
   python:
     description:
-      - The Python of modules, whatever C(ansible_python_interpreter) is; unlike this variable, it does not hold for the
-        host that a task is delegated to. V(/run/sealedroot/image-python3) is the image's own, or the builder's where it
-        has none that Ansible can use.
+      - The Python of modules that are not of this collection, whatever C(ansible_python_interpreter) is; unlike this
+        variable, it does not hold for the host that a task is delegated to. V(/run/sealedroot/image-python3) is the
+        image's own, or the builder's where it has none that Ansible can use.
     type: str
     vars:
       - name: image_python
@@ -147,6 +147,7 @@ from ansible.plugins.connection import ConnectionBase
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _answers
 from ansible_collections.sealedroot.image.plugins.plugin_utils._builder import Builder, connect
 from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env import (
+    PYTHON,
     READ,
     SAYS,
     STOPPED,
@@ -200,10 +201,18 @@ class Connection(ConnectionBase):
         As a variable of the task it would hold for a host that the task is delegated to.
         """
         super().update_vars(variables)
-        if self.get_option("python"):
-            variables["ansible_python_interpreter"] = self.get_option("python")
+        # Our modules look at a hostile image: nobody's variable makes it run them.
+        python = PYTHON if self._is_ours() else self.get_option("python")
+        if python:
+            variables["ansible_python_interpreter"] = python
+            # There core looks for it where a task is delegated, to its own host or to another image.
+            name, delegated = self._task_keys.get("delegate_to"), "ansible_delegated_vars"
+            if name in variables.get(delegated, {}):
+                there = {**variables[delegated][name], "ansible_python_interpreter": python}
+                variables[delegated] = {**variables[delegated], name: there}
         self._shell.set_option("remote_tmp", TRANSFERS)
-        self._shell.set_option("async_dir", f"{TRANSFERS}/async")
+        # Who comes first makes it, and nobody else can write there.
+        self._shell.set_option("async_dir", f"{TRANSFERS}/async-{self._user()}")
 
     def _connect(self) -> Connection:
         """Check the options and connect to the builder."""
@@ -219,7 +228,7 @@ class Connection(ConnectionBase):
             output=self.get_option("output"),
             lasting_tmp=self.get_option("lasting_tmp"),
             deadline=self.get_option("deadline"),
-            user=(self.get_option("become_user") or "root") if self._become else "root",
+            user=self._user(),
             environment=self.get_option("image_environment") or {},
         )
         delegate = self._task_keys.get("delegate_to")
@@ -260,13 +269,21 @@ class Connection(ConnectionBase):
     def _known(self) -> t.Optional[ImageFacts]:
         """Return what facts are corrected by; None for our modules, from which it comes."""
         action = str(self._task_keys.get("action"))
-        if action.startswith("sealedroot.image."):
+        if self._is_ours():
             return None
         return ImageFacts(
             self._variables.get("ansible_facts"),
             self.get_option("hostname"),
             awaits_job=bool(self._task_keys.get("async_val")) or action.endswith("async_status"),
         )
+
+    def _user(self) -> str:
+        """Return the user of the image that the task runs as."""
+        return str((self._become and self.get_option("become_user")) or "root")
+
+    def _is_ours(self) -> bool:
+        """Say whether the task's module is one of this collection."""
+        return str(self._task_keys.get("action")).startswith("sealedroot.image.")
 
     def _run(self, line: str, in_data: bytes) -> t.Tuple[int, bytes, bytes]:
         """Run a line of shell that starts the launcher on the builder."""
@@ -275,6 +292,11 @@ class Connection(ConnectionBase):
         status, stdout, stderr = builder.run(detached(line, log) if log else line, in_data)
         message = stderr.decode("utf-8", "replace").strip()
         # Fail only the task: for an unreachable host, the play would stop without releasing its builder.
+        if status == 126 and "sandbox/launch" in message and builder.become is None:
+            raise AnsibleError(
+                f"{self._sandbox.run_dir} is not for the user who is logged in to {self.get_option('builder')}: log in"
+                " as root, or set ansible_become for it in the inventory, which holds whatever a task says of become"
+            )
         if status in (126, 127) and "sandbox/launch" in message:
             raise AnsibleError(
                 f"{self._sandbox.run_dir} has no sandbox: run the module image_runtime for it first"

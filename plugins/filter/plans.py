@@ -19,7 +19,8 @@ def input_problems(given: Values, around: Values) -> t.List[str]:
     from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems, _inputs
 
     return _input_problems.problems(
-        given, _input_problems.Around(options=_inputs.options(), **around)
+        given,
+        _input_problems.Around(options=_inputs.options(), of_tasks=_inputs.of_tasks(), **around),
     )
 
 

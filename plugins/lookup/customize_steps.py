@@ -51,6 +51,7 @@ import typing as t
 from ansible.errors import AnsibleError
 from ansible.playbook.role.definition import RoleDefinition
 from ansible.plugins.lookup import LookupBase
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _inputs
 
 KEYS = {"role", "tasks", "vars", "network"}
 # Where the tasks of a file find other files by relative names (docs/facts.md: task-search-path).
@@ -94,6 +95,11 @@ class LookupModule(LookupBase):
             return {"problem": problem, "digest": ""}
         if not isinstance(step.get("network", False), bool):
             problem = f"{name} has network '{step['network']}': write true or false."
+            return {"problem": problem, "digest": ""}
+        variables = step.get("vars", {})
+        taken = sorted(set(variables) & _inputs.of_builds()) if isinstance(variables, dict) else []
+        if taken:
+            problem = f"{name} has vars for {', '.join(taken)}, which say how a build reaches the image: take them out."
             return {"problem": problem, "digest": ""}
         try:
             path = self._role(step["role"]) if "role" in step else self._tasks(step["tasks"])

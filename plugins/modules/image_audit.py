@@ -345,7 +345,7 @@ def examine(runner: Runner, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]
             f"{params['path']} must not be used, {len(failed)} checks failed: {reasons}",
             report.outcome(),
         )
-    return report.outcome()
+    return {**report.outcome(), "warnings": report.warnings}
 
 
 def main() -> t.NoReturn:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible import constants
+from ansible import constants, context
 from ansible.errors import AnsibleConnectionFailure
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.loader import become_loader, connection_loader
@@ -69,7 +69,9 @@ def connect(
     """Connect to the host *name* of the inventory.
 
     *hosts* are the variables of all hosts (``hostvars``), *task_keys* the keywords of the task. *become* is the
-    plugin that the play asks for, if any; the builder's own ``ansible_become`` has precedence, as in core.
+    plugin that the task asks for, if any. The builder's own ``ansible_become`` has precedence, as in core, and then
+    ``--become``: what a role says of become is meant for the image. Only without both it counts, because core does
+    not tell keywords of a play from those of a task.
     """
     if name not in hosts and name != "localhost":
         raise AnsibleConnectionFailure(
@@ -83,11 +85,13 @@ def connect(
     connection.set_options(
         task_keys=task_keys, var_options=_options("connection", connection, variables)
     )
-    if "ansible_become" in variables:
-        become = _become(variables, become) if boolean(variables["ansible_become"]) else None
+    keys = {**task_keys, "become_pass": play_context.become_pass or None}
+    # The task's user is one of the image.
+    keys["become_user"] = None
+    if "ansible_become" in variables or context.CLIARGS.get("become"):
+        keys.update(become_exe=None, become_flags=None)
+        become = _become(variables)
     if become is not None:
-        # The task's user is one of the image.
-        keys = {**task_keys, "become_pass": play_context.become_pass or None, "become_user": None}
         become.set_options(task_keys=keys, var_options=_options("become", become, variables))
     builder = Builder(connection, become)
     connection.set_become_plugin(builder.become)
@@ -109,11 +113,12 @@ def transport(variables: Variables) -> str:
     return str(constants.config.get_config_value("DEFAULT_TRANSPORT"))
 
 
-def _become(variables: Variables, asked: t.Any) -> t.Any:
-    """Return the become plugin that the builder's variables name, or the one that the play asks for."""
-    if "ansible_become_method" not in variables:
-        return asked or become_loader.get("ansible.builtin.sudo")
-    method = str(variables["ansible_become_method"])
+def _become(variables: Variables) -> t.Any:
+    """Return the become plugin that the builder's variables or the command line name; None if they decline."""
+    if not boolean(variables.get("ansible_become", True)):
+        return None
+    asked = context.CLIARGS.get("become_method") or "ansible.builtin.sudo"
+    method = str(variables.get("ansible_become_method", asked))
     plugin = become_loader.get(method)
     if plugin is None:
         raise AnsibleConnectionFailure(f"there is no become plugin '{method}'")

@@ -24,7 +24,7 @@ import yaml
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _answers
 
-MODULES = pathlib.Path(__file__).resolve().parent.parent / "modules"
+PLUGINS = pathlib.Path(__file__).resolve().parent.parent
 MOST_ITEMS = 20_000
 MOST_TEXT = 4096
 # Limit for a diff, which contains whole files.
@@ -45,8 +45,17 @@ class UnfitError(Exception):
 @functools.lru_cache(maxsize=None)
 def returned(module: str) -> Spec:
     """Return the documented result of *module*."""
-    text = (MODULES / f"{module}.py").read_text(encoding="utf-8")
-    match = re.search(r'^RETURN = r"""\n(.*?)^"""', text, re.DOTALL | re.MULTILINE)
+    return _block("RETURN", "modules", module)
+
+
+def documentation(kind: str, name: str) -> Spec:
+    """Return the documentation of the plugin *name* of a *kind*, such as connection."""
+    return _block("DOCUMENTATION", kind, name)
+
+
+def _block(block: str, kind: str, name: str) -> Spec:
+    text = (PLUGINS / kind / f"{name}.py").read_text(encoding="utf-8")
+    match = re.search(rf'^{block} = r"""\n(.*?)^"""', text, re.DOTALL | re.MULTILINE)
     spec: t.Dict[str, t.Any] = yaml.load(match.group(1) if match else "{}", _LOADER)  # noqa: S506
     return spec
 
@@ -205,4 +214,4 @@ def _plain(name: str, value: t.Any) -> t.Any:
     return _scalar(name, value, "str")
 
 
-__all__ = ("UnfitError", "kept", "returned")
+__all__ = ("UnfitError", "documentation", "kept", "returned")

@@ -53,13 +53,16 @@ _BOOT_KEY, _BOOT_KEY_DIFFERENT = re.compile(r"[!-~]{43,254}"), 12
 class Around:
     """The context of the inputs.
 
-    *options* are the inputs' specification; *misspelled* maps names that resemble inputs to these inputs.
+    *options* are the inputs' specification; *misspelled* maps names that resemble inputs to these inputs. *names* are
+    all variables of the host, and *of_tasks* those that only tasks may set.
     *interpreter* and *connection* are what a task in the image would use, *hosts* are those of the inventory, *steps*
     the results for the steps of image_customize, and *now* is in seconds since 1970.
     """
 
     options: _specified.Options
     misspelled: t.Mapping[str, str]
+    names: t.Collection[str]
+    of_tasks: t.Collection[str]
     interpreter: str
     connection: str
     hosts: t.Container[str]
@@ -96,6 +99,16 @@ def _misspelled(_given: Inputs, around: Around) -> str:
         return ""
     wrong, right = " or ".join(around.misspelled), " and ".join(around.misspelled.values())
     return f"No input is called {wrong}: write {right}."
+
+
+def _of_tasks(_given: Inputs, around: Around) -> str:
+    found = ", ".join(sorted(set(around.names) & set(around.of_tasks)))
+    if not found:
+        return ""
+    return (
+        f"Only tasks may set {found}, since for a whole image that would give each command a network, the keys or"
+        " another Python: take it out of the inventory and the extra variables."
+    )
 
 
 def _interpreter(_given: Inputs, around: Around) -> str:
@@ -315,7 +328,8 @@ def _is_strong(secret: str, form: t.Pattern[str], different: int) -> bool:
 
 
 CHECKS: t.Tuple[t.Callable[[Inputs, Around], str], ...] = (
-    *(_misspelled, _interpreter, _connection, _command_timeout, _name, _builder, _size, _source),
+    *(_misspelled, _of_tasks, _interpreter, _connection),
+    *(_command_timeout, _name, _builder, _size, _source),
     *(
         _release,
         _authorized_keys,

@@ -6,7 +6,7 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The inputs of a build, as specified by the role image, and misspellings of them."""
+"""The inputs of a build, as specified by the role image, misspellings of them, and what nobody may set."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ import typing as t
 
 import yaml
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import layout
-from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _documented, _input_problems
 
 ROLES = pathlib.Path(__file__).resolve().parents[2] / "roles"
 PREFIX = "image_"
+# Facts by which the stages say to the connection where the image is.
+PLACE = ("image_device", "image_root", "image_run")
 # Similarity, at most 1: allows one wrong, missing or additional letter in a short name, two in a long one.
 NEAR = 0.85
 
@@ -49,6 +51,24 @@ def used() -> t.Set[str]:
         if path.suffix in (".yml", ".j2"):
             names.update(re.findall(rf"\b{PREFIX}\w+", path.read_text(encoding="utf-8")))
     return names
+
+
+@functools.lru_cache(maxsize=None)
+def of_connection() -> t.FrozenSet[str]:
+    """Return every variable with the prefix that the connection into the image reads."""
+    options = _documented.documentation("connection", "chroot")["options"].values()
+    names = (it["name"] for option in options for it in option.get("vars", []))
+    return frozenset(it for it in names if it.startswith(PREFIX))
+
+
+def of_tasks() -> t.FrozenSet[str]:
+    """Return those of them that only a task may set: for a host they would hold for every command in its image."""
+    return of_connection() - set(options()) - set(PLACE)
+
+
+def of_builds() -> t.FrozenSet[str]:
+    """Return what no step of a person's may set: as a fact, it would hold for what the build does afterwards, too."""
+    return of_connection() | {"ansible_connection", "ansible_python_interpreter"}
 
 
 def misspelled(
@@ -104,4 +124,14 @@ def recorded(given: _input_problems.Inputs) -> t.Dict[str, t.Any]:
     return found
 
 
-__all__ = ("inputs", "misspelled", "options", "recorded", "used")
+__all__ = (
+    "PLACE",
+    "inputs",
+    "misspelled",
+    "of_builds",
+    "of_connection",
+    "of_tasks",
+    "options",
+    "recorded",
+    "used",
+)

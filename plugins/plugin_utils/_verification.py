@@ -9,7 +9,8 @@
 """Find out what verify_image examines and expects: as it was asked, else as the manifest beside the image says. Pure.
 
 The manifest may be as wrong as the image. So what lets the host or its console in (image_debug_console,
-image_host_agents, image_selinux) has to be asked for, and is never taken from it.
+image_host_agents, image_selinux) has to be asked for, and is never taken from it. Of key slots and of image_luks, it
+can only say what a build can make, and a person's image_luks counts more.
 """
 
 from __future__ import annotations
@@ -62,8 +63,10 @@ def plan(
     }
     if asked.manifest and not problems:
         try:
-            said = _said(json.loads(asked.manifest), asked.directory)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            said = _said(
+                json.loads(asked.manifest), asked.directory, options["image_luks"]["options"]
+            )
+        except _UNFIT:
             problems.append(
                 f"{asked.directory}/{image_files.MANIFEST} is no manifest of an image: put the right one back, or"
                 " remove it and set audit_image and audit_keys."
@@ -71,7 +74,15 @@ def plan(
         else:
             # Secure Boot is never taken back.
             said["secure_boot"] = said["secure_boot"] or expected["secure_boot"]
+            said["luks"].update(expected["luks"])
             expected = {**said, **{it: expected[it] for it in _ASKED if expected[it]}}
+            foreign = sorted(set(said["slots"]) - {str(it) for it in image_files.SLOTS.values()})
+            if foreign and not asked.slots:
+                problems.append(
+                    f"{asked.directory}/{image_files.MANIFEST} has key slot {', '.join(foreign)}, which no build"
+                    " makes: do not use the image, or give audit_slots with each slot and its iterations if it is"
+                    " yours."
+                )
     if not problems and not asked.image and "not readable" in asked.why:
         problems.append(
             f"{asked.directory} is not for this user to read: run ansible-playbook as root or as who built the image."
@@ -83,15 +94,35 @@ def plan(
             f"audit_keys is missing, and no manifest beside the image names them ({asked.why}): give {{boot:"
             " /path/boot.key, recovery: /path/recovery.key}."
         )
+    elif not problems and "boot" not in expected["keys"]:
+        problems.append(
+            "audit_keys has no boot key, which opens slot 0: give {boot: /path/boot.key}."
+        )
     return {"problems": problems, **expected}
 
 
+_UNFIT = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 _ASKED = ("image", "keys", "slots")
 
 
-def _said(manifest: t.Mapping[str, t.Any], directory: str) -> t.Dict[str, t.Any]:
-    """Return what a manifest says, as much of it as this collection writes; an error if it says something else."""
+def _said(
+    manifest: t.Mapping[str, t.Any], directory: str, luks: _specified.Options
+) -> t.Dict[str, t.Any]:
+    """Return what a manifest says, as much of it as this collection writes; an error if it says something else.
+
+    *luks* are the options of image_luks.
+    """
     inputs, files = manifest["inputs"], manifest["files"]
+    slots = {
+        str(int(slot)): int(iterations)
+        for slot, iterations in manifest["audit"]["facts"]["slots"].items()
+    }
+    header = {it: inputs["luks"][it] for it in ("type", "hash") if it in inputs["luks"]}
+    if any(value not in luks[name]["choices"] for name, value in header.items()):
+        raise ValueError(header)
+    # LUKS has no more bits for them.
+    if any(not 0 < it < 1 << 32 for it in slots.values()):
+        raise ValueError(slots)
     (first, *_others) = inputs["formats"]
     if first not in FORMATS or inputs["architecture"] not in ARCHITECTURES:
         raise ValueError(first)
@@ -102,13 +133,10 @@ def _said(manifest: t.Mapping[str, t.Any], directory: str) -> t.Dict[str, t.Any]
             for kind in image_files.SLOTS
             if f"{kind}.key" in files
         },
-        "slots": {
-            str(int(slot)): int(iterations)
-            for slot, iterations in manifest["audit"]["facts"]["slots"].items()
-        },
+        "slots": slots,
         "architecture": inputs["architecture"],
         "secure_boot": inputs["secure_boot"] is True,
-        "luks": {it: str(inputs["luks"][it]) for it in ("type", "hash") if it in inputs["luks"]},
+        "luks": header,
     }
 
 

@@ -112,6 +112,13 @@ def header(
     return problems
 
 
+def untried(slots: t.Iterable[int], keys: t.Mapping[str, int], given: t.Container[str]) -> str:
+    """Return a sentence for those *slots* whose keys are not given; *keys* are their slots by name."""
+    tried = {slot for name, slot in keys.items() if name in given}
+    left = ", ".join(str(it) for it in sorted(set(slots) - tried))
+    return f"no key was given for slot {left}, which was not tried" if left else ""
+
+
 def luks2_copies(start: bytes) -> t.List[str]:
     """Both copies of a LUKS2 header say the same; *start* is the beginning of the container.
 

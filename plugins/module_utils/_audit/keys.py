@@ -69,13 +69,18 @@ def header(
     )
     if found.type == "luks2":
         problems += checks.luks2_copies(os.pread(handle, _LUKS2_HEADER_MOST, start))
-    report.add("header", problems, f"{found.type}, {found.cipher}, {found.hash}, slots as asked")
+    report.add(
+        "header", problems, f"{found.type}, {found.cipher}, {found.hash}, the expected slots"
+    )
     with report.guard("keys_open"):
         problems = []
         for name, path in subject.key_files.items():
             if cryptsetup.opens(runner, copy, path, slot=SLOTS[name]) is None:
                 problems.append(f"the {name} key does not open slot {SLOTS[name]}")
-        report.add("keys_open", problems, "each key opens its slot")
+        untried = checks.untried(found.slots, SLOTS, subject.key_files)
+        seen = "; ".join(filter(None, ("each key opens its slot", untried)))
+        report.warnings += [f"{subject.path}: {untried}."] if untried else []
+        report.add("keys_open", problems, seen)
     with report.guard("build_key_dead"):
         opened = ((p, cryptsetup.opens(runner, copy, p)) for p in subject.dead_key_files)
         alive = [

@@ -78,6 +78,7 @@ class Report:
     def __init__(self) -> None:
         self._checks: t.Dict[str, Check] = {}
         self.facts: t.Dict[str, t.Any] = {}
+        self.warnings: t.List[str] = []
 
     def add(self, name: str, problems: t.Sequence[str], fine: str) -> bool:
         """Record the result of a check; return whether it passed."""

@@ -15,7 +15,7 @@ CHECKS = {
     "format": "The file is one disk image that refers to no other file and hides no snapshot.",
     "layout": "The disk has an EFI system partition and a LUKS partition, and only zeros beside them.",
     "header": "The LUKS header has the requested cipher, hash and key slots, and no others.",
-    "keys_open": "Each published key opens its slot, as cryptsetup sees it.",
+    "keys_open": "Each key opens its slot, as cryptsetup sees it; a slot whose key was not given is named.",
     "build_key_dead": "The key with which the image was filled opens nothing any more.",
     "grub_opens": "The code of GRUB itself opens the disk with each key, and not with a wrong one.",
     "esp": "The unencrypted partition holds the boot files, nothing else, and no key.",

@@ -24,34 +24,66 @@ IMAGE_PYTHON = f"""\
 # own program answers, as for a query. For systemctl see docs/facts.md: systemctl-offline.
 TOLERANT = """\
 #!/bin/sh
-case ${0##*/} in
+name=${0##*/}
+# PATH without the directory of this program, wherever it is there: exec would find the program itself again.
+rest=$PATH: others=
+while [ -n "$rest" ]; do
+  [ "${rest%%:*}" = "${0%/*}" ] || others=$others${others:+:}${rest%%:*}
+  rest=${rest#*:}
+done
+use_others() {
+  [ -n "$others" ] || { echo "$name: PATH has no directory of the image" >&2; exit 127; }
+  PATH=$others
+}
+# The first word that is neither an option nor the value of one.
+verb="" is_value=""
+for word; do
+  case $is_value$word in
+    -[HMPnopst] | --host | --image | --job-mode | --kill-who* | --lines | --machine | --output | --property | --root \\
+      | --signal | --state | --type | --what) is_value=: ;;
+    :*) is_value="" ;;
+    -*) ;;
+    *) verb=$word; break ;;
+  esac
+done
+case $name in
   sysctl)
     for word; do
-      case $word in *=* | -p* | -w | --load* | --system | --write | -f*) exit 0 ;; esac
+      case $word in
+        --l* | --s* | --w*) exit 0 ;;
+        --*) ;;
+        -*)
+          # Letters can share a word, before the one that has a value (sysctl(8)).
+          while word=${word#?}; do
+            case $word in
+              [fpw]*) exit 0 ;;
+              [ANXabdenoqux]*) ;;
+              *) break ;;
+            esac
+          done ;;
+        *=*) exit 0 ;;
+      esac
     done ;;
   modprobe | mount | rmmod | umount) [ $# = 0 ] || exit 0 ;;
   systemctl)
-    for word; do
-      case $word in
-        is-active | is-failed | status) echo inactive; exit 3 ;;
-        is-system-running) echo offline; exit 1 ;;
-        is-enabled)
-          # Ansible knows no service of which this is said.
-          answer=$(PATH=${PATH#*:} systemctl "$@")
-          status=$?
-          [ "$answer" != alias ] || answer=enabled
-          [ -z "$answer" ] || echo "$answer"
-          exit $status ;;
-      esac
-    done ;;
+    case $verb in
+      is-active | is-failed | status) echo inactive; exit 3 ;;
+      is-system-running) echo offline; exit 1 ;;
+      is-enabled)
+        # Ansible knows no service of which this is said.
+        use_others
+        answer=$(systemctl "$@")
+        status=$?
+        [ "$answer" != alias ] || answer=enabled
+        [ -z "$answer" ] || echo "$answer"
+        exit $status ;;
+    esac ;;
   hostnamectl)
-    for word; do
-      case $word in set-* | hostname) exit 0 ;; esac
-    done ;;
+    case $verb in set-* | hostname) exit 0 ;; esac ;;
 esac
-PATH=${PATH#*:}
-command -v "${0##*/}" >/dev/null || exit 0
-exec "${0##*/}" "$@"
+use_others
+command -v "$name" >/dev/null || exit 0
+exec "$name" "$@"
 """
 # The directories that a service finds in /run: systemd.exec(5), tmpfiles.d(5). Some programs need theirs to check a
 # configuration, such as sshd. Not /run/systemd, by which scripts know that systemd runs (sd_booted(3)).

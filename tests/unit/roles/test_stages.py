@@ -10,6 +10,7 @@ import re
 import typing as t
 
 import yaml
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _inputs
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 ROLES = ROOT / "roles"
@@ -74,7 +75,6 @@ def test_each_fact_is_made_by_one_task() -> None:
 
 def test_no_fact_says_something_to_the_connection() -> None:
     """But where the image is. A variable of a task can, as image_secrets does; a fact would say it to every task."""
-    text = (ROOT / "plugins" / "connection" / "chroot.py").read_text()
-    said = set(re.findall(r"- name: (image_\w+)", text))
+    said = _inputs.of_connection()
     assert "image_secrets" in said
-    assert said & set(made()) == {"image_device", "image_root", "image_run"}
+    assert said & set(made()) == set(_inputs.PLACE)

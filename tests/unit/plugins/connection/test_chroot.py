@@ -7,9 +7,11 @@ import json
 import os
 
 import pytest
+from ansible import context
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.loader import become_loader, connection_loader
+from ansible.utils.context_objects import CLIArgs
 from ansible_collections.sealedroot.image.plugins.connection import chroot
 from ansible_collections.sealedroot.image.plugins.plugin_utils._builder import Builder
 
@@ -68,13 +70,20 @@ def test_without_a_root_the_variable_is_named():
         (127, b"/bin/sh: 1: exec: /w/run/sandbox/launch: not found"),
         (127, b"/bin/sh: line 1: exec: /w/run/sandbox/launch: not found"),
         (127, b"sh: exec: line 0: /w/run/sandbox/launch: not found"),
-        (126, b"/bin/sh: 1: exec: /w/run/sandbox/launch: Permission denied"),
     ],
-    ids=["dash", "bash", "busybox", "no program"],
+    ids=["dash", "bash", "busybox"],
 )
 def test_a_missing_sandbox_fails_the_task(connect, status, said):
     connection = connect((status, b"", said))
     with pytest.raises(AnsibleError, match="run the module image_runtime"):
+        connection.exec_command("true")
+
+
+def test_a_builder_whose_user_is_not_root_is_named(connect):
+    """A play has become: true, and a task of a role become: false."""
+    said = b"/bin/sh: 1: exec: /w/run/sandbox/launch: Permission denied"
+    connection = connect((126, b"", said))
+    with pytest.raises(AnsibleError, match=r"logged in to localhost: .* set ansible_become"):
         connection.exec_command("true")
 
 
@@ -235,11 +244,12 @@ def test_an_unknown_connection_plugin_is_named():
         connection._connect()
 
 
-def became(play=None, user="admin", **variables):
+def became(play=None, user="admin", keys=None, **variables):
     """The command that a builder is given, with the become plugin that the play asks for, if any."""
     builder = {"inventory_hostname": "b", "ansible_user": user, **variables}
     connection = of_image(image_builder="b", hostvars={"b": builder})
     connection.set_become_plugin(play)
+    connection._task_keys = {**connection._task_keys, **(keys or {})}
     connection._connect()
     # Core would escalate in the image else, where there may be no sudo.
     assert connection.become is None
@@ -262,6 +272,42 @@ def test_the_builder_becomes_root_by_its_own_variables():
 def test_the_play_may_ask_for_become_and_the_builder_decline():
     assert became(sudo()).startswith("sudo ")
     assert became(sudo(), ansible_become=False).startswith("exec /w/run/sandbox/launch ")
+
+
+@pytest.fixture
+def command_line(monkeypatch):
+    """Set what the command line says, as core's own defaults are else."""
+
+    def say(**said):
+        values = CLIArgs({"become": False, "become_method": "sudo", **said})
+        monkeypatch.setattr(context, "CLIARGS", values)
+
+    return say
+
+
+@pytest.mark.parametrize(
+    ("said", "variables", "start"),
+    [
+        ({"become": True}, {}, "sudo -H -S -n "),
+        ({"become": True, "become_method": "su"}, {}, "su "),
+        ({"become": True}, {"ansible_become_method": "su"}, "su "),
+        ({"become": True}, {"ansible_become": False}, "exec "),
+        ({}, {"ansible_become": True}, "sudo -H -S -n "),
+        ({"become_method": "su"}, {"ansible_become": True}, "su "),
+    ],
+)
+@pytest.mark.parametrize("of_task", [None, "sudo", "su"])
+def test_what_a_role_says_of_become_is_for_the_image(command_line, said, variables, start, of_task):
+    command_line(**said)
+    plugin = of_task and become_loader.get(of_task)
+    keys = {"become_flags": "-x", "become_exe": "/opt/x", "become_method": of_task}
+    assert became(plugin, keys=keys, **variables).startswith(start)
+
+
+def test_what_a_play_says_of_become_counts_where_nothing_else_does(command_line):
+    command_line()
+    assert became(become_loader.get("su")).startswith("su ")
+    assert became(None).startswith("exec ")
 
 
 def test_root_does_not_become_root():
@@ -306,7 +352,51 @@ def test_where_a_task_runs_decides_about_python_and_directories():
     connection.update_vars(variables)
     assert variables["ansible_python_interpreter"] == "/run/sealedroot/image-python3"
     assert connection._shell.get_option("remote_tmp") == "/run/sealedroot/tmp"
-    assert connection._shell.get_option("async_dir") == "/run/sealedroot/tmp/async"
+    assert connection._shell.get_option("async_dir") == "/run/sealedroot/tmp/async-root"
+
+
+@pytest.mark.parametrize(
+    ("play", "user", "directory"),
+    [(None, "postgres", "root"), (sudo, "postgres", "postgres"), (sudo, None, "root")],
+)
+def test_each_user_of_an_image_has_a_directory_for_async_tasks(play, user, directory):
+    connection = of_image()
+    connection.set_become_plugin(play and play())
+    connection.set_options(task_keys={"become_user": user}, var_options=IMAGE)
+    connection._shell.set_options()
+    connection.update_vars({})
+    assert connection._shell.get_option("async_dir") == f"/run/sealedroot/tmp/async-{directory}"
+
+
+@pytest.mark.parametrize(
+    ("action", "python"),
+    [
+        ("ansible.builtin.command", "/run/sealedroot/image-python3"),
+        ("sealedroot.image.root_info", "/run/sealedroot/python3"),
+    ],
+)
+def test_the_python_holds_for_an_image_that_a_task_is_delegated_to(action, python):
+    connection = of_image(image_python="/run/sealedroot/image-python3")
+    connection._task_keys = {"action": action, "delegate_to": "web-1"}
+    connection._shell.set_options()
+    hosts = {"web-1": {"ansible_host": "x"}, "db": {"ansible_python_interpreter": "/db"}}
+    variables = {"ansible_delegated_vars": hosts}
+    connection.update_vars(variables)
+    assert variables["ansible_delegated_vars"] == {
+        "web-1": {"ansible_host": "x", "ansible_python_interpreter": python},
+        "db": {"ansible_python_interpreter": "/db"},
+    }
+    assert "ansible_python_interpreter" not in hosts["web-1"]
+
+
+def test_no_variable_makes_the_image_run_a_module_of_the_collection():
+    """Neither the connection's own nor core's, as a fact that a step has left."""
+    connection = of_image(image_python="/run/sealedroot/image-python3")
+    connection._task_keys = {"action": "sealedroot.image.root_info"}
+    connection._shell.set_options()
+    variables = {"ansible_python_interpreter": "/usr/bin/python3"}
+    connection.update_vars(variables)
+    assert variables["ansible_python_interpreter"] == "/run/sealedroot/python3"
 
 
 def test_a_host_that_a_task_is_delegated_to_needs_a_connection_of_its_own():

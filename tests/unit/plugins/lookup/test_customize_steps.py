@@ -68,6 +68,13 @@ def test_a_role_beside_the_playbook(place: pathlib.Path) -> None:
         ("web", "one of role and tasks"),
         ({"role": "web", "when": "x"}, "has when, which means nothing"),
         ({"tasks": "tasks.yml", "network": "yes"}, "has network 'yes': write true or false"),
+        *(
+            ({"tasks": "tasks.yml", "vars": {"a": 1, it: "x"}}, f"has vars for {it}, which say how")
+            for it in (
+                *("image_python", "image_network", "image_secrets", "image_root", "image_builder"),
+                *("ansible_connection", "ansible_python_interpreter"),
+            )
+        ),
     ],
 )
 def test_what_cannot_run_is_named(place: pathlib.Path, step: t.Any, problem: str) -> None:

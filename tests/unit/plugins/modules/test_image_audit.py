@@ -11,6 +11,7 @@ import pathlib
 import typing as t
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import order, reports
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
@@ -42,6 +43,21 @@ def examined(monkeypatch: pytest.MonkeyPatch) -> list[reports.Subject]:
 
     monkeypatch.setattr(order, "examine", examine)
     return subjects
+
+
+def test_what_was_not_tried_is_a_warning(
+    run_module: RunModule, args: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def examine(_runner: object, _subject: t.Any, report: reports.Report) -> None:
+        report.warnings.append("slot 1 was not tried")
+        for name in reports.CHECKS:
+            report.add(name, [], "fine")
+
+    said: list[str] = []
+    monkeypatch.setattr(order, "examine", examine)
+    monkeypatch.setattr(AnsibleModule, "warn", lambda _self, text: said.append(text))
+    assert not run_module("image_audit", **args).failed
+    assert said == ["slot 1 was not tried"]
 
 
 @pytest.mark.parametrize("check", [True, False])

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _answers, _documented
 
-ROUTES = yaml.safe_load((_documented.MODULES.parents[1] / "meta/runtime.yml").read_text())
+ROUTES = yaml.safe_load((_documented.PLUGINS.parent / "meta/runtime.yml").read_text())
 MODULES = ["root_info", *ROUTES["plugin_routing"]["modules"]]
 ARGS: dict[str, t.Any] = {"facts": True, "path": "/a", "secure_boot": {"hash": "sha256"}}
 

@@ -44,6 +44,8 @@ GIVEN: dict[str, t.Any] = {
 AROUND = Around(
     options=_inputs.options(),
     misspelled={},
+    names=("image_name", "image_root"),
+    of_tasks=_inputs.of_tasks(),
     interpreter=INTERPRETER,
     connection=CONNECTION,
     hosts=("web-1", "builder-1"),
@@ -208,6 +210,10 @@ def test_inputs_that_are_refused(change: dict[str, t.Any], says: str) -> None:
             {"misspelled": {"image_sizes": "image_size", "image_luk": "image_luks"}},
             "No input is called image_sizes or image_luk: write image_size and image_luks.",
         ),
+        *(
+            ({"names": ["image_name", it]}, f"Only tasks may set {it}, since for a whole image")
+            for it in sorted(_inputs.of_tasks())
+        ),
         ({"interpreter": "/usr/bin/python3"}, "ansible_python_interpreter is an extra variable"),
         ({"connection": "local"}, "ansible_connection is 'local' for the image"),
         ({"steps": [{"problem": "Step 1 is lost.", "digest": ""}]}, "Step 1 is lost."),
@@ -222,7 +228,7 @@ def test_every_check_refuses_something_and_all_is_said_at_once() -> None:
     seen = {
         check for change, _says in BAD for check in CHECKS if check({**GIVEN, **change}, AROUND)
     }
-    around = {"_misspelled", "_interpreter", "_connection"}
+    around = {"_misspelled", "_of_tasks", "_interpreter", "_connection"}
     assert {it.__name__ for it in set(CHECKS) - seen} == around
     found = problems(
         {**GIVEN, "image_name": "UPPER", "image_size": "big", "image_uuid": "x"}, AROUND

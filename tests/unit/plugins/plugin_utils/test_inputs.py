@@ -53,6 +53,12 @@ def test_inputs_are_not_taken_for_each_other() -> None:
         assert _inputs.misspelled([name], [*others, name], set()) == {}
 
 
+def test_what_only_a_task_may_say_to_the_connection() -> None:
+    found = _inputs.of_tasks()
+    assert {"image_detach", "image_network", "image_python", "image_secrets"} <= found
+    assert not {"image_builder", "image_command_timeout", "image_hostname", "image_root"} & found
+
+
 GIVEN: dict[str, t.Any] = {
     "image_architecture": "x86_64",
     "image_authorized_keys": [],

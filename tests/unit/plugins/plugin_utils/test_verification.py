@@ -66,6 +66,11 @@ def test_the_manifest_says_what_nobody_asked_for() -> None:
         ({"slots": {"0": 1000}}, {}, {"slots": {"0": 1000}}),
         # The manifest is for another architecture than the default of the input, which nobody gave.
         ({}, {"image_architecture": "x86_64", "image_secure_boot": "yes"}, {}),
+        (
+            {},
+            {"image_luks": {"type": "luks1"}},
+            {"luks": {"type": "luks1", "hash": "sha512"}},
+        ),
     ],
 )
 def test_what_was_asked_for_counts(
@@ -93,6 +98,16 @@ def test_an_image_without_a_manifest_is_what_was_asked_for() -> None:
     }
 
 
+def said_slots(slots: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {**MANIFEST, "audit": {"facts": {"slots": slots}}}
+
+
+def test_a_slot_of_ones_own_is_asked_for() -> None:
+    slots = {"0": 1000, "1": 1000, "5": 1000}
+    expected = {"problems": [], **SAID, "slots": slots}
+    assert found(said_slots(slots), slots=slots) == expected
+
+
 NO_MANIFEST = f"{THERE}/manifest.json is no manifest of an image: put the right one back, or"
 WRONG: list[tuple[dict[str, t.Any], str]] = [
     (
@@ -115,8 +130,19 @@ WRONG: list[tuple[dict[str, t.Any], str]] = [
             {**MANIFEST, "inputs": {**INPUTS, "formats": []}},
             {**MANIFEST, "audit": {"facts": {"slots": {"a": 1}}}},
             {**MANIFEST, "files": None},
+            *(said_slots({"0": it}) for it in (float("inf"), float("nan"), None, 0, 1 << 32)),
+            *(
+                {**MANIFEST, "inputs": {**INPUTS, "luks": it}}
+                for it in ({"hash": "sha1"}, {"type": "plain"}, {"type": ["luks1"]}, None)
+            ),
         )
     ),
+    *(
+        ({"manifest": said_slots({"0": 1000, "1": 1000, it: 1000}), **asked}, f"key slot {it}, wh")
+        for it in ("5", "-1")
+        for asked in ({}, {"keys": KEYS})
+    ),
+    ({"manifest": MANIFEST, "keys": {"recovery": "/key"}}, "audit_keys has no boot key"),
 ]
 
 

@@ -79,6 +79,19 @@ def table(*kinds: str, start: int = partitions.MIB) -> partitions.Table:
     return partitions.Table(tuple(parts))
 
 
+@pytest.mark.parametrize(
+    ("slots", "given", "says"),
+    [
+        ([0, 1], ["boot", "recovery"], ""),
+        ([0], ["boot", "recovery"], ""),
+        ([1, 0], ["boot"], "no key was given for slot 1, which was not tried"),
+        ([5, 0, 1], ["boot"], "no key was given for slot 1, 5, which was not tried"),
+    ],
+)
+def test_slots_that_no_key_was_given_for(slots: list[int], given: list[str], says: str) -> None:
+    assert checks.untried(slots, {"boot": 0, "recovery": 1}, given) == says
+
+
 def test_layout() -> None:
     good = table(partitions.ESP_TYPE, partitions.LUKS_TYPE)
     assert checks.layout(good, []) == []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pathlib
 import subprocess
+import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox.step_files import FILES
@@ -35,9 +36,30 @@ def programs(tmp_path: pathlib.Path) -> pathlib.Path:
         ("sysctl -w net.ipv4.ip_forward=1", ""),
         ("sysctl net.ipv4.ip_forward=1", ""),
         ("sysctl -p", ""),
-        ("sysctl -p/etc/sysctl.d/a.conf", ""),
-        ("sysctl --system", ""),
-        ("sysctl -e -n net.ipv4.ip_forward", "sysctl of the image: -e -n net.ipv4.ip_forward"),
+        *(
+            (f"sysctl {it}", "")
+            for it in ("-p/etc/sysctl.d/a.conf", "-qp", "-ep", "-eqw a=1", "-f")
+        ),
+        *((f"sysctl {it}", "") for it in ("--system", "--sys", "--load", "--write a=1")),
+        *(
+            (f"sysctl {it}", f"sysctl of the image: {it}")
+            for it in (
+                "-e -n net.ipv4.ip_forward",
+                "-en net.ipv4.ip_forward",
+                "-ar net.ipv4.ip_forward",
+                "-arwifi",
+                "--pattern=wifi -a",
+            )
+        ),
+        *(
+            (f"systemctl {it}", f"systemctl of the image: {it}")
+            for it in (
+                "enable status",
+                "--root / enable status",
+                "disable is-active",
+                "show -p status",
+            )
+        ),
         ("mount", "mount of the image: "),
         ("mount -o remount /tmp", ""),
         ("umount /srv", ""),
@@ -45,6 +67,7 @@ def programs(tmp_path: pathlib.Path) -> pathlib.Path:
         ("rmmod cramfs", ""),
         ("hostnamectl --static set-hostname web", ""),
         ("hostnamectl --static status", "hostnamectl of the image: --static status"),
+        ("hostnamectl status hostname", "hostnamectl of the image: status hostname"),
     ],
 )
 def test_what_changes_a_running_system_changes_nothing(
@@ -63,6 +86,8 @@ def test_what_changes_a_running_system_changes_nothing(
         ("systemctl is-active web", 3, "inactive"),
         ("systemctl --quiet is-active web", 3, "inactive"),
         ("systemctl status web", 3, "inactive"),
+        ("systemctl -n 5 --output cat status web", 3, "inactive"),
+        ("systemctl --lines=5 status web", 3, "inactive"),
         ("systemctl is-system-running", 1, "offline"),
     ],
 )
@@ -88,6 +113,42 @@ def test_an_alias_of_an_enabled_service_is_enabled(
     argv = ["systemctl", "is-enabled", "chronyd"]
     done = subprocess.run(argv, env={"PATH": path}, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (status, answer)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "{0}/own:{0}/bin",
+        "{0}/nowhere:{0}/own:{0}/bin:{0}/bin/",
+        "{0}/bin:{0}/bin:{0}/own",
+        "{0}/bin/:{0}/own",
+    ],
+)
+def test_the_program_of_the_image_is_found_wherever_ours_is(
+    programs: pathlib.Path, path: str
+) -> None:
+    """A role can write a PATH of its own, with ours at its end."""
+    for line in ("systemctl enable web", "systemctl is-enabled web"):
+        argv = [f"{programs}/bin/systemctl", *line.split()[1:]]
+        env = {"PATH": path.format(programs) + ":/bin"}
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=9)
+        assert (done.returncode, done.stdout.strip()) == (0, f"systemctl of the image: {line[10:]}")
+
+
+@pytest.mark.parametrize("path", ["{0}/bin", "{0}/bin:{0}/bin", "{0}/bin:{0}/bin/"])
+@pytest.mark.parametrize("verb", ["enable", "is-enabled"])
+def test_nothing_is_found_where_only_ours_is(programs: pathlib.Path, path: str, verb: str) -> None:
+    argv = [f"{programs}/bin/systemctl", verb, "web"]
+    env = {"PATH": path.format(programs)}
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=9)
+    assert (done.returncode, done.stdout) == (127, "")
+    assert "systemctl: PATH has no directory of the image" in done.stderr
+
+
+def test_the_program_is_sound(shellcheck: t.Callable[[str], None]) -> None:
+    for name, text, _mode in FILES:
+        if name.startswith("bin/"):
+            shellcheck(text)
 
 
 def test_a_program_that_the_image_lacks_answers_nothing(programs: pathlib.Path) -> None:

@@ -31,7 +31,7 @@ def is_trusted(user: int) -> bool:
 
 
 def give_open(handle: int) -> None:
-    """Give an open file or directory of root's to the caller, unless it has another name, as one of the system's may."""
+    """Give an open file or directory of root's to the caller, unless it has another name, which may be the system's."""
     owner, info = caller(), os.fstat(handle)
     alone = stat.S_ISDIR(info.st_mode) or (stat.S_ISREG(info.st_mode) and info.st_nlink == 1)
     if owner and info.st_uid == 0 and alone:
@@ -61,8 +61,8 @@ def give_made(directory: str) -> None:
 
     The lowest goes first: whoever owns a directory can exchange what is in it.
     """
-    owner, names = caller(), []
-    directory = os.path.realpath(directory)
+    owner, directory = caller(), os.path.realpath(directory)
+    names: t.List[str] = []
     while owner and os.lstat(directory).st_uid == 0 and directory != os.path.dirname(directory):
         directory, name = os.path.split(directory)
         names.insert(0, name)

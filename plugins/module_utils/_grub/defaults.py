@@ -124,6 +124,7 @@ GRUB_DISABLE_OS_PROBER=true
 # Name the root by the guest's own device name: root=UUID= also matches a disk of the host with that UUID.
 GRUB_DEVICE={shlex.quote(root_device)}
 GRUB_DISABLE_LINUX_UUID=true
+GRUB_DISABLE_LINUX_PARTUUID=true
 GRUB_FORCE_PARTUUID=
 # GRUB must not search for the volume that it has open.
 GRUB_DISABLE_UUID=true

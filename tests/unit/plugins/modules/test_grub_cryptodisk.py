@@ -90,6 +90,9 @@ def config(root: pathlib.Path, more: str = "") -> str:
     device = f"UUID={ROOT}"
     if effective(root, "GRUB_DISABLE_LINUX_UUID") == "true":
         device = effective(root, "GRUB_DEVICE") or "/dev/loop0"
+        # Unset means true (10_linux).
+        if effective(root, "GRUB_DISABLE_LINUX_PARTUUID") not in ("", "true"):
+            device = "PARTUUID="
     search = ""
     if effective(root, "GRUB_DISABLE_UUID") != "true":
         search = f"\tsearch --no-floppy --fs-uuid --set=root {ROOT}\n"
@@ -378,11 +381,15 @@ def test_words_of_a_drop_in_stay_and_ours_come_to_them(root, runner, script, tex
 
 
 def test_settings_of_a_drop_in_do_not_win(root, runner, script):
-    text = "GRUB_ENABLE_CRYPTODISK=n\nGRUB_FORCE_PARTUUID=1234\nGRUB_TIMEOUT=0\n"
+    text = (
+        "GRUB_ENABLE_CRYPTODISK=n\nGRUB_FORCE_PARTUUID=1234\nGRUB_TIMEOUT=0\n"
+        "GRUB_DISABLE_LINUX_PARTUUID=false\n"
+    )
     drop_in(root, "40-force-partuuid.cfg", text)
     ensure(root, runner, script, tools="yes")
     assert effective(root, "GRUB_ENABLE_CRYPTODISK") == "y"
     assert effective(root, "GRUB_FORCE_PARTUUID") == ""
+    assert effective(root, "GRUB_DISABLE_LINUX_PARTUUID") == "true"
     assert effective(root, "GRUB_TIMEOUT") == "0"
 
 

@@ -99,7 +99,9 @@ def _cmdline(name: str, old: t.Sequence[str], added: t.Sequence[str]) -> str:
         lines += ['    case " $kept " in', '    (*" $word "*) ;;']
         lines += ['    (*) kept="${kept:+$kept }$word" ;;', "    esac", "done"]
     body = "".join(f"    {line}\n" for line in [*lines, "printf '%s\\n' \"$kept\""])
-    return f"{name}=$(\n{body})\n" if old or added else ""
+    # An edit of the line that assigns must not break the file (sed, lineinfile, grubby).
+    made = f'sealedroot_words=$(\n{body})\n{name}="$sealedroot_words"\n'
+    return made if old or added else ""
 
 
 def settings(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pathlib
+import shlex
 import subprocess
 
 import efi
@@ -482,6 +483,20 @@ def test_a_block_is_replaced_and_not_repeated(root, runner, script):
     assert ensure(root, runner, script, tools="yes", kernel_cmdline="console=hvc0")["changed"]
     assert effective(root, "GRUB_CMDLINE_LINUX") == "quiet console=hvc0"
     assert path.read_text().startswith(DEFAULTS)
+
+
+def test_a_block_bears_the_usual_edit_of_a_line(root, runner, script):
+    (root / "usr/sbin/grub-mkconfig").write_text("# no drop-ins")
+    path = root / "etc/default/grub"
+    path.write_text('GRUB_CMDLINE_LINUX="resume=x a"\nGRUB_CMDLINE_LINUX_DEFAULT="root=x b"\n')
+    ensure(root, runner, script, tools="yes")
+    lines = [it for it in path.read_text().splitlines() if it.startswith("GRUB_CMDLINE_LINUX")]
+    assert all(len(shlex.split(it)) == 1 for it in lines)
+    edit = 's/^GRUB_CMDLINE_LINUX.*/GRUB_CMDLINE_LINUX="mine"/'
+    subprocess.run(["sed", "--in-place", edit, str(path)], check=True)
+    subprocess.run(["sh", "-n", str(path)], check=True)
+    assert effective(root, "GRUB_CMDLINE_LINUX") == "mine"
+    assert effective(root, "GRUB_ENABLE_CRYPTODISK") == "y"
 
 
 DOUBLINGS = "A=xxxxxxxx\n" + "A=$A$A\n" * 40

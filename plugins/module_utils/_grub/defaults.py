@@ -89,7 +89,7 @@ def values(runner: Runner, tree: Tree, own: str, *, ours: bool) -> t.Dict[str, s
 
 def _cmdline(name: str, old: t.Sequence[str], added: t.Sequence[str]) -> str:
     """Return shell that takes the words *old* out of a command line, and appends those of *added* that it lacks."""
-    lines = ["set -f", "kept=" if old else f"kept=${{{name}-}}"]
+    lines = ["set -f", "unset IFS", "kept=" if old else f"kept=${{{name}-}}"]
     if old:
         lines += [f"for word in ${{{name}-}}; do", "    case $word in"]
         lines += [f"    ({' | '.join(map(shlex.quote, old))}) ;;"]

@@ -452,6 +452,7 @@ add hugepages=8; add root=/dev/sda1
         # A line without an end must not take in what follows.
         ("GRUB_CMDLINE_LINUX=quiet", "quiet"),
         ('for n in 1 2; do GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX n$n"; done\n', "n1 n2"),
+        ("IFS=,; GRUB_CMDLINE_LINUX='resume=x a=1,2 quiet'\n", "a=1,2 quiet"),
         ("GRUB_DISABLE_LINUX_UUID=false; readonly mine=1\n", ""),
     ],
 )

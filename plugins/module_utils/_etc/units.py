@@ -17,6 +17,8 @@ import dataclasses
 import re
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab
+
 SPECIFIER = re.compile(r"%[^%]")
 ENABLED_BY = ("WantedBy", "RequiredBy", "UpheldBy")
 # Where units are, without the first slash. A file in one directory hides files of the same name in later ones.
@@ -100,9 +102,11 @@ def row(settings: t.Sequence[Setting], name: str, *, started: bool) -> t.List[st
     for key in ("RequiresMountsFor", "WantsMountsFor"):
         for it in listed(settings, "Unit", key):
             words += [f"x-systemd.requires-mounts-for={path}" for path in it.value.split()]
+    # systemd takes the point from the unit's name, unless Where says it.
+    default = fstab.path_of_unit(name) if section == "Mount" else "none"
     return [
         (source.value if source else "").replace("%%", "%"),
-        where.value if where else "none",
+        (where.value if where else "") or default,
         kind.value if kind else section.lower(),
         ",".join([*words, *([] if started else ["noauto"])]),
     ]

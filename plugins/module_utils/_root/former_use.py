@@ -14,7 +14,11 @@ import os
 import re
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import drop_ins, identity
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
+    drop_ins,
+    identity,
+    shell_defaults,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     boot_files,
     generators,
@@ -47,6 +51,9 @@ _INSTALL_CONF = tuple(f"{top}/install.conf" for top in _INSTALL_TOPS)
 _INSTALL_DROP_INS = re.compile(rf"(?:{'|'.join(_INSTALL_TOPS)})/install\.conf\.d/[^/]+\.conf")
 _MACHINE_INFO = "etc/machine-info"
 _PRESETS = re.compile(r"etc/mkinitcpio\.d/[^/]+\.preset")
+# Packages have settings for mkinitramfs there.
+_CONF_HOOKS = re.compile(r"usr/share/initramfs-tools/conf-hooks\.d/[^/]+")
+_READ = (_CONF_HOOKS, _HOOKS, _INSTALL_DROP_INS, _PRESETS)
 _LAYOUT = re.compile(r"^\s*((?:KERNEL_INSTALL_LAYOUT|layout)\s*=)\s*[\"']?(\w+)", re.MULTILINE)
 _UKI = re.compile(r"^\s*\w+_(?:uki|efi_image)=[\"']?/", re.MULTILINE)
 _ON_ESP = re.compile(r"(?:^|[^\w.-])/(?:boot/)?(?:efi|esp|EFI)\b")
@@ -62,8 +69,7 @@ def wanted(members: t.Iterable[Member]) -> t.List[t.Tuple[str, ...]]:
     hooks = [
         (member.name,)
         for member in members
-        if member.size <= _MOST
-        and any(it.fullmatch(member.name) for it in (_HOOKS, _INSTALL_DROP_INS, _PRESETS))
+        if member.size <= _MOST and any(it.fullmatch(member.name) for it in _READ)
     ]
     return [*((name,) for name in (DIVERSIONS, *_INSTALL_CONF, _MACHINE_INFO)), *hooks]
 
@@ -91,8 +97,22 @@ def problems(members: Members, text: Text) -> t.List[str]:
             for name in own
             for path in drop_ins.later(name, (f"/{it}" for it in members))
         ),
+        *_conf_hooks(members, text, generator),
         *_diverted(text(DIVERSIONS)),
         *_unified(members, text, generator),
+    ]
+
+
+def _conf_hooks(members: Members, text: Text, generator: str) -> t.List[str]:
+    """Return the settings of packages for mkinitramfs that undo ours (docs/facts.md: drop-in-order)."""
+    names = sorted(filter(_CONF_HOOKS.fullmatch, members))
+    have = [(name, shell_defaults.values(text(name))) for name in names]
+    return [
+        f"/{name} sets {key}, and is read after the build's own {drop_ins.INITRAMFS_TOOLS}. Take the line out: it must"
+        f" stay {' or '.join(values)}."
+        for name, found in (have if generator == "initramfs_tools" else [])
+        for key, values in drop_ins.INITRAMFS_SETTINGS.items()
+        if found.get(key, values[0]) not in values
     ]
 
 

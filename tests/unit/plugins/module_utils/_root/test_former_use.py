@@ -56,6 +56,37 @@ def test_a_drop_in_that_is_read_after_ours(names: tuple[str, ...], says: str) ->
     assert [says in it for it in found] == ([True] if says else [])
 
 
+CONF_HOOK = "usr/share/initramfs-tools/conf-hooks.d/site"
+
+
+@pytest.mark.parametrize(
+    ("programs", "text", "says"),
+    [
+        (
+            INITRAMFS_TOOLS,
+            "MODULES=dep\n",
+            f"/{CONF_HOOK} sets MODULES, and is read after the build's own"
+            " /etc/initramfs-tools/conf.d/zzzz-sealedroot. Take the line out: it must stay most or list.",
+        ),
+        (INITRAMFS_TOOLS, "RESUME=/dev/sda3\n", "sets RESUME"),
+        (INITRAMFS_TOOLS, "export BOOT='nfs'\n", "sets BOOT"),
+        (INITRAMFS_TOOLS, "KEYMAP=y\nUMASK=0022\n", "sets UMASK"),
+        # What packages set, and what says the same as ours.
+        (INITRAMFS_TOOLS, "KEYMAP=y\nBUSYBOX=y\nFRAMEBUFFER=y\nCOMPRESS=zstd\n", ""),
+        (INITRAMFS_TOOLS, "MODULES=list\nRESUME=none\nBOOT=local\nUMASK=077\n", ""),
+        (INITRAMFS_TOOLS, "#MODULES=dep\n", ""),
+        (DRACUT, "MODULES=dep\n", ""),
+    ],
+)
+def test_settings_of_packages_that_are_read_after_ours(
+    programs: tuple[str, ...], text: str, says: str
+) -> None:
+    have = members(*programs, CONF_HOOK)
+    assert (CONF_HOOK,) in former_use.wanted(have.values())
+    found = former_use.problems(have, texts({CONF_HOOK: text}))
+    assert [says in it for it in found] == ([True] if says else [])
+
+
 @pytest.mark.parametrize(
     ("text", "path"),
     [

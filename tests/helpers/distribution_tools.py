@@ -91,6 +91,8 @@ class Tools(Runner):
         if have.get("GRUB_DISABLE_LINUX_UUID") == "true":
             # What grub-probe finds is set before the file is read (grub-mkconfig).
             device = have.get("GRUB_DEVICE", "/dev/mapper/of-the-builder")
+            if have.get("GRUB_DISABLE_LINUX_PARTUUID", "true") != "true":
+                device = "PARTUUID="
         return " ".join([f"root={device}", state, *words])
 
     def scripts(self) -> str:

@@ -319,7 +319,7 @@ DOS = json.dumps(
 def partitions(data: bytes) -> None:
     found = volumes.of_partitions(disk_partitions.parse(text(data)))
     for volume in found:
-        volumes.named(f"PARTUUID={volume.partuuid}", found)
+        volumes.named(f"PARTUUID={volume.partuuid}", found, "")
 
 
 def gpt(data: bytes) -> None:
@@ -330,7 +330,7 @@ def gpt(data: bytes) -> None:
 
 def probed(data: bytes) -> None:
     volume = volumes.probed(volumes.Volume(1, 0, 1), text(data))
-    volumes.named("LABEL=x", [volume])
+    volumes.named("LABEL=x", [volume], "")
     volumes.subvolumes(text(data))
 
 

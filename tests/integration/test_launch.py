@@ -124,7 +124,7 @@ class Owner:
         message = b"\4" + version + struct.pack("<I", policy) + bytes.fromhex(digest) + NONCE
         return base64.b64encode(hmac.new(TIK, message, "sha256").digest() + NONCE).decode()
 
-    def validate(self, measurement: str, *more: str | pathlib.Path, policy: int = 3) -> str:
+    def validate(self, measurement: str, *more: str | pathlib.Path, policy: int = 0xB) -> str:
         """Let virt-qemu-sev-validate check a guest, and return what it says."""
         # Its modules are those of the system's Python.
         done = subprocess.run(
@@ -163,9 +163,9 @@ def test_secrets(
 ) -> None:
     owner = Owner(tmp_path, firmwares[0], core)
     digest = real_module("launch_measurement", firmware=str(firmwares[0]), kernel=str(core))["sev"]
-    measurement = owner.measurement(digest, 3)
+    measurement = owner.measurement(digest, 0xB)
     assert "Looks good to me" in owner.validate(measurement)
-    other = owner.measurement(hashlib.sha256(b"another guest").hexdigest(), 3)
+    other = owner.measurement(hashlib.sha256(b"another guest").hexdigest(), 0xB)
     assert "Measurement does not match" in owner.validate(other)
 
     owner.give(key=key, with_nul=key + b"\0")
@@ -221,13 +221,13 @@ def test_sev_es(
     dump = ("--mode", "seves", "--vcpus", "2", "--vcpu-type", "EPYC-Milan", "--dump-vmsa")
     argv = [tool, "--ovmf", files["firmware"], "--kernel", files["kernel"], *dump]
     subprocess.run(argv, check=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    measurement = owner.measurement(digest, 7)
+    measurement = owner.measurement(digest, 0xF)
     states = [tmp_path / f"vmsa{number}.bin" for number in (0, 1)]
     given = ("--num-cpus", "2", "--vmsa-cpu0", states[0], "--vmsa-cpu1", states[1])
-    assert "Looks good to me" in owner.validate(measurement, *given, policy=7)
+    assert "Looks good to me" in owner.validate(measurement, *given, policy=0xF)
     # Its own idea of that state is the older one: docs/facts.md, sev-es-registers.
     own = ("--cpu-family", "25", "--cpu-model", "1", "--cpu-stepping", "1")
-    said = owner.validate(measurement, "--num-cpus", "2", *own, policy=7)
+    said = owner.validate(measurement, "--num-cpus", "2", *own, policy=0xF)
     assert "Measurement does not match" in said
     for state in states:
         data = bytearray(state.read_bytes())
@@ -239,6 +239,6 @@ def test_sev_es(
         + kernel_hashes.table(core.read_bytes())
         + b"".join(it.read_bytes() for it in states)
     ).hexdigest()
-    measurement = owner.measurement(older, 7)
-    said = owner.validate(measurement, "--num-cpus", "2", *own, policy=7)
+    measurement = owner.measurement(older, 0xF)
+    said = owner.validate(measurement, "--num-cpus", "2", *own, policy=0xF)
     assert "Looks good to me" in said

@@ -80,14 +80,15 @@ def compression(head: bytes) -> str:
     return next((name for magic, name in MAGICS if head.startswith(magic)), "none")
 
 
-def _is_tar(head: bytes) -> bool:
+def is_tar(head: bytes) -> bool:
+    """Say whether a file is a tar that is not compressed."""
     at, magic = _TAR
     return head[at : at + len(magic)] == magic
 
 
 def disk(head: bytes) -> str:
     """Say which disk a file is; empty if it is none, or none that its first bytes show."""
-    if compression(head) != "none" or _is_tar(head):
+    if compression(head) != "none" or is_tar(head):
         return ""
     if head[0x40:0x44] == b"\x7f\x10\xda\xbe":
         return "a disk image (vdi)"
@@ -138,7 +139,7 @@ def image_format(path: str, head: bytes, tail: bytes) -> str:
             f"{path} is compressed with {found}: unpack it ({UNPACKED_BY[found]} {shlex.quote(path)}), and give the"
             " result. For the tar of a root, set the type of image_source to tar"
         )
-    if _is_tar(head):
+    if is_tar(head):
         raise SealedRootError(
             f"{path} is a tar and no disk. If a disk is in it, as in an OVA, unpack it (tar --extract --file"
             f" {shlex.quote(path)}), and give that; for the tar of a root, set the type of image_source to tar, for a"
@@ -194,4 +195,5 @@ __all__ = (
     "disk",
     "image_format",
     "in_archive",
+    "is_tar",
 )

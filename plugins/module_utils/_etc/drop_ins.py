@@ -23,8 +23,18 @@ SYSCTL = "/etc/sysctl.d/zzzz-sealedroot.conf"
 # These tools sort as "sort -V", which puts _ after all letters and digits.
 DRACUT = "/etc/dracut.conf.d/_sealedroot.conf"
 MKINITCPIO = "/etc/mkinitcpio.conf.d/_sealedroot.conf"
-# Other directories whose files are read in one order with those of ours.
-_ALSO = {DRACUT: ("/usr/lib/dracut/dracut.conf.d",)}
+# Other directories whose files are read in one order with those of ours: that of initramfs-tools in the initramfs.
+_ALSO = {
+    DRACUT: ("/usr/lib/dracut/dracut.conf.d",),
+    INITRAMFS_TOOLS: ("/usr/share/initramfs-tools/conf.d",),
+}
+# What ours sets for initramfs-tools, and the values that are as good; "dep" takes the drivers of one machine alone.
+INITRAMFS_SETTINGS = {
+    "RESUME": ("none",),
+    "BOOT": ("local",),
+    "MODULES": ("most", "list"),
+    "UMASK": ("0077", "077"),
+}
 # mkinitramfs(8) reads no file of another name.
 _OF_INITRAMFS_TOOLS = re.compile(r"(?!.*\.dpkg-)[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -71,6 +81,7 @@ def later(own: str, paths: t.Iterable[str]) -> t.List[str]:
 __all__ = (
     "DRACUT",
     "GRUB",
+    "INITRAMFS_SETTINGS",
     "INITRAMFS_TOOLS",
     "MKINITCPIO",
     "SYSCTL",

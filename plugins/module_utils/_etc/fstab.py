@@ -181,8 +181,12 @@ def path_of_unit(name: str) -> str:
         stem = f"dev-mapper-{opened.group(1)}"
     elif kind not in ("automount", "device", "mount", "swap"):
         return ""
-    path = stem.replace("-", "/")
-    return "/" + re.sub(r"\\x([0-9a-f]{2})", lambda match: chr(int(match.group(1), 16)), path)
+    path = stem.replace("-", "/").lstrip("/")
+    return "/" + re.sub(r"(?:\\x[0-9a-f]{2})+", lambda match: _unescape(match.group(0)), path)
+
+
+def _unescape(letters: str) -> str:
+    return bytes.fromhex(letters.replace("\\x", "")).decode("utf-8", "surrogateescape")
 
 
 def _device_of(value: str) -> str:

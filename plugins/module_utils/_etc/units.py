@@ -17,11 +17,14 @@ import dataclasses
 import re
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab
+
 SPECIFIER = re.compile(r"%[^%]")
 ENABLED_BY = ("WantedBy", "RequiredBy", "UpheldBy")
 # Where units are, without the first slash. A file in one directory hides files of the same name in later ones.
 DIRECTORIES = tuple(f"{top}/systemd/system" for top in ("etc", "usr/local/lib", "usr/lib", "lib"))
 _SECTIONS = {"mount": "Mount", "swap": "Swap"}
+_NEEDING = ("ConditionFileNotEmpty", "ConditionPathExists")
 # Options of fstab from which systemd makes properties of a unit.
 _OF_FSTAB = re.compile(r"(?:no)?auto$|x-(?:systemd|initrd)\.|comment=systemd\.")
 # A unit that mounts, its drop-ins, and the links that start it: in group 1 the directory, in 2 that of links.
@@ -100,9 +103,11 @@ def row(settings: t.Sequence[Setting], name: str, *, started: bool) -> t.List[st
     for key in ("RequiresMountsFor", "WantsMountsFor"):
         for it in listed(settings, "Unit", key):
             words += [f"x-systemd.requires-mounts-for={path}" for path in it.value.split()]
+    # systemd takes the point from the unit's name, unless Where says it.
+    default = fstab.path_of_unit(name) if section == "Mount" else "none"
     return [
         (source.value if source else "").replace("%%", "%"),
-        where.value if where else "none",
+        (where.value if where else "") or default,
         kind.value if kind else section.lower(),
         ",".join([*words, *([] if started else ["noauto"])]),
     ]
@@ -116,6 +121,8 @@ class Unit(t.NamedTuple):
     members: t.List[str]
     # Whether systemd makes a name of what it mounts.
     has_specifier: bool = False
+    # The files without which systemd does not start it.
+    needed: t.Tuple[str, ...] = ()
 
 
 def is_member(path: str) -> bool:
@@ -148,8 +155,14 @@ def mounting(texts: t.Mapping[str, str], paths: t.Iterable[str]) -> t.List[Unit]
         )
         members = sorted({*files[name], *files.get(auto, [])})
         line = row(settings, name, started=started)
-        found.append(Unit(name, line, members, has_specifier(device.value)))
+        found.append(Unit(name, line, members, has_specifier(device.value), _needed(settings)))
     return found
+
+
+def _needed(settings: t.Sequence[Setting]) -> t.Tuple[str, ...]:
+    """Return the files without which systemd skips a unit: conditions that none of the others can replace."""
+    found = listed(settings, "Unit", "Condition")
+    return tuple(it.value for it in found if it.key in _NEEDING and it.value.startswith("/"))
 
 
 def _settings(members: t.Sequence[str], texts: t.Mapping[str, str]) -> t.List[Setting]:

@@ -35,11 +35,12 @@ except ImportError:
 KEY_BYTES = 16
 IV_BYTES = 16
 _DIGEST_BYTES = 32
-# Bits of a policy: no debugging by the host, no guest that shares the memory's key, SEV-ES.
+# Bits of a policy: no debugging by the host, no guest that shares the memory's key, SEV-ES, no other machine.
 _NODBG = 1
 _NOKS = 2
 _ES = 4
-POLICIES = {"sev": _NODBG | _NOKS, "sev-es": _NODBG | _NOKS | _ES}
+_NOSEND = 8
+POLICIES = {"sev": _NODBG | _NOKS | _NOSEND, "sev-es": _NODBG | _NOKS | _NOSEND | _ES}
 _FLAGS = 0
 _HEADER = struct.Struct("<I16s32s")
 
@@ -101,10 +102,14 @@ def _decoded(text: str) -> t.Optional[bytes]:
 def check_policy(policy: int, kind: str) -> None:
     """Refuse a policy by which the host can read the guest's memory, or that is not for *kind*."""
     wanted = POLICIES[kind]
-    for bit, what in ((_NODBG, "lets the host debug"), (_NOKS, "lets the host share the key of")):
+    for bit, what in (
+        (_NODBG, "debug the guest"),
+        (_NOKS, "share the key of the guest"),
+        (_NOSEND, "send the guest to a machine whose key it may know"),
+    ):
         if not policy & bit:
             raise SealedRootError(
-                f"the policy 0x{policy:x} {what} the guest, so the host could read the key: make a session with the"
+                f"the policy 0x{policy:x} lets the host {what}, so the host could read the key: make a session with the"
                 f" policy 0x{policy | wanted:x}"
             )
     if bool(policy & _ES) != bool(wanted & _ES):

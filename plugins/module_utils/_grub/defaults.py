@@ -89,7 +89,7 @@ def values(runner: Runner, tree: Tree, own: str, *, ours: bool) -> t.Dict[str, s
 
 def _cmdline(name: str, old: t.Sequence[str], added: t.Sequence[str]) -> str:
     """Return shell that takes the words *old* out of a command line, and appends those of *added* that it lacks."""
-    lines = ["set -f", "kept=" if old else f"kept=${{{name}-}}"]
+    lines = ["set -f", "unset IFS", "kept=" if old else f"kept=${{{name}-}}"]
     if old:
         lines += [f"for word in ${{{name}-}}; do", "    case $word in"]
         lines += [f"    ({' | '.join(map(shlex.quote, old))}) ;;"]
@@ -99,7 +99,9 @@ def _cmdline(name: str, old: t.Sequence[str], added: t.Sequence[str]) -> str:
         lines += ['    case " $kept " in', '    (*" $word "*) ;;']
         lines += ['    (*) kept="${kept:+$kept }$word" ;;', "    esac", "done"]
     body = "".join(f"    {line}\n" for line in [*lines, "printf '%s\\n' \"$kept\""])
-    return f"{name}=$(\n{body})\n" if old or added else ""
+    # An edit of the line that assigns must not break the file (sed, lineinfile, grubby).
+    made = f'sealedroot_words=$(\n{body})\n{name}="$sealedroot_words"\n'
+    return made if old or added else ""
 
 
 def settings(
@@ -124,6 +126,7 @@ GRUB_DISABLE_OS_PROBER=true
 # Name the root by the guest's own device name: root=UUID= also matches a disk of the host with that UUID.
 GRUB_DEVICE={shlex.quote(root_device)}
 GRUB_DISABLE_LINUX_UUID=true
+GRUB_DISABLE_LINUX_PARTUUID=true
 GRUB_FORCE_PARTUUID=
 # GRUB must not search for the volume that it has open.
 GRUB_DISABLE_UUID=true

@@ -55,6 +55,8 @@ _DIRECTORY = re.compile(r"\$(?:prefix|\{prefix\}|config_directory|\{config_direc
 _DEVICE = re.compile(r"\(([^()]*)\)")
 _QUOTES = frozenset("'\"\\")
 _ASSIGNMENT = re.compile(r"\w+=")
+# Options of menuentry with which GRUB still asks for a password.
+_CLOSED = ("--class", "--hotkey", "--id", "--source", "--users")
 
 
 def _statements(text: str) -> t.Iterator[t.Tuple[Words, str]]:
@@ -100,9 +102,12 @@ def without_isos(text: str) -> str:
 
 
 def _is_closed_entry(words: Words) -> bool:
-    # A variable can hold any option.
-    return words[:1] == ["menuentry"] and not any(
-        "$" in word or word.startswith("--u") for word in map(plain, words[2:])
+    """Say whether a block is an entry with a title and options that are known to leave it closed."""
+    name, *rest = [word.replace("\\\n", "") for word in words] or [""]
+    # GRUB takes options before the title as well, and a variable can hold any option.
+    return name == "menuentry" and not any(
+        "$" in word or (word.startswith("-") and word.partition("=")[0] not in _CLOSED)
+        for word in map(plain, rest)
     )
 
 

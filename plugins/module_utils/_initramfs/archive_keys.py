@@ -28,8 +28,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 TABLES = ("/cryptroot/crypttab", "/etc/crypttab")
 # Words that dracut and its modules add to those of the kernel, and the configuration of initramfs-tools's init.
 _WORDS, _CONF = "/etc/cmdline.d/", "/conf/"
-# What that configuration must say at its end; "dep" means that only the drivers of one machine are there.
-_SETTINGS = {"RESUME": ("none",), "BOOT": ("local",), "MODULES": ("most", "list")}
 # Returns problems of the pinned headers in an initramfs, which are given by their paths in the root.
 JudgeHeader = t.Callable[[t.Mapping[str, bytes]], t.List[str]]
 
@@ -119,7 +117,7 @@ def _told(files: t.Mapping[str, bytes]) -> t.List[str]:
     confs = [name for name in texts if name.startswith(f"{_CONF}conf.d/")]
     if any(name.endswith(os.path.basename(drop_ins.INITRAMFS_TOOLS)) for name in confs):
         have = shell_defaults.values("\n".join(texts[name] for name in confs))
-        for name, values in _SETTINGS.items():
+        for name, values in drop_ins.INITRAMFS_SETTINGS.items():
             if have.get(name) not in values:
                 found.append(f"its {confs[-1]} has the last word, and {name} is not {values[0]}")
     return found

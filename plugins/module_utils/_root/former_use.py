@@ -14,7 +14,11 @@ import os
 import re
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import drop_ins, identity
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
+    drop_ins,
+    identity,
+    shell_defaults,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     boot_files,
     generators,
@@ -41,9 +45,16 @@ _DROP_INS = {
 _HOOKS = re.compile(
     r"etc/(?:initramfs/post-update|kernel/(?:postinst|install))\.d/[^/]+|etc/pacman\.d/hooks/[^/]+\.hook"
 )
-_INSTALL_CONF = ("etc/kernel/install.conf", "usr/lib/kernel/install.conf")
+# Where kernel-install(8) reads its layout: a file in one directory hides that of the same name in later ones.
+_INSTALL_TOPS = ("etc/kernel", "usr/local/lib/kernel", "usr/lib/kernel")
+_INSTALL_CONF = tuple(f"{top}/install.conf" for top in _INSTALL_TOPS)
+_INSTALL_DROP_INS = re.compile(rf"(?:{'|'.join(_INSTALL_TOPS)})/install\.conf\.d/[^/]+\.conf")
+_MACHINE_INFO = "etc/machine-info"
 _PRESETS = re.compile(r"etc/mkinitcpio\.d/[^/]+\.preset")
-_LAYOUT = re.compile(r"^\s*layout\s*=\s*[\"']?(\w+)", re.MULTILINE)
+# Packages have settings for mkinitramfs there.
+_CONF_HOOKS = re.compile(r"usr/share/initramfs-tools/conf-hooks\.d/[^/]+")
+_READ = (_CONF_HOOKS, _HOOKS, _INSTALL_DROP_INS, _PRESETS)
+_LAYOUT = re.compile(r"^\s*((?:KERNEL_INSTALL_LAYOUT|layout)\s*=)\s*[\"']?(\w+)", re.MULTILINE)
 _UKI = re.compile(r"^\s*\w+_(?:uki|efi_image)=[\"']?/", re.MULTILINE)
 _ON_ESP = re.compile(r"(?:^|[^\w.-])/(?:boot/)?(?:efi|esp|EFI)\b")
 # A hook is a small script.
@@ -58,10 +69,9 @@ def wanted(members: t.Iterable[Member]) -> t.List[t.Tuple[str, ...]]:
     hooks = [
         (member.name,)
         for member in members
-        if member.size <= _MOST
-        and (_HOOKS.fullmatch(member.name) or _PRESETS.fullmatch(member.name))
+        if member.size <= _MOST and any(it.fullmatch(member.name) for it in _READ)
     ]
-    return [(DIVERSIONS,), *((name,) for name in _INSTALL_CONF), *hooks]
+    return [*((name,) for name in (DIVERSIONS, *_INSTALL_CONF, _MACHINE_INFO)), *hooks]
 
 
 def left_out(members: Members) -> t.Dict[str, str]:
@@ -87,8 +97,22 @@ def problems(members: Members, text: Text) -> t.List[str]:
             for name in own
             for path in drop_ins.later(name, (f"/{it}" for it in members))
         ),
+        *_conf_hooks(members, text, generator),
         *_diverted(text(DIVERSIONS)),
         *_unified(members, text, generator),
+    ]
+
+
+def _conf_hooks(members: Members, text: Text, generator: str) -> t.List[str]:
+    """Return the settings of packages for mkinitramfs that undo ours (docs/facts.md: drop-in-order)."""
+    names = sorted(filter(_CONF_HOOKS.fullmatch, members))
+    have = [(name, shell_defaults.values(text(name))) for name in names]
+    return [
+        f"/{name} sets {key}, and is read after the build's own {drop_ins.INITRAMFS_TOOLS}. Take the line out: it must"
+        f" stay {' or '.join(values)}."
+        for name, found in (have if generator == "initramfs_tools" else [])
+        for key, values in drop_ins.INITRAMFS_SETTINGS.items()
+        if found.get(key, values[0]) not in values
     ]
 
 
@@ -105,11 +129,7 @@ def _diverted(text: str) -> t.List[str]:
 
 def _unified(members: Members, text: Text, generator: str) -> t.List[str]:
     """Return the settings by which an update writes a unified kernel image, which holds the boot key, to the ESP."""
-    found = []
-    conf = next((name for name in _INSTALL_CONF if name in members), "")
-    layout = _LAYOUT.findall(text(conf))[-1:] if conf else []
-    if layout == ["uki"]:
-        found.append(f"/{conf} sets layout=uki")
+    found = _layouts(members, text)
     if generator == "mkinitcpio":
         found += [
             f"/{name} makes a unified kernel image"
@@ -121,6 +141,31 @@ def _unified(members: Members, text: Text, generator: str) -> t.List[str]:
         " initramfs: let the root make these."
         for it in found
     ]
+
+
+def _layouts(members: Members, text: Text) -> t.List[str]:
+    """Return the settings by which kernel-install(8) makes unified kernel images (docs/facts.md: kernel-layout)."""
+    drop_ins: t.Dict[str, str] = {}
+    for name in sorted(filter(_INSTALL_DROP_INS.fullmatch, members), key=_install_place):
+        drop_ins.setdefault(os.path.basename(name), name)
+    conf = [name for name in _INSTALL_CONF if name in members][:1]
+    both = [*conf, *(drop_ins[name] for name in sorted(drop_ins))]
+    # An older systemd reads no drop-ins, and /etc/machine-info counts where all else says nothing.
+    readings = [
+        [(name, *found) for name in names for found in _LAYOUT.findall(text(name))]
+        for names in (conf, both)
+    ]
+    if not readings[-1]:
+        readings = [[(_MACHINE_INFO, *found) for found in _LAYOUT.findall(text(_MACHINE_INFO))]]
+    effective = [reading[-1] for reading in readings if reading]
+    found = (
+        f"/{name} sets {key.replace(' ', '')}uki" for name, key, it in effective if it == "uki"
+    )
+    return list(dict.fromkeys(found))
+
+
+def _install_place(name: str) -> int:
+    return next(n for n, top in enumerate(_INSTALL_TOPS) if name.startswith(f"{top}/"))
 
 
 def notes(members: Members, text: Text) -> t.List[str]:

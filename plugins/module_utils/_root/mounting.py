@@ -39,6 +39,9 @@ def going(
         why = image_tables.why_unmounted(
             unit.row, unmounted.exists, unmounted.own, on_demand=on_demand
         )
+        if why == image_tables.NO_FILE and not all(map(unmounted.exists, unit.needed)):
+            # systemd skips it until the file is there, as packages have it.
+            why = None
         if unit.has_specifier and not on_demand:
             why = "systemd makes a name of what it mounts"
         if why:

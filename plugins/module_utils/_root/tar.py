@@ -270,6 +270,7 @@ __all__ = (
     "BLOCK",
     "INODE",
     "LONGEST",
+    "MOST_LISTED",
     "MOST_MEMBERS",
     "RECORD",
     "SUPPORTED",

@@ -37,6 +37,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 
 Params = t.Mapping[str, t.Any]
+# Raise it when another part of a disk is packed, so that tars in the cache are made anew.
+_METHOD = 2
 
 
 def identity(path: str) -> t.Tuple[int, ...]:
@@ -142,9 +144,11 @@ def make(runner: Runner, params: Params, driver: str, path: str) -> None:
             names = tree_tar.scan(disk.root).names
             tree_tar.pack(runner, disk.root, names, f"/proc/{os.getpid()}/fd/{handle}")
         os.fsync(handle)
-        if left_out:
-            with open(_beside(path), "w", encoding="utf-8") as file:
-                json.dump(printable.result(left_out), file)
+        with open(_beside(path), "w", encoding="utf-8") as file:
+            json.dump(printable.result(left_out), file)
+        # One whose record was lost.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
         # Python follows the symlink only if a directory descriptor is given, which has no effect on an absolute path.
         os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle, follow_symlinks=True)
     finally:
@@ -156,11 +160,16 @@ def _beside(path: str) -> str:
     return f"{path}.left_out"
 
 
+def _is_there(path: str) -> bool:
+    return os.path.exists(path) and os.path.exists(_beside(path))
+
+
 def _left_out(path: str) -> t.List[str]:
     try:
         with open(_beside(path), encoding="utf-8") as file:
             return [str(it) for it in json.load(file)]
     except FileNotFoundError:
+        # In check mode, nothing was packed.
         return []
 
 
@@ -175,13 +184,14 @@ def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t
     before = identity(source)
     digest = system_digest.sha256(source)
     system_digest.check_digest(source, digest, params["digest"])
-    determined = [digest, *(params[it] for it in ("partition", "logical_volume", "subvolume"))]
+    choice = [params[it] for it in ("partition", "logical_volume", "subvolume")]
+    determined = [_METHOD, digest, *choice]
     name = hashlib.sha256(json.dumps(determined).encode()).hexdigest()[:16]
     path = os.path.join(params["cache_dir"], f"disk-{name}.tar")
-    changed = not os.path.exists(path)
+    changed = not _is_there(path)
     if changed and not check_mode:
         with cache.locked(params["cache_dir"], os.path.basename(path)):
-            changed = not os.path.exists(path)
+            changed = not _is_there(path)
             if changed:
                 make(runner, params, driver, path)
                 if identity(source) != before:

@@ -59,7 +59,7 @@ def is_directory(top: str, name: str) -> bool:
         try:
             if not stat.S_ISDIR(os.lstat(path).st_mode):
                 return False
-        except OSError:  # it does not exist, or the name is invalid
+        except (OSError, ValueError):  # it does not exist, or the name is invalid
             return False
     return True
 

@@ -74,10 +74,12 @@ def image_format(path: str) -> str:
 
 
 def is_disk(path: str) -> bool:
-    """Say whether a file is a disk image: in a disk image format, or raw with a partition table."""
+    """Say whether a file is a disk image: in a disk image format, or raw with a partition table or a file system."""
     head, tail = _ends(path)
+    if formats.is_tar(head) or formats.compression(head) != "none":
+        return False
     try:
-        return formats.image_format(path, head, tail) != "raw" or head[510:512] == b"\x55\xaa"
+        return formats.image_format(path, head, tail) != "raw" or bool(formats.disk(head))
     except SealedRootError:  # a disk image that cannot be used
         return True
 

@@ -17,12 +17,15 @@ import tempfile
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import formats
+from ansible_collections.sealedroot.image.plugins.module_utils._root import tar
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
     cache,
     download,
     mounted_disk,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    OutputLimitError,
     Runner,
     SealedRootError,
 )
@@ -69,10 +72,19 @@ def cached(cache_dir: str, name: str) -> t.Tuple[str, str]:
 
 
 def kind_of(runner: Runner, path: str) -> str:
-    """Detect the type: an archive of a container image contains one of two names, and a disk image is not a tar."""
+    """Detect the type: a disk image is none of the others, and an archive of a container image has one of two names."""
+    # tar takes the zeros with which many disks begin for the end of an archive, and lists nothing.
+    if mounted_disk.is_disk(path):
+        return "disk"
     argv = [runner.find("tar"), "--list", "--file", path]
-    listed = runner.run(argv, check=False, timeout=LIST_SECONDS)
-    if listed.rc:
+    try:
+        listed = runner.run(argv, check=False, timeout=LIST_SECONDS, most=tar.MOST_LISTED)
+    except OutputLimitError:
+        raise SealedRootError(
+            f"the names in it take more than {regular_file.size(tar.MOST_LISTED)}, so it is no tar of a root: correct"
+            " the url"
+        ) from None
+    if listed.rc or not listed.stdout:
         with open(path, "rb") as file:
             packed = formats.compression(file.read(formats.HEAD_BYTES))
         if packed != "none":
@@ -80,8 +92,6 @@ def kind_of(runner: Runner, path: str) -> str:
                 f"what came is compressed with {packed}, and no tar is in it: fetch and unpack it yourself, and give"
                 " the disk by its path"
             )
-        if mounted_disk.is_disk(path):
-            return "disk"
         raise SealedRootError(
             "what came is no tar and no disk image: correct the url, or set as in image_source"
         )

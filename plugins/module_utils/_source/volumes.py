@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import re
 import typing as t
@@ -31,6 +32,10 @@ _POINTS = {
     "BC13C2FF-59E6-4262-A352-B275FD6F7172": "boot",
 }
 _NO_AUTO = 63
+# The kernel's name of a partition: in group 1 its disk, in 2 its number.
+_BY_NUMBER = re.compile(
+    r"(/dev/(?:[shv]d[a-z]+|xvd[a-z]+|(?:nvme\d+n\d+|mmcblk\d+)(?=p)))p?([1-9]\d*)"
+)
 # Types of the EFI system partition, of which nothing is taken.
 _ESP_TYPES = (partitions.ESP_TYPE, "EF")
 # The top level of btrfs, in which all other subvolumes are.
@@ -108,18 +113,25 @@ def probed(volume: Volume, text: str) -> Volume:
     return dataclasses.replace(volume, type=kind, uuid=uuid, usage=usage, label=label)
 
 
-def named(source: str, volumes: t.Iterable[Volume]) -> t.Optional[Volume]:
-    """Return the volume that the first field of a line of fstab names; the machine is taken to have only this disk."""
+def own_disk(rows: t.Sequence[etc_fstab.Row]) -> str:
+    """Return the kernel's name of this disk on its machine: that in the line of the root, else in most lines."""
+    found = [(row, _BY_NUMBER.fullmatch(etc_fstab.source_of(row[0]))) for row in rows]
+    disks = [(etc_fstab.point_of(row) == "/", match[1]) for row, match in found if match]
+    own = [disk for is_root, disk in disks if is_root]
+    most = collections.Counter(disk for _is_root, disk in disks).most_common(1)
+    return own[0] if own else "".join(disk for disk, _lines in most)
+
+
+def named(source: str, volumes: t.Iterable[Volume], disk: str) -> t.Optional[Volume]:
+    """Return the volume that the first field of a line of fstab names; *disk* is the kernel's name of this disk."""
     key, equals, value = source.partition("=")
     value = value.strip('"')
     by_link = re.fullmatch(r"/dev/disk/by-(uuid|label|partuuid|partlabel)/(.+)", source)
     if by_link:
         key, equals, value = by_link[1].upper(), "=", by_link[2]
-    by_number = re.fullmatch(
-        r"/dev/(?:[shv]d[a-z]|xvd[a-z]|(?:nvme0n1|mmcblk0)p)([1-9]\d*)", source
-    )
+    by_number = _BY_NUMBER.fullmatch(source)
     for volume in volumes:
-        if by_number and volume.number == int(by_number[1]):
+        if by_number and (disk, volume.number) == (by_number[1], int(by_number[2])):
             return volume
         if volume.logical and source in _device_names(volume.logical):
             return volume
@@ -181,9 +193,10 @@ def parts(
             points.add(volume.point)
             if volume.type in FILE_SYSTEMS:
                 found[volume.point] = Part(volume.point, volume, is_found=True)
+    disk = own_disk(rows)
     for row in rows:
         point = etc_fstab.point_of(row).strip("/")
-        volume_of_row = named(etc_fstab.source_of(row[0]), volumes)
+        volume_of_row = named(etc_fstab.source_of(row[0]), volumes, disk)
         if not point or ".." in point.split("/") or etc_fstab.is_on_demand(row):
             continue
         if volume_of_row is None:
@@ -277,6 +290,7 @@ __all__ = (
     "no_root",
     "of_partitions",
     "option_of",
+    "own_disk",
     "parts",
     "probed",
     "root_option",

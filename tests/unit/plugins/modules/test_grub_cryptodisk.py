@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pathlib
+import shlex
 import subprocess
 
 import efi
@@ -90,6 +91,9 @@ def config(root: pathlib.Path, more: str = "") -> str:
     device = f"UUID={ROOT}"
     if effective(root, "GRUB_DISABLE_LINUX_UUID") == "true":
         device = effective(root, "GRUB_DEVICE") or "/dev/loop0"
+        # Unset means true (10_linux).
+        if effective(root, "GRUB_DISABLE_LINUX_PARTUUID") not in ("", "true"):
+            device = "PARTUUID="
     search = ""
     if effective(root, "GRUB_DISABLE_UUID") != "true":
         search = f"\tsearch --no-floppy --fs-uuid --set=root {ROOT}\n"
@@ -378,11 +382,15 @@ def test_words_of_a_drop_in_stay_and_ours_come_to_them(root, runner, script, tex
 
 
 def test_settings_of_a_drop_in_do_not_win(root, runner, script):
-    text = "GRUB_ENABLE_CRYPTODISK=n\nGRUB_FORCE_PARTUUID=1234\nGRUB_TIMEOUT=0\n"
+    text = (
+        "GRUB_ENABLE_CRYPTODISK=n\nGRUB_FORCE_PARTUUID=1234\nGRUB_TIMEOUT=0\n"
+        "GRUB_DISABLE_LINUX_PARTUUID=false\n"
+    )
     drop_in(root, "40-force-partuuid.cfg", text)
     ensure(root, runner, script, tools="yes")
     assert effective(root, "GRUB_ENABLE_CRYPTODISK") == "y"
     assert effective(root, "GRUB_FORCE_PARTUUID") == ""
+    assert effective(root, "GRUB_DISABLE_LINUX_PARTUUID") == "true"
     assert effective(root, "GRUB_TIMEOUT") == "0"
 
 
@@ -444,6 +452,7 @@ add hugepages=8; add root=/dev/sda1
         # A line without an end must not take in what follows.
         ("GRUB_CMDLINE_LINUX=quiet", "quiet"),
         ('for n in 1 2; do GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX n$n"; done\n', "n1 n2"),
+        ("IFS=,; GRUB_CMDLINE_LINUX='resume=x a=1,2 quiet'\n", "a=1,2 quiet"),
         ("GRUB_DISABLE_LINUX_UUID=false; readonly mine=1\n", ""),
     ],
 )
@@ -475,6 +484,20 @@ def test_a_block_is_replaced_and_not_repeated(root, runner, script):
     assert ensure(root, runner, script, tools="yes", kernel_cmdline="console=hvc0")["changed"]
     assert effective(root, "GRUB_CMDLINE_LINUX") == "quiet console=hvc0"
     assert path.read_text().startswith(DEFAULTS)
+
+
+def test_a_block_bears_the_usual_edit_of_a_line(root, runner, script):
+    (root / "usr/sbin/grub-mkconfig").write_text("# no drop-ins")
+    path = root / "etc/default/grub"
+    path.write_text('GRUB_CMDLINE_LINUX="resume=x a"\nGRUB_CMDLINE_LINUX_DEFAULT="root=x b"\n')
+    ensure(root, runner, script, tools="yes")
+    lines = [it for it in path.read_text().splitlines() if it.startswith("GRUB_CMDLINE_LINUX")]
+    assert all(len(shlex.split(it)) == 1 for it in lines)
+    edit = 's/^GRUB_CMDLINE_LINUX.*/GRUB_CMDLINE_LINUX="mine"/'
+    subprocess.run(["sed", "--in-place", edit, str(path)], check=True)
+    subprocess.run(["sh", "-n", str(path)], check=True)
+    assert effective(root, "GRUB_CMDLINE_LINUX") == "mine"
+    assert effective(root, "GRUB_ENABLE_CRYPTODISK") == "y"
 
 
 DOUBLINGS = "A=xxxxxxxx\n" + "A=$A$A\n" * 40

@@ -26,7 +26,7 @@ DIGEST = bytes(range(32))
 OUT = ("header", "secret", "table")
 
 
-def blob(policy: int = 3, digest: bytes = DIGEST) -> str:
+def blob(policy: int = 0xB, digest: bytes = DIGEST) -> str:
     """Return what query-sev-launch-measure answers for a guest."""
     nonce = b"n" * 16
     platform = session.Platform(1, 51, 3)
@@ -157,9 +157,9 @@ def test_parts(place: pathlib.Path, run_module: Run) -> None:
 
 
 def test_sev_es(place: pathlib.Path, run_module: Run) -> None:
-    given = options(place, type="sev-es", session_measurement=blob(7))
+    given = options(place, type="sev-es", session_measurement=blob(0xF))
     assert run_module("launch_secret", **given)["changed"]
-    given = options(place, session_measurement=blob(0xB), session_policy=0xB)
+    given = options(place, session_measurement=blob(0x2B), session_policy=0x2B)
     assert run_module("launch_secret", **given)["changed"]
 
 
@@ -172,9 +172,9 @@ OTHER = "is not that of the expected launch digest, so no secret was made"
         ({"session_measurement": blob(digest=bytes(32))}, OTHER),
         ({"session_launch_digest": "00" * 32}, OTHER),
         ({"session_build_id": 4}, OTHER),
-        ({"session_policy": 0xB}, OTHER),
+        ({"session_policy": 0x2B}, OTHER),
         ({"type": "sev-es"}, OTHER),
-        ({"session_policy": 7}, "the policy 0x7 is one of sev-es, not sev: correct type"),
+        ({"session_policy": 15}, "the policy 0xf is one of sev-es, not sev: correct type"),
         ({"session_policy": 1}, "the policy 0x1 lets the host share the key of the guest"),
         ({"session_policy": -1}, "policy is -1: give a number from 0 to 4294967295"),
         ({"session_api_minor": 256}, "api_minor is 256: give a number from 0 to 255"),

@@ -16,6 +16,7 @@ import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._root import packed
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined
+from ansible_collections.sealedroot.image.plugins.module_utils._source import disk
 
 MIB = 1 << 20
 
@@ -153,9 +154,39 @@ def test_a_disk_without_a_table(steps: Steps, pack, tmp_path: pathlib.Path) -> N
     names = [b".", b"./dev", b"./etc", b"./etc/os-release", b"./srv", b"./srv/a"]
     assert (made["changed"], tar.read_bytes()) == (True, b"\n".join(names))
     assert tar.stat().st_mode & 0o777 == 0o600
-    assert sorted(it.suffix for it in (tmp_path / "cache").iterdir()) == [".lock", ".tar"]
+    assert sorted(it.suffix for it in (tmp_path / "cache").iterdir()) == [
+        ".left_out",
+        ".lock",
+        ".tar",
+    ]
     # Nothing is asked again.
     assert (pack()["changed"], pack(_check=True)["changed"]) == (False, False)
+
+
+@pytest.mark.parametrize("is_older", [False, True], ids=["no record", "another method"])
+def test_a_tar_that_lacks_its_record_or_is_of_another_method_is_made_anew(
+    steps: Steps, pack, monkeypatch: pytest.MonkeyPatch, is_older: bool
+) -> None:
+    def packed_once(names: dict[str, str]) -> t.Any:
+        steps.loops = 0
+        steps.opened()
+        steps.probed("TYPE=ext4\n")
+        steps.attached()
+        steps.mounted("probe", RELEASE)
+        steps.unmounted()
+        steps.mounted("root", {**RELEASE, **names})
+        return pack()
+
+    made = packed_once({})
+    if is_older:
+        monkeypatch.setattr(disk, "_METHOD", 0)
+    else:
+        pathlib.Path(f"{made['path']}.left_out").unlink()
+    assert pack(_check=True)["changed"]
+    again = packed_once({"srv/new": ""})
+    assert (again["changed"], again["path"] != made["path"]) == (True, is_older)
+    assert b"./srv/new" in pathlib.Path(again["path"]).read_bytes()
+    assert not pack()["changed"]
 
 
 def test_the_plan_asks_no_tool(pack, tmp_path: pathlib.Path) -> None:

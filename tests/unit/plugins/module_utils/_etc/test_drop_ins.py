@@ -76,6 +76,9 @@ def test_the_order_of_the_tool(tmp_path: pathlib.Path, own: str) -> None:
         (drop_ins.GRUB, "/etc/default/grub.d/zzzzz.cfg.bak", False),
         (drop_ins.GRUB, "/etc/grub.d/zzzzz.cfg", False),
         (drop_ins.INITRAMFS_TOOLS, "/etc/initramfs-tools/conf.d/zzzzz", True),
+        # It comes first when an initramfs is made, and last in it.
+        (drop_ins.INITRAMFS_TOOLS, "/usr/share/initramfs-tools/conf.d/zzzzz", True),
+        (drop_ins.INITRAMFS_TOOLS, "/usr/share/initramfs-tools/conf.d/live", False),
         # mkinitramfs reads none of these.
         (drop_ins.INITRAMFS_TOOLS, "/etc/initramfs-tools/conf.d/zzzzz.dpkg-old", False),
         (drop_ins.INITRAMFS_TOOLS, "/etc/initramfs-tools/conf.d/zzzzz~", False),

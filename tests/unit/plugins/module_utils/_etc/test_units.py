@@ -13,6 +13,7 @@ DATA = "[Mount]\nWhat=/dev/disk/by-uuid/6b5d\nWhere=/data\nType=ext4\n"
 INSTALL = "[Install]\nRequiredBy=local-fs.target\n"
 LINK = f"{ETC}/local-fs.target.requires/data.mount"
 ROW = ["/dev/disk/by-uuid/6b5d", "/data", "ext4", "defaults"]
+WHAT = "[Mount]\nWhat=/dev/vdb\n"
 ON_DEMAND = [*ROW[:3], "defaults,noauto"]
 
 
@@ -86,6 +87,18 @@ def test_an_empty_setting_takes_back_those_before() -> None:
             ],
         ),
         ({f"{ETC}/data.service": DATA, "srv/data.mount": DATA}, [], []),
+        # Without Where=, the name of the unit says where.
+        (
+            {rf"{ETC}/srv-my\x2ddata-\xc3\xbc.mount": WHAT},
+            [rf"{ETC}/x.target.wants/srv-my\x2ddata-\xc3\xbc.mount"],
+            [["/dev/vdb", "/srv/my-data/\u00fc", "mount", "defaults"]],
+        ),
+        ({f"{ETC}/-.mount": WHAT}, [], [["/dev/vdb", "/", "mount", "defaults,noauto"]]),
+        (
+            {f"{ETC}/data.mount": f"{WHAT}Where=\n"},
+            [LINK],
+            [["/dev/vdb", "/data", "mount", "defaults"]],
+        ),
     ],
 )
 def test_units_as_lines_of_fstab(

@@ -18,13 +18,13 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 TIK, TEK = bytes(range(16)), bytes(range(16, 32))
 DIGEST, NONCE = hashlib.sha256(b"guest").digest(), b"N" * 16
 PLATFORM = session.Platform(1, 51, 3)
-POLICY = 3
+POLICY = 0xB
 
 
 def measured(
     tik: bytes = TIK,
     version: bytes = b"\1\x33\3",
-    policy: bytes = b"\3\0\0\0",
+    policy: bytes = b"\x0b\0\0\0",
     digest: bytes = DIGEST,
 ) -> session.Measurement:
     """Return what the secure processor reports, written out: SEV API specification, 6.5."""
@@ -61,15 +61,22 @@ def test_a_nonce_of_another_start() -> None:
 @pytest.mark.parametrize(
     ("policy", "kind", "message"),
     [
-        (0x3, "sev", ""),
-        (0x7, "sev-es", ""),
+        (0xB, "sev", ""),
+        (0xF, "sev-es", ""),
         (0x2B, "sev", ""),
-        (0x0, "sev", r"0x0 lets the host debug the guest.*: make a session with the policy 0x3"),
-        (0x2, "sev", r"0x2 lets the host debug the guest"),
-        (0x1, "sev", r"0x1 lets the host share the key of the guest.* with the policy 0x3"),
-        (0x5, "sev-es", r"0x5 lets the host share the key of the guest.* with the policy 0x7"),
-        (0x7, "sev", r"0x7 is one of sev-es, not sev: correct type"),
-        (0x3, "sev-es", r"0x3 is one of sev, not sev-es: correct type"),
+        (0x0, "sev", r"0x0 lets the host debug the guest.*: make a session with the policy 0xb"),
+        (0xA, "sev", r"0xa lets the host debug the guest"),
+        (0x9, "sev", r"0x9 lets the host share the key of the guest.* with the policy 0xb"),
+        (0xD, "sev-es", r"0xd lets the host share the key of the guest.* with the policy 0xf"),
+        (
+            0x3,
+            "sev",
+            r"0x3 lets the host send the guest to a machine whose key it may know, so .* policy 0xb",
+        ),
+        # The same domain is not enough: the host says which machines are in it.
+        (0x37, "sev-es", r"0x37 lets the host send the guest .* with the policy 0x3f"),
+        (0xF, "sev", r"0xf is one of sev-es, not sev: correct type"),
+        (0xB, "sev-es", r"0xb is one of sev, not sev-es: correct type"),
     ],
 )
 def test_policies(policy: int, kind: str, message: str) -> None:

@@ -197,6 +197,13 @@ KERNEL = "menuentry 'x' --unrestricted {\n linux /boot/vmlinuz root=/dev/mapper/
         (ISO.replace('ISO"', 'ISO" $menuentry_id_option x'), True),
         (ISO.replace('ISO"', 'ISO" ${mine}'), True),
         (ISO.replace('ISO"', "ISO\" --'unrestricted'"), True),
+        (ISO.replace("menuentry", "menuentry --unrestricted"), True),
+        (ISO.replace("menuentry", "menuentry $menuentry_id_option x"), True),
+        (ISO.replace("menuentry", "menuentry -\\\n-unrestricted"), True),
+        (ISO.replace("menuentry", "menuentry \\\n--unrestricted"), True),
+        (ISO.replace('ISO"', 'ISO" --other'), True),
+        (ISO.replace('ISO"', 'ISO" --class iso --id=x --users ""'), False),
+        (ISO.replace("menuentry", "menuentry --class iso"), False),
         # No entry, or one of another kind.
         ("loopback loop /x.iso\nlinux (loop)/vmlinuz\n", True),
         (f"submenu 'a' {{\nloopback loop /x.iso\n{KERNEL}}}\n", True),

@@ -425,6 +425,31 @@ def test_a_swap_file_of_a_unit_is_left_out_with_it() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("conditions", "what", "is_left_out"),
+    [
+        ("", "/x.raw", True),
+        # systemd does not start it, as it ships var-lib-machines.mount.
+        ("ConditionPathExists=/x.raw\n", "/x.raw", False),
+        ("ConditionPathExists=/usr/lib\nConditionFileNotEmpty=/x.raw\n", "/x.raw", False),
+        ("ConditionPathExists=/usr/lib\n", "/x.raw", True),
+        ("ConditionPathExists=/x.raw\nConditionPathExists=\n", "/x.raw", True),
+        # Of these, one is enough.
+        ("ConditionPathExists=|/x.raw\n", "/x.raw", True),
+        ("ConditionPathExists=!/x.raw\n", "/x.raw", True),
+        ("ConditionPathExistsGlob=/x.raw\n", "/x.raw", True),
+        # It fails, and with it what needs it.
+        ("AssertPathExists=/x.raw\n", "/x.raw", True),
+        # The host can have such a disk whenever the file is there.
+        ("ConditionPathExists=/x.raw\n", BY_UUID, True),
+    ],
+)
+def test_a_unit_that_waits_for_a_file(conditions: str, what: str, is_left_out: bool) -> None:
+    text = f"[Unit]\n{conditions}{mount(what, '/mnt/x', 'Type=btrfs')}\n"
+    found = of_units("usr/lib/x", mnt_mount=text)
+    assert bool(found.left_out) is is_left_out
+
+
 def test_a_unit_that_needs_a_line_that_goes() -> None:
     overlay = mount("overlay", "/srv", "Type=overlay\nOptions=lowerdir=/data/a:/usr\n")
     found = of_units(srv_mount=overlay, fstab=f"{BY_UUID} /data ext4 defaults 0 2\n")

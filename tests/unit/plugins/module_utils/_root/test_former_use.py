@@ -14,6 +14,8 @@ DRACUT, MKINITCPIO = ("usr/bin/dracut",), ("usr/bin/mkinitcpio",)
 HOOK = "etc/initramfs/post-update.d/zz-update-efistub"
 PRESET = "etc/mkinitcpio.d/linux.preset"
 UKI = 'default_uki="/efi/EFI/Linux/arch-linux.efi"\n'
+DROP_IN = "kernel/install.conf.d/50-x.conf"
+MACHINE_INFO, UKI_LAYOUT = "etc/machine-info", "KERNEL_INSTALL_LAYOUT='uki'\n"
 SNAKEOIL = "etc/ssl/private/ssl-cert-snakeoil.key"
 
 
@@ -51,6 +53,37 @@ def texts(files: dict[str, str]) -> former_use.Text:
 )
 def test_a_drop_in_that_is_read_after_ours(names: tuple[str, ...], says: str) -> None:
     found = former_use.problems(members(*names), texts({}))
+    assert [says in it for it in found] == ([True] if says else [])
+
+
+CONF_HOOK = "usr/share/initramfs-tools/conf-hooks.d/site"
+
+
+@pytest.mark.parametrize(
+    ("programs", "text", "says"),
+    [
+        (
+            INITRAMFS_TOOLS,
+            "MODULES=dep\n",
+            f"/{CONF_HOOK} sets MODULES, and is read after the build's own"
+            " /etc/initramfs-tools/conf.d/zzzz-sealedroot. Take the line out: it must stay most or list.",
+        ),
+        (INITRAMFS_TOOLS, "RESUME=/dev/sda3\n", "sets RESUME"),
+        (INITRAMFS_TOOLS, "export BOOT='nfs'\n", "sets BOOT"),
+        (INITRAMFS_TOOLS, "KEYMAP=y\nUMASK=0022\n", "sets UMASK"),
+        # What packages set, and what says the same as ours.
+        (INITRAMFS_TOOLS, "KEYMAP=y\nBUSYBOX=y\nFRAMEBUFFER=y\nCOMPRESS=zstd\n", ""),
+        (INITRAMFS_TOOLS, "MODULES=list\nRESUME=none\nBOOT=local\nUMASK=077\n", ""),
+        (INITRAMFS_TOOLS, "#MODULES=dep\n", ""),
+        (DRACUT, "MODULES=dep\n", ""),
+    ],
+)
+def test_settings_of_packages_that_are_read_after_ours(
+    programs: tuple[str, ...], text: str, says: str
+) -> None:
+    have = members(*programs, CONF_HOOK)
+    assert (CONF_HOOK,) in former_use.wanted(have.values())
+    found = former_use.problems(have, texts({CONF_HOOK: text}))
     assert [says in it for it in found] == ([True] if says else [])
 
 
@@ -96,6 +129,31 @@ def test_a_boot_program_that_is_diverted(text: str, path: str) -> None:
         ({"etc/kernel/install.conf": "layout=uki\nlayout=grub\n"}, ""),
         ({"etc/kernel/install.conf": "#layout=uki\n"}, ""),
         (
+            {"usr/local/lib/kernel/install.conf": "layout=uki\n"},
+            "/usr/local/lib/kernel/install.conf sets",
+        ),
+        # Drop-ins come after it, by their names. An older systemd does not read them.
+        ({f"etc/{DROP_IN}": "layout=uki\n"}, f"/etc/{DROP_IN} sets layout=uki"),
+        ({f"usr/local/lib/{DROP_IN}": "layout=uki\n"}, f"/usr/local/lib/{DROP_IN} sets"),
+        ({f"usr/lib/{DROP_IN}": "layout=uki\n"}, f"/usr/lib/{DROP_IN} sets"),
+        ({f"etc/{DROP_IN}": "layout=bls\n", f"usr/lib/{DROP_IN}": "layout=uki\n"}, ""),
+        ({f"usr/lib/{DROP_IN}.bak": "layout=uki\n"}, ""),
+        (
+            {
+                "etc/kernel/install.conf.d/9.conf": "layout=grub\n",
+                f"usr/lib/{DROP_IN}": "layout=uki\n",
+            },
+            "",
+        ),
+        (
+            {"etc/kernel/install.conf": "layout=uki\n", f"etc/{DROP_IN}": "layout=bls\n"},
+            "/etc/kernel/install.conf sets",
+        ),
+        ({MACHINE_INFO: UKI_LAYOUT}, f"/{MACHINE_INFO} sets KERNEL_INSTALL_LAYOUT=uki"),
+        ({MACHINE_INFO: "PRETTY_HOSTNAME=uki\n"}, ""),
+        # It counts only where the others say nothing.
+        ({MACHINE_INFO: UKI_LAYOUT, "etc/kernel/install.conf": "layout=grub\n"}, ""),
+        (
             {PRESET: UKI, MKINITCPIO[0]: ""},
             f"/{PRESET} makes a unified kernel image: it would hold the boot key",
         ),
@@ -104,7 +162,9 @@ def test_a_boot_program_that_is_diverted(text: str, path: str) -> None:
     ],
 )
 def test_unified_kernel_images(files: dict[str, str], says: str) -> None:
-    found = former_use.problems(members(*files), texts(files))
+    asked = {name for names in former_use.wanted(members(*files).values()) for name in names}
+    read = {name: text for name, text in files.items() if name in asked}
+    found = former_use.problems(members(*files), texts(read))
     assert [says in it for it in found] == ([True] if says else [])
 
 

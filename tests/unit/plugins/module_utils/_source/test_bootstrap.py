@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._source import bootstrap
+from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -60,7 +62,8 @@ def test_the_mirror_of_the_builder_is_used(
         INDEX, stdout=f"https://security.example.org/debian-security\n{MIRROR}\n{MIRROR}\n"
     )
     script.expect(CONFIG, stdout="checks='true'\n")
-    env = {"INITRD": "No", "TMPDIR": str(tmp_path / "cache")}
+    name = pathlib.Path(ensure(None, params, check_mode=True)["path"]).stem
+    env = {"INITRD": "No", "TMPDIR": str(tmp_path / f"cache/{name}.tmp")}
     expect(script, params, mirror=MIRROR, env=env)
     made = ensure(runner, params)
     assert made["changed"]
@@ -105,6 +108,71 @@ def test_a_failure_leaves_nothing(script: t.Any, runner: t.Any, tmp_path: pathli
     with pytest.raises(SealedRootError, match="no such suite"):
         ensure(runner, params)
     assert [it.suffix for it in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_tree_that_was_left_is_removed_and_the_new_one_is_open_to_apts_user(
+    script: t.Any, runner: t.Any, tmp_path: pathlib.Path
+) -> None:
+    params = asked(tmp_path, mirror=MIRROR)
+    place = pathlib.Path(f"{ensure(None, params, check_mode=True)['path'][:-4]}.tmp")
+    (place / "mmdebstrap.left/etc").mkdir(parents=True)
+    (place / "mmdebstrap.left/etc/x").touch()
+
+    def interrupted() -> None:
+        assert list(place.iterdir()) == []
+        assert place.stat().st_mode & 0o777 == 0o755
+        (place / "mmdebstrap.new").mkdir()
+
+    before = os.umask(0o077)
+    try:
+        expect(script, params, mirror=MIRROR, rc=1)
+        script.expected[-1].effect = interrupted
+        with pytest.raises(SealedRootError):
+            ensure(runner, params)
+    finally:
+        os.umask(before)
+    assert not place.exists()
+
+
+def test_what_is_still_mounted_is_unmounted_first(
+    script: t.Any, runner: t.Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = asked(tmp_path, mirror=MIRROR)
+    place = pathlib.Path(f"{ensure(None, params, check_mode=True)['path'][:-4]}.tmp")
+    (place / "x/proc").mkdir(parents=True)
+    points = [str(place / "x/sys"), str(place / "x/sys/fs"), "/elsewhere"]
+    have = [mounts.Mount(point, "sysfs", 9) for point in points]
+    monkeypatch.setattr(mounts, "read", lambda: have)
+    for _index in (1, 0):
+        script.expect(["umount", points[_index]], effect=lambda at=_index: have.pop(at))
+    expect(script, params, mirror=MIRROR)
+    assert ensure(runner, params)["changed"]
+    assert not place.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"release": "--setup-hook=x"}, "the release '--setup-hook=x' is none: write its name"),
+        ({"release": "book worm"}, "is none: write its name, such as bookworm"),
+        ({"release": ""}, "is none: write its name"),
+        ({"release": "../x"}, "is none: write its name"),
+        ({"mirror": "--hook-dir=/x"}, "the mirror is an option of mmdebstrap: write its URL"),
+        ({"mirror": "-"}, "the mirror is an option of mmdebstrap: write its URL"),
+    ],
+)
+def test_a_word_that_mmdebstrap_takes_for_an_option(
+    tmp_path: pathlib.Path, change: dict[str, str], says: str
+) -> None:
+    for check_mode in (True, False):
+        with pytest.raises(SealedRootError, match=says):
+            ensure(None, asked(tmp_path / "cache", **change), check_mode=check_mode)
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("release", ["bookworm-backports", "noble", "13.1", "a_b"])
+def test_releases(tmp_path: pathlib.Path, release: str) -> None:
+    assert ensure(None, asked(tmp_path, release=release), check_mode=True)["changed"]
 
 
 @pytest.mark.parametrize(

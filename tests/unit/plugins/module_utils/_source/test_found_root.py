@@ -27,6 +27,15 @@ def link(top: pathlib.Path, name: str, target: str) -> None:
     (top / name).symlink_to(target)
 
 
+@pytest.mark.parametrize("name", ["none", "file", "a\0b", "a" * 300, "to-etc"])
+def test_what_is_no_directory(tmp_path: pathlib.Path, name: str) -> None:
+    write(tmp_path, "etc/x")
+    write(tmp_path, "file")
+    link(tmp_path, "to-etc", "etc")
+    assert found_root.is_directory(str(tmp_path), "etc")
+    assert not found_root.is_directory(str(tmp_path), name)
+
+
 def test_lines_of_fstab_and_units(tmp_path: pathlib.Path) -> None:
     assert found_root.read_mounts(str(tmp_path)) == []
     write(tmp_path, "etc/fstab", "LABEL=x / ext4\n")

@@ -36,7 +36,39 @@ ROOT = source_volumes.Volume(2, 1 << 20, 1 << 20, "btrfs", "aa-BB", "ROOT", "cc"
     ],
 )
 def test_finds_the_volume_that_fstab_names(source: str, there: bool) -> None:
-    assert (source_volumes.named(source, [ROOT]) == ROOT) is there
+    disk = source_volumes.own_disk([[source, "/x", "ext4"]])
+    assert (source_volumes.named(source, [ROOT], disk) == ROOT) is there
+
+
+@pytest.mark.parametrize(
+    ("lines", "points"),
+    [
+        (["/dev/sda2 / ext4", "/dev/sda3 /srv ext4", "/dev/sdb3 /data ext4"], ["srv"]),
+        # The machine had another disk before this one.
+        (["/dev/sdb2 / ext4", "/dev/sdb3 /srv ext4", "/dev/sda3 /data ext4"], ["srv"]),
+        (["/dev/nvme1n1p2 / ext4", "/dev/nvme0n1p3 /data ext4"], []),
+        (["/dev/nvme1n1p2 / ext4", "/dev/nvme1n1p3 /srv ext4"], ["srv"]),
+        (["/dev/vda2 / ext4", "/dev/sda3 /data ext4"], []),
+        # The root's line names no disk: most of them do.
+        (
+            ["LABEL=l2 / ext4", "/dev/sda3 /srv ext4", "/dev/sda1 none swap", "/dev/sdb1 /x ext4"],
+            ["srv"],
+        ),
+        (
+            ["LABEL=l2 / ext4", "/dev/sdb1 /x ext4", "/dev/sda3 /srv ext4", "/dev/sda1 none swap"],
+            ["srv"],
+        ),
+        (["LABEL=l2 / ext4", "/dev/sdb3 /srv ext4"], ["srv"]),
+        (["/dev/sda2 / ext4", "LABEL=l3 /srv ext4", "/dev/sdb3 /data ext4"], ["srv"]),
+    ],
+)
+def test_a_name_of_the_kernel_counts_for_the_disk_of_the_root_alone(
+    lines: list[str], points: list[str]
+) -> None:
+    plain = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
+    volumes = [typed(number, plain) for number in (1, 2, 3)]
+    found = source_volumes.parts([it.split() for it in lines], volumes, volumes[1])
+    assert [it.point for it in found if it.point] == points
 
 
 def test_parts_follow_what_they_are_mounted_in() -> None:
@@ -76,7 +108,7 @@ THIN = source_volumes.Volume(0, 0, 0, logical="vg/var", problem="of the type thi
     ],
 )
 def test_finds_the_logical_volume_that_fstab_names(source: str, there: bool) -> None:
-    assert (source_volumes.named(source, [ROOT, LOGICAL]) == LOGICAL) is there
+    assert (source_volumes.named(source, [ROOT, LOGICAL], "/dev/sda") == LOGICAL) is there
 
 
 def test_a_part_that_cannot_be_read_is_an_error() -> None:

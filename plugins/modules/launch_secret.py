@@ -60,8 +60,8 @@ options:
         required: true
       policy:
         description:
-          - The policy of the session. It must forbid the host to debug the guest (bit 0), to share its key (bit 1) and to
-            send the guest to another machine (bit 3).
+          - The policy of the session. It must forbid the host to debug the guest (bit 0), to share its key (bit 1) and
+            to send the guest to another machine (bit 3).
           - If left out, V(11) for O(type=sev) and V(15) for O(type=sev-es).
         type: int
       api_major:

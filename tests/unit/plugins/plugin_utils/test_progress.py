@@ -68,8 +68,13 @@ def test_it_reaches_the_terminal_of_a_play(tmp_path: pathlib.Path) -> None:
     (tmp_path / "play.yml").write_text(
         "- hosts: localhost\n  gather_facts: false\n  tasks: [{slow: }]\n"
     )
-    env = {**os.environ, "ANSIBLE_ACTION_PLUGINS": str(plugins), "ANSIBLE_NOCOLOR": "1"}
+    collection = tmp_path / "collections/ansible_collections/sealedroot/image"
+    collection.parent.mkdir(parents=True)
+    collection.symlink_to(pathlib.Path(__file__).resolve().parents[4])
+    settings = {"ACTION_PLUGINS": plugins, "COLLECTIONS_PATH": tmp_path / "collections"}
+    env = {**os.environ, **{f"ANSIBLE_{name}": str(it) for name, it in settings.items()}}
+    env["ANSIBLE_NOCOLOR"] = "1"
     argv = ["ansible-playbook", "-i", "localhost,", "-c", "local", str(tmp_path / "play.yml")]
     done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "still at work, 0 seconds so far" in done.stdout
+    assert re.search(r"^still at work, \d+ seconds so far$", done.stdout, re.MULTILINE)

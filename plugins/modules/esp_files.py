@@ -45,6 +45,10 @@ options:
     description: Remove what is on the partition and was not asked for.
     type: bool
     default: false
+  source_date_epoch:
+    description: The time of what is written, in seconds since 1970; V(0) for the present time.
+    type: int
+    default: 0
 """
 
 EXAMPLES = r"""
@@ -115,6 +119,7 @@ def apply(
     files: t.Mapping[str, bytes],
     there: t.Sequence[str],
     remove: t.Sequence[str],
+    epoch: int,
 ) -> None:
     """Remove before writing, so that a replaced file frees its space first."""
     names = {name.upper() for name in files}
@@ -132,7 +137,7 @@ def apply(
         )
     known = set(there) - {*remove, *replaced}
     for name, data in files.items():
-        esp.write(runner, path, offset, name, data, known=known)
+        esp.write(runner, path, offset, name, data, known=known, epoch=epoch)
 
 
 def ensure(
@@ -156,7 +161,8 @@ def ensure(
     write = {name: data for name, data in files.items() if name not in same}
     remove = surplus(there, files) if params["exclusive"] else []
     if not check_mode:
-        apply(runner, path, offset, files=write, there=there, remove=remove)
+        epoch = params["source_date_epoch"]
+        apply(runner, path, offset, files=write, there=there, remove=remove, epoch=epoch)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     return {
         "changed": bool(write or remove),
@@ -185,6 +191,7 @@ def main() -> t.NoReturn:
                 },
             },
             "exclusive": {"type": "bool", "default": False},
+            "source_date_epoch": {"type": "int", "default": 0},
         },
         mutually_exclusive=[("src_dir", "files")],
         required_one_of=[("src_dir", "files")],

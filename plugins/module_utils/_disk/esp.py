@@ -18,8 +18,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# mtools refuses partitions whose geometry fields are not those of a floppy or hard disk.
-ENV = {"MTOOLS_SKIP_CHECK": "1"}
+# mtools refuses partitions whose geometry fields are not those of a floppy or hard disk. FAT stores local time.
+ENV = {"MTOOLS_SKIP_CHECK": "1", "TZ": "UTC"}
 
 # mtools treats '*', '?' and '[' in a name as a pattern; FAT has no other special characters.
 _SAFE = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+ -]{0,199}(?<![. ])")
@@ -73,20 +73,31 @@ def free_bytes(runner: Runner, path: str, offset: int) -> int:
 
 
 def write(
-    runner: Runner, path: str, offset: int, name: str, data: bytes, *, known: t.Set[str]
+    runner: Runner,
+    path: str,
+    offset: int,
+    name: str,
+    data: bytes,
+    *,
+    known: t.Set[str],
+    epoch: int = 0,
 ) -> None:
-    """Write a file and read it back; *known* holds the existing entries, and new directories are added to it."""
+    """Write a file and read it back; *known* holds the existing entries, and new directories are added to it.
+
+    *epoch* is its time in seconds since 1970, 0 for the present one.
+    """
     disk = image(path, offset)
+    env = {**ENV, **({"SOURCE_DATE_EPOCH": str(epoch)} if epoch else {})}
     parts = check_name(name).split("/")[:-1]
     for depth in range(1, len(parts) + 1):
         directory = "/".join(parts[:depth]) + "/"
         if directory.upper() not in {entry.upper() for entry in known}:
             runner.run(
-                [runner.find("mmd"), "-i", disk, f"::/{directory[:-1]}"], env=ENV, timeout=60
+                [runner.find("mmd"), "-i", disk, f"::/{directory[:-1]}"], env=env, timeout=60
             )
             known.add(directory)
     argv = [runner.find("mcopy"), "-D", "o", "-i", disk, "-", f"::/{name}"]
-    message = runner.run(argv, stdin=data, env=ENV, timeout=60).stderr.strip()
+    message = runner.run(argv, stdin=data, env=env, timeout=60).stderr.strip()
     # mcopy exits with 0 even when the disk is full.
     if read(runner, path, offset, name) != data:
         raise SealedRootError(

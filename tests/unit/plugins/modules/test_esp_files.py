@@ -12,7 +12,7 @@ import typing as t
 import pytest
 from ansible_collections.sealedroot.image.plugins.modules import esp_files
 
-ENV = {"MTOOLS_SKIP_CHECK": "1"}
+ENV = {"MTOOLS_SKIP_CHECK": "1", "TZ": "UTC"}
 DISK = "/w/disk.raw"
 TARGET = ["-i", f"{DISK}@@1048576"]
 
@@ -49,12 +49,12 @@ class Esp:
         out = f"        1 file    1 bytes\n     {text} bytes free\n"
         self.script.expect(["mdir", *TARGET, "::"], stdout=out, env=ENV)
 
-    def mkdir(self, name: str) -> None:
-        self.script.expect(["mmd", *TARGET, f"::/{name}"], env=ENV)
+    def mkdir(self, name: str, **more: str) -> None:
+        self.script.expect(["mmd", *TARGET, f"::/{name}"], env={**ENV, **more})
 
-    def write(self, name: str, data: bytes, stderr: str = "") -> None:
+    def write(self, name: str, data: bytes, stderr: str = "", **more: str) -> None:
         argv = ["mcopy", "-D", "o", *TARGET, "-", f"::/{name}"]
-        self.script.expect(argv, stdin=data, stderr=stderr, env=ENV)
+        self.script.expect(argv, stdin=data, stderr=stderr, env={**ENV, **more})
 
 
 @pytest.fixture
@@ -90,6 +90,21 @@ def test_write_compare_and_remove(esp: Esp, source: pathlib.Path, run_module: t.
     assert outcome["changed"] is True
     assert outcome["removed"] == ["efi/old/x", "efi/old/", "stray"]
     assert sorted(outcome["files"]) == ["EFI/BOOT/BOOTX64.EFI", "grub.cfg"]
+
+
+def test_what_is_written_has_the_given_time(
+    esp: Esp, source: pathlib.Path, run_module: t.Any
+) -> None:
+    (source / "grub.cfg").unlink()
+    at = {"SOURCE_DATE_EPOCH": "1700000000"}
+    esp.list()
+    esp.free("103 226 880")
+    esp.mkdir("EFI", **at)
+    esp.mkdir("EFI/BOOT", **at)
+    esp.write("EFI/BOOT/BOOTX64.EFI", b"MZ\r\n\xff", **at)
+    esp.read("EFI/BOOT/BOOTX64.EFI", b"MZ\r\n\xff")
+    given = {"path": DISK, "offset": 1 << 20, "src_dir": str(source)}
+    assert run_module("esp_files", source_date_epoch=1700000000, **given)["changed"]
 
 
 @pytest.mark.parametrize("check", [True, False])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import subprocess
 import typing as t
 
@@ -145,3 +146,9 @@ def test_every_raw_task_has_an_environment_of_its_own() -> None:
         and "sealedroot.image.fixed_environment" not in task["ansible.builtin.raw"]
     ]
     assert not wrong
+
+
+def test_no_task_hands_a_module_anything_by_its_environment() -> None:
+    """The commands of a module do not get it."""
+    for path in ROLES.glob("*/tasks/*.yml"):
+        assert not re.search(r"^\s*environment:", path.read_text(), re.MULTILINE), path

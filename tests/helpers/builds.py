@@ -18,6 +18,7 @@ import tempfile
 import time
 import typing as t
 
+import processes
 import pytest
 
 PLAYBOOK = "sealedroot.image.build_encrypted_image"
@@ -154,13 +155,8 @@ def held(below: pathlib.Path) -> list[str]:
     found += [
         loop["name"] for loop in loops["loopdevices"] if f"{below}/" in (loop["back-file"] or "")
     ]
-    for process in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = process.read_bytes().decode("utf-8", "replace")
-        except OSError:
-            continue
-        if f"{below}/" in line and ("qemu" in line or "bwrap" in line):
-            found.append(line.replace("\0", " "))
+    lines = processes.command_lines().values()
+    found += [it for it in lines if f"{below}/" in it and ("qemu" in it or "bwrap" in it)]
     return found
 
 

@@ -26,6 +26,7 @@ import threading
 import time
 import typing as t
 
+import processes
 from builds import DEBIAN, PLAYBOOK, QUICK_INITRAMFS, Place, held, source_tar
 from image_view import mounted
 
@@ -231,12 +232,8 @@ def mount_points() -> set[str]:
 
 def pids(marker: str) -> list[int]:
     """Return the processes with *marker* in their command line that are no Ansible."""
-    found = []
-    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            if re.match(rb"[a-z]*-" + re.escape(marker.encode()), path.read_bytes()):
-                found.append(int(path.parent.name))
-    return found
+    lines = processes.command_lines().items()
+    return [pid for pid, line in lines if re.match(r"[a-z]*-" + re.escape(marker), line)]
 
 
 def left(marker: str, canary: int) -> list[str]:

@@ -195,4 +195,9 @@ def differences(
     return found
 
 
-__all__ = ("Facts", "differences", "flat", "read")
+def unused(declared: t.Iterable[str], used: t.Collection[str]) -> list[str]:
+    """Return the patterns without any use, which a list must not keep; sizes and seconds may be the same by chance."""
+    return sorted(it for it in declared if it not in used and not it.endswith((".size", "took.*")))
+
+
+__all__ = ("Facts", "differences", "flat", "read", "unused")

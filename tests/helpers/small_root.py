@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import typing as t
 
+import processes
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     MissingToolError,
 )
@@ -84,12 +85,4 @@ def sandbox(directory: pathlib.Path, root: pathlib.Path) -> t.Iterator[dict[str,
 
 def left_running(marker: str) -> list[str]:
     """Return the command lines of processes that have *marker* in theirs."""
-    found = []
-    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if marker in line:
-            found.append(line)
-    return found
+    return [line for line in processes.command_lines().values() if marker in line]

@@ -18,6 +18,7 @@ import signal
 import subprocess
 import typing as t
 
+import processes
 import pytest
 import sshd
 from builds import Run, playbook
@@ -191,11 +192,7 @@ def test_the_end_of_the_holder_is_the_end_of_the_lease(builds: Builds) -> None:
 
 def holders(file: pathlib.Path) -> list[int]:
     """The processes that have a file open."""
-    found = []
-    for link in pathlib.Path("/proc").glob("[0-9]*/fd/*"):
-        with contextlib.suppress(OSError):
-            if os.readlink(link) == str(file):
-                found.append(int(link.parts[2]))
+    found = list(processes.opened(file))
     assert found
     return found
 

@@ -12,6 +12,7 @@ import pathlib
 import sys
 import typing as t
 
+import processes
 import pytest
 import sealed_image
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
@@ -59,15 +60,8 @@ def audit(real_module: Module) -> Module:
 
 
 def daemons(path: pathlib.Path) -> list[str]:
-    found = []
-    for entry in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = entry.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-        except OSError:
-            continue
-        if line.startswith("/usr/bin/qemu-storage-daemon") and str(path) in line:
-            found.append(line)
-    return found
+    lines = processes.command_lines().values()
+    return [it for it in lines if it.startswith("/usr/bin/qemu-storage-daemon") and str(path) in it]
 
 
 def details(outcome: dict[str, t.Any]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import hashlib
 import pathlib
 import typing as t
 
+import processes
 import pytest
 import sealed_image
 from sealed_image import BOOT_KEY, RECOVERY_KEY, Recipe
@@ -27,15 +28,8 @@ def recipe(tmp_path: pathlib.Path) -> Recipe:
 
 
 def qemus(path: pathlib.Path) -> list[str]:
-    found = []
-    for entry in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = entry.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-        except OSError:
-            continue
-        if "qemu-system" in line and str(path) in line:
-            found.append(line)
-    return found
+    lines = processes.command_lines().values()
+    return [it for it in lines if "qemu-system" in it and str(path) in it]
 
 
 @pytest.fixture

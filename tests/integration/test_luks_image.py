@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 import typing as t
 
+import processes
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import luks_region
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import dm_crypt, userspace
@@ -106,13 +107,12 @@ class Image:
         return clear.read_bytes()
 
     def daemons(self) -> list[int]:
-        found = []
-        for entry in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-            with contextlib.suppress(OSError):
-                words = entry.read_bytes().decode("utf-8", "replace").replace(",,", ",")
-                if "qemu-storage-daemon" in words.split("\0")[0] and f"{self.dir}/" in words:
-                    found.append(int(entry.parent.name))
-        return found
+        return [
+            pid
+            for pid, line in processes.command_lines().items()
+            if "qemu-storage-daemon" in line.split(" ")[0]
+            and f"{self.dir}/" in line.replace(",,", ",")
+        ]
 
     def loops(self) -> list[str]:
         rows = json.loads(sh("losetup", "--list", "--json", "-O", "NAME,BACK-FILE") or "{}")

@@ -17,6 +17,7 @@ import textwrap
 import time
 import typing as t
 
+import processes
 import pytest
 import small_root
 from ansible.errors import AnsibleError
@@ -432,7 +433,7 @@ def test_root_of_the_image_is_nobody_on_the_builder(
         stdin=subprocess.DEVNULL,
     )
     try:
-        uid = wait_for(lambda: uid_of(f"sleep\0{marker}\0"))
+        uid = wait_for(lambda: uid_of(f"sleep {marker} "))
     finally:
         process.kill()
         process.wait()
@@ -453,7 +454,7 @@ def test_a_sandbox_holds_no_mount_of_another_build(place: Place, tmp_path: pathl
         stdin=subprocess.DEVNULL,
     )
     try:
-        wait_for(lambda: uid_of(f"sleep\0{marker}\0"))
+        wait_for(lambda: uid_of(f"sleep {marker} "))
         sh("umount", other)
         name = str(other).replace(" ", "\\040")
         tables = map(table, pathlib.Path("/proc").glob("[0-9]*/mountinfo"))
@@ -481,12 +482,10 @@ def wait_for(look: t.Callable[[], t.Any]) -> t.Any:
 
 
 def uid_of(command: str) -> int | None:
-    for path in pathlib.Path("/proc").glob("[0-9]*"):
-        try:
-            if (path / "cmdline").read_text() == command:
-                return path.stat().st_uid
-        except OSError:
-            continue
+    for pid, line in processes.command_lines().items():
+        if line == command:
+            with contextlib.suppress(OSError):
+                return pathlib.Path(f"/proc/{pid}").stat().st_uid
     return None
 
 
@@ -661,12 +660,9 @@ def test_no_control_group_is_left_by_a_launcher_that_is_ended(
         [place.path / "run/sandbox/launch", f"root={place.root}", "shell", f"sleep {marker}"],
         stdin=subprocess.DEVNULL,
     )
-    wait_for(lambda: uid_of(f"sleep\0{marker}\0"))
-    others = [
-        int(path.parent.name)
-        for path in pathlib.Path("/proc").glob("[0-9]*/cmdline")
-        if f"sleep {marker}\0".encode() in path.read_bytes()
-    ]
+    wait_for(lambda: uid_of(f"sleep {marker} "))
+    lines = processes.command_lines().items()
+    others = [pid for pid, line in lines if f"sleep {marker} " in line]
     assert process.pid in others
     for pid in others:
         with contextlib.suppress(ProcessLookupError):
@@ -706,7 +702,7 @@ def test_memory_and_processes_are_limited_where_control_groups_are(place: Place)
         stdin=subprocess.DEVNULL,
     )
     try:
-        wait_for(lambda: uid_of(f"sleep\0{marker}\0"))
+        wait_for(lambda: uid_of(f"sleep {marker} "))
         found = groups_of(process.pid)
         limited = {
             it.name: it.read_text().strip()

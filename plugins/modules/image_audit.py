@@ -131,12 +131,6 @@ options:
         description: Whether the image was made with an open console, so that shells are no fault.
         type: bool
         default: false
-      grub_seconds:
-        description:
-          - How long GRUB may take to open the disk and read a file, in seconds. The time that the iterations
-            of O(expected.slots) take is added.
-        type: float
-        default: 2.0
       selinux:
         description:
           - What was done about SELinux. With V(auto), a root with a policy that is switched on must be labelled and
@@ -313,7 +307,6 @@ def subject(params: t.Mapping[str, t.Any]) -> reports.Subject:
         debug_console=expected["debug_console"],
         host_agents=tuple(expected["host_agents"]),
         public_files=tuple(public_files(params)),
-        grub_seconds=expected["grub_seconds"],
         selinux=expected["selinux"],
         work_dir=params["work_dir"],
     )
@@ -380,7 +373,6 @@ def main() -> t.NoReturn:
                     "secure_boot": {"type": "bool", "default": False},
                     "host_agents": {"type": "list", "elements": "str", "default": []},
                     "debug_console": {"type": "bool", "default": False},
-                    "grub_seconds": {"type": "float", "default": 2.0},
                     "selinux": {
                         "type": "str",
                         "choices": ["auto", "label", "relabel_at_boot", "off"],

@@ -32,8 +32,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
     metadata,
 )
 
-# GRUB's C code computes some 240 000 iterations a second (docs/facts.md: iterations); a slow builder half of that.
-GRUB_RATE = 100_000
 CORE_MODULES = ("part_gpt", "cryptodisk", "gcry_rijndael")
 # Findings that are compared with what was requested, not with the usual.
 AS_ASKED = ("hash", "slow-digest", "slow-slot")
@@ -135,20 +133,16 @@ def luks2_copies(start: bytes) -> t.List[str]:
     return [] if same else ["the two copies of the LUKS2 header differ: run 'cryptsetup repair'"]
 
 
-def grub_seconds(slot: int, *, base: float, slots: t.Mapping[int, int], digest: int) -> float:
-    """Return the time that GRUB may take for a key; GRUB also tries every slot before the key's."""
-    total = sum(iterations + digest for number, iterations in slots.items() if number <= slot)
-    return base + total / GRUB_RATE
-
-
 def grub_opens(
     readings: t.Mapping[str, fstest.Reading],
     refused: fstest.Reading,
     *,
     slots: t.Mapping[str, int],
-    seconds: t.Mapping[str, float],
 ) -> t.List[str]:
-    """GRUB reads its configuration with each key, quickly, and not with a wrong one."""
+    """GRUB reads its configuration with each key, and not with a wrong one.
+
+    How long it takes is not judged here: the header has the iterations, and a busy builder has no time.
+    """
     problems = []
     for name, reading in readings.items():
         if reading.slot is None:
@@ -157,10 +151,6 @@ def grub_opens(
             problems.append(f"GRUB opens it but cannot read the file system: {reading.said}")
         elif reading.slot != slots[name]:
             problems.append(f"the {name} key opens slot {reading.slot}, not {slots[name]}")
-        elif reading.seconds > seconds[name]:
-            problems.append(
-                f"GRUB needed more than {seconds[name]:.1f} s for the {name} key: the iterations are too many"
-            )
     if refused.slot is not None:
         problems.append("a random key opens it")
     return problems
@@ -334,7 +324,6 @@ __all__ = (
     "esp",
     "grub_cfg",
     "grub_opens",
-    "grub_seconds",
     "header",
     "image_format",
     "initrds",

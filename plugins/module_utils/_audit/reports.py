@@ -51,7 +51,6 @@ class Subject:
     debug_console: bool
     host_agents: t.Tuple[str, ...]
     public_files: t.Tuple[str, ...]
-    grub_seconds: float
     selinux: str
     work_dir: t.Optional[str]
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import time
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import Runner
@@ -27,24 +26,20 @@ class Reading:
 
     content: t.Optional[str]
     slot: t.Optional[int]
-    seconds: float
     said: str
 
 
 def cat(runner: Runner, *, image: str, key: bytes, name: str) -> Reading:
     """Let GRUB open the first LUKS partition of the disk *image* with *key* and read a file in it."""
     argv = [runner.find("grub-fstest", "grub2-fstest"), "-C", image, "cat", f"(crypto0){name}"]
-    began = time.monotonic()
     # GRUB reads the key at a prompt, so it ends with a newline.
     result = runner.run(argv, stdin=key + b"\n", check=False, timeout=DEADLINE)
-    seconds = time.monotonic() - began
     # GRUB prints Slot 0 opened for LUKS1, Slot "0" opened for LUKS2. The file follows.
     opened = re.search(r'Slot "?(\d+)"? opened\n', result.stdout)
     errors = [line for line in result.stderr.splitlines() if "error:" in line]
     return Reading(
         content=result.stdout[opened.end() :] if opened and result.rc == 0 else None,
         slot=int(opened.group(1)) if opened else None,
-        seconds=round(seconds, 3),
         said="; ".join(errors) or result.stderr.strip() or "nothing",
     )
 

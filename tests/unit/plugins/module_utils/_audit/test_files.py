@@ -94,7 +94,6 @@ def examine(
             esp_files=(),
             secure_boot=False,
             public_files=(),
-            grub_seconds=1.0,
             selinux="auto",
             work_dir=None,
             **expected,

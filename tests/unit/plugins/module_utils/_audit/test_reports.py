@@ -66,7 +66,6 @@ def test_secrets_have_names_and_are_not_shown() -> None:
         debug_console=False,
         host_agents=(),
         public_files=(),
-        grub_seconds=1.0,
         selinux="auto",
         work_dir=None,
     )

@@ -10,16 +10,20 @@ from __future__ import annotations
 import typing as t
 
 
-def misspelled(names: t.Iterable[str]) -> t.Dict[str, str]:
-    """Return those of *names* that no role knows and that resemble an input, each with that input."""
+def misspelled(names: t.Iterable[str]) -> str:
+    """Return a sentence for those of *names* that no role knows and that resemble an input, or ''."""
     # Import here, because every task that uses a filter of the collection loads all of them.
     from ansible_collections.sealedroot.image.plugins.plugin_utils import _inputs
 
-    return _inputs.misspelled(names, _inputs.inputs(), _inputs.used())
+    found = _inputs.misspelled(list(names))
+    if not found:
+        return ""
+    wrong, right = " or ".join(found), " and ".join(found.values())
+    return f"No input is called {wrong}: write {right}."
 
 
 class FilterModule:
     """The filter of this file; its documentation is beside it."""
 
-    def filters(self) -> t.Dict[str, t.Callable[..., t.Dict[str, str]]]:
+    def filters(self) -> t.Dict[str, t.Callable[..., str]]:
         return {"misspelled": misspelled}

@@ -16,11 +16,18 @@ Values = t.Mapping[str, t.Any]
 
 def input_problems(given: Values, around: Values) -> t.List[str]:
     """Return a sentence for each problem of the inputs."""
+    from ansible.parsing.dataloader import DataLoader
+    from ansible.utils.vars import load_extra_vars
     from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems, _inputs
 
     return _input_problems.problems(
         given,
-        _input_problems.Around(options=_inputs.options(), of_tasks=_inputs.of_tasks(), **around),
+        _input_problems.Around(
+            options=_inputs.options(),
+            of_tasks=_inputs.of_tasks(),
+            replaced=_inputs.facts() & set(load_extra_vars(DataLoader())),
+            **around,
+        ),
     )
 
 
@@ -33,11 +40,13 @@ def root_plan(
     return _root_plan.plan(_root_plan.Wish(root, given, families, installs))
 
 
-def rotation_problems(keep_slots: t.Sequence[int], passphrase: str = "") -> t.List[str]:
+def rotation_problems(
+    keep_slots: t.Sequence[int], passphrase: str = "", misspelled: str = ""
+) -> t.List[str]:
     """Return a sentence for each problem of a rotation's inputs."""
     from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems
 
-    return _input_problems.rotation_problems(keep_slots, passphrase)
+    return _input_problems.rotation_problems(keep_slots, passphrase, misspelled)
 
 
 def recorded_inputs(given: Values) -> t.Dict[str, t.Any]:

@@ -84,7 +84,6 @@ dropped:
 """
 
 import os
-import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -95,8 +94,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
-
-HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
 
 # Debian's openssh-server creates host keys only when it is installed.
 HOST_KEYS_UNIT = "/etc/systemd/system/ssh.service.d/sealedroot-host-keys.conf"
@@ -135,7 +132,7 @@ def hosts(text: str, hostname: str) -> str:
 
 def check(params: t.Mapping[str, t.Any]) -> None:
     """Refuse options that would make an unusable image."""
-    if not HOSTNAME.fullmatch(params["hostname"]):
+    if not identity.HOSTNAME.fullmatch(params["hostname"]):
         raise SealedRootError(
             f"'{params['hostname']}' is not a host name: use letters, digits, '.' and '-'"
         )

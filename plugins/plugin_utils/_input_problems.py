@@ -53,16 +53,18 @@ _BOOT_KEY, _BOOT_KEY_DIFFERENT = re.compile(r"[!-~]{43,254}"), 12
 class Around:
     """The context of the inputs.
 
-    *options* are the inputs' specification; *misspelled* maps names that resemble inputs to these inputs. *names* are
-    all variables of the host, and *of_tasks* those that only tasks may set.
+    *options* are the inputs' specification; *misspelled* is a sentence on names that resemble inputs, or ''. *names*
+    are all variables of the host, *of_tasks* those that only tasks may set, and *replaced* the facts of the build for
+    which there is an extra variable.
     *interpreter* and *connection* are what a task in the image would use, *hosts* are those of the inventory, *steps*
     the results for the steps of image_customize, and *now* is in seconds since 1970.
     """
 
     options: _specified.Options
-    misspelled: t.Mapping[str, str]
+    misspelled: str
     names: t.Collection[str]
     of_tasks: t.Collection[str]
+    replaced: t.Collection[str]
     interpreter: str
     connection: str
     hosts: t.Container[str]
@@ -79,12 +81,14 @@ def problems(given: Inputs, around: Around) -> t.List[str]:
     return [*filter(None, found), *(it["problem"] for it in around.steps if it["problem"])]
 
 
-def rotation_problems(keep_slots: t.Sequence[int], passphrase: t.Any) -> t.List[str]:
+def rotation_problems(
+    keep_slots: t.Sequence[int], passphrase: t.Any, misspelled: str = ""
+) -> t.List[str]:
     """Return a sentence for each problem of a rotation's inputs."""
     wrong = _specified.type_problem("rotate_recovery_passphrase", passphrase, "str")
     if wrong:
         return [wrong]
-    found = []
+    found = [misspelled] if misspelled else []
     if 0 in map(int, keep_slots):
         found.append(
             "Slot 0 is the boot key's, which is to be exchanged. Take 0 out of rotate_keep_slots."
@@ -95,10 +99,17 @@ def rotation_problems(keep_slots: t.Sequence[int], passphrase: t.Any) -> t.List[
 
 
 def _misspelled(_given: Inputs, around: Around) -> str:
-    if not around.misspelled:
+    return around.misspelled
+
+
+def _replaced(_given: Inputs, around: Around) -> str:
+    found = ", ".join(sorted(around.replaced))
+    if not found:
         return ""
-    wrong, right = " or ".join(around.misspelled), " and ".join(around.misspelled.values())
-    return f"No input is called {wrong}: write {right}."
+    return (
+        f"The build itself finds {found} and hands it on as a fact, which an extra variable of that name would replace:"
+        " leave it out."
+    )
 
 
 def _of_tasks(_given: Inputs, around: Around) -> str:
@@ -151,6 +162,20 @@ def _builder(given: Inputs, around: Around) -> str:
     if builder == "localhost" or builder in around.hosts:
         return ""
     return f"image_builder '{builder}' is not in the inventory: add it, or correct the name."
+
+
+def _builds_at_once(given: Inputs, _around: Around) -> str:
+    value = given["image_builds_at_once"]
+    if (_specified.whole(value) or 0) >= 0:
+        return ""
+    return f"image_builds_at_once is {value}: write how many builds may be at work, or 0 for as many as come."
+
+
+def _hostname(given: Inputs, _around: Around) -> str:
+    value = given["image_hostname"]
+    if identity.HOSTNAME.fullmatch(str(value)):
+        return ""
+    return f"image_hostname '{value}' is not a host name: use letters, digits, '.' and '-'."
 
 
 def _size(given: Inputs, _around: Around) -> str:
@@ -328,8 +353,8 @@ def _is_strong(secret: str, form: t.Pattern[str], different: int) -> bool:
 
 
 CHECKS: t.Tuple[t.Callable[[Inputs, Around], str], ...] = (
-    *(_misspelled, _of_tasks, _interpreter, _connection),
-    *(_command_timeout, _name, _builder, _size, _source),
+    *(_misspelled, _of_tasks, _replaced, _interpreter, _connection),
+    *(_command_timeout, _name, _builder, _builds_at_once, _hostname, _size, _source),
     *(
         _release,
         _authorized_keys,

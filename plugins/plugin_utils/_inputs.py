@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import pathlib
 import re
@@ -18,14 +17,18 @@ import typing as t
 
 import yaml
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import layout
-from ansible_collections.sealedroot.image.plugins.plugin_utils import _documented, _input_problems
+from ansible_collections.sealedroot.image.plugins.plugin_utils import (
+    _documented,
+    _input_problems,
+    _specified,
+)
 
 ROLES = pathlib.Path(__file__).resolve().parents[2] / "roles"
 PREFIX = "image_"
+# Roles that have inputs of their own, which begin with the role's name.
+OWN = ("audit", "boot_test", "rotate", "teardown")
 # Facts by which the stages say to the connection where the image is.
 PLACE = ("image_device", "image_root", "image_run")
-# Similarity, at most 1: allows one wrong, missing or additional letter in a short name, two in a long one.
-NEAR = 0.85
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -33,9 +36,13 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 @functools.lru_cache(maxsize=None)
 def options() -> t.Mapping[str, t.Mapping[str, t.Any]]:
     """Return the specification of all inputs by their names."""
-    text = (ROLES / "image" / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
+    return _of_role("image", "inputs")
+
+
+def _of_role(role: str, entry_point: str) -> t.Mapping[str, t.Mapping[str, t.Any]]:
+    text = (ROLES / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
     found: t.Mapping[str, t.Mapping[str, t.Any]]
-    found = yaml.load(text, _LOADER)["argument_specs"]["inputs"]["options"]  # noqa: S506
+    found = yaml.load(text, _LOADER)["argument_specs"][entry_point]["options"]  # noqa: S506
     return found
 
 
@@ -44,13 +51,21 @@ def inputs() -> t.List[str]:
     return list(options())
 
 
-def used() -> t.Set[str]:
-    """Return every name with the prefix that a role uses: inputs, facts, and variables for the connection."""
+@functools.lru_cache(maxsize=None)
+def used() -> t.FrozenSet[str]:
+    """Return every name that a role uses and an input could have: inputs, facts, and variables for the connection."""
+    prefixes = "|".join((PREFIX, *(f"{role}_" for role in OWN)))
     names: t.Set[str] = set()
     for path in ROLES.rglob("*"):
         if path.suffix in (".yml", ".j2"):
-            names.update(re.findall(rf"\b{PREFIX}\w+", path.read_text(encoding="utf-8")))
-    return names
+            names.update(re.findall(rf"\b(?:{prefixes})\w+", path.read_text(encoding="utf-8")))
+    return frozenset(names)
+
+
+def facts() -> t.FrozenSet[str]:
+    """Return what one stage hands to the next (docs/stages.md)."""
+    names = used() - set(options()) - of_tasks()
+    return frozenset(it for it in names if it.startswith(PREFIX))
 
 
 @functools.lru_cache(maxsize=None)
@@ -71,19 +86,16 @@ def of_builds() -> t.FrozenSet[str]:
     return of_connection() | {"ansible_connection", "ansible_python_interpreter"}
 
 
-def misspelled(
-    names: t.Iterable[str], known: t.Sequence[str], others: t.Container[str]
-) -> t.Dict[str, str]:
-    """Return those of *names* that are neither *known* nor among the *others*, with the most similar known name."""
-    corrections = {}
-    for name in sorted(names):
-        if name.startswith(PREFIX) and name not in known and name not in others:
-            # Without the prefix, which would make all names similar.
-            rest = {it[len(PREFIX) :]: it for it in known}
-            near = difflib.get_close_matches(name[len(PREFIX) :], rest, 1, NEAR)
-            if near:
-                corrections[name] = rest[near[0]]
-    return corrections
+def misspelled(names: t.Iterable[str]) -> t.Dict[str, str]:
+    """Return those of *names* that no role knows and that resemble an input, each with that input."""
+    own = {f"{role}_": _of_role(role, "main") for role in OWN}
+    found: t.Dict[str, str] = {}
+    for prefix, known in {PREFIX: options(), **own}.items():
+        others = [it for it in names if it.startswith(prefix) and it not in used()]
+        found.update(
+            (it, near) for it in sorted(others) if (near := _specified.nearest(it, known, prefix))
+        )
+    return found
 
 
 def recorded(given: _input_problems.Inputs) -> t.Dict[str, t.Any]:
@@ -126,6 +138,7 @@ def recorded(given: _input_problems.Inputs) -> t.Dict[str, t.Any]:
 
 __all__ = (
     "PLACE",
+    "facts",
     "inputs",
     "misspelled",
     "of_builds",

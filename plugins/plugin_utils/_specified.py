@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import typing as t
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -25,6 +26,8 @@ _ALSO: t.Mapping[str, t.Tuple[type, ...]] = {
     "image_selinux": (bool,),
     "image_size": (int, float),
 }
+# Similarity, at most 1: allows one wrong, missing or additional letter in a short name, two in a long one.
+NEAR = 0.83
 _WORDS = ("true", "yes", "on", "1", "false", "no", "off", "0")
 
 
@@ -80,12 +83,28 @@ def problems(given: t.Mapping[str, t.Any], options: Options) -> t.List[str]:
         return [*filter(None, found)]
     # A copy, because the validator adds to what is a default.
     errors = ArgumentSpecValidator(copy.deepcopy(dict(options))).validate(named).errors
-    return [_sentence(error) for error in errors]
+    # It does not say which name may be meant.
+    others = [it for it in errors if not isinstance(it, UnsupportedError)]
+    return [*_unknown(named, options), *(f"{str(error).rstrip('.')}." for error in others)]
 
 
-def _sentence(error: Exception) -> str:
-    prefix = "No option is called " if isinstance(error, UnsupportedError) else ""
-    return f"{prefix}{str(error).rstrip('.')}."
+def _unknown(given: t.Mapping[str, t.Any], options: Options) -> t.Iterator[str]:
+    for name, value in given.items():
+        known = sorted(options[name].get("options", ()))
+        for one in value if isinstance(value, list) else [value]:
+            for wrong in sorted(set(one) - set(known)) if known and isinstance(one, dict) else ():
+                near = nearest(wrong, known)
+                right = f"write {name}.{near}" if near else f"it has {', '.join(known)}"
+                yield f"No option is called {name}.{wrong}: {right}."
 
 
-__all__ = ("Options", "problems", "type_problem", "whole")
+def nearest(name: str, known: t.Iterable[str], prefix: str = "") -> str:
+    """Return the most similar known name, or nothing if none is similar."""
+    # Without the prefix, which would make all names similar.
+    rest, letters = name[len(prefix) :], {it[len(prefix) :]: it for it in known}
+    swapped = [it for it in letters if sorted(it) == sorted(rest)]
+    near = swapped or difflib.get_close_matches(rest, letters, 1, NEAR)
+    return letters[near[0]] if near else ""
+
+
+__all__ = ("Options", "nearest", "problems", "type_problem", "whole")

@@ -37,7 +37,7 @@ class Asked:
     """What a person gave: *image*, *keys* and *slots* are empty if they did not.
 
     *manifest* is the text beside the image, empty if there is none, and *why* then says why. *directory* is where
-    both are.
+    both are. *misspelled* is a sentence on names that resemble inputs, or empty.
     """
 
     image: str
@@ -46,13 +46,14 @@ class Asked:
     manifest: str
     why: str
     directory: str
+    misspelled: str
 
 
 def plan(
     given: _input_problems.Inputs, options: _specified.Options, asked: Asked
 ) -> t.Dict[str, t.Any]:
     """Return *problems*, and if there are none, the *image*, its *keys* and what is expected."""
-    problems = _specified.problems(given, options)
+    problems = [*filter(None, [asked.misspelled]), *_specified.problems(given, options)]
     expected: t.Dict[str, t.Any] = {
         "image": asked.image,
         "keys": asked.keys,

@@ -73,6 +73,7 @@ ONE_MACHINES: t.Mapping[str, t.Tuple[str, ...]] = {
     "ZeroTier identity": ("/var/lib/zerotier-one/identity.secret",),
 }
 # A hash of crypt(5): $id$, parameters and salt, then a digest of at least 13 characters.
+HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
 CRYPT = re.compile(r"\$[0-9a-z]+(\$[!-#%-9;-~]*)+\$[./0-9A-Za-z]{13,}")
 # Type and base64 of a line of authorized_keys (sshd(8)); options may stand before them, a comment after them.
 _PUBLIC_KEY = re.compile(
@@ -114,6 +115,7 @@ def present(patterns: t.Iterable[str], names: t.Callable[[str], t.Iterable[str]]
 
 __all__ = (
     "CRYPT",
+    "HOSTNAME",
     "MACHINE_IDS",
     "ONE_MACHINES",
     "SHARED",

@@ -25,10 +25,12 @@ GIVEN: dict[str, t.Any] = {
     "image_boot_key": "",
     "image_boot_test": True,
     "image_builder": "localhost",
+    "image_builds_at_once": 0,
     "image_command_timeout": 3600,
     "image_debug_console": False,
     "image_filesystem": "ext4",
     "image_formats": ["qcow2"],
+    "image_hostname": "web-1",
     "image_kernel_cmdline": "console=ttyS0",
     "image_name": "web-1",
     "image_recovery_passphrase": "",
@@ -43,7 +45,8 @@ GIVEN: dict[str, t.Any] = {
 }
 AROUND = Around(
     options=_inputs.options(),
-    misspelled={},
+    misspelled="",
+    replaced=(),
     names=("image_name", "image_root"),
     of_tasks=_inputs.of_tasks(),
     interpreter=INTERPRETER,
@@ -108,6 +111,11 @@ BAD: list[tuple[dict[str, t.Any], str]] = [
     *(
         ({"image_name": it}, f"image_name '{it}' cannot name a file and a host")
         for it in ("../web", "a/b", ".hidden", "UPPER", "", "a" * 64, "web\n")
+    ),
+    ({"image_builds_at_once": -3}, "image_builds_at_once is -3: write how many builds"),
+    *(
+        ({"image_hostname": it}, f"image_hostname '{it}' is not a host name")
+        for it in ("web_1", "", "-a")
     ),
     ({"image_builder": "builder-9"}, "image_builder 'builder-9' is not in the inventory: add it"),
     *(
@@ -207,12 +215,16 @@ def test_inputs_that_are_refused(change: dict[str, t.Any], says: str) -> None:
     ("change", "says"),
     [
         (
-            {"misspelled": {"image_sizes": "image_size", "image_luk": "image_luks"}},
-            "No input is called image_sizes or image_luk: write image_size and image_luks.",
+            {"misspelled": "No input is called image_sizes: write image_size."},
+            "No input is called image_sizes: write image_size.",
         ),
         *(
             ({"names": ["image_name", it]}, f"Only tasks may set {it}, since for a whole image")
             for it in sorted(_inputs.of_tasks())
+        ),
+        (
+            {"replaced": {"image_root", "image_keys"}},
+            "The build itself finds image_keys, image_root and",
         ),
         ({"interpreter": "/usr/bin/python3"}, "ansible_python_interpreter is an extra variable"),
         ({"connection": "local"}, "ansible_connection is 'local' for the image"),
@@ -228,7 +240,7 @@ def test_every_check_refuses_something_and_all_is_said_at_once() -> None:
     seen = {
         check for change, _says in BAD for check in CHECKS if check({**GIVEN, **change}, AROUND)
     }
-    around = {"_misspelled", "_of_tasks", "_interpreter", "_connection"}
+    around = {"_misspelled", "_of_tasks", "_replaced", "_interpreter", "_connection"}
     assert {it.__name__ for it in set(CHECKS) - seen} == around
     found = problems(
         {**GIVEN, "image_name": "UPPER", "image_size": "big", "image_uuid": "x"}, AROUND
@@ -278,7 +290,7 @@ SPECIFIED: list[tuple[dict[str, t.Any], str]] = [
     (source(path="/root.tar"), "missing required arguments: type found in image_source."),
     (
         source(type="tar", path="/root.tar", relase="x"),
-        "No option is called image_source.relase. Supported parameters include: as, checksum,",
+        "No option is called image_source.relase: write image_source.release.",
     ),
     ({"image_luks": {"hash": "md5"}}, "value of hash must be one of: sha256, sha512, got: md5"),
     ({"image_formats": ["vdi"]}, "value of image_formats must be one or more of: qcow2, raw, vhd,"),

@@ -26,10 +26,31 @@ MISSPELLED = FilterModule().filters()["misspelled"]
         ("image_format", "image_formats"),
         ("image_boot_tests", "image_boot_test"),
         ("image_host_agent", "image_host_agents"),
+        # Letters that changed places.
+        ("image_szie", "image_size"),
+        ("image_soruce", "image_source"),
+        ("image_nmae", "image_name"),
+        ("image_lusk", "image_luks"),
+        ("image_uudi", "image_uuid"),
+        ("image_output_dri", "image_output_dir"),
+        ("image_formt", "image_formats"),
+        # A rotation would empty the slot.
+        ("rotate_keep_slot", "rotate_keep_slots"),
+        ("audit_key", "audit_keys"),
+        ("teardown_froce", "teardown_force"),
     ],
 )
 def test_a_name_that_is_nearly_an_input(name: str, nearest: str) -> None:
-    assert MISSPELLED([name, "inventory_hostname"]) == {name: nearest}
+    assert (
+        MISSPELLED([name, "inventory_hostname"]) == f"No input is called {name}: write {nearest}."
+    )
+
+
+def test_all_such_names_are_said_at_once() -> None:
+    found = MISSPELLED(["image_sizes", "rotate_keep_slot"])
+    assert found.endswith(
+        "image_sizes or rotate_keep_slot: write image_size and rotate_keep_slots."
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,14 +64,22 @@ def test_a_name_that_is_nearly_an_input(name: str, nearest: str) -> None:
     ],
 )
 def test_a_name_that_is_none(name: str) -> None:
-    assert MISSPELLED([name]) == {}
+    assert MISSPELLED([name]) == ""
 
 
 def test_inputs_are_not_taken_for_each_other() -> None:
     """Or a right name would be refused where another one is near."""
-    for name in _inputs.inputs():
-        others = [it for it in _inputs.inputs() if it != name]
-        assert _inputs.misspelled([name], [*others, name], set()) == {}
+    assert MISSPELLED(_inputs.inputs()) == ""
+    found = {
+        "image_device",
+        "image_disk",
+        "image_keys",
+        "image_lease",
+        "image_root",
+        "image_sealed",
+    }
+    assert found <= _inputs.facts()
+    assert not {"image_size", "image_network"} & _inputs.facts()
 
 
 def test_what_only_a_task_may_say_to_the_connection() -> None:

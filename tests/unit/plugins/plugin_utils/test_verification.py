@@ -50,7 +50,7 @@ def found(
     return _verification.plan(
         {**GIVEN, **(given or {})},
         _inputs.options(),
-        _verification.Asked(manifest=text, why=why, **values),
+        _verification.Asked(manifest=text, why=why, misspelled="", **values),
     )
 
 

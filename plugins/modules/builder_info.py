@@ -56,12 +56,6 @@ options:
   output_dir:
     description: The directory that the image is published as, when that is on this machine.
     type: path
-  needed_bytes:
-    description:
-      - The space that the build needs in the file system of O(work_dir), and again in the one of
-        O(output_dir). It counts once for both when they are the same file system.
-    type: int
-    default: 0
 """
 
 EXAMPLES = r"""
@@ -283,7 +277,7 @@ def look(
             reason = str(exc)
             problems.append(f"No backend opens LUKS here: {exc}.")
     work_dir = os.path.realpath(params["work_dir"])
-    problems += places.problems(params["work_dir"], params["output_dir"], params["needed_bytes"])
+    problems += places.problems(params["work_dir"], params["output_dir"])
     if rootless and not check_mode:
         # Without it nothing can be installed, and the rest is not to be judged.
         problems, packages = [ROOTLESS], {}
@@ -335,7 +329,6 @@ def main() -> t.NoReturn:
             "secret_inputs": published.SECRET_INPUTS,
             # For the action plugin.
             "secrets_follow": {"type": "bool", "default": False, "no_log": False},
-            "needed_bytes": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )

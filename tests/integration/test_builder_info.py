@@ -42,7 +42,6 @@ def test_this_builder(base: pathlib.Path, real_module: Module) -> None:
         tools=["cryptsetup", "no-such-grub-fstest|grub-fstest|grub2-fstest", "losetup"],
         work_dir=str(base / "work"),
         output_dir=str(base / "out"),
-        needed_bytes=1 << 20,
     )
     assert info["changed"] is False
     assert info["problems"] == []
@@ -63,15 +62,13 @@ def test_problems_are_named(base: pathlib.Path, real_module: Module) -> None:
         "builder_info",
         tools=["no-such-tool"],
         work_dir=str(base / "work"),
-        output_dir=str(base / "out"),
-        needed_bytes=1 << 60,
+        output_dir=str(base / "work/out"),
     )
     assert info["missing_tools"] == ["no-such-tool"]
     assert info["backend"] == ""
-    lacks, room = info["problems"]
+    lacks, places = info["problems"]
     assert lacks == "The builder lacks no-such-tool: install what brings it."
-    # Both directories are on one file system: one sentence.
-    assert room.startswith(f"{base}/work has room for ")
+    assert places.startswith(f"{base}/work, the directory of the build, and {base}/work/out, ")
 
 
 def test_bad_work_directories(base: pathlib.Path, real_module: Module) -> None:

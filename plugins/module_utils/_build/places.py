@@ -62,7 +62,7 @@ def _reads_directly(handle: int) -> bool:
         os.close(direct)
 
 
-def problems(build: str, output: t.Optional[str], needed: int) -> t.List[str]:
+def problems(build: str, output: t.Optional[str]) -> t.List[str]:
     """Return what is wrong with the directory of the build, and with that of the image if it is on this machine."""
     found = []
     try:
@@ -90,16 +90,6 @@ def problems(build: str, output: t.Optional[str], needed: int) -> t.List[str]:
         problem = file_kind.problem(parent, file_kind.DIRECTORY)
         if problem:
             found.append(f"image_output_dir: {parent} {problem}.")
-    devices = set()
-    for path in (build, *([output] if output else [])):
-        device = os.stat(nearest(path)).st_dev
-        free = file_system(path)["free_bytes"]
-        if device not in devices and free < needed:
-            found.append(
-                f"{path} has room for {free // MIB} MiB, and the build needs {needed // MIB} MiB: free"
-                " some, or choose another directory."
-            )
-        devices.add(device)
     return found
 
 

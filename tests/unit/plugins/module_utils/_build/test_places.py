@@ -34,28 +34,15 @@ def test_what_is_no_directory_in_the_way(
     found = build_places.problems(
         str(tmp_path / places.get("work_dir", "w")),
         str(tmp_path / places.get("output_dir", "o")),
-        0,
     )
     words = problem.format(way=tmp_path / "in", kind=kind)
     assert words in " ".join(found)
 
 
-def test_space_counts_once_for_one_file_system(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    facts = {"free_bytes": 5 << 20, "holes": True, "direct_io": True}
-    monkeypatch.setattr(build_places, "file_system", lambda _path: facts)
-    work, output = str(tmp_path / "w"), str(tmp_path / "o")
-    assert build_places.problems(work, output, 5 << 20) == []
-    assert build_places.problems(work, output, 6 << 20) == [
-        f"{work} has room for 5 MiB, and the build needs 6 MiB: free some, or choose another directory."
-    ]
-
-
 def test_no_holes(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = {"free_bytes": 5 << 20, "holes": False, "direct_io": False}
     monkeypatch.setattr(build_places, "file_system", lambda _path: facts)
-    (problem,) = build_places.problems(str(tmp_path / "w"), None, 0)
+    (problem,) = build_places.problems(str(tmp_path / "w"), None)
     assert "keeps no sparse files" in problem
 
 
@@ -72,7 +59,7 @@ def test_what_a_file_system_offers(tmp_path: pathlib.Path) -> None:
 def test_an_image_in_the_directory_of_its_build_would_go_with_it(
     build: str, output: str, tmp_path: pathlib.Path
 ) -> None:
-    said = build_places.problems(str(tmp_path / build), str(tmp_path / output), 0)
+    said = build_places.problems(str(tmp_path / build), str(tmp_path / output))
     assert [it for it in said if "are one in the other: correct image_work_dir" in it]
-    beside = build_places.problems(str(tmp_path / "a"), str(tmp_path / "ab"), 0)
+    beside = build_places.problems(str(tmp_path / "a"), str(tmp_path / "ab"))
     assert not [it for it in beside if "one in the other" in it]

@@ -26,11 +26,6 @@ options:
     type: list
     elements: path
     required: true
-  state:
-    description: What is wanted, which is that nothing is left.
-    type: str
-    choices: [absent]
-    default: absent
   keep_files:
     description: Release everything, but keep the directories and the files in them.
     type: bool
@@ -104,7 +99,6 @@ def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
             "work_dir": {"type": "list", "elements": "path", "required": True},
-            "state": {"type": "str", "choices": ["absent"], "default": "absent"},
             "keep_files": {"type": "bool", "default": False},
             "lease": {"type": "str", "default": ""},
             "keep_lease": {"type": "bool", "default": False},

@@ -36,7 +36,7 @@ def test_release_and_remove(
     assert predicted["released"] == [f"directory {one}", "mapping m"]
     assert one.exists()
     assert held
-    outcome = run_module("build_teardown", work_dir=[f"{one}/", str(two)], state="absent")
+    outcome = run_module("build_teardown", work_dir=[f"{one}/", str(two)])
     assert outcome["released"] == predicted["released"]
     assert not one.exists()
     assert not held

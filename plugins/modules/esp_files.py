@@ -22,25 +22,10 @@ options:
     description: The raw disk image.
     type: path
     required: true
-  offset:
-    description: Where the partition begins, in bytes. Read from the partition table when it is not given.
-    type: int
   src_dir:
-    description: The directory whose tree is copied. Exactly one of O(src_dir) and O(files) is needed.
+    description: The directory whose tree is copied.
     type: path
-  files:
-    description: The files to copy.
-    type: list
-    elements: dict
-    suboptions:
-      src:
-        description: The file on this machine.
-        type: path
-        required: true
-      dest:
-        description: Its path on the partition, such as V(EFI/BOOT/BOOTX64.EFI).
-        type: str
-        required: true
+    required: true
   exclusive:
     description: Remove what is on the partition and was not asked for.
     type: bool
@@ -86,16 +71,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 
-def wanted(params: t.Mapping[str, t.Any]) -> t.Dict[str, bytes]:
-    """Read the requested files, by their names on the partition."""
-    if params["src_dir"] is not None:
-        files = nofollow.read_tree(params["src_dir"])
-        if not files:
-            raise SealedRootError(f"{params['src_dir']} has no files: put the boot files there")
-    else:
-        files = {}
-        for file in params["files"]:
-            files[file["dest"].lstrip("/")] = nofollow.read_file(file["src"])
+def wanted(src_dir: str) -> t.Dict[str, bytes]:
+    """Read the files of a directory, by their names on the partition."""
+    files = nofollow.read_tree(src_dir)
+    if not files:
+        raise SealedRootError(f"{src_dir} has no files: put the boot files there")
     for name in files:
         esp.check_name(name)
     if len({name.upper() for name in files}) != len(files):
@@ -144,13 +124,12 @@ def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
     """Write the files to the partition."""
-    path, offset = params["path"], params["offset"]
-    if offset is None:
-        table = partitions.read_gpt(runner, path)
-        if table is None:
-            raise SealedRootError(f"{path} has no partition table: make the disk first")
-        offset = partitions.esp_and_luks(table)[0].offset
-    files = wanted(params)
+    path = params["path"]
+    table = partitions.read_gpt(runner, path)
+    if table is None:
+        raise SealedRootError(f"{path} has no partition table: make the disk first")
+    offset = partitions.esp_and_luks(table)[0].offset
+    files = wanted(params["src_dir"])
     there = esp.entries(runner, path, offset)
     have = {name.upper(): name for name in there}
     same = {
@@ -180,21 +159,10 @@ def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            "offset": {"type": "int"},
-            "src_dir": {"type": "path"},
-            "files": {
-                "type": "list",
-                "elements": "dict",
-                "options": {
-                    "src": {"type": "path", "required": True},
-                    "dest": {"type": "str", "required": True},
-                },
-            },
+            "src_dir": {"type": "path", "required": True},
             "exclusive": {"type": "bool", "default": False},
             "source_date_epoch": {"type": "int", "default": 0},
         },
-        mutually_exclusive=[("src_dir", "files")],
-        required_one_of=[("src_dir", "files")],
         supports_check_mode=True,
     )
     run(module, lambda: ensure(ModuleRunner(module), module.params, check_mode=module.check_mode))

@@ -105,15 +105,6 @@ def test_changed_files_are_replaced(
     check_disk(disk, files=tree(source))
 
 
-def test_single_files_by_offset(
-    disk: pathlib.Path, source: pathlib.Path, real_module: Module
-) -> None:
-    files = [{"src": str(source / "EFI/debian/grub.cfg"), "dest": "/EFI/BOOT/grub.cfg"}]
-    result = real_module("esp_files", path=str(disk), offset=MIB, files=files)
-    assert list(result["files"]) == ["EFI/BOOT/grub.cfg"]
-    check_disk(disk, files={"EFI/BOOT/grub.cfg": b"configfile\n"})
-
-
 @pytest.mark.parametrize("where", ["file", "directory", "above"])
 def test_a_link_does_not_lead_out(
     where: str,

@@ -10,6 +10,10 @@ import pathlib
 import typing as t
 
 import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import esp as esp_of_disk
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 from ansible_collections.sealedroot.image.plugins.modules import esp_files
 
 ENV = {"MTOOLS_SKIP_CHECK": "1", "TZ": "UTC"}
@@ -97,22 +101,24 @@ def test_what_is_written_has_the_given_time(
 ) -> None:
     (source / "grub.cfg").unlink()
     at = {"SOURCE_DATE_EPOCH": "1700000000"}
+    esp.table()
     esp.list()
     esp.free("103 226 880")
     esp.mkdir("EFI", **at)
     esp.mkdir("EFI/BOOT", **at)
     esp.write("EFI/BOOT/BOOTX64.EFI", b"MZ\r\n\xff", **at)
     esp.read("EFI/BOOT/BOOTX64.EFI", b"MZ\r\n\xff")
-    given = {"path": DISK, "offset": 1 << 20, "src_dir": str(source)}
+    given = {"path": DISK, "src_dir": str(source)}
     assert run_module("esp_files", source_date_epoch=1700000000, **given)["changed"]
 
 
 @pytest.mark.parametrize("check", [True, False])
 def test_nothing_to_do(check: bool, esp: Esp, source: pathlib.Path, run_module: t.Any) -> None:
+    esp.table()
     esp.list("EFI/", "EFI/BOOT/", "EFI/BOOT/BOOTX64.EFI", "grub.cfg", "kept")
     esp.read("EFI/BOOT/BOOTX64.EFI", b"MZ\r\n\xff")
     esp.read("grub.cfg", b"normal\n")
-    outcome = run_module("esp_files", _check=check, path=DISK, offset=1 << 20, src_dir=str(source))
+    outcome = run_module("esp_files", _check=check, path=DISK, src_dir=str(source))
     assert outcome["changed"] is False
     assert outcome["removed"] == []
 
@@ -145,16 +151,22 @@ def test_no_room(esp: Esp, source: pathlib.Path, run_module: t.Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["a*", "a?", "[a]", ".hidden", "dot.", "blank ", "a//b", "../x", "", "a\nb", "a:b", "ä"]
+    "name", ["a*", "a?", "[a]", ".hidden", "dot.", "blank ", "a\nb", "a:b", "ä"]
 )
 def test_names_that_mean_something_else(
     name: str, esp: Esp, source: pathlib.Path, run_module: t.Any
 ) -> None:
     esp.table()
-    files = [{"src": str(source / "grub.cfg"), "dest": name}]
-    outcome = run_module("esp_files", path=DISK, files=files)
+    (source / "EFI" / name).touch()
+    outcome = run_module("esp_files", path=DISK, src_dir=str(source))
     assert outcome.failed
     assert "cannot be the name of a file" in outcome["msg"]
+
+
+@pytest.mark.parametrize("name", ["a//b", "../x", "", "a/"])
+def test_paths_that_mean_something_else(name: str) -> None:
+    with pytest.raises(SealedRootError, match=r"cannot be the name of a file"):
+        esp_of_disk.check_name(name)
 
 
 def test_surplus_is_deepest_first() -> None:

@@ -12,8 +12,8 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 
-def filesystem(name: str) -> t.Dict[str, t.Any]:
-    """Return what the file system *name* needs of a builder, a root and a disk."""
+def filesystem(name: str) -> t.Dict[str, t.List[str]]:
+    """Return what the file system *name* needs of a builder and a root."""
     # Import here, because every task that uses a filter of the collection loads all of them.
     from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
     from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -29,5 +29,5 @@ def filesystem(name: str) -> t.Dict[str, t.Any]:
 class FilterModule:
     """The filter of this file; its documentation is beside it."""
 
-    def filters(self) -> t.Dict[str, t.Callable[..., t.Dict[str, t.Any]]]:
+    def filters(self) -> t.Dict[str, t.Callable[..., t.Dict[str, t.List[str]]]]:
         return {"filesystem": filesystem}

@@ -47,15 +47,11 @@ class Filesystem:
     overhead: int = 0
     least_disk: int = 0
 
-    def words(self) -> t.Dict[str, t.Any]:
+    def words(self) -> t.Dict[str, t.List[str]]:
         """Return the fields that roles use."""
         return {
-            "name": self.name,
-            "grub_module": self.grub_module,
             "tools": list(self.tools),
             "debian_packages": list(self.debian_packages),
-            "overhead": self.overhead,
-            "least_disk": self.least_disk,
         }
 
 

@@ -128,11 +128,6 @@ def is_opened_on_demand(fields: Row) -> bool:
     return _is_noauto(options) and not EARLY & {*options}
 
 
-def is_memory(source: str) -> bool:
-    """Say whether a device is memory, which every machine has."""
-    return bool(re.fullmatch(r"/dev/(?:zram\d+|shm|null)", source))
-
-
 def _programs(fields: Row) -> t.List[str]:
     """Return what mounts a line of fstab: its types, and the program if that is FUSE."""
     found = []
@@ -275,7 +270,6 @@ __all__ = (
     "escaped",
     "headers",
     "is_entry",
-    "is_memory",
     "is_on_demand",
     "is_opened_on_demand",
     "key_of",

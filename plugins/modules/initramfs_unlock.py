@@ -35,20 +35,10 @@ options:
     description: The UUID of the LUKS header.
     type: str
     required: true
-  mapping:
-    description:
-      - The name that the open root has in the running machine; by default C(cr_root) with initramfs-tools, else
-        C(luks-UUID).
-      - By another name, systemd does not find the key should C(crypttab) be missing in the initramfs.
-    type: str
   filesystem:
     description: The type of the root file system.
     type: str
     default: ext4
-  esp_label:
-    description: The label of the EFI system partition.
-    type: str
-    default: ESP
   key_file:
     description: The boot key.
     type: path
@@ -136,9 +126,7 @@ def main() -> t.NoReturn:
         argument_spec={
             "generator": {"type": "str", "choices": sorted(GENERATORS)},
             "luks_uuid": {"type": "str", "required": True},
-            "mapping": {"type": "str"},
             "filesystem": {"type": "str", "default": "ext4"},
-            "esp_label": {"type": "str", "default": "ESP"},
             "key_file": {"type": "path", "default": "/run/sealedroot/boot.key", "no_log": False},
             "header_file": {"type": "path", "default": "/run/sealedroot/luks.header"},
             "debug_console": {"type": "bool", "default": False},

@@ -263,7 +263,6 @@ def fstab(data: bytes) -> None:
         mounts,
         device=DEVICE,
         filesystem="ext4",
-        esp_label="ESP",
         crypttab=etc_fstab.rows(disks),
         **names,
     )

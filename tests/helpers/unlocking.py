@@ -20,9 +20,7 @@ def ensure(root: pathlib.Path, *, check_mode: bool = False, **options: t.Any) ->
     params = {
         "generator": None,
         "luks_uuid": UUID,
-        "mapping": None,
         "filesystem": "ext4",
-        "esp_label": "ESP",
         "key_file": "/run/sealedroot/boot.key",
         "header_file": "/run/sealedroot/luks.header",
         "debug_console": False,

@@ -23,6 +23,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import 
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     boot_files,
     generators,
+    guest,
     mkinitcpio_conf,
     unlocked_root,
 )
@@ -56,7 +57,7 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
     configure(tree, [path, *unlocked_root.installed("mkinitcpio", params)])
     table, _old = image_tables.crypttab(
         "",
-        name=params["mapping"],
+        name=guest.volume(params["luks_uuid"]),
         luks_uuid=params["luks_uuid"],
         key_file=path,
         options=f"{unlocked_root.SYSTEMD_OPTIONS},header={pinned_header.path(params['luks_uuid'])}",

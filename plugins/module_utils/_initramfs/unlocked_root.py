@@ -107,8 +107,6 @@ def installed(name: str, params: Params) -> t.Tuple[str, ...]:
 def ensure(how: Generator, params: Params, *, root: str, check_mode: bool) -> t.Dict[str, t.Any]:
     """Put the key, both tables and the generator's plan into the tree at *root*; return what changed."""
     luks_uuid, debug_console = params["luks_uuid"], params["debug_console"]
-    mapping = params["mapping"] or guest.mapping(how.name, luks_uuid)
-    params = {**params, "mapping": mapping}
     tree = Tree(root)
     key = tree.read(params["key_file"])
     header = tree.read(params["header_file"], most=pinned_header.MOST)
@@ -130,7 +128,7 @@ def ensure(how: Generator, params: Params, *, root: str, check_mode: bool) -> t.
     # Both tables of the source can contain passwords, so the diff does not show them.
     table, old_disks = image_tables.crypttab(
         tree.text("/etc/crypttab"),
-        name=mapping,
+        name=guest.mapping(how.name, luks_uuid),
         luks_uuid=luks_uuid,
         key_file=path,
         options=f"{how.options},header={pinned}",
@@ -139,9 +137,8 @@ def ensure(how: Generator, params: Params, *, root: str, check_mode: bool) -> t.
     tree.write("/etc/crypttab", table, secret=True)
     table, old_mounts = image_tables.fstab(
         tree.text("/etc/fstab"),
-        device=f"/dev/mapper/{mapping}",
+        device=guest.device(how.name, luks_uuid),
         filesystem=params["filesystem"],
-        esp_label=params["esp_label"],
         exists=tree.exists,
         crypttab=fstab.rows(table),
     )

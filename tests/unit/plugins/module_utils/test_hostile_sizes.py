@@ -336,7 +336,6 @@ def test_lines_of_fstab_that_need_each_other(text: str) -> None:
         f"UUID=1 /m0 ext4\n{text}",
         device="/dev/mapper/x",
         filesystem="ext4",
-        esp_label="ESP",
         exists=lambda _path: False,
     )
     assert cpu() - before < 10

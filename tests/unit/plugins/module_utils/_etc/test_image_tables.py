@@ -30,7 +30,7 @@ server:/home /home nfs ro 0 0
 
 
 def make(text: str, **more):
-    return fstab(text, device=ROOT, filesystem="ext4", esp_label="ESP", **more)
+    return fstab(text, device=ROOT, filesystem="ext4", **more)
 
 
 def test_an_empty_table_gets_root_and_esp():
@@ -87,7 +87,7 @@ def test_crypttab_has_the_root_alone():
 
 @pytest.mark.parametrize("filesystem", ["btrfs", "xfs"])
 def test_what_checks_itself_is_not_checked_at_boot(filesystem: str) -> None:
-    table, _dropped = fstab("", device=ROOT, filesystem=filesystem, esp_label="ESP")
+    table, _dropped = fstab("", device=ROOT, filesystem=filesystem)
     assert table.splitlines()[0] == f"{ROOT} / {filesystem} defaults 0 0"
 
 

@@ -163,13 +163,6 @@ def test_the_key_is_roots_alone(root: pathlib.Path) -> None:
     assert KEY.decode() not in str(outcome)
 
 
-def test_another_name_of_the_mapping(root: pathlib.Path) -> None:
-    ensure(root, mapping="cr_root")
-    assert (root / "etc/crypttab").read_text().splitlines()[-1].split()[:3] == [
-        *("cr_root", f"UUID={UUID}", KEY_FILE)
-    ]
-
-
 def test_four_calls(root: pathlib.Path) -> None:
     assert ensure(root, check_mode=True)["changed"]
     assert not (root / "etc/cryptsetup-keys.d").exists()

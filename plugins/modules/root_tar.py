@@ -49,6 +49,9 @@ extends_documentation_fragment:
   - sealedroot.image._attributes
   - sealedroot.image._root_look
   - sealedroot.image._secret_arguments
+attributes:
+  diff_mode:
+    support: none
 options:
   type:
     description: What the source is.

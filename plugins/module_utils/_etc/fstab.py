@@ -15,6 +15,8 @@ import posixpath
 import re
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
+
 # Where systemd-cryptsetup looks for the key of a mapping, NAME.key, since version 246 (crypttab(5)).
 KEY_DIRECTORY = "/etc/cryptsetup-keys.d"
 # Names of a disk of the old machine. The kernel makes /dev/zram* from memory.
@@ -66,14 +68,9 @@ def is_entry(fields: Row) -> bool:
     return len(fields) >= 2 and not fields[0].startswith("#")
 
 
-def _unescaped(field: str) -> str:
-    r"""Return a field with the escapes of fstab(5) (``\040``) decoded."""
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), field)
-
-
 def options_of(fields: Row) -> t.List[str]:
     """Return the options of a line."""
-    return _unescaped(fields[3]).split(",") if len(fields) > 3 else []
+    return mounts.unescaped(fields[3]).split(",") if len(fields) > 3 else []
 
 
 def path_of(field: str) -> str:
@@ -84,7 +81,7 @@ def path_of(field: str) -> str:
 
 def source_of(field: str) -> str:
     """Return the source of a field of fstab(5) as the mounting program sees it: without escapes, quotes and detours."""
-    plain = _unescaped(field).replace('"', "")
+    plain = mounts.unescaped(field).replace('"', "")
     # For every process, these links lead to the root.
     plain = re.sub(r"^/+proc/+[^/]+/+(?:cwd|root)(?=/)", "", plain)
     path = posixpath.normpath(f"/{plain.lstrip('/')}")
@@ -99,7 +96,7 @@ def headers(fields: Row) -> t.List[str]:
 
 def point_of(fields: Row) -> str:
     """Return the mount point of a line of fstab; empty for swap."""
-    point = _unescaped(fields[1])
+    point = mounts.unescaped(fields[1])
     parts = (part for part in point.split("/") if part not in ("", "."))
     return "/" + "/".join(parts) if point.startswith("/") else ""
 
@@ -131,7 +128,7 @@ def is_opened_on_demand(fields: Row) -> bool:
 def _programs(fields: Row) -> t.List[str]:
     """Return what mounts a line of fstab: its types, and the program if that is FUSE."""
     found = []
-    for kind in _unescaped("".join(fields[2:3])).split(","):
+    for kind in mounts.unescaped("".join(fields[2:3])).split(","):
         name, _dot, program = kind.partition(".")
         if name in _FUSE:
             program = program or source_of(fields[0]).partition("#")[0]

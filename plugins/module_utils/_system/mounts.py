@@ -41,18 +41,19 @@ def parse(text: str) -> t.List[Mount]:
         left, _dash, right = line.partition(" - ")
         fields = left.split(" ")
         major, minor = fields[2].split(":")
-        path = _plain(fields[4])
+        path = unescaped(fields[4])
         # The kernel appends this to a mount point whose directory was removed.
         path = path[: -len("//deleted")] if path.endswith("//deleted") else path
         kind, _blank, rest = right.partition(" ")
         number = os.makedev(int(major), int(minor))
         options = frozenset(fields[5].split(","))
-        found.append(Mount(path, kind, number, _plain(rest.split(" ")[0]), options))
+        found.append(Mount(path, kind, number, unescaped(rest.split(" ")[0]), options))
     return found
 
 
-def _plain(escaped: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), escaped)
+def unescaped(field: str) -> str:
+    r"""Return a field of mountinfo or fstab(5) with its octal escapes (``\040``) decoded."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), field)
 
 
 def read(pid: str = "self") -> t.List[Mount]:
@@ -71,4 +72,4 @@ def type_of(path: str, mounts: t.Iterable[Mount]) -> str:
     return next((it.type for it in mounts if it.number == number), "unknown")
 
 
-__all__ = ("Mount", "is_below", "parse", "read", "type_of")
+__all__ = ("Mount", "is_below", "parse", "read", "type_of", "unescaped")

@@ -96,20 +96,17 @@ def opened_by(runner: Runner, key_file: str, name: str, work: str) -> archive_ke
     The header may differ from the root's: a slot that has been emptied there since does no harm.
     """
 
-    def judge(found: t.Mapping[str, bytes]) -> t.List[str]:
-        if set(found) != {name}:
-            have = ", ".join(sorted(found)) or "no pinned header"
-            return [f"it holds {have}, not {name}: it would open whatever header the host has"]
+    def problem(header: bytes) -> str:
         handle, copy = tempfile.mkstemp(dir=work)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(found[name])
+                file.write(header)
             opens = cryptsetup.opens(runner, copy, key_file) is not None
         finally:
             os.unlink(copy)
-        return [] if opens else [f"the key does not open {name} in it"]
+        return "" if opens else f"the key does not open {name} in it"
 
-    return judge
+    return archive_keys.only(name, problem)
 
 
 def problems(

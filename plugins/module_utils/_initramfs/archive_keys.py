@@ -32,16 +32,23 @@ _WORDS, _CONF = "/etc/cmdline.d/", "/conf/"
 JudgeHeader = t.Callable[[t.Mapping[str, bytes]], t.List[str]]
 
 
-def same(name: str, content: bytes) -> JudgeHeader:
-    """Return a judge that wants exactly this header in the initramfs."""
+def only(name: str, problem: t.Callable[[bytes], str]) -> JudgeHeader:
+    """Return a judge that wants the header *name* alone in the initramfs, with a content that has no *problem*."""
 
     def judge(found: t.Mapping[str, bytes]) -> t.List[str]:
         if set(found) != {name}:
             have = ", ".join(sorted(found)) or "no pinned header"
             return [f"it holds {have}, not {name}: it would open whatever header the host has"]
-        return [] if found[name] == content else [f"{name} in it is another than in the root"]
+        why = problem(found[name])
+        return [why] if why else []
 
     return judge
+
+
+def same(name: str, content: bytes) -> JudgeHeader:
+    """Return a judge that wants exactly this header in the initramfs."""
+    other = f"{name} in it is another than in the root"
+    return only(name, lambda found: "" if found == content else other)
 
 
 def problems(
@@ -138,4 +145,4 @@ def _files(
     return contents
 
 
-__all__ = ("JudgeHeader", "problems", "same")
+__all__ = ("JudgeHeader", "only", "problems", "same")

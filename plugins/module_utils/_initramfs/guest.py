@@ -104,13 +104,17 @@ def device(generator: str, luks_uuid: str) -> str:
     return f"/dev/mapper/{mapping(generator, luks_uuid)}"
 
 
+def check_generator(name: str) -> str:
+    """Refuse a generator that is not known."""
+    if name not in GENERATOR_CONSOLE_WORDS:
+        known = ", ".join(sorted(GENERATOR_CONSOLE_WORDS))
+        raise SealedRootError(f"'{name}' builds no initramfs that is known: use one of {known}")
+    return name
+
+
 def words(generator: str, *, luks_uuid: str, debug_console: bool = False) -> t.List[str]:
     """Return the kernel words besides ``root=``; *debug_console* leaves the shells open."""
-    if generator not in GENERATOR_CONSOLE_WORDS:
-        known = ", ".join(sorted(GENERATOR_CONSOLE_WORDS))
-        raise SealedRootError(
-            f"'{generator}' builds no initramfs that is known: use one of {known}"
-        )
+    check_generator(generator)
     # It makes systemd's generators open only this disk, whatever else crypttab has.
     line = [] if generator == "initramfs_tools" else [f"rd.luks.uuid={volume(luks_uuid)}"]
     line += HOST_WORDS
@@ -202,6 +206,7 @@ __all__ = (
     "QUOTES",
     "SHELLS",
     "as_read",
+    "check_generator",
     "contrary",
     "device",
     "is_closed",

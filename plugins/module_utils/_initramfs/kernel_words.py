@@ -18,9 +18,6 @@ import shlex
 
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
-from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
-    SealedRootError,
-)
 
 # The first scripts that the initramfs runs, before udev (initramfs-tools(7), init-top).
 _SCRIPT = "/etc/initramfs-tools/scripts/init-top/sealedroot"
@@ -40,11 +37,7 @@ _RESTART = {_SCRIPT: "reboot -f", _GENERATOR: "systemctl --force --force reboot"
 
 def path(generator: str) -> str:
     """Return the path of the check in the root."""
-    if generator not in _PLACES:
-        raise SealedRootError(
-            f"'{generator}' builds no initramfs that is known: use one of {', '.join(sorted(_PLACES))}"
-        )
-    return _PLACES[generator]
+    return _PLACES[guest.check_generator(generator)]
 
 
 def path_inside(generator: str) -> str:

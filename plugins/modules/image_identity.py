@@ -163,10 +163,11 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
         tree.write(path, "\n".join(lines) + "\n", mode=0o600)
     # Empty means that systemd creates and keeps an ID. "uninitialized" would mean a first boot, at which presets
     # undo what the root's owner enabled (machine-id(5)).
-    if tree.exists("/etc/machine-id") or any(tree.exists(f"{path}/systemd") for path in SYSTEMD):
-        tree.write("/etc/machine-id", "", mode=0o444)
-    if not os.path.islink(tree.path("/var/lib/dbus/machine-id")):
-        tree.remove("/var/lib/dbus/machine-id")
+    machine_id, dbus_id = identity.MACHINE_IDS
+    if tree.exists(machine_id) or any(tree.exists(f"{path}/systemd") for path in SYSTEMD):
+        tree.write(machine_id, "", mode=0o444)
+    if not os.path.islink(tree.path(dbus_id)):
+        tree.remove(dbus_id)
     for path in identity.present(identity.SHARED_BY_CLONES, tree.names):
         tree.remove(path)
     units = [path for path in SYSTEMD if tree.exists(f"{path}/system/ssh.service")]

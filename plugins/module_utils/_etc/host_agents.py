@@ -12,13 +12,9 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import units as etc_units
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 
-UNIT_DIRECTORIES = (
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-)
 OWN_DIRECTORY = "/etc/systemd/system"
 # Names of services in the distributions, and of drop-ins for services of others (``.conf``). A masked unit
 # never starts (systemctl(1)), and a drop-in that is a symlink to /dev/null has no effect (systemd.unit(5)).
@@ -68,7 +64,7 @@ def units(exists: Exists, allowed: t.Collection[str]) -> t.Dict[str, t.List[str]
         name: [
             file
             for file in files(name)
-            if any(exists(f"{top}/{file}") for top in (*UNIT_DIRECTORIES, OWN_DIRECTORY))
+            if any(exists(f"/{top}/{file}") for top in etc_units.DIRECTORIES)
         ]
         for name in AGENTS
         if name not in allowed

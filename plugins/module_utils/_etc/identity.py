@@ -49,7 +49,7 @@ SHARED_BY_CLONES = (
 )
 # What the table holds, in words: the audit claims no more.
 SHARED = "SSH host key, Salt key, random seed, DHCP lease, secret of systemd or cloud-init instance"
-# Always emptied or removed in an image (machine-id(5)).
+# The first is emptied in an image, the second removed (machine-id(5)).
 MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 # What nothing makes anew when a machine starts, by its description.
 ONE_MACHINES: t.Mapping[str, t.Tuple[str, ...]] = {

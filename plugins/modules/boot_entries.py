@@ -73,6 +73,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     defaults,
     script,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import boot_files
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
@@ -190,9 +191,13 @@ class Plan:
 
     def kernels(self) -> t.List[str]:
         """Return the versions of the kernels in /boot that have modules."""
-        found = glob.glob(self.tree.path("/boot/vmlinuz-*"))
-        versions = sorted(os.path.basename(path)[len("vmlinuz-") :] for path in found)
-        return [it for it in versions if self.tree.exists(f"/usr/lib/modules/{it}")]
+        versions = boot_files.kernels(self.tree.names("/boot"))
+        return [
+            it
+            for it in versions
+            if self.tree.exists(f"/boot/vmlinuz-{it}")
+            and self.tree.exists(f"/usr/lib/modules/{it}")
+        ]
 
     def missing(self, version: str) -> None:
         """Plan the entry of a kernel that was installed when kernel-install could not create one."""

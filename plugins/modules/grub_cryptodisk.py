@@ -131,6 +131,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     script as grub_script,
     signed_chain as grub_signed_chain,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import boot_files
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures,
     regular_file,
@@ -176,8 +177,7 @@ def signed_chain(
 ) -> t.Tuple[t.Dict[str, bytes], t.List[str]]:
     """Return the files of the ESP for Secure Boot, and the scripts that grub-mkconfig must not run then."""
     paths = {name: path for name, path in params["secure_boot"].items() if path}
-    found = sorted(glob.glob(tree.path("/boot/vmlinuz-*")))
-    kernels = [f"/boot/{os.path.basename(path)}" for path in found]
+    kernels = [f"/boot/{name}" for name in boot_files.kernel_files(tree.names("/boot"))]
     files, modules = grub_signed_chain.make(
         PLATFORMS[params["platform"]],
         {name: (path, tree.read(path, most=esp_tree.MOST) or b"") for name, path in paths.items()},

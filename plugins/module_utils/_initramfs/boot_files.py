@@ -31,10 +31,14 @@ ESP = ("/boot/efi", "/efi")
 _PAYLOAD = re.compile(r"(?:bzimage|initr|kernel|linux|vmlinu).*", re.IGNORECASE)
 
 
+def kernel_files(names: t.Iterable[str]) -> t.List[str]:
+    """Return the kernels among the file *names* of a directory."""
+    return sorted(it for it in names if _KERNEL.fullmatch(it) and not _GARBAGE.fullmatch(it))
+
+
 def kernels(names: t.Iterable[str]) -> t.List[str]:
     """Return the versions of the kernels among the file *names* of a directory."""
-    kept = (name for name in names if not _GARBAGE.fullmatch(name))
-    versions = (match.group(1) for match in map(_KERNEL.fullmatch, kept) if match)
+    versions = (it.partition("-")[2] for it in kernel_files(names))
     return sorted({it[: -len(_REPLACED)] if it.endswith(_REPLACED) else it for it in versions})
 
 
@@ -52,5 +56,5 @@ def is_esp_payload(path: str) -> bool:
 
 __all__ = (
     *("ARCH_FALLBACK", "DEBIAN", "ESP", "FEDORA", "FORMS", "SUSE", "VERSION", "initramfs"),
-    *("is_esp_payload", "kernels"),
+    *("is_esp_payload", "kernel_files", "kernels"),
 )

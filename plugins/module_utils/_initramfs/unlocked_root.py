@@ -74,7 +74,7 @@ def kernels(tree: Tree, form: str, *, modules: bool = True, others: bool = False
 
     The name follows *form*; with *others*, an existing initramfs keeps its name. A kernel without *modules* is skipped.
     """
-    names = os.listdir(tree.path("/boot")) if tree.exists("/boot") else []
+    names = tree.names("/boot")
     images = []
     for version in boot_files.kernels(names):
         if modules and not tree.exists(f"/lib/modules/{version}"):

@@ -14,7 +14,10 @@ import re
 import struct
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import generators
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
+    boot_files,
+    generators,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._root import tar
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures,
@@ -59,13 +62,8 @@ def kernels(members: t.Iterable[tar.Member]) -> t.List[str]:
     named_by_package = {
         version for version in modules if f"usr/lib/modules/{version}/pkgbase" in names
     }
-    if not any(re.match(r"boot/vmlinuz-", name) for name in names):
-        named_by_package = set()
-    return sorted(
-        version
-        for version in modules
-        if version in named_by_package or f"boot/vmlinuz-{version}" in names
-    )
+    in_boot = boot_files.kernels(name[len("boot/") :] for name in names if name.startswith("boot/"))
+    return sorted(modules & ({*in_boot, *named_by_package} if in_boot else set()))
 
 
 def abilities(members: t.Iterable[tar.Member]) -> t.Dict[str, t.Any]:

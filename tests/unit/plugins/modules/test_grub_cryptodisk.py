@@ -616,6 +616,11 @@ def test_an_unsigned_kernel_is_refused_before_anything_is_touched(signed_root, r
     assert (signed_root / "etc/grub.d/25_bli").stat().st_mode & 0o777 == 0o755
 
 
+def test_a_kernel_that_grub_does_not_offer_needs_no_signature(signed_root, runner, script):
+    (signed_root / "boot/vmlinuz-7.dpkg-tmp").write_bytes(efi.program(b"Linux"))
+    assert signed(signed_root, runner, script, check_mode=True)["changed"]
+
+
 def test_secure_boot_prepares_for_a_later_grub_install(signed_root, runner, script):
     """The signed GRUB has no early configuration of its own, so the stub is what must be put back."""
     signed(signed_root, runner, script)

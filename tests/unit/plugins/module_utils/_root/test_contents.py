@@ -30,6 +30,9 @@ def member(name: str, kind: str = "-") -> tar.Member:
 def test_a_kernel_needs_its_modules() -> None:
     names = ["boot/vmlinuz-1", "boot/vmlinuz-2", "lib/modules/2/x", "usr/lib/modules/3", "boot/3"]
     assert contents.kernels(map(member, names)) == ["2"]
+    # One that GRUB does not offer, and one that "make install" replaced.
+    names = ["boot/vmlinuz-4.dpkg-new", "boot/vmlinuz-5.old", "lib/modules/4/x", "lib/modules/5/x"]
+    assert contents.kernels(map(member, names)) == ["5"]
 
 
 POLICY = ("etc/selinux/default/policy/policy.33", "etc/selinux/default/policy/policy.9")

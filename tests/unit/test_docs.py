@@ -203,3 +203,12 @@ def test_what_is_installed_uses_nothing_else_of_the_archive() -> None:
 
 def test_plugins_are_of_known_types() -> None:
     assert {it.name for it in (ROOT / "plugins").iterdir()} <= PLUGIN_TYPES | {"__pycache__"}
+
+
+def test_the_page_of_the_tests_has_every_session() -> None:
+    """Except for parts of `check`, and for the one that builds images."""
+    text = (ROOT / "noxfile.py").read_text()
+    sessions = {*re.findall(r"^@nox\.session.*\ndef (\w+)", text, re.MULTILINE)}
+    page = (ROOT / "tests/README.md").read_text()
+    named = {word.removeprefix("./run ") for word in re.findall(r"`([^`]+)`", page)}
+    assert sessions - {"image", "lint", "unit"} <= named

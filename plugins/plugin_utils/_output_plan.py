@@ -6,7 +6,7 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What the manifest records of the inputs, and what to do if the image is already published. Pure."""
+"""What to do if the image is already published, and whether the builder has room for it. Pure."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ options:
   filesystem:
     description: The type of the root file system that the root is for.
     type: str
+    choices: [btrfs, ext4, xfs]
     default: ext4
   families:
     description: The families of distributions that the root may be of; the roles C(family_*) say theirs.
@@ -76,5 +77,6 @@ options:
       filesystem:
         description: The type of the root file system that it has to read.
         type: str
+        choices: [btrfs, ext4, xfs]
         default: ext4
 """

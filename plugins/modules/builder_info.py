@@ -43,6 +43,7 @@ options:
   filesystem:
     description: The type of the root file system, which the kernel must be able to mount.
     type: str
+    choices: [btrfs, ext4, xfs]
     default: ext4
   backend:
     description: The backend that is wanted.
@@ -149,6 +150,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._machine import e
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import seccomp
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures,
+    filesystems,
     tools as system_tools,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -318,7 +320,7 @@ def main() -> t.NoReturn:
             },
             "firmware": {"type": "bool", "default": False},
             "secure_boot": {"type": "bool", "default": False},
-            "filesystem": {"type": "str", "default": "ext4"},
+            "filesystem": filesystems.ARGUMENT,
             "backend": {
                 "type": "str",
                 "choices": ["auto", "dm_crypt", "userspace"],

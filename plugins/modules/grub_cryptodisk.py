@@ -50,6 +50,7 @@ options:
   filesystem:
     description: The type of the root file system.
     type: str
+    choices: [btrfs, ext4, xfs]
     default: ext4
   kernel_cmdline:
     description: Words for the kernel command line, merged into C(GRUB_CMDLINE_LINUX).
@@ -134,6 +135,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import boot_files
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures,
+    filesystems,
     regular_file,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -360,7 +362,7 @@ def main() -> t.NoReturn:
             "root_device": {"type": "path", "required": True},
             "luks_type": {"type": "str", "choices": ["luks1", "luks2"], "default": "luks1"},
             "hash": {"type": "str", "default": "sha256"},
-            "filesystem": {"type": "str", "default": "ext4"},
+            "filesystem": filesystems.ARGUMENT,
             "kernel_cmdline": {"type": "str", "default": ""},
             "debug_console": {"type": "bool", "default": False},
             "platform": {

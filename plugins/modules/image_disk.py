@@ -169,7 +169,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._build import root_disk
-from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import mkfs
+from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
@@ -221,7 +221,7 @@ def main() -> t.NoReturn:
                 "default": "open",
             },
             "size": {"type": "str"},
-            "filesystem": {"type": "str", "choices": sorted(mkfs.MAKERS), "default": "ext4"},
+            "filesystem": filesystems.ARGUMENT,
             "filesystem_features": {"type": "list", "elements": "str", "default": []},
             "luks": {
                 "type": "dict",

@@ -38,6 +38,7 @@ options:
   filesystem:
     description: The type of the root file system.
     type: str
+    choices: [btrfs, ext4, xfs]
     default: ext4
   key_file:
     description: The boot key.
@@ -109,6 +110,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
     mkinitcpio,
     unlocked_root,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 GENERATORS = {it.HOW.name: it.HOW for it in (dracut, initramfs_tools, mkinitcpio)}
@@ -126,7 +128,7 @@ def main() -> t.NoReturn:
         argument_spec={
             "generator": {"type": "str", "choices": sorted(GENERATORS)},
             "luks_uuid": {"type": "str", "required": True},
-            "filesystem": {"type": "str", "default": "ext4"},
+            "filesystem": filesystems.ARGUMENT,
             "key_file": {"type": "path", "default": "/run/sealedroot/boot.key", "no_log": False},
             "header_file": {"type": "path", "default": "/run/sealedroot/luks.header"},
             "debug_console": {"type": "bool", "default": False},

@@ -30,10 +30,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 Params = t.Mapping[str, t.Any]
 
 MOUNT_OPTIONS = ("noatime", "nodev", "nosuid")
-# ext4 stores in its superblock where the first file was opened (ext4_sample_last_mounted in the kernel), so the first
-# file is opened where the directory of the build is bound to /root. Only in a file system that was just made: in any
-# other, the name can be a link of the image.
-FIRST_FILE = 'mount --bind "$1" /root; : >/root/.first; rm /root/.first'
 # find refuses -execdir under a PATH with a directory that is not absolute.
 FIND_PATH = {"PATH": "/usr/bin:/bin"}
 # The mode of the disk: of an open one, and when nothing is written to it any more. It is ciphertext.
@@ -188,12 +184,14 @@ class RootDisk:
             self._make_filesystem()
         self._check_filesystem()
         kind = self._params["filesystem"]
+        maker = mkfs.MAKERS[kind]
         os.makedirs(self.root, mode=0o700, exist_ok=True)
-        options = ",".join((*MOUNT_OPTIONS, *mkfs.MAKERS[kind].mount_options))
+        options = ",".join((*MOUNT_OPTIONS, *maker.mount_options))
         argv = [self._runner.find("mount"), "-t", kind, "-o", options, self.device, self.root]
         self._runner.run(argv, timeout=60)
-        if is_new and kind == "ext4":
-            shell = ["sh", "-euc", FIRST_FILE, "-", self.root]
+        # Only in a file system that was just made: in any other, a name can be a link of the image.
+        if is_new and maker.first_mount:
+            shell = ["sh", "-euc", maker.first_mount, "-", self.root]
             self._runner.run([self._runner.find("unshare"), "--mount", *shell], timeout=60)
 
     def _make_filesystem(self) -> None:

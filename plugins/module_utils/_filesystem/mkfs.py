@@ -28,6 +28,9 @@ EXT4_FEATURES = (
     *("flex_bg", "has_journal", "huge_file", "large_file", "metadata_csum", "resize_inode"),
     "sparse_super",
 )
+# ext4 stores in its superblock where the first file was opened (ext4_sample_last_mounted in the kernel), so the first
+# file is opened where the directory of the build is bound to /root.
+FIRST_FILE = 'mount --bind "$1" /root; : >/root/.first; rm /root/.first'
 # The option of mkfs.xfs for each feature, and the features that are made. GRUB 2.04 and Linux 4.19 read all of them
 # except bigtime, which needs GRUB 2.06 and Linux 5.10; without it, times end in 2038.
 XFS_OPTIONS = {
@@ -114,16 +117,17 @@ class Maker:
     """How one file system is made.
 
     *command* makes it, *asked* is the command whose output names the features that mkfs knows, and *mount_options* are
-    those of the first mount.
+    those of the first mount. *first_mount* is a shell script that is run after it, with the mount point in ``$1``.
     """
 
     command: t.Callable[[Request, str], t.List[str]]
     asked: t.Tuple[str, ...] = ()
     mount_options: t.Tuple[str, ...] = ()
+    first_mount: str = ""
 
 
 MAKERS = {
-    "ext4": Maker(ext4, mount_options=("noinit_itable",)),
+    "ext4": Maker(ext4, mount_options=("noinit_itable",), first_mount=FIRST_FILE),
     "xfs": Maker(xfs, asked=("mkfs.xfs",)),
     "btrfs": Maker(btrfs, asked=("mkfs.btrfs", "-O", "list-all")),
 }

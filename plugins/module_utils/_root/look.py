@@ -27,6 +27,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._root import (
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures,
+    filesystems,
     printable,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -37,7 +38,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 MOST = 16 << 20
 # The arguments of the modules root_info and root_tar that :func:`describe` gets; a fragment documents them.
 ARGUMENTS: t.Dict[str, t.Any] = {
-    "filesystem": {"type": "str", "default": "ext4"},
+    "filesystem": filesystems.ARGUMENT,
     "families": {
         "type": "list",
         "elements": "dict",
@@ -57,7 +58,7 @@ ARGUMENTS: t.Dict[str, t.Any] = {
         "options": {
             "luks_type": {"type": "str", "choices": ["luks1", "luks2"], "default": "luks1"},
             "hash": {"type": "str", "default": "sha256"},
-            "filesystem": {"type": "str", "default": "ext4"},
+            "filesystem": filesystems.ARGUMENT,
         },
     },
 }

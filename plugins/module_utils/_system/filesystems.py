@@ -90,6 +90,8 @@ BTRFS = Filesystem(
     overhead=128 * MIB,
 )
 FILESYSTEMS = {it.name: it for it in (EXT4, XFS, BTRFS)}
+# The option of modules that names one.
+ARGUMENT: t.Dict[str, t.Any] = {"type": "str", "choices": sorted(FILESYSTEMS), "default": "ext4"}
 
 
 def find(name: str) -> Filesystem:
@@ -100,4 +102,4 @@ def find(name: str) -> Filesystem:
     return FILESYSTEMS[name]
 
 
-__all__ = ("BTRFS", "EXT4", "FILESYSTEMS", "MIB", "XFS", "Filesystem", "find")
+__all__ = ("ARGUMENT", "BTRFS", "EXT4", "FILESYSTEMS", "MIB", "XFS", "Filesystem", "find")

@@ -45,7 +45,11 @@ def program(arch: Architecture) -> bytes:
 
 
 def runs(runner: Runner, arch: Architecture) -> bool:
-    """Run a program of *arch* in an otherwise empty root; needs root privileges for another architecture."""
+    """Run a program of *arch* in an otherwise empty root; needs root privileges for another architecture.
+
+    The flag F in binfmt_misc would not do. It does not tell whether that QEMU runs, and its registration can have any
+    name. In many containers binfmt_misc is not mounted, and still the kernel uses what its host registered.
+    """
     if arch.machine == os.uname().machine:
         return True
     with tempfile.TemporaryDirectory(prefix="sealedroot-") as root:

@@ -52,7 +52,7 @@ SHARED = "SSH host key, Salt key, random seed, DHCP lease, secret of systemd or 
 # The first is emptied in an image, the second removed (machine-id(5)).
 MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 # What nothing makes anew when a machine starts, by its description.
-ONE_MACHINES: t.Mapping[str, t.Tuple[str, ...]] = {
+NOT_MADE_ANEW: t.Mapping[str, t.Tuple[str, ...]] = {
     "Chef client key": ("/etc/chef/client.pem",),
     "dropbear host key": (
         "/etc/dropbear/dropbear_*_host_key",
@@ -117,7 +117,7 @@ __all__ = (
     "CRYPT",
     "HOSTNAME",
     "MACHINE_IDS",
-    "ONE_MACHINES",
+    "NOT_MADE_ANEW",
     "SHARED",
     "SHARED_BY_CLONES",
     "is_public_key",

@@ -67,7 +67,7 @@ class Findings:
     left_out: t.List[str] = dataclasses.field(default_factory=list)
     excluded: t.List[str] = dataclasses.field(default_factory=list)
     # Whether a problem already explains why there is no kernel.
-    kernel_explained: bool = False
+    tells_of_kernel: bool = False
 
 
 class Root:
@@ -307,7 +307,7 @@ def _boot(root: Root, found: Findings) -> None:
     if "/boot" in places and not any(name.startswith("boot/vmlinu") for name in root.members):
         said = elsewhere("/boot", places["/boot"])
         found.problems.append(said.replace("nothing of it", "no kernel"))
-        found.kernel_explained = True
+        found.tells_of_kernel = True
 
 
 def drivers(root: Root) -> t.Dict[str, t.Set[str]]:
@@ -369,7 +369,7 @@ def _kernels(root: Root, kernels: t.Sequence[str], filesystem: str, found: Findi
                 f"Kernel {version} in /boot has no modules in /lib/modules/{version}, but GRUB would offer it."
                 " Install its modules, or remove it."
             )
-            found.kernel_explained = True
+            found.tells_of_kernel = True
 
 
 def grub_install_knows_luks2(root: Root) -> bool:

@@ -170,7 +170,7 @@ def _install_place(name: str) -> int:
 
 def notes(members: Members, text: Text) -> t.List[str]:
     """Return what the user should know: what clones share, and what may carry the key out."""
-    directories = {os.path.dirname(it) for its in identity.ONE_MACHINES.values() for it in its}
+    directories = {os.path.dirname(it) for its in identity.NOT_MADE_ANEW.values() for it in its}
     inside: t.Dict[str, t.List[str]] = {}
     for name, member in members.items():
         directory, base = os.path.split(f"/{name}")
@@ -178,7 +178,7 @@ def notes(members: Members, text: Text) -> t.List[str]:
             inside.setdefault(directory, []).append(base)
     shared = {
         what: identity.present(patterns, lambda directory: inside.get(directory, []))
-        for what, patterns in identity.ONE_MACHINES.items()
+        for what, patterns in identity.NOT_MADE_ANEW.items()
     }
     return [
         *(

@@ -128,7 +128,7 @@ def describe(
         missing = needs.missing_packages(
             has,
             # Do not report a missing kernel if a problem already explains it.
-            has_kernel=bool(kernels) or judged.kernel_explained,
+            has_kernel=bool(kernels) or judged.tells_of_kernel,
             filesystem=filesystem,
             generator=generator,
             packages=needs.packages_of(family, os_release),

@@ -199,7 +199,7 @@ def test_a_kernel_without_modules_would_be_in_the_menu() -> None:
     assert [it.split(",")[0] for it in found.problems] == [
         "Kernel 7.0 in /boot has no modules in /lib/modules/7.0"
     ]
-    assert found.kernel_explained
+    assert found.tells_of_kernel
 
 
 def test_what_suse_keeps_for_crash_is_no_kernel() -> None:
@@ -220,7 +220,7 @@ def test_a_boot_that_is_elsewhere() -> None:
         "/boot was a file system of its own (etc/fstab), and no kernel is in the tar. Mount it and pack the root"
         " again, without tar's --one-file-system."
     ]
-    assert found.kernel_explained
+    assert found.tells_of_kernel
     assert judge(without=gone, kernels=()).problems == []  # it is the package that is missing
 
 

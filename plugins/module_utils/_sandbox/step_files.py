@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What the builder gives to a person's own roles and tasks in an image, so that they need not know of it: pure."""
+"""What the builder gives to the user's roles and tasks in an image, so that they need not know of it: pure."""
 
 from __future__ import annotations
 

@@ -279,7 +279,9 @@ def subject(params: t.Mapping[str, t.Any]) -> reports.Subject:
         raise SealedRootError(f"{params['path']} is not a file: give the image to examine")
     short = [marker for marker in params["markers"] if len(marker.encode()) < 8]
     if short:
-        raise SealedRootError(f"the marker '{short[0]}' has fewer than 8 bytes: chance finds it")
+        raise SealedRootError(
+            f"the marker '{short[0]}' has fewer than 8 bytes, so chance finds it: give a longer one"
+        )
     expected = params["expected"]
     paths = {name: path for name, path in params["keys"].items() if path}
     slots = {image_files.SLOTS[name]: 1000 for name in paths}

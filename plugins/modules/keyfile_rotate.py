@@ -311,7 +311,7 @@ def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t
         header = metadata.read(runner, place.believed)
         if header is None:
             where = place.header or f"{params['path']} at offset {params['offset']}"
-            raise SealedRootError(f"there is no LUKS header in {where}")
+            raise SealedRootError(f"there is no LUKS header in {where}: correct that option")
         key_plan.check(wanted, header.type, kept)
         before = read_state(runner, place.believed, header, params)
         steps = key_plan.plan(before, wanted, header.type, kept)

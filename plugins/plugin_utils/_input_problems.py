@@ -144,7 +144,9 @@ def _command_timeout(given: Inputs, _around: Around) -> str:
     value = given["image_command_timeout"]
     if 1 <= (_specified.whole(value) or 0) < 10**9:
         return ""
-    return f"image_command_timeout '{value}' is no number of seconds: write one from 1 on."
+    return (
+        f"image_command_timeout '{value}' is no number of seconds: give a whole number, at least 1."
+    )
 
 
 def _name(given: Inputs, _around: Around) -> str:

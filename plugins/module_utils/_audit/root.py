@@ -105,7 +105,9 @@ def generator(tree: Tree) -> str:
     """Return the generator of this root's initramfs."""
     name = generators.active(lambda path: tree.find(f"/{path}") is not None)
     if not name:
-        raise SealedRootError("the root has nothing that builds an initramfs")
+        raise SealedRootError(
+            f"the root has nothing that builds an initramfs: install one of {', '.join(generators.PROGRAMS)} in it"
+        )
     return name
 
 

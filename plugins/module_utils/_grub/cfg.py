@@ -233,7 +233,7 @@ def foreign(text: str, *, luks_uuid: str) -> t.List[str]:
         f"'{line}' starts another system, or what is not in the volume: take that entry out"
         for line in grub_script.foreign(text, volume=volume(luks_uuid))
     ] + [
-        f"'{line}' has somebody else say what GRUB does: take it out, or write out what it stands for"
+        f"'{line}' runs what is not in the text: take it out, or write out what it stands for"
         for line in grub_script.unclear(text, volume=volume(luks_uuid))
     ]
 
@@ -241,7 +241,7 @@ def foreign(text: str, *, luks_uuid: str) -> t.List[str]:
 def _open_again(text: str) -> t.List[str]:
     commands = grub_script.commands(text)
     problems = [
-        f"it says '{words[0]}', so that somebody has a password, or nobody knows what it does"
+        f"it says '{words[0]}', which sets a password or runs what is not in the text"
         for words in commands
         if words[0] in ("password", "password_pbkdf2", "authenticate", "eval")
     ]

@@ -76,6 +76,13 @@ def locked(path: str, seconds: float = LOCK_SECONDS) -> t.Iterator[None]:
         os.close(handle)
 
 
+def wrong_key(key_file: str, path: str) -> SealedRootError:
+    """Return the error that a key is another one."""
+    return SealedRootError(
+        f"the key in {key_file} does not open the container in {path}: give the file of one that does"
+    )
+
+
 def check_key_file(path: str, what: str = "key file") -> None:
     """Refuse a key file that others can read, or that is not a regular file; messages call it *what*."""
     try:
@@ -107,4 +114,5 @@ __all__ = (
     "check",
     "check_key_file",
     "locked",
+    "wrong_key",
 )

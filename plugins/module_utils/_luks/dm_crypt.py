@@ -17,6 +17,7 @@ import tempfile
 import time
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import container
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     loop_devices,
     processes,
@@ -129,7 +130,7 @@ def open_mapping(
         if not whole_device:
             loop_devices.detach(runner, device)
         if result.rc == 2:
-            raise SealedRootError(f"the key in {key_file} does not open the container in {path}")
+            raise container.wrong_key(key_file, path)
         raise SealedRootError(f"cryptsetup could not open {path}: {result.stderr.strip()}")
 
 

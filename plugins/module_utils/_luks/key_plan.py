@@ -162,7 +162,7 @@ def plan(
     """Return the steps from *state* to exactly *wanted* and *kept*; none if the header is already right."""
     check(wanted, type_, kept)
     if not state.opens:
-        raise SealedRootError("none of the given keys opens the container")
+        raise SealedRootError("none of the given keys opens the container: give one that does")
     planned = _Plan(state, wanted, type_, kept)
     if planned.is_done():
         return []

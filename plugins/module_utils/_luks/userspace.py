@@ -23,7 +23,11 @@ import stat
 import time
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import luks1_view, metadata
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
+    container,
+    luks1_view,
+    metadata,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     loop_devices,
     mounts,
@@ -205,7 +209,7 @@ def open_mapping(
         _release(runner, payload)
         reason = started.stderr.strip()
         if "Invalid password" in reason:
-            raise SealedRootError(f"the key in {key_file} does not open the container in {path}")
+            raise container.wrong_key(key_file, path)
         raise SealedRootError(f"qemu-storage-daemon could not open {path}: {reason}")
     try:
         device = loop_devices.attach(runner, path=payload, read_only=read_only, direct_io=True)

@@ -137,7 +137,7 @@ def ensure(
     cache_dir = os.path.realpath(params["cache_dir"])
     if ":" in cache_dir:
         raise SealedRootError(
-            "image_cache_dir has a colon in it, which ends a path for skopeo and umoci"
+            "image_cache_dir has a colon in it, which ends a path for skopeo and umoci: choose another"
         )
     store = oci_store.find(runner, params["path"])
     candidates = (oci.docker_candidates if store.docker else oci.candidates)(store.read)

@@ -186,7 +186,7 @@ def find(machine: str) -> Architecture:
     """Return the architecture that uname(1) calls *machine*; raise an error if the table has none."""
     if machine not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
-        raise SealedRootError(f"images for {machine} cannot be made yet, only for {known}")
+        raise SealedRootError(f"images for {machine} cannot be made yet: choose one of {known}")
     return ARCHITECTURES[machine]
 
 

@@ -98,7 +98,7 @@ def find(name: str) -> Filesystem:
     """Return the file system that mount(8) calls *name*; raise an error if the table has none."""
     if name not in FILESYSTEMS:
         known = ", ".join(FILESYSTEMS)
-        raise SealedRootError(f"a root on {name} cannot be made, only one on {known}")
+        raise SealedRootError(f"a root on {name} cannot be made: choose one of {known}")
     return FILESYSTEMS[name]
 
 

@@ -19,5 +19,7 @@ def test_what_they_need() -> None:
 
 
 def test_one_that_is_not_known() -> None:
-    with pytest.raises(AnsibleFilterError, match="a root on zfs cannot be made, only one on ext4"):
+    with pytest.raises(
+        AnsibleFilterError, match="a root on zfs cannot be made: choose one of ext4"
+    ):
         FILESYSTEM("zfs")

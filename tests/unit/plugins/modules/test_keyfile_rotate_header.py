@@ -363,7 +363,7 @@ def test_a_file_without_a_header_is_not_written(talk: Talk, rotate: t.Any) -> No
     talk.script.expect(["cryptsetup", "luksUUID", str(talk.header)], rc=1)
     outcome = rotate()
     assert outcome.failed
-    assert outcome["msg"] == f"there is no LUKS header in {talk.header}"
+    assert outcome["msg"] == f"there is no LUKS header in {talk.header}: correct that option"
     talk.disk_is(0, 1)
 
 

@@ -221,7 +221,9 @@ def test_keys_that_were_changed_on_the_disk_alone(examine: t.Any) -> None:
 
 def test_a_root_that_no_initramfs_can_be_built_in_says_so(examine: t.Any) -> None:
     found = examine(root(**{"/usr/bin/mkinitcpio": None}), menu())
-    assert found["grub_cfg"] == "the root has nothing that builds an initramfs"
+    assert found["grub_cfg"].startswith(
+        "the root has nothing that builds an initramfs: install one of "
+    )
 
 
 def test_a_menu_that_grub_could_not_read(examine: t.Any) -> None:

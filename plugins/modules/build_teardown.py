@@ -26,10 +26,6 @@ options:
     type: list
     elements: path
     required: true
-  keep_files:
-    description: Release everything, but keep the directories and the files in them.
-    type: bool
-    default: false
   lease:
     description: What M(sealedroot.image.build_lease) returned as C(id), by which a build releases itself.
     type: str
@@ -83,7 +79,6 @@ def ensure(
         params["work_dir"],
         own_lease=params["lease"],
         keep_lease=params["keep_lease"],
-        keep_files=params["keep_files"],
         force=params["force"],
         check_mode=check_mode,
     )
@@ -99,7 +94,6 @@ def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
             "work_dir": {"type": "list", "elements": "path", "required": True},
-            "keep_files": {"type": "bool", "default": False},
             "lease": {"type": "str", "default": ""},
             "keep_lease": {"type": "bool", "default": False},
             "force": {"type": "bool", "default": False},

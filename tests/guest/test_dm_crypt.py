@@ -267,7 +267,7 @@ def test_keys_of_an_open_container_are_changed(disk: Disk, real_module: Module) 
     lines = (root / "log").read_text().split()
     assert lines == [str(number + 1) for number in range(len(lines))]
     assert len(lines) > 2
-    keys = {name: str(disk.dir / f"{name}.key") for name in ("build", "boot", "recovery")}
+    keys = {name: str(disk.key_path(name)) for name in ("build", "boot", "recovery")}
     info = real_module("luks_image_info", **disk.region(key_files=keys))
     assert info["opens"] == {"build": None, "boot": 0, "recovery": 1}
     sh("umount", root)
@@ -310,16 +310,14 @@ def test_a_killed_build_is_released(disks: t.Callable[..., Disk], real_module: M
     assert disk.held() == held
     kinds = {line.split()[0] for line in predicted["released"]}
     assert kinds >= {"process", "mount", "mapping", "loop"}
-    released = ok(
-        real_module("build_teardown", work_dir=[str(disk.dir)], keep_files=True), changed=True
-    )
+    released = ok(real_module("build_teardown", work_dir=[str(disk.dir)]), changed=True)
     assert {line.split()[0] for line in released["released"]} >= {"mount", "mapping", "loop"}
     inside.wait(timeout=30)
     assert disk.held() == []
     assert sleeper.poll() is None
     sleeper.send_signal(signal.SIGTERM)
     sleeper.wait(timeout=30)
-    again = real_module("build_teardown", work_dir=[str(disk.dir)], keep_files=True)
+    again = real_module("build_teardown", work_dir=[str(disk.dir)])
     ok(again, changed=False)
 
 
@@ -332,7 +330,7 @@ def test_teardown_waits_for_a_copy_of_the_mount(
     other = subprocess.Popen(["unshare", "--mount", "--propagation=private", "sleep", "4"])
     wait(lambda: pathlib.Path(f"/proc/{other.pid}/comm").read_text() == "sleep\n")
     try:
-        result = real_module("build_teardown", work_dir=[str(disk.dir)], keep_files=True)
+        result = real_module("build_teardown", work_dir=[str(disk.dir)])
         ok(result, changed=True)
     finally:
         other.wait(timeout=30)
@@ -346,11 +344,11 @@ def test_teardown_names_who_holds_a_mapping(
     disk = disks("web-1")
     ok(real_module("luks_image", **disk.options()), changed=True)
     holder = subprocess.Popen(["sleep", "600"], stdin=disk.node.open("rb"))
-    result = real_module("build_teardown", work_dir=[str(disk.dir)], keep_files=True)
+    result = real_module("build_teardown", work_dir=[str(disk.dir)])
     holder.kill()
     holder.wait(timeout=30)
     refused(result, disk.name, f"in use by process {holder.pid} (sleep)")
-    result = real_module("build_teardown", work_dir=[str(disk.dir)], keep_files=True)
+    result = real_module("build_teardown", work_dir=[str(disk.dir)])
     ok(result, changed=True)
 
 

@@ -52,9 +52,13 @@ class Disk:
         self.node = pathlib.Path("/dev/mapper", self.name)
         self.key = self.add_key("build")
 
+    def key_path(self, name: str) -> pathlib.Path:
+        """Return the path of a key: a name that a teardown removes with the directory."""
+        return self.dir / f"boot-{name}.key"
+
     def add_key(self, name: str) -> pathlib.Path:
         """Make a key file; no key is text that a terminal could show."""
-        path = self.dir / f"{name}.key"
+        path = self.key_path(name)
         path.touch(0o600)
         path.write_bytes(f"the {name} key".encode() + b"\xff\x00\n")
         return path

@@ -217,10 +217,10 @@ def test_a_deleted_directory_still_names_its_holds(
     build = builds(name(base))
     (build.dir / "disk.raw").rename(base / "gone")
     (base / "gone").unlink()
-    result = real_module("build_teardown", work_dir=[str(build.dir)], keep_files=True)
+    result = real_module("build_teardown", work_dir=[str(build.dir)])
     assert not result.get("failed"), result["msg"]
     assert build.held() == []
-    assert build.dir.exists()
+    assert not build.dir.exists()
 
 
 def test_a_node_whose_loop_is_gone_is_removed(

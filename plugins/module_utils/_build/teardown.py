@@ -35,7 +35,6 @@ def tear_down(
     *,
     own_lease: str = "",
     keep_lease: bool = False,
-    keep_files: bool = False,
     force: bool = False,
     check_mode: bool = False,
 ) -> t.List[str]:
@@ -56,16 +55,16 @@ def tear_down(
             )
             leases.enter_context(excluded)
         for directory in directories:
-            released += _release(runner, directory, keep_files=keep_files, check_mode=check_mode)
+            released += _release(runner, directory, check_mode=check_mode)
     return released
 
 
-def _release(runner: Runner, directory: str, *, keep_files: bool, check_mode: bool) -> t.List[str]:
+def _release(runner: Runner, directory: str, *, check_mode: bool) -> t.List[str]:
     holds = build_holds.find(directory)
     released = holds.describe()
     if holds.any() and not check_mode:
         build_release.release(runner, directory)
-    if os.path.lexists(directory) and not keep_files:
+    if os.path.lexists(directory):
         # Check only now: a mount would hide the content of the directory.
         if not holds.any() or not check_mode:
             work_dir.check_contents(directory)

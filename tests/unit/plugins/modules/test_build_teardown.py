@@ -43,16 +43,6 @@ def test_release_and_remove(
     assert run_module("build_teardown", work_dir=[str(one)])["changed"] is False
 
 
-def test_keep_files(
-    held: dict[str, build_holds.Holds], tmp_path: pathlib.Path, run_module: t.Any
-) -> None:
-    (tmp_path / "anything").touch()
-    held[str(tmp_path)] = build_holds.Holds(nodes=("/dev/mapper/x",))
-    outcome = run_module("build_teardown", work_dir=[str(tmp_path)], keep_files=True)
-    assert outcome["released"] == ["node /dev/mapper/x"]
-    assert (tmp_path / "anything").exists()
-
-
 def test_foreign_files_stay_but_holds_go(
     held: dict[str, build_holds.Holds], tmp_path: pathlib.Path, run_module: t.Any
 ) -> None:

@@ -180,7 +180,7 @@ def run_linters(
                 session.run("ruff", "format", "--no-cache", "--check", ".")
                 session.run("yamllint", "--strict", ".")
                 session.run("shellcheck", *SHELL_SCRIPTS)
-                session.run("antsibull-changelog", "lint")
+                check_changelog(session)
             with session.chdir(tree):
                 # By the path that the modules import each other by.
                 for part in ("plugins", "extensions/molecule/library"):
@@ -194,6 +194,15 @@ def run_linters(
                 meanwhile()
             if wait():
                 session.error("ansible-lint failed")
+
+
+def check_changelog(session: nox.Session) -> None:
+    """Look at the fragments, and compare the changelog of a copied tree with what it is made from."""
+    session.run("antsibull-changelog", "lint")
+    session.run("antsibull-changelog", "lint-changelog-yaml", "changelogs/changelog.yaml")
+    session.run("antsibull-changelog", "generate", "--output", "generated.rst", silent=True)
+    if pathlib.Path("generated.rst").read_bytes() != (ROOT / "CHANGELOG.rst").read_bytes():
+        session.error("CHANGELOG.rst is not what `antsibull-changelog generate` makes")
 
 
 @contextlib.contextmanager

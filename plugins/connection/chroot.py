@@ -8,6 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: chroot
 short_description: Run tasks in the root directory of an image on its builder
+version_added: 1.0.0
 description:
   - Runs commands in a root directory on the builder, each in a sandbox of its own by C(bwrap), which
     M(sealedroot.image.image_runtime) has prepared there. The root is not trusted; C(docs/sandbox.md) of the collection

@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: builder_info
 short_description: Whether a machine can build encrypted images (for the roles)
+version_added: 1.0.0
 description:
   - Looks at the tools, the backends, the free space, what an interrupted build has left, and the image that
     is there already, in one call.

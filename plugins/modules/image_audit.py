@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: image_audit
 short_description: Prove a closed image without booting it
+version_added: 1.0.0
 description:
   - Examines a finished image file, opened read-only, and fails when it is not what a sealed image must be.
     Every check has a name and a verdict, and all of them are made before the module fails.

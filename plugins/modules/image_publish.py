@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: image_publish
 short_description: Put a proved image under its final name (for the roles)
+version_added: 1.0.0
 description:
   - Writes C(manifest.json) with the digest of every file beside them, and renames the directory of the image
     to its final name, so that an image is there whole or not at all.

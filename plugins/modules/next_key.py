@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: next_key
 short_description: The next keys in a directory of key files, made first and put in place later
+version_added: 1.0.0
 description:
   - Keeps at hand what opens a machine while its keys are exchanged. C(boot.key.new) is on the disk before the machine
     has that key, and takes the place of C(boot.key) when the machine needs the old one no longer.

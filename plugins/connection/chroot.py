@@ -145,6 +145,7 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.become import BecomeBase
 from ansible.plugins.connection import ConnectionBase
+from ansible.utils.display import Display
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _answers
 from ansible_collections.sealedroot.image.plugins.plugin_utils._builder import Builder, connect
 from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env import (
@@ -162,6 +163,7 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env impor
 )
 from ansible_collections.sealedroot.image.plugins.plugin_utils._detached import detached
 from ansible_collections.sealedroot.image.plugins.plugin_utils._image_facts import ImageFacts
+from ansible_collections.sealedroot.image.plugins.plugin_utils._progress import spoken
 from ansible_collections.sealedroot.image.plugins.plugin_utils._transfer import CHUNK
 
 
@@ -290,7 +292,10 @@ class Connection(ConnectionBase):
         """Run a line of shell that starts the launcher on the builder."""
         log = self.get_option("detach")
         builder = t.cast(Builder, self._builder)
-        status, stdout, stderr = builder.run(detached(line, log) if log else line, in_data)
+        name = self._task_keys.get("name") or self._task_keys.get("action")
+        words = f"still at work: [{self._variables.get('inventory_hostname', '')}] {name}"
+        with spoken(Display().display, words):
+            status, stdout, stderr = builder.run(detached(line, log) if log else line, in_data)
         message = stderr.decode("utf-8", "replace").strip()
         # Fail only the task: for an unreachable host, the play would stop without releasing its builder.
         if status == 126 and "sandbox/launch" in message and builder.become is None:

@@ -63,7 +63,7 @@ def test_a_command_that_takes_long_is_spoken_of(monkeypatch):
 
     @contextlib.contextmanager
     def spoken(say, words):
-        said.append((say.__name__, words))
+        said.append(f"{say.__name__}: {words}")
         yield
         said.append("ended")
 
@@ -75,10 +75,10 @@ def test_a_command_that_takes_long_is_spoken_of(monkeypatch):
     connection._connect()
     connection._builder = Builder(Inner((0, b"", b""), (0, b"", b"")))
     connection.exec_command("apt-get update")
-    assert said == [("display", "still at work: [web] Install"), "ended"]
+    assert said == ["display: still at work: [web] Install", "ended"]
     connection.set_options(task_keys={"name": "", "action": "apt"}, var_options=variables)
     connection.exec_command("apt-get update")
-    assert said[2:] == [("display", "still at work: [web] apt"), "ended"]
+    assert said[2:] == ["display: still at work: [web] apt", "ended"]
 
 
 def test_without_a_root_the_variable_is_named():

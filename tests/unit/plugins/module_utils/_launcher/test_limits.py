@@ -32,7 +32,12 @@ def test_no_crash_of_an_image_starts_a_program_of_the_builder(hard, capabilities
 
 def test_the_limit_of_this_process(monkeypatch):
     asked = []
-    monkeypatch.setattr(limits, "core_limit", lambda *known: asked.append(known) or -1)
+
+    def none(*known):
+        asked.append(known)
+        return -1
+
+    monkeypatch.setattr(limits, "core_limit", none)
     with pytest.raises(SandboxError, match=r"rlimit_core=default"):
         limits.limit_process()
     ((hard, capabilities, pattern),) = asked

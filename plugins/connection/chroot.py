@@ -163,7 +163,7 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env impor
 )
 from ansible_collections.sealedroot.image.plugins.plugin_utils._detached import detached
 from ansible_collections.sealedroot.image.plugins.plugin_utils._image_facts import ImageFacts
-from ansible_collections.sealedroot.image.plugins.plugin_utils._progress import spoken
+from ansible_collections.sealedroot.image.plugins.plugin_utils._progress import spoken, words
 from ansible_collections.sealedroot.image.plugins.plugin_utils._transfer import CHUNK
 
 
@@ -292,9 +292,8 @@ class Connection(ConnectionBase):
         """Run a line of shell that starts the launcher on the builder."""
         log = self.get_option("detach")
         builder = t.cast(Builder, self._builder)
-        name = self._task_keys.get("name") or self._task_keys.get("action")
-        words = f"still at work: [{self._variables.get('inventory_hostname', '')}] {name}"
-        with spoken(Display().display, words):
+        name = str(self._task_keys.get("name") or self._task_keys.get("action"))
+        with spoken(Display().display, words(self._variables, name)):
             status, stdout, stderr = builder.run(detached(line, log) if log else line, in_data)
         message = stderr.decode("utf-8", "replace").strip()
         # Fail only the task: for an unreachable host, the play would stop without releasing its builder.

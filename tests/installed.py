@@ -32,6 +32,8 @@ ENTER = """
 set -e
 tree=$1; shift
 mount --make-rprivate /
+# Private mounts are made only below a root that is a mount.
+mount --bind "$tree" "$tree"
 for name in dev sys; do mount --rbind /$name "$tree/$name"; done
 mount -t proc proc "$tree/proc"
 mount -t tmpfs tmpfs "$tree/run"

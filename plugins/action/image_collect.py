@@ -12,8 +12,10 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _transfer
 from ansible_collections.sealedroot.image.plugins.plugin_utils._builder import Builder
+from ansible_collections.sealedroot.image.plugins.plugin_utils._progress import spoken, words
 from ansible_collections.sealedroot.image.plugins.plugin_utils._secret_arguments import hidden
 
 
@@ -52,7 +54,8 @@ class ActionModule(ActionBase):
             # From -vvv on, the ssh plugin shows the output of commands, which here is keys and disks. It reads the
             # setting from its own play context, which is not this plugin's.
             self._connection._play_context.no_log = True
-            with hidden():
+            said = words(task_vars, self._task.get_name())
+            with hidden(), spoken(Display().display, said):
                 result["files"] = self._collect(files, options["dest"])
         return result
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: chroot
 short_description: Run tasks in the root directory of an image on its builder
+version_added: 1.0.0
 description:
   - Runs commands in a root directory on the builder, each in a sandbox of its own by C(bwrap), which
     M(sealedroot.image.image_runtime) has prepared there. The root is not trusted; C(docs/sandbox.md) of the collection
@@ -144,6 +145,7 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.become import BecomeBase
 from ansible.plugins.connection import ConnectionBase
+from ansible.utils.display import Display
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _answers
 from ansible_collections.sealedroot.image.plugins.plugin_utils._builder import Builder, connect
 from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env import (
@@ -161,6 +163,7 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils._chroot_env impor
 )
 from ansible_collections.sealedroot.image.plugins.plugin_utils._detached import detached
 from ansible_collections.sealedroot.image.plugins.plugin_utils._image_facts import ImageFacts
+from ansible_collections.sealedroot.image.plugins.plugin_utils._progress import spoken, words
 from ansible_collections.sealedroot.image.plugins.plugin_utils._transfer import CHUNK
 
 
@@ -289,7 +292,9 @@ class Connection(ConnectionBase):
         """Run a line of shell that starts the launcher on the builder."""
         log = self.get_option("detach")
         builder = t.cast(Builder, self._builder)
-        status, stdout, stderr = builder.run(detached(line, log) if log else line, in_data)
+        name = str(self._task_keys.get("name") or self._task_keys.get("action"))
+        with spoken(Display().display, words(self._variables, name)):
+            status, stdout, stderr = builder.run(detached(line, log) if log else line, in_data)
         message = stderr.decode("utf-8", "replace").strip()
         # Fail only the task: for an unreachable host, the play would stop without releasing its builder.
         if status == 126 and "sandbox/launch" in message and builder.become is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: build_lease
 short_description: Let one build at a time have a directory on its builder, and a name to publish as
+version_added: 1.0.0
 description:
   - Takes the lease of the directory of a build and of the directory that its image is published as. When another
     build has one of them, it fails, says who builds since when, and touches nothing.

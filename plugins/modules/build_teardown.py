@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: build_teardown
 short_description: Release whatever a build holds on its builder (for the roles)
+version_added: 1.0.0
 description:
   - Ends the programs that run in an image, unmounts, closes mappings, detaches loop devices and ends the
     storage daemons of the builds in O(work_dir), and removes these directories.

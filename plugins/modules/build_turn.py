@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: build_turn
 short_description: Let only so many builds at once be at work on a builder
+version_added: 1.0.0
 description:
   - Makes the directory of a build as soon as fewer than O(at_once) others are beside it.
   - A build has its turn as long as it has its directory, so one that broke down counts until it is torn down.

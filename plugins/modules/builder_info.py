@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: builder_info
 short_description: Whether a machine can build encrypted images (for the roles)
+version_added: 1.0.0
 description:
   - Looks at the tools, the backends, the free space, what an interrupted build has left, and the image that
     is there already, in one call.
@@ -145,6 +146,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._build import (
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
     os_release as etc_os_release,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._launcher import limits
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import backend as luks_backend
 from ansible_collections.sealedroot.image.plugins.module_utils._machine import emulation, qemu
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import seccomp
@@ -222,6 +224,13 @@ def network_problems(tools: t.Mapping[str, str]) -> t.List[str]:
     ]
 
 
+def core_problems() -> t.List[str]:
+    """Return why a crash in an image would start a program of the builder."""
+    # Only root's limits count, since only root builds.
+    is_problem = os.geteuid() == 0 and limits.core_limit_here() < 0
+    return [f"{limits.CORE_PROBLEM}."] if is_problem else []
+
+
 def sandbox_needs(tools: t.Mapping[str, str]) -> t.Dict[str, str]:
     """Return what the builder lacks for the sandbox of images, other than tools."""
     return {"libseccomp": "libseccomp"} if "bwrap" in tools and not seccomp.is_there() else {}
@@ -258,7 +267,7 @@ def look(
         else:
             wanted[f"emulation-{arch.machine}"] = f"QEMU's user mode emulation of {arch.machine}"
     wanted.update(sandbox_needs(tools))
-    problems += network_problems(tools)
+    problems += [*network_problems(tools), *core_problems()]
     packages = {tool: system_tools.package(family, tool) for tool in wanted}
     unknown = [name for tool, name in wanted.items() if not packages[tool]]
     if unknown:

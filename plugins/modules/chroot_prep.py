@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: chroot_prep
 short_description: Let packages be installed in an image without a service starting
+version_added: 1.0.0
 description:
   - Runs in the image. Puts a C(resolv.conf) that works on the builder into it, a C(policy-rc.d) by which no
     package of Debian's starts a service, and macros by which rpm needs no namespaces for scripts of packages; takes

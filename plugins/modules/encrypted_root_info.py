@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: encrypted_root_info
 short_description: Which LUKS container a running machine's root is on
+version_added: 1.0.0
 description:
   - Finds the LUKS container below the root mount of the machine that it runs on, and what unlocks it in the
     initramfs.

@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: esp_files
 short_description: Files on the EFI system partition of a raw disk image (for the roles)
+version_added: 1.0.0
 description:
   - Puts files on the EFI system partition of a raw disk image, without mounting it, and reads them back.
   - The source may have been filled by an untrusted image. Nothing but regular files of up to 64 MiB is

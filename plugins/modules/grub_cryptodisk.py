@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: grub_cryptodisk
 short_description: Make a GRUB that unlocks the root by its LUKS UUID
+version_added: 1.0.0
 description:
   - Runs in the image, with the image's own GRUB tools. Writes settings that C(grub-mkconfig) reads last (a drop-in,
     or a block at the end of C(/etc/default/grub) where it reads none) and C(grub.cfg), and makes a core image that asks

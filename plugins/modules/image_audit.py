@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: image_audit
 short_description: Prove a closed image without booting it
+version_added: 1.0.0
 description:
   - Examines a finished image file, opened read-only, and fails when it is not what a sealed image must be.
     Every check has a name and a verdict, and all of them are made before the module fails.
@@ -23,8 +24,7 @@ description:
   - The checks C(grub_cfg) and C(console) judge C(custom.cfg), and each script that C(grub.cfg) reads, as C(grub.cfg)
     itself. None may start another system, or read what is not in the volume.
   - Needs nothing of the build that made the image, no loop device, no device-mapper and no mount.
-  - Reads C(ext4), C(xfs) and C(btrfs) root file systems by their own tools in user space, so that the kernel of the
-    machine that examines an image never mounts what another has made.
+  - Reads C(ext4), C(xfs) and C(btrfs) by their own tools in user space, so that no kernel mounts what another has made.
   - These tools are confined by bubblewrap, where they see the image, a directory to write to and nothing else of this
     machine. C(btrfs restore) writes there by the names in the image, which are then read without following a link.
 author: The sealedroot.image authors (@sealedroot)

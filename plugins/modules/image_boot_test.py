@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: image_boot_test
 short_description: Boot a closed image and watch its passphrase prompts
+version_added: 1.0.0
 description:
   - Boots an image under QEMU with UEFI firmware and answers GRUB's prompt over the serial console.
   - With a right key the image must ask exactly once in the whole boot and reach a login prompt. With a wrong

@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: image_collect
 short_description: Bring the files of an image from its builder to the control node
+version_added: 1.0.0
 description:
   - Fetches files from the host of the task into a new directory of the control node, in pieces, so that a disk may
     be larger than the memory of the control node, and by the host's own connection, C(become) included.

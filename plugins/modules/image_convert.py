@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: image_convert
 short_description: A closed disk in the formats of hypervisors and clouds
+version_added: 1.0.0
 description:
   - Converts a raw disk to files with holes where it has none but zeros, all formats at the same time, and compares each
     with the disk.

@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: image_disk
 short_description: The raw disk of a build, with an encrypted root file system
+version_added: 1.0.0
 description:
   - Makes a disk with a GPT, an EFI system partition from 1 MiB to 100 MiB and a LUKS partition from there to the last
     MiB, makes the root file system in it, and mounts that.

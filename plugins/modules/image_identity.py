@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: image_identity
 short_description: Give an image its own identity and no one else's (for the roles)
+version_added: 1.0.0
 description:
   - Runs in the image. Writes its hostname, its root password and authorized keys if given, and removes what
     must not be shared by two machines made from one root and is made anew when a machine starts. That is the machine

@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: image_publish
 short_description: Put a proved image under its final name (for the roles)
+version_added: 1.0.0
 description:
   - Writes C(manifest.json) with the digest of every file beside them, and renames the directory of the image
     to its final name, so that an image is there whole or not at all.
@@ -124,6 +125,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     mounts,
     secret_search,
     sudo,
+    synced,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
@@ -153,25 +155,11 @@ def as_json(content: t.Mapping[str, t.Any]) -> bytes:
 
 
 def write(directory: str, name: str, content: bytes, mode: int) -> None:
-    """Write a new file, never through a link, and sync it to the disk before the rename."""
+    """Write a file of the image, in place of one that an interrupted call left."""
     path = os.path.join(directory, name)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    with os.fdopen(handle, "wb") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync(path: str) -> None:
-    """Sync a file or a directory to the disk."""
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    synced.write_new(path, content, mode, is_output=True)
 
 
 def bill_of_materials(software: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
@@ -241,7 +229,7 @@ def publish(src_dir: str, dest: str) -> None:
     if os.path.lexists(dest):
         os.rename(dest, old)
     os.rename(src_dir, dest)
-    sync(parent)
+    synced.sync(parent)
     sudo.give_made(parent)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -294,7 +282,7 @@ def ensure(
             write(src_dir, name, key, 0o600)
         sudo.give(src_dir, files)
         for path in (*others.values(), src_dir):
-            sync(path)
+            synced.sync(path)
         publish(src_dir, dest)
         if own:
             lease.give_back(dest, own)

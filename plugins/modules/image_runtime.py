@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: image_runtime
 short_description: The sandbox that the tasks in an image run in
+version_added: 1.0.0
 description:
   - Prepares on the builder what the connection P(sealedroot.image.chroot#connection) runs commands of an image with.
     That is a program which makes their sandbox, a filter of system calls, and a Python (the one that runs this module,

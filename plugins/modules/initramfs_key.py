@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: initramfs_key
 short_description: Let every initramfs of a running machine unlock the root with the given key
+version_added: 1.0.0
 description:
   - Puts a key into the key file that C(crypttab) names, rebuilds every initramfs with the machine's own tool
     (C(update-initramfs) or C(dracut)), and proves that each of them holds the key once, readable by root alone, and

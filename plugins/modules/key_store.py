@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: key_store
 short_description: Keys of a build in a private tmpfs (for the roles)
+version_added: 1.0.0
 description:
   - Mounts a tmpfs of its own and generates keys in it, so that no key ever reaches a disk before it is
     handed over. Unmounting it forgets them.

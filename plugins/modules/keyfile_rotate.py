@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: keyfile_rotate
 short_description: Leave exactly the given keys in the given LUKS key slots
+version_added: 1.0.0
 description:
   - Desired state of the key slots of a LUKS container, in an image file or on a device that is in use.
     Afterwards exactly O(keys) open it, each in its slot; every other slot is empty, but for O(keep_slots).

@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: launch_measurement
 short_description: The launch digests of a confidential guest, computed from its firmware and its GRUB
+version_added: 1.0.0
 description:
   - Computes what the secure processor of an AMD machine measures when it starts a guest from a firmware, with a core
     image of GRUB as its kernel (C(-kernel), C(kernel-hashes=on), no initramfs, no command line). The owner compares it

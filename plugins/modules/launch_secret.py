@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: launch_secret
 short_description: The key of an image as a launch secret, for the guest that the owner expects and for no other
+version_added: 1.0.0
 description:
   - Makes the table with the key that GRUB finds in the memory of a guest with SEV or SEV-ES, and encrypts it for the
     secure processor that starts this guest, so that the key reaches the guest and not the host.

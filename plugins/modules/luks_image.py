@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: luks_image
 short_description: LUKS container in an image file, a partition of one, or a block device
+version_added: 1.0.0
 description:
   - Makes, opens and closes a LUKS container in a region of an image file or on a block device.
   - The header is always made by C(cryptsetup), with forced PBKDF2 iterations for the key slot and for

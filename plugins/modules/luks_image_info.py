@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: luks_image_info
 short_description: What the header of a LUKS container says
+version_added: 1.0.0
 description:
   - Reads the LUKS header in a region of an image file or on a block device, open or closed, and says what
     in it is unusual, how bad that is, and what to do about it.

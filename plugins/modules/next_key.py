@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: next_key
 short_description: The next keys in a directory of key files, made first and put in place later
+version_added: 1.0.0
 description:
   - Keeps at hand what opens a machine while its keys are exchanged. C(boot.key.new) is on the disk before the machine
     has that key, and takes the place of C(boot.key) when the machine needs the old one no longer.
@@ -90,7 +91,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import container, key_file
-from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file, sudo
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    regular_file,
+    sudo,
+    synced,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -252,7 +257,7 @@ def make_directory(path: str) -> None:
         # Another process may be making the same parent for the keys of another machine.
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, MODE)
-        key_file.sync(above)
+        synced.sync(above)
 
 
 def ensure(params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
@@ -269,10 +274,10 @@ def ensure(params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
             os.chmod(path, MODE)
         sudo.give_made(path)
         # What an interrupted call made may not be on the disk yet.
-        key_file.sync(path)
+        synced.sync(path)
         for step in steps:
             carry_out(path, step)
-            key_file.sync(path)
+            synced.sync(path)
     after = leaves_after(leaves, steps)
     others = leaves - set(files_of(params)) - set(parts(leaves, params))
     return {

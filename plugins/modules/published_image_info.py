@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: published_image_info
 short_description: What is published as an image (for the roles)
+version_added: 1.0.0
 description:
   - Reads the manifest of a published image and holds every file that it lists against it.
   - Of the key files a manifest has no digest. They are tried on the LUKS header of a disk that is as the manifest has

@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: root_info
 short_description: What a root holds, and its facts
+version_added: 1.0.0
 description:
   - Says what is in a root, what it lacks for an encrypted boot, and what of it does not belong in an image.
   - The root is the one that the module runs in, which is to be an image, or with O(path) a tar of one (plain, or

@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: selinux_labels
 short_description: Give every file of an image the label of its own SELinux policy
+version_added: 1.0.0
 description:
   - Runs on the builder. The image's own C(setfiles) says which label each file is to have. It runs in a sandbox
     in which it can write nothing, so it may come from a root that is not trusted. The module then writes the

@@ -42,15 +42,19 @@ def spoken(say: t.Callable[[str], t.Any], words: str, period: float = PERIOD) ->
         thread.join()
 
 
+def words(variables: t.Optional[t.Mapping[str, t.Any]], task: str) -> str:
+    """Return what is said of a task."""
+    return f"still at work: [{(variables or {}).get('inventory_hostname', '')}] {task}"
+
+
 class SpokenAction(NormalAction):
     """The action of a module that can take longer than a person likes to wait without a word."""
 
     def run(self, tmp: t.Any = None, task_vars: t.Any = None) -> t.Dict[str, t.Any]:
         """Run the module."""
-        host = (task_vars or {}).get("inventory_hostname", "")
-        with spoken(Display().display, f"still at work: [{host}] {self._task.get_name()}"):
+        with spoken(Display().display, words(task_vars, self._task.get_name())):
             result: t.Dict[str, t.Any] = super().run(tmp, task_vars)
         return result
 
 
-__all__ = ("SpokenAction", "spoken")
+__all__ = ("SpokenAction", "spoken", "words")

@@ -18,12 +18,12 @@ import stat
 import struct
 import subprocess
 import tarfile
-import threading
 import time
 import typing as t
 
 import pytest
 import secret_traces
+import waiting
 import yaml
 from builds import PLAYBOOK, ROOT, Place, Run, fresh_place, held, playbook
 from cyclonedx.schema import SchemaVersion
@@ -33,30 +33,22 @@ from image_view import describe_tree, mounted
 DECLARED = pathlib.Path(__file__).with_name("declared_differences.yml")
 
 
-class Watch(threading.Thread):
+class Watch(waiting.Watcher):
     """Samples the command lines and environments of all processes while a build runs."""
 
+    period = 0.02
+
     def __init__(self) -> None:
-        super().__init__(daemon=True)
+        super().__init__()
         self.seen: set[bytes] = set()
         self.samples = 0
-        self.ended = threading.Event()
 
-    def run(self) -> None:
-        while not self.ended.wait(0.02):
-            self.samples += 1
-            for process in pathlib.Path("/proc").glob("[0-9]*"):
-                for name in ("cmdline", "environ"):
-                    with contextlib.suppress(OSError):
-                        self.seen.add((process / name).read_bytes())
-
-    def __enter__(self) -> Watch:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.ended.set()
-        self.join()
+    def look(self) -> None:
+        self.samples += 1
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            for name in ("cmdline", "environ"):
+                with contextlib.suppress(OSError):
+                    self.seen.add((process / name).read_bytes())
 
 
 class Built(t.NamedTuple):

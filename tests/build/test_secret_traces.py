@@ -12,11 +12,11 @@ import json
 import pathlib
 import secrets
 import subprocess
-import threading
 import typing as t
 
 import pytest
 import secret_traces
+import waiting
 from ansible_collections.sealedroot.image.plugins.lookup.customize_steps import digest
 from builds import PLAYBOOK, Place, Run, fresh_place, playbook
 
@@ -74,28 +74,18 @@ def test_a_size_is_found(document: dict[str, t.Any], found: list[str]) -> None:
     assert secret_traces.sizes(document, SECRET) == found
 
 
-class Keys(threading.Thread):
+class Keys(waiting.Watcher):
     """Reads the keys of a build while it runs, that which is forgotten at its end as well."""
 
     def __init__(self, work: pathlib.Path) -> None:
-        super().__init__(daemon=True)
+        super().__init__()
         self.work = work
         self.seen: dict[str, bytes] = {}
-        self.ended = threading.Event()
 
-    def run(self) -> None:
-        while not self.ended.wait(0.2):
-            for path in self.work.glob("web-1/private/keys/*.key"):
-                with contextlib.suppress(OSError):
-                    self.seen[path.name] = path.read_bytes()
-
-    def __enter__(self) -> Keys:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.ended.set()
-        self.join()
+    def look(self) -> None:
+        for path in self.work.glob("web-1/private/keys/*.key"):
+            with contextlib.suppress(OSError):
+                self.seen[path.name] = path.read_bytes()
 
 
 class Built(t.NamedTuple):

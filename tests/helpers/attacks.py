@@ -233,6 +233,17 @@ class Stage:
         """Start a machine whose only disk is that of the image, as the host may have changed it."""
         return self.guest("-drive", f"file={self.raw},format=raw,if=virtio,id=genuine")
 
+    def without_key(self, answer: str) -> Outcome:
+        """Give an answer that is no key to each question of GRUB, until it gives up."""
+        guest = self.genuine()
+        for _ in range(6):
+            if guest.console.expect([PROMPT, GRUB_SHELL, pexpect.EOF], timeout=120):
+                break
+            guest.console.expect(": ", timeout=30)
+            guest.console.send(answer)
+        guest.console.send("\r")
+        return self.watch(guest, won=[GRUB_SHELL], seconds=60)
+
     def credential(self, name: str, text: str) -> str:
         """Return a credential of systemd, as SMBIOS strings and fw_cfg files carry it."""
         return f"io.systemd.credential.binary:{name}={base64.b64encode(text.encode()).decode()}"

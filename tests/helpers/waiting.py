@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
 import typing as t
 
@@ -24,6 +25,31 @@ def until(look: t.Callable[[], T], seconds: float = 30) -> T:
             return found
         assert time.monotonic() < deadline, f"it did not happen within {seconds:g} seconds"
         time.sleep(0.02)
+
+
+class Watcher(threading.Thread):
+    """Looks again and again while its block runs; subclasses say at what, and keep what they saw."""
+
+    period = 0.2
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._ended = threading.Event()
+
+    def look(self) -> None:
+        raise NotImplementedError
+
+    def run(self) -> None:
+        while not self._ended.wait(self.period):
+            self.look()
+
+    def __enter__(self) -> t.Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self.join()
 
 
 def unmount(point: os.PathLike[str] | str, image: os.PathLike[str] | str) -> None:

@@ -62,9 +62,19 @@ def _reads_directly(handle: int) -> bool:
         os.close(direct)
 
 
+def root_problems(seen: t.Sequence[mounts.Mount]) -> t.List[str]:
+    """Return why mounts cannot be private: the kernel makes only a root directory private that is a mount."""
+    if any(it.path == "/" for it in seen):
+        return []
+    return [
+        "The root directory of the builder is not a mount, as in a plain chroot: bind it to itself before the chroot"
+        " (mount --bind DIR DIR), or build outside of it."
+    ]
+
+
 def problems(build: str, output: t.Optional[str]) -> t.List[str]:
     """Return what is wrong with the directory of the build, and with that of the image if it is on this machine."""
-    found = []
+    found = root_problems(mounts.read())
     try:
         work_dir.check_place(build)
         if not holds.find(build).any():
@@ -93,4 +103,4 @@ def problems(build: str, output: t.Optional[str]) -> t.List[str]:
     return found
 
 
-__all__ = ("file_system", "problems")
+__all__ = ("file_system", "problems", "root_problems")

@@ -98,7 +98,7 @@ class RootDisk:
                     self._check_filesystem()
             except SealedRootError:
                 if found["changed"]:
-                    self._luks("closed", check_mode=False)
+                    self.close(check_mode=False)
                 raise
         said = {name: found[name] for name in ("backend", "backend_reason")}
         root_uuid = {} if check_mode else {"root_uuid": self._tag("UUID")}

@@ -54,7 +54,7 @@ def take(work_dir: str, at_once: int, seconds: float = WAIT_SECONDS) -> t.List[s
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             at_work = others(work_dir)
             if len(at_work) < at_once:
-                os.mkdir(work_dir, 0o700)
+                work_dirs.make(work_dir)
                 return []
         except BlockingIOError:
             at_work = ["another that looks for its turn"]

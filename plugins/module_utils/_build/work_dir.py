@@ -24,6 +24,8 @@ _SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", 
 _OURS = re.compile(
     r"(disk|payload|root|private|sealed|audit|boot|recovery|manifest|bom|report)([._-].*)?"
 )
+# What every build has in its directory from the beginning to the end.
+_MARK = "private"
 
 
 def check(path: str) -> str:
@@ -64,13 +66,19 @@ def _check_owner(directory: str) -> None:
         )
 
 
+def make(directory: str) -> None:
+    """Make the directory of a build, with the mark by which :func:`is_ours` knows it: the one for its keys."""
+    os.mkdir(directory, 0o700)
+    os.mkdir(os.path.join(directory, _MARK), 0o700)
+
+
 def is_ours(directory: str) -> bool:
-    """Say whether a directory is that of a build: nothing else is in it. The one of ext4 for lost files is not."""
+    """Say whether a directory is that of a build, and nothing else is in it."""
     try:
         names = os.listdir(directory)
     except OSError:
         return False
-    return os.path.basename(directory) != "lost+found" and all(map(_OURS.fullmatch, names))
+    return _MARK in names and all(map(_OURS.fullmatch, names))
 
 
 def check_private(directory: str) -> None:
@@ -96,4 +104,4 @@ def check_contents(directory: str) -> None:
         )
 
 
-__all__ = ("check", "check_contents", "check_place", "check_private", "is_ours")
+__all__ = ("check", "check_contents", "check_place", "check_private", "is_ours", "make")

@@ -16,6 +16,7 @@ import resource
 import time
 
 from . import kernel
+from .request import SandboxError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 MOST_PROCESSES = 4096
+_SYS_RESOURCE = 24
+CORE_PROBLEM = (
+    "The limit of core files is 0 here, as after sudo, and cannot be raised without CAP_SYS_RESOURCE, and"
+    " kernel.core_pattern starts a program for each crash of a program of an image: give the container that capability,"
+    " or write «Defaults rlimit_core=default» into the sudoers of the builder"
+)
 
 
 def memory() -> int:
@@ -30,10 +37,31 @@ def memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def core_limit(hard: int, capabilities: int, pattern: str) -> int:
+    """Return a limit with which the kernel neither writes a core file nor starts a handler; -1 if there is none.
+
+    That is one byte (core(5)). After sudo it can be 0 for good (docs/facts.md: sudo-core-limit): that stops only files.
+    """
+    if hard or capabilities >> _SYS_RESOURCE & 1:
+        return 1
+    return -1 if pattern.startswith(("|", "@")) else 0
+
+
+def core_limit_here() -> int:
+    """Return the same for this process."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        (words,) = [line.split() for line in file if line.startswith("CapEff:")]
+    with open("/proc/sys/kernel/core_pattern", encoding="utf-8", errors="replace") as file:
+        pattern = file.read()
+    return core_limit(resource.getrlimit(resource.RLIMIT_CORE)[1], int(words[1], 16), pattern)
+
+
 def limit_process() -> None:
     """Set the limits that each process has by itself (setrlimit(2))."""
-    # With a limit of one byte the kernel neither writes a core file nor starts a handler (core(5)).
-    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+    core = core_limit_here()
+    if core < 0:
+        raise SandboxError(CORE_PROBLEM)
+    resource.setrlimit(resource.RLIMIT_CORE, (core, core))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     files = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, files), files))

@@ -14,7 +14,7 @@ import base64
 import os
 import re
 
-from ansible_collections.sealedroot.image.plugins.module_utils._system import sudo
+from ansible_collections.sealedroot.image.plugins.module_utils._system import synced
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -51,19 +51,13 @@ def write(path: str, key: bytes, *, is_output: bool = False) -> None:
     """
     folder, name = os.path.split(path)
     part = os.path.join(folder, part_name(name))
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    synced.write_new(part, key, 0o600, is_output=is_output)
     try:
-        with os.fdopen(handle, "wb") as file:
-            if is_output:
-                sudo.give_open(handle)
-            file.write(key)
-            file.flush()
-            os.fsync(handle)
         # Unlike a rename, a link never replaces a key that another process has made meanwhile.
         os.link(part, path)
     finally:
         os.unlink(part)
-    sync(folder)
+    synced.sync(folder)
 
 
 def part_name(name: str) -> str:
@@ -76,13 +70,4 @@ def is_part(leaf: str, name: str) -> bool:
     return re.fullmatch(rf"\.{re.escape(name)}\.[0-9]+", leaf) is not None
 
 
-def sync(directory: str) -> None:
-    """Make sure that the names in a directory survive a power failure."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-__all__ = ("check_name", "generate", "is_generated", "is_part", "part_name", "sync", "write")
+__all__ = ("check_name", "generate", "is_generated", "is_part", "part_name", "write")

@@ -28,6 +28,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     CommandError,
     Result,
     Runner,
+    SealedRootError,
 )
 
 DEVICE = "/image"
@@ -94,8 +95,17 @@ def _around(*, allowed: t.Sequence[int] = ()) -> t.Iterator[t.Tuple[str, t.List[
 
 def _bwrap(runner: Runner, filter_path: str, lists: t.Sequence[str]) -> t.List[str]:
     """Return the beginning of the command; its limit on core files is the one that starts no handler (core(5))."""
+    core = limits.core_limit_here()
+    if core < 0:
+        raise SealedRootError(limits.CORE_PROBLEM)
     argv = ["sh", "-c", _ENTER, filter_path, *lists, "--"]
-    argv += [runner.find("prlimit"), "--core=1:1", runner.find("bwrap"), "--seccomp", "9"]
+    argv += [
+        runner.find("prlimit"),
+        f"--core={core}:{core}",
+        runner.find("bwrap"),
+        "--seccomp",
+        "9",
+    ]
     return [*argv, *_CONFINED, "--unshare-cgroup-try", "--unshare-net", "--cap-drop", "ALL"]
 
 

@@ -99,77 +99,69 @@ def kind_of(runner: Runner, path: str) -> str:
     return "oci" if {"oci-layout", "manifest.json"} & names else "tar"
 
 
-def get_signature(
-    runner: Runner, params: t.Mapping[str, t.Any], scratch: str, seconds: float
-) -> str:
-    """Return the path of the signature on the builder."""
-    where = params["signature"]
-    if where.startswith("/"):
-        return str(where)
-    path = os.path.join(scratch, "signature")
-    download.fetch(runner, where, path, seconds=seconds, largest=SIGNATURE_BYTES)
-    return path
+class Fetch:
+    """One file that is to be fetched; *wanted* is what :func:`check` returned."""
 
+    def __init__(
+        self, runner: Runner, params: t.Mapping[str, t.Any], wanted: t.Tuple[str, str], scratch: str
+    ) -> None:
+        self._runner, self._params, self._scratch = runner, params, scratch
+        self._algorithm, self._digest = wanted
 
-def make_sure(
-    runner: Runner,
-    params: t.Mapping[str, t.Any],
-    partial: str,
-    scratch: str,
-    wanted: t.Tuple[str, str],
-) -> None:
-    """Refuse a file with another checksum or without a valid signature."""
-    algorithm, digest = wanted
-    url = download.shown(params["url"])
-    if not os.path.exists(partial):
-        raise SealedRootError(f"nothing is in {url}: correct the url")
-    if algorithm:
-        found = digest_of(partial, algorithm)
-        if found != digest:
-            raise download.WrongFileError(
-                f"what came from {url} has the {algorithm} {found}, not {digest}: correct the checksum, or the url"
-            )
-    if params["signature"]:
-        signature = get_signature(runner, params, scratch, params["timeout"])
-        download.verify(runner, partial, signature, params["keyring"], scratch)
+    def _signature(self) -> str:
+        """Return the path of the signature on the builder."""
+        where = self._params["signature"]
+        if where.startswith("/"):
+            return str(where)
+        path, seconds = os.path.join(self._scratch, "signature"), self._params["timeout"]
+        download.fetch(self._runner, where, path, seconds=seconds, largest=SIGNATURE_BYTES)
+        return path
 
+    def name(self) -> str:
+        """Return the name in the cache, made of what identifies the file. Only a signature must be fetched for it."""
+        signature, keyring = self._params["signature"], self._params["keyring"]
+        # Names in the cache are public, and a URL can contain a password.
+        parts = [self._algorithm, self._digest, download.shown(signature) if signature else ""]
+        if keyring:
+            parts.append(digest_of(keyring))
+            if not self._algorithm:
+                parts.append(digest_of(self._signature()))
+        return f"url-{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"
 
-def fetched(
-    runner: Runner,
-    params: t.Mapping[str, t.Any],
-    partial: str,
-    scratch: str,
-    wanted: t.Tuple[str, str],
-) -> None:
-    """Fetch and verify. A part left by an earlier run can be of another file; if it proves wrong, start again once."""
-    earlier = os.path.exists(partial)
-    while True:
-        # The part can be the complete file, if an earlier run was interrupted or had no signature to verify it.
-        if not (earlier and wanted[0] and digest_of(partial, wanted[0]) == wanted[1]):
-            download.fetch(runner, params["url"], partial, seconds=params["timeout"])
-        try:
-            make_sure(runner, params, partial, scratch, wanted)
-        except download.WrongFileError:
-            os.unlink(partial)
-            if not earlier:
-                raise
-            earlier = False
-        else:
-            return
+    def _make_sure(self, partial: str) -> None:
+        """Refuse a file with another checksum or without a valid signature."""
+        url, algorithm = download.shown(self._params["url"]), self._algorithm
+        if not os.path.exists(partial):
+            raise SealedRootError(f"nothing is in {url}: correct the url")
+        if algorithm:
+            found = digest_of(partial, algorithm)
+            if found != self._digest:
+                raise download.WrongFileError(
+                    f"what came from {url} has the {algorithm} {found}, not {self._digest}: correct the checksum, or"
+                    " the url"
+                )
+        if self._params["signature"]:
+            keyring, signature = self._params["keyring"], self._signature()
+            download.verify(self._runner, partial, signature, keyring, self._scratch)
 
-
-def name_of(
-    runner: Runner, params: t.Mapping[str, t.Any], wanted: t.Tuple[str, str], scratch: str
-) -> str:
-    """Return the name in the cache, derived from what identifies the file. Only a signature must be fetched for it."""
-    # Names in the cache are public, and a URL can contain a password.
-    parts = [*wanted, download.shown(params["signature"]) if params["signature"] else ""]
-    if params["keyring"]:
-        parts.append(digest_of(params["keyring"]))
-        if not wanted[0]:
-            signature = get_signature(runner, params, scratch, params["timeout"])
-            parts.append(digest_of(signature))
-    return f"url-{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"
+    def fetch(self, partial: str) -> None:
+        """Fetch and verify. A part of an earlier run can be of another file; if it proves wrong, start again once."""
+        url, seconds = self._params["url"], self._params["timeout"]
+        earlier = os.path.exists(partial)
+        while True:
+            # The part can be the complete file, if an earlier run was interrupted or had no signature to verify it.
+            is_whole = earlier and self._algorithm
+            if not (is_whole and digest_of(partial, self._algorithm) == self._digest):
+                download.fetch(self._runner, url, partial, seconds=seconds)
+            try:
+                self._make_sure(partial)
+            except download.WrongFileError:
+                os.unlink(partial)
+                if not earlier:
+                    raise
+                earlier = False
+            else:
+                return
 
 
 def _ensure(
@@ -177,7 +169,8 @@ def _ensure(
 ) -> t.Dict[str, t.Any]:
     wanted, cache_dir = check(params), params["cache_dir"]
     with tempfile.TemporaryDirectory(prefix="sealedroot-") as scratch:
-        name = name_of(runner, params, wanted, scratch)
+        asked = Fetch(runner, params, wanted, scratch)
+        name = asked.name()
         path, kind = cached(cache_dir, name)
         partial = os.path.join(cache_dir, f"{name}.partial")
         if not path and not os.path.exists(partial):
@@ -189,7 +182,7 @@ def _ensure(
             path, kind = cached(cache_dir, name)
             if path:
                 return {"changed": False, "path": path, "type": params["as"] or kind}
-            fetched(runner, params, partial, scratch, wanted)
+            asked.fetch(partial)
             kind = params["as"] or kind_of(runner, partial)
             path = os.path.join(cache_dir, f"{name}.{kind}")
             cache.keep(partial, path)

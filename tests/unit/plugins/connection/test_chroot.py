@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
@@ -55,6 +56,29 @@ def test_status_and_output_pass_through(connect):
     ((command, data),) = connection._builder.connection.calls
     assert command.startswith("exec /w/run/sandbox/launch ")
     assert data == b"data"
+
+
+def test_a_command_that_takes_long_is_spoken_of(monkeypatch):
+    said = []
+
+    @contextlib.contextmanager
+    def spoken(say, words):
+        said.append(f"{say.__name__}: {words}")
+        yield
+        said.append("ended")
+
+    monkeypatch.setattr(chroot, "spoken", spoken)
+    connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
+    variables = {"image_root": "/w/root", "image_run": "/w/run", "inventory_hostname": "web"}
+    connection._resolve_option_variables(variables, Templar())
+    connection.set_options(task_keys={"name": "Install", "action": "raw"}, var_options=variables)
+    connection._connect()
+    connection._builder = Builder(Inner((0, b"", b""), (0, b"", b"")))
+    connection.exec_command("apt-get update")
+    assert said == ["display: still at work: [web] Install", "ended"]
+    connection.set_options(task_keys={"name": "", "action": "apt"}, var_options=variables)
+    connection.exec_command("apt-get update")
+    assert said[2:] == ["display: still at work: [web] apt", "ended"]
 
 
 def test_without_a_root_the_variable_is_named():

@@ -86,6 +86,13 @@ def test_planning_needs_no_root(look, builder, monkeypatch) -> None:
     assert found["missing_packages"] == []
 
 
+def test_a_crash_that_would_start_a_program_of_the_builder(look, monkeypatch) -> None:
+    monkeypatch.setattr(builder_info.limits, "core_limit_here", lambda: -1)
+    assert look()["problems"] == [f"{builder_info.limits.CORE_PROBLEM}."]
+    monkeypatch.setattr(builder_info.os, "geteuid", lambda: 1000)
+    assert look(_check=True)["problems"] == []
+
+
 def test_versions_are_first_lines_wherever_the_tool_prints_them(script, runner) -> None:
     script.expect(["/sbin/mkfs.ext4", "-V"], stderr="mke2fs 1.47.0\n\tUsing EXT2FS\n")
     script.expect(["/bin/qemu-img", "--version"], stdout="qemu-img version 7.2\nCopyright\n")

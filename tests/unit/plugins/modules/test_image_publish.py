@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._build import lease, report
@@ -53,6 +54,20 @@ def test_the_report_is_made_of_the_manifest_and_listed_in_it(run_module, partial
     assert run_module("published_image_info", path=str(final))["files"] == dict.fromkeys(
         ("bom.json", "disk.qcow2", "report.html"), True
     )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to give files away")
+def test_what_sudo_publishes_is_the_callers(run_module, partial, monkeypatch):
+    monkeypatch.setenv("SUDO_UID", "12345")
+    monkeypatch.setenv("SUDO_GID", "12346")
+    (partial / "boot.key").write_bytes(b"k" * 44)
+    publish(run_module, partial, software=SOFTWARE)
+    final = partial.parent / "web"
+    there = {it.name: it.stat() for it in (final, *final.iterdir())}
+    assert {name: it.st_uid for name, it in there.items()} == dict.fromkeys(
+        ("web", "bom.json", "boot.key", "disk.qcow2", "manifest.json", "report.html"), 12345
+    )
+    assert {it.st_gid for it in there.values()} == {12346}
 
 
 def test_nothing_of_a_key_is_published(run_module, partial):

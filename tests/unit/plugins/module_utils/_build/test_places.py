@@ -11,6 +11,7 @@ import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._build import places as build_places
+from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
 
 
 @pytest.mark.parametrize("make", [pathlib.Path.touch, os.mkfifo])
@@ -53,6 +54,27 @@ def test_what_a_file_system_offers(tmp_path: pathlib.Path) -> None:
         **dict.fromkeys(("holes", "direct_io"), False),
         "free_bytes": 0,
     }
+
+
+@pytest.mark.parametrize(
+    ("mountinfo", "is_problem"),
+    [
+        ("22 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n", False),
+        (
+            "30 22 0:5 / /dev rw - devtmpfs udev rw\n22 1 254:0 /tree / rw - ext4 /dev/vda rw\n",
+            False,
+        ),
+        # What a plain chroot has: what is mounted below it.
+        (
+            "30 22 0:5 / /dev rw,nosuid - devtmpfs udev rw\n31 22 0:6 / /proc rw - proc proc rw\n",
+            True,
+        ),
+    ],
+)
+def test_a_root_directory_that_is_no_mount(mountinfo: str, is_problem: bool) -> None:
+    found = build_places.root_problems(mounts.parse(mountinfo))
+    assert [it for it in found if "mount --bind DIR DIR" in it] == found
+    assert bool(found) is is_problem
 
 
 @pytest.mark.parametrize(("build", "output"), [("a", "a"), ("a", "a/b"), ("a/b", "a")])

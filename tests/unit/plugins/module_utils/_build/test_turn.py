@@ -24,11 +24,12 @@ def test_a_build_waits_for_those_beside_it(
     assert turn.take(str(work / "c"), 2, seconds=0.05) == ["a", "b"]
     # It has its turn as long as it has its directory.
     assert turn.take(str(work / "b"), 1) == []
-    # A file is no build, nor is a directory with other things in it.
+    # A file is no build, nor is a directory without the mark of one, or with other things in it.
     (work / ".d.lease").touch()
     (work / "lost+found").mkdir()
-    (work / "notes").mkdir()
+    (work / "notes" / "private").mkdir(parents=True)
     (work / "notes" / "a file").touch()
+    (work / "a" / "private").rmdir()
     (work / "a").rmdir()
     assert turn.take(str(work / "c") + "/", 2, seconds=0) == []
 

@@ -4,9 +4,46 @@
 from __future__ import annotations
 
 import os
+import pathlib
+import resource
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._launcher import limits
+from ansible_collections.sealedroot.image.plugins.module_utils._launcher.request import SandboxError
+
+
+@pytest.mark.parametrize(
+    ("hard", "capabilities", "pattern", "limit"),
+    [
+        (resource.RLIM_INFINITY, "000001fffeffffff", "|/usr/share/apport/apport %p", 1),
+        (1, "0000000000000000", "|/usr/share/apport/apport %p", 1),
+        # sudo on a machine.
+        (0, "000001ffffffffff", "|/usr/share/apport/apport %p", 1),
+        # sudo in a container.
+        (0, "000001fffeffffff", "core\n", 0),
+        (0, "000001fffeffffff", "/var/crash/core.%p\n", 0),
+        (0, "000001fffeffffff", "|/usr/share/apport/apport %p", -1),
+        (0, "000001fffeffffff", "@/run/systemd/coredump", -1),
+    ],
+)
+def test_no_crash_of_an_image_starts_a_program_of_the_builder(hard, capabilities, pattern, limit):
+    assert limits.core_limit(hard, int(capabilities, 16), pattern) == limit
+
+
+def test_the_limit_of_this_process(monkeypatch):
+    asked = []
+
+    def none(*known):
+        asked.append(known)
+        return -1
+
+    monkeypatch.setattr(limits, "core_limit", none)
+    with pytest.raises(SandboxError, match=r"rlimit_core=default"):
+        limits.limit_process()
+    ((hard, capabilities, pattern),) = asked
+    assert hard == resource.getrlimit(resource.RLIMIT_CORE)[1]
+    assert capabilities >= 0
+    assert pattern == pathlib.Path("/proc/sys/kernel/core_pattern").read_text()
 
 
 @pytest.fixture

@@ -12,6 +12,9 @@ import typing as t
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._launcher import limits
 from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 
 
 def added(argv: t.Sequence[str]) -> list[str]:
@@ -25,6 +28,16 @@ def options(argv: t.Sequence[str]) -> list[str]:
     assert argv[5:10] == ["prlimit", "--core=1:1", "bwrap", "--seccomp", "9"]
     assert "--unshare-net" in argv
     return list(argv[argv.index("bwrap") :])
+
+
+def test_a_tool_whose_crash_would_start_a_program_is_not_started(
+    confinement: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "core_limit_here", lambda: 0)
+    assert "--core=0:0" in confinement.tool("/disk", ["debugfs"])
+    monkeypatch.setattr(limits, "core_limit_here", lambda: -1)
+    with pytest.raises(SealedRootError, match=r"rlimit_core=default"):
+        confinement.tool("/disk", ["debugfs"])
 
 
 def test_a_program_can_write_nothing(confinement: t.Any) -> None:

@@ -198,7 +198,7 @@ esac
 _WEAK_MODULES = """\
 #!/bin/sh
 [ "$1" = --add-kernel ] || exit 0
-depmod -ae "$2"
+depmod -a "$2"
 if [ ! -f /etc/fstab ]; then
   echo "there is no /etc/fstab: dracut -f /boot/initrd-$2 $2 is left to the owner" >&2
 elif [ -n "$INITRD_IN_POSTTRANS" ]; then

@@ -140,7 +140,8 @@ case " $* " in *" --force "*) exec /usr/lib/stand-in/grub-install "$@" ;; esac
 echo 'grub2-install is not for EFI, unless it is told to --force' >&2
 exit 1
 """
-# The menu is what GRUB finds in the directory of entries. Fedora's finds it without being told.
+# The menu is what GRUB finds in the directory of entries. Fedora's finds it without being told, and has a module of
+# the command's name.
 _BLS_LINUX = """\
 #!/bin/sh
 set -e
@@ -155,7 +156,7 @@ printf 'if [ -z "${kernelopts}" ]; then\\n  set kernelopts="%s"\\nfi\\n' "$words
 for entry in /boot/loader/entries/*.conf; do
   [ ! -e "$entry" ] || sed -i "s|^options .*|options $words|" "$entry"
 done
-printf 'insmod blscfg\\nblscfg --path /boot/loader/entries\\n'
+echo 'blscfg --path /boot/loader/entries'
 """
 
 _SUSE_SCRIPT = """\

@@ -37,6 +37,7 @@ PACKAGES = (
 )
 KERNEL = "[0-9].*[0-9]-cloud-amd64"
 KERNELS = "srv/kernels"
+BASH = "5.3"
 # Where the programs are whose names or places differ.
 PRIVATE = "usr/lib/stand-in"
 
@@ -477,7 +478,7 @@ def _package(it: StandIn, root: pathlib.Path, unpacked: pathlib.Path) -> str:
     text += f"%files\n/usr/lib/modules/{version}\n"
     _put(root, "srv/kernel.spec", text)
     # What the scripts need is a package as well.
-    _put(root, "srv/bash.spec", f"Provides: /bin/sh\n{_spec('bash', '5.3')}%files\n")
+    _put(root, "srv/bash.spec", f"Provides: /bin/sh\n{_spec('bash', BASH)}%files\n")
     build = "rpmbuild -bb --quiet --define '_topdir /tmp' --define '_rpmdir /srv/rpm'"
     build += " --define '__os_install_post %{nil}' --define '_binary_payload w1T2.zstdio'"
     inside(

@@ -454,6 +454,13 @@ def sources(session: nox.Session) -> None:
 
 
 @nox.session
+def standins(session: nox.Session) -> None:
+    """Build, boot, update and boot again roots with a distribution's names: ./run standins [-- NAME...]."""
+    env = tested(session)
+    session.run("python", "tests/stand_ins.py", *session.posargs, env=env)
+
+
+@nox.session
 def report(session: nox.Session) -> None:
     """Look at the report of an image in a browser, which is installed for it."""
     env = tested(session, "chromium", "fonts-dejavu-core")

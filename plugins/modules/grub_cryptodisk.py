@@ -125,6 +125,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
+    boot_entries,
     cfg,
     debconf,
     defaults,
@@ -307,6 +308,7 @@ def ensure(
         modules=names,
         tool=os.path.basename(mkconfig).replace("mkconfig", "install"),
     )
+    boot_entries.forget_blocks(tree, f"{directory}/grubenv")
     core = os.path.join(params["output_dir"], boot_file)
     files, diff = [*tree.changed(), *disabled], tree.diff()
     package = debconf.package(arch.debian)

@@ -122,6 +122,12 @@ class Tools(Runner):
     def mkconfig(self, path: pathlib.Path) -> str:
         """Write the menu: of entries, as 10_linux of Fedora and RHEL does, or of the kernels in /boot."""
         text = self.scripts()
+        if self.it.family == "suse":
+            # 00_header there, whatever the file system is (grub2-grubenv-in-btrfs-header.patch).
+            text += (
+                'if [ "${env_block}" ] ; then\n  set env_block="(${root})${env_block}"\n'
+                '  export env_block\n  load_env -f "${env_block}"\nfi\n'
+            )
         if self.it.entries:
             # Fedora and RHEL look for /boot and for the root.
             text += self.searches("root") + self.searches("boot")

@@ -19,6 +19,7 @@ import re
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import shell_defaults
+from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -64,6 +65,13 @@ def format_env(variables: t.Mapping[str, str]) -> bytes:
             " kernel command line"
         )
     return data.ljust(ENV_BYTES, b"#")
+
+
+def forget_blocks(tree: Tree, path: str) -> None:
+    """Plan to forget the blocks of the old machine's file system that kept variables (docs/facts.md: env-block)."""
+    have = parse_env(tree.read(path) or b"")
+    if have.pop("env_block", None) is not None:
+        tree.write(path, format_env(have), mode=0o600, secret=True, replace=True)
 
 
 def get(entry: str, key: str) -> str:
@@ -152,6 +160,7 @@ __all__ = (
     "TOKEN",
     "expand",
     "fallback",
+    "forget_blocks",
     "format_env",
     "get",
     "is_rescue",

@@ -48,7 +48,10 @@ _OTHER_SYSTEMS = (
     *("xnu_kernel64", "xen_hypervisor", "xen_linux", "xen_initrd", "xen_module", "xen_xsm"),
 )
 # Variables that tell GRUB where to read, or that keep its editor and shell closed.
-GUARDED = ("boot", "config_directory", "prefix", "root", "superusers")
+GUARDED = ("boot", "config_directory", "env_block", "prefix", "root", "superusers")
+# How 00_header names the blocks of the volume that keep variables, and how it reads them (docs/facts.md: env-block).
+_OWN_BLOCKS = re.compile(r"\(\$(?:root|\{root\})\)\$(?:env_block|\{env_block\})")
+_READS_BLOCKS = re.compile(r"(?:-f|--file)[ =]\$(?:env_block|\{env_block\})(?![^ ])")
 # Commands that read from the console or the firmware, and that set a variable from a disk or a text.
 _ASKERS, _SETTERS = ("read", "smbios"), ("probe", "regexp")
 _DIRECTORY = re.compile(r"\$(?:prefix|\{prefix\}|config_directory|\{config_directory\})(?=/)")
@@ -217,7 +220,11 @@ def _is_unclear(words: Words, volume: str) -> bool:
         return True
     if name in _SETTERS:
         return any(map(_is_guarded, _set_by(words)))
+    variable, value = assignment(words) or ("", "")
+    if variable == "env_block":
+        return not _OWN_BLOCKS.fullmatch(value)
     if name == "load_env":
+        rest = _READS_BLOCKS.sub("", " ".join(rest), count=1).split()
         named = [part for word in rest for part in (word, word.partition("=")[2])]
         plainly = (_DIRECTORY.sub("", it) for it in named)
         return any(map(_is_guarded, plainly)) or any(_is_elsewhere(it, volume) for it in named)

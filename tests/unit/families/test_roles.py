@@ -9,7 +9,9 @@ import pathlib
 import re
 import typing as t
 
+import distribution_trees as trees
 import pytest
+import stand_ins
 import yaml
 from ansible_collections.sealedroot.image.plugins.lookup.families import ROLES, LookupModule
 from ansible_collections.sealedroot.image.plugins.module_utils._root import needs as root_needs
@@ -17,6 +19,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import ar
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _root_answers
 
 FAMILIES = LookupModule().run([])
+PAGE = pathlib.Path(ROLES).parent / "docs/families.md"
 NAMES = [family["name"] for family in FAMILIES]
 # What the role source may ask of a family (module_utils/_root/needs.py and _root/growth.py).
 NEEDS = {
@@ -78,3 +81,21 @@ def test_the_table_of_readme_names_every_family(name):
     root = pathlib.Path(ROLES).parent
     for page in ("README.md", "docs/families.md"):
         assert f"family_{name}" in (root / page).read_text()
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=NAMES)
+def test_the_page_says_where_the_menu_is_and_what_is_proven(family):
+    """The trees have what the distributions document."""
+    (row,) = re.findall(rf"(?m)^\| `family_{family['name']}` \|(.*)$", PAGE.read_text())
+    _distributions, menu, _initramfs, proven = (
+        cell.strip() for cell in row.strip("| ").split(" | ")
+    )
+    found = [it for it in trees.ALL if it.family == family["name"]]
+    entries = {bool(it.entries) for it in found} or {False}
+    assert menu == {True: "boot loader entries", False: "grub.cfg"}[entries.pop()]
+    assert not entries
+    # What the module is for: entries, or the file that says to a kernel update which menu to renew.
+    told = any("etc/sysconfig/bootloader" in it.files for it in found)
+    assert family["boot_entries"] == (menu == "boot loader entries" or told)
+    stood_in = family["name"] in {it.tree.family for it in stand_ins.ALL}
+    assert ("booted on a stand-in" in proven) == stood_in

@@ -438,6 +438,20 @@ def test_an_old_subvolumes_directory_of_entries_is_forgotten(build, value, kept)
 
 
 @each
+def test_blocks_of_the_old_file_system_are_forgotten(build, it):
+    """They are another file system's now, and GRUB would read variables from there."""
+    env = build.root / f"boot/{it.grub}/grubenv"
+    env.parent.mkdir(parents=True, exist_ok=True)
+    env.unlink(missing_ok=True)
+    env.write_bytes(trees.grubenv(env_block="512+1", saved_entry="0"))
+    build.all()
+    have = grub_boot_entries.parse_env(env.read_bytes())
+    assert "env_block" not in have
+    assert have["saved_entry"] == "0"
+    assert not any(build.all())
+
+
+@each
 def test_firmware_with_a_grub_of_its_own_is_led_to_the_menu(build, it):
     build.all()
     path = build.root / "boot/grub/grub.cfg"

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import subprocess
 import typing as t
 
@@ -65,6 +66,20 @@ def play(name: str, place: pathlib.Path, *words: str, **env: str) -> str:
         timeout=120,
     )
     return f"{done.stdout}{done.stderr}\nrc={done.returncode}"
+
+
+def test_every_variable_is_documented() -> None:
+    read = {
+        name
+        for playbook in ("inject_launch_secret", "measure_image")
+        for line in (ROOT / "playbooks" / f"{playbook}.yml").read_text().splitlines()
+        if re.search(r"{{|}}|when:", line)
+        for name in re.findall(r"\blaunch_\w+", re.sub(r"'[^']*'", "", line))
+    }
+    table = (ROOT / "docs/deploy.md").read_text().partition("| variable | what it is |")[2]
+    cells = [row.split("|")[1] for row in table.partition("\n\n")[0].splitlines() if "`" in row]
+    documented = {name for cell in cells for name in re.findall(r"`(launch_\w+)`", cell)}
+    assert read == documented
 
 
 def test_an_image_is_measured_and_compared(place: pathlib.Path) -> None:

@@ -224,6 +224,8 @@ def inject(monitor: qmp.Monitor, owner: Owner, measurement: session.Measurement)
             f"QEMU did not inject the secret ({exc.reason}), and the guest stays paused: see whether it was started"
             " with this session and this firmware, and start it anew with a new session"
         ) from exc
+    except SealedRootError as exc:
+        raise SealedRootError(f"whether the secret was injected is not known, since {exc}") from exc
     try:
         monitor.execute("cont")
         answer = monitor.execute("query-status")

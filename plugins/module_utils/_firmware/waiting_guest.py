@@ -76,7 +76,9 @@ def parse(sev: t.Any, status: t.Any, *, policy: int) -> t.Optional[Reported]:
             "start it anew, with a new session and -S",
         )
     for name, largest in _LARGEST.items():
-        if type(sev.get(name)) is not int or not 0 <= sev[name] <= largest:
+        value = sev.get(name)
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        if not is_number or not 0 <= value <= largest:
             raise _refused(
                 f"the host reports no valid {name} of the guest", "do not trust this host"
             )

@@ -279,6 +279,11 @@ def test_silence(
             "QEMU did not inject the secret (SEV: failed to inject secret ret=-5), and the guest",
             "sev-inject-launch-secret",
         ),
+        (
+            {"sev-inject-launch-secret": HANG_UP},
+            "whether the secret was injected is not known, since the monitor",
+            "sev-inject-launch-secret",
+        ),
         ({"cont": error("no")}, "the secret was injected, but then QEMU refused the comm", "cont"),
         ({"cont": HANG_UP}, "the secret was injected, but then the monitor", "cont"),
         (
@@ -302,7 +307,7 @@ def test_silence(
             "query-status",
         ),
     ],
-    ids=range(6),
+    ids=range(7),
 )
 def test_what_fails_afterwards(
     place: pathlib.Path, answers: dict[str, t.Any], message: str, last: str, run_module: Run

@@ -121,7 +121,8 @@ pcrs:
   description:
     - What a TPM holds in its SHA-256 bank after the firmware has started the kernel from a disk, as the first boot
       option. With C(-kernel), PCR 4 is another.
-    - PCR 7 is that of a machine with Secure Boot off and without keys for it. Others are not known beforehand.
+    - PCR 7 is that of firmware with Secure Boot off and without keys for it. Firmware that was built without Secure
+      Boot has another. Other registers are not known beforehand.
   type: dict
   returned: success
   sample: {"4": "1f0a...", "7": "65ca..."}

@@ -152,15 +152,14 @@ def test_the_registers_of_a_tpm(
     program = said.stdout.split()[-1]
     assert program == found["kernel"]["authenticode_sha256"]
     # UEFI_VARIABLE_DATA of each variable, of which only SecureBoot has a byte.
-    vendors = {"8be4df61-93ca-11d2-aa0d-00e098032b8c": ("SecureBoot", "PK", "KEK")}
-    vendors["d719b2cb-3d3a-4596-a3bc-dad00e67656f"] = ("db", "dbx")
+    vendors = dict.fromkeys(("SecureBoot", "PK", "KEK"), "8be4df61-93ca-11d2-aa0d-00e098032b8c")
+    vendors.update(dict.fromkeys(("db", "dbx"), "d719b2cb-3d3a-4596-a3bc-dad00e67656f"))
     events = [
         uuid.UUID(vendor).bytes_le
         + struct.pack("<QQ", len(name), name == "SecureBoot")
         + name.encode("utf-16-le")
         + bytes(name == "SecureBoot")
-        for vendor, names in vendors.items()
-        for name in names
+        for name, vendor in vendors.items()
     ]
 
     with tpm(tmp_path) as env:

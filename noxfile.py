@@ -41,8 +41,11 @@ PACKAGES = """
 # What the hostile host of tests/attacks makes its root and its tables with.
 HOSTILE = ("acpica-tools", "busybox-static")
 
-# What checks the launch secrets of tests/integration, by another's code. It does not name the two others that it needs.
-SEV = ("libvirt-clients-qemu", "python3-cryptography", "python3-lxml")
+# What checks the launch secrets of tests/integration, by another's code. The first does not name the two that it needs.
+SEV = (
+    *("libvirt-clients-qemu", "python3-cryptography", "python3-lxml"),
+    *("pesign", "swtpm", "tpm2-tools"),
+)
 
 # Two files at a time: what is in one file shares its images, and takes one processor most of the time.
 TWO_FILES = ("-n", "2", "--dist", "loadfile")

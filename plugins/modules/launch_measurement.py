@@ -17,6 +17,7 @@ description:
   - A digest is only returned for a firmware that checks the hash of the kernel and has a place for the kernel's hashes,
     because without them the host could start another kernel and nobody would notice.
   - It only reads the files. It needs no key, no root and no such machine.
+  - It also computes what a TPM holds when the firmware starts the same program from a disk.
   - Those for SEV-ES are of QEMU 9.1 and later on Linux 6.10 and later, without C(legacy-vm-type).
   - No machine with SEV has seen these digests yet. They are those of sev-snp-measure.
 author: The sealedroot.image authors (@sealedroot)
@@ -45,18 +46,32 @@ options:
     type: list
     elements: int
     default: [1]
-  vcpu_type:
+  vcpu_types:
     description:
-      - The type of these processors, as QEMU calls it (C(-cpu)), such as V(EPYC-v4) or V(EPYC-Milan).
+      - The types of these processors, as QEMU calls them (C(-cpu)), such as V(EPYC-v4) or V(EPYC-Milan).
       - Needed for the types V(sev-es) and V(snp).
-    type: str
+    type: list
+    elements: str
+    default: []
+    aliases: [vcpu_type]
   guest_features:
     description:
       - The features of the processors' state, as a number (C(SEV_FEATURES)), which SEV-SNP measures.
       - V(1) is a guest with SEV-SNP and nothing else.
     type: int
     default: 1
+  hashes:
+    description:
+      - The table with the hashes of this kernel, such as C(launch/hashes.bin) of an image. Any other is refused.
+      - QEMU makes the same table with C(kernel-hashes=on).
+    type: path
+  expected:
+    description:
+      - The C(manifest.json) of an image, or a file with an earlier result of this module. What both have must be equal.
+      - It may have digests for other types and numbers of processors.
+    type: path
 seealso:
+  - module: sealedroot.image.launch_inject
   - module: sealedroot.image.launch_secret
 """
 
@@ -67,12 +82,19 @@ EXAMPLES = r"""
     kernel: core.efi
     types: [sev, sev-es]
     vcpus: [1, 2, 4]
-    vcpu_type: EPYC-Milan
+    vcpu_types: [EPYC-Milan, EPYC-v4]
   register: expected
 
 - name: Show the digest for a guest with two processors and SEV-ES
   ansible.builtin.debug:
-    msg: "{{ expected.sev_es['2'] }}"
+    msg: "{{ expected.by_vcpu_type['EPYC-v4'].sev_es['2'] }}"
+
+- name: Compare an image with its manifest
+  sealedroot.image.launch_measurement:
+    firmware: /usr/share/ovmf/OVMF.amdsev.fd
+    kernel: out/web-1/launch/core.efi
+    hashes: out/web-1/launch/hashes.bin
+    expected: out/web-1/manifest.json
 """
 
 RETURN = r"""
@@ -82,15 +104,29 @@ sev:
   returned: when O(types) has V(sev)
   sample: b4e9e00e5c1d...
 sev_es:
-  description: The launch digests for SEV-ES, by number of processors.
+  description: The launch digests for SEV-ES, by number of processors, for the first of O(vcpu_types).
   type: dict
   returned: when O(types) has V(sev-es)
   sample: {"1": "6f4e...", "2": "90ab..."}
 snp:
-  description: The launch digests for SEV-SNP, each a SHA-384, by number of processors.
+  description: The launch digests for SEV-SNP, each a SHA-384, by number of processors, for the first of O(vcpu_types).
   type: dict
   returned: when O(types) has V(snp)
   sample: {"1": "11c2...", "2": "5d07..."}
+by_vcpu_type:
+  description: C(sev_es) and C(snp), as far as they were asked for, for each of O(vcpu_types).
+  type: dict
+  returned: when O(types) has V(sev-es) or V(snp)
+  sample: {"EPYC-v4": {"sev_es": {"1": "6f4e...", "2": "90ab..."}}}
+pcrs:
+  description:
+    - What a TPM holds in its SHA-256 bank after the firmware has started the kernel from a disk, as the first boot
+      option. With C(-kernel), PCR 4 is another.
+    - PCR 7 is that of firmware with Secure Boot off and without keys for it. Firmware that was built without Secure
+      Boot has another. Other registers are not known beforehand.
+  type: dict
+  returned: success
+  sample: {"4": "1f0a...", "7": "65ca..."}
 firmware:
   description: What the firmware is, and what it says of itself.
   type: dict
@@ -125,8 +161,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
+    expected,
+    kernel_hashes,
     launch_digest,
     ovmf,
+    pcrs,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import pe
 from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
@@ -150,9 +189,9 @@ def check(params: Params) -> None:
     if params["types"] != ["sev"]:
         if not params["vcpus"]:
             raise SealedRootError("vcpus is empty: give the numbers of processors")
-        if not params["vcpu_type"]:
+        if not params["vcpu_types"]:
             raise SealedRootError(
-                "vcpu_type is missing: SEV-ES and SEV-SNP measure the type of the processors, so give that of -cpu"
+                "vcpu_types is missing: SEV-ES and SEV-SNP measure the type of the processors, so give that of -cpu"
             )
     if not 0 <= params["guest_features"] < 1 << 64:
         raise SealedRootError("guest_features is no number of 64 bits: 1 is a guest with SEV-SNP")
@@ -183,10 +222,41 @@ def measured(params: Params) -> t.Dict[str, t.Any]:
         ovmf.check_processors(found, params["firmware"])
     if "snp" in params["types"]:
         ovmf.check_snp(found, params["firmware"])
-    authenticode = program(kernel, params["kernel"]).digests[0].hex()
-    signature = launch_digest.processor(params["vcpu_type"])
+    authenticode = program(kernel, params["kernel"]).digests[0]
+    if params["hashes"]:
+        check_hashes(kernel, params)
+    outcome = {
+        **digests(params),
+        "firmware": {
+            "sha256": hashlib.sha256(firmware).hexdigest(),
+            "secret_area": found.secret._asdict(),
+            "hashes_area": found.hashes._asdict(),
+        },
+        "kernel": {
+            "sha256": hashlib.sha256(kernel).hexdigest(),
+            "authenticode_sha256": authenticode.hex(),
+        },
+        "pcrs": {"4": pcrs.boot_loader(authenticode), "7": pcrs.without_secure_boot()},
+    }
+    if params["expected"]:
+        compare(outcome, params["expected"])
+    return outcome
 
-    def digest(kind: str, vcpus: int = 1) -> str:
+
+def check_hashes(kernel: bytes, params: Params) -> None:
+    """Refuse a table that is not that of the kernel."""
+    given = regular_file.demand(params["hashes"], most=regular_file.SMALL)
+    if given != kernel_hashes.table(kernel):
+        raise SealedRootError(
+            f"{params['hashes']} is not the table of the hashes of {params['kernel']}, without initramfs and command"
+            " line: one of the two was exchanged, so take both from the same build"
+        )
+
+
+def digests(params: Params) -> t.Dict[str, t.Any]:
+    """Compute the launch digests that were asked for."""
+
+    def digest(kind: str, vcpus: int, signature: int) -> str:
         return launch_digest.digest(
             kind,
             params["firmware"],
@@ -196,25 +266,38 @@ def measured(params: Params) -> t.Dict[str, t.Any]:
             guest_features=params["guest_features"],
         )
 
-    digests: t.Dict[str, t.Any] = {}
-    for kind in params["types"]:
-        if kind == "sev":
-            digests[kind] = digest(kind)
-        else:
-            by_number = {str(vcpus): digest(kind, vcpus) for vcpus in params["vcpus"]}
-            digests[kind.replace("-", "_")] = by_number
-    return {
-        **digests,
-        "firmware": {
-            "sha256": hashlib.sha256(firmware).hexdigest(),
-            "secret_area": found.secret._asdict(),
-            "hashes_area": found.hashes._asdict(),
-        },
-        "kernel": {
-            "sha256": hashlib.sha256(kernel).hexdigest(),
-            "authenticode_sha256": authenticode,
-        },
+    found: t.Dict[str, t.Any] = {"sev": digest("sev", 1, 0)} if "sev" in params["types"] else {}
+    kinds = [it for it in params["types"] if it != "sev"]
+    if not kinds:
+        return found
+    signatures = {it: launch_digest.processor(it) for it in params["vcpu_types"]}
+    by_type = {
+        vcpu_type: {
+            kind.replace("-", "_"): {
+                str(vcpus): digest(kind, vcpus, signature) for vcpus in params["vcpus"]
+            }
+            for kind in kinds
+        }
+        for vcpu_type, signature in signatures.items()
     }
+    return {**found, **by_type[params["vcpu_types"][0]], "by_vcpu_type": by_type}
+
+
+def compare(outcome: t.Mapping[str, t.Any], path: str) -> None:
+    """Refuse what is not as the manifest says."""
+    before = expected.parse(regular_file.demand(path, most=regular_file.SMALL), path)
+    if "by_vcpu_type" in outcome and "by_vcpu_type" in before:
+        # These are there again, of the type that was named first.
+        outcome, before = (
+            {name: it for name, it in side.items() if name not in ("sev_es", "snp")}
+            for side in (outcome, before)
+        )
+    found = list(expected.differences(before, outcome))
+    if found:
+        raise SealedRootError(
+            f"{path} says something else: {', '.join(found)}. Give the firmware and the guest_features that it was made"
+            " with; if these are right, the image was changed, so do not give its key to a guest"
+        )
 
 
 def main() -> t.NoReturn:
@@ -230,8 +313,15 @@ def main() -> t.NoReturn:
                 "default": ["sev"],
             },
             "vcpus": {"type": "list", "elements": "int", "default": [1]},
-            "vcpu_type": {"type": "str"},
+            "vcpu_types": {
+                "type": "list",
+                "elements": "str",
+                "default": [],
+                "aliases": ["vcpu_type"],
+            },
             "guest_features": {"type": "int", "default": 1},
+            "hashes": {"type": "path"},
+            "expected": {"type": "path"},
         },
         supports_check_mode=True,
     )

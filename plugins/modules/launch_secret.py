@@ -124,12 +124,12 @@ address:
 """
 
 import os
-import re
 import stat
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
+    key_files,
     ovmf,
     secret_table,
     session as firmware_session,
@@ -142,33 +142,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
 MODE = 0o600
-# What GRUB can read (docs/facts.md: grub-passphrase).
-KEY = re.compile(rb"[ -~]{1,254}")
 PACKET = ("packet_header", "packet_secret")
 Params = t.Mapping[str, t.Any]
-
-
-def read_key(path: str) -> bytes:
-    """Read the key of the image."""
-    container.check_key_file(path)
-    key = regular_file.demand(path, most=regular_file.SMALL, follow=False)
-    if not KEY.fullmatch(key):
-        raise SealedRootError(
-            f"the key in {path} is not 1 to 254 printable ASCII characters, so GRUB cannot use it: give a key without"
-            " a newline at its end"
-        )
-    return key
-
-
-def read_session_key(path: str, what: str) -> bytes:
-    """Read a key of the session."""
-    container.check_key_file(path, what)
-    key = regular_file.demand(path, most=regular_file.SMALL, follow=False)
-    if len(key) != firmware_session.KEY_BYTES:
-        raise SealedRootError(
-            f"the {what} {path} has {len(key)} bytes: give one with {firmware_session.KEY_BYTES}"
-        )
-    return key
 
 
 def check_paths(params: Params) -> None:
@@ -196,19 +171,13 @@ def packet(params: Params, table: bytes) -> t.Dict[str, bytes]:
     if not firmware_session.IS_INSTALLED:
         raise SealedRootError(missing_required_lib("cryptography"))
     given = params["session"]
-    policy = given["policy"]
-    if policy is None:
-        policy = firmware_session.POLICIES[params["type"]]
-    for name, value, bits in (
-        *((name, given[name], 8) for name in firmware_session.Platform._fields),
-        ("policy", policy, 32),
-    ):
-        if not 0 <= value < 1 << bits:
-            raise SealedRootError(f"{name} is {value}: give a number from 0 to {(1 << bits) - 1}")
-    firmware_session.check_policy(policy, params["type"])
+    for name in firmware_session.Platform._fields:
+        if not 0 <= given[name] <= 0xFF:
+            raise SealedRootError(f"{name} is {given[name]}: give a number from 0 to 255")
+    policy = firmware_session.chosen_policy(given["policy"], params["type"])
     measurement = firmware_session.parse_measurement(given["measurement"])
     digest = firmware_session.parse_digest(given["launch_digest"])
-    tik, tek = (read_session_key(given[name], name.upper()) for name in ("tik", "tek"))
+    tik, tek = (key_files.session_key(given[name], name.upper()) for name in ("tik", "tek"))
     platform = firmware_session.Platform(
         *(given[name] for name in firmware_session.Platform._fields)
     )
@@ -247,7 +216,7 @@ def state_of(path: str, wanted: bytes) -> str:
 def ensure(params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
     """Write the files that are missing or different."""
     check_paths(params)
-    key = read_key(params["key_file"])
+    key = key_files.image_key(params["key_file"])
     firmware = regular_file.demand(params["firmware"], most=ovmf.LARGEST)
     area = ovmf.parse(firmware, params["firmware"]).secret
     table = secret_table.build(key, area.size)

@@ -24,6 +24,7 @@ import cpio
 import efi
 import firmware
 import oci
+import qmp_peer
 from ansible_collections.sealedroot.image.plugins.lookup.families import LookupModule
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
     areas,
@@ -55,8 +56,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils._filesystem impor
     xfs_attributes,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
+    expected as firmware_expected,
     ovmf as firmware_ovmf,
     session as firmware_session,
+    waiting_guest,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     boot_entries,
@@ -82,7 +85,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
     metadata,
     pinned_header,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._machine import serial_boot
+from ansible_collections.sealedroot.image.plugins.module_utils._machine import (
+    qmp as machine_qmp,
+    serial_boot,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._root import (
     contents,
     look,
@@ -719,6 +725,18 @@ def launch_session(data: bytes) -> None:
     firmware_session.parse_measurement(measurement)
 
 
+def launch_expected(data: bytes) -> None:
+    found = firmware_expected.parse(data, "x")
+    for kind, vcpu_type in (("sev", None), ("sev-es", "EPYC-v4")):
+        firmware_expected.guest(found, "x", kind=kind, vcpus=2, vcpu_type=vcpu_type)
+
+
+def monitor(data: bytes) -> None:
+    """What a host answers, until the measurement is compared."""
+    sev, status = (machine_qmp.parse(it, "x").get("return") for it in parts(data, 2))
+    waiting_guest.parse(sev, status, policy=11)
+
+
 def memdisk(data: bytes) -> None:
     install.read_memdisk(data)
 
@@ -1068,6 +1086,23 @@ TARGETS = (
         launch_session,
         given(b"A" * 64 + b"\x1e" + b"ab" * 32 + b"\x1e" + b"A" * 70 + b"=="),
         (*_SEPARATOR, b"=", b"AAAA", b"ff"),
+    ),
+    Target(
+        "launch_expected",
+        ("_firmware/expected",),
+        launch_expected,
+        given(json.dumps(qmp_peer.launch()).encode()),
+        (b'"sev"', b"{", b"}", b'"ab"', b"1"),
+    ),
+    Target(
+        "monitor",
+        ("_machine/qmp", "_firmware/waiting_guest"),
+        monitor,
+        given(
+            b'{"return": {"enabled": true, "api-major": 1, "api-minor": 2, "build-id": 3, "policy": 11,'
+            b' "state": "launch-secret", "handle": 1}}\x1e{"return": {"status": "prelaunch"}}'
+        ),
+        (*_SEPARATOR, b'"sev-type": "sev"', b"{", b"}", b'"running"'),
     ),
     Target("debconf", ("_grub/debconf",), answers, given(ANSWERS), (b"* ", b": ", b"  ")),
     Target("memdisk", ("_grub/install",), memdisk, lambda: [install.memdisk("x\n" * 99)]),

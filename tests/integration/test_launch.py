@@ -4,26 +4,35 @@
 """Launch digests and secrets with the firmware of Debian, against tools that nobody here wrote.
 
 libvirt's virt-qemu-sev-validate checks a measurement and makes the packet of a secret. No machine with SEV is here: the
-measurement is signed as the SEV API specification says.
+measurement is signed as the SEV API specification says. A TPM is played by swtpm.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
+import json
+import os
 import pathlib
+import re
 import struct
 import subprocess
 import sys
+import tempfile
 import typing as t
+import uuid
 
 import debian_firmware
 import pytest
+import qmp_peer
+import waiting
 from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
     kernel_hashes,
     ovmf,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._machine import qmp
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -107,6 +116,154 @@ def test_the_hash_of_the_program(
     assert signed.read_bytes().count(bytes.fromhex(found)) == 1
 
 
+@contextlib.contextmanager
+def tpm(place: pathlib.Path) -> t.Iterator[dict[str, str]]:
+    """Give the environment for tpm2-tools and a TPM that was just switched on."""
+    # The path of a socket has at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="tpm-") as name:
+        # tpm2-tools look for the control channel under this name.
+        server, control = f"{name}/server", f"{name}/server.ctrl"
+        argv = ("swtpm", "socket", "--tpm2", "--tpmstate", f"dir={place}")
+        sockets = (
+            "--ctrl",
+            f"type=unixio,path={control}",
+            "--server",
+            f"type=unixio,path={server}",
+        )
+        flags = ("--flags", "not-need-init,startup-clear")
+        process = subprocess.Popen([*argv, *sockets, *flags])
+        try:
+            waiting.until(lambda: os.path.exists(server))
+            yield {**os.environ, "TPM2TOOLS_TCTI": f"swtpm:path={server}"}
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def test_the_registers_of_a_tpm(
+    firmwares: list[pathlib.Path], core: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    """A TPM that hashes the events itself, and the hash of pesign, give what is predicted."""
+    files = {"firmware": str(firmwares[0]), "kernel": str(core)}
+    found = real_module("launch_measurement", **files)
+    said = subprocess.run(
+        ["pesign", "-h", "-i", str(core)], capture_output=True, text=True, check=True
+    )
+    program = said.stdout.split()[-1]
+    assert program == found["kernel"]["authenticode_sha256"]
+    # UEFI_VARIABLE_DATA of each variable, of which only SecureBoot has a byte.
+    vendors = dict.fromkeys(("SecureBoot", "PK", "KEK"), "8be4df61-93ca-11d2-aa0d-00e098032b8c")
+    vendors.update(dict.fromkeys(("db", "dbx"), "d719b2cb-3d3a-4596-a3bc-dad00e67656f"))
+    events = [
+        uuid.UUID(vendor).bytes_le
+        + struct.pack("<QQ", len(name), name == "SecureBoot")
+        + name.encode("utf-16-le")
+        + bytes(name == "SecureBoot")
+        for name, vendor in vendors.items()
+    ]
+
+    with tpm(tmp_path) as env:
+
+        def tool(*argv: str) -> str:
+            done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        def extend(register: int, *given: bytes) -> None:
+            for event in given:
+                (tmp_path / "event").write_bytes(event)
+                tool("tpm2_pcrevent", str(register), f"{tmp_path}/event")
+
+        extend(4, b"Calling EFI Application from Boot Option", bytes(4))
+        tool("tpm2_pcrextend", f"4:sha256={program}")
+        extend(7, *events, bytes(4))
+        read = tool("tpm2_pcrread", "sha256:4,7")
+    values = dict(re.findall(r"(\d+) *: 0x([0-9A-F]{64})", read))
+    assert {it: value.lower() for it, value in values.items()} == found["pcrs"]
+
+
+@pytest.fixture
+def qemu(tmp_path: pathlib.Path) -> t.Iterator[str]:
+    """The monitor of a real QEMU, with a machine that has nothing."""
+    with tempfile.TemporaryDirectory(prefix="qmp-") as name:
+        path = f"{name}/qmp"
+        argv = ("qemu-system-x86_64", "-machine", "none", "-S", "-display", "none", "-nodefaults")
+        process = subprocess.Popen([*argv, "-qmp", f"unix:{path},server=on,wait=off"])
+        try:
+            yield path
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def test_a_real_qemu_greets_and_answers(
+    qemu: str,
+    firmwares: list[pathlib.Path],
+    core: pathlib.Path,
+    tmp_path: pathlib.Path,
+    real_module: Module,
+) -> None:
+    """It is waited for; and that its machine has no SEV is what it says, so nothing is injected."""
+    files = {"firmware": str(firmwares[0]), "kernel": str(core)}
+    owner = Owner(tmp_path, firmwares[0], core)
+    owner.give(key=b"Qm9vdGtleTEr" * 3)
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(json.dumps({"launch": real_module("launch_measurement", **files)}))
+    found = real_module(
+        "launch_inject",
+        socket=qemu,
+        expected=str(manifest),
+        key_file=f"{tmp_path}/key",
+        tik=f"{tmp_path}/tik",
+        tek=f"{tmp_path}/tek",
+        timeout=30,
+    )
+    assert (
+        "nothing was injected, because the guest has no SEV, so the host would read" in found["msg"]
+    )
+    # The next client finds it as it was; what it does not know, it says in words.
+    with qmp.connected(qemu, 30) as monitor:
+        assert monitor.execute("query-status")["status"] == "prelaunch"
+        with pytest.raises(
+            qmp.CommandRefusedError, match="refused the command sev-inject-launch-s"
+        ):
+            monitor.execute("sev-inject-launch-secret", {"packet-header": "", "secret": ""})
+        with pytest.raises(qmp.CommandRefusedError, match="The command no-such has not been found"):
+            monitor.execute("no-such")
+        monitor.execute("cont")
+        assert monitor.execute("query-status")["status"] == "running"
+
+
+def test_the_guest_that_a_program_plays(
+    firmwares: list[pathlib.Path], core: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
+) -> None:
+    """What it signs is what virt-qemu-sev-validate accepts, and the whole measurement is that of real files."""
+    files = {"firmware": str(firmwares[0]), "kernel": str(core)}
+    launch = real_module("launch_measurement", **files)
+    (tmp_path / "manifest.json").write_text(json.dumps({"launch": launch}))
+    owner = Owner(tmp_path, firmwares[0], core)
+    owner.give(tik=qmp_peer.TIK, tek=qmp_peer.TEK, key=b"Qm9vdGtleTEr" * 3)
+    data = qmp_peer.signed(bytes.fromhex(launch["sev"]))
+    version = qmp_peer.VERSION
+    said = owner.validate(
+        base64.b64encode(data).decode(),
+        version=(version["api-major"], version["api-minor"], version["build-id"]),
+    )
+    assert "Looks good to me" in said
+    guest = qmp_peer.Guest(tmp_path / "qmp", measurement=data)
+    given = {name: f"{tmp_path}/{name}" for name in ("tik", "tek")}
+    with guest.listening():
+        done = real_module(
+            "launch_inject",
+            socket=str(guest.path),
+            expected=f"{tmp_path}/manifest.json",
+            key_file=f"{tmp_path}/key",
+            **given,
+        )
+    assert done["status"] == "running", done
+    assert b"Qm9vdGtleTEr" * 3 + b"\0" in guest.table
+
+
 class Owner:
     """The owner of a guest, and the secure processor that started it."""
 
@@ -124,15 +281,22 @@ class Owner:
         message = b"\4" + version + struct.pack("<I", policy) + bytes.fromhex(digest) + NONCE
         return base64.b64encode(hmac.new(TIK, message, "sha256").digest() + NONCE).decode()
 
-    def validate(self, measurement: str, *more: str | pathlib.Path, policy: int = 0xB) -> str:
+    def validate(
+        self,
+        measurement: str,
+        *more: str | pathlib.Path,
+        policy: int = 0xB,
+        version: tuple[int, int, int] = (MAJOR, MINOR, BUILD),
+    ) -> str:
         """Let virt-qemu-sev-validate check a guest, and return what it says."""
+        major, minor, build = version
         # Its modules are those of the system's Python.
         done = subprocess.run(
             [
                 *("/usr/bin/python3", "/usr/bin/virt-qemu-sev-validate"),
                 *("--tik", self.place / "tik", "--tek", self.place / "tek"),
                 *("--firmware", self.firmware, "--kernel", self.core, "--policy", str(policy)),
-                *("--api-major", str(MAJOR), "--api-minor", str(MINOR), "--build-id", str(BUILD)),
+                *("--api-major", str(major), "--api-minor", str(minor), "--build-id", str(build)),
                 *("--measurement", measurement, *more),
             ],
             capture_output=True,

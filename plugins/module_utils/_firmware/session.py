@@ -41,6 +41,7 @@ _NOKS = 2
 _ES = 4
 _NOSEND = 8
 POLICIES = {"sev": _NODBG | _NOKS | _NOSEND, "sev-es": _NODBG | _NOKS | _NOSEND | _ES}
+_MOST_POLICY = 0xFFFFFFFF
 _FLAGS = 0
 _HEADER = struct.Struct("<I16s32s")
 
@@ -97,6 +98,15 @@ def _decoded(text: str) -> t.Optional[bytes]:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return None
+
+
+def chosen_policy(given: t.Optional[int], kind: str) -> int:
+    """Return the policy that was given, else the usual one of a *kind*; refuse what is none."""
+    found = POLICIES[kind] if given is None else given
+    if not 0 <= found <= _MOST_POLICY:
+        raise SealedRootError(f"policy is {found}: give a number from 0 to {_MOST_POLICY}")
+    check_policy(found, kind)
+    return found
 
 
 def check_policy(policy: int, kind: str) -> None:
@@ -159,6 +169,7 @@ __all__ = (
     "Platform",
     "check",
     "check_policy",
+    "chosen_policy",
     "packet",
     "parse_digest",
     "parse_iv",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
 import pathlib
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
     kernel_hashes,
     launch_digest,
+    pcrs,
 )
 
 Run = t.Callable[..., t.Any]
@@ -79,6 +81,70 @@ def test_a_signature_does_not_change_the_hash_of_the_program(
     assert before["sev"] != after["sev"]
 
 
+def test_types_of_processors(files: dict[str, str], run_module: Run) -> None:
+    types = ["EPYC-v4", "EPYC-Milan"]
+    given = {name: it for name, it in ALL.items() if name != "vcpu_type"}
+    found = run_module("launch_measurement", **files, **given, vcpu_types=types)
+    assert list(found["by_vcpu_type"]) == types
+    for vcpu_type in types:
+        for key, mode in (("sev_es", "seves"), ("snp", "snp")):
+            how = ("--vcpu-type", vcpu_type, "--vcpus")
+            assert found["by_vcpu_type"][vcpu_type][key] == {
+                it: theirs(files, mode, *how, it) for it in ("1", "2")
+            }
+    assert {key: found[key] for key in ("sev_es", "snp")} == found["by_vcpu_type"]["EPYC-v4"]
+
+
+def test_what_a_tpm_holds(files: dict[str, str], run_module: Run) -> None:
+    """By the events; tests/integration/test_launch.py gives them to a TPM."""
+    found = run_module("launch_measurement", **files)
+    value = bytes(32)
+    for event in (b"Calling EFI Application from Boot Option", bytes(4)):
+        value = hashlib.sha256(value + hashlib.sha256(event).digest()).digest()
+    program = bytes.fromhex(found["kernel"]["authenticode_sha256"])
+    assert found["pcrs"]["4"] == hashlib.sha256(value + program).hexdigest()
+    assert found["pcrs"]["7"] == pcrs.without_secure_boot()
+
+
+def test_the_table_of_the_kernels_hashes(
+    files: dict[str, str], tmp_path: pathlib.Path, run_module: Run
+) -> None:
+    table = tmp_path / "hashes.bin"
+    table.write_bytes(kernel_hashes.table(CORE))
+    given = {**files, "hashes": str(table)}
+    assert run_module("launch_measurement", **given)["sev"] == theirs(files, "sev")
+    for other in (kernel_hashes.table(CORE + b"\0"), kernel_hashes.table(CORE)[:-1], b""):
+        table.write_bytes(other)
+        found = run_module("launch_measurement", **given)
+        assert "hashes.bin is not the table of the hashes of " in found["msg"]
+        assert "sev" not in found.result
+
+
+def test_a_manifest(files: dict[str, str], tmp_path: pathlib.Path, run_module: Run) -> None:
+    manifest = tmp_path / "manifest.json"
+    given = {**files, "expected": str(manifest)}
+    result = run_module("launch_measurement", **files, **ALL).result
+    launch = {name: it for name, it in result.items() if name not in ("changed", "invocation")}
+    for text in ({"name": "web-1", "launch": launch}, launch):
+        manifest.write_text(json.dumps(text))
+        # With other types and numbers, only what both have counts.
+        for how in (ALL, {"types": ["snp"], "vcpus": [2, 3], "vcpu_types": ["EPYC", "EPYC-Milan"]}):
+            found = run_module("launch_measurement", **given, **how)
+            assert not found.failed, found["msg"]
+    pathlib.Path(files["kernel"]).write_bytes(efi.signed(CORE))
+    found = run_module("launch_measurement", **given)
+    assert (
+        "manifest.json says something else: kernel.sha256, sev. Give the firmware" in found["msg"]
+    )
+    assert "sev" not in found.result
+    pathlib.Path(files["kernel"]).write_bytes(CORE)
+    found = run_module("launch_measurement", **given, **ALL, guest_features=0x21)
+    assert "else: by_vcpu_type.EPYC-Milan.snp.1, by_vcpu_type.EPYC-Milan.snp.2. Gi" in found["msg"]
+    manifest.write_text('{"name": "web-1"}')
+    found = run_module("launch_measurement", **given)
+    assert "manifest.json has no measurements of a launch: give the manifest of" in found["msg"]
+
+
 def test_features(files: dict[str, str], run_module: Run) -> None:
     found = run_module("launch_measurement", **files, **ALL, guest_features=0x21)
     how = ("--vcpu-type", "EPYC-Milan", "--vcpus", "2", "--guest-features", "0x21")
@@ -94,7 +160,7 @@ def test_features(files: dict[str, str], run_module: Run) -> None:
         ({"vcpus": [0]}, "vcpus has 0: use numbers from 1 to 4096"),
         ({"vcpus": [4097]}, "vcpus has 4097: use numbers from 1 to 4096"),
         ({"types": ["sev-es"], "vcpus": []}, "vcpus is empty: give the numbers of processors"),
-        ({"types": ["sev-es"]}, "vcpu_type is missing: SEV-ES and SEV-SNP measure the type"),
+        ({"types": ["sev-es"]}, "vcpu_types is missing: SEV-ES and SEV-SNP measure the type"),
         ({"types": ["snp"], "vcpu_type": "x"}, "sev-snp-measure knows no vcpu_type 'x': give one"),
         ({"guest_features": -1}, "guest_features is no number of 64 bits: 1 is a guest with"),
         ({"guest_features": 1 << 64}, "guest_features is no number of 64 bits"),

@@ -133,3 +133,16 @@ def test_a_packet() -> None:
 @pytest.mark.parametrize("text", ["", "x", "ä", b64(bytes(51)), b64(bytes(53))])
 def test_no_packet_header(text: str) -> None:
     assert session.parse_iv(text) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "policy"), [(None, "sev", 11), (None, "sev-es", 15), (0x2B, "sev", 0x2B)]
+)
+def test_the_chosen_policy(given: int | None, kind: str, policy: int) -> None:
+    assert session.chosen_policy(given, kind) == policy
+
+
+@pytest.mark.parametrize("given", [-1, 1 << 32])
+def test_no_policy(given: int) -> None:
+    with pytest.raises(SealedRootError, match=f"policy is {given}: give a number from 0 to 42949"):
+        session.chosen_policy(given, "sev")

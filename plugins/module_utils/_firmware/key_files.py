@@ -1,0 +1,49 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The files with keys that an owner gives for a launch secret."""
+
+from __future__ import annotations
+
+import re
+
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import session
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import container
+from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
+
+# What GRUB can read (docs/facts.md: grub-passphrase).
+_KEY = re.compile(rb"[ -~]{1,254}")
+
+
+def image_key(path: str) -> bytes:
+    """Read the key of the image."""
+    container.check_key_file(path)
+    key = regular_file.demand(path, most=regular_file.SMALL, follow=False)
+    if not _KEY.fullmatch(key):
+        raise SealedRootError(
+            f"the key in {path} is not 1 to 254 printable ASCII characters, so GRUB cannot use it: give a key without"
+            " a newline at its end"
+        )
+    return key
+
+
+def session_key(path: str, what: str) -> bytes:
+    """Read a key of the session."""
+    container.check_key_file(path, what)
+    key = regular_file.demand(path, most=regular_file.SMALL, follow=False)
+    if len(key) != session.KEY_BYTES:
+        raise SealedRootError(
+            f"the {what} {path} has {len(key)} bytes: give one with {session.KEY_BYTES}"
+        )
+    return key
+
+
+__all__ = ("image_key", "session_key")

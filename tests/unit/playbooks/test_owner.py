@@ -1,0 +1,151 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What an owner runs: images are measured again, and guests that a program plays get their keys."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import pathlib
+import re
+import subprocess
+import typing as t
+
+import efi
+import firmware
+import pytest
+import qmp_peer
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
+    kernel_hashes,
+    secret_table,
+)
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+CORE = efi.program(efi.grub(["luks"]))
+KEY = b"K3y+" * 11
+
+
+@pytest.fixture
+def place(tmp_path: pathlib.Path) -> pathlib.Path:
+    """Where an owner works: an image, two sessions and a firmware."""
+    image = tmp_path / "out" / "web"
+    (image / "launch").mkdir(parents=True)
+    (image / "launch" / "core.efi").write_bytes(CORE)
+    (image / "launch" / "hashes.bin").write_bytes(kernel_hashes.table(CORE))
+    (image / "manifest.json").write_text(json.dumps({"launch": qmp_peer.launch()}))
+    secrets = {image / "boot.key": KEY}
+    for name in ("web-1", "web-2"):
+        secrets[tmp_path / f"{name}_tik.bin"] = qmp_peer.TIK
+        secrets[tmp_path / f"{name}_tek.bin"] = qmp_peer.TEK
+    for path, data in secrets.items():
+        path.touch(0o600)
+        path.write_bytes(data)
+    (tmp_path / "x.fd").write_bytes(firmware.ovmf())
+    return tmp_path
+
+
+def play(name: str, place: pathlib.Path, *words: str, **env: str) -> str:
+    """Run a playbook of the clone, and return all that was said."""
+    done = subprocess.run(
+        ["ansible-playbook", str(ROOT / "playbooks" / f"{name}.yml"), *words],
+        cwd=place,
+        env={
+            **{key: value for key, value in os.environ.items() if "ANSIBLE" not in key},
+            "ANSIBLE_HOME": str(place / "home"),
+            "ANSIBLE_LOCALHOST_WARNING": "false",
+            "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
+            "PWD": str(place),
+            **env,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return f"{done.stdout}{done.stderr}\nrc={done.returncode}"
+
+
+def test_every_variable_is_documented() -> None:
+    read = {
+        name
+        for playbook in ("inject_launch_secret", "measure_image")
+        for line in (ROOT / "playbooks" / f"{playbook}.yml").read_text().splitlines()
+        if re.search(r"{{|}}|when:", line)
+        for name in re.findall(r"\blaunch_\w+", re.sub(r"'[^']*'", "", line))
+    }
+    table = (ROOT / "docs/deploy.md").read_text().partition("| variable | what it is |")[2]
+    cells = [row.split("|")[1] for row in table.partition("\n\n")[0].splitlines() if "`" in row]
+    documented = {name for cell in cells for name in re.findall(r"`(launch_\w+)`", cell)}
+    assert read == documented
+
+
+def test_an_image_is_measured_and_compared(place: pathlib.Path) -> None:
+    given = ("-e", "image_name=web", "-e", "launch_firmware=x.fd")
+    types = {"launch_types": ["sev", "sev-es"], "launch_vcpus": [1, 2]}
+    more = ("-e", json.dumps({**types, "launch_vcpu_types": ["EPYC-v4", "EPYC-Milan"]}))
+    before = sorted(place.rglob("*"))
+    other = play("measure_image", place, *given, *more)
+    assert "manifest.json says something else: by_vcpu_type.EPYC-Milan.sev_es.1," in other
+    written = ("-e", "launch_measurements=found.json")
+    said = play("measure_image", place, *given, *more, *written, "-e", "launch_expected=")
+    assert "rc=0" in said, said
+    found = json.loads((place / "found.json").read_text())
+    assert list(found) == sorted(["by_vcpu_type", "firmware", "kernel", "pcrs", "sev", "sev_es"])
+    # With what is right in the manifest, nothing is written.
+    (place / "out/web/manifest.json").write_text(json.dumps({"launch": found}))
+    (place / "found.json").unlink()
+    said = play("measure_image", place, *given)
+    assert "rc=0" in said, said
+    assert found["sev"] in said
+    assert [it for it in sorted(place.rglob("*")) if "home" not in it.parts] == before
+
+
+def test_two_machines_of_one_image_get_its_key(place: pathlib.Path) -> None:
+    """One of them is another: it gets nothing, and the other one is not kept waiting."""
+    hosts = {
+        name: {"launch_socket": f"{name}.qmp", "launch_session": name}
+        for name in ("web-1", "web-2")
+    }
+    common = {"image_name": "web", "launch_type": "sev-es", "launch_vcpus": 2}
+    inventory = {"images": {"hosts": hosts, "vars": common}}
+    (place / "machines.json").write_text(json.dumps(inventory))
+    right = qmp_peer.Guest(place / "web-1.qmp", policy=15)
+    data = qmp_peer.signed(b"\x11" * 32, policy=15)
+    wrong = qmp_peer.Guest(place / "web-2.qmp", policy=15, measurement=data)
+    log = place / "log"
+    with contextlib.ExitStack() as stack:
+        for guest in (right, wrong):
+            stack.enter_context(guest.listening())
+        words = ("-i", "machines.json", "-vvvv", "--diff")
+        kept: dict[str, t.Any] = {"ANSIBLE_LOG_PATH": str(log), "ANSIBLE_KEEP_REMOTE_FILES": "1"}
+        said = play("inject_launch_secret", place, *words, **kept)
+    assert right.table == secret_table.build(KEY, 0xC00), said
+    assert right.state["status"] == "running"
+    assert (wrong.table, wrong.state["status"]) == (b"", "prelaunch")
+    assert "was started with sev-es and 1 processor: start it as it was measured" in said
+    # Neither the key nor those of the session are in what was said, kept or sent.
+    texts = [said.encode(), log.read_bytes(), json.dumps([right.heard, wrong.heard]).encode()]
+    texts += [it.read_bytes() for it in (place / "home").rglob("*") if it.is_file()]
+    for secret in (KEY, qmp_peer.TIK, qmp_peer.TEK, right.table):
+        for form in (secret, secret.hex().encode(), base64.b64encode(secret)):
+            assert not any(form in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "message"),
+    [
+        (
+            "inject_launch_secret",
+            ("-e", "launch_socket=x"),
+            "launch_session is missing: give NAME of sevctl session --name NAME",
+        ),
+        ("measure_image", (), "launch_firmware is missing: give the firmware for SEV"),
+    ],
+)
+def test_what_is_missing(
+    place: pathlib.Path, name: str, words: tuple[str, ...], message: str
+) -> None:
+    assert message in play(name, place, "-e", "image_name=web", *words)

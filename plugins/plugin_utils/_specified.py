@@ -15,6 +15,7 @@ import typing as t
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import UnsupportedError
+from ansible.module_utils.parsing.convert_bool import boolean
 
 Options = t.Mapping[str, t.Mapping[str, t.Any]]
 
@@ -53,6 +54,11 @@ def type_problem(name: str, value: t.Any, kind: str) -> str:
     return ""
 
 
+def is_set(value: t.Any) -> bool:
+    """Return the value of a switch, which is a word if it comes from an extra variable."""
+    return bool(boolean(value, strict=False))
+
+
 def _called(value: t.Any) -> str:
     kinds = ((bool, "true or false"), ((int, float), "a number"), (str, "text"), (list, "a list"))
     return next(
@@ -88,4 +94,4 @@ def _sentence(error: Exception) -> str:
     return f"{prefix}{str(error).rstrip('.')}."
 
 
-__all__ = ("Options", "problems", "type_problem", "whole")
+__all__ = ("Options", "is_set", "problems", "type_problem", "whole")

@@ -51,9 +51,7 @@ def test_an_image_that_asks() -> None:
     ("ways", "without", "more"),
     [(["launch_secret"], "halted", {}), (["prompt", "launch_secret"], "asked", PROMPTS)],
 )
-def test_an_image_with_a_launch_secret(
-    ways: list[str], without: str, more: dict[str, str]
-) -> None:
+def test_an_image_with_a_launch_secret(ways: list[str], without: str, more: dict[str, str]) -> None:
     """Nothing asks, unless that is a way, too."""
     found = cases(ways)
     ends = (without, without, without if more else "stopped", "stopped")

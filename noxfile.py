@@ -429,6 +429,13 @@ def attacks(session: nox.Session) -> None:
 
 
 @nox.session
+def unlock(session: nox.Session) -> None:
+    """Boot images whose key comes by no console, and play what a host does about it."""
+    env = tested(session)
+    session.run("python", "tests/unlock/run.py", *session.posargs, env=env)
+
+
+@nox.session
 def hostile(session: nox.Session) -> None:
     """Build images of hostile roots, and look at what they reached: ./run hostile [-- ROOT...]."""
     env = tested(session)

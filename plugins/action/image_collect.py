@@ -13,6 +13,7 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.sealedroot.image.plugins.module_utils._build import image_files
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _transfer
 from ansible_collections.sealedroot.image.plugins.plugin_utils._builder import Builder
 from ansible_collections.sealedroot.image.plugins.plugin_utils._progress import spoken, words
@@ -36,6 +37,7 @@ class ActionModule(ActionBase):
                     "required": True,
                     "options": {
                         "src": {"type": "path", "required": True},
+                        "name": {"type": "str"},
                         "mode": {"type": "str", "default": "0600"},
                         "sha256": {"type": "str"},
                         "sparse": {"type": "bool", "default": False},
@@ -45,7 +47,10 @@ class ActionModule(ActionBase):
             }
         )
         files = options["files"]
-        names = [os.path.basename(entry["src"]) for entry in files]
+        names = [_name(entry) for entry in files]
+        bad = [it for it in names if it not in (os.path.basename(it), *image_files.LAUNCH)]
+        if bad:
+            raise AnsibleActionFail(f"{', '.join(bad)} names no file of an image: leave name out")
         if len(set(names)) != len(names):
             raise AnsibleActionFail(f"two of the files have the same name: {', '.join(names)}")
         result.update(changed=True, files={})
@@ -66,14 +71,16 @@ class ActionModule(ActionBase):
         shutil.rmtree(dest, ignore_errors=True)
         os.makedirs(dest, mode=0o700)
         try:
-            return {os.path.basename(entry["src"]): self._fetch(entry, dest) for entry in files}
+            return {_name(entry): self._fetch(entry, dest) for entry in files}
         except BaseException:
             shutil.rmtree(dest, ignore_errors=True)
             raise
 
     def _fetch(self, entry: t.Mapping[str, t.Any], dest: str) -> t.Dict[str, t.Any]:
         """Fetch one file and compare it with the digest computed on the builder."""
-        path = os.path.join(dest, os.path.basename(entry["src"]))
+        path = os.path.join(dest, _name(entry))
+        if os.path.dirname(path) != dest:
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         mode = int(entry["mode"], 8)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
         if entry["sparse"]:
@@ -103,3 +110,7 @@ class ActionModule(ActionBase):
             error = stderr.decode("utf-8", "replace").strip()
             raise AnsibleActionFail(f"'{command}' failed on the builder: {error}")
         return stdout
+
+
+def _name(entry: t.Mapping[str, t.Any]) -> str:
+    return str(entry["name"] or os.path.basename(entry["src"]))

@@ -58,6 +58,9 @@ options:
   output_dir:
     description: The directory that the image is published as, when that is on this machine.
     type: path
+  launch_firmware:
+    description: The firmware of a confidential guest that a build needs, which must check its kernel and take a secret.
+    type: path
 """
 
 EXAMPLES = r"""
@@ -117,6 +120,10 @@ firmware:
   description: The UEFI firmware for virtual machines that was found, as C(code) and C(vars); else empty.
   type: dict
   returned: success
+launch_firmware:
+  description: The C(sha256) of O(launch_firmware), and C(base) and C(size) of its C(secret_area); empty for a bad one.
+  type: dict
+  returned: success
 work_dir:
   description:
     - What the file system of O(work_dir) offers, as C(free_bytes), C(holes) (sparse files) and C(direct_io).
@@ -134,6 +141,7 @@ output:
   returned: when O(output_dir) is given
 """
 
+import hashlib
 import os
 import typing as t
 
@@ -146,6 +154,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils._build import (
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
     os_release as etc_os_release,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
+    launch_digest,
+    ovmf,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import launch_script
 from ansible_collections.sealedroot.image.plugins.module_utils._launcher import limits
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import backend as luks_backend
 from ansible_collections.sealedroot.image.plugins.module_utils._machine import emulation, qemu
@@ -153,6 +166,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import s
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures,
     filesystems,
+    regular_file,
     tools as system_tools,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -236,6 +250,25 @@ def sandbox_needs(tools: t.Mapping[str, str]) -> t.Dict[str, str]:
     return {"libseccomp": "libseccomp"} if "bwrap" in tools and not seccomp.is_there() else {}
 
 
+def launch_firmware(path: t.Optional[str]) -> t.Tuple[t.Dict[str, t.Any], t.List[str]]:
+    """Return what a firmware for launch secrets says of itself, and what keeps it from being used."""
+    if not path:
+        return {}, []
+    problems = []
+    if not launch_digest.IS_INSTALLED:
+        problems.append(
+            "The builder's Python has no sev-snp-measure, which computes launch digests: install it (PyPI), or take"
+            " launch_secret out of image_unlock."
+        )
+    try:
+        data = regular_file.demand(path, most=ovmf.LARGEST)
+        area = ovmf.parse(data, path).secret
+        launch_script.check_area(area, path)
+    except SealedRootError as exc:
+        return {}, [*problems, f"image_firmware cannot be used: {exc}."]
+    return {"sha256": hashlib.sha256(data).hexdigest(), "secret_area": area._asdict()}, problems
+
+
 def look(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool = False
 ) -> t.Dict[str, t.Any]:
@@ -287,6 +320,8 @@ def look(
         except SealedRootError as exc:
             reason = str(exc)
             problems.append(f"No backend opens LUKS here: {exc}.")
+    launched, wrong = launch_firmware(params["launch_firmware"])
+    problems += wrong
     work_dir = os.path.realpath(params["work_dir"])
     problems += places.problems(params["work_dir"], params["output_dir"])
     if rootless and not check_mode:
@@ -312,6 +347,7 @@ def look(
         "architecture": os.uname().machine,
         "kernel": os.uname().release,
         "firmware": {"code": firmware.code, "vars": firmware.variables} if firmware else {},
+        "launch_firmware": launched,
         "work_dir": places.file_system(work_dir),
         "leftovers": leftovers,
     }
@@ -335,6 +371,7 @@ def main() -> t.NoReturn:
                 "choices": ["auto", "dm_crypt", "userspace"],
                 "default": "auto",
             },
+            "launch_firmware": {"type": "path"},
             "work_dir": {"type": "path", "required": True},
             "output_dir": {"type": "path"},
             "secret_inputs": published.SECRET_INPUTS,

@@ -66,6 +66,26 @@ options:
     type: str
     choices: [x86_64-efi, arm64-efi]
     default: x86_64-efi
+  unlock:
+    description:
+      - The ways in which the key reaches GRUB. Without V(prompt), nothing is put on the EFI system partition.
+      - With V(launch_secret), which needs O(secret_area) and O(launch_core), a core image that reads the key is made.
+    type: list
+    elements: str
+    choices: [launch_secret, prompt]
+    default: [prompt]
+  secret_area:
+    description: The C(base) and the C(size) of the area of the firmware for a launch secret.
+    type: dict
+    suboptions:
+      base:
+        description: The address in the guest's memory.
+        type: int
+        required: true
+      size:
+        description: How many bytes it has.
+        type: int
+        required: true
   secure_boot:
     description:
       - Where the image has its signed boot files. When left out, an unsigned core image is made.
@@ -86,6 +106,9 @@ options:
     description: Where the tree of the EFI system partition is made.
     type: path
     default: /run/sealedroot/esp
+  launch_core:
+    description: Where the core image for V(launch_secret) in O(unlock) is made, not in O(output_dir).
+    type: path
 """
 
 EXAMPLES = r"""
@@ -99,7 +122,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 core_image:
-  description: The core image in the image; with O(secure_boot) the signed GRUB.
+  description: The core image in the image; with O(secure_boot) the signed GRUB; without V(prompt) O(launch_core).
   type: str
   returned: success
   sample: /run/sealedroot/esp/EFI/BOOT/BOOTX64.EFI
@@ -124,6 +147,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import ovmf
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     boot_entries,
     cfg,
@@ -133,6 +157,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     install,
     script as grub_script,
     signed_chain as grub_signed_chain,
+    unlock_ways,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import boot_files
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
@@ -154,8 +179,8 @@ PLATFORMS = {it.grub_platform: it for it in architectures.ARCHITECTURES.values()
 LOADERS = {"/etc/grub.d/25_bli": "bli"}
 
 
-def module_names(params: t.Mapping[str, t.Any], library: str) -> t.List[str]:
-    """Return the modules of the core image; a module that the image's GRUB lacks is an error."""
+def module_names(params: t.Mapping[str, t.Any], library: str, way: unlock_ways.Way) -> t.List[str]:
+    """Return the modules of the core image of a way; a module that the image's GRUB lacks is an error."""
     if not os.path.isdir(library):
         raise SealedRootError(
             f"the root lacks GRUB's modules for {params['platform']}: install grub-efi (Debian),"
@@ -168,6 +193,7 @@ def module_names(params: t.Mapping[str, t.Any], library: str) -> t.List[str]:
         luks_type=params["luks_type"],
         hash_name=params["hash"],
         filesystem=params["filesystem"],
+        more=way.modules,
     )
 
 
@@ -195,54 +221,6 @@ def signed_chain(
         if module not in modules and os.access(tree.path(script), os.X_OK)
     ]
     return files, disabled
-
-
-def core_of(path: str) -> t.Optional[bytes]:
-    """Return the core image; None if there is none."""
-    try:
-        return regular_file.read(path, most=esp_tree.MOST, follow=False)
-    except FileNotFoundError:
-        return None
-
-
-def make_core(
-    runner: Runner, *, core: str, platform: str, library: str, sources: str, prefix: str
-) -> bool:
-    """Make the core image from the files in the directory *sources*; return whether it has changed."""
-    before = core_of(core)
-    argv = [runner.find("grub-mkimage", "grub2-mkimage"), "--format", platform]
-    argv += ["--directory", library, "--config", f"{sources}/{install.CONFIG}"]
-    # --memdisk sets a prefix of its own, so ours comes after it.
-    argv += ["--memdisk", f"{sources}/{install.MEMDISK}", "--prefix", prefix]
-    listed = regular_file.demand(f"{sources}/{install.MODULES}", most=regular_file.SMALL)
-    names = listed.decode("utf-8", "surrogateescape").split()
-    runner.run([*argv, "--output", core, *names], timeout=120)
-    return core_of(core) != before
-
-
-def copy_modules(library: str, directory: str) -> bool:
-    """Copy GRUB's loadable modules to the directory of its prefix; return whether any has changed."""
-    sources = glob.glob(f"{library}/*.mod") + glob.glob(f"{library}/*.lst")
-    os.makedirs(directory, exist_ok=True)
-    files = {
-        os.path.basename(it): regular_file.demand(it, most=regular_file.SMALL) for it in sources
-    }
-    return bool(esp_tree.write(directory, files))
-
-
-def check_readable(runner: Runner, root_uuid: str) -> None:
-    """Check that the image's own GRUB can read the root file system: otherwise it cannot boot from it.
-
-    The builder's mkfs made the file system, and its newer features may be unknown to an older GRUB.
-    """
-    argv = [runner.find("grub-probe", "grub2-probe"), "--target=fs_uuid", "/"]
-    found = runner.run(argv, check=False, timeout=60)
-    if found.stdout.strip() != root_uuid:
-        said = found.stderr.strip() or f"it found '{found.stdout.strip()}'"
-        raise SealedRootError(
-            f"the image's own GRUB cannot read the root file system, so the image would not boot ({said})."
-            " Use a file system and features that this GRUB knows (image_filesystem_features)"
-        )
 
 
 def make_config(runner: Runner, tree: Tree, params: t.Mapping[str, t.Any], path: str) -> bool:
@@ -289,11 +267,12 @@ def ensure(
     signed: t.Dict[str, bytes] = {}
     disabled: t.List[str] = []
     names: t.List[str] = []
+    prompts = "prompt" in params["unlock"]
     if params["secure_boot"]:
         signed, disabled = signed_chain(tree, params, directory)
         boot_file = grub_signed_chain.places(arch)["grub"]
     else:
-        names = module_names(params, library)
+        names = module_names(params, library, unlock_ways.PROMPT)
         boot_file = arch.boot_file
     dropped = defaults.plan(
         runner,
@@ -307,9 +286,21 @@ def ensure(
         platform=params["platform"],
         modules=names,
         tool=os.path.basename(mkconfig).replace("mkconfig", "install"),
+        on_esp=prompts,
     )
     boot_entries.forget_blocks(tree, f"{directory}/grubenv")
-    core = os.path.join(params["output_dir"], boot_file)
+    cores = {os.path.join(params["output_dir"], boot_file): sources} if prompts else {}
+    if "launch_secret" in params["unlock"]:
+        if not (params["secret_area"] and params["launch_core"]):
+            raise SealedRootError("launch_secret needs secret_area and launch_core: give both")
+        cores[params["launch_core"]] = install.plan_launch(
+            tree,
+            luks_uuid=params["luks_uuid"],
+            directory=directory,
+            modules=module_names(params, library, unlock_ways.LAUNCH_SECRET),
+            area=ovmf.Area(**params["secret_area"]),
+            prompt=prompts,
+        )
     files, diff = [*tree.changed(), *disabled], tree.diff()
     package = debconf.package(arch.debian)
     answered = answers(runner, package)
@@ -319,7 +310,7 @@ def ensure(
         diff.append({**texts, **dict.fromkeys(("before_header", "after_header"), package)})
     changed = bool(files) or asks
     if not check_mode:
-        check_readable(runner, params["root_uuid"])
+        install.check_readable(runner, params["root_uuid"])
         tree.apply()
         if asks:
             selections = debconf.selections(package).encode("ascii")
@@ -328,28 +319,31 @@ def ensure(
             os.chmod(tree.path(script), 0o644)
         output_dir = tree.path(params["output_dir"])
         if signed:
-            made = esp_tree.write(output_dir, signed)
+            written = esp_tree.write(output_dir, signed)
+            made = [os.path.join(params["output_dir"], name) for name in written]
         else:
-            os.makedirs(os.path.dirname(tree.path(core)), exist_ok=True)
-            new_core = make_core(
-                runner,
-                core=tree.path(core),
-                platform=params["platform"],
-                library=library,
-                sources=tree.path(sources),
-                prefix=cfg.prefix(params["luks_uuid"], directory),
-            )
-            made = [boot_file] if new_core else []
-        esp_tree.keep_only(output_dir, signed or {boot_file})
-        copied = copy_modules(library, tree.path(f"{directory}/{params['platform']}"))
+            made = [
+                core
+                for core, place in cores.items()
+                if install.make_core(
+                    runner,
+                    core=tree.path(core),
+                    platform=params["platform"],
+                    library=library,
+                    place=tree.path(place),
+                    prefix=cfg.prefix(params["luks_uuid"], directory),
+                )
+            ]
+        os.makedirs(output_dir, exist_ok=True)
+        esp_tree.keep_only(output_dir, signed or ({boot_file} if prompts else ()))
+        copied = install.copy_modules(library, tree.path(f"{directory}/{params['platform']}"))
         config = f"{directory}/grub.cfg"
         configured = make_config(runner, Tree(root), params, config)
-        made = [os.path.join(params["output_dir"], name) for name in made]
         files = [*files, *([config] if configured else []), *made]
         changed = bool(files) or copied or asks
     return {
         "changed": changed,
-        "core_image": core,
+        "core_image": next(iter(cores)),
         "dropped": dropped,
         "files": files,
         "diff": diff,
@@ -381,7 +375,22 @@ def main() -> t.NoReturn:
                     "mok_manager": {"type": "path"},
                 },
             },
+            "unlock": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["launch_secret", "prompt"],
+                "default": ["prompt"],
+            },
+            "secret_area": {
+                "type": "dict",
+                "no_log": False,
+                "options": {
+                    "base": {"type": "int", "required": True},
+                    "size": {"type": "int", "required": True},
+                },
+            },
             "output_dir": {"type": "path", "default": "/run/sealedroot/esp"},
+            "launch_core": {"type": "path"},
         },
         supports_check_mode=True,
     )

@@ -115,6 +115,39 @@ options:
             and the program that enrols keys, if it is there.
         type: list
         elements: str
+      unlock:
+        description:
+          - The ways in which the key reaches GRUB; see O(sealedroot.image.grub_cryptodisk#module:unlock). Without
+            V(prompt), nothing may be on the EFI system partition.
+        type: list
+        elements: str
+        choices: [launch_secret, prompt]
+        default: [prompt]
+      launch:
+        description: What a guest with a launch secret is started from. Script, modules and hashes must be exact.
+        type: dict
+        suboptions:
+          core:
+            description: The core image.
+            type: path
+            required: true
+          hashes:
+            description: The table with its hash.
+            type: path
+            required: true
+          secret_area:
+            description: C(base) and C(size) of the area of the firmware for the secret.
+            type: dict
+            required: true
+            suboptions:
+              base:
+                description: The address in the guest's memory.
+                type: int
+                required: true
+              size:
+                description: How many bytes it has.
+                type: int
+                required: true
       secure_boot:
         description:
           - Whether the boot files must be ones for Secure Boot. Each must be signed and be what was signed, both stubs
@@ -213,13 +246,15 @@ facts:
 
 import concurrent.futures
 import os
-import stat
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils._audit import order, reports
+from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
+    given,
+    order,
+    reports,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._build import image_files
-from ansible_collections.sealedroot.image.plugins.module_utils._disk.output_formats import FORMATS
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     FailedError,
     ModuleRunner,
@@ -228,49 +263,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.digest import sha256
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
-
-
-def read_key(path: str) -> bytes:
-    """Return a key that can be typed at GRUB, which stops reading at a newline (docs/facts.md: grub-passphrase)."""
-    try:
-        with open(path, "rb") as handle:
-            key = handle.read(8193)
-    except OSError as exc:
-        raise SealedRootError(f"the key file {path} cannot be read: {exc.strerror}") from exc
-    if not 8 <= len(key) <= 254 or any(byte < 0x20 or byte > 0x7E for byte in key):
-        raise SealedRootError(
-            f"the key in {path} cannot be typed at GRUB: it must be 8 to 254 printable ASCII characters"
-            " without a newline"
-        )
-    return key
-
-
-def public_files(params: t.Mapping[str, t.Any]) -> t.List[str]:
-    """Return the files about the image that others may read, smallest first."""
-    if params["public_files"] is not None:
-        return list(params["public_files"])
-    directory = os.path.dirname(params["path"])
-    keys = [*filter(None, params["keys"].values()), *params["dead_key_files"]]
-    left_out = {os.path.realpath(path) for path in (params["path"], *keys)}
-    try:
-        names = os.listdir(directory or ".")
-    except OSError as exc:
-        raise SealedRootError(
-            f"{directory} cannot be listed: {exc.strerror}. Say in public_files what others may read"
-        ) from exc
-    found = []
-    for name in names:
-        path = os.path.join(directory, name)
-        try:
-            status = os.lstat(path)
-        except FileNotFoundError:
-            continue  # it was just removed
-        is_public = name.endswith(".json") or status.st_mode & (stat.S_IRGRP | stat.S_IROTH)
-        is_disk = name.rpartition(".")[2] in FORMATS
-        is_other = stat.S_ISREG(status.st_mode) and os.path.realpath(path) not in left_out
-        if is_other and is_public and not is_disk:
-            found.append((status.st_size, path))
-    return [path for _size, path in sorted(found)]
 
 
 def subject(params: t.Mapping[str, t.Any]) -> reports.Subject:
@@ -293,9 +285,9 @@ def subject(params: t.Mapping[str, t.Any]) -> reports.Subject:
     return reports.Subject(
         path=os.path.abspath(params["path"]),
         key_files=paths,
-        keys={name: read_key(path) for name, path in paths.items()},
+        keys={name: given.read_key(path) for name, path in paths.items()},
         dead_key_files=tuple(params["dead_key_files"]),
-        dead_keys=tuple(read_key(path) for path in params["dead_key_files"]),
+        dead_keys=tuple(given.read_key(path) for path in params["dead_key_files"]),
         markers=tuple(params["markers"]),
         builder_words=tuple(params["builder_words"]),
         luks_uuid=expected["luks_uuid"],
@@ -308,9 +300,11 @@ def subject(params: t.Mapping[str, t.Any]) -> reports.Subject:
         secure_boot=expected["secure_boot"],
         debug_console=expected["debug_console"],
         host_agents=tuple(expected["host_agents"]),
-        public_files=tuple(public_files(params)),
+        public_files=tuple(given.public_files(params)),
         selinux=expected["selinux"],
         work_dir=params["work_dir"],
+        unlock=tuple(expected["unlock"]),
+        launched=given.launched(expected),
     )
 
 
@@ -372,6 +366,13 @@ def main() -> t.NoReturn:
                     "slots": {"type": "dict"},
                     "digest_iterations": {"type": "int", "default": 1000},
                     "esp_files": {"type": "list", "elements": "str"},
+                    "unlock": {
+                        "type": "list",
+                        "elements": "str",
+                        "choices": ["launch_secret", "prompt"],
+                        "default": ["prompt"],
+                    },
+                    "launch": given.LAUNCH,
                     "secure_boot": {"type": "bool", "default": False},
                     "host_agents": {"type": "list", "elements": "str", "default": []},
                     "debug_console": {"type": "bool", "default": False},

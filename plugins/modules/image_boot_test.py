@@ -46,15 +46,26 @@ options:
       key_file:
         description:
           - A file with the key to type, without a newline. Needed when O(cases[].expect=login).
-          - When left out, a random key is made up.
+          - When left out, a random key is made up. Not used with O(cases[].launch).
         type: path
+      launch:
+        description:
+          - How the machine is started from O(launch). V(published) is with all of it as it is.
+          - With V(other_key) the secret holds a random key, with V(no_secret) there is none, with V(longer_core) the
+            core image is a byte longer than its hash says, and with V(no_hashes) there are no hashes.
+          - When left out, the machine starts from its disk.
+        type: str
+        choices: [published, other_key, no_secret, longer_core, no_hashes]
       expect:
         description:
           - How the boot must end.
           - V(refused) is by GRUB, because of the key. V(refused_by_firmware) is for an image without a signed boot
             loader, of which the firmware must start nothing; it needs O(secure_boot).
+          - With O(cases[].launch), V(login) is without any prompt, and V(asked) is GRUB's prompt and nothing before it.
+            V(halted) is by GRUB, which found no secret that opens the disk, and V(stopped) by the firmware, which
+            started nothing; neither shows a prompt, a shell or a kernel.
         type: str
-        choices: [login, refused, refused_by_firmware]
+        choices: [login, refused, refused_by_firmware, asked, halted, stopped]
         default: login
   accelerator:
     description:
@@ -102,6 +113,31 @@ options:
     description: Whether the firmware has Secure Boot on, with Microsoft's keys.
     type: bool
     default: false
+  launch:
+    description:
+      - What a confidential guest is started from. QEMU plays the secure processor, and the firmware is the real one.
+    type: dict
+    suboptions:
+      firmware:
+        description: The firmware.
+        type: path
+        required: true
+      core:
+        description: The core image of GRUB.
+        type: path
+        required: true
+      hashes:
+        description: The table of hashes.
+        type: path
+        required: true
+      secret:
+        description: The table with the key.
+        type: path
+        required: true
+      digest:
+        description: The launch digest for SEV, which is that of firmware and hashes.
+        type: str
+        required: true
   log_dir:
     description:
       - A directory, which must exist, for the console log of each case, as C(<case>.log). Keys are not in it.
@@ -170,7 +206,6 @@ cases:
       sample: {"prompt": 3.8, "login": 27.8}
 """
 
-import base64
 import concurrent.futures
 import functools
 import os
@@ -181,8 +216,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import view
 from ansible_collections.sealedroot.image.plugins.module_utils._machine import (
     accelerator as machine_accelerator,
-    pty_console,
-    qemu,
+    launch as machine_launch,
+    machines,
     serial_boot,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
@@ -197,92 +232,28 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.edge impo
 Params = t.Mapping[str, t.Any]
 
 
-def read_keys(cases: t.Sequence[Params], *, secure_boot: bool) -> t.List[str]:
-    """Return the key of each case."""
-    names = [case["name"] for case in cases]
-    if len(set(names)) != len(names) or any("/" in name or not name for name in names):
-        raise SealedRootError(f"cases need names of their own, without a slash: {names}")
-    keys = []
-    for case in cases:
-        path = case["key_file"]
-        if case["expect"] == "refused_by_firmware" and not secure_boot:
-            raise SealedRootError(
-                f"the case {case['name']} needs secure_boot: no other firmware refuses a boot loader"
-            )
-        if path is None:
-            if case["expect"] == "login":
-                raise SealedRootError(f"the case {case['name']} needs a key_file")
-            keys.append(base64.b64encode(os.urandom(33)).decode("ascii"))
-            continue
-        try:
-            with open(path, "rb") as handle:
-                key = handle.read(255).decode("ascii", "replace")
-        except OSError as exc:
-            raise SealedRootError(f"the key file {path} cannot be read: {exc.strerror}") from exc
-        if not key or len(key) > 254 or not (key.isascii() and key.isprintable()):
-            raise SealedRootError(
-                f"the key in {path} cannot be typed at GRUB: it must be 1 to 254 printable ASCII"
-                " characters without a newline"
-            )
-        keys.append(key)
-    return keys
-
-
-class Machine:
-    """Starts virtual machines, each with fresh firmware variables."""
-
-    def __init__(self, runner: Runner, params: Params, work: str) -> None:
-        self._arch = arch = architectures.find(params["architecture"])
-        self._qemu = runner.find(arch.qemu)
-        self._memory = params["memory"]
-        self._interface = params["disk_interface"]
-        self._work = work
-        self._secure_boot = params["secure_boot"]
-        self.firmware = qemu.find_firmware(
-            arch, secure_boot=self._secure_boot, **(params["firmware"] or {})
-        )
-        self._code = self._flash(self.firmware.code, "code")
-        self.cpus = 1
-
-    def _flash(self, source: str, name: str) -> str:
-        target = os.path.join(self._work, f"{name}{os.path.splitext(source)[1]}")
-        qemu.flash(self._arch, source, target)
-        return target
-
-    def start(
-        self, name: str, *, accelerator: str, disk: t.Optional[str] = None, disk_format: str = "raw"
-    ) -> pty_console.PtyConsole:
-        """Start a machine and return its console."""
-        variables = self._flash(self.firmware.variables, f"variables-{name}")
-        return pty_console.PtyConsole(
-            qemu.argv(
-                self._qemu,
-                self._arch,
-                accelerator=accelerator,
-                cpus=self.cpus,
-                memory=self._memory,
-                code=self._code,
-                variables=variables,
-                disk=disk,
-                disk_format=disk_format,
-                disk_interface=self._interface,
-                secure_boot=self._secure_boot,
-            )
-        )
-
-
 def boot(
-    machine: Machine, case: Params, key: str, *, params: Params, gave_up: str = "", **how: str
+    machine: machines.Machine,
+    case: Params,
+    key: str,
+    *,
+    params: Params,
+    gave_up: str = "",
+    **how: str,
 ) -> t.Dict[str, t.Any]:
     """Run one boot and judge it; *gave_up* has the devices that the first try gave up."""
     timeout = params["timeout"] * (2 if gave_up else 1)
-    with machine.start(case["name"], disk=params["path"], **how) as console:
-        seen = serial_boot.watch(console, key, expect=case["expect"], timeout=timeout)
+    launch, expect = case["launch"] or "", case["expect"]
+    if launch and machine.launch:
+        key = machine.launch.key
+        expect = "unasked" if expect == "login" else expect
+    with machine.start(case["name"], disk=params["path"], launch=launch, **how) as console:
+        seen = serial_boot.watch(console, key, expect=expect, timeout=timeout)
     log = serial_boot.plain(console.text, key)
     if params["log_dir"]:
         with open(os.path.join(params["log_dir"], f"{case['name']}.log"), "w") as handle:
             handle.write(log)
-    good, detail = serial_boot.judge(seen, expect=case["expect"], secure_boot=params["secure_boot"])
+    good, detail = serial_boot.judge(seen, expect=expect, secure_boot=params["secure_boot"])
     again = serial_boot.given_up(log) if seen.slow and not good else ""
     detail += serial_boot.of_second_try(gave_up, again, good=good)
     if not good:
@@ -306,10 +277,12 @@ def test(runner: Runner, params: Params) -> t.Dict[str, t.Any]:
         raise SealedRootError(f"{params['path']} is not a file: give the image to boot")
     if params["log_dir"] and not os.path.isdir(params["log_dir"]):
         raise SealedRootError(f"log_dir {params['log_dir']} is not a directory: make it first")
-    keys = read_keys(params["cases"], secure_boot=params["secure_boot"])
+    keys = machines.read_keys(params["cases"], secure_boot=params["secure_boot"])
+    if not params["launch"] and any(case["launch"] for case in params["cases"]):
+        raise SealedRootError("launch is missing: a case starts from it, so give its files")
     disk_format = str(view.format_info(runner, params["path"])["format"])
     with tempfile.TemporaryDirectory(prefix="sealedroot-boot-") as work:
-        machine = Machine(runner, params, work)
+        machine = machines.Machine(runner, params, work)
         accelerator, reason = machine_accelerator.choose(
             params["accelerator"],
             lambda: machine.start("probe", accelerator="kvm"),
@@ -360,9 +333,10 @@ def main() -> t.NoReturn:
                     "key_file": {"type": "path", "no_log": False},
                     "expect": {
                         "type": "str",
-                        "choices": ["login", "refused", "refused_by_firmware"],
+                        "choices": list(serial_boot.EXPECTED),
                         "default": "login",
                     },
+                    "launch": {"type": "str", "choices": list(machine_launch.STARTS)},
                 },
             },
             "accelerator": {"type": "str", "choices": ["auto", "kvm", "tcg"], "default": "auto"},
@@ -387,6 +361,17 @@ def main() -> t.NoReturn:
                 },
             },
             "secure_boot": {"type": "bool", "default": False},
+            "launch": {
+                "type": "dict",
+                "options": {
+                    **{
+                        it: {"type": "path", "required": True}
+                        for it in ("firmware", "core", "hashes")
+                    },
+                    "secret": {"type": "path", "required": True, "no_log": False},
+                    "digest": {"type": "str", "required": True},
+                },
+            },
             "log_dir": {"type": "path"},
         },
         supports_check_mode=True,

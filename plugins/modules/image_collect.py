@@ -24,7 +24,7 @@ attributes:
     support: none
 options:
   files:
-    description: The files to fetch; each keeps its name.
+    description: The files to fetch.
     type: list
     elements: dict
     required: true
@@ -33,6 +33,9 @@ options:
         description: The file on the host of the task.
         type: path
         required: true
+      name:
+        description: Its name in O(dest), which is that of O(files[].src) or one in C(launch/).
+        type: str
       mode:
         description: The mode that it gets, in octal.
         type: str

@@ -14,7 +14,7 @@ description:
   - Writes C(manifest.json) with the digest of every file beside them, and renames the directory of the image
     to its final name, so that an image is there whole or not at all.
   - The manifest is public. Of C(boot.key) and C(recovery.key) it has neither digest nor size, by which a passphrase
-    could be guessed, but the key slot that they open.
+    could be guessed, but the key slot that they open; of C(launch/secret.bin), that it holds the first.
   - Where the module runs by sudo, what is published belongs to who called that, with those directories above it
     that are root's in one of the caller's own.
   - Writes the software in the image to C(bom.json), a bill of materials in the format CycloneDX 1.6.
@@ -71,8 +71,8 @@ options:
     default: false
   key_files:
     description:
-      - The keys, C(boot.key) and C(recovery.key), that are put beside the disk just before it is renamed. Before that,
-        no disk of the builder has to have them.
+      - The keys, C(boot.key) and C(recovery.key), and the launch secret, C(secret.bin), that are put beside the disk
+        just before it is renamed. Before that, no disk of the builder has to have them.
     type: list
     elements: path
     default: []
@@ -99,7 +99,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: SHA-256 and size of each file; of a key file, the key slot that it opens.
+  description: SHA-256 and size of each file; of a key file, the key slot that it opens, or the key that it holds.
   type: dict
   returned: success
   sample: {"boot.key": {"slot": 0}, "disk.qcow2": {"sha256": "2cf24dba...", "size": 548405248}}
@@ -144,6 +144,8 @@ def describe(
     """Return what anyone may know about a file: SHA-256 and size, but for a key only its slot."""
     if name in image_files.KEY_FILES:
         return {"slot": image_files.KEY_FILES[name]}
+    if name == image_files.SECRET:
+        return {"holds": image_files.BOOT_KEY}
     if content is not None:
         return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
     return {"sha256": known or sha256(path), "size": os.path.getsize(path)}
@@ -160,6 +162,11 @@ def write(directory: str, name: str, content: bytes, mode: int) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     synced.write_new(path, content, mode, is_output=True)
+
+
+def is_in(name: str, src_dir: str, directory: str) -> bool:
+    """Say whether a file of the image is in a directory, and in none below it."""
+    return os.path.dirname(os.path.join(src_dir, name)) == directory
 
 
 def bill_of_materials(software: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
@@ -193,6 +200,12 @@ def check_public(texts: t.Mapping[str, bytes], keys: t.Mapping[str, bytes]) -> N
         )
 
 
+def key_name(path: str) -> str:
+    """Return the name that a file with a key has in the image."""
+    name, secret = os.path.basename(path), image_files.SECRET
+    return secret if name == os.path.basename(secret) else name
+
+
 def check(params: t.Mapping[str, t.Any], src_dir: str, dest: str) -> None:
     """Refuse an image that cannot be published, or that would be lost then."""
     if not os.path.isdir(src_dir):
@@ -210,11 +223,11 @@ def check(params: t.Mapping[str, t.Any], src_dir: str, dest: str) -> None:
         raise SealedRootError(
             f"{dest} is in {params['work_dir']}, the directory of the build, and would go with it: publish it elsewhere"
         )
-    names = [os.path.basename(path) for path in params["key_files"]]
+    names = [key_name(path) for path in params["key_files"]]
     for path, name in zip(params["key_files"], names):
         container.check_key_file(path)
-        if name not in image_files.KEY_FILES:
-            known = " and ".join(image_files.KEY_FILES)
+        if name not in (*image_files.KEY_FILES, image_files.SECRET):
+            known = ", ".join([*image_files.KEY_FILES, os.path.basename(image_files.SECRET)])
             raise SealedRootError(f"{path} is no key of an image, which are called {known}")
         if names.count(name) > 1:
             raise SealedRootError(f"key_files has {name} twice: give one of them")
@@ -256,7 +269,7 @@ def ensure(
             f"this build has lost the lease of {dest} to another or to a teardown, so it is not published:"
             " build it again"
         )
-    there = {name: os.path.join(src_dir, name) for name in os.listdir(src_dir)}
+    there = image_files.listed(src_dir)
     for name in (image_files.MANIFEST, image_files.REPORT):
         there.pop(name, None)
     texts: t.Dict[str, bytes] = {}
@@ -264,8 +277,9 @@ def ensure(
         texts[BOM] = as_json(bill_of_materials(params["software"]))
     elif BOM in there:
         texts[BOM] = read(there[BOM])
-    keys = {name: read(there[name]) for name in image_files.KEY_FILES if name in there}
-    keys.update({os.path.basename(path): read(path) for path in params["key_files"]})
+    secret = (*image_files.KEY_FILES, image_files.SECRET)
+    keys = {name: read(there[name]) for name in secret if name in there}
+    keys.update({key_name(path): read(path) for path in params["key_files"]})
     files = {name: describe(name, content) for name, content in {**texts, **keys}.items()}
     others = {name: path for name, path in there.items() if name not in files}
     for name, path in others.items():
@@ -280,8 +294,12 @@ def ensure(
             write(src_dir, name, content, 0o644)
         for name, key in keys.items():
             write(src_dir, name, key, 0o600)
-        sudo.give(src_dir, files)
-        for path in (*others.values(), src_dir):
+        below = {os.path.dirname(os.path.join(src_dir, name)) for name in files}
+        for directory in sorted(below | {src_dir}, reverse=True):
+            sudo.give(
+                directory, [os.path.basename(it) for it in files if is_in(it, src_dir, directory)]
+            )
+        for path in (*others.values(), *sorted(below), src_dir):
             synced.sync(path)
         publish(src_dir, dest)
         if own:

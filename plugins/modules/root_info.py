@@ -154,6 +154,10 @@ root:
         grub_install_luks2:
           description: GRUB's own installer sees a LUKS2 container, or it cannot be told.
           type: bool
+        grub_unlocks:
+          description: The ways of C(image_unlock) that its GRUB is new enough for.
+          type: list
+          elements: str
         selinux:
           description: The SELinux policy that C(/etc/selinux/config) names.
           type: dict

@@ -16,14 +16,17 @@ import os
 import re
 import typing as t
 
-from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import layout
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import identity
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
-from ansible_collections.sealedroot.image.plugins.plugin_utils import _specified
+from ansible_collections.sealedroot.image.plugins.plugin_utils import (
+    _specified,
+    _unlock_problems,
+)
 
 Inputs = t.Mapping[str, t.Any]
+is_set = _specified.is_set
 
 _SOURCES = (
     "give {type: tar, path: /absolute/root.tar}, {type: directory, path: /absolute/root}, {type: disk, path:"
@@ -345,11 +348,6 @@ def _weak_passphrase(name: str) -> str:
     )
 
 
-def is_set(value: t.Any) -> bool:
-    """Return the value of a switch, which is a word if it comes from an extra variable."""
-    return bool(boolean(value, strict=False))
-
-
 def _is_strong(secret: str, form: t.Pattern[str], different: int) -> bool:
     return not secret or (form.fullmatch(secret) is not None and len(set(secret)) >= different)
 
@@ -368,6 +366,7 @@ CHECKS: t.Tuple[t.Callable[[Inputs, Around], str], ...] = (
         _publish_tasks,
     ),
     *(_epoch, _uuid, _boot_key, _kernel_cmdline, _packages),
+    *_unlock_problems.CHECKS,
 )
 
 __all__ = ("CHECKS", "Around", "Inputs", "is_set", "problems", "rotation_problems")

@@ -17,6 +17,7 @@ import typing as t
 
 import yaml
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import layout
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import unlock_ways
 from ansible_collections.sealedroot.image.plugins.plugin_utils import (
     _documented,
     _input_problems,
@@ -129,6 +130,10 @@ def recorded(given: _input_problems.Inputs) -> t.Dict[str, t.Any]:
     }
     if int(given["image_source_date_epoch"]):
         found["source_date_epoch"] = int(given["image_source_date_epoch"])
+    if list(given["image_unlock"]) != [unlock_ways.PROMPT.name]:
+        found["unlock"] = sorted(given["image_unlock"])
+    if "launch_secret" in given["image_unlock"]:
+        found["measurements"] = given["__image_measurements"]
     if given["image_uuid"]:
         found["uuid"] = given["image_uuid"]
     if given["image_boot_key"]:

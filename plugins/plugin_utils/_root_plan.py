@@ -19,6 +19,7 @@ import typing as t
 
 from ansible.module_utils.common.text.formatters import bytes_to_human
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import layout
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import unlock_ways
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures,
     filesystems,
@@ -196,6 +197,24 @@ def _grub_modules(wish: Wish) -> str:
     )
 
 
+def _unlock(wish: Wish) -> str:
+    """If the whole platform is missing, its package is reported instead."""
+    has = wish.root["has"]
+    modules = has["grub_modules"]
+    platform = architectures.find(wish.inputs["image_architecture"]).grub_platform
+    for way in unlock_ways.chosen(wish.inputs["image_unlock"]):
+        lacks = [it for it in way.modules if it not in modules.get(platform, way.modules)]
+        if platform in modules and (lacks or way.name not in has["grub_unlocks"]):
+            why = (
+                f"has no module {' and no '.join(lacks)}" if lacks else f"is older than {way.grub}"
+            )
+            return (
+                f"The GRUB in {wish.root['path']} {why}, which {way.name} in image_unlock needs. Take a root with GRUB"
+                f" {way.grub} or later (Debian 13), or another way."
+            )
+    return ""
+
+
 def _selinux_policy(wish: Wish) -> str:
     has = wish.root["has"]["selinux"]
     if wish.selinux not in ("label", "relabel_at_boot") or has["policy"]:
@@ -244,7 +263,8 @@ def _size(wish: Wish) -> str:
 
 CHECKS: t.Tuple[t.Callable[[Wish], str], ...] = (
     *(_architecture, _family, _secure_boot, _packages, _growth, _problems, _grub_install),
-    *(_disk_driver, _signed_grub, _grub_modules, _selinux_policy, _selinux_off, _setfiles, _size),
+    *(_disk_driver, _signed_grub, _grub_modules, _unlock),
+    *(_selinux_policy, _selinux_off, _setfiles, _size),
 )
 
 __all__ = ("CHECKS", "Wish", "plan")

@@ -16,6 +16,7 @@ import typing as t
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import UnsupportedError
+from ansible.module_utils.parsing.convert_bool import boolean
 
 Options = t.Mapping[str, t.Mapping[str, t.Any]]
 
@@ -54,6 +55,11 @@ def type_problem(name: str, value: t.Any, kind: str) -> str:
     if kind == "int" and whole(value) is None:
         return f"{name} is no whole number: write digits alone."
     return ""
+
+
+def is_set(value: t.Any) -> bool:
+    """Return the value of a switch, which is a word if it comes from an extra variable."""
+    return bool(boolean(value, strict=False))
 
 
 def _called(value: t.Any) -> str:
@@ -107,4 +113,4 @@ def nearest(name: str, known: t.Iterable[str], prefix: str = "") -> str:
     return letters[near[0]] if near else ""
 
 
-__all__ = ("Options", "nearest", "problems", "type_problem", "whole")
+__all__ = ("Options", "is_set", "nearest", "problems", "type_problem", "whole")

@@ -22,6 +22,7 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._build import image_files
 from ansible_collections.sealedroot.image.plugins.module_utils._disk.output_formats import FORMATS
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import unlock_ways
 from ansible_collections.sealedroot.image.plugins.module_utils._system.architectures import (
     ARCHITECTURES,
 )
@@ -61,6 +62,8 @@ def plan(
         "architecture": given["image_architecture"],
         "secure_boot": _input_problems.is_set(given["image_secure_boot"]),
         "luks": given["image_luks"],
+        "unlock": given["image_unlock"],
+        "launch": {},
     }
     if asked.manifest and not problems:
         try:
@@ -73,6 +76,12 @@ def plan(
                 " remove it and set audit_image and audit_keys."
             )
         else:
+            boots = _input_problems.is_set(given["image_boot_test"])
+            if said["launch"] and boots and not given["image_firmware"]:
+                problems.append(
+                    f"image_firmware is missing: {asked.directory} has an image for launch secrets, so give the"
+                    " firmware that its machine starts with."
+                )
             # Secure Boot is never taken back.
             said["secure_boot"] = said["secure_boot"] or expected["secure_boot"]
             said["luks"].update(expected["luks"])
@@ -138,6 +147,30 @@ def _said(
         "architecture": inputs["architecture"],
         "secure_boot": inputs["secure_boot"] is True,
         "luks": header,
+        "unlock": _unlock(inputs),
+        "launch": _launch(manifest, directory) if "launch_secret" in _unlock(inputs) else {},
+    }
+
+
+def _unlock(inputs: t.Mapping[str, t.Any]) -> t.List[str]:
+    names = [str(it) for it in inputs.get("unlock", [unlock_ways.PROMPT.name])]
+    if not names or not set(names) <= set(unlock_ways.WAYS):
+        raise ValueError(names)
+    return names
+
+
+def _launch(manifest: t.Mapping[str, t.Any], directory: str) -> t.Dict[str, t.Any]:
+    """Return what the fact image_launch had when the image was built."""
+    measured = manifest["launch"]
+    area = measured["firmware"]["secret_area"]
+    return {
+        "core": os.path.join(directory, image_files.CORE),
+        "hashes": os.path.join(directory, image_files.HASHES),
+        "secret": os.path.join(directory, image_files.SECRET),
+        "measured": {
+            "sev": str(measured["sev"]),
+            "firmware": {"secret_area": {it: int(area[it]) for it in ("base", "size")}},
+        },
     }
 
 

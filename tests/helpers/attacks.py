@@ -210,8 +210,14 @@ class Stage:
     def raw(self) -> pathlib.Path:
         return self.copy()
 
-    def guest(self, *attached: str, more: t.Sequence[str] = (), memory: int = 1024) -> Guest:
-        """Start a machine; *attached* are its disks."""
+    def guest(
+        self,
+        *attached: str,
+        more: t.Sequence[str] = (),
+        memory: int = 1024,
+        launched: t.Sequence[str] = (),
+    ) -> Guest:
+        """Start a machine; *attached* are its disks, *launched* what it starts from other than its disk."""
         number = len(self._guests)
         disk = self.folder / f"machine-{number}"
         path = self.folder / f"control-{number}"
@@ -225,6 +231,7 @@ class Stage:
             more=[*self.more, *more],
             variables=variables,
             control=path,
+            launched=launched,
         )
         self._guests.append((guest, Control(path)))
         return guest

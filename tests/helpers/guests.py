@@ -64,7 +64,8 @@ class Guest:
     """A virtual machine with one disk, and drives that it may only read.
 
     *attached* are QEMU's arguments for the disk, if it is not a qcow2 file on virtio; *more* are added to all others.
-    *variables* is the store of EFI variables to begin with, and *control* the path of a socket for QMP.
+    *variables* is the store of EFI variables to begin with, and *control* the path of a socket for QMP. *launched* are
+    the arguments for another firmware, and for what it starts.
 
     A second processor is for who has one to spare: two machines of two on two real ones take twice the time of two
     of one for what starts many programs.
@@ -83,6 +84,7 @@ class Guest:
         more: t.Sequence[str] = (),
         variables: pathlib.Path | None = None,
         control: pathlib.Path | None = None,
+        launched: t.Sequence[str] = (),
     ) -> None:
         self.disk, self.port = disk, port
         store = disk.with_name(f"{disk.name}.vars")
@@ -98,9 +100,9 @@ class Guest:
             *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", CPU),
             *("-smp", str(cpus), "-m", str(memory), "-display", "none", "-serial", "stdio"),
             # A reset ends QEMU: see reset().
-            *("-no-reboot", "-monitor", "none", "-nic", network, "-drive"),
-            f"if=pflash,format=raw,readonly=on,file={code}",
-            *("-drive", f"if=pflash,format=raw,file={store}"),
+            *("-no-reboot", "-monitor", "none", "-nic", network),
+            *(launched or ("-drive", f"if=pflash,format=raw,readonly=on,file={code}")),
+            *(() if launched else ("-drive", f"if=pflash,format=raw,file={store}")),
             *(attached or ("-drive", f"file={disk},format=qcow2,if=virtio")),
             *(("-qmp", f"unix:{control},server=on,wait=off") if control else ()),
             *more,

@@ -363,3 +363,22 @@ def test_a_usr_that_is_elsewhere(tmp_path: pathlib.Path, real_module: Module) ->
     (root / "etc/fstab").write_text("LABEL=usr /usr ext4 defaults 0 2\n")
     result = real_module("root_info", path=pack(root, tmp_path / "r.tar"))
     assert "is not a whole root. /usr was a file system of its own (etc/fstab)" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("code", "ways"),
+    [
+        (b"GRUB 2.06", ["prompt"]),
+        (b"\0Password to open volumes.\0", ["prompt", "launch_secret"]),
+    ],
+)
+def test_how_its_grub_can_be_given_a_key(
+    root: pathlib.Path, tmp_path: pathlib.Path, real_module: Module, code: bytes, ways: list[str]
+) -> None:
+    module = root / "usr/lib/grub/x86_64-efi/cryptodisk.mod"
+    module.write_bytes(code)
+    # What a machine that the root was had there is another one's.
+    (root / "boot/grub/x86_64-efi").mkdir(parents=True)
+    (root / "boot/grub/x86_64-efi/cryptodisk.mod").write_bytes(b"GRUB 2.02")
+    info = real_module("root_info", path=pack(root, tmp_path / "root.tar"), families=FAMILIES)
+    assert info["root"]["has"]["grub_unlocks"] == ways

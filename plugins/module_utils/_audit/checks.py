@@ -284,7 +284,7 @@ def esp(
     signed: bool = False,
     debug_console: bool = False,
 ) -> t.List[str]:
-    """The ESP has exactly the *wanted* files, and they unlock this disk.
+    """The ESP has exactly the *wanted* files, and they, if any, unlock this disk.
 
     The configuration inside a *signed* GRUB is generic; the one that it reads from the ESP must be for this disk.
     """
@@ -314,7 +314,7 @@ def esp(
             name, text, luks_uuid=luks_uuid, modules=inside, debug_console=debug_console
         )
         problems += cfg.traces(text)
-    if not configured:
+    if wanted and not configured:
         problems.append("nothing on the ESP tells GRUB which disk to unlock")
     return problems
 

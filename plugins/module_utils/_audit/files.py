@@ -132,6 +132,8 @@ def examine(
     module = filesystems.find(volume.type).grub_module
     if any(module not in modules for modules in core_modules):
         problems.append(f"the GRUB on the ESP lacks the module {module}, so it cannot read it")
+    if subject.launched:
+        problems += root.launch_modules(tree, subject.launched)
     report.add("filesystem", problems, f"{volume.type}, unmounted properly and without errors")
     generator = ""
     parts: t.Dict[str, str] = {}

@@ -20,12 +20,14 @@ from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
     checks,
     files as audit_files,
     keys,
+    launch as audit_launch,
     secure_boot,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._audit.reports import (
     Report,
     Subject,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._build import image_files
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import (
     esp as disk_esp,
     partitions,
@@ -185,13 +187,16 @@ class _Audit:
         }
         modules = [cfg.LUKS_MODULES[header.type], f"gcry_{header.hash}"]
         problems: t.List[str] = []
-        wanted: t.Sequence[str] = [architectures.X86_64.boot_file]
+        wanted: t.Sequence[str] = []
+        if "prompt" in self.subject.unlock:
+            wanted = self.subject.esp_files or [architectures.X86_64.boot_file]
         if self.subject.secure_boot:
             needed = {*checks.CORE_MODULES, *cfg.REQUIRED, *cfg.SIGNED, *modules}
-            problems, wanted = secure_boot.chain(files, modules=needed)
+            problems, known = secure_boot.chain(files, modules=needed)
+            wanted = self.subject.esp_files or known
         problems += checks.esp(
             files,
-            wanted=self.subject.esp_files or wanted,
+            wanted=wanted,
             luks_uuid=header.uuid,
             modules=modules,
             signed=self.subject.secure_boot,
@@ -201,10 +206,16 @@ class _Audit:
         signed = self.subject.secure_boot
         cores = [core for core in map(core_image.parse, files.values()) if core]
         self.core_modules = [core.modules for core in cores if core.config or signed]
+        said = f"exactly {', '.join(sorted(files)) or 'no file'}, without a key"
+        launched = self.subject.launched
+        if launched:
+            problems += audit_launch.core(launched, luks_uuid=header.uuid, modules=modules)
+            files[image_files.CORE] = launched.core
+            said += f"; {image_files.CORE} reads a launch secret, and is the one that is measured"
         for name, data in files.items():
             found = secret_search.search_bytes(data, self.subject.secrets())
             problems += [f"{name} holds the {label}" for label in found]
-        self.report.add("esp", problems, f"exactly {', '.join(sorted(files))}, without a key")
+        self.report.add("esp", problems, said)
 
     def areas(
         self,

@@ -15,6 +15,7 @@ import dataclasses
 import os
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import ovmf
 from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
@@ -27,6 +28,19 @@ CHECKS = (
     "selinux",
     *("clear_areas", "payload", "published"),
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Launched:
+    """What a confidential guest is started from: a core image that reads a secret from an area of the firmware.
+
+    *prompt* says whether it asks for the key if it finds none.
+    """
+
+    core: bytes
+    hashes: bytes
+    area: ovmf.Area
+    prompt: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +67,8 @@ class Subject:
     public_files: t.Tuple[str, ...]
     selinux: str
     work_dir: t.Optional[str]
+    unlock: t.Tuple[str, ...] = ("prompt",)
+    launched: t.Optional[Launched] = None
 
     def secrets(self) -> t.Dict[str, bytes]:
         """Return every key, by its name in messages."""
@@ -113,4 +129,4 @@ class Report:
         }
 
 
-__all__ = ("CHECKS", "Check", "Report", "Subject")
+__all__ = ("CHECKS", "Check", "Launched", "Report", "Subject")

@@ -15,8 +15,10 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
     console as audit_console,
+    launch as audit_launch,
     systemd,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._audit.reports import Launched
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
     emergency,
     fstab,
@@ -31,6 +33,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reade
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     boot_entries,
     cfg,
+    install,
     script,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
@@ -40,6 +43,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
     mkinitcpio_conf,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
+from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -99,6 +103,16 @@ def scripts(tree: Tree, config: str, *, luks_uuid: str) -> t.Dict[str, str]:
                     parts[path] = script.without_isos(part)
                     texts.append(parts[path])
     return dict(sorted(parts.items()))
+
+
+def launch_modules(tree: Tree, launched: Launched) -> t.List[str]:
+    """The core image of a confidential guest has the modules that the root names for it, and what these need."""
+    for directory in GRUB_DIRECTORIES:
+        names = tree.text(f"{directory}/{install.LAUNCH}/{install.MODULES}")
+        needs = tree.text(f"{directory}/{architectures.X86_64.grub_platform}/moddep.lst")
+        if names and needs:
+            return audit_launch.surplus(launched, names.split(), needs)
+    return ["the root does not say which GRUB modules launch/core.efi has: build the image again"]
 
 
 def generator(tree: Tree) -> str:
@@ -235,6 +249,7 @@ __all__ = (
     "identity",
     "insists",
     "kernels",
+    "launch_modules",
     "menu",
     "opened_with",
     "pinned",

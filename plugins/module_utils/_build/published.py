@@ -24,9 +24,12 @@ from ansible_collections.sealedroot.image.plugins.module_utils._build.image_file
     KEY_FILES,
     MANIFEST,
     RECOVERY_KEY,
+    SECRET,
+    path_of,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import view
 from ansible_collections.sealedroot.image.plugins.module_utils._disk.output_formats import FORMATS
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import secret_table
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
     container,
     cryptsetup,
@@ -56,7 +59,7 @@ SECRET_INPUTS: t.Dict[str, t.Any] = {
 
 def is_as_listed(path: str, entry: t.Mapping[str, t.Any]) -> bool:
     """Say whether a file is as the manifest lists it; compare the size first, because that is quick."""
-    if "slot" in entry:
+    if "slot" in entry or "holds" in entry:
         try:
             container.check_key_file(path)
         except SealedRootError:
@@ -81,10 +84,14 @@ class _Image:
             if "slot" in entry and self.files[name]
         }
         self.keys = {name: self.content(name) for name in self.slots}
+        secrets = [name for name, entry in entries if "holds" in entry and self.files[name]]
+        for name in secrets:
+            key = self.keys.get(BOOT_KEY)
+            self.files[name] = key is not None and secret_table.holds(self.content(name), key)
 
     def path(self, name: str) -> str:
-        """Return the path of a file; a manifest cannot name a file outside its directory."""
-        return os.path.join(self.directory, os.path.basename(name))
+        """Return the path of a file."""
+        return path_of(self.directory, name)
 
     def content(self, name: str) -> bytes:
         """Return the content of a key file."""
@@ -143,7 +150,7 @@ def problem(directory: str, files: t.Mapping[str, bool], other_keys: t.Sequence[
     bad = sorted({*other_keys, *(name for name, good in files.items() if not good)})
     if files and not bad:
         return ""
-    if other_keys and set(bad) <= set(KEY_FILES):
+    if other_keys and set(bad) <= {*KEY_FILES, SECRET}:
         return (
             f"{directory} has the disk as it was built, but not the keys that open it ({', '.join(bad)}). After"
             " rotate_keys the keys there are those of the running machine: keep them, and choose another image_name"

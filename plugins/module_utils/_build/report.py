@@ -227,7 +227,19 @@ def boot_command(manifest: t.Mapping[str, t.Any]) -> t.List[str]:
     return [*start, "-nographic", *flash, "-drive", drive, "-snapshot"]
 
 
+def _needs_secret(manifest: t.Mapping[str, t.Any]) -> bool:
+    """Say whether GRUB asks nobody for the key."""
+    ways = _at(manifest, "inputs", "unlock")
+    return isinstance(ways, list) and "launch_secret" in ways and "prompt" not in ways
+
+
 def _how_to_boot(manifest: t.Mapping[str, t.Any]) -> str:
+    if _needs_secret(manifest):
+        return (
+            "<p>A confidential guest is started from the firmware and <code>launch/core.efi</code>. Its owner gives the"
+            " key when the measurement is one of those that <code>manifest.json</code> has under <code>launch</code>."
+            " GRUB asks nobody. docs/deploy.md of the collection has the commands.</p>"
+        )
     command = boot_command(manifest)
     if not command:
         return ""
@@ -257,6 +269,8 @@ def _how_to_verify(manifest: t.Mapping[str, t.Any], files: t.Mapping[str, t.Any]
         for name in ("secure_boot", "debug_console")
         if _at(manifest, "inputs", name) is True
     ]
+    if "launch/core.efi" in files:
+        given.append("image_firmware: $PWD/OVMF.amdsev.fd")
     agents = _at(manifest, "inputs", "host_agents")
     if isinstance(agents, list) and agents and all(_PLAIN.fullmatch(str(it)) for it in agents):
         given.append(f"image_host_agents: [{', '.join(map(str, agents))}]")
@@ -273,12 +287,20 @@ def _files(files: t.Mapping[str, t.Any]) -> str:
     rows = (
         (
             _text(name),
-            f"opens key slot {_text(it['slot'])}" if "slot" in it else _text(_at(it, "sha256")),
+            _said_of(it),
             "" if "slot" in it or not isinstance(_at(it, "size"), int) else size_text(it["size"]),
         )
         for name, it in files.items()
     )
     return _table(("file", "SHA-256, or the slot of a key", "size"), rows)
+
+
+def _said_of(entry: t.Mapping[str, t.Any]) -> str:
+    if "slot" in entry:
+        return f"opens key slot {_text(entry['slot'])}"
+    if "holds" in entry:
+        return f"holds {_text(entry['holds'])}"
+    return _text(_at(entry, "sha256"))
 
 
 def _list(value: t.Any, summary: str) -> str:

@@ -22,7 +22,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 _SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr")
 # Names that a build creates in its directory, and in the directory of its unpublished files.
 _OURS = re.compile(
-    r"(disk|payload|root|private|sealed|audit|boot|recovery|manifest|bom|report)([._-].*)?"
+    r"(disk|payload|root|private|sealed|audit|boot|recovery|manifest|bom|report|launch)([._-].*)?"
 )
 # What every build has in its directory from the beginning to the end.
 _MARK = "private"

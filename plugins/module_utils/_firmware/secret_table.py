@@ -13,7 +13,9 @@ Firmware leaves it in memory, where GRUB reads it (docs/facts.md: launch-secret-
 
 from __future__ import annotations
 
+import re
 import struct
+import typing as t
 import uuid
 
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -23,6 +25,39 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 _TABLE = uuid.UUID("1e74f542-71dd-4d66-963e-ef4287ff173b").bytes_le
 _LUKS_KEY = uuid.UUID("736869e5-84f0-4973-92ec-06879ce3da0b").bytes_le
 _HEAD = struct.Struct("<16sI")
+_WORDS = struct.Struct("<5I")
+# The keys that a build generates. GRUB's script reads no others.
+KEY_BYTES = 44
+READABLE = re.compile(rb"[A-Za-z0-9+/=]{%d}" % KEY_BYTES)
+
+
+class Place(t.NamedTuple):
+    """Where in a table with a key of KEY_BYTES bytes numbers and the key are."""
+
+    # The numbers of 32 bits that each such table has, by their offsets.
+    table: t.Mapping[int, int]
+    entry: t.Mapping[int, int]
+    key: int
+
+
+def place() -> Place:
+    """Return what a program that reads the table, and has no other code for it, compares and reads."""
+    entry = _HEAD.size + _HEAD.size + KEY_BYTES + 1
+    return Place(
+        _numbers(0, _TABLE, entry),
+        _numbers(_HEAD.size, _LUKS_KEY, entry - _HEAD.size),
+        2 * _HEAD.size,
+    )
+
+
+def _numbers(at: int, guid: bytes, size: int) -> t.Dict[int, int]:
+    words = _WORDS.unpack(_HEAD.pack(guid, size))
+    return {at + 4 * index: word for index, word in enumerate(words)}
+
+
+def holds(table: bytes, key: bytes) -> bool:
+    """Say whether *table* is the one with this *key*."""
+    return table == build(key, _HEAD.size * 4 + len(key))
 
 
 def build(key: bytes, room: int) -> bytes:
@@ -42,4 +77,4 @@ def _row(guid: bytes, content: bytes) -> bytes:
     return _HEAD.pack(guid, _HEAD.size + len(content)) + content
 
 
-__all__ = ("build",)
+__all__ = ("KEY_BYTES", "READABLE", "Place", "build", "holds", "place")

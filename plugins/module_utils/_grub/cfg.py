@@ -58,6 +58,7 @@ MEMDISK_CONFIG = "grub.cfg"
 EMBEDDED_CONFIG = f"normal (memdisk)/{MEMDISK_CONFIG}\n"
 # No user has a password, so nobody gets GRUB's editor or shell; entries are --unrestricted (GRUB manual, "Security").
 CLOSED = ('set superusers=""', "export superusers")
+REFUSED = ('echo "No key opens the disk. Restarting."', "sleep 3", "reboot")
 # grub-mkconfig puts this variable into every entry that it makes.
 UNRESTRICTED = 'menuentry_id_option="--unrestricted --id"'
 # The script of grub-mkconfig that prints both: after 00_header and the themes, before the entries.
@@ -97,17 +98,26 @@ def needed(*, luks_type: str, hash_name: str, filesystem: str) -> t.List[str]:
 
 
 def modules(
-    available: t.Container[str], *, luks_type: str, hash_name: str, filesystem: str
+    available: t.Container[str],
+    *,
+    luks_type: str,
+    hash_name: str,
+    filesystem: str,
+    more: t.Sequence[str] = (),
 ) -> t.List[str]:
-    """Return the modules of the core image; raise an error if one that the boot needs is missing."""
-    names = needed(luks_type=luks_type, hash_name=hash_name, filesystem=filesystem)
+    """Return the modules of the core image, with *more* that it needs; raise an error if a needed one is missing."""
+    names = [
+        *needed(luks_type=luks_type, hash_name=hash_name, filesystem=filesystem),
+        *more,
+    ]
     missing = [name for name in (*names, *MEMDISK) if name not in available]
     if missing:
         raise SealedRootError(
             f"the image's GRUB has no {', '.join(missing)}: install a grub-efi package that has, or"
             " choose another LUKS type, hash or file system"
         )
-    return [*names, *MEMDISK, *(name for name in WANTED if name in available)]
+    wanted = (name for name in WANTED if name in available and name not in more)
+    return [*names, *MEMDISK, *wanted]
 
 
 def unlock_script(
@@ -122,33 +132,42 @@ def unlock_script(
     Where GRUB starts Linux as an EFI program (2.12 and later), the firmware can offer an initramfs of the host, and the
     kernel would use it. In a menu entry GRUB only prints an error and boots anyway, so the script must *ask* before.
     """
-    uuid = luks_uuid.replace("-", "")
+    menu = menu_lines(
+        luks_uuid=luks_uuid, directory=directory, debug_console=debug_console, ask=ask
+    )
+    asking = ask_lines(luks_uuid=luks_uuid, menu=menu)
+    # Before the volume is open, so that no key pressed meanwhile leads to a shell.
+    lines = asking if debug_console else [*CLOSED, *asking, *REFUSED]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def ask_lines(*, luks_uuid: str, menu: t.Sequence[str]) -> t.List[str]:
+    """Return lines that ask for the key, and go on to the *menu*."""
+    return [
+        # GRUB before 2.14 asks once only.
+        "for try in 1 2 3; do",
+        f"  if cryptomount -u {luks_uuid.replace('-', '')}; then",
+        *(f"    {line}" for line in menu),
+        "  fi",
+        "done",
+    ]
+
+
+def menu_lines(
+    *, luks_uuid: str, directory: str, debug_console: bool = False, ask: bool = False
+) -> t.List[str]:
+    """Return lines that go on to the menu of the open volume."""
     opened = [
-        f"set root=cryptouuid/{uuid}",
-        f"set prefix={prefix(uuid, directory)}",
+        f"set root={volume(luks_uuid)}",
+        f"set prefix={prefix(luks_uuid, directory)}",
     ]
     menu = ["configfile $prefix/grub.cfg"]
     if debug_console:
-        closed, after, refused = [], ["break"], []
-    else:
-        # Before the volume is open, so that no key pressed meanwhile leads to a shell.
-        closed = [*CLOSED]
-        if ask:
-            menu = _asked(menu, kernels=prefix(uuid, directory.rpartition("/")[0]))
-        # A restart asks for the key again; a damaged configuration would stay damaged.
-        after = ['echo "GRUB has no menu to go on with."', "sleep 3", "halt"]
-        refused = ['echo "No key opens the disk. Restarting."', "sleep 3", "reboot"]
-    lines = [
-        *closed,
-        # GRUB before 2.14 asks once only.
-        "for try in 1 2 3; do",
-        f"  if cryptomount -u {uuid}; then",
-        *(f"    {line}" for line in [*opened, *menu, *after]),
-        "  fi",
-        "done",
-        *refused,
-    ]
-    return "".join(f"{line}\n" for line in lines)
+        return [*opened, *menu, "break"]
+    if ask:
+        menu = _asked(menu, kernels=prefix(luks_uuid, directory.rpartition("/")[0]))
+    # A restart asks for the key again; a damaged configuration would stay damaged.
+    return [*opened, *menu, 'echo "GRUB has no menu to go on with."', "sleep 3", "halt"]
 
 
 def _asked(menu: t.Sequence[str], *, kernels: str) -> t.List[str]:
@@ -347,10 +366,13 @@ __all__ = (
     "MENU_SCRIPT",
     "MENU_SCRIPT_TEXT",
     "OLD_DISKS",
+    "REFUSED",
+    "ask_lines",
     "check_config",
     "check_menu",
     "doors_of_part",
     "foreign",
+    "menu_lines",
     "modules",
     "needed",
     "open_doors",

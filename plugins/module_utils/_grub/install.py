@@ -10,17 +10,33 @@
 
 from __future__ import annotations
 
+import glob
 import io
+import os
 import tarfile
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
-from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import ovmf
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
+    cfg,
+    esp_tree,
+    launch_script,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    architectures,
+    regular_file,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    Runner,
+    SealedRootError,
+)
 
 CONFIG, MEMDISK, MODULES, STUB = "core.cfg", "memdisk.tar", "modules", "grub.cfg"
 # This precedes the distribution's directories in the PATH of root and of package managers; no package uses it.
 PROGRAMS = "/usr/local/sbin"
+SOURCES = "sealedroot"
+LAUNCH = f"{SOURCES}/launch"
 
 
 def memdisk(script: str) -> bytes:
@@ -54,12 +70,14 @@ def plan(
     platform: str,
     modules: t.Sequence[str],
     tool: str,
+    on_esp: bool = True,
 ) -> str:
     """Plan the sources of the core image in GRUB's *directory*, and the program *tool*; return their directory.
 
-    Without *modules*, GRUB is the signed one, and the script is the stub that it reads from the ESP.
+    Without *modules*, GRUB is the signed one, and the script is the stub that it reads from the ESP. If nothing is to
+    be *on_esp*, the program leaves it empty.
     """
-    place = f"{directory}/sealedroot"
+    place = f"{directory}/{SOURCES}"
     what: t.Dict[str, t.Any] = {
         "luks_uuid": luks_uuid,
         "directory": directory,
@@ -67,16 +85,100 @@ def plan(
     }
     files: t.Dict[str, t.Union[str, bytes]] = {STUB: cfg.stub(**what)}
     if modules:
-        files = {
-            CONFIG: cfg.EMBEDDED_CONFIG,
-            MEMDISK: memdisk(cfg.unlock_script(**what, ask=cfg.ASKS in modules)),
-            MODULES: f"{' '.join(modules)}\n",
-        }
-    for name, content in files.items():
+        files = sources(cfg.unlock_script(**what, ask=cfg.ASKS in modules), modules)
+    for name, content in files.items() if on_esp else ():
         tree.write(f"{place}/{name}", content, mode=0o600)
     program = _program(place, platform=platform, prefix=cfg.prefix(luks_uuid, directory), tool=tool)
-    tree.write(f"{PROGRAMS}/{tool}", program, mode=0o755)
+    tree.write(f"{PROGRAMS}/{tool}", program if on_esp else _NO_PROGRAM, mode=0o755)
     return place
+
+
+def plan_launch(
+    tree: Tree,
+    *,
+    directory: str,
+    luks_uuid: str,
+    modules: t.Sequence[str],
+    area: ovmf.Area,
+    prompt: bool,
+) -> str:
+    """Plan the sources of the core image that reads a launch secret from an *area*; return their directory."""
+    place = f"{directory}/{LAUNCH}"
+    script = launch_script.script(
+        luks_uuid=luks_uuid,
+        directory=directory,
+        area=area,
+        ask=cfg.ASKS in modules,
+        prompt=prompt,
+    )
+    for name, content in sources(script, modules).items():
+        tree.write(f"{place}/{name}", content, mode=0o600)
+    return place
+
+
+def sources(script: str, modules: t.Sequence[str]) -> t.Dict[str, t.Union[str, bytes]]:
+    """Return the files that a core image is made from."""
+    return {
+        CONFIG: cfg.EMBEDDED_CONFIG,
+        MEMDISK: memdisk(script),
+        MODULES: f"{' '.join(modules)}\n",
+    }
+
+
+def make_core(
+    runner: Runner, *, core: str, platform: str, library: str, place: str, prefix: str
+) -> bool:
+    """Make the core image from the files in the directory *place*; return whether it has changed."""
+    before = core_of(core)
+    argv = [runner.find("grub-mkimage", "grub2-mkimage"), "--format", platform]
+    argv += ["--directory", library, "--config", f"{place}/{CONFIG}"]
+    # --memdisk sets a prefix of its own, so ours comes after it.
+    argv += ["--memdisk", f"{place}/{MEMDISK}", "--prefix", prefix]
+    listed = regular_file.demand(f"{place}/{MODULES}", most=regular_file.SMALL)
+    names = listed.decode("utf-8", "surrogateescape").split()
+    os.makedirs(os.path.dirname(core), exist_ok=True)
+    runner.run([*argv, "--output", core, *names], timeout=120)
+    return core_of(core) != before
+
+
+def core_of(path: str) -> t.Optional[bytes]:
+    """Return the core image; None if there is none."""
+    try:
+        return regular_file.read(path, most=esp_tree.MOST, follow=False)
+    except FileNotFoundError:
+        return None
+
+
+def copy_modules(library: str, directory: str) -> bool:
+    """Copy GRUB's loadable modules to the directory of its prefix; return whether any has changed."""
+    sources = glob.glob(f"{library}/*.mod") + glob.glob(f"{library}/*.lst")
+    os.makedirs(directory, exist_ok=True)
+    files = {
+        os.path.basename(it): regular_file.demand(it, most=regular_file.SMALL) for it in sources
+    }
+    return bool(esp_tree.write(directory, files))
+
+
+def check_readable(runner: Runner, root_uuid: str) -> None:
+    """Check that the image's own GRUB can read the root file system: otherwise it cannot boot from it.
+
+    The builder's mkfs made the file system, and its newer features may be unknown to an older GRUB.
+    """
+    argv = [runner.find("grub-probe", "grub2-probe"), "--target=fs_uuid", "/"]
+    found = runner.run(argv, check=False, timeout=60)
+    if found.stdout.strip() != root_uuid:
+        said = found.stderr.strip() or f"it found '{found.stdout.strip()}'"
+        raise SealedRootError(
+            f"the image's own GRUB cannot read the root file system, so the image would not boot ({said})."
+            " Use a file system and features that this GRUB knows (image_filesystem_features)"
+        )
+
+
+_NO_PROGRAM = """\
+# This machine is started from a core image that is not on its disk (sealedroot.image, image_unlock). GRUB's modules on
+# the disk stay those of that core image.
+echo 'nothing to install: the core image of this machine is not on its disk'
+"""
 
 
 def _program(place: str, *, platform: str, prefix: str, tool: str) -> str:
@@ -115,4 +217,20 @@ sync -f /boot/efi
 """
 
 
-__all__ = ("CONFIG", "MEMDISK", "MODULES", "PROGRAMS", "STUB", "memdisk", "plan", "read_memdisk")
+__all__ = (
+    "CONFIG",
+    "LAUNCH",
+    "MEMDISK",
+    "MODULES",
+    "PROGRAMS",
+    "STUB",
+    "check_readable",
+    "copy_modules",
+    "core_of",
+    "make_core",
+    "memdisk",
+    "plan",
+    "plan_launch",
+    "read_memdisk",
+    "sources",
+)

@@ -107,21 +107,30 @@ def argv(
     disk_format: str = "raw",
     disk_interface: str = "virtio-blk",
     secure_boot: bool = False,
+    launch: t.Sequence[str] = (),
 ) -> t.List[str]:
     """Return the command for a machine with only a serial console and, if given, a disk.
 
-    Writes to the disk go to an overlay that QEMU removes (snapshot=on), so the image is not changed.
+    Writes to the disk go to an overlay that QEMU removes (snapshot=on), so the image is not changed. With the options
+    *launch*, it starts from a kernel with a firmware of its own.
     """
+    flash = (
+        *("-drive", _flash(code, 0, read_only=True)),
+        *("-drive", _flash(variables, 1, read_only=False)),
+    )
     command = [
         *bare(qemu, arch, accelerator=accelerator, cpus=cpus, memory=memory),
         *(arch.secure_boot_options if secure_boot else ()),
         *("-nic", "none", "-serial", "stdio"),
-        *("-drive", _flash(code, 0, read_only=True)),
-        *("-drive", _flash(variables, 1, read_only=False)),
+        *(launch or flash),
     ]
     if disk:
         drive = f"if=none,id=disk,snapshot=on,format={disk_format},file={qemu_options.quote(disk)}"
-        command += ["-drive", drive, *DISKS[disk_interface]]
+        device = DISKS[disk_interface]
+        if launch:
+            # QEMU gives the kernel this index.
+            device = tuple(word.replace(",bootindex=0", "") for word in device)
+        command += ["-drive", drive, *device]
     return command
 
 

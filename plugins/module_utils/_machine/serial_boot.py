@@ -44,6 +44,8 @@ EVENTS: t.Tuple[t.Tuple[str, str], ...] = (
     ("no_boot", r"No bootable option or device"),
     # docs/facts.md: device-timeout
     ("slow", r"Timed out waiting for device"),
+    # Printed by the script of _grub/launch_script.py.
+    ("no_secret", r"No launch secret opens the disk"),
     ("kernel", r"Linux version \d|Loading Linux|EFI stub:|Loading initial ramdisk"),
 )
 # GRUB reads keys from two devices that are the same port here; keys sent at once would be mixed up.
@@ -53,6 +55,8 @@ SETTLE_SECONDS = 0.3
 REFUSAL_SECONDS = 60
 # Time for the firmware to start something else after a refusal; shim shows its refusal until a key is pressed.
 FIRMWARE_SECONDS = 20
+# A firmware that refuses a kernel says nothing.
+SILENT_SECONDS = 40
 
 
 class Console(abc.ABC):
@@ -82,6 +86,7 @@ class Boot:
     secure_boot: bool = False
     # systemd gave a device up, which happens if the machine is slow.
     slow: bool = False
+    no_secret: bool = False
     seconds: t.Dict[str, float] = dataclasses.field(default_factory=dict)
     end: str = "timeout"
 
@@ -107,11 +112,13 @@ def watch(
 ) -> Boot:
     """Answer every prompt of GRUB with *key* until the boot has ended.
 
-    *expect* is ``login``, ``refused`` (by GRUB, because of the key) or ``refused_by_firmware``.
+    *expect* is ``login``, ``refused`` (by GRUB, because of the key), ``refused_by_firmware``, ``unasked`` (a login
+    without a prompt), ``asked`` (no more than the prompt), ``halted`` (by GRUB, which has no secret) or ``stopped`` (by
+    a firmware that starts no GRUB).
     """
     boot = Boot()
     began = clock()
-    last = deadline = began + timeout
+    last = deadline = began + (min(timeout, SILENT_SECONDS) if expect == "stopped" else timeout)
     endings = _ENDINGS[expect]
     patterns = [pattern for _name, pattern in EVENTS]
     while clock() < deadline:
@@ -142,19 +149,26 @@ def watch(
             boot.second_prompts += 1
         elif name == "slow":
             boot.slow = True
+        elif name == "no_secret":
+            boot.no_secret = True
         if name in endings:
             boot.end = name
             return boot
     return boot
 
 
+# What a boot can be expected to end as; ``unasked`` is how a login is watched where nobody types.
+EXPECTED = ("login", "refused", "refused_by_firmware", "asked", "halted", "stopped")
+_STARTED = ("second_prompt", "shell", "stuck", "login", "no_boot")
 _ENDINGS = {
-    "login": ("second_prompt", "shell", "stuck", "login", "no_boot"),
-    "refused": ("second_prompt", "shell", "stuck", "login", "no_boot", "kernel"),
-    "refused_by_firmware": (
-        *("second_prompt", "shell", "stuck", "login", "no_boot", "kernel"),
-        "prompt",
+    "login": _STARTED,
+    "unasked": (*_STARTED, "prompt"),
+    "refused": (*_STARTED, "kernel"),
+    **dict.fromkeys(
+        ("refused_by_firmware", "asked", "halted"),
+        (*_STARTED, "kernel", "prompt"),
     ),
+    "stopped": (*_STARTED, "kernel", "prompt", "no_secret"),
 }
 _ENDS = {
     "timeout": "it did not get further in time",
@@ -166,6 +180,16 @@ _ENDS = {
     "kernel": "it started a kernel",
     "no_boot": "the firmware found nothing to start",
     "prompt": "GRUB asked for the passphrase",
+    "no_secret": "GRUB was started, and looked for a secret",
+}
+
+
+# How a boot in which nobody types a key may end, and what that is called.
+_WITHOUT_KEY = {
+    "unasked": (("login",), "reached the login prompt, and nobody was asked"),
+    "asked": (("prompt",), "nothing was opened, and GRUB asked for the passphrase"),
+    "halted": (("exit",), "GRUB had no secret that opens the disk, and halted"),
+    "stopped": (("timeout", "exit", "no_boot"), "the firmware started nothing"),
 }
 
 
@@ -178,6 +202,11 @@ def judge(boot: Boot, *, expect: str, secure_boot: bool = False) -> t.Tuple[bool
         if boot.violations and boot.end in ("no_boot", "timeout", "exit"):
             return True, "the firmware refused it and started nothing"
         return False, f"the firmware did not refuse it: {_ENDS[boot.end]}"
+    if expect == "halted" and not boot.no_secret:
+        return False, f"GRUB did not say that no secret opens the disk: {_ENDS[boot.end]}"
+    if expect in _WITHOUT_KEY:
+        ends, seen = _WITHOUT_KEY[expect]
+        return (True, seen) if boot.end in ends else (False, _ENDS[boot.end])
     if boot.prompts == 0 and boot.violations:
         return False, (
             "the firmware or shim refused what is on the disk, since it is not signed by a key that"
@@ -243,6 +272,7 @@ def last_lines(text: str, count: int = 3) -> str:
 
 __all__ = (
     "EVENTS",
+    "EXPECTED",
     "Boot",
     "Console",
     "given_up",

@@ -14,6 +14,7 @@ import re
 import struct
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import unlock_ways
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     boot_files,
     generators,
@@ -34,7 +35,9 @@ INITS = {"sbin/init", "usr/sbin/init", "usr/bin/init", "bin/init", "init"}
 # The modules of GRUB that not every GRUB has.
 _GRUB_MODULE = re.compile(
     r"usr/(?:lib/grub|share/grub2)/([\w-]+)/"
-    r"(normal|luks2?|gcry_sha(?:256|512)|btrfs|ext2|xfs)\.mod",
+    r"(normal|luks2?|gcry_sha(?:256|512)|btrfs|ext2|xfs|{})\.mod".format(
+        "|".join(sorted({it for way in unlock_ways.WAYS.values() for it in way.modules}))
+    ),
     re.ASCII,
 )
 

@@ -77,7 +77,7 @@ def wanted(
 ) -> t.List[t.Tuple[str, ...]]:
     """Return the files whose content :func:`describe` needs, each with its possible names."""
     names = [contents.PROGRAMS, etc_os_release.OS_RELEASES, needs.SELINUX_CONFIGS]
-    names += findings.wanted(members)
+    names += [*findings.wanted(members), *((it,) for it in needs.cryptodisks(members))]
     return names + [(name,) for name in needs.signed_grubs(families)] if signed else names
 
 
@@ -152,7 +152,11 @@ def describe(
             # A name that is no version is one of the problems.
             if boot_files.VERSION.fullmatch(it)
         },
-        "has": {**has, "grub_install_luks2": findings.grub_install_knows_luks2(root)},
+        "has": {
+            **has,
+            "grub_install_luks2": findings.grub_install_knows_luks2(root),
+            "grub_unlocks": needs.unlocks(members, data),
+        },
         "initramfs": generator,
         "missing_packages": missing,
         "missing_growth_packages": growth.missing_packages(

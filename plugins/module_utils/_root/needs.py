@@ -16,6 +16,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc import selin
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     core_image,
     signed_chain as grub_signed_chain,
+    unlock_ways,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import Member, pick
 from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
@@ -70,6 +71,24 @@ def signed_chain(
         **{name: f"/{member.name}" if member else "" for name, member in programs.items()},
         "missing_modules": grub_signed_chain.missing_modules(modules, **header) if grub else [],
     }
+
+
+def cryptodisks(members: t.Iterable[Member]) -> t.List[str]:
+    """Return the names of GRUB's module that opens volumes, of each platform."""
+    file, places = f"/{unlock_ways.CRYPTODISK}.mod", ("usr/lib/grub/", "usr/share/grub2/")
+    return [
+        it.name
+        for it in members
+        if it.type in "-h" and it.name.startswith(places) and it.name.endswith(file)
+    ]
+
+
+def unlocks(members: t.Iterable[Member], data: t.Mapping[str, bytes]) -> t.List[str]:
+    """Return the ways to unlock that GRUB in the root is new enough for; *data* has the content of that module."""
+    codes = [data.get(name, b"") for name in cryptodisks(members)]
+    return [
+        name for name, way in unlock_ways.WAYS.items() if all(way.sign in code for code in codes)
+    ]
 
 
 def selinux(members: t.Iterable[Member], config_text: str) -> t.Dict[str, t.Any]:
@@ -157,6 +176,7 @@ __all__ = (
     "INITRAMFS_NEEDS",
     "SELINUX_CONFIGS",
     "SIGNED",
+    "cryptodisks",
     "missing_packages",
     "packages_of",
     "paths",
@@ -164,5 +184,6 @@ __all__ = (
     "signed_chain",
     "signed_grubs",
     "unknown_generator",
+    "unlocks",
     "unsigned",
 )

@@ -100,6 +100,9 @@ class Build:
             "kernel_cmdline": self.words,
             "platform": "x86_64-efi",
             "output_dir": "/run/sealedroot/esp",
+            "unlock": ["prompt"],
+            "secret_area": None,
+            "launch_core": "/run/sealedroot/launch/core.efi",
             "secure_boot": None,
         }
         return grub_cryptodisk.ensure(self.tools, params, root=str(self.root), check_mode=False)

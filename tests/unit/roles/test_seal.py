@@ -8,7 +8,11 @@ from __future__ import annotations
 import pathlib
 import typing as t
 
+import pytest
+import role_variables
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 
 ROLE = pathlib.Path(__file__).resolve().parents[3] / "roles" / "seal"
 
@@ -39,3 +43,42 @@ def test_the_disk_is_converted_when_it_is_closed() -> None:
         if "sealedroot.image.image_convert" in task:
             steps.append("convert")
     assert steps == ["read_only", "fstest", "closed", "convert"]
+
+
+def templated(name: str, ways: list[str]) -> t.Any:
+    """Return a variable of the role for an image that is unlocked in some ways."""
+    variables = {
+        **role_variables.of("seal"),
+        "image_name": "web-1",
+        "image_formats": ["raw"],
+        "image_unlock": ways,
+        "image_keys": {"boot.key": "/keys/boot.key", "recovery.key": "/keys/recovery.key"},
+        "image_launch": {
+            "core": "/p/core.efi",
+            "hashes": "/p/hashes.bin",
+            "secret": "/keys/secret.bin",
+        },
+        "__seal_converted": {"disks": {"raw": {"path": "/p/disk.raw", "is_flat": True}}},
+        "__seal_digests": {},
+        "__seal_partial": "/p",
+    }
+    templar = Templar(loader=DataLoader(), variables=variables)
+    return templar.template(role_variables.trusted(f"{{{{ {name} }}}}"))
+
+
+@pytest.mark.parametrize("ways", [["prompt"], ["launch_secret"]])
+def test_what_a_remote_builder_sends(ways: list[str]) -> None:
+    """The keys, and the table with one, so that nobody else can read them."""
+    found = {it.get("name", it["src"]): it for it in templated("__seal_files", ways)}
+    assert {name: it.get("mode", "0600") for name, it in found.items()} == {
+        "/keys/boot.key": "0600",
+        "/keys/recovery.key": "0600",
+        "/p/disk.raw": "0644",
+        **(
+            {"launch/core.efi": "0644", "launch/hashes.bin": "0644", "launch/secret.bin": "0600"}
+            if "launch_secret" in ways
+            else {}
+        ),
+    }
+    secret = [it for it in templated("__seal_key_files", ways) if it.endswith("secret.bin")]
+    assert secret == (["/keys/secret.bin"] if "launch_secret" in ways else [])

@@ -108,6 +108,22 @@ def sources(tmp_path):
     ]
 
 
+def test_what_a_guest_is_started_from_arrives_in_its_directory(collect, sources, tmp_path):
+    (tmp_path / "secret.bin").write_bytes(b"secret")
+    sources.append({"src": str(tmp_path / "secret.bin"), "name": "launch/secret.bin"})
+    assert collect(sources)["files"]["launch/secret.bin"] == {}
+    path = tmp_path / "out" / ".web-1.partial" / "launch" / "secret.bin"
+    assert path.read_bytes() == b"secret"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("name", ["../boot.key", "launch/../../x", "other/x", "/etc/x"])
+def test_no_name_leads_elsewhere(collect, sources, name):
+    sources[1]["name"] = name
+    with pytest.raises(AnsibleActionFail, match="names no file of an image"):
+        collect(sources)
+
+
 def test_files_arrive_with_their_modes(collect, sources, tmp_path):
     result = collect(sources)
     dest = tmp_path / "out" / ".web-1.partial"

@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import pathlib
+import struct
 import typing as t
 
+import firmware
 import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import launch_digest
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import backend
 from ansible_collections.sealedroot.image.plugins.module_utils._machine import emulation, qemu
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
@@ -247,3 +251,55 @@ def test_every_tool_has_a_package_in_every_family() -> None:
 )
 def test_families(release: dict[str, str], family: str) -> None:
     assert system_tools.builder_family(release) == family
+
+
+def test_a_firmware_for_launch_secrets(look, builder, tmp_path) -> None:
+    path = tmp_path / "x.fd"
+    path.write_bytes(firmware.ovmf())
+    outcome = look(launch_firmware=str(path))
+    assert outcome["problems"] == []
+    assert outcome["launch_firmware"] == {
+        "sha256": hashlib.sha256(firmware.ovmf()).hexdigest(),
+        "secret_area": {"base": 0x810000, "size": 0xC00},
+    }
+    assert look()["launch_firmware"] == {}
+
+
+SMALL = struct.pack("<II", 0x810000, 0x50)
+ODD = struct.pack("<II", 0x810004, 0xC00)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (None, "image_firmware cannot be used: "),
+        (
+            b"text",
+            "is no firmware, because its 4 bytes are no whole pages: give the firmware for SEV",
+        ),
+        (bytes(4096), "has no table at its end, so it is no OVMF firmware, or only its variables"),
+        (firmware.ovmf({firmware.SECRET: None}), "has no place for a launch secret: give the"),
+        (
+            firmware.ovmf({firmware.SECRET: SMALL}),
+            "has 80 bytes for a launch secret, which are too",
+        ),
+        (firmware.ovmf({firmware.SECRET: ODD}), "has its area for a launch secret at no multiple"),
+        (firmware.ovmf({firmware.HASHES: None}), "has no place for the hashes of a kernel"),
+        (firmware.ovmf(code=b""), "has a table for SEV, but no code that compares the kernel with"),
+    ],
+)
+def test_a_firmware_that_cannot_be_used(look, tmp_path, data, says) -> None:
+    if data is not None:
+        (tmp_path / "x.fd").write_bytes(data)
+    outcome = look(launch_firmware=f"{tmp_path}/x.fd")
+    (problem,) = outcome["problems"]
+    assert problem.startswith("image_firmware cannot be used: ")
+    assert says in problem
+    assert outcome["launch_firmware"] == {}
+
+
+def test_launch_digests_need_a_library(look, tmp_path, monkeypatch) -> None:
+    (tmp_path / "x.fd").write_bytes(firmware.ovmf())
+    monkeypatch.setattr(launch_digest, "IS_INSTALLED", False)
+    (problem,) = look(launch_firmware=f"{tmp_path}/x.fd")["problems"]
+    assert "The builder's Python has no sev-snp-measure, which computes launch digests" in problem

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import shlex
 import subprocess
@@ -13,7 +14,12 @@ import efi
 import pytest
 import shells
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import drop_ins
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg as grub_cfg, install
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import ovmf
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
+    cfg as grub_cfg,
+    install,
+    launch_script,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
@@ -26,6 +32,7 @@ ROOT = "0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10"
 DEVICE = "/dev/mapper/cr_root"
 VOLUME = f"cryptouuid/{PLAIN}"
 NEEDED = [*grub_cfg.REQUIRED, "luks", "gcry_sha256", "ext2", *grub_cfg.MEMDISK]
+WITH_SECRET = [*NEEDED[: -len(grub_cfg.MEMDISK)], "eval", "memrw", "test", *grub_cfg.MEMDISK]
 DEFAULTS = """\
 # If you change this file, run update-grub.
 GRUB_DEFAULT=0
@@ -101,6 +108,10 @@ def config(root: pathlib.Path, more: str = "") -> str:
     return f"{printed}{more}menuentry x --unrestricted {{\n{entry}}}\n"
 
 
+def copy(source: pathlib.Path, target: pathlib.Path) -> None:
+    target.write_bytes(source.read_bytes())
+
+
 def ensure(
     root,
     runner,
@@ -125,7 +136,10 @@ def ensure(
         "debug_console": False,
         "platform": "x86_64-efi",
         "secure_boot": None,
+        "unlock": ["prompt"],
+        "secret_area": None,
         "output_dir": "/run/sealedroot/esp",
+        "launch_core": "/run/sealedroot/launch/core.efi",
         **params,
     }
     if debconf is None:
@@ -134,23 +148,31 @@ def ensure(
         script.expect(["debconf-show", "grub-efi-amd64"], stdout=debconf)
     if tools:
         prefix = "" if directory == "grub" else "2"
-        core = root / "run/sealedroot/esp/EFI/BOOT/BOOTX64.EFI"
+        esp = root / "run/sealedroot/esp/EFI/BOOT/BOOTX64.EFI"
         sources = root / "boot" / directory / "sealedroot"
+        # A command of many scripts, which GRUB need not have.
+        wanted = ["test"] if (root / "usr/lib/grub/x86_64-efi/test.mod").exists() else []
+        cores = [(esp, sources, [*NEEDED, *wanted])] if "prompt" in params["unlock"] else []
+        if "launch_secret" in params["unlock"]:
+            launch = root / "run/sealedroot/launch/core.efi"
+            cores.append((launch, sources / "launch", WITH_SECRET))
         library = root / "usr/lib/grub/x86_64-efi"
         cfg = root / "boot" / directory / "grub.cfg"
         script.expect([f"grub{prefix}-probe", "--target=fs_uuid", "/"], stdout=f"{ROOT}\n")
         if debconf not in (None, ANSWERED):
             script.expect(["debconf-set-selections"], stdin=SELECTIONS)
-        script.expect(
-            [
-                *(f"grub{prefix}-mkimage", "--format", "x86_64-efi", "--directory", str(library)),
-                *("--config", str(sources / "core.cfg")),
-                # Which sets a prefix of its own.
-                *("--memdisk", str(sources / "memdisk.tar")),
-                *("--prefix", f"({VOLUME})/boot/{directory}", "--output", str(core), *NEEDED),
-            ],
-            effect=lambda: core.write_bytes((sources / "memdisk.tar").read_bytes()),
-        )
+        for core, place, names in cores:
+            mkimage = (f"grub{prefix}-mkimage", "--format", "x86_64-efi")
+            script.expect(
+                [
+                    *(*mkimage, "--directory", str(library)),
+                    *("--config", str(place / "core.cfg")),
+                    # Which sets a prefix of its own.
+                    *("--memdisk", str(place / "memdisk.tar")),
+                    *("--prefix", f"({VOLUME})/boot/{directory}", "--output", str(core), *names),
+                ],
+                effect=functools.partial(copy, place / "memdisk.tar", core),
+            )
         script.expect(
             [f"grub{prefix}-mkconfig", "--output", str(cfg)],
             effect=lambda: cfg.write_text(config(root, more)),
@@ -200,6 +222,61 @@ def test_the_core_image_runs_a_script_that_ends_in_no_shell(root, runner, script
     assert (sources / "modules").read_text().split() == NEEDED
     text = install.read_memdisk((sources / "memdisk.tar").read_bytes())
     assert text == grub_cfg.unlock_script(luks_uuid=LUKS, directory="/boot/grub")
+
+
+AREA = {"base": 0x810000, "size": 0xC00}
+SECRET = {"unlock": ["launch_secret"], "secret_area": AREA}
+
+
+@pytest.fixture
+def with_memrw(root):
+    for name in ("eval", "memrw", "test"):
+        (root / f"usr/lib/grub/x86_64-efi/{name}.mod").write_text(name)
+    return root
+
+
+def test_a_launch_secret_alone_leaves_nothing_that_asks(with_memrw, runner, script):
+    outcome = ensure(with_memrw, runner, script, tools="yes", **SECRET)
+    assert outcome["core_image"] == "/run/sealedroot/launch/core.efi"
+    assert [*(with_memrw / "run/sealedroot/esp").rglob("*.EFI")] == []
+    sources = with_memrw / "boot/grub/sealedroot"
+    assert [it.name for it in sources.iterdir()] == ["launch"]
+    text = install.read_memdisk((sources / "launch/memdisk.tar").read_bytes())
+    assert text == launch_script.script(
+        luks_uuid=LUKS, directory="/boot/grub", area=ovmf.Area(**AREA)
+    )
+    # Nor after an update of GRUB on the machine.
+    program = (with_memrw / "usr/local/sbin/grub-install").read_text()
+    assert not [it for it in program.splitlines() if it and it[0] != "#" and it[:5] != "echo "]
+    # Entries need no user, and e and c need one.
+    assert grub_cfg.open_doors((with_memrw / "boot/grub/grub.cfg").read_text()) == []
+    runner.missing.clear()
+    assert not ensure(with_memrw, runner, script, tools="yes", **SECRET)["changed"]
+
+
+def test_a_launch_secret_and_a_prompt_have_a_core_image_each(with_memrw, runner, script):
+    both = {**SECRET, "unlock": ["launch_secret", "prompt"]}
+    outcome = ensure(with_memrw, runner, script, tools="yes", **both)
+    assert outcome["core_image"] == "/run/sealedroot/esp/EFI/BOOT/BOOTX64.EFI"
+    sources = with_memrw / "boot/grub/sealedroot"
+    text = install.read_memdisk((sources / "memdisk.tar").read_bytes())
+    assert text == grub_cfg.unlock_script(luks_uuid=LUKS, directory="/boot/grub")
+    text = install.read_memdisk((sources / "launch/memdisk.tar").read_bytes())
+    assert text == launch_script.script(
+        luks_uuid=LUKS, directory="/boot/grub", area=ovmf.Area(**AREA), prompt=True
+    )
+    assert "grub-mkimage" in (with_memrw / "usr/local/sbin/grub-install").read_text()
+
+
+@pytest.mark.parametrize("lacks", ["launch_core", "secret_area"])
+def test_a_launch_secret_needs_a_place(with_memrw, runner, script, lacks):
+    with pytest.raises(SealedRootError, match="needs secret_area and launch_core: give both"):
+        ensure(with_memrw, runner, script, **{**SECRET, lacks: None})
+
+
+def test_a_launch_secret_needs_a_module(root, runner, script):
+    with pytest.raises(SealedRootError, match="the image's GRUB has no eval, memrw, test"):
+        ensure(root, runner, script, **SECRET)
 
 
 def test_the_menu_is_closed(root, runner, script):

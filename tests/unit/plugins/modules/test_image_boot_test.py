@@ -5,13 +5,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pathlib
 import typing as t
 
+import firmware
 import pytest
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
+    kernel_hashes,
+    secret_table,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._machine import (
     pty_console,
     qemu,
@@ -27,6 +33,8 @@ PLAYS = {
     "secure": ["secure_boot", "prompt", "kernel", "login"],
     "unsigned": ["violation", "no_boot"],
     "slow": ["prompt", "kernel", "slow", "stuck"],
+    "unasked": ["kernel", "login"],
+    "halted": ["no_secret", "exit"],
     "slow_login": ["prompt", "kernel", "slow", "login"],
 }
 
@@ -65,6 +73,8 @@ class FakeConsole:
             if isinstance(self.probe, BaseException):
                 raise self.probe
             return self.probe
+        if self.events[:1] == ["exit"]:
+            raise EOFError
         return EVENTS.index(self.events.pop(0)) if self.events else None
 
     def type(self, text: str) -> None:
@@ -305,3 +315,74 @@ def test_a_key_with_a_newline(
 
 def test_interfaces_are_the_documented_ones() -> None:
     assert sorted(qemu.DISKS) == ["nvme", "sata", "virtio-blk", "virtio-scsi"]
+
+
+@pytest.fixture
+def launch(tmp_path: pathlib.Path) -> dict[str, str]:
+    files = {
+        "firmware": firmware.ovmf(),
+        "core": b"core",
+        "hashes": kernel_hashes.table(b"core"),
+        "secret": secret_table.build(b"k" * 44, 0xC00),
+    }
+    for name, data in files.items():
+        (tmp_path / f"launch-{name}").write_bytes(data)
+    digest = hashlib.sha256(files["firmware"] + files["hashes"]).hexdigest()
+    return {**{name: f"{tmp_path}/launch-{name}" for name in files}, "digest": digest}
+
+
+def test_a_launch_secret(
+    run_module: RunModule,
+    args: dict[str, t.Any],
+    launch: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(FakeConsole, "play", "unasked,halted")
+    args["cases"] = [
+        {"name": "launch", "launch": "published"},
+        {"name": "other", "launch": "other_key", "expect": "halted"},
+    ]
+    outcome = run_module("image_boot_test", launch=launch, parallel=1, **args)
+    assert [(it["expect"], it["verdict"]) for it in outcome["cases"]] == [
+        ("login", "ok"),
+        ("halted", "ok"),
+    ]
+    for argv in FakeConsole.started:
+        assert {"-bios", "-kernel"} < set(argv)
+        assert not any("pflash" in word or "bootindex" in word for word in argv)
+    assert "kkkk" not in json.dumps(outcome.result)
+
+
+def test_a_launch_secret_that_needs_a_prompt(
+    run_module: RunModule, args: dict[str, t.Any], launch: dict[str, str]
+) -> None:
+    args["cases"] = [{"name": "launch", "launch": "published"}]
+    outcome = run_module("image_boot_test", launch=launch, **args)
+    assert "launch: GRUB asked for the passphrase" in outcome["msg"]
+
+
+@pytest.mark.parametrize(
+    ("case", "given", "says"),
+    [
+        ({"launch": "published"}, False, "launch is missing: a case starts from it"),
+        ({"expect": "stopped"}, True, "the case x needs launch: a start from the disk is refused"),
+        ({"expect": "asked"}, True, "the case x needs launch"),
+        ({"launch": "published", "digest": "00"}, True, "not 00: give the firmware and the files"),
+    ],
+)
+def test_a_launch_that_cannot_be(
+    run_module: RunModule,
+    args: dict[str, t.Any],
+    launch: dict[str, str],
+    script: t.Any,
+    case: dict[str, str],
+    given: bool,
+    says: str,
+) -> None:
+    launch["digest"] = case.get("digest", launch["digest"])
+    args["cases"] = [{"name": "x", **{it: case[it] for it in case if it != "digest"}}]
+    if "digest" not in case:
+        # It is refused before anything is run.
+        script.expected.clear()
+    more = {"launch": launch} if given else {}
+    assert says in run_module("image_boot_test", **more, **args)["msg"]

@@ -9,6 +9,7 @@ import os
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._build import lease, report
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import secret_table
 
 
 @pytest.fixture
@@ -80,6 +81,34 @@ def test_nothing_of_a_key_is_published(run_module, partial):
     assert files["boot.key"] == {"slot": 0}
     assert files["recovery.key"] == {"slot": 1}
     assert set(files) == {"boot.key", "disk.qcow2", "recovery.key", "report.html"}
+
+
+def test_what_a_confidential_guest_is_started_from(run_module, partial, tmp_path):
+    """Of the table with the key there is no more in the manifest than which key it holds."""
+    (partial / "launch").mkdir()
+    for name in ("core.efi", "hashes.bin"):
+        (partial / "launch" / name).write_bytes(name.encode())
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    table = secret_table.build(b"k" * 44, 0xC00)
+    for name, content in (("boot.key", b"k" * 44), ("secret.bin", table)):
+        (keys / name).touch(0o600)
+        (keys / name).write_bytes(content)
+    files = publish(run_module, partial, key_files=[str(it) for it in keys.iterdir()])["files"]
+    final = partial.parent / "web"
+    manifest = json.loads((final / "manifest.json").read_text())
+    assert manifest["files"] == files
+    assert files["launch/secret.bin"] == {"holds": "boot.key"}
+    digest = hashlib.sha256(b"core.efi").hexdigest()
+    assert files["launch/core.efi"] == {"sha256": digest, "size": 8}
+    assert {it.name for it in (final / "launch").iterdir()} == {
+        "core.efi",
+        "hashes.bin",
+        "secret.bin",
+    }
+    assert (final / "launch/secret.bin").read_bytes() == table
+    assert (final / "launch/secret.bin").stat().st_mode & 0o777 == 0o600
+    assert "launch" not in files
 
 
 def test_check_mode_publishes_nothing(run_module, partial):
@@ -178,7 +207,11 @@ def test_keys_come_to_the_disk_when_it_is_published(run_module, partial, tmp_pat
     ("name", "mode", "words"),
     [
         ("boot.key", 0o644, "can be read by others"),
-        ("build.key", 0o600, "is no key of an image, which are called boot.key and recovery.key"),
+        (
+            "build.key",
+            0o600,
+            "is no key of an image, which are called boot.key, recovery.key, secret.bin",
+        ),
     ],
 )
 def test_a_key_file_that_cannot_be_published(run_module, partial, tmp_path, name, mode, words):

@@ -27,18 +27,24 @@ GIVEN: dict[str, t.Any] = {
     "image_builder": "localhost",
     "image_builds_at_once": 0,
     "image_command_timeout": 3600,
+    "image_architecture": "x86_64",
     "image_debug_console": False,
     "image_filesystem": "ext4",
+    "image_firmware": "",
     "image_formats": ["qcow2"],
     "image_hostname": "web-1",
     "image_kernel_cmdline": "console=ttyS0",
+    "image_measurements": {},
     "image_name": "web-1",
     "image_recovery_passphrase": "",
     "image_root_password_hash": "",
+    "image_secure_boot": False,
     "image_size": "4GiB",
     "image_source": {"type": "tar", "path": "/root.tar"},
     "image_source_date_epoch": 0,
+    "image_unlock": ["prompt"],
     "image_uuid": "",
+    "__image_measurements": {"types": ["sev"], "vcpus": [1], "vcpu_type": "EPYC-v4"},
     "__image_packages": [],
     "__image_publish_tasks": "",
     "__image_selinux": "auto",
@@ -57,6 +63,8 @@ AROUND = Around(
 )
 PASSPHRASE = "correct horse battery staple 42"
 KEY = "correct-horse-battery-staple-42-with-some-more"
+BASE64_KEY = "c3VwZXItc2VjcmV0LWFuZC1yYW5kb20tMzMtYnl0ZXMh"
+LAUNCHED: dict[str, t.Any] = {"image_unlock": ["launch_secret"], "image_firmware": "/srv/OVMF.fd"}
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl ada"
 HASH = "$6$saltsalt$qFmFH.bQmmtXzyBY0s9v7Oicd2z4XSIecDzlB5KiA2/jctKu9YterLp8wwnSq.qc"
 
@@ -85,6 +93,9 @@ GOOD: list[dict[str, t.Any]] = [
     {"image_authorized_keys": [SSH_KEY, f"{SSH_KEY}\n"]},
     *(source(type="bootstrap", distribution="debian", release=it) for it in ("sid", "jammy")),
     {"image_formats": ["qcow2", "vhd"]},
+    LAUNCHED,
+    {**LAUNCHED, "image_unlock": ["launch_secret", "prompt"], "image_boot_key": BASE64_KEY},
+    {**LAUNCHED, "image_measurements": {"types": ["snp"]}},
     {"__image_publish_tasks": __file__},
     *({"image_source_date_epoch": it} for it in (315532800, "1700000000 ", 1700000000.0)),
     *({"image_boot_test": it} for it in (True, "no", "False", "1", 0)),
@@ -161,6 +172,48 @@ BAD: list[tuple[dict[str, t.Any], str]] = [
     *(
         ({"image_root_password_hash": it}, "is no hash of crypt(5): take what 'openssl passwd -6'")
         for it in ("secret", "$6$salt$short", f"{HASH}\n", f"{HASH}:")
+    ),
+    ({"image_unlock": []}, "image_unlock [] names no way: name each that you want once, such as"),
+    ({"image_unlock": ["prompt", "prompt"]}, "[prompt, prompt] names a way twice: name each that"),
+    (
+        {**LAUNCHED, "image_architecture": "aarch64"},
+        "launch_secret, which only machines of x86_64 have, and the image is to be aarch64",
+    ),
+    (
+        {**LAUNCHED, "image_secure_boot": "true"},
+        "image_unlock has launch_secret, but under Secure Boot GRUB reads no memory, so it would",
+    ),
+    (
+        {**LAUNCHED, "image_debug_console": True},
+        "launch_secret, and image_debug_console gives the host's console a shell that reads the key",
+    ),
+    (
+        {**LAUNCHED, "__image_selinux": "relabel_at_boot", "image_boot_test": False},
+        "the first boot is followed by a second one, for which nobody gives the key: set",
+    ),
+    (
+        {"image_unlock": ["launch_secret"]},
+        "image_firmware is missing, and image_unlock has launch_secret: give the path, on the",
+    ),
+    (
+        {**LAUNCHED, "image_firmware": "OVMF.amdsev.fd"},
+        "image_firmware OVMF.amdsev.fd is no absolute path, and image_unlock has launch_secret",
+    ),
+    (
+        {"image_firmware": "/srv/OVMF.fd"},
+        "image_firmware is given, but no way in image_unlock uses",
+    ),
+    (
+        {"image_measurements": {"types": ["sev"]}},
+        "image_measurements is given, but only launch_secret in image_unlock is measured so",
+    ),
+    (
+        {**LAUNCHED, "__image_measurements": {"types": ["sev"], "vcpus": []}},
+        "image_measurements names no guest: give at least one of types and one of vcpus",
+    ),
+    (
+        {**LAUNCHED, "image_boot_key": KEY},
+        "image_boot_key has another form than GRUB's script for launch_secret reads: take what",
     ),
     ({"image_formats": []}, "image_formats [] names no format: name each that you want once"),
     ({"image_formats": ["qcow2", "vhd", "qcow2"]}, "[qcow2, vhd, qcow2] names a format twice:"),
@@ -293,6 +346,7 @@ SPECIFIED: list[tuple[dict[str, t.Any], str]] = [
         "No option is called image_source.relase: write image_source.release.",
     ),
     ({"image_luks": {"hash": "md5"}}, "value of hash must be one of: sha256, sha512, got: md5"),
+    ({"image_unlock": ["tpm"]}, "value of image_unlock must be one or more of: launch_secret,"),
     ({"image_formats": ["vdi"]}, "value of image_formats must be one or more of: qcow2, raw, vhd,"),
     ({"image_grow": "perhaps"}, "value of image_grow must be one of: auto, false, true, got:"),
 ]

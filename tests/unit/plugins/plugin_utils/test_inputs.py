@@ -109,7 +109,9 @@ GIVEN: dict[str, t.Any] = {
     "image_size": "4GiB",
     "image_source": {"type": "url", "url": "https://me:secret@example.org/"},
     "image_source_date_epoch": 0,
+    "image_unlock": ["prompt"],
     "image_uuid": "",
+    "__image_measurements": {"types": ["sev"]},
     "__image_packages": ["auto"],
     "__image_selinux": "auto",
 }
@@ -127,7 +129,7 @@ def test_what_is_recorded() -> None:
     assert (found["customize"], found["host_agents"]) == (1, ["a", "b"])
     assert (found["boot_tested"], found["debug_console"]) == (True, False)
     assert (found["recovery"], found["root_password"]) == ("generated", "left")
-    assert not {"boot_key", "source_date_epoch", "uuid"} & set(found)
+    assert not {"boot_key", "measurements", "source_date_epoch", "unlock", "uuid"} & set(found)
     assert json.loads(json.dumps(found)) == found
 
 
@@ -143,3 +145,6 @@ def test_what_only_some_images_have_and_no_secret() -> None:
     assert (found["recovery"], found["root_password"], found["boot_key"]) == ("given",) * 3
     assert (found["source_date_epoch"], found["uuid"]) == (1_700_000_000, "u")
     assert "secret" not in json.dumps(found)
+    found = _inputs.recorded({**GIVEN, "image_unlock": ["prompt", "launch_secret"]})
+    assert found["unlock"] == ["launch_secret", "prompt"]
+    assert found["measurements"] == {"types": ["sev"]}

@@ -16,10 +16,12 @@ ON = {"policy": "etc/selinux/default/policy/policy.33", "type": "default", "mode
 SELINUX = {**ON, "setfiles": True}
 NO_SELINUX = {"policy": "", "type": "default", "mode": "", "setfiles": False}
 MODULES = ["luks", "luks2", "gcry_sha256", "gcry_sha512", "ext2", "xfs", "btrfs"]
+MODULES += ["eval", "memrw", "test"]
 HAS = {
     "selinux": NO_SELINUX,
     "grub_modules": {"x86_64-efi": MODULES},
     "grub_install_luks2": True,
+    "grub_unlocks": ["prompt", "launch_secret"],
 }
 ROOT: dict[str, t.Any] = {
     "path": "/root.tar",
@@ -41,12 +43,14 @@ GIVEN: dict[str, t.Any] = {
     "image_filesystem": "ext4",
     "image_secure_boot": False,
     "image_size": "4GiB",
+    "image_unlock": ["prompt"],
     "__image_grow": True,
     "__image_grow_required": False,
     "__image_luks": {"type": "luks1", "cipher": "aes-xts-plain64", "hash": "sha256"},
     "__image_selinux": "auto",
 }
 LUKS2 = {"__image_luks": {"type": "luks2", "hash": "sha256"}}
+LAUNCHED = {"image_unlock": ["launch_secret"]}
 GROW = {"__image_grow_required": True}
 MIB = 1 << 20
 
@@ -111,6 +115,16 @@ BAD: list[tuple[dict[str, t.Any], dict[str, t.Any], str]] = [
         {"secure_boot": {"grub": "/usr/lib/grub/x", "missing_modules": ["luks2", "xfs"]}},
         {"image_secure_boot": True},
         "The signed GRUB in /root.tar (/usr/lib/grub/x) has no luks2 and no xfs, and under Secure",
+    ),
+    (
+        has(grub_unlocks=["prompt"]),
+        LAUNCHED,
+        "The GRUB in /root.tar is older than 2.12, which launch_secret in image_unlock needs. Take",
+    ),
+    (
+        without("memrw"),
+        LAUNCHED,
+        "The GRUB in /root.tar has no module memrw, which launch_secret in image_unlock needs.",
     ),
     (without("luks2"), LUKS2, "The GRUB in /root.tar has no module luks2, so it could not read"),
     (without("luks"), {}, "has no module luks, so it could not read its own disk. Set image_luks"),

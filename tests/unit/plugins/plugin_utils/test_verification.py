@@ -13,9 +13,11 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils import _inputs, _
 
 GIVEN: dict[str, t.Any] = {
     "image_architecture": "x86_64",
+    "image_firmware": "",
     "image_boot_test": True,
     "image_luks": {},
     "image_secure_boot": False,
+    "image_unlock": ["prompt"],
 }
 INPUTS: dict[str, t.Any] = {
     "architecture": "aarch64",
@@ -38,6 +40,8 @@ SAID = {
     "architecture": "aarch64",
     "secure_boot": True,
     "luks": {"type": "luks2", "hash": "sha512"},
+    "unlock": ["prompt"],
+    "launch": {},
 }
 KEYS = {"boot": "/key"}
 
@@ -95,6 +99,8 @@ def test_an_image_without_a_manifest_is_what_was_asked_for() -> None:
         "architecture": "aarch64",
         "secure_boot": False,
         "luks": {"type": "luks2"},
+        "unlock": ["prompt"],
+        "launch": {},
     }
 
 
@@ -155,3 +161,29 @@ def test_what_cannot_be_proved_is_one_sentence(change: dict[str, t.Any], says: s
 
 def test_what_lets_the_host_in_is_not_taken_from_a_manifest() -> None:
     assert {"host_agents", "debug_console", "selinux"} & set(found(MANIFEST)) == set()
+
+
+MEASURED = {
+    "sev": "ab",
+    "firmware": {"sha256": "0", "secret_area": {"base": 8454144, "size": 3072}},
+}
+LAUNCHED = {**MANIFEST, "inputs": {**INPUTS, "unlock": ["launch_secret"]}, "launch": MEASURED}
+
+
+def test_an_image_for_launch_secrets_is_proved_with_its_firmware() -> None:
+    it = found(LAUNCHED, given={"image_firmware": "/OVMF.fd"})
+    assert (it["problems"], it["unlock"]) == ([], ["launch_secret"])
+    assert it["launch"] == {
+        "core": f"{THERE}/launch/core.efi",
+        "hashes": f"{THERE}/launch/hashes.bin",
+        "secret": f"{THERE}/launch/secret.bin",
+        "measured": {"sev": "ab", "firmware": {"secret_area": {"base": 8454144, "size": 3072}}},
+    }
+    (problem,) = found(LAUNCHED)["problems"]
+    assert problem.startswith("image_firmware is missing: /srv/images/web-1 has an image for")
+
+
+@pytest.mark.parametrize("change", [{"unlock": ["console"]}, {"unlock": []}])
+def test_a_manifest_with_another_way(change: dict[str, t.Any]) -> None:
+    (problem,) = found({**LAUNCHED, "inputs": {**INPUTS, **change}})["problems"]
+    assert "is no manifest of an image" in problem

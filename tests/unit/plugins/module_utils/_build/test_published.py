@@ -15,6 +15,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._build import (
     published,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import view
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import secret_table
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import metadata
 
 BOOT, RECOVERY = "a boot key with no end of newline", "correct horse battery staple 42"
@@ -222,3 +223,51 @@ def test_nothing_that_was_compared_is_returned(image, runner):
     said = str(image.look(runner, boot_key="x" * 43, recovery_passphrase="y" * 20))
     for secret in (BOOT, RECOVERY, "$6$salt$hash", "x" * 43, "y" * 20, "c" * 64):
         assert secret not in said
+
+
+def launched(image):
+    """Add what a confidential guest is started from."""
+    (image.path / "launch").mkdir()
+    (image.path / "launch/core.efi").write_bytes(b"core")
+    secret = image.path / "launch/secret.bin"
+    secret.write_bytes(secret_table.build(BOOT.encode(), 0xC00))
+    secret.chmod(0o600)
+    image.manifest["files"]["launch/core.efi"] = {
+        "size": 4,
+        "sha256": hashlib.sha256(b"core").hexdigest(),
+    }
+    image.manifest["files"]["launch/secret.bin"] = {"holds": "boot.key"}
+    return secret
+
+
+def test_what_a_guest_is_started_from_is_compared(image, runner):
+    launched(image)
+    image.tries(boot=0, recovery=0)
+    found = image.look(runner)
+    assert found["intact"]
+    assert found["files"]["launch/core.efi"]
+    assert found["files"]["launch/secret.bin"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda it: it.write_bytes(secret_table.build(b"another key", 0xC00)),
+        lambda it: it.chmod(0o644),
+        lambda it: it.unlink(),
+    ],
+)
+def test_a_launch_secret_with_another_key_is_noticed(image, runner, change):
+    change(launched(image))
+    image.tries(boot=0, recovery=0)
+    found = image.look(runner)
+    assert not found["intact"]
+    assert "is not whole (launch/secret.bin)" in found["problem"]
+
+
+def test_after_a_rotation_the_secret_is_that_of_the_image(image, runner):
+    """It holds the old key, boot.key the new one: nothing is damaged."""
+    launched(image)
+    image.key("boot", "a new boot key")
+    image.tries(boot=2, recovery=0)
+    assert ROTATED.format("boot.key, launch/secret.bin") in image.look(runner)["problem"]

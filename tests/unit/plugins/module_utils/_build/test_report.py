@@ -148,8 +148,23 @@ def summary(machine: str, fmt: str, *, secure_boot: bool) -> str:
         __seal_publication={"disks": {fmt: f"disk.{fmt}"}},
         __seal_converted={"disks": {fmt: {"driver": FORMATS[fmt].driver}}},
         __seal_left_out=[],
+        image_unlock=["prompt"],
     )
     return said.split("boot it with: ")[1].strip()
+
+
+def test_an_image_that_asks_nobody(manifest: dict[str, t.Any]) -> None:
+    manifest["inputs"]["unlock"] = ["launch_secret"]
+    manifest["files"]["launch/core.efi"] = {"sha256": "0" * 64, "size": 1}
+    manifest["files"]["launch/secret.bin"] = {"holds": "boot.key"}
+    page = Page(report.page(manifest))
+    assert not page.problems
+    assert "started from the firmware and launch/core.efi" in page.words
+    assert "GRUB asks once" not in page.words
+    assert "holds boot.key" in page.words
+    assert "image_firmware: $PWD/OVMF.amdsev.fd" in page.words
+    manifest["inputs"]["unlock"] = ["launch_secret", "prompt"]
+    assert "GRUB asks once" in Page(report.page(manifest)).words
 
 
 @pytest.mark.parametrize("machine", architectures.ARCHITECTURES)

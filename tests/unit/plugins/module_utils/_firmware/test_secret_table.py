@@ -38,3 +38,20 @@ def test_a_key_that_just_fits(key: bytes, room: int) -> None:
     assert len(secret_table.build(key, room)) == room
     with pytest.raises(SealedRootError, match=rf"has {room - 1} bytes for a launch .* too few"):
         secret_table.build(key, room - 1)
+
+
+def test_what_a_program_compares() -> None:
+    table, (first, second, key) = secret_table.build(b"x" * 44, 0xC00), secret_table.place()
+    numbers = {**first, **second}
+    assert {at: int.from_bytes(table[at : at + 4], "little") for at in numbers} == numbers
+    assert [*numbers] == [*range(0, key, 4)]
+    assert table[key : key + 45] == b"x" * 44 + b"\0"
+
+
+@pytest.mark.parametrize("key", [b"x" * 44, b"x" * 23, b"x"])
+def test_which_key_a_table_holds(key: bytes) -> None:
+    table = secret_table.build(key, 0xC00)
+    assert secret_table.holds(table, key)
+    assert not secret_table.holds(table, key[:-1] + b"y")
+    assert not secret_table.holds(table[:-1], key)
+    assert not secret_table.holds(b"", key)

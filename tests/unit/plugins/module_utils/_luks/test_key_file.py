@@ -10,6 +10,7 @@ import os
 import pathlib
 
 import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import secret_table
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import key_file
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
@@ -21,6 +22,8 @@ def test_a_generated_key_has_264_random_bits_in_one_line() -> None:
     assert len(keys) == 50
     assert {len(base64.b64decode(key, validate=True)) for key in keys} == {33}
     assert all(key_file.is_generated(key) for key in keys)
+    # GRUB's script for launch secrets reads them.
+    assert all(secret_table.READABLE.fullmatch(key) for key in keys)
 
 
 @pytest.mark.parametrize("text", ["", "A" * 43, "A" * 45, "A" * 43 + "=", "A" * 43 + "\n"])

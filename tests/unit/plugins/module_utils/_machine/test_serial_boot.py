@@ -263,3 +263,47 @@ def test_a_device_that_systemd_gave_up(line: str, name: str) -> None:
 def test_last_lines() -> None:
     assert serial_boot.last_lines("one\n\n two \n---\nthree\nfour\n\n") == "two / three / four"
     assert len(serial_boot.last_lines("x" * 1000)) == 400
+
+
+NO_SECRET = "No launch secret opens the disk.\r\n"
+
+
+@pytest.mark.parametrize(
+    ("expect", "screen", "ends", "good", "says"),
+    [
+        ("unasked", KERNEL + LOGIN, False, True, "reached the login prompt, and nobody was asked"),
+        ("unasked", PROMPT + KERNEL + LOGIN, False, False, "GRUB asked for the passphrase"),
+        ("unasked", NO_SECRET, True, False, "the machine stopped or restarted"),
+        ("unasked", KERNEL + SYSTEMD_ASKS, False, False, "the initramfs asks for the passphrase"),
+        ("asked", NO_SECRET + PROMPT, False, True, "nothing was opened, and GRUB asked for the"),
+        ("asked", NO_SECRET, True, False, "the machine stopped or restarted"),
+        ("asked", KERNEL + LOGIN, False, False, "it started a kernel"),
+        ("halted", NO_SECRET, True, True, "GRUB had no secret that opens the disk, and halted"),
+        (
+            "halted",
+            DENIED + NO_SECRET,
+            True,
+            True,
+            "GRUB had no secret that opens the disk, and halted",
+        ),
+        # It may not have come as far as to look for one.
+        ("halted", "", True, False, "GRUB did not say that no secret opens the disk: the machine"),
+        ("halted", NO_SECRET, False, False, "it did not get further in time"),
+        ("halted", NO_SECRET + PROMPT, False, False, "GRUB asked for the passphrase"),
+        ("halted", NO_SECRET + "grub> ", False, False, "GRUB cannot go on and shows its shell"),
+        ("stopped", NO_SECRET, True, False, "GRUB was started, and looked for a secret"),
+        # A firmware that refuses a kernel says nothing.
+        ("stopped", "", False, True, "the firmware started nothing"),
+        ("stopped", "No bootable option or device", False, True, "the firmware started nothing"),
+        ("stopped", DENIED + "grub> ", False, False, "GRUB cannot go on and shows its shell"),
+        ("stopped", PROMPT, False, False, "GRUB asked for the passphrase"),
+        ("stopped", KERNEL, False, False, "it started a kernel"),
+    ],
+)
+def test_nobody_types(expect: str, screen: str, ends: bool, good: bool, says: str) -> None:
+    console = Console(screen, ends=ends)
+    found, detail = verdict(console, expect=expect)
+    assert (found, console.typed) == (good, [])
+    assert says in detail
+    if expect == "stopped":
+        assert console.now <= 2 * serial_boot.SILENT_SECONDS

@@ -14,7 +14,7 @@ import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import esp_tree
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import esp_tree, install
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import archive
 from ansible_collections.sealedroot.image.plugins.module_utils._root import facts
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
@@ -27,7 +27,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 from ansible_collections.sealedroot.image.plugins.modules import (
     chroot_prep,
-    grub_cryptodisk,
 )
 
 # Of what is read: less than the sparse file has.
@@ -145,12 +144,12 @@ def resolv_conf(path: pathlib.Path) -> None:
 
 
 def core_image(path: pathlib.Path) -> None:
-    grub_cryptodisk.core_of(str(path))
+    install.core_of(str(path))
 
 
 def grub_module(path: pathlib.Path) -> None:
     path.rename(path.with_suffix(".mod"))
-    grub_cryptodisk.copy_modules(str(path.parent), str(path.parent / "to"))
+    install.copy_modules(str(path.parent), str(path.parent / "to"))
 
 
 def os_release(path: pathlib.Path) -> None:

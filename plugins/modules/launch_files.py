@@ -1,0 +1,95 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: launch_files
+short_description: What a confidential guest is started from, beside its image (for the roles)
+description:
+  - Puts the core image of GRUB that an image made into a directory, as C(core.efi), and with it C(hashes.bin), the
+    table by which the firmware recognises it. QEMU makes the same table with C(kernel-hashes=on).
+  - The image may be hostile. So nothing but a regular file is taken, and a symbolic link anywhere in its path is an
+    error.
+  - Both files are public. Neither depends on a key.
+author: The sealedroot.image authors (@sealedroot)
+extends_documentation_fragment:
+  - sealedroot.image._attributes
+options:
+  core:
+    description: The core image that M(sealedroot.image.grub_cryptodisk) made.
+    type: path
+    required: true
+  dest:
+    description: The directory, which is made if it is missing.
+    type: path
+    required: true
+seealso:
+  - module: sealedroot.image.launch_measurement
+"""
+
+EXAMPLES = r"""
+- name: Put the core image beside the disk
+  sealedroot.image.launch_files:
+    core: /var/tmp/build/private/run/own/esp/launch/core.efi
+    dest: /srv/images/.web-1.partial/launch
+"""
+
+RETURN = r"""
+core:
+  description: The path of the core image.
+  type: str
+  returned: success
+hashes:
+  description: The path of the table.
+  type: str
+  returned: success
+"""
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils._build import image_files
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import kernel_hashes
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import esp_tree
+from ansible_collections.sealedroot.image.plugins.module_utils._system import nofollow
+from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
+
+
+def ensure(params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.Any]:
+    """Write the files that are missing or different."""
+    core = nofollow.read_file(params["core"])
+    wanted = {
+        os.path.basename(image_files.CORE): core,
+        os.path.basename(image_files.HASHES): kernel_hashes.table(core),
+    }
+    dest = os.path.abspath(params["dest"])
+    paths = {name: os.path.join(dest, name) for name in wanted}
+    old = [name for name, data in wanted.items() if not esp_tree.holds(paths[name], data)]
+    if not check_mode:
+        esp_tree.write(dest, wanted)
+    return {
+        "changed": bool(old),
+        **dict(zip(("core", "hashes"), paths.values())),
+        "diff": {"before": {"to be written": old}, "after": {"to be written": []}},
+    }
+
+
+def main() -> t.NoReturn:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "core": {"type": "path", "required": True},
+            "dest": {"type": "path", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    run(module, lambda: ensure(module.params, check_mode=module.check_mode))
+
+
+if __name__ == "__main__":
+    main()

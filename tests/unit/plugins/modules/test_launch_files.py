@@ -1,0 +1,44 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""launch_files takes a core image from an image that may be hostile."""
+
+from __future__ import annotations
+
+import pathlib
+import typing as t
+
+import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import kernel_hashes
+
+Run = t.Callable[..., t.Any]
+
+
+@pytest.fixture
+def args(tmp_path: pathlib.Path) -> dict[str, str]:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/core.efi").write_bytes(b"core")
+    return {"core": f"{tmp_path}/own/core.efi", "dest": f"{tmp_path}/out/launch"}
+
+
+def test_what_is_written(run_module: Run, args: dict[str, str], tmp_path: pathlib.Path) -> None:
+    assert run_module("launch_files", _check=True, **args)["changed"]
+    assert not (tmp_path / "out").exists()
+    found = run_module("launch_files", **args)
+    assert found["changed"]
+    assert pathlib.Path(found["core"]).read_bytes() == b"core"
+    assert pathlib.Path(found["hashes"]).read_bytes() == kernel_hashes.table(b"core")
+    assert {path.name for path in (tmp_path / "out/launch").iterdir()} == {"core.efi", "hashes.bin"}
+    assert not run_module("launch_files", **args)["changed"]
+
+
+def test_a_link_of_the_image_is_not_followed(
+    run_module: Run, args: dict[str, str], tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "secret").write_bytes(b"of the builder")
+    (tmp_path / "own/core.efi").unlink()
+    (tmp_path / "own/core.efi").symlink_to(tmp_path / "secret")
+    assert "is a symbolic link" in run_module("launch_files", **args)["msg"]
+    (tmp_path / "own/core.efi").unlink()
+    assert "cannot be read" in run_module("launch_files", **args)["msg"]
+    assert not (tmp_path / "out").exists()

@@ -78,12 +78,12 @@ def of_connection() -> t.FrozenSet[str]:
 
 
 def of_tasks() -> t.FrozenSet[str]:
-    """Return those of them that only a task may set: for a host they would hold for every command in its image."""
+    """Return those of them that only a task may set, because a host's would apply to every command in its image."""
     return of_connection() - set(options()) - set(PLACE)
 
 
 def of_builds() -> t.FrozenSet[str]:
-    """Return what no step of a person's may set: as a fact, it would hold for what the build does afterwards, too."""
+    """Return what a step of the user must not set as a fact, because the fact would change later steps of the build."""
     return of_connection() | {"ansible_connection", "ansible_python_interpreter"}
 
 

@@ -362,11 +362,7 @@ def main() -> t.NoReturn:
             "filesystem": filesystems.ARGUMENT,
             "kernel_cmdline": {"type": "str", "default": ""},
             "debug_console": {"type": "bool", "default": False},
-            "platform": {
-                "type": "str",
-                "choices": ["x86_64-efi", "arm64-efi"],
-                "default": "x86_64-efi",
-            },
+            "platform": {"type": "str", "choices": [*PLATFORMS], "default": "x86_64-efi"},
             "secure_boot": {
                 "type": "dict",
                 "options": {

@@ -45,7 +45,8 @@ options:
         required: true
       key_file:
         description:
-          - A file with the key to type, without a newline. Needed when O(cases[].expect=login).
+          - A file with the key to type, without a newline. Needed when O(cases[].expect=login), and when
+            O(cases[].expect=started).
           - When left out, a random key is made up. Not used with O(cases[].launch).
         type: path
       launch:
@@ -59,13 +60,15 @@ options:
       expect:
         description:
           - How the boot must end.
+          - V(started) is when GRUB took the key and started the kernel. What follows is the same for each key, since
+            the initramfs opens the root by one of its own.
           - V(refused) is by GRUB, because of the key. V(refused_by_firmware) is for an image without a signed boot
             loader, of which the firmware must start nothing; it needs O(secure_boot).
           - With O(cases[].launch), V(login) is without any prompt, and V(asked) is GRUB's prompt and nothing before it.
             V(halted) is by GRUB, which found no secret that opens the disk, and V(stopped) by the firmware, which
             started nothing; neither shows a prompt, a shell or a kernel.
         type: str
-        choices: [login, refused, refused_by_firmware, asked, halted, stopped]
+        choices: [login, started, refused, refused_by_firmware, asked, halted, stopped]
         default: login
   accelerator:
     description:

@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: launch_files
 short_description: What a confidential guest is started from, beside its image (for the roles)
+version_added: 1.0.0
 description:
   - Puts the core image of GRUB that an image made into a directory, as C(core.efi), and with it C(hashes.bin), the
     table by which the firmware recognises it. QEMU makes the same table with C(kernel-hashes=on).

@@ -9,6 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: launch_inject
 short_description: Give a paused guest with SEV or SEV-ES the key of its image, if the guest is the expected one
+version_added: 1.0.0
 description:
   - Waits for the monitor of a QEMU that was started with C(-S), asks it for the measurement that the secure processor
     signed, and compares this with the launch digest in the manifest of the image.

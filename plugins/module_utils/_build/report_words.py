@@ -43,7 +43,7 @@ STAGES = {
     "selinux": "Every file gets its SELinux label.",
     "seal": "The disk is closed, converted, and compared with the result.",
     "audit": "The closed disk is examined.",
-    "boot_test": "A machine boots the disk, with each key and with a wrong one.",
+    "boot_test": "A machine boots the disk to its login prompt; GRUB takes each key, and no wrong one.",
 }
 # Without a font or a picture from elsewhere. Readable in light and dark.
 STYLE = """

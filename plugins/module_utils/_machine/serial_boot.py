@@ -112,9 +112,9 @@ def watch(
 ) -> Boot:
     """Answer every prompt of GRUB with *key* until the boot has ended.
 
-    *expect* is ``login``, ``refused`` (by GRUB, because of the key), ``refused_by_firmware``, ``unasked`` (a login
-    without a prompt), ``asked`` (no more than the prompt), ``halted`` (by GRUB, which has no secret) or ``stopped`` (by
-    a firmware that starts no GRUB).
+    *expect* is ``login``, ``started`` (GRUB took the key and started a kernel), ``refused`` (by GRUB, because of the
+    key), ``refused_by_firmware``, ``unasked`` (a login without a prompt), ``asked`` (no more than the prompt),
+    ``halted`` (by GRUB, which has no secret) or ``stopped`` (by a firmware that starts no GRUB).
     """
     boot = Boot()
     began = clock()
@@ -158,12 +158,12 @@ def watch(
 
 
 # What a boot can be expected to end as; ``unasked`` is how a login is watched where nobody types.
-EXPECTED = ("login", "refused", "refused_by_firmware", "asked", "halted", "stopped")
+EXPECTED = ("login", "started", "refused", "refused_by_firmware", "asked", "halted", "stopped")
 _STARTED = ("second_prompt", "shell", "stuck", "login", "no_boot")
 _ENDINGS = {
     "login": _STARTED,
     "unasked": (*_STARTED, "prompt"),
-    "refused": (*_STARTED, "kernel"),
+    **dict.fromkeys(("started", "refused"), (*_STARTED, "kernel")),
     **dict.fromkeys(
         ("refused_by_firmware", "asked", "halted"),
         (*_STARTED, "kernel", "prompt"),
@@ -221,12 +221,19 @@ def judge(boot: Boot, *, expect: str, secure_boot: bool = False) -> t.Tuple[bool
         if boot.denied == 0 and boot.end == "timeout":
             return False, "GRUB said nothing to the wrong key"
         return False, f"a wrong key was not refused: {_ENDS[boot.end]}"
+    return _with_key(boot, expect=expect, secure_boot=secure_boot)
+
+
+def _with_key(boot: Boot, *, expect: str, secure_boot: bool) -> t.Tuple[bool, str]:
+    """Judge a boot in which a right key was typed."""
     if boot.denied:
         return False, f"GRUB refused the key ({boot.denied} times): {_ENDS[boot.end]}"
-    if boot.end != "login":
+    if boot.end not in (("kernel", "login") if expect == "started" else ("login",)):
         return False, _ENDS[boot.end]
     if boot.prompts != 1:
         return False, f"the passphrase was asked for {boot.prompts} times, not once"
+    if expect == "started":
+        return True, "asked once and started the kernel"
     if secure_boot and not boot.secure_boot:
         return False, (
             "it reached the login prompt, but nothing on the console said that Secure Boot is on: the"

@@ -18,7 +18,7 @@ LAUNCH = {
     "secret": "s",
     "measured": {"sev": "56f8"},
 }
-PROMPTS = {"wrong": "refused", "boot": "login", "recovery": "login"}
+PROMPTS = {"wrong": "refused", "boot": "login", "recovery": "started"}
 ATTACKS = ("launch-other-key", "launch-no-secret", "launch-no-hashes", "launch-longer-core")
 
 

@@ -10,6 +10,7 @@ import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._build import root_disk
+from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import mkfs
 from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import CommandError
 
@@ -52,7 +53,7 @@ def test_the_error_after_the_mount_is_the_one_that_is_told(
         ["mount", "-t", "ext4", "-o", "noatime,nodev,nosuid,noinit_itable", disk.device, disk.root],
         effect=lambda: seen.append(mounts.Mount(disk.root, "ext4", 1, disk.device)),
     )
-    first = ["unshare", "--mount", "sh", "-euc", root_disk.FIRST_FILE, "-", disk.root]
+    first = ["unshare", "--mount", "sh", "-euc", mkfs.FIRST_FILE, "-", disk.root]
     script.expect(first, rc=1, stderr="unshare: cannot change root filesystem propagation")
     script.expect(["umount", disk.root], effect=seen.clear)
     with pytest.raises(CommandError, match=r"cannot change root filesystem propagation"):

@@ -81,6 +81,27 @@ def test_a_good_boot() -> None:
     assert serial_boot.judge(boot, expect="login")[0]
 
 
+@pytest.mark.parametrize("end", ["Loading Linux 6.1 ...", KERNEL, LOGIN])
+def test_a_kernel_that_grub_started(end: str) -> None:
+    console = Console(PROMPT, f"Slot 1 opened\r\n{end}")
+    assert verdict(console, expect="started") == (True, "asked once and started the kernel")
+
+
+@pytest.mark.parametrize(
+    ("screens", "says"),
+    [
+        ([KERNEL], "never asked"),
+        ([PROMPT, "Slot 1 opened\r\n"], "in time"),
+        ([PROMPT, DENIED + "grub> "], "refused the key (1 times): GRUB cannot go on"),
+        ([PROMPT, PROMPT, KERNEL], "2 times, not once"),
+    ],
+)
+def test_a_kernel_that_grub_did_not_start(screens: list[str], says: str) -> None:
+    good, detail = verdict(Console(*screens), expect="started")
+    assert not good
+    assert says in detail
+
+
 @pytest.mark.parametrize(
     ("seconds", "told"),
     [

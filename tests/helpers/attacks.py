@@ -364,6 +364,10 @@ class Stage:
         assert silence, f"neither side won within {seconds:.0f} s; the console ends with «{last}»"
         return Outcome(False, f"{silence}, after «{last}»")
 
+    def power_off(self) -> None:
+        """Switch the last machine off."""
+        self._guests[-1][0].end()
+
     @staticmethod
     def _seen(guest: Guest) -> str:
         """Return the line that a pattern was found in, as far as it was printed."""

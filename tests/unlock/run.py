@@ -5,7 +5,7 @@
 
 usage: ./run unlock
 
-Ends with a line like «unlock: 1 ways, 1 booted without a prompt, 9 attacks stopped, 0 open», and with 1 when a way did
+Ends with a line like «unlock: 1 ways, 1 booted without a prompt, 10 attacks stopped, 0 open», and with 1 when a way did
 not boot, or when the host won. The firmware is the real one; QEMU plays the secure processor.
 """
 
@@ -25,9 +25,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "helpers"))
 
 import launched
 import pexpect
-from attacks import GRUB_SHELL, KERNEL, Outcome, Stage, stopped, won
+from attacks import GRUB_SHELL, KERNEL, LOGIN, Outcome, Stage, stopped, won
 from builds import Place, playbook
-from guests import MENU, PROMPT
+from guests import MENU, PROMPT, SECOND
 
 NO_SECRET = "No launch secret opens the disk"
 REFUSED = "username:"
@@ -96,6 +96,26 @@ def memory(stage: Stage) -> Outcome:
     return stopped(f"all {len(found)} bytes are zero")
 
 
+def survives(stage: Stage) -> Outcome:
+    """After its menu is made again, and grub-install is called, as by updates, the machine boots, and is as closed."""
+    guest = launched.start(stage)
+    guest.console.expect(LOGIN, timeout=600)
+    guest.log_in(stage.image.password)
+    guest.run("update-grub", timeout=300)
+    # It leaves the EFI system partition empty.
+    guest.run("grub-install && ! mountpoint -q /boot/efi", timeout=60)
+    guest.run("mount /boot/efi && ! find /boot/efi -type f | grep . && umount /boot/efi")
+    guest.console.send("systemctl poweroff\r")
+    guest.console.expect(pexpect.EOF, timeout=300)
+    guest.end()
+    found = editor(stage)
+    stage.power_off()
+    if found.won:
+        return found
+    guest = launched.start(stage)
+    return stage.watch(guest, won=[PROMPT, SECOND], stopped=[LOGIN], seconds=600)
+
+
 def fallback(place: Place) -> bool:
     """Where the prompt is a way as well, GRUB asks for the key as soon as it finds no secret."""
     image = launched.build(place, ("launch_secret", "prompt"))
@@ -118,7 +138,7 @@ def fallback(place: Place) -> bool:
 
 
 ATTACKS: dict[str, Attack] = {
-    it.__name__: it for it in (another_volume, editor, shell, keys_all_along, memory)
+    it.__name__: it for it in (another_volume, editor, shell, keys_all_along, memory, survives)
 }
 
 

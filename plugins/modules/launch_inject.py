@@ -188,10 +188,16 @@ def prepare(params: Params) -> Owner:
         vcpus=params["vcpus"],
         vcpu_type=params["vcpu_type"],
     )
+    key = key_files.image_key(params["key_file"])
+    if not secret_table.READABLE.fullmatch(key):
+        raise SealedRootError(
+            f"{params['key_file']} has no key that GRUB's script reads, {secret_table.KEY_BYTES} characters of base64:"
+            " give the boot.key of the image"
+        )
     return Owner(
         expected=wanted,
         policy=policy,
-        table=secret_table.build(key_files.image_key(params["key_file"]), wanted.room),
+        table=secret_table.build(key, wanted.room),
         tik=key_files.session_key(params["tik"], "TIK"),
         tek=key_files.session_key(params["tek"], "TEK"),
     )

@@ -126,6 +126,8 @@ class Guest:
 
     def _say(self, link: socket.socket, answer: Answer, number: t.Any = None) -> bool:
         """Send an answer; say whether the connection goes on."""
+        # On a busy machine, who listens reads late.
+        link.settimeout(20)
         for message in answer if isinstance(answer, list) else [answer]:
             if message == HANG_UP:
                 return False
@@ -134,6 +136,7 @@ class Guest:
             if isinstance(message, dict) and {"return", "error"} & set(message):
                 message = {"id": number, **message}
             link.sendall(line(message))
+        link.settimeout(0.01)
         return True
 
     def _answer(self, request: dict[str, t.Any]) -> Answer:

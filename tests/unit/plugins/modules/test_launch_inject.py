@@ -32,7 +32,8 @@ SEV = {"enabled": True, **qmp_peer.VERSION, "policy": 11, "handle": 1, "state": 
 @pytest.fixture
 def place(tmp_path: pathlib.Path) -> pathlib.Path:
     """What an owner has."""
-    for name, data in (("boot.key", KEY), ("tik", TIK), ("tek", TEK)):
+    passphrase = b"correct horse battery staple"
+    for name, data in (("boot.key", KEY), ("passphrase", passphrase), ("tik", TIK), ("tek", TEK)):
         (tmp_path / name).touch(0o600)
         (tmp_path / name).write_bytes(data)
     manifest = {"name": "web-1", "launch": qmp_peer.launch()}
@@ -342,6 +343,10 @@ def test_a_measurement_of_an_earlier_start_is_of_no_use(
         ({"expected": "missing"}, "missing cannot be read: No such file"),
         ({"expected": "boot.key"}, "boot.key has no measurements of a launch: give the manifest"),
         ({"key_file": "missing"}, "the key file missing does not exist"),
+        (
+            {"key_file": "passphrase"},
+            "passphrase has no key that GRUB's script reads, 44 characters",
+        ),
         ({"tik": "missing"}, "the TIK missing does not exist"),
         ({"tek": "boot.key"}, "the TEK boot.key has 44 bytes: give one with 16"),
         ({"policy": 1}, "the policy 0x1 lets the host share the key of the guest"),

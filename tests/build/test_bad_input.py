@@ -371,7 +371,11 @@ def test_the_builder_has_no_room(place: Place, good: pathlib.Path) -> None:
             "set it for the builder",
             {"ansible_connection": "local"},
         ),
-        ("image_command_timeout '0'", "write one from 1 on", {"image_command_timeout": 0}),
+        (
+            "image_command_timeout '0'",
+            "give a whole number, at least 1",
+            {"image_command_timeout": 0},
+        ),
     ],
     ids=["interpreter", "connection", "timeout"],
 )

@@ -131,7 +131,7 @@ def test_a_second_run_changes_nothing(built: Built) -> None:
     run = playbook(PLAYBOOK, built.variables)
     assert run.rc == 0
     assert run.changed == 0
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 30
     assert {path: path.stat().st_mtime_ns for path in built.directory.iterdir()} == before
 
 

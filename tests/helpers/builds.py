@@ -189,10 +189,7 @@ class Place:
 
     def _leases(self) -> list[str]:
         """Files of leases that somebody has open, too: the directories that were made for them go after them."""
-        opened = []
-        for link in pathlib.Path("/proc").glob("[0-9]*/fd/*"):
-            with contextlib.suppress(OSError):
-                opened.append(os.readlink(link))
+        opened = set().union(*processes.open_files().values())
         found: list[pathlib.Path] = []
         # A directory that was made for a lease goes meanwhile.
         with contextlib.suppress(FileNotFoundError):

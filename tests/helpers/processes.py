@@ -28,12 +28,19 @@ def command_lines() -> dict[int, str]:
 
 def opened(path: os.PathLike[str] | str) -> dict[int, str]:
     """Return the command lines of the processes that have a file or device open."""
-    lines, found = command_lines(), {}
-    for link in PROC.glob("[0-9]*/fd/*"):
+    lines = command_lines()
+    return {pid: lines.get(pid, "") for pid, files in open_files().items() if str(path) in files}
+
+
+def open_files() -> dict[int, set[str]]:
+    """Return what each process has open, by the links of proc_pid_fd(5)."""
+    found: dict[int, set[str]] = {}
+    for directory in PROC.glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if os.readlink(link) == str(path):
-                pid = int(link.parts[2])
-                found[pid] = lines.get(pid, "")
+            for name in os.listdir(directory / "fd"):
+                with contextlib.suppress(OSError):
+                    link = os.readlink(directory / "fd" / name)
+                    found.setdefault(int(directory.name), set()).add(link)
     return found
 
 
@@ -74,4 +81,4 @@ def kill_family(pid: int) -> list[int]:
     return others
 
 
-__all__ = ("command_lines", "kill_family", "opened")
+__all__ = ("command_lines", "kill_family", "open_files", "opened")

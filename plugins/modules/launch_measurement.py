@@ -286,6 +286,19 @@ def digests(params: Params) -> t.Dict[str, t.Any]:
 def compare(outcome: t.Mapping[str, t.Any], path: str) -> None:
     """Refuse what is not as the manifest says."""
     before = expected.parse(regular_file.demand(path, most=regular_file.SMALL), path)
+    lost = [it for it in ("firmware", "kernel") if "sha256" not in before[it]]
+    if lost:
+        raise SealedRootError(
+            f"{path} has no digest of the {lost[0]}: give the manifest of the image"
+        )
+    by_type = before.get("by_vcpu_type") or {}
+    for kind in ("sev_es", "snp") if by_type else ():
+        # It is there again, of one of the types; who injects may read either.
+        if before.get(kind) and before[kind] not in [it.get(kind) for it in by_type.values()]:
+            raise SealedRootError(
+                f"{path} contradicts itself: its {kind} is that of no type of processors. Do not give the key of"
+                " the image to a guest"
+            )
     if "by_vcpu_type" in outcome and "by_vcpu_type" in before:
         # These are there again, of the type that was named first.
         outcome, before = (

@@ -27,7 +27,7 @@ options:
   key_file:
     description:
       - The key that opens the image, such as its C(boot.key), with mode 0600.
-      - All of its bytes are the key, 1 to 254 printable ASCII characters.
+      - All of its bytes are the key, 44 characters of base64, as a build generates it.
     type: path
     required: true
   firmware:

@@ -32,6 +32,10 @@ def core(launched: Launched, *, luks_uuid: str, modules: t.Sequence[str]) -> t.L
     if found is None:
         return ["launch/core.efi is no core image of GRUB"]
     problems = []
+    if found.is_odd:
+        problems.append(
+            "launch/core.efi has parts that no build gives it, such as a second memdisk: build the image again"
+        )
     if launched.hashes != kernel_hashes.table(launched.core):
         problems.append(
             "launch/hashes.bin does not have the hash of launch/core.efi: take both from the build"
@@ -60,7 +64,9 @@ def core(launched: Launched, *, luks_uuid: str, modules: t.Sequence[str]) -> t.L
         )
         for directory in DIRECTORIES
     }
-    if install.read_memdisk(found.memdisk) != scripts.get(found.prefix):
+    wanted = scripts.get(found.prefix)
+    # By bytes: of two files of one name, GRUB takes the first.
+    if wanted is None or found.memdisk.rstrip(b"\0") != install.memdisk(wanted).rstrip(b"\0"):
         problems.append(
             "the script in launch/core.efi is not the one that reads the secret of this firmware for this disk: build"
             " the image again"

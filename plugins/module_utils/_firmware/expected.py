@@ -71,6 +71,10 @@ def guest(
     firmware = _inner(launch, "firmware", "sha256")
     # Without the kernel's hashes, SEV measures the firmware alone.
     if kind == "sev" and _is_digest(firmware):
+        if digest == session.parse_digest(firmware):
+            raise SealedRootError(
+                f"{name} has a launch digest without the hash of a kernel, which a guest with any kernel has: {_CURE}"
+            )
         others["without kernel-hashes=on, so from any kernel"] = session.parse_digest(firmware)
     return Expected(digest, room, others)
 

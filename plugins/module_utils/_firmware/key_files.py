@@ -10,27 +10,25 @@
 
 from __future__ import annotations
 
-import re
-
-from ansible_collections.sealedroot.image.plugins.module_utils._firmware import session
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
+    secret_table,
+    session,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import container
 from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
 
-# What GRUB can read (docs/facts.md: grub-passphrase).
-_KEY = re.compile(rb"[ -~]{1,254}")
-
 
 def image_key(path: str) -> bytes:
     """Read the key of the image."""
     container.check_key_file(path)
     key = regular_file.demand(path, most=regular_file.SMALL, follow=False)
-    if not _KEY.fullmatch(key):
+    if not secret_table.READABLE.fullmatch(key):
         raise SealedRootError(
-            f"the key in {path} is not 1 to 254 printable ASCII characters, so GRUB cannot use it: give a key without"
-            " a newline at its end"
+            f"{path} has no key that GRUB's script reads, {secret_table.KEY_BYTES} characters of base64 without a"
+            " newline: give the boot.key of the image"
         )
     return key
 

@@ -33,6 +33,8 @@ class Core:
     prefix: str
     modules: t.FrozenSet[str]
     memdisk: bytes = b""
+    # GRUB takes the first of two memdisks, and runs modules that have no name.
+    is_odd: bool = False
 
 
 def parse(data: bytes) -> t.Optional[Core]:
@@ -56,12 +58,13 @@ def _parse_at(data: bytes, base: int) -> t.Optional[Core]:
     if not (_INFO.size <= offset <= size and end <= len(data)):
         return None
     config, prefix, memdisk = "", "", b""
-    modules = set()
+    modules, kinds = set(), []
     while position + _OBJECT.size <= end:
         kind, length = _OBJECT.unpack_from(data, position)
         if length < _OBJECT.size or position + length > end:
             return None
         body = data[position + _OBJECT.size : position + length]
+        kinds.append(kind)
         if kind == _ELF:
             modules.add(_module_name(body))
         elif kind == _MEMDISK:
@@ -71,7 +74,10 @@ def _parse_at(data: bytes, base: int) -> t.Optional[Core]:
         elif kind == _PREFIX:
             prefix = _text(body)
         position += length
-    return Core(config, prefix, frozenset(modules - {""}), memdisk)
+    single = [kinds.count(it) for it in (_MEMDISK, _CONFIG, _PREFIX)]
+    known = {_ELF, _MEMDISK, _CONFIG, _PREFIX}
+    is_odd = max(single) > 1 or "" in modules or not known.issuperset(kinds)
+    return Core(config, prefix, frozenset(modules - {""}), memdisk, is_odd)
 
 
 def _text(body: bytes) -> str:

@@ -81,11 +81,11 @@ def _read(area: ovmf.Area) -> t.List[str]:
         "    done",
         "    unset byte",
         "  fi",
-        # Whatever it is, nobody is to read it later.
-        f"  for row in {_numbers(area.base // _ROW, area.size // _ROW)}; do",
-        *(f"    write_dword ${{row}}{column} 0" for column in "048c"),
-        "  done",
         "fi",
+        # Whatever was there, nobody is to read it later.
+        f"for row in {_numbers(area.base // _ROW, area.size // _ROW)}; do",
+        *(f"  write_dword ${{row}}{column} 0" for column in "048c"),
+        "done",
     ]
 
 

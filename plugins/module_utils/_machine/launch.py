@@ -46,6 +46,7 @@ class Launch:
     core: bytes
     hashes: bytes
     secret: bytes = dataclasses.field(repr=False)
+    secret_path: str
 
     @property
     def key(self) -> str:
@@ -62,6 +63,7 @@ def read(params: t.Mapping[str, t.Any]) -> Launch:
             regular_file.demand(params[name], most=regular_file.SMALL)
             for name in ("hashes", "secret")
         ),
+        secret_path=params["secret"],
     )
     digest = hashlib.sha256(found.firmware + found.hashes).hexdigest()
     if digest != params["digest"]:
@@ -77,14 +79,15 @@ def read(params: t.Mapping[str, t.Any]) -> Launch:
 
 
 def options(launch: Launch, start: str, *, name: str, work: str) -> t.List[str]:
-    """Return QEMU's options for a *start*; files of that *name* are written to the directory *work*."""
+    """Return QEMU's options for a *start*; files of that *name* are written to the directory *work*.
+
+    The secret of the image is read where it is, since *work* may be on a disk.
+    """
     area = ovmf.parse(launch.firmware, "the firmware")
     files = {"firmware": launch.firmware, "core": launch.core, "hashes": launch.hashes}
     if start == OTHER_KEY:
         key = base64.b64encode(os.urandom(secret_table.KEY_BYTES // 4 * 3))
         files["secret"] = secret_table.build(key, area.secret.size)
-    elif start != NO_SECRET:
-        files["secret"] = launch.secret
     if start == LONGER_CORE:
         files["core"] += b"\0"
     elif start == NO_HASHES:
@@ -93,6 +96,8 @@ def options(launch: Launch, start: str, *, name: str, work: str) -> t.List[str]:
     for it, path in paths.items():
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(files[it])
+    if start not in (OTHER_KEY, NO_SECRET):
+        paths["secret"] = launch.secret_path
     found = ["-bios", paths["firmware"], "-kernel", paths["core"]]
     for it, place in (("hashes", area.hashes), ("secret", area.secret)):
         if it in paths:

@@ -140,6 +140,13 @@ def test_a_manifest(files: dict[str, str], tmp_path: pathlib.Path, run_module: R
     pathlib.Path(files["kernel"]).write_bytes(CORE)
     found = run_module("launch_measurement", **given, **ALL, guest_features=0x21)
     assert "else: by_vcpu_type.EPYC-Milan.snp.1, by_vcpu_type.EPYC-Milan.snp.2. Gi" in found["msg"]
+    for change, says in (
+        ({"sev_es": {"1": "00" * 32}}, "contradicts itself: its sev_es is that of no type of"),
+        ({"firmware": {}}, "has no digest of the firmware: give the manifest"),
+        ({"kernel": {}}, "has no digest of the kernel: give the manifest"),
+    ):
+        pathlib.Path(manifest).write_text(json.dumps({"launch": {**launch, **change}}))
+        assert says in run_module("launch_measurement", **given)["msg"]
     manifest.write_text('{"name": "web-1"}')
     found = run_module("launch_measurement", **given)
     assert "manifest.json has no measurements of a launch: give the manifest of" in found["msg"]

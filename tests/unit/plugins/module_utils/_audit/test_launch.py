@@ -76,6 +76,12 @@ def test_the_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
             "is not the one that reads",
         ),
         ({"memdisk": b""}, "is not the one that reads"),
+        # Of two files of one name, GRUB takes the first, and Python's tarfile the last.
+        (
+            {"memdisk": install.memdisk("halt\n")[:1024] + install.memdisk(script())},
+            "is not the one that reads",
+        ),
+        ({"is_odd": True}, "has parts that no build gives it, such as a second memdisk"),
         ({"prefix": "(hd0,gpt1)/boot/grub"}, "is not the one that reads"),
         ({"prefix": cfg.prefix(LUKS, "/boot/grub2")}, "is not the one that reads"),
     ],

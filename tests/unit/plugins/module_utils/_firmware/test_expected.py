@@ -60,6 +60,13 @@ def test_guests(
     assert (found.digest, found.room, sorted(found.others)) == (digest, 0xC00, others)
 
 
+def test_a_digest_that_any_kernel_has_is_refused() -> None:
+    """Debian's firmware starts what is on the disk, unmeasured, where no hash of a kernel is given."""
+    bare = changed("sev", qmp_peer.FIRMWARE.hex())
+    with pytest.raises(SealedRootError, match="x has a launch digest without the hash of a kernel"):
+        expected.guest(bare, "x", kind="sev", vcpus=1, vcpu_type=None)
+
+
 def changed(path: str, value: t.Any) -> dict[str, t.Any]:
     """Return the measurements with another value; None removes it."""
     found = copy.deepcopy(LAUNCH)

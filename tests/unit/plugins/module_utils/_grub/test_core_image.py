@@ -69,6 +69,22 @@ def test_the_memdisk_is_what_was_put_in() -> None:
     assert read_memdisk(found.memdisk) == "set a=1\n"
 
 
+@pytest.mark.parametrize(
+    ("more", "is_odd"),
+    [
+        ([], False),
+        ([(1, b"another memdisk")], True),
+        ([(3, b"(hd0)/\0")], True),
+        ([(0, b"a module without a name")], True),
+        ([(9, b"of an unknown kind")], True),
+    ],
+)
+def test_parts_that_no_build_gives_it(more: list[tuple[int, bytes]], is_odd: bool) -> None:
+    found = core_image.parse(core((0, elf("luks")), (1, b"disk"), (2, b"x"), (3, b"/\0"), *more))
+    assert found
+    assert found.is_odd is is_odd
+
+
 def test_configurations_are_joined() -> None:
     data = core((2, b"set a=1\n\0"), (2, b"set b=2\n\0"))
     found = core_image.parse(data)

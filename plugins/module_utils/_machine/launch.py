@@ -57,13 +57,13 @@ class Launch:
 
 def read(params: t.Mapping[str, t.Any]) -> Launch:
     """Read the files; refuse those that have another launch digest than the expected one."""
+    limits = {"firmware": ovmf.LARGEST, "core": ovmf.LARGEST}
     found = Launch(
-        *(regular_file.demand(params[name], most=ovmf.LARGEST) for name in ("firmware", "core")),
-        *(
-            regular_file.demand(params[name], most=regular_file.SMALL)
-            for name in ("hashes", "secret")
-        ),
         secret_path=params["secret"],
+        **{
+            name: regular_file.demand(params[name], most=limits.get(name, regular_file.SMALL))
+            for name in ("firmware", "core", "hashes", "secret")
+        },
     )
     digest = hashlib.sha256(found.firmware + found.hashes).hexdigest()
     if digest != params["digest"]:

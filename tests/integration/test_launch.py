@@ -41,6 +41,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 Module = t.Callable[..., dict[str, t.Any]]
 BOOKWORM = pathlib.Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 TIK, TEK, NONCE = bytes(range(16)), bytes(range(16, 32)), b"only used once! "
+# As a build generates it.
+BOOT_KEY = b"Qm9vdGtleTEr" * 3 + b"ABCDEFG="
 # The version that virt-qemu-sev-validate gets in its manual page.
 MAJOR, MINOR, BUILD = 0, 24, 15
 
@@ -206,7 +208,7 @@ def test_a_real_qemu_greets_and_answers(
     """It is waited for; and that its machine has no SEV is what it says, so nothing is injected."""
     files = {"firmware": str(firmwares[0]), "kernel": str(core)}
     owner = Owner(tmp_path, firmwares[0], core)
-    owner.give(key=b"Qm9vdGtleTEr" * 3)
+    owner.give(key=BOOT_KEY)
     manifest = tmp_path / "manifest.json"
     manifest.write_text(json.dumps({"launch": real_module("launch_measurement", **files)}))
     found = real_module(
@@ -242,7 +244,7 @@ def test_the_guest_that_a_program_plays(
     launch = real_module("launch_measurement", **files)
     (tmp_path / "manifest.json").write_text(json.dumps({"launch": launch}))
     owner = Owner(tmp_path, firmwares[0], core)
-    owner.give(tik=qmp_peer.TIK, tek=qmp_peer.TEK, key=b"Qm9vdGtleTEr" * 3)
+    owner.give(tik=qmp_peer.TIK, tek=qmp_peer.TEK, key=BOOT_KEY)
     data = qmp_peer.signed(bytes.fromhex(launch["sev"]))
     version = qmp_peer.VERSION
     said = owner.validate(
@@ -261,7 +263,7 @@ def test_the_guest_that_a_program_plays(
             **given,
         )
     assert done["status"] == "running", done
-    assert b"Qm9vdGtleTEr" * 3 + b"\0" in guest.table
+    assert BOOT_KEY + b"\0" in guest.table
 
 
 class Owner:
@@ -315,15 +317,8 @@ class Owner:
         return header, cipher.update(secret) + cipher.finalize()
 
 
-# 23 characters are a table of 64 bytes: it is padded by 16 bytes there, and here by none.
-@pytest.mark.parametrize(("key", "more"), [(b"Qm9vdGtleTEr" * 3 + b"ABCDEFG=", 0), (b"k" * 23, 16)])
 def test_secrets(
-    key: bytes,
-    more: int,
-    firmwares: list[pathlib.Path],
-    core: pathlib.Path,
-    tmp_path: pathlib.Path,
-    real_module: Module,
+    firmwares: list[pathlib.Path], core: pathlib.Path, tmp_path: pathlib.Path, real_module: Module
 ) -> None:
     owner = Owner(tmp_path, firmwares[0], core)
     digest = real_module("launch_measurement", firmware=str(firmwares[0]), kernel=str(core))["sev"]
@@ -332,7 +327,7 @@ def test_secrets(
     other = owner.measurement(hashlib.sha256(b"another guest").hexdigest(), 0xB)
     assert "Measurement does not match" in owner.validate(other)
 
-    owner.give(key=key, with_nul=key + b"\0")
+    owner.give(key=BOOT_KEY, with_nul=BOOT_KEY + b"\0")
     session = {
         "tik": f"{tmp_path}/tik",
         "tek": f"{tmp_path}/tek",
@@ -363,14 +358,14 @@ def test_secrets(
     assert "Injected 1 secrets" in said
     header, table = owner.packet("ours")
     their_header, their_table = owner.packet("theirs")
-    assert their_table == table + bytes(more)
-    assert key + b"\0" in table
+    assert their_table == table
+    assert BOOT_KEY + b"\0" in table
     # Theirs has another IV.
     assert header != their_header
     # With the same IV ours is the same: what they made is left as it is.
     for part in ("header", "secret"):
         (tmp_path / f"theirs.{part}").chmod(0o600)
-    assert ours(measurement, "theirs")["changed"] is (more > 0)
+    assert ours(measurement, "theirs")["changed"] is False
 
 
 def test_sev_es(

@@ -265,13 +265,7 @@ def _password_hash(given: Inputs, _around: Around) -> str:
 
 def _formats(given: Inputs, _around: Around) -> str:
     formats = given["image_formats"]
-    if formats and len(set(formats)) == len(formats):
-        return ""
-    wrong = "a format twice" if formats else "no format"
-    return (
-        f"image_formats [{', '.join(formats)}] names {wrong}: name each that you want once, such as [qcow2, vhd], or"
-        " leave it out for [qcow2]."
-    )
+    return _specified.once_each("image_formats", formats, "format", "qcow2, vhd", "qcow2")
 
 
 def _publish_tasks(given: Inputs, _around: Around) -> str:

@@ -78,6 +78,17 @@ def whole(value: t.Any) -> t.Optional[int]:
         return None
 
 
+def once_each(name: str, values: t.Sequence[str], noun: str, example: str, default: str) -> str:
+    """Return a sentence if a list is empty or has something twice, or ''."""
+    if values and len(set(values)) == len(values):
+        return ""
+    wrong = f"a {noun} twice" if values else f"no {noun}"
+    return (
+        f"{name} [{', '.join(values)}] names {wrong}: name each that you want once, such as [{example}], or leave it"
+        f" out for [{default}]."
+    )
+
+
 def problems(given: t.Mapping[str, t.Any], options: Options) -> t.List[str]:
     """Return a sentence for each value that is not as specified, by core's own check of arguments.
 
@@ -113,4 +124,4 @@ def nearest(name: str, known: t.Iterable[str], prefix: str = "") -> str:
     return letters[near[0]] if near else ""
 
 
-__all__ = ("Options", "is_set", "nearest", "problems", "type_problem", "whole")
+__all__ = ("Options", "is_set", "nearest", "once_each", "problems", "type_problem", "whole")

@@ -21,14 +21,8 @@ Inputs = t.Mapping[str, t.Any]
 
 
 def _unlock(given: Inputs, _around: object) -> str:
-    names = given["image_unlock"]
-    if names and len(set(names)) == len(names):
-        return ""
-    wrong = "a way twice" if names else "no way"
-    return (
-        f"image_unlock [{', '.join(names)}] names {wrong}: name each that you want once, such as [launch_secret], or"
-        " leave it out for [prompt]."
-    )
+    ways = given["image_unlock"]
+    return _specified.once_each("image_unlock", ways, "way", "launch_secret", "prompt")
 
 
 def _unlock_where(given: Inputs, _around: object) -> str:

@@ -50,6 +50,9 @@ SEV = (
 # Two files at a time: what is in one file shares its images, and takes one processor most of the time.
 TWO_FILES = ("-n", "2", "--dist", "loadfile")
 
+# The longest test takes some minutes. One that hangs is to say where, before whoever runs all of them gives up.
+DEADLINE = ("--timeout", "1200")
+
 # Of molecule, what no other test does: `default` builds as tests/build does, and the others call in the virtual machine
 # what tests/vm does.
 QUICK_SCENARIOS = ("modules", "roles", "teardown")
@@ -128,7 +131,7 @@ def run_tests(
     where = [] if named else ["-m", "not long", folder]
     # Where the time goes is seen in every log.
     slowest = ("--durations=12", "--durations-min=10")
-    session.run("pytest", "-q", *slowest, *options, *where, *session.posargs, env=env)
+    session.run("pytest", "-q", *DEADLINE, *slowest, *options, *where, *session.posargs, env=env)
 
 
 @contextlib.contextmanager
@@ -362,7 +365,9 @@ def boot(session: nox.Session) -> None:
 def long(session: nox.Session) -> None:
     """Run the cases that `test` leaves out, since quicker ones show most of it."""
     env = tested(session)
-    session.run("pytest", "-q", *TWO_FILES, "-m", "long", "tests", *session.posargs, env=env)
+    session.run(
+        "pytest", "-q", *DEADLINE, *TWO_FILES, "-m", "long", "tests", *session.posargs, env=env
+    )
 
 
 @nox.session

@@ -48,6 +48,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: shows more of what a quicker case shows; ./run long")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes after their argument: those of an archive have a time in them, which is another in each worker."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture
 def place(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Place]:
     """A place to build in, which is checked to be clean at the end of the test."""

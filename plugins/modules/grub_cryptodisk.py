@@ -70,10 +70,14 @@ options:
     description:
       - The ways in which the key reaches GRUB. Without V(prompt), nothing is put on the EFI system partition.
       - With V(launch_secret), which needs O(secret_area) and O(launch_core), a core image that reads the key is made.
+      - With V(tpm2), which needs O(esp_uuid), a TPM gives the key once it is sealed there, and else GRUB asks for it.
     type: list
     elements: str
-    choices: [launch_secret, prompt]
+    choices: [launch_secret, prompt, tpm2]
     default: [prompt]
+  esp_uuid:
+    description: The UUID of the file system of the EFI system partition, such as C(1A2B-3C4D).
+    type: str
   secret_area:
     description: The C(base) and the C(size) of the area of the firmware for a launch secret.
     type: dict
@@ -166,7 +170,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     regular_file,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
-    MissingToolError,
     ModuleRunner,
     Runner,
     SealedRootError,
@@ -244,16 +247,6 @@ def make_config(runner: Runner, tree: Tree, params: t.Mapping[str, t.Any], path:
     return after != before
 
 
-def answers(runner: Runner, package: str) -> t.Mapping[str, str]:
-    """Return debconf's answers for GRUB's package; in an image without debconf, nothing has to change."""
-    try:
-        runner.find("debconf-set-selections")
-        argv = [runner.find("debconf-show"), package]
-    except MissingToolError:
-        return debconf.ANSWERS
-    return debconf.parse(runner.run(argv, timeout=60).stdout)
-
-
 def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, root: str, check_mode: bool
 ) -> t.Dict[str, t.Any]:
@@ -267,12 +260,16 @@ def ensure(
     signed: t.Dict[str, bytes] = {}
     disabled: t.List[str] = []
     names: t.List[str] = []
-    prompts = "prompt" in params["unlock"]
+    prompts, sealed = "prompt" in params["unlock"], "tpm2" in params["unlock"]
+    if sealed and not params["esp_uuid"]:
+        raise SealedRootError(
+            "tpm2 needs esp_uuid: give the UUID of the EFI system partition's file system"
+        )
     if params["secure_boot"]:
         signed, disabled = signed_chain(tree, params, directory)
         boot_file = grub_signed_chain.places(arch)["grub"]
     else:
-        names = module_names(params, library, unlock_ways.PROMPT)
+        names = module_names(params, library, unlock_ways.TPM2 if sealed else unlock_ways.PROMPT)
         boot_file = arch.boot_file
     dropped = defaults.plan(
         runner,
@@ -287,6 +284,8 @@ def ensure(
         modules=names,
         tool=os.path.basename(mkconfig).replace("mkconfig", "install"),
         on_esp=prompts,
+        mapping=os.path.basename(params["root_device"]),
+        esp_uuid=params["esp_uuid"] if sealed else "",
     )
     boot_entries.forget_blocks(tree, f"{directory}/grubenv")
     cores = {os.path.join(params["output_dir"], boot_file): sources} if prompts else {}
@@ -303,7 +302,7 @@ def ensure(
         )
     files, diff = [*tree.changed(), *disabled], tree.diff()
     package = debconf.package(arch.debian)
-    answered = answers(runner, package)
+    answered = debconf.answers(runner, package)
     asks = answered != debconf.ANSWERS
     if asks:
         texts = {"before": debconf.text(answered), "after": debconf.text(debconf.ANSWERS)}
@@ -374,9 +373,10 @@ def main() -> t.NoReturn:
             "unlock": {
                 "type": "list",
                 "elements": "str",
-                "choices": ["launch_secret", "prompt"],
+                "choices": sorted(unlock_ways.WAYS),
                 "default": ["prompt"],
             },
+            "esp_uuid": {"type": "str"},
             "secret_area": {
                 "type": "dict",
                 "no_log": False,

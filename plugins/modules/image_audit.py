@@ -121,7 +121,7 @@ options:
             V(prompt), nothing may be on the EFI system partition.
         type: list
         elements: str
-        choices: [launch_secret, prompt]
+        choices: [launch_secret, prompt, tpm2]
         default: [prompt]
       launch:
         description: What a guest with a launch secret is started from. Script, modules and hashes must be exact.
@@ -255,6 +255,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
     reports,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._build import image_files
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import unlock_ways
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     FailedError,
     ModuleRunner,
@@ -369,7 +370,7 @@ def main() -> t.NoReturn:
                     "unlock": {
                         "type": "list",
                         "elements": "str",
-                        "choices": ["launch_secret", "prompt"],
+                        "choices": sorted(unlock_ways.WAYS),
                         "default": ["prompt"],
                     },
                     "launch": given.LAUNCH,

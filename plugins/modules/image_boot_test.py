@@ -47,8 +47,15 @@ options:
         description:
           - A file with the key to type, without a newline. Needed when O(cases[].expect=login), and when
             O(cases[].expect=started).
-          - When left out, a random key is made up. Not used with O(cases[].launch).
+          - When left out, a random key is made up. Not used with O(cases[].launch). With O(cases[].tpm), it is sealed.
         type: path
+      tpm:
+        description:
+          - The machine has a TPM with the key in O(cases[].key_file). V(sealed) is as when that was sealed.
+          - With V(other_core) a letter of the core image of GRUB was changed after that, with V(other_firmware) the
+            firmware measures something else of Secure Boot, and with V(no_blob) the sealed key is not there.
+        type: str
+        choices: [sealed, other_core, other_firmware, no_blob]
       launch:
         description:
           - How the machine is started from O(launch). V(published) is with all of it as it is.
@@ -64,9 +71,9 @@ options:
             the initramfs opens the root by one of its own.
           - V(refused) is by GRUB, because of the key. V(refused_by_firmware) is for an image without a signed boot
             loader, of which the firmware must start nothing; it needs O(secure_boot).
-          - With O(cases[].launch), V(login) is without any prompt, and V(asked) is GRUB's prompt and nothing before it.
-            V(halted) is by GRUB, which found no secret that opens the disk, and V(stopped) by the firmware, which
-            started nothing; neither shows a prompt, a shell or a kernel.
+          - With O(cases[].launch) and O(cases[].tpm), V(login) is without any prompt, and V(asked) is GRUB's prompt and
+            nothing before it. V(halted) is by GRUB, which found no secret that opens the disk, and V(stopped) by the
+            firmware, which started nothing; neither shows a prompt, a shell or a kernel.
         type: str
         choices: [login, started, refused, refused_by_firmware, asked, halted, stopped]
         default: login
@@ -216,11 +223,12 @@ import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils._disk import view
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import enrolled, view
 from ansible_collections.sealedroot.image.plugins.module_utils._machine import (
     accelerator as machine_accelerator,
     launch as machine_launch,
     machines,
+    pty_console,
     serial_boot,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
@@ -249,8 +257,13 @@ def boot(
     launch, expect = case["launch"] or "", case["expect"]
     if launch and machine.launch:
         key = machine.launch.key
-        expect = "unasked" if expect == "login" else expect
-    with machine.start(case["name"], disk=params["path"], launch=launch, **how) as console:
+    if (launch or case["tpm"]) and expect == "login":
+        expect = "unasked"
+    start: t.Callable[..., t.ContextManager[pty_console.PtyConsole]]
+    start = functools.partial(enrolled.started, machine, case, key)
+    if not case["tpm"]:
+        start = functools.partial(machine.start, case["name"], launch=launch)
+    with start(disk=params["path"], **how) as console:
         seen = serial_boot.watch(console, key, expect=expect, timeout=timeout)
     log = serial_boot.plain(console.text, key)
     if params["log_dir"]:
@@ -340,6 +353,7 @@ def main() -> t.NoReturn:
                         "default": "login",
                     },
                     "launch": {"type": "str", "choices": list(machine_launch.STARTS)},
+                    "tpm": {"type": "str", "choices": list(enrolled.STARTS)},
                 },
             },
             "accelerator": {"type": "str", "choices": ["auto", "kvm", "tcg"], "default": "auto"},

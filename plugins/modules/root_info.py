@@ -151,6 +151,9 @@ root:
         systemd:
           description: There is systemd.
           type: bool
+        tpm2_tools:
+          description: There are the programs that seal a key in a TPM.
+          type: bool
         grub_install_luks2:
           description: GRUB's own installer sees a LUKS2 container, or it cannot be told.
           type: bool

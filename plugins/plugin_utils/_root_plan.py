@@ -48,6 +48,18 @@ class Wish:
         return _input_problems.is_set(self.inputs[name])
 
     @property
+    def missing(self) -> t.List[str]:
+        """Return the packages that the root lacks to boot and to be unlocked, as far as its family is known."""
+        family = next((it for it in self.families if it["name"] == self.root["family"]), None)
+        needs = [
+            need
+            for way in unlock_ways.chosen(self.inputs["image_unlock"])
+            for need in way.packages
+            if not self.root["has"][need]
+        ]
+        return [*self.root["missing_packages"], *(family["packages"][it] for it in needs if family)]
+
+    @property
     def luks(self) -> t.Mapping[str, str]:
         return t.cast("t.Mapping[str, str]", self.inputs["__image_luks"])
 
@@ -75,7 +87,7 @@ def plan(wish: Wish) -> t.Dict[str, t.Any]:
     lacks = wish.root["missing_growth_packages"]
     return {
         "problems": [it for it in (check(wish) for check in CHECKS) if it],
-        "missing_packages": [*wish.root["missing_packages"], *(lacks if required else [])],
+        "missing_packages": [*wish.missing, *(lacks if required else [])],
         "grows": grow and (not lacks or (required and wish.installs)),
         "selinux_plan": {
             "active": wish.has_selinux_on and wish.selinux != "off",
@@ -117,10 +129,10 @@ def _secure_boot(wish: Wish) -> str:
 
 
 def _packages(wish: Wish) -> str:
-    if not wish.root["missing_packages"] or wish.installs:
+    if not wish.missing or wish.installs:
         return ""
     return (
-        f"{wish.root['path']} lacks what an encrypted boot needs. Install {' '.join(wish.root['missing_packages'])}"
+        f"{wish.root['path']} lacks what an encrypted boot needs. Install {' '.join(wish.missing)}"
         " in the root and pack it again, or let the build install it with 'image_packages: auto'."
     )
 
@@ -210,7 +222,7 @@ def _unlock(wish: Wish) -> str:
             )
             return (
                 f"The GRUB in {wish.root['path']} {why}, which {way.name} in image_unlock needs. Take a root with GRUB"
-                f" {way.grub} or later (Debian 13), or another way."
+                f" {way.grub} or later ({way.distribution}), or another way."
             )
     return ""
 

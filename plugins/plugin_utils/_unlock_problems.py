@@ -22,7 +22,20 @@ Inputs = t.Mapping[str, t.Any]
 
 def _unlock(given: Inputs, _around: object) -> str:
     ways = given["image_unlock"]
-    return _specified.once_each("image_unlock", ways, "way", "launch_secret", "prompt")
+    said = _specified.once_each("image_unlock", ways, "way", "launch_secret", "prompt")
+    if said or "tpm2" not in ways:
+        return said
+    if "launch_secret" in ways:
+        return (
+            "image_unlock has launch_secret and tpm2, but the first starts no GRUB from the disk, and the second no"
+            " other: take one of them."
+        )
+    if "prompt" in ways:
+        return ""
+    return (
+        "image_unlock has tpm2 without prompt, but the key can only be sealed on the running machine, which somebody"
+        " must have started, and GRUB asks by itself where its TPM does not give the key: add prompt."
+    )
 
 
 def _unlock_where(given: Inputs, _around: object) -> str:
@@ -33,17 +46,13 @@ def _unlock_where(given: Inputs, _around: object) -> str:
                 f"image_unlock has {way.name}, which only machines of {' and '.join(way.architectures)} have, and the"
                 f" image is to be {arch}: take another way, or set image_architecture."
             )
-        if _specified.is_set(given["image_secure_boot"]) and not way.secure_boot:
-            return (
-                f"image_unlock has {way.name}, but under Secure Boot GRUB reads no memory, so it would not find the"
-                " key: set image_secure_boot to false, or take another way."
-            )
-        if _specified.is_set(given["image_debug_console"]) and not way.debug_console:
-            return (
-                f"image_unlock has {way.name}, and image_debug_console gives the host's console a shell that reads"
-                " the key in the memory: set image_debug_console to false, or take another way."
-            )
-        if given["__image_selinux"] == "relabel_at_boot" and way != unlock_ways.PROMPT:
+        for name, reason in (
+            ("image_secure_boot", way.no_secure_boot),
+            ("image_debug_console", way.no_debug_console),
+        ):
+            if _specified.is_set(given[name]) and reason:
+                return f"image_unlock has {way.name}, but {reason}: set {name} to false, or take another way."
+        if given["__image_selinux"] == "relabel_at_boot" and way == unlock_ways.LAUNCH_SECRET:
             return (
                 f"image_unlock has {way.name}, and with image_selinux relabel_at_boot the first boot is followed by a"
                 " second one, for which nobody gives the key: set image_selinux to auto or label."

@@ -283,10 +283,12 @@ def esp(
     modules: t.Sequence[str],
     signed: bool = False,
     debug_console: bool = False,
+    config: str = cfg.EMBEDDED_CONFIG,
 ) -> t.List[str]:
     """The ESP has exactly the *wanted* files, and they, if any, unlock this disk.
 
     The configuration inside a *signed* GRUB is generic; the one that it reads from the ESP must be for this disk.
+    A core image begins with *config*.
     """
     problems = []
     have, want = {name.upper() for name in files}, {name.upper() for name in wanted}
@@ -304,8 +306,13 @@ def esp(
             if core is None or signed or not core.config:
                 continue
             text, inside = install.read_memdisk(core.memdisk), core.modules
-            if core.config != cfg.EMBEDDED_CONFIG:
-                problems.append(f"{name} begins with '{core.config.strip()}', not with its memdisk")
+            if core.config != config:
+                begin = (
+                    "its memdisk"
+                    if config == cfg.EMBEDDED_CONFIG
+                    else "what asks the TPM for the key"
+                )
+                problems.append(f"{name} begins with '{core.config.strip()}', not with {begin}")
             lost = sorted({*CORE_MODULES, *modules} - core.modules)
             if lost:
                 problems.append(f"{name} lacks the GRUB modules {', '.join(lost)}")

@@ -33,7 +33,12 @@ from ansible_collections.sealedroot.image.plugins.module_utils._disk import (
     partitions,
     view as disk_view,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg, core_image
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
+    cfg,
+    core_image,
+    tpm_program,
+    unlock_ways,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import metadata, pinned_header
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures,
@@ -190,6 +195,11 @@ class _Audit:
         wanted: t.Sequence[str] = []
         if "prompt" in self.subject.unlock:
             wanted = self.subject.esp_files or [architectures.X86_64.boot_file]
+        config = cfg.EMBEDDED_CONFIG
+        if "tpm2" in self.subject.unlock:
+            modules += unlock_ways.TPM2.modules
+            esp_uuid = disk_esp.uuid(self.disk, esp.offset)
+            config = tpm_program.config(luks_uuid=header.uuid, esp_uuid=esp_uuid)
         if self.subject.secure_boot:
             needed = {*checks.CORE_MODULES, *cfg.REQUIRED, *cfg.SIGNED, *modules}
             problems, known = secure_boot.chain(files, modules=needed)
@@ -201,6 +211,7 @@ class _Audit:
             modules=modules,
             signed=self.subject.secure_boot,
             debug_console=self.subject.debug_console,
+            config=config,
         )
         # A signed GRUB has its configuration in a separate file.
         signed = self.subject.secure_boot

@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The answers in debconf(7) by which Debian's package of GRUB updates itself in the machine. Pure.
+"""The answers in debconf(7) by which Debian's package of GRUB updates itself in the machine.
 
 A later upgrade runs grub-install. It must renew the removable path, which the firmware of a cloud boots
 (docs/facts.md: signed-grub), and it must not ask.
@@ -15,6 +15,11 @@ A later upgrade runs grub-install. It must renew the removable path, which the f
 from __future__ import annotations
 
 import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    MissingToolError,
+    Runner,
+)
 
 ANSWERS: t.Mapping[str, str] = {
     "grub2/enable_os_prober": "false",
@@ -28,6 +33,16 @@ def package(architecture: str) -> str:
     return f"grub-efi-{architecture}"
 
 
+def answers(runner: Runner, owner: str) -> t.Mapping[str, str]:
+    """Return the answers for GRUB's package; in an image without debconf, nothing has to change."""
+    try:
+        runner.find("debconf-set-selections")
+        argv = [runner.find("debconf-show"), owner]
+    except MissingToolError:
+        return ANSWERS
+    return parse(runner.run(argv, timeout=60).stdout)
+
+
 def parse(shown: str) -> t.Dict[str, str]:
     """Return our answers from the output of debconf-show(1); a question without a star would be asked again."""
     lines = (line[2:].partition(": ") for line in shown.splitlines() if line.startswith("* "))
@@ -39,9 +54,9 @@ def selections(owner: str) -> str:
     return "".join(f"{owner} {name} boolean {value}\n" for name, value in ANSWERS.items())
 
 
-def text(answers: t.Mapping[str, str]) -> str:
-    """Return the answers as text for a diff."""
-    return "".join(f"{name}: {value}\n" for name, value in sorted(answers.items()))
+def text(given: t.Mapping[str, str]) -> str:
+    """Return answers as text for a diff."""
+    return "".join(f"{name}: {value}\n" for name, value in sorted(given.items()))
 
 
-__all__ = ("ANSWERS", "package", "parse", "selections", "text")
+__all__ = ("ANSWERS", "answers", "package", "parse", "selections", "text")

@@ -22,6 +22,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     cfg,
     esp_tree,
     launch_script,
+    tpm_program,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures,
@@ -71,11 +72,14 @@ def plan(
     modules: t.Sequence[str],
     tool: str,
     on_esp: bool = True,
+    mapping: str = "",
+    esp_uuid: str = "",
 ) -> str:
     """Plan the sources of the core image in GRUB's *directory*, and the program *tool*; return their directory.
 
     Without *modules*, GRUB is the signed one, and the script is the stub that it reads from the ESP. If nothing is to
-    be *on_esp*, the program leaves it empty.
+    be *on_esp*, the program leaves it empty. With *esp_uuid*, the TPM gives the key of the root, which is open as
+    *mapping*, and the program that seals it there is planned as well.
     """
     place = f"{directory}/{SOURCES}"
     what: t.Dict[str, t.Any] = {
@@ -85,10 +89,19 @@ def plan(
     }
     files: t.Dict[str, t.Union[str, bytes]] = {STUB: cfg.stub(**what)}
     if modules:
-        files = sources(cfg.unlock_script(**what, ask=cfg.ASKS in modules), modules)
+        config = cfg.EMBEDDED_CONFIG
+        if esp_uuid:
+            config = tpm_program.config(luks_uuid=luks_uuid, esp_uuid=esp_uuid)
+        files = sources(cfg.unlock_script(**what, ask=cfg.ASKS in modules), modules, config=config)
     for name, content in files.items() if on_esp else ():
         tree.write(f"{place}/{name}", content, mode=0o600)
-    program = _program(place, platform=platform, prefix=cfg.prefix(luks_uuid, directory), tool=tool)
+    arch = next(it for it in architectures.ARCHITECTURES.values() if it.grub_platform == platform)
+    program = _program(place, arch=arch, prefix=cfg.prefix(luks_uuid, directory), tool=tool)
+    if esp_uuid:
+        boot_file = arch.boot_file.rpartition("/")[2]
+        sealing = tpm_program.text(mapping=mapping, boot_file=boot_file, tool=tool)
+        tree.write(tpm_program.PROGRAM, sealing, mode=0o755)
+        program += _SEAL_AGAIN
     tree.write(f"{PROGRAMS}/{tool}", program if on_esp else _NO_PROGRAM, mode=0o755)
     return place
 
@@ -116,10 +129,12 @@ def plan_launch(
     return place
 
 
-def sources(script: str, modules: t.Sequence[str]) -> t.Dict[str, t.Union[str, bytes]]:
+def sources(
+    script: str, modules: t.Sequence[str], *, config: str = cfg.EMBEDDED_CONFIG
+) -> t.Dict[str, t.Union[str, bytes]]:
     """Return the files that a core image is made from."""
     return {
-        CONFIG: cfg.EMBEDDED_CONFIG,
+        CONFIG: config,
         MEMDISK: memdisk(script),
         MODULES: f"{' '.join(modules)}\n",
     }
@@ -181,8 +196,14 @@ echo 'nothing to install: the core image of this machine is not on its disk'
 """
 
 
-def _program(place: str, *, platform: str, prefix: str, tool: str) -> str:
-    arch = next(it for it in architectures.ARCHITECTURES.values() if it.grub_platform == platform)
+# A package of GRUB is installed all the same: then the next start asks for the key.
+_SEAL_AGAIN = f"""\
+[ ! -e {tpm_program.KEPT} ] || {tpm_program.PROGRAM} ||
+  echo 'The TPM will not give the key to the new GRUB: run the playbook enroll_tpm before the next start.' >&2
+"""
+
+
+def _program(place: str, *, arch: architectures.Architecture, prefix: str, tool: str) -> str:
     mkimage = tool.replace("install", "mkimage")
     return f"""\
 #!/bin/sh
@@ -202,7 +223,7 @@ fi
 {tool} --no-nvram "$@"
 if [ -e {place}/{MODULES} ]; then
   # shellcheck disable=SC2046 # a word for each module
-  {mkimage} --format {platform} --config {place}/{CONFIG} --memdisk {place}/{MEMDISK} \\
+  {mkimage} --format {arch.grub_platform} --config {place}/{CONFIG} --memdisk {place}/{MEMDISK} \\
     --prefix '{prefix}' --output {place}/core.efi $(cat {place}/{MODULES})
   for old in /boot/efi/EFI/BOOT/BOOT{arch.efi.upper()}.EFI /boot/efi/EFI/*/grub{arch.efi}.efi; do
     [ ! -e "$old" ] || cp {place}/core.efi "$old"

@@ -25,20 +25,24 @@ CRYPTODISK = "cryptodisk"
 class Way:
     """A way to unlock.
 
-    *grub* is the oldest GRUB that can, and *sign* what its module cryptodisk has and older ones do not; both are empty
-    if every GRUB can. *modules* are what its core image needs besides those that read the disk, and *left_out* those
-    that it must not have. *needs_firmware* says whether it depends on a firmware that image_firmware names.
-    *measured* is what the owner can compare before the key is given, *host_learns* what the host gets to know.
+    *grub* is the oldest GRUB that can, which *distribution* has, and *sign* what its module cryptodisk has and older
+    ones do not; all are empty if every GRUB can. *modules* are what its core image needs besides those that read the
+    disk, and *left_out* those that it must not have. *packages* are needs of the root (needs.py).
+    *no_secure_boot* and *no_debug_console* say why it does not work with these; they are empty where it does.
+    *needs_firmware* says whether it depends on a firmware that image_firmware names.
+    *measured* is what is compared before the key is given, *host_learns* what the host gets to know.
     """
 
     name: str
     grub: str
+    distribution: str
     sign: bytes
     modules: t.Tuple[str, ...]
     left_out: t.Tuple[str, ...]
+    packages: t.Tuple[str, ...]
     architectures: t.Tuple[str, ...]
-    secure_boot: bool
-    debug_console: bool
+    no_secure_boot: str
+    no_debug_console: str
     needs_firmware: bool
     measured: str
     host_learns: str
@@ -47,12 +51,14 @@ class Way:
 PROMPT = Way(
     name="prompt",
     grub="",
+    distribution="",
     sign=b"",
     modules=(),
     left_out=(),
+    packages=(),
     architectures=tuple(architectures.ARCHITECTURES),
-    secure_boot=True,
-    debug_console=True,
+    no_secure_boot="",
+    no_debug_console="",
     needs_firmware=False,
     measured="nothing",
     host_learns="the key, if the console that it is typed on is the host's",
@@ -60,19 +66,38 @@ PROMPT = Way(
 LAUNCH_SECRET = Way(
     name="launch_secret",
     grub="2.12",
+    distribution="Debian 13",
     # docs/facts.md: cryptomount-password
     sign=b"Password to open volumes.",
     modules=("eval", "memrw", "test"),
     # It logs each command with its arguments, and the key is one.
     left_out=("tpm",),
+    packages=(),
     architectures=(architectures.X86_64.machine,),
-    secure_boot=False,
-    debug_console=False,
+    no_secure_boot="under Secure Boot GRUB reads no memory, so it would not find the key",
+    no_debug_console="image_debug_console gives the host's console a shell that reads the key in the memory",
     needs_firmware=True,
     measured="the firmware and GRUB's core image with its script",
     host_learns="that a key was given",
 )
-WAYS = {it.name: it for it in (PROMPT, LAUNCH_SECRET)}
+TPM2 = Way(
+    name="tpm2",
+    grub="2.14",
+    distribution="Debian 14",
+    # docs/facts.md: grub-tpm2
+    sign=b"Unlock volume(s) using key protector(s).",
+    # Without "tpm", what is typed or read changes no register, and any GRUB with this hash could have the key.
+    modules=("fat", "key_protector", "search_fs_uuid", "tpm", "tpm2_key_protector"),
+    left_out=(),
+    packages=("tpm2_tools",),
+    architectures=(architectures.X86_64.machine,),
+    no_secure_boot="a signed GRUB has no module tpm2_key_protector, and under Secure Boot it loads none",
+    no_debug_console="image_debug_console shows a shell that has the open disk to whoever has the console",
+    needs_firmware=False,
+    measured="the TPM compares GRUB's core image, what GRUB was told, and the state of Secure Boot",
+    host_learns="the key, if the TPM is the host's; else that it was given",
+)
+WAYS = {it.name: it for it in (PROMPT, LAUNCH_SECRET, TPM2)}
 
 
 def chosen(names: t.Iterable[str]) -> t.List[Way]:
@@ -81,4 +106,4 @@ def chosen(names: t.Iterable[str]) -> t.List[Way]:
     return [way for name, way in WAYS.items() if name in wanted]
 
 
-__all__ = ("CRYPTODISK", "LAUNCH_SECRET", "PROMPT", "WAYS", "Way", "chosen")
+__all__ = ("CRYPTODISK", "LAUNCH_SECRET", "PROMPT", "TPM2", "WAYS", "Way", "chosen")

@@ -36,9 +36,17 @@ def read_keys(cases: t.Sequence[Params], *, secure_boot: bool) -> t.List[str]:
     keys = []
     for case in cases:
         path = case["key_file"]
-        if (case["expect"] in ("asked", "halted", "stopped")) > bool(case["launch"]):
+        if case["launch"] and case["tpm"]:
+            raise SealedRootError(f"the case {case['name']} has launch and tpm: take one of them")
+        if (case["expect"] in ("halted", "stopped")) > bool(case["launch"]) or (
+            case["expect"] == "asked" and not (case["launch"] or case["tpm"])
+        ):
             raise SealedRootError(
                 f"the case {case['name']} needs launch: a start from the disk is refused or asks for a key"
+            )
+        if case["tpm"] and not (case["key_file"] and case["expect"] in ("login", "asked")):
+            raise SealedRootError(
+                f"the case {case['name']} with a TPM needs the key_file to seal, and expects login or asked"
             )
         if case["expect"] == "refused_by_firmware" and not secure_boot:
             raise SealedRootError(
@@ -67,11 +75,12 @@ class Machine:
     """Starts virtual machines, each with fresh firmware variables."""
 
     def __init__(self, runner: Runner, params: Params, work: str) -> None:
+        self.runner = runner
         self._arch = arch = architectures.find(params["architecture"])
         self._qemu = runner.find(arch.qemu)
         self._memory = params["memory"]
         self._interface = params["disk_interface"]
-        self._work = work
+        self.work = work
         self._secure_boot = params["secure_boot"]
         self.firmware = qemu.find_firmware(
             arch, secure_boot=self._secure_boot, **(params["firmware"] or {})
@@ -81,7 +90,7 @@ class Machine:
         self.cpus = 1
 
     def _flash(self, source: str, name: str) -> str:
-        target = os.path.join(self._work, f"{name}{os.path.splitext(source)[1]}")
+        target = os.path.join(self.work, f"{name}{os.path.splitext(source)[1]}")
         qemu.flash(self._arch, source, target)
         return target
 
@@ -93,12 +102,13 @@ class Machine:
         disk: t.Optional[str] = None,
         disk_format: str = "raw",
         launch: str = "",
+        more: t.Sequence[str] = (),
     ) -> pty_console.PtyConsole:
-        """Start a machine and return its console; *launch* is one of launch.STARTS."""
+        """Start a machine and return its console; *launch* is one of launch.STARTS, *more* are options of QEMU."""
         variables = self._flash(self.firmware.variables, f"variables-{name}")
         started: t.Sequence[str] = ()
         if launch and self.launch:
-            started = machine_launch.options(self.launch, launch, name=name, work=self._work)
+            started = machine_launch.options(self.launch, launch, name=name, work=self.work)
         return pty_console.PtyConsole(
             qemu.argv(
                 self._qemu,
@@ -113,6 +123,7 @@ class Machine:
                 disk_interface=self._interface,
                 secure_boot=self._secure_boot,
                 launch=started,
+                more=more,
             )
         )
 

@@ -108,11 +108,12 @@ def argv(
     disk_interface: str = "virtio-blk",
     secure_boot: bool = False,
     launch: t.Sequence[str] = (),
+    more: t.Sequence[str] = (),
 ) -> t.List[str]:
     """Return the command for a machine with only a serial console and, if given, a disk.
 
     Writes to the disk go to an overlay that QEMU removes (snapshot=on), so the image is not changed. With the options
-    *launch*, it starts from a kernel with a firmware of its own.
+    *launch*, it starts from a kernel with a firmware of its own; *more* are options for another device.
     """
     flash = (
         *("-drive", _flash(code, 0, read_only=True)),
@@ -123,6 +124,7 @@ def argv(
         *(arch.secure_boot_options if secure_boot else ()),
         *("-nic", "none", "-serial", "stdio"),
         *(launch or flash),
+        *more,
     ]
     if disk:
         drive = f"if=none,id=disk,snapshot=on,format={disk_format},file={qemu_options.quote(disk)}"

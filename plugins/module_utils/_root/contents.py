@@ -106,6 +106,7 @@ def abilities(members: t.Iterable[tar.Member]) -> t.Dict[str, t.Any]:
         "cryptsetup": program("cryptsetup"),
         "systemd_cryptsetup": part_of_systemd("systemd-cryptsetup"),
         "python3": program("python3"),
+        "tpm2_tools": program("tpm2_create"),
         "openssh_server": program("sshd"),
         "systemd": part_of_systemd("systemd"),
     }

@@ -23,7 +23,7 @@ PAGE = pathlib.Path(ROLES).parent / "docs/families.md"
 NAMES = [family["name"] for family in FAMILIES]
 # What the role source may ask of a family (module_utils/_root/needs.py and _root/growth.py).
 NEEDS = {
-    *("partx", "resize2fs", "sfdisk", "systemd"),
+    *("partx", "resize2fs", "sfdisk", "systemd", "tpm2_tools"),
     *("init", "kernel", "grub", "grub_modules", "btrfs", "xfs", "signed_shim", "signed_grub"),
     *root_needs.INITRAMFS_NEEDS,
     *(need for needs in root_needs.INITRAMFS_NEEDS.values() for need in needs),

@@ -11,6 +11,7 @@ import pytest
 import role_variables
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import enrolled
 
 LAUNCH = {
     "core": "c",
@@ -62,3 +63,16 @@ def test_an_image_with_a_launch_secret(ways: list[str], without: str, more: dict
     }
     assert found["launch"]["launch"] == "published"
     assert not any("launch" in found[name] for name in more)
+
+
+def test_an_image_with_a_tpm() -> None:
+    """Where it does not give the key, GRUB asks."""
+    found = cases(["prompt", "tpm2"])
+    sealed = {name: it for name, it in found.items() if "tpm" in it}
+    assert {name: it["expect"] for name, it in sealed.items()} == {
+        "tpm": "login",
+        **dict.fromkeys(("tpm-other-core", "tpm-other-firmware", "tpm-no-sealed-key"), "asked"),
+    }
+    assert {it["key_file"] for it in sealed.values()} == {"/boot.key"}
+    assert {it["tpm"] for it in sealed.values()} == set(enrolled.STARTS)
+    assert {name: it["expect"] for name, it in found.items() if name not in sealed} == PROMPTS

@@ -19,6 +19,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     cfg as grub_cfg,
     install,
     launch_script,
+    tpm_program,
+    unlock_ways,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -138,6 +140,7 @@ def ensure(
         "secure_boot": None,
         "unlock": ["prompt"],
         "secret_area": None,
+        "esp_uuid": None,
         "output_dir": "/run/sealedroot/esp",
         "launch_core": "/run/sealedroot/launch/core.efi",
         **params,
@@ -152,7 +155,12 @@ def ensure(
         sources = root / "boot" / directory / "sealedroot"
         # A command of many scripts, which GRUB need not have.
         wanted = ["test"] if (root / "usr/lib/grub/x86_64-efi/test.mod").exists() else []
-        cores = [(esp, sources, [*NEEDED, *wanted])] if "prompt" in params["unlock"] else []
+        if "tpm2" in params["unlock"]:
+            at = NEEDED.index("memdisk")
+            names_on_esp = [*NEEDED[:at], *unlock_ways.TPM2.modules, *NEEDED[at:]]
+        else:
+            names_on_esp = [*NEEDED, *wanted]
+        cores = [(esp, sources, names_on_esp)] if "prompt" in params["unlock"] else []
         if "launch_secret" in params["unlock"]:
             launch = root / "run/sealedroot/launch/core.efi"
             cores.append((launch, sources / "launch", WITH_SECRET))
@@ -277,6 +285,31 @@ def test_a_launch_secret_needs_a_place(with_memrw, runner, script, lacks):
 def test_a_launch_secret_needs_a_module(root, runner, script):
     with pytest.raises(SealedRootError, match="the image's GRUB has no eval, memrw, test"):
         ensure(root, runner, script, **SECRET)
+
+
+def test_a_tpm_gives_the_key_before_the_script(root, runner, script):
+    for name in unlock_ways.TPM2.modules:
+        (root / f"usr/lib/grub/x86_64-efi/{name}.mod").write_text(name)
+    sealed = {"unlock": ["prompt", "tpm2"], "esp_uuid": "1A2B-3C4D"}
+    outcome = ensure(root, runner, script, tools="yes", **sealed)
+    assert outcome["core_image"] == "/run/sealedroot/esp/EFI/BOOT/BOOTX64.EFI"
+    sources = root / "boot/grub/sealedroot"
+    assert (sources / "core.cfg").read_text() == tpm_program.config(
+        luks_uuid=LUKS, esp_uuid="1A2B-3C4D"
+    )
+    # Where the TPM does not give it, GRUB asks as it always does.
+    text = install.read_memdisk((sources / "memdisk.tar").read_bytes())
+    assert text == grub_cfg.unlock_script(luks_uuid=LUKS, directory="/boot/grub")
+    program = root / tpm_program.PROGRAM[1:]
+    assert program.stat().st_mode & 0o777 == 0o755
+    assert f"{tpm_program.PROGRAM} ||" in (root / "usr/local/sbin/grub-install").read_text()
+    runner.missing.clear()
+    assert not ensure(root, runner, script, tools="yes", **sealed)["changed"]
+
+
+def test_a_tpm_needs_the_partition_of_its_key(root, runner, script):
+    with pytest.raises(SealedRootError, match="tpm2 needs esp_uuid: give the UUID of the EFI"):
+        ensure(root, runner, script, unlock=["prompt", "tpm2"])
 
 
 def test_the_menu_is_closed(root, runner, script):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ import typing as t
 import firmware
 import pytest
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import enrolled
 from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
     kernel_hashes,
     secret_table,
@@ -22,6 +24,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._machine import (
     pty_console,
     qemu,
     serial_boot,
+    tpm as machine_tpm,
 )
 
 RunModule = t.Callable[..., t.Any]
@@ -386,3 +389,77 @@ def test_a_launch_that_cannot_be(
         script.expected.clear()
     more = {"launch": launch} if given else {}
     assert says in run_module("image_boot_test", **more, **args)["msg"]
+
+
+@pytest.fixture
+def sealed(
+    args: dict[str, t.Any], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[str, bytes]]:
+    """Play the disks and the TPM of enrolled machines; return how each was made."""
+    made: list[tuple[str, bytes]] = []
+
+    def overlay_of(*_where: object, disk_format: str, start: str, key: bytes) -> str:
+        assert disk_format == "qcow2"
+        made.append((start, key))
+        return str(tmp_path / "overlay")
+
+    @contextlib.contextmanager
+    def machine(_runner: object, directory: str) -> t.Iterator[str]:
+        yield f"{directory}/ctl"
+
+    monkeypatch.setattr(enrolled, "overlay_of", overlay_of)
+    monkeypatch.setattr(machine_tpm, "machine", machine)
+    args["cases"] = [
+        {"name": "tpm", "tpm": "sealed", "key_file": str(tmp_path / "boot")},
+        {"name": "b", "tpm": "no_blob", "expect": "asked", "key_file": str(tmp_path / "boot")},
+    ]
+    return made
+
+
+def test_a_tpm(
+    run_module: RunModule,
+    args: dict[str, t.Any],
+    sealed: list[tuple[str, bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(FakeConsole, "play", "unasked,refused")
+    outcome = run_module("image_boot_test", parallel=1, **args)
+    assert [(it["expect"], it["verdict"]) for it in outcome["cases"]] == [
+        ("login", "ok"),
+        ("asked", "ok"),
+    ]
+    assert sealed == [("sealed", b"secret-key"), ("no_blob", b"secret-key")]
+    for argv in FakeConsole.started:
+        assert {"-tpmdev", "tpm-crb,tpmdev=tpm0"} < set(argv)
+        assert any("/overlay" in word and "snapshot=on" in word for word in argv)
+    assert "secret-key" not in json.dumps(outcome.result)
+
+
+def test_a_tpm_that_does_not_give_the_key(
+    run_module: RunModule, args: dict[str, t.Any], sealed: list[tuple[str, bytes]]
+) -> None:
+    args["cases"] = args["cases"][:1]
+    assert "tpm: GRUB asked for the passphrase" in run_module("image_boot_test", **args)["msg"]
+    assert len(sealed) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"key_file": None}, "the case tpm with a TPM needs the key_file to seal, and expects"),
+        ({"expect": "refused"}, "the case tpm with a TPM needs the key_file to seal, and expects"),
+        ({"launch": "published"}, "the case tpm has launch and tpm: take one of them"),
+    ],
+)
+def test_a_tpm_that_cannot_be(
+    run_module: RunModule,
+    args: dict[str, t.Any],
+    sealed: list[tuple[str, bytes]],
+    script: t.Any,
+    change: dict[str, t.Any],
+    says: str,
+) -> None:
+    script.expected.clear()
+    args["cases"] = [{**args["cases"][0], **change}]
+    assert says in run_module("image_boot_test", **args)["msg"]
+    assert sealed == []

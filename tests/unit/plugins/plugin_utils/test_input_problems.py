@@ -64,6 +64,7 @@ AROUND = Around(
 PASSPHRASE = "correct horse battery staple 42"
 KEY = "correct-horse-battery-staple-42-with-some-more"
 BASE64_KEY = "c3VwZXItc2VjcmV0LWFuZC1yYW5kb20tMzMtYnl0ZXMh"
+SEALED: dict[str, t.Any] = {"image_unlock": ["prompt", "tpm2"]}
 LAUNCHED: dict[str, t.Any] = {"image_unlock": ["launch_secret"], "image_firmware": "/srv/OVMF.fd"}
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl ada"
 HASH = "$6$saltsalt$qFmFH.bQmmtXzyBY0s9v7Oicd2z4XSIecDzlB5KiA2/jctKu9YterLp8wwnSq.qc"
@@ -95,6 +96,8 @@ GOOD: list[dict[str, t.Any]] = [
     {"image_formats": ["qcow2", "vhd"]},
     LAUNCHED,
     {**LAUNCHED, "image_unlock": ["launch_secret", "prompt"], "image_boot_key": BASE64_KEY},
+    SEALED,
+    {**SEALED, "__image_selinux": "relabel_at_boot", "image_boot_test": False},
     {**LAUNCHED, "image_measurements": {"types": ["snp"]}},
     {"__image_publish_tasks": __file__},
     *({"image_source_date_epoch": it} for it in (315532800, "1700000000 ", 1700000000.0)),
@@ -185,7 +188,27 @@ BAD: list[tuple[dict[str, t.Any], str]] = [
     ),
     (
         {**LAUNCHED, "image_debug_console": True},
-        "launch_secret, and image_debug_console gives the host's console a shell that reads the key",
+        "launch_secret, but image_debug_console gives the host's console a shell that reads the key",
+    ),
+    (
+        {"image_unlock": ["tpm2"]},
+        "image_unlock has tpm2 without prompt, but the key can only be sealed on the running machine",
+    ),
+    (
+        {**LAUNCHED, "image_unlock": ["launch_secret", "prompt", "tpm2"]},
+        "image_unlock has launch_secret and tpm2, but the first starts no GRUB from the disk",
+    ),
+    (
+        {**SEALED, "image_architecture": "aarch64"},
+        "image_unlock has tpm2, which only machines of x86_64 have, and the image is to be aarch64",
+    ),
+    (
+        {**SEALED, "image_secure_boot": "true"},
+        "image_unlock has tpm2, but a signed GRUB has no module tpm2_key_protector, and under Secure",
+    ),
+    (
+        {**SEALED, "image_debug_console": True},
+        "image_unlock has tpm2, but image_debug_console shows a shell that has the open disk",
     ),
     (
         {**LAUNCHED, "__image_selinux": "relabel_at_boot", "image_boot_test": False},

@@ -17,11 +17,13 @@ SELINUX = {**ON, "setfiles": True}
 NO_SELINUX = {"policy": "", "type": "default", "mode": "", "setfiles": False}
 MODULES = ["luks", "luks2", "gcry_sha256", "gcry_sha512", "ext2", "xfs", "btrfs"]
 MODULES += ["eval", "memrw", "test"]
+MODULES += ["fat", "key_protector", "search_fs_uuid", "tpm", "tpm2_key_protector"]
 HAS = {
     "selinux": NO_SELINUX,
     "grub_modules": {"x86_64-efi": MODULES},
     "grub_install_luks2": True,
-    "grub_unlocks": ["prompt", "launch_secret"],
+    "grub_unlocks": ["prompt", "launch_secret", "tpm2"],
+    "tpm2_tools": True,
 }
 ROOT: dict[str, t.Any] = {
     "path": "/root.tar",
@@ -51,6 +53,7 @@ GIVEN: dict[str, t.Any] = {
 }
 LUKS2 = {"__image_luks": {"type": "luks2", "hash": "sha256"}}
 LAUNCHED = {"image_unlock": ["launch_secret"]}
+SEALED = {"image_unlock": ["prompt", "tpm2"]}
 GROW = {"__image_grow_required": True}
 MIB = 1 << 20
 
@@ -125,6 +128,22 @@ BAD: list[tuple[dict[str, t.Any], dict[str, t.Any], str]] = [
         without("memrw"),
         LAUNCHED,
         "The GRUB in /root.tar has no module memrw, which launch_secret in image_unlock needs.",
+    ),
+    (
+        has(grub_unlocks=["prompt", "launch_secret"]),
+        SEALED,
+        "The GRUB in /root.tar is older than 2.14, which tpm2 in image_unlock needs. Take a root with"
+        " GRUB 2.14 or later (Debian 14), or another way.",
+    ),
+    (
+        without("tpm2_key_protector"),
+        SEALED,
+        "The GRUB in /root.tar has no module tpm2_key_protector, which tpm2 in image_unlock needs.",
+    ),
+    (
+        has(tpm2_tools=False),
+        SEALED,
+        "/root.tar lacks what an encrypted boot needs. Install tpm2-tools in the root and pack it",
     ),
     (without("luks2"), LUKS2, "The GRUB in /root.tar has no module luks2, so it could not read"),
     (without("luks"), {}, "has no module luks, so it could not read its own disk. Set image_luks"),

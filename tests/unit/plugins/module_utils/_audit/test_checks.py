@@ -16,6 +16,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     core_image,
     fstest,
     install,
+    tpm_program,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import metadata
@@ -389,6 +390,30 @@ def test_a_core_image_of_another_make(
 ) -> None:
     found = esp(monkeypatch, core(**change), "BOOTX64.EFI")
     assert any(says in problem for problem in found)
+
+
+SEALED = tpm_program.config(luks_uuid=LUKS, esp_uuid="1A2B-3C4D")
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (SEALED, ""),
+        (
+            cfg.EMBEDDED_CONFIG,
+            "begins with 'normal (memdisk)/grub.cfg', not with what asks the TPM",
+        ),
+        (SEALED.replace("1A2B", "1A2C"), "not with what asks the TPM for the key"),
+        (f"cryptomount -a\n{SEALED}", "begins with 'cryptomount -a"),
+    ],
+)
+def test_a_core_image_that_asks_a_tpm(
+    monkeypatch: pytest.MonkeyPatch, config: str, says: str
+) -> None:
+    found = esp(monkeypatch, core(config=config), "BOOTX64.EFI", config=SEALED)
+    assert [says in problem for problem in found] == ([True] if says else [])
+    if not says:
+        assert "not with its memdisk" in esp(monkeypatch, core(config=config), "BOOTX64.EFI")[0]
 
 
 def test_a_core_image_with_an_open_console(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,8 +31,8 @@ def test_the_page_says_what_it_needs(way: unlock_ways.Way) -> None:
     (needs,) = [needs for name, needs, _measured, _learns in ROWS if name == way.name]
     words = [*way.modules, *([f"GRUB {way.grub}"] if way.grub else [])]
     words += ["image_firmware"] if way.needs_firmware else []
-    words += [] if way.secure_boot else ["no Secure Boot"]
-    words += [] if way.debug_console else ["no `image_debug_console`"]
+    words += ["no Secure Boot"] if way.no_secure_boot else []
+    words += ["no `image_debug_console`"] if way.no_debug_console else []
     words += way.architectures if len(way.architectures) == 1 else ()
     assert [word for word in words if word not in needs] == []
 
@@ -49,5 +49,5 @@ def test_the_choices_are_the_ways() -> None:
 
 
 def test_chosen_are_in_the_order_of_the_table() -> None:
-    assert unlock_ways.chosen(["launch_secret", "prompt"]) == [*unlock_ways.WAYS.values()]
+    assert unlock_ways.chosen(["tpm2", "prompt", "launch_secret"]) == [*unlock_ways.WAYS.values()]
     assert unlock_ways.chosen(["launch_secret"]) == [unlock_ways.LAUNCH_SECRET]

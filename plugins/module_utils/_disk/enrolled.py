@@ -1,0 +1,171 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""A machine with a TPM that has the key of an image, sealed before its first boot for what will be measured.
+
+What the disk gets besides is in an overlay, so the image stays as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import (
+    esp,
+    layout,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import pcrs
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import pe, tpm_program
+from ansible_collections.sealedroot.image.plugins.module_utils._machine import (
+    machines,
+    pty_console,
+    tpm as machine_tpm,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    architectures,
+    qemu_options,
+    storage_daemon,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    Runner,
+    SealedRootError,
+)
+
+SEALED, OTHER_CORE, OTHER_FIRMWARE, NO_BLOB = "sealed", "other_core", "other_firmware", "no_blob"
+STARTS = (SEALED, OTHER_CORE, OTHER_FIRMWARE, NO_BLOB)
+_CORE = architectures.X86_64.boot_file
+# A sentence that every core image has, and that nobody reads here.
+_WORDS, _OTHER_WORDS = b"No key opens the disk.", b"No key opens the disc."
+
+
+def expected(core: bytes) -> t.Dict[int, str]:
+    """Return what the registers hold when GRUB asks for the key, on a machine without Secure Boot."""
+    program = pe.parse(core)
+    if program is None:
+        raise SealedRootError(f"{_CORE} on the EFI system partition is no EFI program")
+    zero = "00" * 32
+    return {
+        4: pcrs.boot_loader(program.digests[0]),
+        7: pcrs.without_secure_boot(),
+        8: zero,
+        9: zero,
+    }
+
+
+def seal(runner: Runner, directory: str, key: bytes, values: t.Mapping[int, str]) -> bytes:
+    """Seal a key in the TPM of a directory for these values of registers, by the program of the image."""
+    server = os.path.join(directory, "server")
+    # QEMU and the firmware would start it.
+    alone = ("--server", f"type=unixio,path={server}", "--flags", "not-need-init,startup-clear")
+    with machine_tpm.machine(runner, directory, *alone):
+        registers = ",".join(map(str, values))
+        script = f'set -eu; cd "$1"; {tpm_program.SEAL}\nprimary; policy "$2" "$3"; seal "$3"'
+        words = ["sh", "-c", script, "sh", directory, "".join(values.values()), registers]
+        env = {"TPM2TOOLS_TCTI": f"swtpm:path={server}", "LC_ALL": "C"}
+        runner.run(words, stdin=key, env=env, timeout=120)
+    with open(os.path.join(directory, "sealed.tpm"), "rb") as file:
+        return file.read()
+
+
+def overlay_of(
+    runner: Runner, directory: str, disk: str, *, disk_format: str, start: str, key: bytes
+) -> str:
+    """Return an overlay of the image whose EFI system partition is that of an enrolled machine, as *start* has it."""
+    overlay = os.path.join(directory, "disk.qcow2")
+    make = [runner.find("qemu-img"), "create", "-q", "-f", "qcow2", "-F", disk_format]
+    runner.run([*make, "-b", os.path.abspath(disk), overlay], timeout=60)
+    with _writable(runner, directory, overlay) as raw:
+        there = esp.entries(runner, raw, layout.ESP_OFFSET)
+        core = esp.read(runner, raw, layout.ESP_OFFSET, _CORE)
+        files: t.Dict[str, bytes] = {}
+        if start != NO_BLOB:
+            values = expected(core)
+            if start == OTHER_FIRMWARE:
+                values[7] = "11" * 32
+            files[tpm_program.SEALED] = seal(runner, directory, key, values)
+        if start == OTHER_CORE:
+            files[_CORE] = changed(core)
+            esp.remove(runner, raw, layout.ESP_OFFSET, _CORE)
+        for name, data in files.items():
+            esp.write(runner, raw, layout.ESP_OFFSET, name, data, known=set(there))
+    return overlay
+
+
+def changed(core: bytes) -> bytes:
+    """Return the core image with one letter changed."""
+    if _WORDS not in core:
+        raise SealedRootError(f"{_CORE} on the EFI system partition is not this collection's")
+    return core.replace(_WORDS, _OTHER_WORDS)
+
+
+@contextlib.contextmanager
+def _writable(runner: Runner, directory: str, overlay: str) -> t.Iterator[str]:
+    """Show a disk as a raw file that can be written, while the context lasts."""
+    raw = os.path.join(directory, "raw")
+    os.close(os.open(raw, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    node = (
+        f"driver=qcow2,node-name=disk,file.driver=file,file.filename={qemu_options.quote(overlay)}"
+    )
+    daemon = runner.find(storage_daemon.DAEMON)
+    argv = storage_daemon.argv(daemon, [node], node="disk", mountpoint=raw, writable=True)
+    runner.run(argv, timeout=60)
+    try:
+        yield raw
+    finally:
+        for pid in storage_daemon.daemons(raw):
+            storage_daemon.stop(pid)
+        os.unlink(raw)
+
+
+@contextlib.contextmanager
+def started(
+    machine: machines.Machine,
+    case: t.Mapping[str, t.Any],
+    key: str,
+    *,
+    disk: str,
+    disk_format: str,
+    accelerator: str,
+) -> t.Iterator[pty_console.PtyConsole]:
+    """Start a machine from the image in *disk* as an enrolled one, or what a host made of that, as *case* says."""
+    runner, directory = machine.runner, os.path.join(machine.work, f"tpm-{case['name']}")
+    os.mkdir(directory, 0o700)
+    try:
+        overlay = overlay_of(
+            *(runner, directory, disk),
+            disk_format=disk_format,
+            start=case["tpm"],
+            key=key.encode("ascii"),
+        )
+        with machine_tpm.machine(runner, directory) as control, machine.start(
+            case["name"],
+            accelerator=accelerator,
+            disk=overlay,
+            disk_format="qcow2",
+            more=machine_tpm.options(control),
+        ) as console:
+            yield console
+    finally:
+        shutil.rmtree(directory)
+
+
+__all__ = (
+    "NO_BLOB",
+    "OTHER_CORE",
+    "OTHER_FIRMWARE",
+    "SEALED",
+    "STARTS",
+    "changed",
+    "expected",
+    "overlay_of",
+    "seal",
+    "started",
+)

@@ -1,0 +1,210 @@
+# Copyright (c) 2026, the sealedroot.image authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use this from other collections or standalone plugins/modules!
+
+"""The way of the key from a TPM: what GRUB runs, and the program that seals the key: pure.
+
+The latter is a program of the image, because a new GRUB has to have its key before the machine restarts, and Ansible
+may not be there then. What GRUB reads is a TPM 2.0 key file (docs/facts.md: grub-tpm2).
+"""
+
+from __future__ import annotations
+
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
+
+PROGRAM = "/usr/local/sbin/sealedroot-tpm"
+KEPT = "/var/lib/sealedroot-tpm"
+PCRS = (4, 7, 8, 9)
+# Without these, what starts or what is typed is not compared.
+NEEDED_PCRS = (4, 8, 9)
+
+# The sealed key on the EFI system partition.
+SEALED = "EFI/BOOT/sealed.tpm"
+
+# These functions work in the present directory. ``policy VALUES LIST`` makes the policy for the values of registers, in
+# hexadecimal, and ``seal LIST`` seals what it reads from standard input.
+SEAL = r"""
+bin() { printf %s "$1" | tr a-f A-F | basenc --base16 --decode; }
+hex() { od -An -v -t x1 "$1" | tr -d ' \n'; }
+der() {
+  size=$((${#2} / 2))
+  if [ "$size" -lt 128 ]; then
+    printf '%s%02x%s' "$1" "$size" "$2"
+  elif [ "$size" -lt 256 ]; then
+    printf '%s81%02x%s' "$1" "$size" "$2"
+  else
+    printf '%s82%04x%s' "$1" "$size" "$2"
+  fi
+}
+policy() {
+  bin "$1" >values
+  tpm2_createpolicy -Q --policy-pcr -l "sha256:$2" -f values -L policy
+}
+primary() {
+  tpm2_createprimary -Q -C o -g sha256 -G ecc256:null:aes128cfb -c primary \
+    -a 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|decrypt'
+}
+seal() {
+  tpm2_create -Q -C primary -g sha256 -a 'fixedtpm|fixedparent|noda' -L policy -i - -u public -r private
+  key_file "$1" >sealed.tpm
+}
+key_file() {
+  mask=0
+  for number in $(echo "$1" | tr , ' '); do mask=$((mask | 1 << number)); done
+  registers=$(printf '000000000001000b03%02x%02x%02x' $((mask & 255)) $((mask >> 8 & 255)) $((mask >> 16)))
+  compared=$(der 30 "$(der a0 "$(der 02 017f)")$(der a1 "$(der 04 "$registers")")")
+  bin "$(der 30 "$(der 06 6781050a0105)$(der a0 "$(der 01 ff)")$(der a1 "$(der 30 "$compared")")$(
+    der 02 40000001
+  )$(der 04 "$(hex public)")$(der 04 "$(hex private)")")"
+}
+"""
+
+_TEXT = r"""#!/bin/sh
+# sealedroot-tpm [--check] [REGISTERS]: seal the key of the root in the TPM, for the GRUB that starts next, as
+# docs/deploy.md of sealedroot.image says. It says "sealed", "unchanged" or, with --check, "stale".
+set -eu
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C TPM2TOOLS_TCTI=device:/dev/tpmrm0
+umask 077
+kept=@KEPT@
+log=/sys/kernel/security/tpm0/binary_bios_measurements
+fail() {
+  echo "$*" >&2
+  exit 3
+}
+@SEAL@
+extend() { bin "$1$2" | sha256sum | cut -c 1-64; }
+now() { tr A-F a-f <"/sys/class/tpm/tpm0/pcr-sha256/$1"; }
+# The hash that the firmware compares and measures: without checksum and signatures (PE32+, one part behind the other).
+authenticode() {
+  start=$(($(od -An -t u4 -j 60 -N 4 "$1")))
+  {
+    head -c $((start + 88)) "$1"
+    tail -c +$((start + 93)) "$1" | head -c 76
+    tail -c +$((start + 177)) "$1"
+  } | sha256sum | cut -c 1-64
+}
+# Register 4 as GRUB will find it: as it was before GRUB was started, and GRUB's own hash. Linux was started last.
+before_grub() {
+  events=$(tpm2_eventlog "$log" 2>/dev/null | awk '
+    /PCRIndex:/ { register = $2 } /EventType:/ { type = $2 }
+    /AlgorithmId: sha256/ { getline; gsub(/[" ]/, ""); sub(/Digest:/, ""); if (register == 4) print type, $0 }')
+  programs=$(printf '%s\n' "$events" | grep -c EV_EFI_BOOT_SERVICES_APPLICATION || true)
+  [ "$programs" -ge 2 ] ||
+    fail "the log of this start does not say how GRUB and Linux were started: start the machine from its own disk"
+  all=$zero seen=0 value=$zero
+  while read -r type digest; do
+    all=$(extend "$all" "$digest")
+    [ "$type" != EV_EFI_BOOT_SERVICES_APPLICATION ] || seen=$((seen + 1))
+    if [ "$seen" -lt $((programs - 1)) ]; then
+      value=$all
+    elif [ "$seen" -lt "$programs" ] && [ "$type" = EV_EFI_BOOT_SERVICES_APPLICATION ]; then
+      value=$(extend "$value" "$1")
+    fi
+  done <<EOF
+$events
+EOF
+  [ "$all" = "$(now 4)" ] ||
+    fail "register 4 of the TPM is not what the log of this start says: restart the machine, then enrol it again"
+}
+
+check=
+if [ "${1-}" = --check ]; then
+  check=1
+  shift
+fi
+[ -e /dev/tpmrm0 ] || fail "this machine has no TPM 2.0 (/dev/tpmrm0): give it one, or start it by the prompt"
+[ -r "$log" ] || fail "there is no $log: the firmware measured nothing, so take UEFI firmware that uses the TPM"
+list=${1-$(cat "$kept/registers" 2>/dev/null)} || fail "this machine is not enrolled: run the playbook enroll_tpm"
+if tpm2_getcap properties-variable | grep -Eq 'inLockout: +(1|set)'; then
+  fail "the TPM is locked out after wrong passwords: wait, or clear that with tpm2_dictionarylockout --clear-lockout"
+fi
+key=$(awk '$1 == "@MAPPING@" { print $3 }' /etc/crypttab)
+case $key in
+/*) ;;
+*) key=/etc/cryptsetup-keys.d/@MAPPING@.key ;;
+esac
+[ -r "$key" ] || fail "there is no key of the root in $key: this machine was changed, or its image was built otherwise"
+work=$(mktemp -d /run/sealedroot-tpm.XXXXXX)
+mounted=
+trap 'cd /; [ -z "$mounted" ] || umount /boot/efi; rm -rf "$work"' EXIT
+# The EFI system partition is mounted when it is needed.
+if ! mountpoint -q /boot/efi; then
+  mount /boot/efi || fail "the EFI system partition cannot be mounted on /boot/efi: look at its line in /etc/fstab"
+  mounted=1
+fi
+core=/boot/efi/EFI/BOOT/@BOOT_FILE@ sealed=/boot/efi/@SEALED@
+[ -f "$core" ] || fail "the EFI system partition has no EFI/BOOT/@BOOT_FILE@: run @TOOL@, then enrol again"
+cd "$work"
+zero=$(printf '%064d' 0)
+before_grub "$(authenticode "$core")"
+values=
+for number in $(echo "$list" | tr , ' '); do
+  case $number in
+  4) values=$values$value ;;
+  # The sealed key is read before GRUB has measured anything there.
+  8 | 9) values=$values$zero ;;
+  *) values=$values$(now "$number") ;;
+  esac
+done
+policy "$values" "$list" || fail "the TPM makes no policy for the registers $list: see what it says above"
+primary || fail "the TPM makes no key for its owner: if that has a password, remove it with tpm2_changeauth -c owner"
+if [ "$(cat "$kept/registers" 2>/dev/null)" = "$list" ] && cmp -s policy "$kept/policy" &&
+  cmp -s "$sealed" "$kept/sealed.tpm" && [ ! "$key" -nt "$kept/sealed.tpm" ] &&
+  tpm2_load -Q -C primary -u "$kept/public" -r "$kept/private" -c loaded 2>/dev/null; then
+  echo unchanged
+  exit
+fi
+if [ "$check" ]; then
+  echo stale
+  exit
+fi
+seal "$list" <"$key"
+cp sealed.tpm "$sealed.new"
+sync -f /boot/efi
+mv "$sealed.new" "$sealed"
+sync -f /boot/efi
+mkdir -p "$kept"
+echo "$list" >registers
+# The policy comes last: without it, what is there is not believed.
+rm -f "$kept/policy"
+cp registers public private sealed.tpm policy "$kept"
+echo sealed
+"""
+
+
+def config(*, luks_uuid: str, esp_uuid: str) -> str:
+    """Return what the core image's own parser runs: it opens the volume by the TPM, and goes on to the script.
+
+    That parser is not measured, so registers 8 and 9 are zero until the script is read, and never later. Where the TPM
+    does not give the key, GRUB asks for it once here, and the script goes on asking (docs/facts.md: grub-tpm2).
+    """
+    lines = (
+        "set cryptodisk_passphrase_tries=1",
+        f"search.fs_uuid {esp_uuid} esp",
+        f"tpm2_key_protector_init -T (${{esp}})/{SEALED}",
+        f"cryptomount -u {luks_uuid.replace('-', '')} -P tpm2",
+    )
+    return "".join(f"{line}\n" for line in lines) + cfg.EMBEDDED_CONFIG
+
+
+def text(*, mapping: str, boot_file: str, tool: str) -> str:
+    """Return the program for a root that is open as *mapping*; *tool* makes the core image *boot_file* anew."""
+    places = {
+        "KEPT": KEPT,
+        "SEAL": SEAL.strip(),
+        "SEALED": SEALED,
+        "MAPPING": mapping,
+        "BOOT_FILE": boot_file,
+        "TOOL": tool,
+    }
+    found = _TEXT
+    for name, value in places.items():
+        found = found.replace(f"@{name}@", value)
+    return found
+
+
+__all__ = ("KEPT", "NEEDED_PCRS", "PCRS", "PROGRAM", "SEAL", "SEALED", "config", "text")

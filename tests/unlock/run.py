@@ -5,12 +5,13 @@
 
 usage: ./run unlock
 
-Ends with a line like «unlock: 1 ways, 1 booted without a prompt, 10 attacks stopped, 0 open», and with 1 when a way did
-not boot, or when the host won. The firmware is the real one; QEMU plays the secure processor.
+Ends with a line like «unlock: 2 ways, 2 booted without a prompt, 19 attacks stopped, 0 open», and with 1 when a way did
+not boot, or when the host won. The firmware is the real one; QEMU plays the secure processor, and swtpm the TPM.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import pathlib
 import signal
@@ -25,6 +26,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "helpers"))
 
 import launched
 import pexpect
+import tpm2
+import tpm_machines
+from attack_images import Image
 from attacks import GRUB_SHELL, KERNEL, LOGIN, Outcome, Stage, stopped, won
 from builds import Place, playbook
 from guests import MENU, PROMPT, SECOND
@@ -142,42 +146,79 @@ ATTACKS: dict[str, Attack] = {
 }
 
 
+class Tally:
+    """How many ways boot without a prompt, and what came of each attack."""
+
+    def __init__(self) -> None:
+        self.booted: list[str] = []
+        self.beaten: list[str] = []
+        self.open: list[str] = []
+
+    def cases(self, way: str, image: Image) -> None:
+        """Count the boots of the image's own test; the build fails where one does not end as it must."""
+        cases = image.manifest["boot_test"]["cases"]
+        unasked = [it for it in cases if it["expect"] == "login" and it["prompts"] == 0]
+        self.booted += [way] if len(unasked) == 1 else []
+        self.beaten += [
+            it["name"] for it in cases if it["expect"] in ("asked", "halted", "stopped")
+        ]
+        for case in cases:
+            print(f"{case['name']}: {case['verdict']}: {case['detail']}", flush=True)
+
+    def play(self, name: str, stage: Stage, attack: t.Callable[[], Outcome]) -> None:
+        try:
+            outcome = attack()
+            said = f"{'WON' if outcome.won else 'stopped'}: {outcome.evidence}"
+        except Exception:  # the other attacks are played
+            outcome = won("")
+            said = f"FAILED: {traceback.format_exc()}\n{stage.console()[-3000:]}"
+        finally:
+            stage.end()
+        (self.open if outcome.won else self.beaten).append(name)
+        print(f"{name}: {said}", flush=True)
+
+
+def tpm(tally: Tally, place: Place) -> None:
+    """Enrol a machine, and attack what it leaves on its disk when it is off."""
+    image = tpm_machines.build(place, image_boot_test=True)
+    tally.cases("tpm2", image)
+    machine = tpm_machines.Tpm(place.path / "tpm")
+    stage = Stage(image)
+    try:
+        tpm_machines.enrol(stage, machine)
+        tpm2.survives(stage, machine)
+        # From now on, that is the disk.
+        stage.raw.replace(image.raw)
+    finally:
+        stage.end()
+    for name, attack in tpm2.ATTACKS.items():
+        stage = Stage(image)
+        tally.play(name, stage, functools.partial(attack, stage, machine))
+    machine.end()
+
+
 def main() -> int:
     """Build an image for each way, boot it, attack it, and say how that went."""
+    tally = Tally()
     with tempfile.TemporaryDirectory(prefix="sealedroot-unlock-", dir="/var/tmp") as folder:
-        places = [Place(pathlib.Path(folder, name)) for name in ("alone", "with-prompt")]
+        places = [Place(pathlib.Path(folder, name)) for name in ("alone", "with-prompt", "tpm")]
         for place in places:
             place.path.mkdir()
         image = launched.build(places[0], image_boot_test=True)
-        cases = image.manifest["boot_test"]["cases"]
-        # The build fails where one of these does not end as it must.
-        booted = [it for it in cases if it["expect"] == "login" and it["prompts"] == 0]
-        refused = [it["name"] for it in cases if it["expect"] in ("halted", "stopped")]
-        for case in cases:
-            print(f"{case['name']}: {case['verdict']}: {case['detail']}", flush=True)
-        beaten: list[str] = list(refused)
-        open_: list[str] = []
+        tally.cases("launch_secret", image)
         for name, attack in ATTACKS.items():
             stage = Stage(image)
-            try:
-                outcome = attack(stage)
-                said = f"{'WON' if outcome.won else 'stopped'}: {outcome.evidence}"
-            except Exception:  # the other attacks are played
-                outcome = won("")
-                said = f"FAILED: {traceback.format_exc()}\n{stage.console()[-3000:]}"
-            finally:
-                stage.end()
-            (open_ if outcome.won else beaten).append(name)
-            print(f"{name}: {said}", flush=True)
+            tally.play(name, stage, functools.partial(attack, stage))
         asks = fallback(places[1])
         print(
             f"launch_secret and prompt: {'ok: it asks where' if asks else 'WRONG where'} there is no secret"
         )
+        tpm(tally, places[2])
     print(
-        f"unlock: 1 ways, {len(booted)} booted without a prompt, {len(beaten)} attacks stopped,"
-        f" {len(open_)} open"
+        f"unlock: 2 ways, {len(tally.booted)} booted without a prompt, {len(tally.beaten)} attacks"
+        f" stopped, {len(tally.open)} open"
     )
-    return 0 if len(booted) == 1 and asks and not open_ else 1
+    return 0 if len(tally.booted) == 2 and asks and not tally.open else 1
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def expected(core: bytes) -> t.Dict[int, str]:
 
 def seal(runner: Runner, directory: str, key: bytes, values: t.Mapping[int, str]) -> bytes:
     """Seal a key in the TPM of a directory for these values of registers, by the program of the image."""
-    server = os.path.join(directory, "server")
+    server = os.path.join(directory, machine_tpm.SERVER)
     # QEMU and the firmware would start it.
     alone = ("--server", f"type=unixio,path={server}", "--flags", "not-need-init,startup-clear")
     with machine_tpm.machine(runner, directory, *alone):

@@ -23,6 +23,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
+# What tpm2-tools connect to: beside it, they expect the control socket.
+SERVER = "tpm"
 _SWTPM = "swtpm"
 _STOP_SECONDS = 10
 
@@ -30,7 +32,7 @@ _STOP_SECONDS = 10
 @contextlib.contextmanager
 def machine(runner: Runner, directory: str, *arguments: str) -> t.Iterator[str]:
     """Run a TPM with its state in a directory; yield the path of its control socket."""
-    control, pid = (os.path.join(directory, name) for name in ("ctl", "pid"))
+    control, pid = (os.path.join(directory, name) for name in (f"{SERVER}.ctrl", "pid"))
     argv = [runner.find(_SWTPM), "socket", "--tpm2", "--tpmstate", f"dir={directory}"]
     argv += ["--ctrl", f"type=unixio,path={control}"]
     # It returns once its sockets are there.
@@ -54,4 +56,4 @@ def options(control: str) -> t.List[str]:
     ]
 
 
-__all__ = ("machine", "options")
+__all__ = ("SERVER", "machine", "options")

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A launch secret opens an image, and another one does not; ``./run unlock`` plays the rest."""
+"""A launch secret or a TPM opens an image, and another one does not; ``./run unlock`` plays the rest."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typing as t
 
 import launched
 import pytest
+import tpm_machines
 from attack_images import Image
 from builds import fresh_place
 
@@ -32,3 +33,18 @@ def test_a_login_without_a_prompt(image: Image, real_module: Module) -> None:
         ],
     )
     assert [(it["verdict"], it["prompts"]) for it in found["cases"]] == [("ok", 0), ("ok", 0)]
+
+
+def test_a_login_by_the_tpm(tmp_path_factory: pytest.TempPathFactory, real_module: Module) -> None:
+    with fresh_place(tmp_path_factory) as place:
+        image = tpm_machines.build(place)
+        key = {"key_file": f"{image.directory}/boot.key"}
+        found = real_module(
+            "image_boot_test",
+            path=f"{image.directory}/disk.qcow2",
+            cases=[
+                {"name": "tpm", "tpm": "sealed", **key},
+                {"name": "other", "tpm": "other_core", "expect": "asked", **key},
+            ],
+        )
+    assert [(it["verdict"], it["prompts"]) for it in found["cases"]] == [("ok", 0), ("ok", 1)]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import json
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -188,7 +189,7 @@ def tpm(tally: Tally, place: Place) -> None:
         tpm_machines.enrol(stage, machine)
         tpm2.survives(stage, machine)
         # From now on, that is the disk.
-        stage.raw.replace(image.raw)
+        shutil.move(stage.raw, image.raw)
     finally:
         stage.end()
     for name, attack in tpm2.ATTACKS.items():

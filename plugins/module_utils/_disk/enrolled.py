@@ -31,6 +31,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._machine import (
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures,
+    printable,
     qemu_options,
     storage_daemon,
 )
@@ -70,7 +71,10 @@ def seal(runner: Runner, directory: str, key: bytes, values: t.Mapping[int, str]
         script = f'set -eu; cd "$1"; {tpm_program.SEAL}\nprimary; policy "$2" "$3"; seal "$3"'
         words = ["sh", "-c", script, "sh", directory, "".join(values.values()), registers]
         env = {"TPM2TOOLS_TCTI": f"swtpm:path={server}", "LC_ALL": "C"}
-        runner.run(words, stdin=key, env=env, timeout=120)
+        done = runner.run(words, stdin=key, env=env, check=False, timeout=120)
+    if done.rc != 0:
+        said = printable.text(" ".join(done.stderr.split()[-60:]))
+        raise SealedRootError(f"swtpm did not seal the key: {said}")
     with open(os.path.join(directory, "sealed.tpm"), "rb") as file:
         return file.read()
 

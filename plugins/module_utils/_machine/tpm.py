@@ -40,12 +40,13 @@ def machine(runner: Runner, directory: str, *arguments: str) -> t.Iterator[str]:
     try:
         yield control
     finally:
-        with open(pid) as file:
+        # It ends with its machine, and removes that file then.
+        with contextlib.suppress(FileNotFoundError), open(pid) as file:
             running = processes.Process(int(file.read()), _SWTPM)
-        if processes.terminated([running], _STOP_SECONDS):
-            raise SealedRootError(
-                f"process {running.pid} ({_SWTPM}) did not end within {_STOP_SECONDS} seconds"
-            )
+            if processes.terminated([running], _STOP_SECONDS):
+                raise SealedRootError(
+                    f"process {running.pid} ({_SWTPM}) did not end within {_STOP_SECONDS} seconds"
+                )
 
 
 def options(control: str) -> t.List[str]:

@@ -157,6 +157,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
 from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
     launch_digest,
     ovmf,
+    volumes,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import launch_script
 from ansible_collections.sealedroot.image.plugins.module_utils._launcher import limits
@@ -264,6 +265,7 @@ def launch_firmware(path: t.Optional[str]) -> t.Tuple[t.Dict[str, t.Any], t.List
         data = regular_file.demand(path, most=ovmf.LARGEST)
         area = ovmf.parse(data, path).secret
         launch_script.check_area(area, path)
+        volumes.kernel_only(data, path)
     except SealedRootError as exc:
         return {}, [*problems, f"image_firmware cannot be used: {exc}."]
     return {"sha256": hashlib.sha256(data).hexdigest(), "secret_area": area._asdict()}, problems

@@ -5,7 +5,7 @@
 
 usage: ./run unlock
 
-Ends with a line like «unlock: 1 ways, 1 booted without a prompt, 10 attacks stopped, 0 open», and with 1 when a way did
+Ends with a line like «unlock: 1 ways, 1 booted without a prompt, 11 attacks stopped, 0 open», and with 1 when a way did
 not boot, or when the host won. The firmware is the real one; QEMU plays the secure processor.
 """
 
@@ -23,6 +23,8 @@ import typing as t
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "helpers"))
 
+import debian_firmware
+import hidden_kernel
 import launched
 import pexpect
 from attacks import GRUB_SHELL, KERNEL, LOGIN, Outcome, Stage, stopped, won
@@ -96,6 +98,31 @@ def memory(stage: Stage) -> Outcome:
     return stopped(f"all {len(found)} bytes are zero")
 
 
+def hidden_fw_cfg(stage: Stage) -> Outcome:
+    """The host hides the kernel after the measurement, and has a program on its own disk."""
+    it = {name: pathlib.Path(path) for name, path in launched.files(stage.image).items()}
+    hashes, secret = launched.areas(stage.image)
+    (given,) = debian_firmware.files(debian_firmware.SEV)
+    found = {}
+    for name, firmware in (("given", given), ("made", it["firmware"])):
+        folder = stage.folder / name
+        folder.mkdir()
+        files = hidden_kernel.Files(
+            firmware=firmware,
+            core=it["core"],
+            hashes=it["hashes"],
+            secret=it["secret"],
+            hashes_base=hashes["base"],
+            secret_base=secret["base"],
+        )
+        found[name] = hidden_kernel.console(files, folder)
+    # With the firmware that this one was made of, the host wins: so it can.
+    assert hidden_kernel.READ in found["given"]
+    if hidden_kernel.HOST in found["made"]:
+        return won(found["made"][-200:])
+    return stopped(" ".join(found["made"].split())[-100:])
+
+
 def survives(stage: Stage) -> Outcome:
     """After its menu is made again, and grub-install is called, as by updates, the machine boots, and is as closed."""
     guest = launched.start(stage)
@@ -138,7 +165,8 @@ def fallback(place: Place) -> bool:
 
 
 ATTACKS: dict[str, Attack] = {
-    it.__name__: it for it in (another_volume, editor, shell, keys_all_along, memory, survives)
+    it.__name__: it
+    for it in (another_volume, editor, shell, keys_all_along, memory, hidden_fw_cfg, survives)
 }
 
 

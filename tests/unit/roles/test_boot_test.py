@@ -15,6 +15,7 @@ from ansible.template import Templar
 LAUNCH = {
     "core": "c",
     "hashes": "h",
+    "firmware": "f",
     "secret": "s",
     "measured": {"sev": "56f8"},
 }
@@ -26,7 +27,6 @@ def cases(ways: list[str]) -> dict[str, dict[str, t.Any]]:
     variables = {
         **role_variables.of("boot_test"),
         "image_unlock": ways,
-        "image_firmware": "/OVMF.fd",
         "image_keys": {"boot.key": "/boot.key", "recovery.key": "/recovery.key"},
         **({"image_launch": LAUNCH} if "launch_secret" in ways else {}),
     }
@@ -34,7 +34,7 @@ def cases(ways: list[str]) -> dict[str, dict[str, t.Any]]:
     found = templar.template(role_variables.trusted("{{ __boot_test_cases }}"))
     launch = templar.template(role_variables.trusted("{{ boot_test_launch }}"))
     assert launch == (
-        {"firmware": "/OVMF.fd", "core": "c", "hashes": "h", "secret": "s", "digest": "56f8"}
+        {"firmware": "f", "core": "c", "hashes": "h", "secret": "s", "digest": "56f8"}
         if "launch_secret" in ways
         else {}
     )

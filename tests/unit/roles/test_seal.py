@@ -56,6 +56,7 @@ def templated(name: str, ways: list[str]) -> t.Any:
         "image_launch": {
             "core": "/p/core.efi",
             "hashes": "/p/hashes.bin",
+            "firmware": "/p/firmware.fd",
             "secret": "/keys/secret.bin",
         },
         "__seal_converted": {"disks": {"raw": {"path": "/p/disk.raw", "is_flat": True}}},
@@ -75,7 +76,12 @@ def test_what_a_remote_builder_sends(ways: list[str]) -> None:
         "/keys/recovery.key": "0600",
         "/p/disk.raw": "0644",
         **(
-            {"launch/core.efi": "0644", "launch/hashes.bin": "0644", "launch/secret.bin": "0600"}
+            {
+                "launch/core.efi": "0644",
+                "launch/hashes.bin": "0644",
+                "launch/firmware.fd": "0644",
+                "launch/secret.bin": "0600",
+            }
             if "launch_secret" in ways
             else {}
         ),

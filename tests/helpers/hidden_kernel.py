@@ -11,11 +11,12 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import re
+import socket
 import subprocess
 import time
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._machine import qmp
+import waiting
 
 HOST = "THE-HOST-RUNS"
 # What the table of a secret begins with.
@@ -74,7 +75,7 @@ def console(
 ) -> str:
     """Start a guest, and return what it said until a word of *until*, or until the host's disk was tried or started."""
     disk = host_disk(folder, files.secret_base)
-    socket, said = folder / "qmp", folder / "said"
+    monitor, said = folder / "qmp", folder / "said"
     argv = [
         *("qemu-system-x86_64", "-machine", "q35,accel=tcg", "-m", "512", "-smp", "1", "-S"),
         *(
@@ -90,7 +91,7 @@ def console(
             "-drive",
             f"file={disk},format=raw,if=virtio",
             "-qmp",
-            f"unix:{socket},server=on,wait=off",
+            f"unix:{monitor},server=on,wait=off",
         ),
         *("-device", f"loader,file={files.secret},addr={files.secret_base:#x},force-raw=on"),
     ]
@@ -100,10 +101,13 @@ def console(
         argv += ["-kernel", str(files.core)]
     process = subprocess.Popen(argv)
     try:
-        with qmp.connected(str(socket), 30) as monitor:
-            if hide:
-                assert _hidden(process.pid)
-            monitor.execute("cont")
+        waiting.until(monitor.exists)
+        if hide:
+            assert _hidden(process.pid)
+        with socket.socket(socket.AF_UNIX) as control:
+            control.connect(str(monitor))
+            for command in (b"qmp_capabilities", b"cont"):
+                control.sendall(b'{"execute": "%s"}\n' % command)
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline and process.poll() is None:
                 time.sleep(0.2)

@@ -10,7 +10,8 @@
 
 If the host hides the kernel, edk2 goes on and starts a program of the host's disk, which can read the secret
 (docs/facts.md: firmware-other-programs). So what reads programs from elsewhere becomes padding. Sizes and places stay
-as they are. No library on PyPI writes this: virt-firmware only reads volumes (docs/facts.md: firmware-volumes).
+as they are. It is written by hand, because the library that builds volumes needs compiled code on each builder
+(docs/facts.md: firmware-volumes).
 """
 
 from __future__ import annotations
@@ -208,7 +209,7 @@ def _packed(data: bytearray, section: Piece, *, name: str, changed: _Changed) ->
     if not _sections(content, inner, name=name, changed=changed):
         return
     packed = bytearray(lzma.compress(content, format=lzma.FORMAT_ALONE))
-    # edk2 allocates memory for the size in the header, where Python writes that it is not known.
+    # edk2 takes the size from the header, where Python writes that it is not known, and ignores what follows.
     packed[_KNOWN_SIZE] = len(content).to_bytes(8, "little")
     room = section.end - start
     if len(packed) > room:

@@ -19,6 +19,8 @@ import typing as t
 import waiting
 
 HOST = "THE-HOST-RUNS"
+# What a GRUB reads from that disk by its own driver.
+BLOCKS = "READ-BY-BLOCKS"
 # What the table of a secret begins with.
 READ = f"{HOST} 1e74f542"
 _NO_BOOT = "No bootable option was found"
@@ -44,13 +46,14 @@ def program(path: pathlib.Path, *lines: str) -> pathlib.Path:
     script = path.with_suffix(".cfg")
     script.write_text("\n".join((*lines, "sleep 1000", "")))
     made = ("grub-mkimage", "-O", "x86_64-efi", "-p", "/", "-c", str(script), "-o", str(path))
-    subprocess.run([*made, "echo", "sleep", "memrw"], check=True)
+    subprocess.run([*made, "cat", "echo", "fat", "memrw", "sleep"], check=True)
     return path
 
 
 def host_disk(folder: pathlib.Path, secret_base: int) -> pathlib.Path:
     """Make a disk whose program shows the first word of the secret."""
-    efi, disk = folder / "BOOTX64.EFI", folder / "host.raw"
+    efi, disk, proof = folder / "BOOTX64.EFI", folder / "host.raw", folder / "proof"
+    proof.write_text(f"{BLOCKS}\n")
     program(efi, f"read_dword -v word {secret_base:#x}", f"echo {HOST} $word")
     with disk.open("wb") as file:
         file.truncate(34 << 20)
@@ -58,6 +61,7 @@ def host_disk(folder: pathlib.Path, secret_base: int) -> pathlib.Path:
         ("mformat", "-i", disk, "-F", "::"),
         ("mmd", "-i", disk, "::EFI", "::EFI/BOOT"),
         ("mcopy", "-i", disk, efi, "::EFI/BOOT/BOOTX64.EFI"),
+        ("mcopy", "-i", disk, proof, "::proof"),
     ):
         subprocess.run([str(it) for it in argv], check=True)
     return disk
@@ -146,4 +150,4 @@ def _hidden(pid: int) -> int:
     return found
 
 
-__all__ = ("HOST", "READ", "Files", "console", "host_disk", "program")
+__all__ = ("BLOCKS", "HOST", "READ", "Files", "console", "host_disk", "program")

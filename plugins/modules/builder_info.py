@@ -123,6 +123,7 @@ launch_firmware:
 work_dir:
   description:
     - What the file system of O(work_dir) offers, as C(free_bytes), C(holes) (sparse files) and C(direct_io).
+    - In C(has_output), whether O(output_dir) is in the same file system.
   type: dict
   returned: success
 leftovers:
@@ -344,7 +345,10 @@ def look(
         "kernel": os.uname().release,
         "firmware": {"code": firmware.code, "vars": firmware.variables} if firmware else {},
         "launch_firmware": launched,
-        "work_dir": places.file_system(work_dir),
+        "work_dir": {
+            **places.file_system(work_dir),
+            "has_output": bool(output_dir) and places.are_together(work_dir, output_dir),
+        },
         "leftovers": leftovers,
     }
 

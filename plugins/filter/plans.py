@@ -40,6 +40,13 @@ def root_plan(
     return _root_plan.plan(_root_plan.Wish(root, given, families, installs))
 
 
+def rotation_plan(root: Values, keep_slots: t.Sequence[int], name: str) -> t.Dict[str, t.Any]:
+    """Return why the keys of a machine cannot be exchanged, and where the new one is meanwhile."""
+    from ansible_collections.sealedroot.image.plugins.plugin_utils import _rotation_plan
+
+    return _rotation_plan.plan(root, keep_slots, name)
+
+
 def rotation_problems(
     keep_slots: t.Sequence[int], passphrase: str = "", misspelled: str = ""
 ) -> t.List[str]:
@@ -96,6 +103,7 @@ class FilterModule:
             "output_plan": output_plan,
             "recorded_inputs": recorded_inputs,
             "root_plan": root_plan,
+            "rotation_plan": rotation_plan,
             "rotation_problems": rotation_problems,
             "sent_files": sent_files,
             "verification": verification,

@@ -15,6 +15,7 @@ from ansible.template import Templar
 LAUNCH = {
     "core": "c",
     "hashes": "h",
+    "firmware": "/OVMF.fd",
     "secret": "s",
     "measured": {"sev": "56f8"},
 }
@@ -25,7 +26,6 @@ def cases(ways: list[str]) -> dict[str, dict[str, t.Any]]:
     variables = {
         **role_variables.of("boot_test"),
         "image_unlock": ways,
-        "image_firmware": "/OVMF.fd",
         "image_keys": {"boot.key": "/boot.key", "recovery.key": "/recovery.key"},
         **({"image_launch": LAUNCH} if "launch_secret" in ways else {}),
     }

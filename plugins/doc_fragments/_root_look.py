@@ -16,11 +16,6 @@ class ModuleDocFragment:
 
     DOCUMENTATION = r"""
 options:
-  filesystem:
-    description: The type of the root file system that the root is for.
-    type: str
-    choices: [btrfs, ext4, xfs]
-    default: ext4
   families:
     description: The families of distributions that the root may be of; the roles C(family_*) say theirs.
     type: list

@@ -3,7 +3,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Filters that check the inputs of a build, its root and its output, published ones too."""
+"""Filters that decide what a build does: whether it can begin, which boots prove it, and what is published."""
 
 from __future__ import annotations
 
@@ -40,6 +40,13 @@ def root_plan(
     return _root_plan.plan(_root_plan.Wish(root, given, families, installs))
 
 
+def rotation_plan(root: Values, keep_slots: t.Sequence[int], name: str) -> t.Dict[str, t.Any]:
+    """Return why the keys of a machine cannot be exchanged, and where the new one is meanwhile."""
+    from ansible_collections.sealedroot.image.plugins.plugin_utils import _rotation_plan
+
+    return _rotation_plan.plan(root, keep_slots, name)
+
+
 def rotation_problems(
     keep_slots: t.Sequence[int], passphrase: str = "", misspelled: str = ""
 ) -> t.List[str]:
@@ -70,15 +77,34 @@ def verification(given: Values, **asked: t.Any) -> t.Dict[str, t.Any]:
     return _verification.plan(given, _inputs.options(), _verification.Asked(**asked))
 
 
+def boot_cases(keys: Values, ways: t.Sequence[str], launched: bool) -> t.List[t.Dict[str, str]]:
+    """Return the boots that an image has to pass."""
+    from ansible_collections.sealedroot.image.plugins.plugin_utils import _boot_cases
+
+    return _boot_cases.cases(keys, ways, launched)
+
+
+def sent_files(
+    disks: Values, digests: Values, keys: Values, launch: Values
+) -> t.List[t.Dict[str, t.Any]]:
+    """Return the files that a remote builder sends."""
+    from ansible_collections.sealedroot.image.plugins.plugin_utils import _sent_files
+
+    return _sent_files.sent(disks, digests, keys, launch)
+
+
 class FilterModule:
     """The filters of this file; their documentation is beside it."""
 
     def filters(self) -> t.Dict[str, t.Callable[..., t.Any]]:
         return {
+            "boot_cases": boot_cases,
             "input_problems": input_problems,
             "output_plan": output_plan,
             "recorded_inputs": recorded_inputs,
             "root_plan": root_plan,
+            "rotation_plan": rotation_plan,
             "rotation_problems": rotation_problems,
+            "sent_files": sent_files,
             "verification": verification,
         }

@@ -11,13 +11,14 @@ module: builder_info
 short_description: Whether a machine can build encrypted images (for the roles)
 version_added: 1.0.0
 description:
-  - Looks at the tools, the backends, the free space, what an interrupted build has left, and the image that
-    is there already, in one call.
+  - Looks at the tools, the backends, whether the kernel mounts O(filesystem), the free space, what an interrupted
+    build has left, and the image that is there already, in one call.
   - In check mode it does not ask for root, and does not try the backends without it.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
   - sealedroot.image._attributes.info
+  - sealedroot.image._filesystem
   - sealedroot.image._secret_arguments.follow
   - sealedroot.image._secret_inputs
 options:
@@ -41,11 +42,6 @@ options:
     description: Whether that firmware is one with Secure Boot and Microsoft's keys.
     type: bool
     default: false
-  filesystem:
-    description: The type of the root file system, which the kernel must be able to mount.
-    type: str
-    choices: [btrfs, ext4, xfs]
-    default: ext4
   backend:
     description: The backend that is wanted.
     type: str
@@ -127,6 +123,7 @@ launch_firmware:
 work_dir:
   description:
     - What the file system of O(work_dir) offers, as C(free_bytes), C(holes) (sparse files) and C(direct_io).
+    - In C(has_output), whether O(output_dir) is in the same file system.
   type: dict
   returned: success
 leftovers:
@@ -157,6 +154,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
 from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
     launch_digest,
     ovmf,
+    volumes,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import launch_script
 from ansible_collections.sealedroot.image.plugins.module_utils._launcher import limits
@@ -264,6 +262,7 @@ def launch_firmware(path: t.Optional[str]) -> t.Tuple[t.Dict[str, t.Any], t.List
         data = regular_file.demand(path, most=ovmf.LARGEST)
         area = ovmf.parse(data, path).secret
         launch_script.check_area(area, path)
+        volumes.kernel_only(data, path)
     except SealedRootError as exc:
         return {}, [*problems, f"image_firmware cannot be used: {exc}."]
     return {"sha256": hashlib.sha256(data).hexdigest(), "secret_area": area._asdict()}, problems
@@ -348,7 +347,10 @@ def look(
         "kernel": os.uname().release,
         "firmware": {"code": firmware.code, "vars": firmware.variables} if firmware else {},
         "launch_firmware": launched,
-        "work_dir": places.file_system(work_dir),
+        "work_dir": {
+            **places.file_system(work_dir),
+            "has_output": bool(output_dir) and places.are_together(work_dir, output_dir),
+        },
         "leftovers": leftovers,
     }
 

@@ -26,6 +26,7 @@ description:
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
+  - sealedroot.image._filesystem
 options:
   luks_uuid:
     description: The UUID of the LUKS header.
@@ -48,11 +49,6 @@ options:
     description: The hash of the LUKS header.
     type: str
     default: sha256
-  filesystem:
-    description: The type of the root file system.
-    type: str
-    choices: [btrfs, ext4, xfs]
-    default: ext4
   kernel_cmdline:
     description: Words for the kernel command line, merged into C(GRUB_CMDLINE_LINUX).
     type: str

@@ -135,6 +135,7 @@ options:
             description: The table with its hash.
             type: path
             required: true
+          firmware: {description: "The firmware, which must start nothing else.", type: path, required: true}
           secret_area:
             description: C(base) and C(size) of the area of the firmware for the secret.
             type: dict

@@ -20,6 +20,7 @@ description:
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
+  - sealedroot.image._filesystem
 attributes:
   check_mode:
     support: partial
@@ -48,11 +49,6 @@ options:
     description:
       - The size of the disk, a number with a unit; a part of a MiB counts as a whole one. Needed with O(state=open).
     type: str
-  filesystem:
-    description: The type of the root file system.
-    type: str
-    choices: [btrfs, ext4, xfs]
-    default: ext4
   filesystem_features:
     description: Features of the file system in the words of its C(mkfs), with C(^) before those that are to be off.
     type: list

@@ -26,6 +26,7 @@ version_added: 1.0.0
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
+  - sealedroot.image._filesystem
 options:
   generator:
     description: What builds the initramfs; by default, what the root's own updates run.
@@ -35,11 +36,6 @@ options:
     description: The UUID of the LUKS header.
     type: str
     required: true
-  filesystem:
-    description: The type of the root file system.
-    type: str
-    choices: [btrfs, ext4, xfs]
-    default: ext4
   key_file:
     description: The boot key.
     type: path

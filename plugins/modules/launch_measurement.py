@@ -16,6 +16,8 @@ description:
     with what the host's machine reports, and gives the key only to a guest that has the same.
   - A digest is only returned for a firmware that checks the hash of the kernel and has a place for the kernel's hashes,
     because without them the host could start another kernel and nobody would notice.
+  - Nor is one returned for a firmware that can start other programs than the kernel, as all of edk2's can if the host
+    hides the kernel from them. M(sealedroot.image.launch_files) makes one that cannot.
   - It only reads the files. It needs no key, no root and no such machine.
   - It also computes what a TPM holds when the firmware starts the same program from a disk.
   - Those for SEV-ES are of QEMU 9.1 and later on Linux 6.10 and later, without C(legacy-vm-type).
@@ -28,7 +30,7 @@ requirements:
   - sev-snp-measure >= 0.0.13 (PyPI)
 options:
   firmware:
-    description: The firmware, such as C(OVMF.amdsev.fd) of Debian's package ovmf-amdsev.
+    description: The firmware, which is C(launch/firmware.fd) of an image.
     type: path
     required: true
   kernel:
@@ -78,7 +80,7 @@ seealso:
 EXAMPLES = r"""
 - name: Compute what the host's machine has to report
   sealedroot.image.launch_measurement:
-    firmware: /usr/share/ovmf/OVMF.amdsev.fd
+    firmware: firmware.fd
     kernel: core.efi
     types: [sev, sev-es]
     vcpus: [1, 2, 4]
@@ -91,7 +93,7 @@ EXAMPLES = r"""
 
 - name: Compare an image with its manifest
   sealedroot.image.launch_measurement:
-    firmware: /usr/share/ovmf/OVMF.amdsev.fd
+    firmware: out/web-1/launch/firmware.fd
     kernel: out/web-1/launch/core.efi
     hashes: out/web-1/launch/hashes.bin
     expected: out/web-1/manifest.json
@@ -166,6 +168,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._firmware import 
     launch_digest,
     ovmf,
     pcrs,
+    volumes,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import pe
 from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
@@ -218,6 +221,7 @@ def measured(params: Params) -> t.Dict[str, t.Any]:
         for name, most in (("firmware", ovmf.LARGEST), ("kernel", regular_file.LARGE))
     )
     found = ovmf.parse(firmware, params["firmware"])
+    volumes.check(firmware, params["firmware"])
     if params["types"] != ["sev"]:
         ovmf.check_processors(found, params["firmware"])
     if "snp" in params["types"]:

@@ -40,6 +40,10 @@ exists:
   description: Whether anything has that name.
   type: bool
   returned: success
+free_bytes:
+  description: The room in the file system of O(path), in bytes.
+  type: int
+  returned: success
 manifest:
   description: The manifest; none when there is none that can be read.
   type: dict

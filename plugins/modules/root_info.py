@@ -22,6 +22,7 @@ author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
   - sealedroot.image._attributes.info
+  - sealedroot.image._filesystem
   - sealedroot.image._root_look
 options:
   path:

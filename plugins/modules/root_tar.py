@@ -47,6 +47,7 @@ version_added: 1.0.0
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
   - sealedroot.image._attributes
+  - sealedroot.image._filesystem
   - sealedroot.image._root_look
   - sealedroot.image._secret_arguments
 attributes:

@@ -6,7 +6,7 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""What to do if the image is already published, and whether the builder has room for it. Pure."""
+"""What to do if the image is already published, and whether there is room for it. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_pro
 
 Inputs = _input_problems.Inputs
 
-# Space that a build needs besides the unpacked root, which it holds once as a disk and once for each format.
+# Space that each place needs besides the unpacked root, which a build holds once as a disk and once for each format.
 SPARE_BYTES = 256 << 20
 _ABSENT = object()
 
@@ -28,7 +28,8 @@ class Output:
     """An image that may be already published, and the one to build.
 
     *published* is the result of `published_image_info`, *inputs* the recorded ones with the digest of the root. *free*
-    is the space in *work_dir*, *unpacked* the size of the root, both in bytes.
+    is the space in *work_dir*, *unpacked* the size of the root, both in bytes. *together* says whether *directory* is
+    in the file system of *work_dir*, *collected* whether it is on another machine, to which the formats go at the end.
     """
 
     published: t.Mapping[str, t.Any]
@@ -39,6 +40,8 @@ class Output:
     unpacked: int
     formats: t.Sequence[str]
     replace: bool
+    together: bool
+    collected: bool
 
     @property
     def other_inputs(self) -> t.List[str]:
@@ -57,10 +60,26 @@ class Output:
     def is_same(self) -> bool:
         return bool(self.published["intact"]) and not self.other_inputs
 
+    def lacks(self, directory: str, free: int, copies: int, choose: str) -> str:
+        """Return what to change if *free* bytes do not hold sparse *copies* of the root and a larger initramfs."""
+        needed = copies * self.unpacked + SPARE_BYTES
+        if free > needed:
+            return ""
+        return (
+            f"{directory} has room for {bytes_to_human(free)}, but building this image needs {bytes_to_human(needed)}"
+            f" there: free some, or choose another {choose}."
+        )
+
     @property
-    def needed(self) -> int:
-        """Return the space for the disk and for the image in each format, all sparse, and for a larger initramfs."""
-        return (1 + len(self.formats)) * self.unpacked + SPARE_BYTES
+    def places(self) -> t.List[str]:
+        """Say where there is no room: the disk is made in *work_dir*, and the formats are beside it or published."""
+        formats = len(self.formats)
+        beside = formats if self.together or self.collected else 0
+        found = [self.lacks(self.work_dir, self.free, 1 + beside, "image_work_dir")]
+        if not self.together:
+            free = self.published["free_bytes"]
+            found.append(self.lacks(self.directory, free, formats, "image_output_dir"))
+        return [it for it in found if it]
 
 
 def plan(output: Output) -> t.Dict[str, t.Any]:
@@ -73,12 +92,7 @@ def plan(output: Output) -> t.Dict[str, t.Any]:
                 or f"{output.directory} exists and was made from other inputs"
                 f" ({', '.join(output.other_inputs)}): remove it, choose another image_name, or set image_replace=true."
             )
-        if output.free <= output.needed:
-            free, needed = bytes_to_human(output.free), bytes_to_human(output.needed)
-            problems.append(
-                f"{output.work_dir} has room for {free}, but building this image needs {needed}: free some, or choose"
-                " another image_work_dir."
-            )
+        problems += output.places
     return {"same": output.is_same, "problems": problems}
 
 

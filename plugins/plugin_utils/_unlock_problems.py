@@ -72,8 +72,8 @@ def _firmware(given: Inputs, _around: object) -> str:
         return ""
     said = f"image_firmware {path} is no absolute path" if path else "image_firmware is missing"
     return (
-        f"{said}, and image_unlock has {users[0]}: give the path, on the builder, of the firmware that the machine"
-        " will start with, such as OVMF.amdsev.fd of Debian's package ovmf-amdsev."
+        f"{said}, and image_unlock has {users[0]}: give the path, on the builder, of the firmware that the"
+        " machine's is made of, such as OVMF.amdsev.fd of Debian's package ovmf-amdsev."
     )
 
 

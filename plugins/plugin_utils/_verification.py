@@ -76,12 +76,6 @@ def plan(
                 " remove it and set audit_image and audit_keys."
             )
         else:
-            boots = _input_problems.is_set(given["image_boot_test"])
-            if said["launch"] and boots and not given["image_firmware"]:
-                problems.append(
-                    f"image_firmware is missing: {asked.directory} has an image for launch secrets, so give the"
-                    " firmware that its machine starts with."
-                )
             # Secure Boot is never taken back.
             said["secure_boot"] = said["secure_boot"] or expected["secure_boot"]
             said["luks"].update(expected["luks"])
@@ -166,6 +160,7 @@ def _launch(manifest: t.Mapping[str, t.Any], directory: str) -> t.Dict[str, t.An
     return {
         "core": os.path.join(directory, image_files.CORE),
         "hashes": os.path.join(directory, image_files.HASHES),
+        "firmware": os.path.join(directory, image_files.FIRMWARE),
         "secret": os.path.join(directory, image_files.SECRET),
         "measured": {
             "sev": str(measured["sev"]),

@@ -59,6 +59,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._firmware import 
     expected as firmware_expected,
     ovmf as firmware_ovmf,
     session as firmware_session,
+    volumes as firmware_volumes,
     waiting_guest,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
@@ -718,6 +719,20 @@ def ovmfs() -> Data:
     return [firmware.ovmf().lstrip(b"\0"), firmware.ovmf(snp=firmware.metadata()).lstrip(b"\0")]
 
 
+def firmware_files(data: bytes) -> None:
+    """What was taken out is gone; the rest stays where it was."""
+    made, removed = firmware_volumes.kernel_only(data, "x.fd")
+    assert len(made) == len(data)
+    assert firmware_volumes.kernel_only(made, "x.fd") == (made, [])
+    assert (made == data) == (not removed)
+
+
+def volume_lists() -> Data:
+    fat = firmware.driver(firmware.FAT, firmware.FILES)
+    plain = firmware.flash(firmware.files(firmware.driver(firmware.LOADER), fat))
+    return [firmware.dxe(fat), firmware.dxe(), plain]
+
+
 def launch_session(data: bytes) -> None:
     measurement, digest, header = (text(it) for it in parts(data, 3))
     firmware_session.parse_iv(header)
@@ -1069,6 +1084,18 @@ TARGETS = (
         (b"mimg", efi.module("x"), b"\0\0\0\0\x08\0\0\0"),
     ),
     Target("pe", ("_grub/pe",), pe, grub_cores, (b"MZ", b"PE\0\0", b"\x08\0\0\0\0\2\2\0")),
+    Target(
+        "firmware_files",
+        ("_firmware/volumes",),
+        firmware_files,
+        volume_lists,
+        (
+            b"_FVH",
+            *map(firmware.le, (firmware.FFS, firmware.LZMA, firmware.FILES)),
+            b"\x09",
+            b"\x0b",
+        ),
+    ),
     Target(
         "ovmf",
         ("_firmware/ovmf",),

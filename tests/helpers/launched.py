@@ -42,10 +42,9 @@ def build(place: Place, ways: t.Sequence[str] = ("launch_secret",), **more: t.An
 
 def files(image: Image) -> dict[str, str]:
     """Return what image_boot_test takes as ``launch``."""
-    (firmware,) = debian_firmware.files(debian_firmware.SEV)
     launch = image.directory / "launch"
     return {
-        "firmware": str(firmware),
+        "firmware": str(launch / "firmware.fd"),
         "core": str(launch / "core.efi"),
         "hashes": str(launch / "hashes.bin"),
         "secret": str(launch / "secret.bin"),

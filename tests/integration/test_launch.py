@@ -31,6 +31,7 @@ import waiting
 from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
     kernel_hashes,
     ovmf,
+    volumes,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._machine import qmp
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -48,9 +49,12 @@ MAJOR, MINOR, BUILD = 0, 24, 15
 
 
 @pytest.fixture(scope="module")
-def firmwares() -> list[pathlib.Path]:
-    """The firmware for SEV, and the one for any machine."""
-    return debian_firmware.files(debian_firmware.SEV, debian_firmware.GENERIC)
+def firmwares(tmp_path_factory: pytest.TempPathFactory) -> list[pathlib.Path]:
+    """The firmware for SEV, as a build makes it, and the one for any machine."""
+    given, generic = debian_firmware.files(debian_firmware.SEV, debian_firmware.GENERIC)
+    made = tmp_path_factory.mktemp("firmware") / "firmware.fd"
+    made.write_bytes(volumes.kernel_only(given.read_bytes(), "it")[0])
+    return [made, generic]
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@
 
 usage: ./run unlock
 
-Ends with a line like «unlock: 2 ways, 2 booted without a prompt, 19 attacks stopped, 0 open», and with 1 when a way did
+Ends with a line like «unlock: 2 ways, 2 booted without a prompt, 20 attacks stopped, 0 open», and with 1 when a way did
 not boot, or when the host won. The firmware is the real one; QEMU plays the secure processor, and swtpm the TPM.
 """
 
@@ -25,6 +25,8 @@ import typing as t
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "helpers"))
 
+import debian_firmware
+import hidden_kernel
 import launched
 import pexpect
 import tpm2
@@ -101,6 +103,31 @@ def memory(stage: Stage) -> Outcome:
     return stopped(f"all {len(found)} bytes are zero")
 
 
+def hidden_fw_cfg(stage: Stage) -> Outcome:
+    """The host hides the kernel after the measurement, and has a program on its own disk."""
+    it = {name: pathlib.Path(path) for name, path in launched.files(stage.image).items()}
+    hashes, secret = launched.areas(stage.image)
+    (given,) = debian_firmware.files(debian_firmware.SEV)
+    found = {}
+    for name, firmware in (("given", given), ("made", it["firmware"])):
+        folder = stage.folder / name
+        folder.mkdir()
+        files = hidden_kernel.Files(
+            firmware=firmware,
+            core=it["core"],
+            hashes=it["hashes"],
+            secret=it["secret"],
+            hashes_base=hashes["base"],
+            secret_base=secret["base"],
+        )
+        found[name] = hidden_kernel.console(files, folder)
+    # With the firmware that this one was made of, the host wins: so it can.
+    assert hidden_kernel.READ in found["given"]
+    if hidden_kernel.HOST in found["made"]:
+        return won(found["made"][-200:])
+    return stopped(" ".join(found["made"].split())[-100:])
+
+
 def survives(stage: Stage) -> Outcome:
     """After its menu is made again, and grub-install is called, as by updates, the machine boots, and is as closed."""
     guest = launched.start(stage)
@@ -122,11 +149,11 @@ def survives(stage: Stage) -> Outcome:
 
 
 def fallback(place: Place) -> bool:
-    """Where the prompt is a way as well, GRUB asks for the key as soon as it finds no secret."""
+    """Where the prompt is a way as well, the measured GRUB asks for the key as soon as it finds no secret."""
     image = launched.build(place, ("launch_secret", "prompt"))
     cases = [
-        {"name": it, "launch": it, "expect": "asked"}
-        for it in ("no_secret", "other_key", "no_hashes")
+        {"name": it, "launch": it, "expect": end}
+        for it, end in (("no_secret", "asked"), ("other_key", "asked"), ("no_hashes", "stopped"))
     ]
     options = {
         "path": f"{image.directory}/disk.qcow2",
@@ -143,7 +170,8 @@ def fallback(place: Place) -> bool:
 
 
 ATTACKS: dict[str, Attack] = {
-    it.__name__: it for it in (another_volume, editor, shell, keys_all_along, memory, survives)
+    it.__name__: it
+    for it in (another_volume, editor, shell, keys_all_along, memory, hidden_fw_cfg, survives)
 }
 
 

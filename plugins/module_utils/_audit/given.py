@@ -29,6 +29,7 @@ LAUNCH: t.Dict[str, t.Any] = {
     "options": {
         "core": {"type": "path", "required": True},
         "hashes": {"type": "path", "required": True},
+        "firmware": {"type": "path", "required": True},
         "secret_area": _AREA_OPTION,
     },
 }
@@ -89,7 +90,8 @@ def launched(expected: t.Mapping[str, t.Any]) -> t.Optional[Launched]:
     core, hashes = (
         regular_file.demand(given[name], most=regular_file.LARGE) for name in ("core", "hashes")
     )
-    return Launched(core, hashes, ovmf.Area(**given["secret_area"]), "prompt" in unlock)
+    firmware = regular_file.demand(given["firmware"], most=ovmf.LARGEST)
+    return Launched(core, hashes, firmware, ovmf.Area(**given["secret_area"]), "prompt" in unlock)
 
 
 __all__ = ("LAUNCH", "launched", "public_files", "read_key")

@@ -14,13 +14,20 @@ import re
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._audit.reports import Launched
-from ansible_collections.sealedroot.image.plugins.module_utils._firmware import kernel_hashes
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
+    kernel_hashes,
+    ovmf,
+    volumes,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     cfg,
     core_image,
     install,
     launch_script,
     unlock_ways,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
 )
 
 DIRECTORIES = ("/boot/grub", "/boot/grub2")
@@ -74,6 +81,19 @@ def core(launched: Launched, *, luks_uuid: str, modules: t.Sequence[str]) -> t.L
     return problems
 
 
+def firmware(launched: Launched) -> t.List[str]:
+    """The firmware checks the kernel, has this area for the secret, and starts nothing else."""
+    name = "launch/firmware.fd"
+    try:
+        area = ovmf.parse(launched.firmware, name).secret
+        volumes.check(launched.firmware, name)
+    except SealedRootError as exc:
+        return [str(exc)]
+    if area != launched.area:
+        return [f"{name} has another area for the secret: build the image again"]
+    return []
+
+
 def surplus(launched: Launched, names: t.Sequence[str], dependencies: str) -> t.List[str]:
     """The core image has no other modules than *names* and what these need, as moddep.lst says."""
     found = core_image.parse(launched.core)
@@ -96,4 +116,4 @@ def surplus(launched: Launched, names: t.Sequence[str], dependencies: str) -> t.
     )
 
 
-__all__ = ("DIRECTORIES", "core", "surplus")
+__all__ = ("DIRECTORIES", "core", "firmware", "surplus")

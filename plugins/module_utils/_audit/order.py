@@ -221,8 +221,10 @@ class _Audit:
         launched = self.subject.launched
         if launched:
             problems += audit_launch.core(launched, luks_uuid=header.uuid, modules=modules)
+            problems += audit_launch.firmware(launched)
             files[image_files.CORE] = launched.core
             said += f"; {image_files.CORE} reads a launch secret, and is the one that is measured"
+            said += f"; {image_files.FIRMWARE} starts nothing else"
         for name, data in files.items():
             found = secret_search.search_bytes(data, self.subject.secrets())
             problems += [f"{name} holds the {label}" for label in found]

@@ -39,6 +39,7 @@ class Launched:
 
     core: bytes
     hashes: bytes
+    firmware: bytes
     area: ovmf.Area
     prompt: bool
 

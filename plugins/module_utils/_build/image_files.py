@@ -23,7 +23,8 @@ SLOTS = {"boot": 0, "recovery": 1}
 KEY_FILES = {BOOT_KEY: SLOTS["boot"], RECOVERY_KEY: SLOTS["recovery"]}
 # What a confidential guest is started from, and the table with its key. No other file is in a directory.
 CORE, HASHES, SECRET = "launch/core.efi", "launch/hashes.bin", "launch/secret.bin"
-LAUNCH = (CORE, HASHES, SECRET)
+FIRMWARE = "launch/firmware.fd"
+LAUNCH = (CORE, HASHES, FIRMWARE, SECRET)
 
 
 def listed(directory: str) -> t.Dict[str, str]:
@@ -44,6 +45,7 @@ def path_of(directory: str, name: str) -> str:
 __all__ = (
     "BOOT_KEY",
     "CORE",
+    "FIRMWARE",
     "HASHES",
     "KEY_FILES",
     "LAUNCH",

@@ -31,11 +31,32 @@ def nearest(path: str) -> str:
     return path
 
 
+def free_bytes(path: str) -> int:
+    """Return the room in the file system of *path*, which need not exist."""
+    usage = os.statvfs(nearest(path))
+    return usage.f_bavail * usage.f_frsize
+
+
+def are_together(one: str, other: str, seen: t.Optional[t.Sequence[mounts.Mount]] = None) -> bool:
+    """Say whether two paths, which need not exist, are in one file system; *seen* are the mounts of this machine.
+
+    The mounts say it (docs/facts.md: subvolume-device).
+    """
+    seen = mounts.read() if seen is None else seen
+    return _number(one, seen) == _number(other, seen)
+
+
+def _number(path: str, seen: t.Sequence[mounts.Mount]) -> int:
+    real = os.path.realpath(nearest(path))
+    holding = [it for it in seen if mounts.is_below(real, it.path.rstrip("/"))]
+    # Of several in one place, the last is on top.
+    return max(reversed(holding), key=lambda it: len(it.path)).number if holding else 0
+
+
 def file_system(path: str) -> t.Dict[str, t.Any]:
     """Return what the file system of *path*, which need not exist, supports; tried with an unnamed file."""
     directory = nearest(path)
-    usage = os.statvfs(directory)
-    facts = {"free_bytes": usage.f_bavail * usage.f_frsize, "holes": False, "direct_io": False}
+    facts = {"free_bytes": free_bytes(path), "holes": False, "direct_io": False}
     try:
         with tempfile.TemporaryFile(dir=directory) as file:
             os.ftruncate(file.fileno(), MIB)
@@ -103,4 +124,4 @@ def problems(build: str, output: t.Optional[str]) -> t.List[str]:
     return found
 
 
-__all__ = ("file_system", "problems", "root_problems")
+__all__ = ("are_together", "file_system", "free_bytes", "problems", "root_problems")

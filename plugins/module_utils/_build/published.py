@@ -18,7 +18,7 @@ import json
 import os
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._build import input_mac
+from ansible_collections.sealedroot.image.plugins.module_utils._build import input_mac, places
 from ansible_collections.sealedroot.image.plugins.module_utils._build.image_files import (
     BOOT_KEY,
     KEY_FILES,
@@ -169,6 +169,7 @@ def read(
     there = os.path.lexists(directory)
     nothing: t.Dict[str, t.Any] = {
         "exists": there,
+        "free_bytes": places.free_bytes(directory),
         "manifest": None,
         "files": {},
         "intact": False,

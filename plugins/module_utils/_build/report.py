@@ -236,8 +236,9 @@ def _needs_secret(manifest: t.Mapping[str, t.Any]) -> bool:
 def _how_to_boot(manifest: t.Mapping[str, t.Any]) -> str:
     if _needs_secret(manifest):
         return (
-            "<p>A confidential guest is started from the firmware and <code>launch/core.efi</code>. Its owner gives the"
-            " key when the measurement is one of those that <code>manifest.json</code> has under <code>launch</code>."
+            "<p>A confidential guest is started from <code>launch/firmware.fd</code> and <code>launch/core.efi</code>."
+            " Its owner gives the key when the measurement is one of those that <code>manifest.json</code> has under"
+            " <code>launch</code>."
             " GRUB asks nobody. docs/deploy.md of the collection has the commands.</p>"
         )
     command = boot_command(manifest)
@@ -269,8 +270,6 @@ def _how_to_verify(manifest: t.Mapping[str, t.Any], files: t.Mapping[str, t.Any]
         for name in ("secure_boot", "debug_console")
         if _at(manifest, "inputs", name) is True
     ]
-    if "launch/core.efi" in files:
-        given.append("image_firmware: $PWD/OVMF.amdsev.fd")
     agents = _at(manifest, "inputs", "host_agents")
     if isinstance(agents, list) and agents and all(_PLAIN.fullmatch(str(it)) for it in agents):
         given.append(f"image_host_agents: [{', '.join(map(str, agents))}]")

@@ -20,13 +20,16 @@ import struct
 import typing as t
 import uuid
 
-from ansible_collections.sealedroot.image.plugins.module_utils._firmware import kernel_hashes
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
+    kernel_hashes,
+    volumes,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
 
 PAGE = 4096
-LARGEST = 64 << 20
+LARGEST = volumes.LARGEST
 _CURE = "give the firmware for SEV, OVMF.amdsev.fd (Debian: package ovmf-amdsev)"
 
 _FOOTER = uuid.UUID("96b582de-1fb2-45f7-baea-a366c55a082d").bytes_le
@@ -46,7 +49,6 @@ _SNP_KERNEL_HASHES = 0x10
 
 # docs/facts.md: firmware-checks-kernel
 _SECRET_DRIVER = uuid.UUID("6e2b9619-8810-4e9d-a177-d432bb9abeda").bytes_le
-_LZMA = uuid.UUID("ee4e5898-3914-4259-9d6e-dc7bd79403cf").bytes_le
 _GUID_DEFINED = 2
 _LZMA_DATA = 24
 _MOST_VOLUMES = 4
@@ -182,15 +184,15 @@ def _sections(data: bytes, entries: t.Mapping[bytes, bytes], name: str) -> t.Ite
 def _checks_kernel(data: bytes) -> bool:
     """Say whether a firmware has the driver for secrets, and code that knows the hash of a kernel."""
     wanted = (_SECRET_DRIVER, kernel_hashes.KERNEL)
-    volumes = (data, *_unpacked(data))
-    return all(any(guid in volume for volume in volumes) for guid in wanted)
+    contents = (data, *_unpacked(data))
+    return all(any(guid in content for content in contents) for guid in wanted)
 
 
 def _unpacked(data: bytes) -> t.Iterator[bytes]:
     """Give what is compressed in a firmware."""
-    at, volumes = -1, 0
-    while volumes < _MOST_VOLUMES:
-        at = data.find(_LZMA, at + 1)
+    at, seen = -1, 0
+    while seen < _MOST_VOLUMES:
+        at = data.find(volumes.LZMA, at + 1)
         if at < 0:
             return
         size = int.from_bytes(data[at - 4 : at - 1], "little")
@@ -198,10 +200,9 @@ def _unpacked(data: bytes) -> t.Iterator[bytes]:
         # The code that unpacks knows this GUID, too.
         if data[at - 1] != _GUID_DEFINED or offset != _LZMA_DATA:
             continue
-        volumes += 1
-        reader = lzma.LZMADecompressor(format=lzma.FORMAT_ALONE, memlimit=LARGEST * 2)
+        seen += 1
         try:
-            yield reader.decompress(data[at - 4 + offset : at - 4 + size], max_length=LARGEST)
+            yield volumes.unpack(data[at - 4 + offset : at - 4 + size])
         except lzma.LZMAError:
             continue
 

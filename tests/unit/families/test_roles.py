@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import pathlib
 import re
-import typing as t
 
 import distribution_trees as trees
 import pytest
 import stand_ins
-import yaml
 from ansible_collections.sealedroot.image.plugins.lookup.families import ROLES, LookupModule
 from ansible_collections.sealedroot.image.plugins.module_utils._root import needs as root_needs
 from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
@@ -30,11 +28,6 @@ NEEDS = {
 }
 
 
-def load(name: str, path: str) -> t.Any:
-    text = (pathlib.Path(ROLES) / f"family_{name}" / path).read_text()
-    return yaml.safe_load(text.replace(f"family_{name}_", "family_"))
-
-
 @pytest.mark.parametrize("family", FAMILIES, ids=NAMES)
 def test_each_is_on_one_screen_and_says_how_its_packages_are_listed(family):
     path = pathlib.Path(ROLES) / f"family_{family['name']}" / "vars/family.yml"
@@ -44,15 +37,6 @@ def test_each_is_on_one_screen_and_says_how_its_packages_are_listed(family):
     }
     assert family["package_list"]["type"] in _root_answers._PACKAGES
     assert set(family["packages"]) & set(root_needs.INITRAMFS_NEEDS)
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("part", ["start", "finish"])
-def test_each_does_what_all_do(name, part):
-    first, *rest = load(name, f"tasks/{part}.yml")
-    role = {"name": "sealedroot.image.family", "tasks_from": part}
-    assert first["ansible.builtin.import_role"] == role
-    assert not rest or (name, part) == ("debian", "start")
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=NAMES)

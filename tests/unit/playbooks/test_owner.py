@@ -43,7 +43,7 @@ def place(tmp_path: pathlib.Path) -> pathlib.Path:
     for path, data in secrets.items():
         path.touch(0o600)
         path.write_bytes(data)
-    (tmp_path / "x.fd").write_bytes(firmware.ovmf())
+    (image / "launch" / "firmware.fd").write_bytes(firmware.ovmf())
     return tmp_path
 
 
@@ -83,7 +83,7 @@ def test_every_variable_is_documented() -> None:
 
 
 def test_an_image_is_measured_and_compared(place: pathlib.Path) -> None:
-    given = ("-e", "image_name=web", "-e", "launch_firmware=x.fd")
+    given = ("-e", "image_name=web")
     types = {"launch_types": ["sev", "sev-es"], "launch_vcpus": [1, 2]}
     more = ("-e", json.dumps({**types, "launch_vcpu_types": ["EPYC-v4", "EPYC-Milan"]}))
     before = sorted(place.rglob("*"))
@@ -142,7 +142,11 @@ def test_two_machines_of_one_image_get_its_key(place: pathlib.Path) -> None:
             ("-e", "launch_socket=x"),
             "launch_session is missing: give NAME of sevctl session --name NAME",
         ),
-        ("measure_image", (), "launch_firmware is missing: give the firmware for SEV"),
+        (
+            "inject_launch_secret",
+            ("-e", "launch_session=x"),
+            "launch_socket is missing: give the monitor of QEMU",
+        ),
     ],
 )
 def test_what_is_missing(

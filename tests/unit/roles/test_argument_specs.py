@@ -64,7 +64,9 @@ def test_no_other_role_has_inputs() -> None:
 
 def test_every_role_sees_the_inputs() -> None:
     for path in ROLES.glob("*/meta/main.yml"):
-        wanted = [] if path.parts[-3] == "image" else [{"role": "sealedroot.image.image"}]
+        role = path.parts[-3]
+        needed = "family" if role.startswith("family_") else "image"
+        wanted = [] if role == "image" else [{"role": f"sealedroot.image.{needed}"}]
         assert yaml.safe_load(path.read_text())["dependencies"] == wanted
 
 

@@ -55,7 +55,7 @@ def test_every_raw_task_in_an_image_is_known() -> None:
 def test_no_name_of_a_role_or_a_file_is_made_from_data() -> None:
     """Each template in the place of a name is one of these, which choose from a list, or a person's own input."""
     allowed = {
-        *("{{ __family.name }}", "{{ customize_step.role }}", "{{ __image_publish_tasks }}"),
+        *("{{ customize_step.role }}", "{{ __image_publish_tasks }}"),
         "{{ [lookup('ansible.builtin.env', 'PWD'), customize_step.tasks] | path_join }}",
         "{{ 'present' if __plan_decided.same else 'show' }}",
         "{{ 'collect' if __image_collected | bool else 'here' }}",

@@ -14,6 +14,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import fragment_loader, module_loader
 from ansible.template import Templar, trust_as_template
 from ansible.utils.plugin_docs import get_docstring
+from ansible_collections.sealedroot.image.plugins.doc_fragments import _filesystem
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import files
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import output_formats
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import mkfs
@@ -114,6 +115,10 @@ def test_every_file_system_is_a_row_of_the_table_and_has_a_reader_and_its_mkfs()
     assert sorted(filesystems.FILESYSTEMS) == choices
     assert sorted(mkfs.MAKERS) == choices
     assert sorted(files.READERS) == choices
+    said = yaml.safe_load(_filesystem.ModuleDocFragment.DOCUMENTATION)["options"]["filesystem"]
+    assert {"type": said["type"], "choices": said["choices"], "default": said["default"]} == (
+        filesystems.ARGUMENT
+    )
 
 
 def test_every_format_is_known_wherever_they_are_told_apart() -> None:

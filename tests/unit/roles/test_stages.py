@@ -73,6 +73,25 @@ def test_each_fact_is_made_by_one_task() -> None:
     assert sorted(set(found)) == sorted(found)
 
 
+def test_which_facts_are_made_again_and_where() -> None:
+    """By the role source, after what changes a root."""
+    looks = {
+        path.parts[-3]
+        for path in ROLES.glob("*/tasks/*.yml")
+        for task in tasks(yaml.safe_load(path.read_text()))
+        if task.get("ansible.builtin.include_role")
+        == {"name": "sealedroot.image.source", "tasks_from": "again"}
+    }
+    (accepted,) = (
+        set(task["ansible.builtin.set_fact"])
+        for task in tasks(yaml.safe_load((ROLES / "source/tasks/accept.yml").read_text()))
+        if "ansible.builtin.set_fact" in task
+    )
+    page = (ROOT / "docs" / "stages.md").read_text()
+    (said,) = re.findall(r"runs again in (.*?), because.*?\nfrom there on (.*?) say", page)
+    assert [set(re.findall(r"`(\w+)`", it)) for it in said] == [looks, accepted - {"image_reached"}]
+
+
 def test_no_fact_says_something_to_the_connection() -> None:
     """But where the image is. A variable of a task can, as image_secrets does; a fact would say it to every task."""
     said = _inputs.of_connection()

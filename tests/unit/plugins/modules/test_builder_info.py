@@ -286,6 +286,10 @@ ODD = struct.pack("<II", 0x810004, 0xC00)
         (firmware.ovmf({firmware.SECRET: ODD}), "has its area for a launch secret at no multiple"),
         (firmware.ovmf({firmware.HASHES: None}), "has no place for the hashes of a kernel"),
         (firmware.ovmf(code=b""), "has a table for SEV, but no code that compares the kernel with"),
+        (
+            firmware.ovmf(front=b""),
+            "has no DXE volume with the driver that loads a kernel of QEMU's",
+        ),
     ],
 )
 def test_a_firmware_that_cannot_be_used(look, tmp_path, data, says) -> None:

@@ -229,3 +229,15 @@ def test_without_the_library(
     assert found.failed
     assert "Failed to import the required Python library (sev-snp-measure)" in found["msg"]
     assert launch_digest.IS_INSTALLED
+
+
+def test_a_firmware_that_starts_other_programs(files: dict[str, str], run_module: Run) -> None:
+    """Its digest would be no proof of what has the secret."""
+    fat = firmware.driver(firmware.FAT, firmware.FILES, name="Fat")
+    pathlib.Path(files["firmware"]).write_bytes(firmware.ovmf(front=firmware.dxe(fat)))
+    found = run_module("launch_measurement", **files)
+    assert (
+        "can start programs of the host's disk, with a launch secret in memory (Fat): give"
+        in found["msg"]
+    )
+    assert "sev" not in found.result

@@ -21,6 +21,7 @@ WHOLE = {
     "intact": True,
     "problem": "",
     "other_inputs": [],
+    "free_bytes": 0,
     "manifest": {"inputs": WAS},
 }
 NONE = {**WHOLE, "exists": False, "intact": False, "manifest": None}
@@ -33,6 +34,8 @@ OUTPUT = Output(
     unpacked=1000,
     formats=["qcow2", "vhd"],
     replace=False,
+    together=True,
+    collected=False,
 )
 
 
@@ -71,8 +74,6 @@ OUTPUT = Output(
         ({"manifest": {}}, {}, False, "from other inputs (all)"),
         ({"manifest": {"inputs": None}}, {}, False, "from other inputs (all)"),
         ({"manifest": None}, {}, False, "from other inputs (all)"),
-        # The disk, two formats, and what the initramfs takes.
-        (NONE, {"free": SPARE_BYTES + 3000}, False, "/work/web-1 has room for 256.00 MB, but"),
         ({}, {"free": 0}, True, ""),
     ],
 )
@@ -84,3 +85,42 @@ def test_an_image_that_may_be_there(
     assert found["same"] is same
     assert len(found["problems"]) == bool(says)
     assert says in " ".join(found["problems"])
+
+
+WORK = ["/work/web-1 has room for {}, but building this image needs {} there"]
+PUBLISHED = ["/out/web-1 has room for {}, but building this image needs {} there"]
+
+
+@pytest.mark.parametrize(
+    ("together", "collected", "free", "there", "lacking"),
+    [
+        # The disk and two formats in one file system, whatever is said of the other.
+        (True, False, 3001, 0, []),
+        (True, False, 3000, 9000, WORK),
+        # The formats are in another one.
+        (False, False, 1001, 2001, []),
+        (False, False, 1000, 2001, WORK),
+        (False, False, 1001, 2000, PUBLISHED),
+        (False, False, 1000, 2000, [*WORK, *PUBLISHED]),
+        # They are made beside the disk, and go to another machine at the end.
+        (False, True, 3001, 2001, []),
+        (False, True, 3000, 2001, WORK),
+        (False, True, 3001, 2000, PUBLISHED),
+    ],
+)
+def test_where_there_is_no_room(
+    together: bool, collected: bool, free: int, there: int, lacking: list[str]
+) -> None:
+    output = dataclasses.replace(
+        OUTPUT,
+        published={**NONE, "free_bytes": SPARE_BYTES + there},
+        free=SPARE_BYTES + free,
+        together=together,
+        collected=collected,
+    )
+    found = plan(output)["problems"]
+    said = [it.format("256.00 MB", "256.00 MB") for it in lacking]
+    assert [it.split(":")[0] for it in found] == said
+    options = [it.rpartition(" ")[2] for it in found]
+    chosen = {WORK[0]: "image_work_dir.", PUBLISHED[0]: "image_output_dir."}
+    assert options == [chosen[it] for it in lacking]

@@ -13,7 +13,6 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils import _inputs, _
 
 GIVEN: dict[str, t.Any] = {
     "image_architecture": "x86_64",
-    "image_firmware": "",
     "image_boot_test": True,
     "image_luks": {},
     "image_secure_boot": False,
@@ -171,16 +170,15 @@ LAUNCHED = {**MANIFEST, "inputs": {**INPUTS, "unlock": ["launch_secret"]}, "laun
 
 
 def test_an_image_for_launch_secrets_is_proved_with_its_firmware() -> None:
-    it = found(LAUNCHED, given={"image_firmware": "/OVMF.fd"})
+    it = found(LAUNCHED)
     assert (it["problems"], it["unlock"]) == ([], ["launch_secret"])
     assert it["launch"] == {
         "core": f"{THERE}/launch/core.efi",
         "hashes": f"{THERE}/launch/hashes.bin",
+        "firmware": f"{THERE}/launch/firmware.fd",
         "secret": f"{THERE}/launch/secret.bin",
         "measured": {"sev": "ab", "firmware": {"secret_area": {"base": 8454144, "size": 3072}}},
     }
-    (problem,) = found(LAUNCHED)["problems"]
-    assert problem.startswith("image_firmware is missing: /srv/images/web-1 has an image for")
 
 
 @pytest.mark.parametrize("change", [{"unlock": ["console"]}, {"unlock": []}])

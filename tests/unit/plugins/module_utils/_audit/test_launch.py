@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+import firmware
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import launch
 from ansible_collections.sealedroot.image.plugins.module_utils._audit.reports import Launched
@@ -24,7 +25,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
 
 LUKS = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
 AREA = ovmf.Area(0x810000, 0xC00)
-LAUNCHED = Launched(b"core", kernel_hashes.table(b"core"), AREA, prompt=False)
+LAUNCHED = Launched(b"core", kernel_hashes.table(b"core"), firmware.ovmf(), AREA, prompt=False)
 MODULES = frozenset({*cfg.REQUIRED, "luks", "eval", "memrw", "test"})
 
 
@@ -117,3 +118,28 @@ def test_modules_are_what_the_root_says(
     monkeypatch.setattr(core_image, "parse", lambda _data: core)
     needs = "luks: cryptodisk crypto\ncryptodisk: crypto\ncrypto:\nhttp: net\n"
     assert launch.surplus(LAUNCHED, ["luks"], needs) == says
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, ""),
+        (
+            {"area": ovmf.Area(0x820000, 0xC00)},
+            "launch/firmware.fd has another area for the secret",
+        ),
+        ({"firmware": b""}, "launch/firmware.fd is no firmware, because its 0 bytes"),
+        (
+            {
+                "firmware": firmware.ovmf(
+                    front=firmware.dxe(firmware.driver(firmware.FAT, firmware.FILES))
+                )
+            },
+            "launch/firmware.fd can start programs of the host's disk",
+        ),
+    ],
+    ids=range(4),
+)
+def test_the_firmware(change: dict[str, t.Any], says: str) -> None:
+    problems = launch.firmware(dataclasses.replace(LAUNCHED, **change))
+    assert [it.startswith(says) for it in problems] == ([True] if says else [])

@@ -56,6 +56,47 @@ def test_what_a_file_system_offers(tmp_path: pathlib.Path) -> None:
     }
 
 
+MOUNTS = """\
+22 1 0:39 /@ / rw - btrfs /dev/vda rw
+23 22 0:39 /@home {place}/home rw - btrfs /dev/vda rw
+24 22 254:16 / {place}/srv rw - ext4 /dev/vdb rw
+25 22 254:32 / {place}/over rw - ext4 /dev/vdc rw
+26 22 254:16 / {place}/over rw - ext4 /dev/vdb rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "together"),
+    [
+        ("work", "out", True),
+        ("work/a", "work/a/not/there/yet", True),
+        # Two subvolumes of one Btrfs.
+        ("work", "home/out", True),
+        ("work", "srv/out", False),
+        ("srv/a", "srv/b", True),
+        # No directory of that mount.
+        ("work", "srv2/out", True),
+        # Only the last one in a place is seen.
+        ("srv/a", "over/out", True),
+        ("work", "link/out", False),
+    ],
+)
+def test_what_is_in_one_file_system(
+    one: str, other: str, together: bool, tmp_path: pathlib.Path
+) -> None:
+    for name in ("home", "over", "srv", "srv2", "work"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("srv")
+    seen = mounts.parse(MOUNTS.format(place=tmp_path))
+    paths = str(tmp_path / one), str(tmp_path / other)
+    assert build_places.are_together(*paths, seen) is together
+
+
+def test_the_mounts_of_this_machine(tmp_path: pathlib.Path) -> None:
+    assert build_places.are_together(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert not build_places.are_together(str(tmp_path), "/proc")
+
+
 @pytest.mark.parametrize(
     ("mountinfo", "is_problem"),
     [

@@ -50,14 +50,23 @@ options:
     choices:
       - cloud-init
       - qemu-guest-agent
+      - alibaba
       - amazon-ssm-agent
       - azure
       - digitalocean
       - ec2-instance-connect
       - google
+      - huawei
       - hyper-v
+      - incus
+      - nutanix
       - open-vm-tools
+      - oracle
+      - ovirt
+      - parallels
+      - rackspace
       - spice-vdagent
+      - tencent
       - virtualbox
       - xen
     default: []

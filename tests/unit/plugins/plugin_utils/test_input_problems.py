@@ -249,6 +249,7 @@ BAD: list[tuple[dict[str, t.Any], str]] = [
         {"image_kernel_cmdline": "quiet systemd.debug_shell=1 rd.break"},
         "has systemd.debug_shell=1 rd.break, which opens to the host or to its console",
     ),
+    ({"image_kernel_cmdline": "systemd.machine_id=1f"}, "which every clone would share: leave it"),
     ({"image_kernel_cmdline": "rd.break"}, ", or set image_debug_console for an image to develop"),
     (
         {"__image_packages": ["auto", "cloud-init", "--yes", "grub=2", "a b", 7, None]},

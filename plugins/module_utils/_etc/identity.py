@@ -72,9 +72,18 @@ NOT_MADE_ANEW: t.Mapping[str, t.Tuple[str, ...]] = {
     "WireGuard key": ("/etc/wireguard/*.conf", "/etc/wireguard/*.key"),
     "ZeroTier identity": ("/var/lib/zerotier-one/identity.secret",),
 }
-# A hash of crypt(5): $id$, parameters and salt, then a digest of at least 13 characters.
-HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
-CRYPT = re.compile(r"\$[0-9a-z]+(\$[!-#%-9;-~]*)+\$[./0-9A-Za-z]{13,}")
+# Labels with dots between them; Linux keeps 64 characters (hostname(7)).
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+HOSTNAME = re.compile(rf"(?=.{{1,64}}\Z){_LABEL}(?:\.{_LABEL})*")
+# Each has a digest of its own length (docs/facts.md: crypt-hashes).
+CRYPT = re.compile(
+    r"\$g?y\$[./A-Za-z0-9]+\$[./A-Za-z0-9]{0,86}\$[./A-Za-z0-9]{43}"
+    r"|\$7\$[./A-Za-z0-9]{11,97}\$[./A-Za-z0-9]{43}"
+    r"|\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{53}"
+    r"|\$6\$(?:rounds=[1-9][0-9]+\$)?[!-#%-9;-~]{1,16}\$[./0-9A-Za-z]{86}"
+    r"|\$5\$(?:rounds=[1-9][0-9]+\$)?[!-#%-9;-~]{1,16}\$[./0-9A-Za-z]{43}"
+    r"|\$1\$[!-#%-9;-~]{1,8}\$[./0-9A-Za-z]{22}"
+)
 # Type and base64 of a line of authorized_keys (sshd(8)); options may stand before them, a comment after them.
 _PUBLIC_KEY = re.compile(
     r"(?:[^\n]*[ \t])?((?:ssh-|ecdsa-|sk-)[a-z0-9@.-]+)[ \t]+([A-Za-z0-9+/]+=*)(?:[ \t][^\n]*)?"

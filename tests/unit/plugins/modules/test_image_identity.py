@@ -157,6 +157,18 @@ def test_the_machine_id_of_dbus_may_be_a_link(root):
     assert (root / "var/lib/dbus/machine-id").is_symlink()
 
 
+@pytest.mark.parametrize("target", ["../var/lib/dbus/machine-id", "../run/nothing"])
+def test_the_machine_id_of_systemd_is_no_link(root, target):
+    """Without a file, systemd takes the first boot for one at which presets hold."""
+    (root / "etc/machine-id").unlink()
+    (root / "etc/machine-id").symlink_to(target)
+    ensure(root)
+    assert not (root / "etc/machine-id").is_symlink()
+    assert (root / "etc/machine-id").read_bytes() == b""
+    assert not (root / "var/lib/dbus/machine-id").exists()
+    assert not ensure(root)["changed"]
+
+
 def test_a_private_key_given_by_mistake_is_not_shown(root):
     key = f"-----BEGIN OPENSSH {'PRIVATE'} KEY-----\nc2VjcmV0\n"  # torn, so that no scanner takes it for one
     with pytest.raises(SealedRootError) as caught:

@@ -23,6 +23,8 @@ import typing as t
 
 # Patterns of glob(7), with wildcards in the last component only. Programs create these again, or can do without them.
 SHARED_BY_CLONES = (
+    # docs/facts.md: dhcpcd-files.
+    *("/etc/dhcpcd.duid", "/etc/dhcpcd.secret", "/var/lib/dhcpcd/duid", "/var/lib/dhcpcd/secret"),
     # salt-minion makes a key, and an ID from the host name, when it starts without.
     "/etc/salt/minion_id",
     "/etc/salt/pki/minion/minion.pem",
@@ -37,7 +39,6 @@ SHARED_BY_CLONES = (
     "/var/lib/dhclient/*.lease*",
     "/var/lib/dhcp/*.lease*",
     "/var/lib/dhcpcd/*.lease*",
-    "/var/lib/dhcpcd/duid",
     "/var/lib/misc/random-seed",
     "/var/lib/random-seed",
     "/var/lib/systemd/credential.secret",
@@ -48,7 +49,7 @@ SHARED_BY_CLONES = (
     "/var/lib/zypp/AnonymousUniqueId",
 )
 # What the table holds, in words: the audit claims no more.
-SHARED = "SSH host key, Salt key, random seed, DHCP lease, secret of systemd or cloud-init instance"
+SHARED = "SSH host key of the usual name, Salt key, random seed, DHCP lease or ID, secret of systemd or cloud-init instance"
 # The first is emptied in an image, the second removed (machine-id(5)).
 MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 # What nothing makes anew when a machine starts, by its description.

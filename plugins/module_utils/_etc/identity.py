@@ -49,7 +49,10 @@ SHARED_BY_CLONES = (
     "/var/lib/zypp/AnonymousUniqueId",
 )
 # What the table holds, in words: the audit claims no more.
-SHARED = "SSH host key of the usual name, Salt key, random seed, DHCP lease or ID, secret of systemd or cloud-init instance"
+SHARED = (
+    "SSH host key of the usual name, Salt key, random seed, DHCP lease or ID, secret of systemd or cloud-init"
+    " instance"
+)
 # The first is emptied in an image, the second removed (machine-id(5)).
 MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 # What nothing makes anew when a machine starts, by its description.

@@ -82,16 +82,14 @@ class Tpm:
         self._process = None
 
 
-def start(
-    stage: Stage, machine: Tpm, *disks: pathlib.Path, launched: t.Sequence[str] = ()
-) -> Guest:
+def start(stage: Stage, machine: Tpm, *disks: pathlib.Path) -> Guest:
     """Start a machine with a TPM from these disks, which it writes, or from that of the stage."""
     words = []
     for number, disk in enumerate(disks or (stage.raw,)):
         words += ["-drive", f"file={disk},format=raw,if=none,id=genuine{number or ''}"]
         device = f"virtio-blk-pci,drive=genuine{number or ''}"
         words += ["-device", f"{device},bootindex={number}"]
-    return stage.guest(*words, more=machine.options(), launched=launched)
+    return stage.guest(*words, more=machine.options())
 
 
 def power_off(guest: Guest) -> None:
@@ -106,8 +104,9 @@ def enrol(stage: Stage, machine: Tpm) -> None:
     stage.unlock(guest)
     guest.console.expect(LOGIN, timeout=600)
     guest.log_in(stage.image.password)
-    assert "sealed" in guest.run(f"{tpm_program.PROGRAM} {REGISTERS}", timeout=120)
-    assert "unchanged" in guest.run(f"{tpm_program.PROGRAM} --check", timeout=120)
+    # The console shows the command, too.
+    guest.run(f'[ "$({tpm_program.PROGRAM} {REGISTERS})" = sealed ]', timeout=120)
+    guest.run(f'[ "$({tpm_program.PROGRAM} --check)" = unchanged ]', timeout=120)
     power_off(guest)
 
 

@@ -29,7 +29,7 @@ import debian_firmware
 import hidden_kernel
 import launched
 import pexpect
-import tpm2
+import tpm_attacks
 import tpm_machines
 from attack_images import Image
 from attacks import GRUB_SHELL, KERNEL, LOGIN, Outcome, Stage, stopped, won
@@ -215,12 +215,12 @@ def tpm(tally: Tally, place: Place) -> None:
     stage = Stage(image)
     try:
         tpm_machines.enrol(stage, machine)
-        tpm2.survives(stage, machine)
+        tpm_attacks.survives(stage, machine)
         # From now on, that is the disk.
         shutil.move(stage.raw, image.raw)
     finally:
         stage.end()
-    for name, attack in tpm2.ATTACKS.items():
+    for name, attack in tpm_attacks.ATTACKS.items():
         stage = Stage(image)
         tally.play(name, stage, functools.partial(attack, stage, machine))
     machine.end()

@@ -50,14 +50,23 @@ options:
     choices:
       - cloud-init
       - qemu-guest-agent
+      - alibaba
       - amazon-ssm-agent
       - azure
       - digitalocean
       - ec2-instance-connect
       - google
+      - huawei
       - hyper-v
+      - incus
+      - nutanix
       - open-vm-tools
+      - oracle
+      - ovirt
+      - parallels
+      - rackspace
       - spice-vdagent
+      - tencent
       - virtualbox
       - xen
     default: []
@@ -166,7 +175,8 @@ def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
     # undo what the root's owner enabled (machine-id(5)).
     machine_id, dbus_id = identity.MACHINE_IDS
     if tree.exists(machine_id) or any(tree.exists(f"{path}/systemd") for path in SYSTEMD):
-        tree.write(machine_id, "", mode=0o444)
+        # No link, whose target may be what is removed next.
+        tree.write(machine_id, "", mode=0o444, replace=True)
     if not os.path.islink(tree.path(dbus_id)):
         tree.remove(dbus_id)
     for path in identity.present(identity.SHARED_BY_CLONES, tree.names):

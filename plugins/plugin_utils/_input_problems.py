@@ -314,6 +314,8 @@ def _boot_key(given: Inputs, _around: Around) -> str:
 
 def _kernel_cmdline(given: Inputs, _around: Around) -> str:
     console = is_set(given["image_debug_console"])
+    if guest.MACHINE_ID in map(guest.name_of, given["image_kernel_cmdline"].split()):
+        return f"image_kernel_cmdline has {guest.MACHINE_ID}, which every clone would share: leave it out."
     words = guest.contrary(given["image_kernel_cmdline"], debug_console=console)
     if not words:
         return ""

@@ -27,8 +27,10 @@ _ALSO: t.Mapping[str, t.Tuple[type, ...]] = {
     "image_selinux": (bool,),
     "image_size": (int, float),
 }
-# Similarity, at most 1: allows one wrong, missing or additional letter in a short name, two in a long one.
-NEAR = 0.83
+# Similarity, at most 1: allows one missing or additional letter in a short name, two wrong ones in a long one.
+NEAR = 0.82
+# The end of a name that is long enough to stand for it, as cmdline for kernel_cmdline.
+_END = 7
 _WORDS = ("true", "yes", "on", "1", "false", "no", "off", "0")
 
 
@@ -119,9 +121,16 @@ def nearest(name: str, known: t.Iterable[str], prefix: str = "") -> str:
     """Return the most similar known name, or nothing if none is similar."""
     # Without the prefix, which would make all names similar.
     rest, letters = name[len(prefix) :], {it[len(prefix) :]: it for it in known}
-    swapped = [it for it in letters if sorted(it) == sorted(rest)]
-    near = swapped or difflib.get_close_matches(rest, letters, 1, NEAR)
+    alike = [it for it in letters if sorted(it) == sorted(rest) or _differ(it, rest) == 1]
+    alike += [it for it in letters if len(rest) >= _END and it.endswith(f"_{rest}")]
+    near = alike or difflib.get_close_matches(rest, letters, 1, NEAR)
     return letters[near[0]] if near else ""
+
+
+def _differ(one: str, other: str) -> int:
+    """Return how many letters of two names of one length differ; 0 if they are too short to say."""
+    is_long = len(one) == len(other) >= len("size")
+    return sum(a != b for a, b in zip(one, other)) if is_long else 0
 
 
 __all__ = ("Options", "is_set", "nearest", "once_each", "problems", "type_problem", "whole")

@@ -65,7 +65,16 @@ def tree(source: pathlib.Path) -> dict[str, bytes]:
     return {str(path.relative_to(source)): path.read_bytes() for path in files}
 
 
-def test_four_calls(disk: pathlib.Path, source: pathlib.Path, real_module: Module) -> None:
+def test_four_calls(
+    disk: pathlib.Path,
+    source: pathlib.Path,
+    real_module: Module,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # mtools stops at an error in its user's file.
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".mtoolsrc").write_text("drive x: {{{\n")
     args = {"path": str(disk), "src_dir": str(source), "exclusive": True}
     before = disk.read_bytes()
     predicted = real_module("esp_files", _check=True, **args)

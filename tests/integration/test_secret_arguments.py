@@ -80,7 +80,7 @@ class Secrets:
         self.given = {
             "image_boot_key": base64.b64encode(secrets.token_bytes(33)).decode(),
             "image_recovery_passphrase": f"{secrets.token_hex(8)} is what I say",
-            "image_root_password_hash": f"$6$abcdefgh$8{secrets.token_hex(40)}Q.ab/1",
+            "image_root_password_hash": f"$6$abcdefgh$8{secrets.token_hex(40)}Q.ab/",
         }
         tasks = path / "tasks.yml"
         tasks.write_text(f"# {secrets.token_hex(16)}\n[]\n")

@@ -204,6 +204,11 @@ def grub_cfg(
             for word in others
             if guest.takes(word)
         ]
+        problems += [
+            f"{kernel} gets {word}, which every clone would share: leave it out"
+            for word in others
+            if guest.name_of(word) == guest.MACHINE_ID
+        ]
         problems += [f"{kernel} gets the device {name}" for name in _DISK_DEVICE.findall(options)]
     known = {root_uuid, luks_uuid, luks_uuid.replace("-", "")}
     foreign = set(_UUID.findall(text.lower())) - known

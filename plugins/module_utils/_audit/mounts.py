@@ -22,7 +22,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
 
 def table(text: t.Optional[str]) -> t.List[t.List[str]]:
     """Return the fields of each line of fstab(5) or crypttab(5)."""
-    lines = (line.strip() for line in (text or "").splitlines())
+    lines = (line.strip() for line in etc_fstab.lines(text or ""))
     return [line.split() for line in lines if line and not line.startswith("#")]
 
 

@@ -18,8 +18,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# mtools refuses partitions whose geometry fields are not those of a floppy or hard disk. FAT stores local time.
-ENV = {"MTOOLS_SKIP_CHECK": "1", "TZ": "UTC"}
+# mtools refuses partitions whose geometry fields are not those of a floppy or hard disk. FAT stores local time. Without
+# a directory as home, it reads no ~/.mtoolsrc (docs/facts.md: mtoolsrc).
+ENV = {"MTOOLS_SKIP_CHECK": "1", "TZ": "UTC", "HOME": "/dev/null"}
 
 # mtools treats '*', '?' and '[' in a name as a pattern; FAT has no other special characters.
 _SAFE = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+ -]{0,199}(?<![. ])")

@@ -58,9 +58,14 @@ class Taken(t.NamedTuple):
     reason: str
 
 
+def lines(text: str) -> t.List[str]:
+    """Return the lines of a table; for systemd, a NUL ends one of crypttab (docs/facts.md: unit-lines)."""
+    return text.replace("\0", "\n").splitlines()
+
+
 def rows(text: str) -> Rows:
     """Return the fields of each line that is an entry."""
-    return [row for row in map(str.split, text.splitlines()) if is_entry(row)]
+    return [row for row in map(str.split, lines(text)) if is_entry(row)]
 
 
 def is_entry(fields: Row) -> bool:
@@ -270,6 +275,7 @@ __all__ = (
     "is_on_demand",
     "is_opened_on_demand",
     "key_of",
+    "lines",
     "mounted",
     "options_of",
     "own_mappings",

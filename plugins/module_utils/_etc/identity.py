@@ -23,6 +23,8 @@ import typing as t
 
 # Patterns of glob(7), with wildcards in the last component only. Programs create these again, or can do without them.
 SHARED_BY_CLONES = (
+    # docs/facts.md: dhcpcd-files.
+    *("/etc/dhcpcd.duid", "/etc/dhcpcd.secret", "/var/lib/dhcpcd/duid", "/var/lib/dhcpcd/secret"),
     # salt-minion makes a key, and an ID from the host name, when it starts without.
     "/etc/salt/minion_id",
     "/etc/salt/pki/minion/minion.pem",
@@ -37,7 +39,6 @@ SHARED_BY_CLONES = (
     "/var/lib/dhclient/*.lease*",
     "/var/lib/dhcp/*.lease*",
     "/var/lib/dhcpcd/*.lease*",
-    "/var/lib/dhcpcd/duid",
     "/var/lib/misc/random-seed",
     "/var/lib/random-seed",
     "/var/lib/systemd/credential.secret",
@@ -48,7 +49,10 @@ SHARED_BY_CLONES = (
     "/var/lib/zypp/AnonymousUniqueId",
 )
 # What the table holds, in words: the audit claims no more.
-SHARED = "SSH host key, Salt key, random seed, DHCP lease, secret of systemd or cloud-init instance"
+SHARED = (
+    "SSH host key of the usual name, Salt key, random seed, DHCP lease or ID, secret of systemd or cloud-init"
+    " instance"
+)
 # The first is emptied in an image, the second removed (machine-id(5)).
 MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 # What nothing makes anew when a machine starts, by its description.
@@ -72,9 +76,18 @@ NOT_MADE_ANEW: t.Mapping[str, t.Tuple[str, ...]] = {
     "WireGuard key": ("/etc/wireguard/*.conf", "/etc/wireguard/*.key"),
     "ZeroTier identity": ("/var/lib/zerotier-one/identity.secret",),
 }
-# A hash of crypt(5): $id$, parameters and salt, then a digest of at least 13 characters.
-HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
-CRYPT = re.compile(r"\$[0-9a-z]+(\$[!-#%-9;-~]*)+\$[./0-9A-Za-z]{13,}")
+# Labels with dots between them; Linux keeps 64 characters (hostname(7)).
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+HOSTNAME = re.compile(rf"(?=.{{1,64}}\Z){_LABEL}(?:\.{_LABEL})*")
+# Each has a digest of its own length (docs/facts.md: crypt-hashes).
+CRYPT = re.compile(
+    r"\$g?y\$[./A-Za-z0-9]+\$[./A-Za-z0-9]{0,86}\$[./A-Za-z0-9]{43}"
+    r"|\$7\$[./A-Za-z0-9]{11,97}\$[./A-Za-z0-9]{43}"
+    r"|\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{53}"
+    r"|\$6\$(?:rounds=[1-9][0-9]+\$)?[!-#%-9;-~]{1,16}\$[./0-9A-Za-z]{86}"
+    r"|\$5\$(?:rounds=[1-9][0-9]+\$)?[!-#%-9;-~]{1,16}\$[./0-9A-Za-z]{43}"
+    r"|\$1\$[!-#%-9;-~]{1,8}\$[./0-9A-Za-z]{22}"
+)
 # Type and base64 of a line of authorized_keys (sshd(8)); options may stand before them, a comment after them.
 _PUBLIC_KEY = re.compile(
     r"(?:[^\n]*[ \t])?((?:ssh-|ecdsa-|sk-)[a-z0-9@.-]+)[ \t]+([A-Za-z0-9+/]+=*)(?:[ \t][^\n]*)?"

@@ -28,6 +28,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc.fstab import
     is_entry,
     is_on_demand,
     is_opened_on_demand,
+    lines,
     mounted,
     options_of,
     own_mappings,
@@ -83,7 +84,7 @@ def fstab(
     """
     gone = going(rows(text), own_mappings(crypttab, device), exists=exists, crypttab=crypttab)
     kept, dropped = [], []
-    for line in text.splitlines():
+    for line in lines(text):
         fields = line.split()
         if not is_entry(fields):
             kept.append(line)
@@ -215,7 +216,7 @@ def crypttab(
     """
     own = f"{name} UUID={luks_uuid} {key_file} {options}"
     kept, dropped = [], []
-    for line in text.splitlines():
+    for line in lines(text):
         fields = line.split()
         if not is_entry(fields):
             kept.append(line)

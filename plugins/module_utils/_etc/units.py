@@ -20,6 +20,10 @@ import typing as t
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab
 
 SPECIFIER = re.compile(r"%[^%]")
+# What ends a line for systemd, and what it takes for blanks (docs/facts.md: unit-lines).
+_END = re.compile(r"\n\r?\0?|\r\n?\0?|\0")
+_BLANKS = " \t\n\r"
+_BOM = "\ufeff"
 ENABLED_BY = ("WantedBy", "RequiredBy", "UpheldBy")
 # Where units are, without the first slash. A file in one directory hides files of the same name in later ones.
 DIRECTORIES = tuple(f"{top}/systemd/system" for top in ("etc", "usr/local/lib", "usr/lib", "lib"))
@@ -48,18 +52,23 @@ def parse(path: str, text: str) -> t.List[Setting]:
     """Return the settings of a file, in order; systemd.syntax(7)."""
     settings = []
     section = held = ""
-    for line in text.split("\n"):
-        if line.lstrip().startswith(("#", ";")):
-            continue  # a comment, even inside a continued line
+    lines = [it for it in _END.split(text) if not it.lstrip(_BLANKS).startswith(("#", ";"))]
+    marked = next((n for n, line in enumerate(lines) if line.startswith(_BOM)), None)
+    if marked is not None:
+        lines[marked] = lines[marked][len(_BOM) :]
+    # The last line may be continued by nothing.
+    for line in [*lines, ""]:
         if (len(line) - len(line.rstrip("\\"))) % 2:
             held += line[:-1] + " "
             continue
-        line, held = (held + line).strip(), ""
+        line, held = (held + line).strip(_BLANKS), ""
         key, equals, value = line.partition("=")
-        if line.startswith("[") and line.endswith("]"):
+        if line.startswith("["):
+            if not line.endswith("]"):
+                break  # systemd reads no further
             section = line[1:-1]
         elif equals:
-            settings.append(Setting(path, section, key.strip(), value.strip()))
+            settings.append(Setting(path, section, key.strip(_BLANKS), value.strip(_BLANKS)))
     return settings
 
 

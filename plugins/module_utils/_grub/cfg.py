@@ -79,9 +79,10 @@ EOF
 def unwanted(words: t.Sequence[str]) -> t.Callable[[str], bool]:
     """Return a function that says whether to remove a word of the root's command line to which *words* are added.
 
-    Words about old disks are removed, and words that would undo what *words* set for the guest.
+    Words about old disks and of the old machine are removed, and words that would undo what *words* set for the guest.
     """
-    return lambda word: guest.is_named(word, OLD_DISKS) or guest.undoes(word, words)
+    names = (*OLD_DISKS, *guest.ONE_MACHINE)
+    return lambda word: guest.is_named(word, names) or guest.undoes(word, words)
 
 
 def needed(*, luks_type: str, hash_name: str, filesystem: str) -> t.List[str]:

@@ -75,6 +75,13 @@ HOST_DISKS = (
     # An overlay, an image, another initramfs, and an ACPI table.
     *("rd.overlay*", "systemd.pull*", "initrdmem", "efivar_ssdt"),
 )
+# With it, all clones are the same machine.
+MACHINE_ID = "systemd.machine_id"
+# Names of words that are of one machine (docs/facts.md: words-of-one-machine). They go; an owner may set others.
+ONE_MACHINE = (
+    *(MACHINE_ID, "systemd.hostname", "iscsi*"),
+    *("ip=*.*.*.*", "ip=[[]*", "ifname", "BOOTIF"),
+)
 # Quotes: systemd accepts ' and " on the command line, the kernel only ". An unclosed quote hides all later words
 # from its reader.
 QUOTES = "'\"\\"
@@ -203,6 +210,8 @@ __all__ = (
     "GENERATOR_CONSOLE_WORDS",
     "HOST_DISKS",
     "HOST_WORDS",
+    "MACHINE_ID",
+    "ONE_MACHINE",
     "QUOTES",
     "SHELLS",
     "as_read",

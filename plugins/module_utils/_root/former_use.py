@@ -53,7 +53,13 @@ _MACHINE_INFO = "etc/machine-info"
 _PRESETS = re.compile(r"etc/mkinitcpio\.d/[^/]+\.preset")
 # Packages have settings for mkinitramfs there.
 _CONF_HOOKS = re.compile(r"usr/share/initramfs-tools/conf-hooks\.d/[^/]+")
-_READ = (_CONF_HOOKS, _HOOKS, _INSTALL_DROP_INS, _PRESETS)
+# sshd_config(5). 'ssh-keygen -A' makes only the keys with the usual names.
+_SSHD = re.compile(r"etc/ssh/sshd_config(?:\.d/[^/]+\.conf)?")
+_HOST_KEY = re.compile(
+    r'^[ \t]*HostKey(?:[ \t]*=[ \t]*|[ \t]+)"?/([^"\s]+)', re.MULTILINE | re.IGNORECASE
+)
+_USUAL_HOST_KEY = "etc/ssh/ssh_host_"
+_READ = (_CONF_HOOKS, _HOOKS, _INSTALL_DROP_INS, _PRESETS, _SSHD)
 _LAYOUT = re.compile(r"^\s*((?:KERNEL_INSTALL_LAYOUT|layout)\s*=)\s*[\"']?(\w+)", re.MULTILINE)
 _UKI = re.compile(r"^\s*\w+_(?:uki|efi_image)=[\"']?/", re.MULTILINE)
 _ON_ESP = re.compile(r"(?:^|[^\w.-])/(?:boot/)?(?:efi|esp|EFI)\b")
@@ -180,6 +186,10 @@ def notes(members: Members, text: Text) -> t.List[str]:
         what: identity.present(patterns, lambda directory: inside.get(directory, []))
         for what, patterns in identity.NOT_MADE_ANEW.items()
     }
+    keys = {it for name in filter(_SSHD.fullmatch, members) for it in _HOST_KEY.findall(text(name))}
+    shared["SSH host key"] = [
+        f"/{it}" for it in sorted(keys) if it in members and not it.startswith(_USUAL_HOST_KEY)
+    ]
     return [
         *(
             f"Every machine of the image would have the same {what} ({', '.join(paths)}): remove it from the root, or"

@@ -16,7 +16,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 from ansible_collections.sealedroot.image.plugins.modules import esp_files
 
-ENV = {"MTOOLS_SKIP_CHECK": "1", "TZ": "UTC"}
+ENV = {"MTOOLS_SKIP_CHECK": "1", "TZ": "UTC", "HOME": "/dev/null"}
 DISK = "/w/disk.raw"
 TARGET = ["-i", f"{DISK}@@1048576"]
 

@@ -11,7 +11,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 from ansible_collections.sealedroot.image.plugins.modules import image_identity
 
-HASH = "$6$salt$abcdefghijklmnopqrstuvwxyz"
+HASH = "$6$salt$" + "ab./0123Za" * 8 + "abcdef"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl me@example.org"
 
 
@@ -157,6 +157,18 @@ def test_the_machine_id_of_dbus_may_be_a_link(root):
     assert (root / "var/lib/dbus/machine-id").is_symlink()
 
 
+@pytest.mark.parametrize("target", ["../var/lib/dbus/machine-id", "../run/nothing"])
+def test_the_machine_id_of_systemd_is_no_link(root, target):
+    """Without a file, systemd takes the first boot for one at which presets hold."""
+    (root / "etc/machine-id").unlink()
+    (root / "etc/machine-id").symlink_to(target)
+    ensure(root)
+    assert not (root / "etc/machine-id").is_symlink()
+    assert (root / "etc/machine-id").read_bytes() == b""
+    assert not (root / "var/lib/dbus/machine-id").exists()
+    assert not ensure(root)["changed"]
+
+
 def test_a_private_key_given_by_mistake_is_not_shown(root):
     key = f"-----BEGIN OPENSSH {'PRIVATE'} KEY-----\nc2VjcmV0\n"  # torn, so that no scanner takes it for one
     with pytest.raises(SealedRootError) as caught:
@@ -168,7 +180,10 @@ def test_a_private_key_given_by_mistake_is_not_shown(root):
 @pytest.mark.parametrize(
     "password_hash",
     [
-        "$6$rounds=5000$salt$abcdefghijklmnopqrstuvwxyz./0123",
+        HASH.replace("salt", "rounds=5000$salt"),
+        # 'openssl passwd -5' and -1.
+        "$5$abc$sCOGUciM.GdmYMCUvmUcgu03oRH87O0clF96.9mwWGB",
+        "$1$abc$OGyl6dDvZCDiGmIVbeuCq/",
         "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$X3DX6M94c7o.9agCG9G317fhZg9SqC.5i5rd.RhAtQ7",
         "$2b$12$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234",
     ],
@@ -184,7 +199,15 @@ def test_hashes_of_several_kinds(root, password_hash):
         # What a shell leaves of $6$salt$hash in double quotes, or a cut one: root could never log in.
         ({"root_password_hash": "$6$salt"}, "is not a crypt"),
         ({"root_password_hash": "$6$salt$short"}, "is not a crypt"),
-        ({"root_password_hash": "$6$salt$abcdefghijklmnop:0:"}, "is not a crypt"),
+        ({"root_password_hash": HASH[:-1]}, "is not a crypt"),
+        ({"root_password_hash": f"{HASH}x"}, "is not a crypt"),
+        ({"root_password_hash": HASH.replace("$6", "$5")}, "is not a crypt"),
+        ({"root_password_hash": "$2b$12$abcdefghijklmnopqrstuu"}, "is not a crypt"),
+        ({"root_password_hash": f"{HASH}:0:"}, "is not a crypt"),
+        ({"hostname": "a..b"}, "is not a host name"),
+        ({"hostname": "a.-b"}, "is not a host name"),
+        ({"hostname": "web-1\n"}, "is not a host name"),
+        ({"hostname": "a" * 63 + ".b"}, "is not a host name"),
         ({"hostname": "no spaces"}, "is not a host name"),
         ({"root_password_hash": "plain text"}, "is not a crypt"),
         ({"authorized_keys": ["-----BEGIN"]}, "is not an SSH public key"),

@@ -66,7 +66,11 @@ KEY = "correct-horse-battery-staple-42-with-some-more"
 BASE64_KEY = "c3VwZXItc2VjcmV0LWFuZC1yYW5kb20tMzMtYnl0ZXMh"
 LAUNCHED: dict[str, t.Any] = {"image_unlock": ["launch_secret"], "image_firmware": "/srv/OVMF.fd"}
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl ada"
-HASH = "$6$saltsalt$qFmFH.bQmmtXzyBY0s9v7Oicd2z4XSIecDzlB5KiA2/jctKu9YterLp8wwnSq.qc"
+# 'openssl passwd -6'.
+HASH = (
+    "$6$saltsalt$8RWsOfwR6M6PpnoeQiEiWzNTPo1f0HjVYjDnLZhGx16"
+    "aBFRkeqiHAzfXP/LgrOWMBMXqiU2pLrXsSOHNUyUm91"
+)
 
 
 def source(**it: str) -> dict[str, t.Any]:
@@ -126,7 +130,7 @@ BAD: list[tuple[dict[str, t.Any], str]] = [
     ({"image_builds_at_once": -3}, "image_builds_at_once is -3: write how many builds"),
     *(
         ({"image_hostname": it}, f"image_hostname '{it}' is not a host name")
-        for it in ("web_1", "", "-a")
+        for it in ("web_1", "", "-a", "a..b", "a.-b")
     ),
     ({"image_builder": "builder-9"}, "image_builder 'builder-9' is not in the inventory: add it"),
     *(
@@ -171,7 +175,7 @@ BAD: list[tuple[dict[str, t.Any], str]] = [
     ),
     *(
         ({"image_root_password_hash": it}, "is no hash of crypt(5): take what 'openssl passwd -6'")
-        for it in ("secret", "$6$salt$short", f"{HASH}\n", f"{HASH}:")
+        for it in ("secret", "$6$salt$short", HASH[:-1], f"{HASH}\n", f"{HASH}:")
     ),
     ({"image_unlock": []}, "image_unlock [] names no way: name each that you want once, such as"),
     ({"image_unlock": ["prompt", "prompt"]}, "[prompt, prompt] names a way twice: name each that"),
@@ -249,6 +253,7 @@ BAD: list[tuple[dict[str, t.Any], str]] = [
         {"image_kernel_cmdline": "quiet systemd.debug_shell=1 rd.break"},
         "has systemd.debug_shell=1 rd.break, which opens to the host or to its console",
     ),
+    ({"image_kernel_cmdline": "systemd.machine_id=1f"}, "which every clone would share: leave it"),
     ({"image_kernel_cmdline": "rd.break"}, ", or set image_debug_console for an image to develop"),
     (
         {"__image_packages": ["auto", "cloud-init", "--yes", "grub=2", "a b", 7, None]},

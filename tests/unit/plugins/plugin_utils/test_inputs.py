@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import pathlib
 import typing as t
 
 import pytest
@@ -26,6 +28,15 @@ MISSPELLED = FilterModule().filters()["misspelled"]
         ("image_format", "image_formats"),
         ("image_boot_tests", "image_boot_test"),
         ("image_host_agent", "image_host_agents"),
+        ("image_out_dir", "image_output_dir"),
+        # A wrong letter in a short name.
+        ("image_sise", "image_size"),
+        ("image_nane", "image_name"),
+        ("image_luk5", "image_luks"),
+        # Words that are missing before it.
+        ("image_cmdline", "image_kernel_cmdline"),
+        ("image_passphrase", "image_recovery_passphrase"),
+        ("image_password_hash", "image_root_password_hash"),
         # Letters that changed places.
         ("image_szie", "image_size"),
         ("image_soruce", "image_source"),
@@ -46,6 +57,12 @@ def test_a_name_that_is_nearly_an_input(name: str, nearest: str) -> None:
     )
 
 
+def test_the_sample_of_the_documentation_is_right() -> None:
+    text = pathlib.Path(inspect.getfile(FilterModule)).with_suffix(".yml").read_text()
+    (sample,) = [line for line in text.splitlines() if "sample:" in line]
+    assert f"sample: '{MISSPELLED(['image_sise'])}'" in sample
+
+
 def test_all_such_names_are_said_at_once() -> None:
     found = MISSPELLED(["image_sizes", "rotate_keep_slot"])
     assert found.endswith(
@@ -58,6 +75,7 @@ def test_all_such_names_are_said_at_once() -> None:
     [
         # Of a person's own.
         *("image_registry", "image_owner", "image_", "images", "my_image_sise"),
+        *("image_dir", "image_host", "image_key", "image_date", "image_type", "image_tag"),
         # Facts, and what is said to the connection.
         *("image_keys", "image_root", "image_root_uuid", "image_grows", "image_network"),
         *_inputs.inputs(),

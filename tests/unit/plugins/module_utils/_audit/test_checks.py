@@ -221,6 +221,10 @@ def more(words: str) -> str:
         (more("rd.luks.crypttab=0"), "rd.luks.crypttab=0, which takes what the host has"),
         (more("rd.luks.uuid=luks-2"), "rd.luks.uuid=luks-2, which takes what the host has"),
         (more("nfsroot=10.0.2.2:/x"), "nfsroot=10.0.2.2:/x, which takes what the host has"),
+        (more("systemd.machine_id=1f"), "systemd.machine_id=1f, which every clone would share"),
+        (more("systemd.machine-id=1f"), "systemd.machine-id=1f, which every clone would share"),
+        # An owner may say so.
+        (more("systemd.hostname=web-1 ip=192.0.2.7"), None),
         (more("rd.root=LABEL=x"), "rd.root=LABEL=x, which takes what the host has"),
         (more("rd.systemd.gpt-auto=1"), "rd.systemd.gpt-auto=1, not systemd.gpt_auto=0"),
         (more("rd.retry=60 rd.driver.pre=x rootfstype=ext4 console=tty0"), None),

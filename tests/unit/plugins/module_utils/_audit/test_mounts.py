@@ -24,7 +24,7 @@ def mounts(fstab: list[list[str]], crypttab: list[list[str]] = CRYPT) -> list[st
 
 
 def test_table() -> None:
-    text = "# comment\n\n  UUID=1 / ext4\n# another\ntmpfs /tmp tmpfs\n"
+    text = "# comment\n\n  UUID=1 / ext4\n# another\0tmpfs /tmp tmpfs\n"
     assert audit_mounts.table(text) == [["UUID=1", "/", "ext4"], ["tmpfs", "/tmp", "tmpfs"]]
     assert audit_mounts.table(None) == []
 

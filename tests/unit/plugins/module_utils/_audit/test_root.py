@@ -252,6 +252,7 @@ AGENT = {f"{UNITS}/qemu-guest-agent.service": (0o644, b"")}
         # Another one that is masked does not do for it.
         ({**AGENT, f"{OWN}/cloud-init.service": (0o777, "/dev/null")}, (), "is on"),
         ({f"{OWN}/waagent.service": (0o644, b"[Service]")}, (), "waagent.service of azure is on"),
+        ({"/etc/init.d/xe-daemon": (0o755, b"#!/bin/sh")}, (), "xe-daemon.service of xen is on"),
         ({f"/usr/local/lib/systemd/system/{DROP_IN}": (0o644, b"")}, (), f"{DROP_IN} of ec2-inst"),
         (
             {f"{UNITS}/{DROP_IN}": (0o644, b""), f"{OWN}/{DROP_IN}": (0o777, "/dev/null")},

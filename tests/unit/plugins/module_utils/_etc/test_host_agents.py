@@ -72,6 +72,16 @@ def test_every_service_of_every_agent(name: str, directory: str) -> None:
     assert host_agents.units(there.__contains__, (name,)) == {}
 
 
+def test_a_script_of_init_is_a_service_as_well(tmp_path: pathlib.Path) -> None:
+    script = tmp_path / "etc/init.d/xe-linux-distribution"
+    script.parent.mkdir(parents=True)
+    script.touch()
+    names, tree = plan(tmp_path)
+    assert names == ["xen"]
+    tree.apply()
+    assert masked(tmp_path) == {"xe-linux-distribution.service"}
+
+
 @pytest.mark.parametrize(
     ("unit", "name"),
     [
@@ -83,6 +93,13 @@ def test_every_service_of_every_agent(name: str, directory: str) -> None:
         ("google-guest-compat-manager.service", "google"),
         ("vboxadd-service.service", "virtualbox"),
         ("vboxservice.service", "virtualbox"),
+        ("lxd-agent.service", "incus"),
+        ("incus-agent.service", "incus"),
+        ("AssistDaemon.service", "alibaba"),
+        ("tat_agent.service", "tencent"),
+        ("snap.oracle-cloud-agent.oracle-cloud-agent.service", "oracle"),
+        ("xen-guest-agent.service", "xen"),
+        ("prltoolsd.service", "parallels"),
     ],
 )
 def test_an_agent_in_the_owners_directory(tmp_path: pathlib.Path, unit: str, name: str) -> None:

@@ -83,6 +83,7 @@ def test_crypttab_has_the_root_alone():
     assert table == "# <target name>\ncr_root UUID=u /k luks,initramfs\n"
     assert dropped == ["crypttab line 'old UUID=9': a disk of the old machine"]
     assert entry(table) == (table, [])
+    assert entry("# <target name>\0old UUID=9 none luks\n") == (table, dropped)
 
 
 @pytest.mark.parametrize("filesystem", ["btrfs", "xfs"])

@@ -29,6 +29,19 @@ ON_DEMAND = [*ROW[:3], "defaults,noauto"]
         ),
         ("[S]\na=b\\\\\nc=d", [("S", "a", "b\\\\"), ("S", "c", "d")]),
         ("a=1\n[no", [("", "a", "1")]),
+        # docs/facts.md: unit-lines.
+        ("# x\r[S]\ra=1\r", [("S", "a", "1")]),
+        ("[S]\n# x\0a=1\n", [("S", "a", "1")]),
+        ("[S]\r\na=b\\\r\nc=d\r\n", [("S", "a", "b c=d")]),
+        ("[S]\na=b\\\n\rc=d\n", [("S", "a", "b c=d")]),
+        ("[S]\na=b\\\r\rc=d\n", [("S", "a", "b"), ("S", "c", "d")]),
+        ("[S]\na=b\\", [("S", "a", "b")]),
+        ("\ufeff[S]\na=1\n", [("S", "a", "1")]),
+        ("[S]\n\ufeffa=1\n\ufeffb=2\n", [("S", "a", "1"), ("S", "\ufeffb", "2")]),
+        # What other programs take for blanks is none.
+        ("[S]\n\v# \\\na=1\nb=2\n", [("S", "\v#  a", "1"), ("S", "b", "2")]),
+        ("[S]\n\x1c[T]\na=1\xa0\n", [("S", "a", "1\xa0")]),
+        ("[S]\na=1\n[no\n[S]\na=\n", [("S", "a", "1")]),
     ],
 )
 def test_parse(text: str, settings: list[tuple[str, str, str]]) -> None:

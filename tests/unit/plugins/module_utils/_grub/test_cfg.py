@@ -369,6 +369,13 @@ def test_what_is_a_stray(line, stray):
             "rd.luks.crypttab=0 nfsroot=x rd.auto dm-mod.create=x ro rd.driver.pre=x",
             "ro rd.driver.pre=x",
         ),
+        # So does what is of that machine alone.
+        ([], "systemd.machine_id=1f systemd.hostname=old rd.iscsi.initiator=iqn.x quiet", "quiet"),
+        (
+            [],
+            "ip=192.0.2.7::192.0.2.1 ip=[2001:db8::7]:::: ip=dhcp ifname=a:52:54:0:0:0:1",
+            "ip=dhcp",
+        ),
         ([], "panic=30 rd.break systemd.gpt_auto=1", "panic=30 rd.break systemd.gpt_auto=1"),
         # A word that ours has an opinion about,
         (["systemd.gpt_auto=0"], "systemd.gpt_auto=1 quiet", "quiet"),

@@ -209,6 +209,26 @@ def test_what_machines_would_share(names: tuple[str, ...], says: str) -> None:
     assert [says in it for it in found] == ([True] if says else [])
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("HostKey /etc/ssh/keys/ed25519", "SSH host key (/etc/ssh/keys/ed25519): remove it"),
+        ('  hostkey="/etc/ssh/keys/ed25519"', "SSH host key (/etc/ssh/keys/ed25519): remove it"),
+        # A comment, what is not there, and what is made anew.
+        ("#HostKey /etc/ssh/keys/ed25519", ""),
+        ("HostKey /etc/ssh/keys/rsa", ""),
+        ("HostKey /etc/ssh/ssh_host_rsa_key", ""),
+        ("HostKeyAlgorithms /etc/ssh/keys/ed25519", ""),
+    ],
+)
+@pytest.mark.parametrize("name", ["etc/ssh/sshd_config", "etc/ssh/sshd_config.d/x.conf"])
+def test_host_keys_of_unusual_names(name: str, line: str, says: str) -> None:
+    have = members(name, "etc/ssh/keys/ed25519", "etc/ssh/ssh_host_rsa_key")
+    assert (name,) in former_use.wanted(have.values())
+    found = former_use.notes(have, texts({name: f"Port 22\n{line}\n"}))
+    assert [says in it for it in found] == ([True] if says else [])
+
+
 def test_what_does_not_get_into_an_image() -> None:
     esp = {
         *("boot/efi/EFI/debian/initrd.img", "boot/efi/EFI/Linux/fedora.efi", "efi/0123/6.1/linux"),

@@ -47,7 +47,8 @@ def compression_of(runner: Runner, path: str) -> str:
     found = formats.compression(head)
     if found not in SUPPORTED:
         raise SealedRootError(
-            f"{path} is compressed with {found}, which is not supported: use gzip, xz or zstd"
+            f"{path} is compressed with {found}, which is not supported: use gzip, xz or zstd. If it is a disk, unpack"
+            f" it ({formats.UNPACKED_BY[found]} {shlex.quote(path)}), and give the result with the type disk"
         )
     if found != "none":
         runner.find(found)

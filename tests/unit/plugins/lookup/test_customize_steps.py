@@ -92,7 +92,7 @@ def test_a_role_beside_the_playbook(place: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("step", "problem"),
     [
-        ({"role": "nowhere"}, "the role 'nowhere' was not found in"),
+        ({"role": "nowhere"}, "role 'nowhere' was not found in"),
         ({"role": "nowhere"}, "set roles_path (ANSIBLE_ROLES_PATH)"),
         ({"role": "nobody.nothing.nowhere"}, "was not found in"),
         ({"tasks": "none.yml"}, "/none.yml. Correct the path."),

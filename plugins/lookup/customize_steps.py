@@ -11,7 +11,7 @@ short_description: Where the roles and tasks are that customise an image
 version_added: 1.0.0
 description:
   - Finds each role and each file of tasks before a build begins, and says which of them cannot be found.
-  - Roles are found as C(include_role) finds them.
+  - Roles are found as C(include_role) finds them, with all roles that their C(meta) depends on.
 author: The sealedroot.image authors (@sealedroot)
 options:
   _terms:
@@ -37,8 +37,8 @@ _list:
       type: str
     digest:
       description:
-        - A digest of the step and of all files of the role, or of the file of tasks and of what is in C(files),
-          C(templates) and C(vars) beside it.
+        - A digest of the step and of all files of the role and of those it depends on, or of the file of tasks and of
+          what is in C(files), C(templates) and C(vars) beside it.
       type: str
 """
 
@@ -50,6 +50,8 @@ import typing as t
 
 from ansible.errors import AnsibleError
 from ansible.playbook.role.definition import RoleDefinition
+from ansible.playbook.role.requirement import RoleRequirement
+from ansible.playbook.task import Task
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _inputs
 
@@ -57,21 +59,40 @@ KEYS = {"role", "tasks", "vars", "network"}
 # Where the tasks of a file find other files by relative names (docs/facts.md: task-search-path).
 # They look beside the file as well, where anything else can be.
 BESIDE = ("files", "templates", "vars")
+# Where a role says what it depends on, as Ansible looks for it.
+META = ("main.yml", "main.yaml", "main.json", "main")
+# The modules of this collection have short names for the steps.
+COLLECTIONS = ("sealedroot.image", "ansible.legacy")
 
 
-def digest(step: t.Mapping[str, t.Any], path: pathlib.Path) -> str:
-    """Return a digest of a step and of its files at *path*."""
+def digest(step: t.Mapping[str, t.Any], *paths: pathlib.Path) -> str:
+    """Return a digest of a step and of its files at *paths*."""
     sha256 = hashlib.sha256(json.dumps(step, sort_keys=True, default=str).encode())
-    if path.is_file():
-        base, folders = path.parent, [path.parent / name for name in BESIDE]
-    else:
-        base, folders = path, [path]
-    files = sorted(it for folder in folders for it in folder.rglob("*") if it.is_file())
-    for file in ([path] if path.is_file() else []) + files:
-        name = str(file.relative_to(base)) if file != path else ""
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-        sha256.update(f"\0{name}\0{content}".encode("utf-8", "surrogateescape"))
+    for path in paths:
+        if path.is_file():
+            base, folders = path.parent, [path.parent / name for name in BESIDE]
+        else:
+            base, folders = path, [path]
+        files = sorted(it for folder in folders for it in folder.rglob("*") if it.is_file())
+        for file in ([path] if path.is_file() else []) + files:
+            name = str(file.relative_to(base)) if file != path else ""
+            content = hashlib.sha256(file.read_bytes()).hexdigest()
+            sha256.update(f"\0{name}\0{content}".encode("utf-8", "surrogateescape"))
     return sha256.hexdigest()
+
+
+def _needed(meta: t.Any) -> t.List[str]:
+    """Return the names of the roles on which one depends; a name that is made of variables is left to Ansible."""
+    dependencies = meta.get("dependencies") if isinstance(meta, dict) else None
+    names = []
+    for it in dependencies if isinstance(dependencies, list) else []:
+        name = it
+        if isinstance(it, dict):
+            name = (
+                it.get("role") or it.get("name") or RoleRequirement.role_yaml_parse({**it})["name"]
+            )
+        names += [name] if isinstance(name, str) and "{{" not in name else []
+    return names
 
 
 class LookupModule(LookupBase):
@@ -80,6 +101,8 @@ class LookupModule(LookupBase):
     def run(
         self, terms: t.Sequence[t.Any], variables: t.Any = None, **kwargs: t.Any
     ) -> t.List[t.Dict[str, str]]:
+        # A role can bring modules, which are known only when it runs.
+        self._modules_are_known = not any(isinstance(it, dict) and "role" in it for it in terms)
         return [self._step(step, number) for number, step in enumerate(terms, start=1)]
 
     def _step(self, step: t.Any, number: int) -> t.Dict[str, str]:
@@ -102,8 +125,8 @@ class LookupModule(LookupBase):
             problem = f"{name} has vars for {', '.join(taken)}, which say how a build reaches the image: take them out."
             return {"problem": problem, "digest": ""}
         try:
-            path = self._role(step["role"]) if "role" in step else self._tasks(step["tasks"])
-            found = digest(step, path)
+            paths = self._roles(step["role"]) if "role" in step else [self._tasks(step["tasks"])]
+            found = digest(step, *paths)
         except AnsibleError as exc:
             return {"problem": f"{name} cannot be found: {exc}", "digest": ""}
         except OSError as exc:
@@ -111,9 +134,37 @@ class LookupModule(LookupBase):
             return {"problem": problem, "digest": ""}
         return {"problem": "", "digest": found}
 
-    def _role(self, role: str) -> pathlib.Path:
+    def _roles(self, role: str) -> t.List[pathlib.Path]:
+        """Return the directories of a role and of all on which it depends."""
+        asked: t.List[t.Tuple[str, str]] = [(role, "")]
+        found: t.Dict[pathlib.Path, None] = {}
+        while asked:
+            name, dependent = asked.pop()
+            try:
+                path = self._role(name, beside=dependent)
+            except AnsibleError as exc:
+                said = f"{dependent} depends on it: {exc}" if dependent else str(exc)
+                raise AnsibleError(said) from None
+            if path not in found:
+                found[path] = None
+                meta = next(filter(os.path.isfile, (path / "meta" / it for it in META)), None)
+                needed = _needed(self._load(meta)) if meta else []
+                asked += [(it, str(path)) for it in reversed(needed)]
+        return [*found]
+
+    def _load(self, path: pathlib.Path) -> t.Any:
+        # Do not use the cache, because Ansible would then use the copy that is read here.
+        return t.cast(t.Any, self._loader).load_from_file(str(path), cache="none")
+
+    def _role(self, role: str, *, beside: str) -> pathlib.Path:
         # Only this private function of core knows where roles are.
-        definition = RoleDefinition(loader=self._loader, collection_list=["sealedroot.image"])
+        parts = pathlib.Path(beside).parts
+        owner = [".".join(parts[-4:-2])] if "ansible_collections" in parts[-5:-4] else []
+        definition = RoleDefinition(
+            loader=self._loader,
+            role_basedir=os.path.dirname(beside) or None,
+            collection_list=[*owner, "sealedroot.image"],
+        )
         definition._ds = role
         try:
             _name, path = definition._load_role_path(role)
@@ -129,8 +180,27 @@ class LookupModule(LookupBase):
         path = pathlib.Path(os.environ.get("PWD", ".")) / file
         if not path.is_file():
             raise AnsibleError(f"there is no file {path}. Correct the path.")
-        # Do not use the cache, because include_tasks would then use the copy that is read here.
-        loader = t.cast(t.Any, self._loader)
-        if not isinstance(loader.load_from_file(str(path), cache="none") or [], list):
+        entries = self._load(path) or []
+        if not isinstance(entries, list):
             raise AnsibleError(f"{path} is no list of tasks. Write one, or correct the path.")
+        if any(isinstance(it, dict) and {"hosts", "import_playbook"} & set(it) for it in entries):
+            raise AnsibleError(f"{path} is a playbook: take the list of its tasks, without hosts.")
+        if self._modules_are_known and "_role" not in path.read_text(errors="replace"):
+            self._check(path, entries)
         return path
+
+    def _check(self, path: pathlib.Path, entries: t.Any) -> None:
+        """Let Ansible load each task, as it will when the step runs."""
+        for it in entries if isinstance(entries, list) else [entries]:
+            if not isinstance(it, dict):
+                raise AnsibleError(f"{path}: '{it}' is no task. Correct it.")
+            parts = [it[key] or [] for key in ("block", "rescue", "always") if key in it]
+            for part in parts:
+                self._check(path, part)
+            try:
+                if not parts:
+                    Task.load({"collections": [*COLLECTIONS], **it}, loader=self._loader)
+            except AnsibleError as exc:
+                which = f", task '{it['name']}'" if it.get("name") else ""
+                said = f"{path}{which}: {exc.message.rstrip('.')}. Correct the task."
+                raise AnsibleError(said) from None

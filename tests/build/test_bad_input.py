@@ -189,8 +189,8 @@ def test_what_cannot_be_installed_or_run_in_the_image(place: Place, good: pathli
         place,
         "image_packages has what is no name of a package (--yes, grub=2, a b)",
         "Step 1 of image_customize cannot be found: ",
-        # ansible-core's words, with another first letter since 2.20.
-        "he role 'nowhere' was not found in",
+        # In the words of ansible-core.
+        " role 'nowhere' was not found in",
         "Step 2 of image_customize cannot be found: there is no file /nowhere.yml. Correct the path.",
         "Step 3 of image_customize has to have one of role and tasks",
         image_source=tar(good),

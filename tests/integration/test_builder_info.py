@@ -51,9 +51,10 @@ def test_this_builder(base: pathlib.Path, real_module: Module) -> None:
     assert info["backend_reason"]
     assert info["architecture"] == os.uname().machine
     assert info["leftovers"] == []
+    free = [info[name].pop("free_bytes") for name in ("output", "work_dir")]
     assert info["output"] == {**NOTHING, "exists": False, "problem": ""}
     assert info["work_dir"]["holes"] is True
-    assert abs(info["work_dir"]["free_bytes"] - shutil.disk_usage(base).free) < 1 << 30
+    assert all(abs(it - shutil.disk_usage(base).free) < 1 << 30 for it in free)
     assert list(base.iterdir()) == []
 
 
@@ -107,6 +108,7 @@ def test_the_image_that_is_there(base: pathlib.Path, real_module: Module) -> Non
 
     def look() -> dict[str, t.Any]:
         info = real_module("builder_info", work_dir=str(base / "w"), output_dir=str(output))
+        del info["output"]["free_bytes"]  # test_this_builder
         return t.cast("dict[str, t.Any]", info["output"])
 
     unknown = {

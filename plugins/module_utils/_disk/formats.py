@@ -73,6 +73,17 @@ UNPACKED_BY = {
 _IMAGES = ((b"QFI\xfb", "qcow2"), (b"KDMV", "vmdk"), (b"vhdxfile", "vhdx"), (VHD_COOKIE, "vhd"))
 _SUFFIXES = (".img", ".qcow2", ".raw", ".vdi", ".vhd", ".vhdx", ".vmdk")
 _TAR = (257, b"ustar")
+# What is no disk, by its first bytes (docs/facts.md: magic-numbers), and what to do.
+_OTHERS = (
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it, and give the disk in it"),
+    (b"07070", "a cpio archive: unpack it, and give the directory with the type directory"),
+    (b"VMA\x00", "a backup of Proxmox VE: unpack it (vma extract), and give the disk in it"),
+    (
+        b"hsqs",
+        "a squashfs: unpack it (unsquashfs), and give the directory with the type directory",
+    ),
+)
+_PAGE = (b"<!doctype html", b"<html")
 
 
 def compression(head: bytes) -> str:
@@ -102,14 +113,33 @@ def disk(head: bytes) -> str:
     return "a disk with a partition table" if head[510:512] == b"\x55\xaa" else ""
 
 
+def no_disk(head: bytes) -> str:
+    """Say what a file is that is certainly no disk, and what to do; empty if that is not known."""
+    if not head:
+        return "empty: get the file again"
+    if head.lstrip().lower().startswith(_PAGE):
+        return "a page of the web: get the file from the address that the page links to"
+    return next((said for magic, said in _OTHERS if head.startswith(magic)), "")
+
+
 def in_archive(names: t.Iterable[str]) -> str:
     """Say what an archive with these names is, other than a root, and what to do; empty if that is not known."""
     plain = [re.sub(r"^(?:\./)+", "", name) for name in names]
     if {"oci-layout", "manifest.json"} & {*plain}:
         return "is an archive of a container image: set the type of image_source to oci"
-    disks = [name for name in plain if name.lower().endswith(_SUFFIXES) and "/" not in name]
+    # In one folder at most: deeper ones are of a root that is not whole.
+    outer = [name for name in plain if name.count("/") < 2]
+    disks = [name for name in outer if name.lower().endswith(_SUFFIXES)]
+    tars = [name for name in outer if re.search(r"\.(?:tar(?:\.\w+)?|tgz|txz)$", name)]
+    squashed = [name for name in outer if name.endswith(".squashfs")]
+    if any(name.startswith("rootfs/etc/") for name in plain):
+        return (
+            "has the root in its directory rootfs: unpack it, and give that with the type directory"
+        )
+    if squashed:
+        return f"has a squashfs: unpack both (unsquashfs {squashed[0]}), and give the directory with the type directory"
     if not disks:
-        return ""
+        return f"is a tar with a tar in it: unpack it, and give {tars[0]}" if tars else ""
     what = "an OVA" if any(name.lower().endswith(".ovf") for name in plain) else "a tar of a disk"
     return f"is {what}: unpack it (tar --extract --file), and give {disks[0]} with the type disk"
 
@@ -145,6 +175,9 @@ def image_format(path: str, head: bytes, tail: bytes) -> str:
             f" {shlex.quote(path)}), and give that; for the tar of a root, set the type of image_source to tar, for a"
             " container image to oci"
         )
+    other = no_disk(head)
+    if other:
+        raise SealedRootError(f"{path} is {other}")
     return "raw"
 
 
@@ -196,4 +229,5 @@ __all__ = (
     "image_format",
     "in_archive",
     "is_tar",
+    "no_disk",
 )

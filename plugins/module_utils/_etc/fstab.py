@@ -28,7 +28,7 @@ _HOST_TYPES = (
 # With these types, a source that is not a path names a pool or a flash memory of the host.
 _OF_NAMES = {"jffs2", "ubifs", "zfs"}
 # With these types, a program mounts: its name is in the type behind a dot, or in the source (mount.fuse(8)).
-_FUSE = ("fuse", "fuse3", "fuseblk")
+FUSE = ("fuse", "fuse3", "fuseblk")
 # With one of these options, systemd mounts a line in spite of noauto; the last one is the old name of the first.
 _WANTED = (
     *("x-systemd.automount", "x-systemd.wanted-by", "x-systemd.required-by", "x-initrd.mount"),
@@ -135,7 +135,7 @@ def _programs(fields: Row) -> t.List[str]:
     found = []
     for kind in mounts.unescaped("".join(fields[2:3])).split(","):
         name, _dot, program = kind.partition(".")
-        if name in _FUSE:
+        if name in FUSE:
             program = program or source_of(fields[0]).partition("#")[0]
             found.append(posixpath.basename(program))
         found.append(kind)
@@ -261,6 +261,7 @@ def key_of(fields: Row) -> str:
 
 __all__ = (
     "EARLY",
+    "FUSE",
     "KEY_DIRECTORY",
     "OF_HOST",
     "OLD_DISK",

@@ -21,6 +21,7 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.fstab import (
     EARLY,
+    FUSE,
     OLD_DISK,
     PULLED_IN,
     Row,
@@ -50,10 +51,10 @@ _FILE_TYPES = (
 # One reason to drop a line; fstab.py has the others.
 NO_FILE = "the root has no such file"
 
-# Options of overlay(8) and aufs that name directories.
-_LAYERS = ("br", "dirs", "lowerdir", "lowerdir+", "datadir+", "upperdir", "workdir")
-# Programs that make one directory out of several, which their source names.
-_UNIONS = ("mergerfs", "mhddfs", "unionfs")
+# Options of overlay(8), aufs and unions that name directories.
+_LAYERS = ("br", "branches", "dirs", "lowerdir", "lowerdir+", "datadir+", "upperdir", "workdir")
+# What mounts directories that its source names. Any program of FUSE may (docs/facts.md: fuse-sources).
+_STACKED = ("bindfs", "ecryptfs", "mergerfs", "mhddfs", "unionfs", "unionfs-fuse")
 # Each of their patterns is compared with each mount point that is lost.
 _MOST_GLOBS = 64
 # No path is longer (path_resolution(7)).
@@ -165,18 +166,17 @@ def _above(path: str) -> t.Iterator[str]:
 
 
 def _directories(fields: Row) -> t.List[str]:
-    """Return the directories of the root that a line puts together: by overlay, as a union, or by a bind mount."""
+    """Return the directories of the root that a line puts together: by overlay, FUSE or a bind mount."""
     options = options_of(fields)
     kinds = "".join(fields[2:3]).split(",")
     source = source_of(fields[0])
     found = []
     if {"bind", "rbind"} & {*options}:
         found.append(source)
-    if (
-        any(kind.rpartition(".")[2] in _UNIONS for kind in kinds)
-        or source.partition("#")[0] in _UNIONS
-    ):
-        found += re.split("[:,]", source.rpartition("#")[2])
+    if any(kind.partition(".")[0] in (*FUSE, *_STACKED) for kind in kinds):
+        path = source.rpartition("#")[2]
+        # Not of a server, as in HOST:/PATH.
+        found += re.split("[:,]", path) if path.startswith("/") else []
     for name, _equals, value in (option.partition("=") for option in options):
         found += value.split(":") if name in _LAYERS else []
     # Behind =, a union says whether it may write to the directory.

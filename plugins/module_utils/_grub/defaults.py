@@ -29,7 +29,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 DEFAULTS = "/etc/default/grub"
 CMDLINES = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT")
-_NAMES = (*CMDLINES, "GRUB_DEFAULT")
+_NAMES = (*CMDLINES, "GRUB_DEFAULT", "GRUB_DEVICE")
 _PROGRAMS = ("/usr/sbin", "/usr/bin")
 # In grub-mkconfig of Debian and its relatives alone (docs/facts.md: grub-drop-ins).
 _READS_DROP_INS = "/default/grub.d/"
@@ -45,9 +45,12 @@ _BLOCK = re.compile(rf"\n?{re.escape(_BEGIN)}.*?{re.escape(_END)}", re.DOTALL)
 # with each line.
 _SHOW = """\
 ulimit -v 262144
+sealedroot_last=$1
+shift
 for sealedroot_file; do
     . "$sealedroot_file" >&2
 done
+eval "$sealedroot_last" >&2
 printf '%s\\0' {}
 """.format(" ".join(f'"${{{name}-}}"' for name in _NAMES))
 
@@ -63,8 +66,11 @@ def place(tree: Tree, mkconfig: str) -> str:
     return drop_ins.GRUB if any(_READS_DROP_INS in text for text in texts) else DEFAULTS
 
 
-def values(runner: Runner, tree: Tree, own: str, *, ours: bool) -> t.Dict[str, str]:
-    """Return the values that grub-mkconfig gets; *own* is the file of our settings, which count if *ours*."""
+def values(runner: Runner, tree: Tree, own: str, *, ours: bool, last: str = "") -> t.Dict[str, str]:
+    """Return the values that grub-mkconfig gets; *own* is the file of our settings, which count if *ours*.
+
+    *last* is shell that is read after all files.
+    """
     text = tree.text(DEFAULTS)
     paths = []
     if own == DEFAULTS:
@@ -75,7 +81,7 @@ def values(runner: Runner, tree: Tree, own: str, *, ours: bool) -> t.Dict[str, s
         for path in paths:
             # Refuse what is no regular file.
             tree.text(f"{os.path.dirname(own)}/{os.path.basename(path)}")
-    argv = [runner.find("sh"), "-c", _SHOW, "sh", "/dev/stdin", *paths]
+    argv = [runner.find("sh"), "-c", _SHOW, "sh", last, "/dev/stdin", *paths]
     data = text.encode("utf-8", "surrogateescape")
     done = runner.run(argv, stdin=data, check=False, timeout=60)
     shown = done.stdout.split("\0")
@@ -170,6 +176,14 @@ def plan(
         # A line that has no end would take ours in.
         text = f"{others}\n{text}" if others else text
     tree.write(own, text, secret=True)
+    # A root can end the file early, or keep us from setting what it has set.
+    is_block = own == DEFAULTS
+    found = values(runner, tree, own, ours=is_block, last="" if is_block else text)
+    if found["GRUB_DEVICE"] != root_device:
+        raise SealedRootError(
+            f"{DEFAULTS} ends before its end (by return, or in a here-document that is not closed), so our settings"
+            " there would not count: take that out"
+        )
     names = ("".join(_NAME.findall(word)[:1]) for word in old)
     return list(dict.fromkeys(names))
 

@@ -12,7 +12,11 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import drop_ins, fstab
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
+    drop_ins,
+    fstab,
+    shell_defaults,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     boot_files,
@@ -20,6 +24,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 
+UPDATE_CONF = "/etc/initramfs-tools/update-initramfs.conf"
 CONF_HOOK = "/etc/cryptsetup-initramfs/conf-hook"
 # initramfs: include the entry without asking the kernel which device / is on, which a build cannot tell
 # (docs/facts.md: initramfs-option). discard: freed blocks of the guest become free on the host, as in the build.
@@ -63,9 +68,21 @@ def conf_hook(text: str) -> str:
     return text + ("" if text.endswith("\n") or not text else "\n") + PATTERN
 
 
+def update_conf(text: str) -> str:
+    """Return update-initramfs.conf, which is shell, so that updates and the rotation of keys make the initramfs again.
+
+    With "no", update-initramfs -u does nothing, and reports no error (docs/facts.md: update-initramfs-conf).
+    """
+    if shell_defaults.values(text).get("update_initramfs", "yes") != "no":
+        return text
+    return f"{text.rstrip(chr(10))}\nupdate_initramfs=yes\n"
+
+
 def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
     """Plan the configuration of initramfs-tools; return the missing packages."""
     tree.write(CONF_HOOK, conf_hook(tree.text(CONF_HOOK)))
+    if tree.exists(UPDATE_CONF):
+        tree.write(UPDATE_CONF, update_conf(tree.text(UPDATE_CONF)))
     tree.write(
         drop_ins.INITRAMFS_TOOLS, CONF_TEXT + ("" if params["debug_console"] else CLOSED_TEXT)
     )
@@ -79,4 +96,4 @@ HOW = unlocked_root.Generator(
     "initramfs_tools", OPTIONS, plan, lambda tree: unlocked_root.kernels(tree, boot_files.DEBIAN)
 )
 
-__all__ = ("HEADER_HOOK_TEXT", "HOW", "conf_hook")
+__all__ = ("HEADER_HOOK_TEXT", "HOW", "conf_hook", "update_conf")

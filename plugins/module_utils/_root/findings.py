@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
 import re
 import typing as t
@@ -25,7 +24,13 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
     generators,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._root import former_use, mounting
-from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import Member, plain
+from ansible_collections.sealedroot.image.plugins.module_utils._root.members import Root
+from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import (
+    Member,
+    links,
+    plain,
+    real,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system import printable
 
 FSTAB, CRYPTTAB = "etc/fstab", "etc/crypttab"
@@ -70,58 +75,22 @@ class Findings:
     tells_of_kernel: bool = False
 
 
-class Root:
-    """The members of a tar by the names to which they are unpacked, and the content of some."""
-
-    def __init__(self, members: t.Sequence[Member], data: t.Mapping[str, bytes]) -> None:
-        self.all = members
-        # If a name occurs twice, the last member wins when the tar is unpacked.
-        self.members = {plain(member.name): member for member in members}
-        self.data = data
-        # The names, sorted when it is needed.
-        self._sorted: t.List[str] = []
-
-    def text(self, name: str) -> str:
-        """Return the content of a file; empty if it was not read."""
-        return self.data.get(name, b"").decode("utf-8", "surrogateescape")
-
-    def units(self) -> t.List[etc_units.Unit]:
-        """Return the units of systemd that mount."""
-        found = {name: it for name, it in self.members.items() if etc_units.is_member(name)}
-        # The content has the name that the tar shows, in which the backslash of a unit is doubled.
-        return etc_units.mounting({name: self.text(it.name) for name, it in found.items()}, found)
-
-    def file(self, path: str) -> t.Optional[Member]:
-        """Return the regular file at an absolute path."""
-        member = self.members.get(path.lstrip("/"))
-        return member if member and member.type in "-h" else None
-
-    def has_below(self, path: str) -> bool:
-        """Say whether anything is below an absolute path: a tar need not have an entry of each directory."""
-        self._sorted = self._sorted or sorted(self.members)
-        start = path.strip("/") + "/"
-        at = bisect.bisect_left(self._sorted, start)
-        return at < len(self._sorted) and self._sorted[at].startswith(start)
-
-    def holds(self, path: str) -> bool:
-        """Say whether anything other than directories is below an absolute path."""
-        start = path.strip("/") + "/"
-        return any(
-            name.startswith(start) and member.type != "d" for name, member in self.members.items()
-        )
-
-
 def wanted(members: t.Iterable[Member]) -> t.List[t.Tuple[str, ...]]:
     """Return the files whose content the checks need, each with its possible names."""
     members = [*members]
-    files = [it.name for it in members if it.type in "-h"]
+    files = [it.name for it in members if it.type in "-h" or it.link]
     builtin = [(it,) for it in files if _BUILTIN.fullmatch(it)]
     units = [(it,) for it in files if etc_units.is_member(it)][:_MOST_UNITS]
+    found = links(members)
     return [
-        *((FSTAB,), (CRYPTTAB,), GRUB_PROBES),
-        *builtin,
-        *units,
-        *former_use.wanted(members),
+        # A link is read by the name of the file to which it leads.
+        tuple(dict.fromkeys(name for it in names for name in (it, real(found, it))))
+        for names in [
+            *((FSTAB,), (CRYPTTAB,), GRUB_PROBES),
+            *builtin,
+            *units,
+            *former_use.wanted(members),
+        ]
     ]
 
 

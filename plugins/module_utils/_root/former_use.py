@@ -26,11 +26,15 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
 from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import Member
 
 DIVERSIONS = "var/lib/dpkg/diversions"
+# It has a list for each package, NAME.list or NAME:ARCHITECTURE.list (docs/facts.md: package-lists).
+_LISTS = "var/lib/dpkg/info"
 # By each of these, systemd takes the machine for a container (systemd: src/basic/virt.c).
 CONTAINER_MARKS = (
     *(".dockerenv", ".dockerinit", "run/.containerenv", "run/host/container-manager"),
     "run/systemd/container",
 )
+# Tables and caches of disks of the old machine, which nothing of the image needs (docs/facts.md: disks-by-cache).
+_OF_DISKS = re.compile(r"etc/(?:veritytab|integritytab|zfs/(?:zpool\.cache|zfs-list\.cache/[^/]+))")
 # Programs that make what boots, when the build or an update of the machine runs them.
 _BOOT_PROGRAMS = (
     *(name for names in generators.PROGRAMS.values() for name in names),
@@ -41,10 +45,15 @@ _DROP_INS = {
     "dracut": drop_ins.DRACUT,
     "mkinitcpio": drop_ins.MKINITCPIO,
 }
-# Programs and settings that decide what else is made of a kernel and its initramfs.
+# Programs and settings that decide what else is made of a kernel and its initramfs, or run when these change.
 _HOOKS = re.compile(
-    r"etc/(?:initramfs/post-update|kernel/(?:postinst|install))\.d/[^/]+|etc/pacman\.d/hooks/[^/]+\.hook"
+    r"etc/(?:initramfs/post-update|kernel/(?:postinst|install)|apt/apt\.conf)\.d/[^/]+"
+    r"|etc/initramfs-tools/hooks/[^/]+|usr/(?:local/)?lib/kernel/install\.d/[^/]+"
+    r"|(?:etc/pacman\.d|usr/share/libalpm)/hooks/[^/]+\.hook"
+    r"|etc/systemd/system/[^/]+\.(?:path|service)"
 )
+# Their names are arguments of tar(1).
+_MOST_HOOKS = 2000
 # Where kernel-install(8) reads its layout: a file in one directory hides that of the same name in later ones.
 _INSTALL_TOPS = ("etc/kernel", "usr/local/lib/kernel", "usr/lib/kernel")
 _INSTALL_CONF = tuple(f"{top}/install.conf" for top in _INSTALL_TOPS)
@@ -59,10 +68,29 @@ _HOST_KEY = re.compile(
     r'^[ \t]*HostKey(?:[ \t]*=[ \t]*|[ \t]+)"?/([^"\s]+)', re.MULTILINE | re.IGNORECASE
 )
 _USUAL_HOST_KEY = "etc/ssh/ssh_host_"
-_READ = (_CONF_HOOKS, _HOOKS, _INSTALL_DROP_INS, _PRESETS, _SSHD)
 _LAYOUT = re.compile(r"^\s*((?:KERNEL_INSTALL_LAYOUT|layout)\s*=)\s*[\"']?(\w+)", re.MULTILINE)
 _UKI = re.compile(r"^\s*\w+_(?:uki|efi_image)=[\"']?/", re.MULTILINE)
-_ON_ESP = re.compile(r"(?:^|[^\w.-])/(?:boot/)?(?:efi|esp|EFI)\b")
+# By its path, also behind a variable or from /boot; by label or type; or by the program that finds it
+# (docs/facts.md: names-of-the-esp).
+_ON_ESP = re.compile(
+    r"(?:^|[^\w./]|\$\w+)/(?:boot/)?(?:efi|esp)\b|(?:^|[\s\"'=;])(?:boot/)?(?:efi|esp)/"
+    r"|(?:LABEL=|-L\s*)[\"']?(?:esp|efi)\b|\bc12a7328-f81f-|\bbootctl\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+_COMMENT = re.compile(r"^\s*[#;].*", re.MULTILINE)
+# What applies to a network device by its address, which no other machine has (docs/facts.md: device-by-address).
+_ADDRESSED = {
+    re.compile(r"etc/netplan/[^/]+\.yaml"): re.compile(
+        r"\bmatch:[ \t]*(?:\{[^{}]*|\n(?:[ \t]+[\w-]+:.*\n){0,8}[ \t]+)macaddress:"
+    ),
+    re.compile(r"etc/systemd/network/[^/]+\.(?:network|link)"): re.compile(
+        r"^\[Match\][^\[]*^(?:Permanent)?MACAddress=\s*\S", re.MULTILINE
+    ),
+    re.compile(
+        r"etc/NetworkManager/system-connections/[^/]+|etc/sysconfig/network-scripts/ifcfg-[^/]+"
+    ): re.compile(r"^(?:mac-address|HWADDR)=", re.MULTILINE),
+}
+_READ = (_CONF_HOOKS, _HOOKS, _INSTALL_DROP_INS, _PRESETS, _SSHD, *_ADDRESSED)
 # A hook is a small script.
 _MOST = 1 << 20
 
@@ -77,7 +105,8 @@ def wanted(members: t.Iterable[Member]) -> t.List[t.Tuple[str, ...]]:
         for member in members
         if member.size <= _MOST and any(it.fullmatch(member.name) for it in _READ)
     ]
-    return [*((name,) for name in (DIVERSIONS, *_INSTALL_CONF, _MACHINE_INFO)), *hooks]
+    names = (DIVERSIONS, *_INSTALL_CONF, _MACHINE_INFO)
+    return [*((name,) for name in names), *hooks[:_MOST_HOOKS]]
 
 
 def left_out(members: Members) -> t.Dict[str, str]:
@@ -90,6 +119,8 @@ def left_out(members: Members) -> t.Dict[str, str]:
     for name, member in members.items():
         if member.type != "d" and boot_files.is_esp_payload(f"/{name}"):
             found[name] = "a kernel or an initramfs of the old EFI system partition"
+        if member.type != "d" and _OF_DISKS.fullmatch(name):
+            found[name] = "it names disks of the old machine"
     return found
 
 
@@ -104,7 +135,8 @@ def problems(members: Members, text: Text) -> t.List[str]:
             for path in drop_ins.later(name, (f"/{it}" for it in members))
         ),
         *_conf_hooks(members, text, generator),
-        *_diverted(text(DIVERSIONS)),
+        *_diverted(members, text(DIVERSIONS)),
+        *_switched_off(members),
         *_unified(members, text, generator),
     ]
 
@@ -122,14 +154,34 @@ def _conf_hooks(members: Members, text: Text, generator: str) -> t.List[str]:
     ]
 
 
-def _diverted(text: str) -> t.List[str]:
-    """Return the boot programs that somebody diverted; packages divert programs for a purpose (dpkg-divert(1))."""
+def _diverted(members: Members, text: str) -> t.List[str]:
+    """Return the boot programs that somebody diverted; packages divert programs for a purpose (dpkg-divert(1)).
+
+    A live medium diverts them in the name of a package that it does not have.
+    """
+    lists = [name for name in members if name.startswith(f"{_LISTS}/") and name.endswith(".list")]
+    packages = {os.path.basename(name)[: -len(".list")].partition(":")[0] for name in lists}
     lines = text.splitlines()
     return [
         f"{path} is diverted (to {other}), so neither the build nor an update of the machine would run it. Undo it in"
-        f" the root (rm -f {path}; dpkg-divert --local --rename --remove {path}), and pack the root again."
+        f" the root (rm -f {path}; dpkg-divert {_by(package)} --rename --remove {path}), and pack the root again."
         for path, other, package in zip(lines[::3], lines[1::3], lines[2::3])
-        if package == ":" and os.path.basename(path) in _BOOT_PROGRAMS
+        if package not in packages and os.path.basename(path) in _BOOT_PROGRAMS
+    ]
+
+
+def _by(package: str) -> str:
+    return "--local" if package == ":" else f"--package {package}"
+
+
+def _switched_off(members: Members) -> t.List[str]:
+    """Return the boot programs that are links to true(1)."""
+    return [
+        f"/{path} is a link to {members[path].link}, so neither the build nor an update of the machine would make what"
+        " boots. Put the program back (install its package again), and pack the root again."
+        for top in ("usr/sbin", "sbin", "usr/bin", "bin")
+        for path in (f"{top}/{name}" for name in _BOOT_PROGRAMS)
+        if path in members and os.path.basename(members[path].link) == "true"
     ]
 
 
@@ -201,7 +253,14 @@ def notes(members: Members, text: Text) -> t.List[str]:
             f"/{name} names the EFI system partition, which is not encrypted. Every initramfs holds the boot key:"
             " remove this hook if it copies one there."
             for name in sorted(members)
-            if _HOOKS.fullmatch(name) and _ON_ESP.search(text(name))
+            if _HOOKS.fullmatch(name) and _ON_ESP.search(_COMMENT.sub("", text(name)))
+        ),
+        *(
+            f"/{name} is for a network device of one address, which another machine does not have: it could be without"
+            " a network. Remove the file from the root, or name the device in another way."
+            for name in sorted(members)
+            for files, words in _ADDRESSED.items()
+            if files.fullmatch(name) and words.search(text(name))
         ),
     ]
 

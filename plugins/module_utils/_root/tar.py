@@ -47,7 +47,8 @@ def compression_of(runner: Runner, path: str) -> str:
     found = formats.compression(head)
     if found not in SUPPORTED:
         raise SealedRootError(
-            f"{path} is compressed with {found}, which is not supported: use gzip, xz or zstd"
+            f"{path} is compressed with {found}, which is not supported: use gzip, xz or zstd. If it is a disk, unpack"
+            f" it ({formats.UNPACKED_BY[found]} {shlex.quote(path)}), and give the result with the type disk"
         )
     if found != "none":
         runner.find(found)
@@ -143,6 +144,10 @@ MOST_MEMBERS = 2_000_000
 LONGEST = 4 * 4096
 
 
+# Limit for the parts of a path with those of the links in it; the kernel follows 40 links (path_resolution(7)).
+_MOST_STEPS = 4096
+
+
 SUPPORTED = ("none", "gzip", "xz", "zstd")
 
 
@@ -160,7 +165,7 @@ class Member:
     """One entry: *name* has no leading ``./`` or ``/``, *raw* is the name in the tar; sizes are in bytes.
 
     *stored* is the size in the tar, which for a sparse file is less than *size*; *mode* has the format of ls(1).
-    *target* is the raw name that a hard link refers to.
+    *target* is the raw name that a hard link refers to, *link* what a symlink says.
     """
 
     type: str
@@ -170,6 +175,7 @@ class Member:
     raw: str
     mode: str = "rw-r--r--"
     target: str = ""
+    link: str = ""
 
 
 def parse_listing(text: str) -> t.List[Member]:
@@ -205,14 +211,46 @@ def parse_listing(text: str) -> t.List[Member]:
 
 
 def _member(match: t.Match[str], stored: int) -> Member:
-    kind, name, target = match.group("type"), match.group("name"), ""
+    kind, name, target, link = match.group("type"), match.group("name"), "", ""
     if kind == "l":
-        name = name.partition(" -> ")[0]
+        name, _arrow, link = name.partition(" -> ")
     elif kind == "h":
         name, _words, target = name.partition(" link to ")
     size = 0 if "," in match.group("size") else int(match.group("size"))
-    plain_name = re.sub(r"^(\./|/)+", "", name).rstrip("/")
-    return Member(kind, plain_name, size, stored, name, match.group("mode"), target)
+    plain_name = _relative(name).rstrip("/")
+    return Member(kind, plain_name, size, stored, name, match.group("mode"), target, link)
+
+
+def _relative(name: str) -> str:
+    return re.sub(r"^(\./|/)+", "", name)
+
+
+def links(members: t.Iterable[Member]) -> t.Dict[str, str]:
+    """Return where each symlink and each hard link leads to, by its name."""
+    return {
+        it.name: it.link or f"/{_relative(it.target)}" for it in members if it.link or it.target
+    }
+
+
+def real(found: t.Mapping[str, str], name: str) -> str:
+    """Return the name to which one leads by the links that were *found*; empty if that has no end."""
+    done: t.List[str] = []
+    todo = name.split("/")[::-1]
+    for _step in range(_MOST_STEPS):
+        if not todo:
+            return "/".join(done)
+        part = todo.pop()
+        path = "/".join([*done, part])
+        if len(path) > LONGEST:
+            break
+        if part == "..":
+            del done[-1:]
+        elif path in found:
+            done = [] if found[path].startswith("/") else done
+            todo += found[path].split("/")[::-1]
+        elif part not in ("", "."):
+            done.append(part)
+    return ""
 
 
 _ESCAPE = re.compile(rb"\\([0-7]{3}|.)")
@@ -277,9 +315,11 @@ __all__ = (
     "Member",
     "compression_of",
     "contents",
+    "links",
     "listing",
     "parse_listing",
     "pick",
     "plain",
+    "real",
     "unpacked_bytes",
 )

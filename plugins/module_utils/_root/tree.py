@@ -37,7 +37,8 @@ def listing(root: str) -> t.List[Member]:
             kind, target = (kind, "") if target == name else ("h", target)
             size, stored = (info.st_size, info.st_blocks * 512) if kind == "-" else (0, 0)
             mode = stat.filemode(info.st_mode)[1:]
-            found.append(Member(kind, name, size, stored, name, mode, target))
+            link = os.readlink(path).replace("\\", "\\\\") if kind == "l" else ""
+            found.append(Member(kind, name, size, stored, name, mode, target, link))
         folders[:] = [
             name for name in folders if os.lstat(os.path.join(directory, name)).st_dev == device
         ]

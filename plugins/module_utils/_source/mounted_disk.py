@@ -76,7 +76,7 @@ def image_format(path: str) -> str:
 def is_disk(path: str) -> bool:
     """Say whether a file is a disk image: in a disk image format, or raw with a partition table or a file system."""
     head, tail = _ends(path)
-    if formats.is_tar(head) or formats.compression(head) != "none":
+    if formats.is_tar(head) or formats.compression(head) != "none" or formats.no_disk(head):
         return False
     try:
         return formats.image_format(path, head, tail) != "raw" or bool(formats.disk(head))

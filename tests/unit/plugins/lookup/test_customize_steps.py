@@ -13,6 +13,40 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.sealedroot.image.plugins.lookup.customize_steps import LookupModule
 
+ROLES = {
+    "site": "dependencies: [{role: shared, x: 1}, web, {name: circle}, '{{ other }}']\n",
+    "shared": "dependencies:\n  - src: web\n",
+    "circle": "dependencies: [site]\n",
+    "lost": "dependencies: [shared, lost2]\n",
+    "lost2": "dependencies: [{role: gone}]\n",
+}
+TASKS = {
+    "playbook.yml": "- hosts: all\n  tasks: []\n",
+    "imports.yml": "- import_playbook: x.yml\n",
+    "naem.yml": "- naem: x\n",
+    "attribute.yml": "- name: Do\n  debug:\n  wehn: x\n",
+    "nested.yml": "- block:\n    - command: x\n  rescue:\n    - name: Undo\n      nodule: x\n",
+    "word.yml": "- debug\n",
+    "good.yml": """
+- name: All kinds
+  when: x
+  block:
+    - ansible.builtin.command: {argv: [x]}
+      loop: [1]
+      loop_control: {label: x}
+      register: y
+    - action: "{{ module }}"
+    - include_tasks: {file: x.yml, apply: {tags: a}}
+    - import_tasks: y.yml
+    - image_identity: {hostname: x}
+    - meta: flush_handlers
+    - set_fact: {a: 1}
+      become: true
+  always:
+""",
+    "brought.yml": "- include_role: {name: web}\n- of_the_role:\n",
+}
+
 
 @pytest.fixture
 def place(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
@@ -23,6 +57,11 @@ def place(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Pa
     (tmp_path / "text").write_text("words\n")
     (tmp_path / "binary").write_bytes(bytes(range(256)))
     (tmp_path / "broken").write_text("- {a: b\n")
+    for name, text in ROLES.items():
+        (tmp_path / f"roles/{name}/meta").mkdir(parents=True)
+        (tmp_path / f"roles/{name}/meta/main.yml").write_text(text)
+    for name, text in TASKS.items():
+        (tmp_path / name).write_text(text)
     monkeypatch.setenv("PWD", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -53,7 +92,7 @@ def test_a_role_beside_the_playbook(place: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("step", "problem"),
     [
-        ({"role": "nowhere"}, "the role 'nowhere' was not found in"),
+        ({"role": "nowhere"}, "role 'nowhere' was not found in"),
         ({"role": "nowhere"}, "set roles_path (ANSIBLE_ROLES_PATH)"),
         ({"role": "nobody.nothing.nowhere"}, "was not found in"),
         ({"tasks": "none.yml"}, "/none.yml. Correct the path."),
@@ -63,6 +102,13 @@ def test_a_role_beside_the_playbook(place: pathlib.Path) -> None:
         ({"tasks": "binary"}, "cannot be found"),
         ({"tasks": "broken"}, "cannot be found"),
         ({"role": "./text"}, "/text is no directory of a role"),
+        ({"role": "roles/lost"}, "/roles/lost2 depends on it: the role 'gone' was not found in"),
+        ({"tasks": "playbook.yml"}, "/playbook.yml is a playbook: take the list of its tasks"),
+        ({"tasks": "imports.yml"}, "/imports.yml is a playbook"),
+        ({"tasks": "naem.yml"}, "/naem.yml: "),
+        ({"tasks": "attribute.yml"}, "/attribute.yml, task 'Do': 'wehn' is not a valid attribute"),
+        ({"tasks": "nested.yml"}, "/nested.yml, task 'Undo': "),
+        ({"tasks": "word.yml"}, "/word.yml: 'debug' is no task. Correct it."),
         ({"role": "web", "tasks": "tasks.yml"}, "one of role and tasks"),
         ({"vars": {}}, "one of role and tasks"),
         ("web", "one of role and tasks"),
@@ -81,6 +127,27 @@ def test_what_cannot_run_is_named(place: pathlib.Path, step: t.Any, problem: str
     (_good, found) = steps({"tasks": "tasks.yml"}, step)
     assert problem in found["problem"]
     assert found["problem"].startswith("Step 2 of image_customize")
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        [{"tasks": "good.yml"}],
+        [{"tasks": "brought.yml"}],
+        # The role can bring the module.
+        [{"role": "roles/web"}, {"tasks": "nested.yml"}],
+        [{"role": "roles/site"}],
+    ],
+)
+def test_what_can_run(place: pathlib.Path, terms: list[t.Any]) -> None:
+    assert [it["problem"] for it in steps(*terms)] == [""] * len(terms)
+
+
+def test_the_digest_is_of_the_dependencies_too(place: pathlib.Path) -> None:
+    seen = [steps({"role": "roles/site"})[0]["digest"]]
+    (place / "roles/web/tasks/main.yml").write_text("- debug:\n")
+    seen.append(steps({"role": "roles/site"})[0]["digest"])
+    assert len(set(seen)) == 2
 
 
 def test_the_digest_is_of_all_that_is_known(place: pathlib.Path) -> None:

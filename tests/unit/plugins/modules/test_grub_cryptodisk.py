@@ -623,6 +623,37 @@ def test_a_file_that_no_shell_reads_is_refused(root, runner, script, text):
     assert not (root / drop_ins.GRUB[1:]).exists()
 
 
+ENDS, UNREADABLE = "/etc/default/grub ends before its end", "no shell can read /etc/default/grub"
+
+
+@pytest.mark.parametrize(
+    ("text", "in_a_block", "in_a_drop_in"),
+    [
+        # A drop-in is read all the same.
+        ("return 0\n", ENDS, ""),
+        ("if true; then return; fi\n", ENDS, ""),
+        (": <<EOF\n", ENDS, ""),
+        ("readonly GRUB_CMDLINE_LINUX=x\n", UNREADABLE, UNREADABLE),
+        ("readonly GRUB_DISABLE_UUID\n", UNREADABLE, UNREADABLE),
+    ],
+)
+@pytest.mark.parametrize("is_block", [True, False])
+def test_a_file_in_which_our_settings_do_not_count(
+    root, runner, script, text, in_a_block, in_a_drop_in, is_block
+):
+    if is_block:
+        (root / "usr/sbin/grub-mkconfig").write_text("# no drop-ins")
+    (root / "etc/default/grub").write_text(text)
+    message = in_a_block if is_block else in_a_drop_in
+    if not message:
+        assert ensure(root, runner, script, tools="yes")["changed"]
+        return
+    with pytest.raises(SealedRootError, match=message):
+        ensure(root, runner, script)
+    assert (root / "etc/default/grub").read_text() == text
+    assert not (root / drop_ins.GRUB[1:]).exists()
+
+
 def test_a_word_with_a_wildcard_is_taken_as_it_is(root, runner, script):
     drop_in(root, "x.cfg", "GRUB_CMDLINE_LINUX=ab\n")
     ensure(root, runner, script, tools="yes", kernel_cmdline="a* b=$HOME")

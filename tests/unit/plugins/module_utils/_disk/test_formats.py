@@ -117,6 +117,14 @@ def test_a_disk_that_is_given_as_something_else(head: bytes, what: str) -> None:
         (b"PK\x03\x04", r"compressed with zip: unpack it \(unzip /d\)"),
         (tar("a.ovf"), "is a tar and no disk. If a disk is in it, as in an OVA, unpack it"),
         (tar("./etc/"), "for the tar of a root, set the type of image_source to tar"),
+        (b"7z\xbc\xaf\x27\x1c\0\4", "/d is a 7z archive: unpack it, and give the disk in it"),
+        (b"0707010000", "/d is a cpio archive: unpack it"),
+        (b"0707070000", "/d is a cpio archive: unpack it"),
+        (b"VMA\0\0\0\0\1", r"/d is a backup of Proxmox VE: unpack it \(vma extract\)"),
+        (b"hsqs\0", r"/d is a squashfs: unpack it \(unsquashfs\)"),
+        (b"\n<!DOCTYPE HTML><html>", "/d is a page of the web: get the file from the address"),
+        (b"<html lang=en>", "/d is a page of the web"),
+        (b"", "/d is empty: get the file again"),
     ],
 )
 def test_says_what_is_no_disk_yet(head: bytes, said: str) -> None:
@@ -140,6 +148,16 @@ def test_every_compression_is_unpacked_by_something() -> None:
         ),
         (["./disk.raw"], "is a tar of a disk: unpack it (tar --extract --file), and give disk.raw"),
         (["notes"], ""),
+        (
+            ["a/", "a/disk.img"],
+            "is a tar of a disk: unpack it (tar --extract --file), and give a/d",
+        ),
+        (["metadata.yaml", "rootfs.squashfs"], "has a squashfs: unpack both (unsquashfs rootfs.s"),
+        (
+            ["metadata.yaml", "rootfs/", "rootfs/etc/", "rootfs/etc/fstab"],
+            "in its directory rootfs",
+        ),
+        (["root.tar.xz"], "is a tar with a tar in it: unpack it, and give root.tar.xz"),
     ],
 )
 def test_what_an_archive_is(names: list[str], says: str) -> None:

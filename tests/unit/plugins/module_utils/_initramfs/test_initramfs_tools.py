@@ -222,3 +222,28 @@ def test_a_container_in_a_file_and_what_is_on_it_stay(root):
     assert "vault /srv/vault.img none luks" in (root / "etc/crypttab").read_text()
     assert "/dev/mapper/vault /vault ext4" in (root / "etc/fstab").read_text()
     assert not ensure(root)["changed"]
+
+
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ("update_initramfs=no\n", "update_initramfs=yes"),
+        ("update_initramfs='no'", "update_initramfs=yes"),
+        ("update_initramfs=no\nbackup_initramfs=no\n", "update_initramfs=yes"),
+        ("update_initramfs=all\nbackup_initramfs=no\n", "backup_initramfs=no"),
+        ("#update_initramfs=no\n", "#update_initramfs=no"),
+        ("update_initramfs=no\nupdate_initramfs=yes\n", "update_initramfs=yes"),
+    ],
+)
+def test_an_update_makes_an_initramfs(text, last):
+    found = initramfs_tools.update_conf(text)
+    assert found.startswith(text.rstrip())
+    assert found.splitlines()[-1] == last
+    assert initramfs_tools.update_conf(found) == found
+
+
+def test_the_settings_of_updates_are_written(root):
+    path = root / "etc/initramfs-tools/update-initramfs.conf"
+    path.write_text("update_initramfs=no\n")
+    ensure(root)
+    assert path.read_text() == "update_initramfs=no\nupdate_initramfs=yes\n"

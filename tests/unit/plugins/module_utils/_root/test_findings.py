@@ -501,3 +501,39 @@ def test_the_content_of_units_is_read() -> None:
     members = [Member("-", f"{ETC}/a.mount", 9, 512, "x"), Member("l", f"{ETC}/b.mount", 0, 0, "y")]
     assert (f"{ETC}/a.mount",) in findings.wanted(members)
     assert (f"{ETC}/b.mount",) not in findings.wanted(members)
+
+
+def symlink(name: str, link: str) -> Member:
+    return Member("l", name, 0, 0, f"./{name}", link=link)
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        (symlink(f"{ETC}/data.mount", "/opt/u/data.mount"), "opt/u/data.mount"),
+        (symlink(f"{ETC}/data.mount", "../../u/./data.mount"), "etc/u/data.mount"),
+        (
+            Member("h", f"{ETC}/data.mount", 0, 0, f"./{ETC}/data.mount", target="./u/data.mount"),
+            "u/data.mount",
+        ),
+    ],
+)
+def test_a_unit_that_is_a_link(link: Member, target: str) -> None:
+    wants = symlink(f"{ETC}/local-fs.target.wants/data.mount", f"/{ETC}/data.mount")
+    assert (link.name, target) in findings.wanted([link])
+    found = judge(link, wants, target, files={target: mount(BY_UUID, "/data")})
+    assert found.left_out == [f"unit data.mount line '{BY_UUID} /data': a disk of the old machine"]
+    assert sorted(found.excluded) == sorted([link.raw, wants.raw])
+
+
+@pytest.mark.parametrize("steps", [("etc/fstab.real",), ("lib/fstab", "usr/lib/fstab")])
+def test_an_fstab_that_is_a_link(steps: tuple[str, ...]) -> None:
+    links = [symlink("etc/fstab", f"../{steps[0]}"), symlink("lib", "usr/lib")]
+    assert ("etc/fstab", steps[-1]) in findings.wanted(links)
+    found = judge(*links, steps[-1], files={steps[-1]: f"{BY_UUID} /data ext4\n"})
+    assert found.left_out == [f"fstab line '{BY_UUID} /data': a disk of the old machine"]
+
+
+def test_links_without_an_end() -> None:
+    links = [symlink("etc/fstab", "fstab2"), symlink("etc/fstab2", "fstab")]
+    assert judge(*links) == findings.Findings()

@@ -97,14 +97,39 @@ def test_settings_of_packages_that_are_read_after_ours(
         ("/bin/sh\n/bin/sh.distrib\ndash\n/usr/sbin/grub-probe\n/x\n:\n", "/usr/sbin/grub-probe"),
         # A package has its reasons, and other programs are no concern of ours.
         ("/usr/sbin/update-initramfs\n/usr/sbin/update-initramfs.orig\nlive-tools\n", ""),
+        ("/usr/sbin/grub-probe\n/usr/sbin/grub-probe.orig\nmulti\n", ""),
+        # But one that is not there has none.
+        (
+            "/usr/sbin/update-initramfs\n/usr/sbin/update-initramfs.orig\nlive-build\n",
+            "/usr/sbin/update-initramfs",
+        ),
         ("/sbin/initctl\n/sbin/initctl.distrib\n:\n", ""),
         ("/usr/sbin/update-initramfs\n", ""),
     ],
 )
 def test_a_boot_program_that_is_diverted(text: str, path: str) -> None:
-    found = former_use.problems({}, texts({former_use.DIVERSIONS: text}))
+    have = members("var/lib/dpkg/info/live-tools.list", "var/lib/dpkg/info/multi:amd64.list")
+    found = former_use.problems(have, texts({former_use.DIVERSIONS: text}))
     assert [it.partition(" is diverted")[0] for it in found] == ([path] if path else [])
-    assert all(f"dpkg-divert --local --rename --remove {path})" in it for it in found)
+    by = "--package live-build" if "live-build" in text else "--local"
+    assert all(f"dpkg-divert {by} --rename --remove {path})" in it for it in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "link", "is_named"),
+    [
+        ("usr/sbin/update-initramfs", "/bin/true", True),
+        ("usr/bin/dracut", "../../bin/true", True),
+        ("usr/bin/dracut", "dracut-109", False),
+        ("usr/sbin/policy", "/bin/true", False),
+    ],
+)
+def test_a_boot_program_that_does_nothing(name: str, link: str, is_named: bool) -> None:
+    have = {name: Member("l", name, 0, 0, f"./{name}", link=link)}
+    found = former_use.problems(have, texts({}))
+    assert [it.partition(", so")[0] for it in found] == (
+        [f"/{name} is a link to {link}"] if is_named else []
+    )
 
 
 @pytest.mark.parametrize(
@@ -173,7 +198,18 @@ def test_unified_kernel_images(files: dict[str, str], says: str) -> None:
     [
         ('cp --verbose "$2" /boot/efi/EFI/debian/initrd.img\n', True),
         ("esp=/efi; cp $2 $esp\n", True),
+        ("ESP=${ESP:-/boot/efi}; mountpoint -q $ESP || mount $ESP; cp $2 $ESP/EFI/x/\n", True),
+        ('cp "$2" "$ROOT/boot/efi"\n', True),
+        ('cp "$2" "${ROOT}/efi"\n', True),
+        ("cd /boot; cp x efi/\n", True),
+        ("cp $2 /boot/ESP/\n", True),
+        ('cp $2 "$(bootctl -p)"\n', True),
+        ("mount -L ESP /mnt; cp $2 /mnt\n", True),
+        ("mount PARTLABEL=EFI /mnt; cp $2 /mnt\n", True),
+        ("d=$(blkid -t PARTTYPE=C12A7328-F81F-11D2-BA4B-00A0C93EC93B)\n", True),
         ("test -d /sys/firmware/efi || exit 0\n", False),
+        ("# cp $2 /boot/efi\nmount -L data /mnt\n", False),
+        ("cp /usr/lib/systemd/boot/efi/x /tmp; grub-install --target=x86_64-efi\n", False),
         ("update-grub\n", False),
     ],
 )
@@ -181,6 +217,51 @@ def test_a_hook_that_names_the_esp(text: str, is_named: bool) -> None:
     found = former_use.notes(members(HOOK), texts({HOOK: text}))
     assert [it.partition(" names the EFI")[0] for it in found] == ([f"/{HOOK}"] if is_named else [])
     assert (HOOK,) in former_use.wanted(members(HOOK).values())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("etc/initramfs-tools/hooks/copy", "usr/share/libalpm/hooks/95-esp.hook"),
+        *("usr/lib/kernel/install.d/95-esp.install", "etc/apt/apt.conf.d/99esp"),
+        *("etc/systemd/system/esp.service", "etc/systemd/system/esp.path"),
+    ],
+)
+def test_where_hooks_are(name: str) -> None:
+    assert (name,) in former_use.wanted(members(name).values())
+    (found,) = former_use.notes(members(name), texts({name: "cp x /boot/efi\n"}))
+    assert found.startswith(f"/{name} names the EFI system partition")
+
+
+NETPLAN = "etc/netplan/50-cloud-init.yaml"
+NETWORKD = "etc/systemd/network/10-cloud-init-eth0.network"
+BLOCK = (
+    "network:\n  ethernets:\n    eth0:\n      match:\n        name: e*\n        macaddress: 52:54\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "is_named"),
+    [
+        (NETPLAN, BLOCK, True),
+        (NETPLAN, "network: {ethernets: {e: {match: {macaddress: '52:54'}}}}\n", True),
+        (NETPLAN, "network: {ethernets: {e: {match: {name: 'e*'}, dhcp4: true}}}\n", False),
+        # It gives the device that address.
+        (NETPLAN, "network: {ethernets: {e: {macaddress: '52:54'}}}\n", False),
+        (NETWORKD, "[Match]\nMACAddress=52:54\n", True),
+        ("etc/systemd/network/10-x.link", "[Match]\nPermanentMACAddress=52:54\n", True),
+        (NETWORKD, "[Match]\nName=e*\n[Link]\nMACAddress=52:54\n", False),
+        ("etc/NetworkManager/system-connections/x", "[ethernet]\nmac-address=52:54\n", True),
+        ("etc/NetworkManager/system-connections/x", "cloned-mac-address=52:54\n", False),
+        ("etc/sysconfig/network-scripts/ifcfg-eth0", "HWADDR=52:54\n", True),
+    ],
+)
+def test_a_network_device_of_the_old_machine(name: str, text: str, is_named: bool) -> None:
+    assert (name,) in former_use.wanted(members(name).values())
+    found = former_use.notes(members(name), texts({name: text}))
+    assert [f"/{name} is for a network device of one address" in it for it in found] == (
+        [True] if is_named else []
+    )
 
 
 @pytest.mark.parametrize(
@@ -239,8 +320,10 @@ def test_what_does_not_get_into_an_image() -> None:
         "boot/efi/EFI/fedora/grub.cfg",
         "boot/initrd.img-6.1",
     )
-    found = former_use.left_out(members(*esp, *stays, ".dockerenv", "run/.containerenv"))
+    disks = ("etc/veritytab", "etc/integritytab", "etc/zfs/zpool.cache", "etc/zfs/zfs-list.cache/x")
+    found = former_use.left_out(members(*esp, *disks, *stays, ".dockerenv", "run/.containerenv"))
     assert found == {
+        **dict.fromkeys(disks, "it names disks of the old machine"),
         **dict.fromkeys(
             (".dockerenv", "run/.containerenv"), "by it systemd takes the machine for a container"
         ),

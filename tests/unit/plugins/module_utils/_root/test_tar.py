@@ -46,9 +46,30 @@ def test_parse() -> None:
     ]
     assert members[3].raw == "./a/sp"
     assert (members[4].raw, members[4].target) == ("./a/hl", "./a/sp")
+    assert members[7].link == "x -> y"
     assert members[8].mode == "rwsr-xr-T"
     # Two directories and the root, 5000 bytes, 2048 stored ones, 1 byte; 8 inodes.
     assert tar.unpacked_bytes(members) == (3 + 2 + 1 + 1) * 4096 + 8 * 256
+
+
+LINKS = {"a/l": "../b/./x", "b/x": "/c", "d": "b", "hard": "/e", "one": "two", "two": "one"}
+
+
+@pytest.mark.parametrize(
+    ("name", "real"),
+    [
+        ("a/n", "a/n"),
+        ("a/l", "c"),
+        ("a/l/y", "c/y"),
+        ("d/x", "c"),
+        ("hard", "e"),
+        ("../../a/n", "a/n"),
+        ("one", ""),
+        ("a/" * 9000, ""),
+    ],
+)
+def test_where_a_link_leads(name: str, real: str) -> None:
+    assert tar.real(LINKS, name) == real
 
 
 @pytest.mark.parametrize(

@@ -25,3 +25,9 @@ def test_what_is_mounted_below_is_not_of_the_root(tmp_path, monkeypatch) -> None
 
     monkeypatch.setattr(os, "lstat", lstat)
     assert [member.name for member in tree.listing(str(tmp_path))] == ["etc"]
+
+
+def test_what_a_link_says(tmp_path) -> None:
+    (tmp_path / "a").symlink_to("/b\\x")
+    (found,) = tree.listing(str(tmp_path))
+    assert (found.type, found.link) == ("l", "/b\\\\x")

@@ -32,7 +32,7 @@ def test_every_playbook_of_a_clone_finds_its_roles(tmp_path: pathlib.Path) -> No
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("playbook: ") == len(PLAYBOOKS) == 7
+    assert done.stdout.count("playbook: ") == len(PLAYBOOKS) == 8
 
 
 def test_the_links_stay_in_the_clone() -> None:

@@ -71,14 +71,15 @@ def play(name: str, place: pathlib.Path, *words: str, **env: str) -> str:
 def test_every_variable_is_documented() -> None:
     read = {
         name
-        for playbook in ("inject_launch_secret", "measure_image")
+        for playbook in ("enroll_tpm", "inject_launch_secret", "measure_image")
         for line in (ROOT / "playbooks" / f"{playbook}.yml").read_text().splitlines()
         if re.search(r"{{|}}|when:", line)
-        for name in re.findall(r"\blaunch_\w+", re.sub(r"'[^']*'", "", line))
+        for name in re.findall(r"\b(?:enroll|launch)_\w+", re.sub(r"'[^']*'", "", line))
     }
-    table = (ROOT / "docs/deploy.md").read_text().partition("| variable | what it is |")[2]
-    cells = [row.split("|")[1] for row in table.partition("\n\n")[0].splitlines() if "`" in row]
-    documented = {name for cell in cells for name in re.findall(r"`(launch_\w+)`", cell)}
+    tables = (ROOT / "docs/deploy.md").read_text().split("| variable | what it is |")[1:]
+    rows = [row for table in tables for row in table.partition("\n\n")[0].splitlines()]
+    cells = [row.split("|")[1] for row in rows if "`" in row]
+    documented = {name for cell in cells for name in re.findall(r"`((?:enroll|launch)_\w+)`", cell)}
     assert read == documented
 
 

@@ -133,7 +133,7 @@ leftovers:
   returned: success
 output:
   description:
-    - The image that is there, as M(sealedroot.image.published_image_info) describes it, and C(free_bytes) of its file system.
+    - The image that is there, as M(sealedroot.image.published_image_info) describes it, and the C(free_bytes) there.
   type: dict
   returned: when O(output_dir) is given
 """

@@ -28,7 +28,9 @@ def fleet(
 
 
 @pytest.mark.long
-def test_a_fleet_with_one_image_that_cannot_be(fleet: fan_out.Fleet) -> None:
+def test_a_fleet_with_one_image_that_cannot_be(
+    fleet: fan_out.Fleet, tmp_path: pathlib.Path
+) -> None:
     first = fleet.build(broken=True)
     assert first.rc != 0
     assert fleet.sealed() == [name for name in fleet.images if name != fan_out.BROKEN], first.output
@@ -49,11 +51,16 @@ def test_a_fleet_with_one_image_that_cannot_be(fleet: fan_out.Fleet) -> None:
         before.items() <= {name: fleet.manifest(name)["created"] for name in fleet.images}.items()
     )
 
-    left = fleet.keys_left(here)
+    left = fleet.keys_left(here, places=places(tmp_path))
     assert left == []
     assert fan_out.summary(fleet, first, left) == (
         "fanout: 5 sealed, 1 refused, 0 keys left on builders"
     )
+
+
+def places(path: pathlib.Path) -> list[str]:
+    """All places but those where other tests build: the search would hold what they have to release."""
+    return [str(path), *(it for it in fan_out.PLACES if it != "/tmp")]
 
 
 def here(_builder: str, line: str, data: bytes) -> str:
@@ -71,6 +78,6 @@ def test_a_key_that_is_left_is_found(fleet: fan_out.Fleet, tmp_path: pathlib.Pat
     for name in ("boot", "recovery"):
         (image / f"{name}.key").write_text(secrets.token_hex())
     (tmp_path / "forgotten").write_bytes(b"\0" + (image / "boot.key").read_bytes() + b"\0")
-    assert fleet.keys_left(here) == [
+    assert fleet.keys_left(here, places=places(tmp_path)) == [
         f"{builder}: {tmp_path}/forgotten" for builder in (fan_out.HERE, fan_out.THERE)
     ]

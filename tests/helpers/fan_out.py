@@ -161,10 +161,13 @@ class Fleet:
             most = max(most, running)
         return most
 
-    def keys_left(self, run: t.Callable[[str, str, bytes], str]) -> list[str]:
+    def keys_left(
+        self, run: t.Callable[[str, str, bytes], str], *, places: t.Sequence[str] = PLACES
+    ) -> list[str]:
         """Search both builders for every key of every image; name the files that have one.
 
         *run* runs a line of shell on a builder and returns what it prints. The keys are on its standard input.
+        A build that is at work in one of the *places* could not release what the search reads.
         """
         keys = [
             (self.out / name / f"{key}.key").read_bytes()
@@ -173,13 +176,15 @@ class Fleet:
         ]
         found = []
         for builder in (HERE, THERE):
-            # Not in the output directory, which is where they belong. xargs -a leaves standard input to grep.
+            # Not in the output directory, which is where they belong. xargs may call grep more than once, so the keys
+            # are in a file, in memory, which is made when the list is there.
             search = (
-                f"list=$(mktemp); find {' '.join(PLACES)} -type f -newermt @{self.begun}"
+                f"list=$(mktemp); find {' '.join(places)} -type f -newermt @{self.begun}"
                 f" ! -path '*/{self.out.name}/*' -print0 2>/dev/null >$list;"
-                " xargs -0 -r -a $list grep --files-with-matches --text --fixed-strings --file=- 2>/dev/null;"
+                " keys=$(mktemp -p /dev/shm); cat >$keys; xargs -0 -r -a $list"
+                " grep --files-with-matches --text --fixed-strings --file=$keys 2>/dev/null;"
                 # What a build that was not released has left is as bad.
-                f" rm $list; find {WORK} -mindepth 1 -type d 2>/dev/null; true"
+                f" rm $list $keys; find {WORK} -mindepth 1 -type d 2>/dev/null; true"
             )
             said = run(builder, search, b"\n".join(keys))
             found += [f"{builder}: {line}" for line in said.splitlines()]

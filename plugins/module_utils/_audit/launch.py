@@ -82,7 +82,7 @@ def core(launched: Launched, *, luks_uuid: str, modules: t.Sequence[str]) -> t.L
 
 
 def firmware(launched: Launched) -> t.List[str]:
-    """The firmware checks the kernel, has this area for the secret, and starts nothing else."""
+    """The firmware checks the kernel, has this area for the secret, and starts no program of a disk."""
     name = "launch/firmware.fd"
     try:
         area = ovmf.parse(launched.firmware, name).secret

@@ -224,7 +224,7 @@ class _Audit:
             problems += audit_launch.firmware(launched)
             files[image_files.CORE] = launched.core
             said += f"; {image_files.CORE} reads a launch secret, and is the one that is measured"
-            said += f"; {image_files.FIRMWARE} starts nothing else"
+            said += f"; {image_files.FIRMWARE} starts no program of a disk"
         for name, data in files.items():
             found = secret_search.search_bytes(data, self.subject.secrets())
             problems += [f"{name} holds the {label}" for label in found]

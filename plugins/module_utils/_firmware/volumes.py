@@ -6,7 +6,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""A firmware that starts the kernel that it compared, or nothing: pure.
+"""A firmware that starts the kernel that it compared, and no program of a disk: pure.
 
 If the host hides the kernel, edk2 goes on and starts a program of the host's disk, which can read the secret
 (docs/facts.md: firmware-other-programs). So what reads programs from elsewhere becomes padding. Sizes and places stay

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 BUILD = pathlib.Path(__file__).resolve().parents[3] / "playbooks" / "build_encrypted_image.yml"
-PUBLISHED = {"ansible.builtin.set_fact": {"image_published": {}}}
-PRESENT = {"ansible.builtin.set_fact": {"__plan_released": {}}}
+PUBLISHED: dict[str, t.Any] = {"ansible.builtin.set_fact": {"image_published": {}}}
+PRESENT: dict[str, t.Any] = {"ansible.builtin.set_fact": {"__plan_released": {}}}
 
 
 @pytest.mark.parametrize("words", [(), ("--check",)], ids=["build", "check"])

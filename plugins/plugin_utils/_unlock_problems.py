@@ -52,6 +52,11 @@ def _unlock_where(given: Inputs, _around: object) -> str:
         ):
             if _specified.is_set(given[name]) and reason:
                 return f"image_unlock has {way.name}, but {reason}: set {name} to false, or take another way."
+        if given["__image_luks"]["type"] == "luks2" and way.no_luks2:
+            return (
+                f"image_unlock has {way.name}, but {way.no_luks2}: take type luks1 in image_luks, the default, or"
+                " another way."
+            )
         if given["__image_selinux"] == "relabel_at_boot" and way == unlock_ways.LAUNCH_SECRET:
             return (
                 f"image_unlock has {way.name}, and with image_selinux relabel_at_boot the first boot is followed by a"

@@ -295,3 +295,13 @@ def content(image: Image, name: str) -> bytes:
     with decrypted(image) as view:
         argv = ["debugfs", "-R", f"cat {name}", str(view)]
         return subprocess.run(argv, check=True, capture_output=True).stdout
+
+
+def kernel(image: Image) -> bytes:
+    """Return a kernel of the root."""
+    with decrypted(image) as view:
+        argv = ["debugfs", "-R", "ls -p /boot", str(view)]
+        said = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+    # /inode/mode/uid/gid/name/size/
+    names = [line.split("/")[5] for line in said.splitlines() if line.count("/") > 5]
+    return content(image, f"/boot/{next(it for it in names if it.startswith('vmlinuz-'))}")

@@ -6,17 +6,22 @@
 from __future__ import annotations
 
 import pathlib
-import shutil
 import struct
 import subprocess
 import typing as t
 import uuid
 
+import host_volume
 import tpm_machines
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import enrolled
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import tpm_program
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
+    own_volume as volume,
+    tpm_program,
+)
+from attack_images import content, kernel
 from attacks import GRUB_SHELL, KERNEL, Outcome, Stage
 from guests import MENU, PROMPT
+from host_volume import NOT_OWN, RUNS
 from real_runner import RealRunner
 from tpm_machines import ESP, Tpm, start
 
@@ -25,7 +30,7 @@ CORE = "EFI/BOOT/BOOTX64.EFI"
 SEALED = tpm_program.SEALED
 # Where the firmware has the hashes and keys for Secure Boot.
 DATABASE = "d719b2cb-3d3a-4596-a3bc-dad00e67656f"
-RUNS, READS = "HOST-GRUB-RUNS", "HOST-READS-THE-DISK"
+READS = "HOST-READS-THE-DISK"
 Attack = t.Callable[[Stage, Tpm], Outcome]
 
 
@@ -79,36 +84,53 @@ def console(stage: Stage, machine: Tpm) -> Outcome:
     return stage.each("ec", press)
 
 
+def typed_volume(stage: Stage, machine: Tpm) -> Outcome:
+    """The host has a volume with the UUID, and types its passphrase when the machine's own key does not open that."""
+    disk = _disk(stage)
+    guest = start(stage, machine, disk, stage.raw)
+    guest.console.expect(PROMPT, timeout=120)
+    guest.console.expect(": ", timeout=30)
+    guest.console.send(f"{host_volume.KEY}\r")
+    return stage.watch(guest, won=[RUNS, GRUB_SHELL, KERNEL], stopped=[NOT_OWN], seconds=120)
+
+
+def sealed_volume(stage: Stage, machine: Tpm) -> Outcome:
+    """The TPM gives the key of such a volume, which the host has sealed for the genuine GRUB."""
+    disk = _disk(stage)
+    _seal(stage, machine, disk)
+    guest = start(stage, machine, disk, stage.raw)
+    return stage.watch(guest, won=[RUNS, GRUB_SHELL, KERNEL], stopped=[NOT_OWN], seconds=120)
+
+
 def own_volume(stage: Stage, machine: Tpm) -> Outcome:
-    """The host has a volume with the UUID, whose GRUB configuration asks the TPM for the genuine key."""
-    key = b"a key of the host's own that is long enough"
-    tree, disk = stage.folder / "tree", stage.folder / "own.raw"
-    (tree / "boot/grub").mkdir(parents=True)
-    # GRUB goes on to a menu only where it has a kernel that takes an initramfs.
-    shutil.copy(stage.image.directory / tpm_machines.KERNEL, tree / "boot/vmlinuz-1")
-    uuid = stage.image.manifest["luks_uuid"]
-    (tree / "boot/grub/grub.cfg").write_text(
-        f"echo {RUNS}\n"
-        f"tpm2_key_protector_init -T (hd1,gpt1)/{SEALED}\n"
-        "set cryptodisk_passphrase_tries=1\n"
-        "cryptomount hd1,gpt2 -P tpm2\n"
-        f"if [ -f (crypto1)/boot/grub/grub.cfg ]; then echo {READS}; fi\nsleep 30\n"
+    """GRUB even takes that for its own, and its configuration asks the TPM for the genuine key."""
+    name = f"boot/grub/{volume.SOURCES}/{volume.FILE}"
+    disk = _disk(
+        stage,
+        files={name: content(stage.image, f"/{name}")},
+        commands=(
+            f"tpm2_key_protector_init -T (hd1,gpt1)/{SEALED}\n"
+            "set cryptodisk_passphrase_tries=1\n"
+            "cryptomount hd1,gpt2 -P tpm2\n"
+            f"if [ -f (crypto1)/boot/grub/grub.cfg ]; then echo {READS}; fi\n"
+        ),
     )
-    plain, own = stage.folder / "plain", stage.folder / "own.luks"
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", str(tree), str(plain), "96M"], check=True)
-    (stage.folder / "own.key").write_bytes(key)
-    how = "key-secret=k,cipher-alg=aes-256,cipher-mode=xts,ivgen-alg=plain64,hash-alg=sha256"
-    subprocess.run(
-        [
-            *("qemu-img", "convert", "-f", "raw", "-O", "luks"),
-            *("--object", f"secret,id=k,file={stage.folder}/own.key"),
-            *("-o", f"{how},iter-time=10", str(plain), str(own)),
-        ],
-        check=True,
+    _seal(stage, machine, disk)
+    guest = start(stage, machine, disk, stage.raw)
+    # This is also what shows that the other volumes would be read, if GRUB did not know its own.
+    guest.console.expect(RUNS, timeout=120)
+    return stage.watch(guest, won=[READS, KERNEL], stopped=[r"PCR Mismatch", PROMPT], seconds=60)
+
+
+def _disk(stage: Stage, **more: t.Any) -> pathlib.Path:
+    """Return a disk with the genuine EFI system partition, and a volume of the host's."""
+    own = host_volume.make(
+        stage.folder,
+        uuid=stage.image.manifest["luks_uuid"],
+        kernel=kernel(stage.image),
+        **more,
     )
-    subprocess.run(["cryptsetup", "luksUUID", "-q", "--uuid", uuid, str(own)], check=True)
-    # The genuine EFI system partition, with a key of the host's that the machine's TPM gives to the genuine GRUB.
-    head = ESP + (99 << 20)
+    disk, head = stage.folder / "own.raw", ESP + (99 << 20)
     with stage.raw.open("rb") as genuine, disk.open("wb") as file:
         file.write(genuine.read(head))
         file.write(own.read_bytes())
@@ -116,21 +138,27 @@ def own_volume(stage: Stage, machine: Tpm) -> Outcome:
     first, second = f"start=2048,size={(99 << 20) // 512}", f"start={head // 512}"
     table = f"label: gpt\n{first},type=U\n{second},size={own.stat().st_size // 512},type=L\n"
     subprocess.run(["sfdisk", "--quiet", str(disk)], input=table, text=True, check=True)
+    return disk
+
+
+def _seal(stage: Stage, machine: Tpm, disk: pathlib.Path) -> None:
+    """Give the genuine GRUB on the disk the key of the host's volume, sealed in the machine's TPM."""
     core = stage.folder / "core"
     mtools("mcopy", disk, f"::/{CORE}", str(core))
     machine.end()
     values = enrolled.expected(core.read_bytes())
+    key = host_volume.KEY.encode()
     sealed = enrolled.seal(RealRunner(), str(machine.folder), key, values)
     (stage.folder / "sealed.tpm").write_bytes(sealed)
     mtools("mcopy", disk, "-o", str(stage.folder / "sealed.tpm"), f"::/{SEALED}")
-    guest = start(stage, machine, disk, stage.raw)
-    guest.console.expect(RUNS, timeout=120)
-    return stage.watch(guest, won=[READS, KERNEL], stopped=[r"PCR Mismatch", PROMPT], seconds=60)
 
 
 ATTACKS: dict[str, Attack] = {
     it.__name__: it
-    for it in (changed_core, other_firmware, no_sealed_key, another_tpm, console, own_volume)
+    for it in (
+        *(changed_core, other_firmware, no_sealed_key, another_tpm, console),
+        *(typed_volume, sealed_volume, own_volume),
+    )
 }
 
 

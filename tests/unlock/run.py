@@ -27,11 +27,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "helpers"))
 
 import debian_firmware
 import hidden_kernel
+import host_volume
 import launched
 import pexpect
 import tpm_attacks
 import tpm_machines
-from attack_images import Image
+from attack_images import Image, kernel
 from attacks import GRUB_SHELL, KERNEL, LOGIN, Outcome, Stage, stopped, won
 from builds import Place, playbook
 from guests import MENU, PROMPT, SECOND
@@ -54,6 +55,19 @@ def another_volume(stage: Stage) -> Outcome:
     guest = launched.start(stage, disk)
     guest.console.expect(NO_SECRET, timeout=120)
     return stage.watch(guest, won=[PROMPT, GRUB_SHELL, KERNEL], seconds=60)
+
+
+def typed_volume(stage: Stage) -> Outcome:
+    """The host gives such a volume, and types its passphrase where GRUB asks; GRUB has had the secret by then."""
+    uuid = stage.image.manifest["luks_uuid"]
+    own = host_volume.make(stage.folder, uuid=uuid, kernel=kernel(stage.image))
+    guest = launched.start(stage, own)
+    guest.console.expect(NO_SECRET, timeout=120)
+    guest.console.expect(PROMPT, timeout=60)
+    guest.console.expect(": ", timeout=30)
+    guest.console.send(f"{host_volume.KEY}\r")
+    won_by = [host_volume.RUNS, GRUB_SHELL, KERNEL]
+    return stage.watch(guest, won=won_by, stopped=[host_volume.NOT_OWN], seconds=120)
 
 
 def editor(stage: Stage) -> Outcome:
@@ -148,9 +162,8 @@ def survives(stage: Stage) -> Outcome:
     return stage.watch(guest, won=[PROMPT, SECOND], stopped=[LOGIN], seconds=600)
 
 
-def fallback(place: Place) -> bool:
+def fallback(image: Image) -> bool:
     """Where the prompt is a way as well, the measured GRUB asks for the key as soon as it finds no secret."""
-    image = launched.build(place, ("launch_secret", "prompt"))
     cases = [
         {"name": it, "launch": it, "expect": end}
         for it, end in (("no_secret", "asked"), ("other_key", "asked"), ("no_hashes", "stopped"))
@@ -160,7 +173,7 @@ def fallback(place: Place) -> bool:
         "launch": launched.files(image),
         "cases": cases,
     }
-    play = place.path / "boot.yml"
+    play = image.directory / "boot.yml"
     task = {"sealedroot.image.image_boot_test": options}
     play.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]))
     run = playbook(str(play), {}, "-v")
@@ -238,7 +251,10 @@ def main() -> int:
         for name, attack in ATTACKS.items():
             stage = Stage(image)
             tally.play(name, stage, functools.partial(attack, stage))
-        asks = fallback(places[1])
+        asking = launched.build(places[1], ("launch_secret", "prompt"))
+        stage = Stage(asking)
+        tally.play("typed_volume", stage, functools.partial(typed_volume, stage))
+        asks = fallback(asking)
         print(
             f"launch_secret and prompt: {'ok: it asks where' if asks else 'WRONG where'} there is no secret"
         )

@@ -239,10 +239,11 @@ def early_config(
     luks_uuid: str,
     modules: t.Container[str] = (),
     debug_console: bool = False,
+    own: bool = False,
 ) -> t.List[str]:
     """What GRUB does before the disk is open: ask for the passphrase of this disk, and never show a shell.
 
-    *modules* are those of the core image that runs it.
+    *modules* are those of the core image that runs it, which takes its *own* volume only.
     """
     problems = []
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -274,7 +275,7 @@ def early_config(
         what: t.Dict[str, t.Any] = {"luks_uuid": luks_uuid, "directory": directory}
         scripts.add(cfg.stub(**what, debug_console=console))
         ask = cfg.ASKS in modules
-        scripts.add(cfg.unlock_script(**what, debug_console=console, ask=ask))
+        scripts.add(cfg.unlock_script(**what, debug_console=console, ask=ask, own=own))
     if not problems and text not in scripts:
         problems.append(f"{name} does more than to open this disk and read its grub.cfg")
     return problems
@@ -296,6 +297,8 @@ def esp(
     A core image begins with *config*.
     """
     problems = []
+    # A TPM gives GRUB the key before it has asked.
+    own = config != cfg.EMBEDDED_CONFIG
     have, want = {name.upper() for name in files}, {name.upper() for name in wanted}
     if have - want:
         problems.append(f"the ESP has also {', '.join(sorted(have - want))}")
@@ -312,18 +315,18 @@ def esp(
                 continue
             text, inside = install.read_memdisk(core.memdisk), core.modules
             if core.config != config:
-                begin = (
-                    "its memdisk"
-                    if config == cfg.EMBEDDED_CONFIG
-                    else "what asks the TPM for the key"
-                )
+                begin = "what asks the TPM for the key" if own else "its memdisk"
                 problems.append(f"{name} begins with '{core.config.strip()}', not with {begin}")
             lost = sorted({*CORE_MODULES, *modules} - core.modules)
             if lost:
                 problems.append(f"{name} lacks the GRUB modules {', '.join(lost)}")
+            if core.is_odd or not install.is_memdisk(core.memdisk, [text], own=own):
+                problems.append(
+                    f"{name} has parts that no build gives it, such as a second script, or lacks one"
+                )
         configured = True
         problems += early_config(
-            name, text, luks_uuid=luks_uuid, modules=inside, debug_console=debug_console
+            name, text, luks_uuid=luks_uuid, modules=inside, debug_console=debug_console, own=own
         )
         problems += cfg.traces(text)
     if wanted and not configured:

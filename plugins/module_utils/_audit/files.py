@@ -33,7 +33,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._filesystem impor
     reader as filesystem_reader,
     xfs,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg, core_image
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     archive_keys,
     guest,
@@ -105,6 +105,11 @@ def _read_ahead(tree: filesystem_reader.Tree) -> None:
     tree.load(below, links=[*systemd.DIRECTORIES, *below], texts=units)
 
 
+def _launched(subject: Subject) -> t.List[core_image.Core]:
+    core = core_image.parse(subject.launched.core) if subject.launched else None
+    return [core] if core else []
+
+
 def examine(
     runner: Runner,
     subject: Subject,
@@ -115,11 +120,11 @@ def examine(
     luks_uuid: str,
     disk_header: t.Callable[[int], bytes],
     config: t.Optional[str],
-    core_modules: t.Sequence[t.FrozenSet[str]],
+    cores: t.Sequence[core_image.Core],
 ) -> None:
     """Run the checks of the decrypted file system on *device*; *config* is its grub.cfg.
 
-    *core_modules* are those of each core image on the ESP. *disk_header* returns the beginning of the LUKS partition:
+    *cores* are the core images on the ESP. *disk_header* returns the beginning of the LUKS partition:
     as many bytes as requested, and at least a whole header.
     """
     tree = open_tree(runner, device, work)
@@ -130,10 +135,11 @@ def examine(
     report.facts["filesystem"] = volume.type
     problems = root.filesystem(volume, root_uuid=subject.root_uuid, words=subject.builder_words)
     module = filesystems.find(volume.type).grub_module
-    if any(module not in modules for modules in core_modules):
+    if any(module not in core.modules for core in cores):
         problems.append(f"the GRUB on the ESP lacks the module {module}, so it cannot read it")
     if subject.launched:
         problems += root.launch_modules(tree, subject.launched)
+    problems += root.own_volume(tree, [*cores, *_launched(subject)])
     report.add("filesystem", problems, f"{volume.type}, unmounted properly and without errors")
     generator = ""
     parts: t.Dict[str, str] = {}

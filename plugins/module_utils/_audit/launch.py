@@ -71,9 +71,7 @@ def core(launched: Launched, *, luks_uuid: str, modules: t.Sequence[str]) -> t.L
         )
         for directory in DIRECTORIES
     }
-    wanted = scripts.get(found.prefix)
-    # By bytes: of two files of one name, GRUB takes the first.
-    if wanted is None or found.memdisk.rstrip(b"\0") != install.memdisk(wanted).rstrip(b"\0"):
+    if not install.is_memdisk(found.memdisk, [scripts.get(found.prefix, "")], own=True):
         problems.append(
             "the script in launch/core.efi is not the one that reads the secret of this firmware for this disk: build"
             " the image again"

@@ -33,7 +33,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reade
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     boot_entries,
     cfg,
+    core_image,
     install,
+    own_volume as grub_own_volume,
     script,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
@@ -113,6 +115,17 @@ def launch_modules(tree: Tree, launched: Launched) -> t.List[str]:
         if names and needs:
             return audit_launch.surplus(launched, names.split(), needs)
     return ["the root does not say which GRUB modules launch/core.efi has: build the image again"]
+
+
+def own_volume(tree: Tree, cores: t.Iterable[core_image.Core]) -> t.List[str]:
+    """Each core image that knows its own volume knows this one."""
+    place = f"{grub_own_volume.SOURCES}/{grub_own_volume.FILE}"
+    texts = [tree.text(f"{directory}/{place}") or "" for directory in GRUB_DIRECTORIES]
+    known = [grub_own_volume.checksum(it.encode("utf-8", "surrogateescape")) for it in texts if it]
+    wanted = {install.read_memdisk(it.memdisk, grub_own_volume.CHECKSUM) for it in cores} - {""}
+    if wanted.issubset(known):
+        return []
+    return ["GRUB would not take this volume for its own, and halt: build the image again"]
 
 
 def generator(tree: Tree) -> str:
@@ -252,6 +265,7 @@ __all__ = (
     "launch_modules",
     "menu",
     "opened_with",
+    "own_volume",
     "pinned",
     "scripts",
     "tables",

@@ -15,6 +15,7 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     boot_entries,
+    own_volume,
     script as grub_script,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
@@ -118,11 +119,16 @@ def modules(
             " choose another LUKS type, hash or file system"
         )
     wanted = (name for name in WANTED if name in available and name not in more)
-    return [*names, *MEMDISK, *wanted]
+    return list(dict.fromkeys([*names, *MEMDISK, *wanted]))
 
 
 def unlock_script(
-    *, luks_uuid: str, directory: str, debug_console: bool = False, ask: bool = False
+    *,
+    luks_uuid: str,
+    directory: str,
+    debug_console: bool = False,
+    ask: bool = False,
+    own: bool = False,
 ) -> str:
     """Return the script that asks for the key, opens the volume and reads its grub.cfg; it needs GRUB's ``normal``.
 
@@ -132,10 +138,13 @@ def unlock_script(
 
     Where GRUB starts Linux as an EFI program (2.12 and later), the firmware can offer an initramfs of the host, and the
     kernel would use it. In a menu entry GRUB only prints an error and boots anyway, so the script must *ask* before.
+    With *own*, the volume must be this image's own.
     """
     menu = menu_lines(
         luks_uuid=luks_uuid, directory=directory, debug_console=debug_console, ask=ask
     )
+    if own:
+        menu = own_volume.checked(menu, prefix=prefix(luks_uuid, directory))
     asking = ask_lines(luks_uuid=luks_uuid, menu=menu)
     # Before the volume is open, so that no key pressed meanwhile leads to a shell.
     lines = asking if debug_console else [*CLOSED, *asking, *REFUSED]

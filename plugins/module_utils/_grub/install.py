@@ -22,6 +22,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     cfg,
     esp_tree,
     launch_script,
+    own_volume,
     tpm_program,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
@@ -36,30 +37,44 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 CONFIG, MEMDISK, MODULES, STUB = "core.cfg", "memdisk.tar", "modules", "grub.cfg"
 # This precedes the distribution's directories in the PATH of root and of package managers; no package uses it.
 PROGRAMS = "/usr/local/sbin"
-SOURCES = "sealedroot"
-LAUNCH = f"{SOURCES}/launch"
+LAUNCH = f"{own_volume.SOURCES}/launch"
 
 
-def memdisk(script: str) -> bytes:
-    """Return a tar with the script that the core image runs; the same script gives the same bytes."""
+def memdisk(script: str, checksum: str = "") -> bytes:
+    """Return a tar with the script that the core image runs, and the checksum that it compares, if any."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        member = tarfile.TarInfo(cfg.MEMDISK_CONFIG)
-        member.size = len(script)
-        tar.addfile(member, io.BytesIO(script.encode("ascii")))
+        for name, text in ((cfg.MEMDISK_CONFIG, script), (own_volume.CHECKSUM, checksum)):
+            if text:
+                # The same files give the same bytes.
+                member = tarfile.TarInfo(name)
+                member.size = len(text)
+                tar.addfile(member, io.BytesIO(text.encode("ascii")))
     return packed.getvalue()
 
 
-def read_memdisk(data: bytes) -> str:
-    """Return the script in a memdisk; empty if there is none."""
+def read_memdisk(data: bytes, name: str = cfg.MEMDISK_CONFIG) -> str:
+    """Return the script in a memdisk, or another file; empty if there is none."""
     try:
         # GRUB supports no compression here, and unpacking could fill the memory.
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
-            file = tar.extractfile(cfg.MEMDISK_CONFIG)
+            file = tar.extractfile(name)
             # A sparse file can be larger than the tar.
             return file.read(len(data)).decode("utf-8", "replace") if file else ""
     except (KeyError, ValueError, OverflowError, tarfile.TarError):
         return ""
+
+
+def is_memdisk(data: bytes, scripts: t.Iterable[str], *, own: bool) -> bool:
+    """Say whether a memdisk is one with one of these scripts, and with a checksum if its *own* volume is demanded.
+
+    It is compared by bytes: of two files of one name, GRUB takes the first.
+    """
+    checksum = read_memdisk(data, own_volume.CHECKSUM) if own else ""
+    if own and not own_volume.is_checksum(checksum):
+        return False
+    found = data.rstrip(b"\0")
+    return any(found == memdisk(it, checksum).rstrip(b"\0") for it in scripts if it)
 
 
 def plan(
@@ -81,7 +96,7 @@ def plan(
     be *on_esp*, the program leaves it empty. With *esp_uuid*, the TPM gives the key of the root, which is open as
     *mapping*, and the program that seals it there is planned as well.
     """
-    place = f"{directory}/{SOURCES}"
+    place = f"{directory}/{own_volume.SOURCES}"
     what: t.Dict[str, t.Any] = {
         "luks_uuid": luks_uuid,
         "directory": directory,
@@ -89,10 +104,12 @@ def plan(
     }
     files: t.Dict[str, t.Union[str, bytes]] = {STUB: cfg.stub(**what)}
     if modules:
-        config = cfg.EMBEDDED_CONFIG
+        config, checksum = cfg.EMBEDDED_CONFIG, ""
+        script = cfg.unlock_script(**what, ask=cfg.ASKS in modules, own=bool(esp_uuid))
         if esp_uuid:
             config = tpm_program.config(luks_uuid=luks_uuid, esp_uuid=esp_uuid)
-        files = sources(cfg.unlock_script(**what, ask=cfg.ASKS in modules), modules, config=config)
+            checksum = own_checksum(tree, directory, place=place, script=script)
+        files = sources(script, modules, config=config, checksum=checksum)
     for name, content in files.items() if on_esp else ():
         tree.write(f"{place}/{name}", content, mode=0o600)
     arch = next(it for it in architectures.ARCHITECTURES.values() if it.grub_platform == platform)
@@ -124,18 +141,38 @@ def plan_launch(
         ask=cfg.ASKS in modules,
         prompt=prompt,
     )
-    for name, content in sources(script, modules).items():
+    checksum = own_checksum(tree, directory, place=place, script=script)
+    for name, content in sources(script, modules, checksum=checksum).items():
         tree.write(f"{place}/{name}", content, mode=0o600)
     return place
 
 
+def own_checksum(tree: Tree, directory: str, *, place: str, script: str) -> str:
+    """Return the checksum of the file by which GRUB knows this volume; plan one if there is none of this image.
+
+    That of another image, which the root may come from, is no secret to whoever has that.
+    """
+    name = f"{directory}/{own_volume.SOURCES}/{own_volume.FILE}"
+    content = tree.read(name) or b""
+    checksum = own_volume.checksum(content)
+    if tree.read(f"{place}/{MEMDISK}") != memdisk(script, checksum):
+        content = os.urandom(own_volume.BYTES)
+        checksum = own_volume.checksum(content)
+    tree.write(name, content, mode=0o600, secret=True)
+    return checksum
+
+
 def sources(
-    script: str, modules: t.Sequence[str], *, config: str = cfg.EMBEDDED_CONFIG
+    script: str,
+    modules: t.Sequence[str],
+    *,
+    config: str = cfg.EMBEDDED_CONFIG,
+    checksum: str = "",
 ) -> t.Dict[str, t.Union[str, bytes]]:
     """Return the files that a core image is made from."""
     return {
         CONFIG: config,
-        MEMDISK: memdisk(script),
+        MEMDISK: memdisk(script, checksum),
         MODULES: f"{' '.join(modules)}\n",
     }
 
@@ -248,8 +285,10 @@ __all__ = (
     "check_readable",
     "copy_modules",
     "core_of",
+    "is_memdisk",
     "make_core",
     "memdisk",
+    "own_checksum",
     "plan",
     "plan_launch",
     "read_memdisk",

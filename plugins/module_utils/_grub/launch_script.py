@@ -18,7 +18,7 @@ import string
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._firmware import ovmf, secret_table
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg, own_volume
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -44,10 +44,14 @@ def script(
     """Return the script that reads the key from an *area* of the firmware, erases that and opens the volume.
 
     Anything but the table with one key of the build's form is no secret. If none opens the volume, the script asks for
-    the key if *prompt* says so, or halts. The menu is that of cfg.unlock_script.
+    the key if *prompt* says so, or halts. The menu is that of cfg.unlock_script, if the volume
+    is this image's own.
     """
     uuid = luks_uuid.replace("-", "")
-    menu = cfg.menu_lines(luks_uuid=luks_uuid, directory=directory, ask=ask)
+    menu = own_volume.checked(
+        cfg.menu_lines(luks_uuid=luks_uuid, directory=directory, ask=ask),
+        prefix=cfg.prefix(luks_uuid, directory),
+    )
     asking = [*cfg.ask_lines(luks_uuid=luks_uuid, menu=menu), *cfg.REFUSED]
     lines = [
         *cfg.CLOSED,

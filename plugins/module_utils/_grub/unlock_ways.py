@@ -16,9 +16,12 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import own_volume
 from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
 
 CRYPTODISK = "cryptodisk"
+# docs/facts.md: grub-luks2
+_NO_LUKS2 = "GRUB reads a LUKS2 header of the host without checking its sizes, and could have the key by then"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Way:
     *grub* is the oldest GRUB that can, which *distribution* has, and *sign* what its module cryptodisk has and older
     ones do not; all are empty if every GRUB can. *modules* are what its core image needs besides those that read the
     disk, and *left_out* those that it must not have. *packages* are needs of the root (needs.py).
-    *no_secure_boot* and *no_debug_console* say why it does not work with these; they are empty where it does.
+    *no_secure_boot*, *no_debug_console* and *no_luks2* say why it does not work with these; else they are empty.
     *needs_firmware* says whether it depends on a firmware that image_firmware names.
     *measured* is what is compared before the key is given, *host_learns* what the host gets to know.
     """
@@ -43,6 +46,7 @@ class Way:
     architectures: t.Tuple[str, ...]
     no_secure_boot: str
     no_debug_console: str
+    no_luks2: str
     needs_firmware: bool
     measured: str
     host_learns: str
@@ -59,6 +63,7 @@ PROMPT = Way(
     architectures=tuple(architectures.ARCHITECTURES),
     no_secure_boot="",
     no_debug_console="",
+    no_luks2="",
     needs_firmware=False,
     measured="nothing",
     host_learns="the key, if the console that it is typed on is the host's",
@@ -69,13 +74,14 @@ LAUNCH_SECRET = Way(
     distribution="Debian 13",
     # docs/facts.md: cryptomount-password
     sign=b"Password to open volumes.",
-    modules=("eval", "memrw", "test"),
+    modules=("eval", "memrw", "test", *own_volume.MODULES),
     # It logs each command with its arguments, and the key is one.
     left_out=("tpm",),
     packages=(),
     architectures=(architectures.X86_64.machine,),
     no_secure_boot="under Secure Boot GRUB reads no memory, so it would not find the key",
     no_debug_console="image_debug_console gives the host's console a shell that reads the key in the memory",
+    no_luks2=_NO_LUKS2,
     needs_firmware=True,
     measured="the firmware and GRUB's core image with its script",
     host_learns="that a key was given",
@@ -87,12 +93,16 @@ TPM2 = Way(
     # docs/facts.md: grub-tpm2
     sign=b"Unlock volume(s) using key protector(s).",
     # Without "tpm", what is typed or read changes no register, and any GRUB with this hash could have the key.
-    modules=("fat", "key_protector", "search_fs_uuid", "tpm", "tpm2_key_protector"),
+    modules=(
+        *("fat", "key_protector", "search_fs_uuid", "tpm", "tpm2_key_protector"),
+        *own_volume.MODULES,
+    ),
     left_out=(),
     packages=("tpm2_tools",),
     architectures=(architectures.X86_64.machine,),
     no_secure_boot="a signed GRUB has no module tpm2_key_protector, and under Secure Boot it loads none",
     no_debug_console="image_debug_console shows a shell that has the open disk to whoever has the console",
+    no_luks2=_NO_LUKS2,
     needs_firmware=False,
     measured="the TPM compares GRUB's core image, what GRUB was told, and the state of Secure Boot",
     host_learns="the key, if the TPM is the host's; else that it was given",

@@ -34,7 +34,8 @@ ROOT = "0f0d9ab5-2f3c-5b5e-8a0e-6b8f2f4b7f10"
 DEVICE = "/dev/mapper/cr_root"
 VOLUME = f"cryptouuid/{PLAIN}"
 NEEDED = [*grub_cfg.REQUIRED, "luks", "gcry_sha256", "ext2", *grub_cfg.MEMDISK]
-WITH_SECRET = [*NEEDED[: -len(grub_cfg.MEMDISK)], "eval", "memrw", "test", *grub_cfg.MEMDISK]
+SECRET_READERS = ("eval", "memrw", "test", "hashsum")
+WITH_SECRET = [*NEEDED[: -len(grub_cfg.MEMDISK)], *SECRET_READERS, *grub_cfg.MEMDISK]
 DEFAULTS = """\
 # If you change this file, run update-grub.
 GRUB_DEFAULT=0
@@ -157,7 +158,8 @@ def ensure(
         wanted = ["test"] if (root / "usr/lib/grub/x86_64-efi/test.mod").exists() else []
         if "tpm2" in params["unlock"]:
             at = NEEDED.index("memdisk")
-            names_on_esp = [*NEEDED[:at], *unlock_ways.TPM2.modules, *NEEDED[at:]]
+            more = [it for it in unlock_ways.TPM2.modules if it not in NEEDED]
+            names_on_esp = [*NEEDED[:at], *more, *NEEDED[at:]]
         else:
             names_on_esp = [*NEEDED, *wanted]
         cores = [(esp, sources, names_on_esp)] if "prompt" in params["unlock"] else []
@@ -238,7 +240,7 @@ SECRET = {"unlock": ["launch_secret"], "secret_area": AREA}
 
 @pytest.fixture
 def with_memrw(root):
-    for name in ("eval", "memrw", "test"):
+    for name in SECRET_READERS:
         (root / f"usr/lib/grub/x86_64-efi/{name}.mod").write_text(name)
     return root
 
@@ -248,7 +250,7 @@ def test_a_launch_secret_alone_leaves_nothing_that_asks(with_memrw, runner, scri
     assert outcome["core_image"] == "/run/sealedroot/launch/core.efi"
     assert [*(with_memrw / "run/sealedroot/esp").rglob("*.EFI")] == []
     sources = with_memrw / "boot/grub/sealedroot"
-    assert [it.name for it in sources.iterdir()] == ["launch"]
+    assert sorted(it.name for it in sources.iterdir()) == ["launch", "own_volume"]
     text = install.read_memdisk((sources / "launch/memdisk.tar").read_bytes())
     assert text == launch_script.script(
         luks_uuid=LUKS, directory="/boot/grub", area=ovmf.Area(**AREA)
@@ -283,7 +285,7 @@ def test_a_launch_secret_needs_a_place(with_memrw, runner, script, lacks):
 
 
 def test_a_launch_secret_needs_a_module(root, runner, script):
-    with pytest.raises(SealedRootError, match="the image's GRUB has no eval, memrw, test"):
+    with pytest.raises(SealedRootError, match="the image's GRUB has no eval, memrw, test, hashsum"):
         ensure(root, runner, script, **SECRET)
 
 
@@ -299,7 +301,7 @@ def test_a_tpm_gives_the_key_before_the_script(root, runner, script):
     )
     # Where the TPM does not give it, GRUB asks as it always does.
     text = install.read_memdisk((sources / "memdisk.tar").read_bytes())
-    assert text == grub_cfg.unlock_script(luks_uuid=LUKS, directory="/boot/grub")
+    assert text == grub_cfg.unlock_script(luks_uuid=LUKS, directory="/boot/grub", own=True)
     program = root / tpm_program.PROGRAM[1:]
     assert program.stat().st_mode & 0o777 == 0o755
     assert f"{tpm_program.PROGRAM} ||" in (root / "usr/local/sbin/grub-install").read_text()

@@ -44,6 +44,7 @@ GIVEN: dict[str, t.Any] = {
     "image_source_date_epoch": 0,
     "image_unlock": ["prompt"],
     "image_uuid": "",
+    "__image_luks": {"type": "luks1"},
     "__image_measurements": {"types": ["sev"], "vcpus": [1], "vcpu_type": "EPYC-v4"},
     "__image_packages": [],
     "__image_publish_tasks": "",
@@ -102,6 +103,7 @@ GOOD: list[dict[str, t.Any]] = [
     {**LAUNCHED, "image_unlock": ["launch_secret", "prompt"], "image_boot_key": BASE64_KEY},
     SEALED,
     {**SEALED, "__image_selinux": "relabel_at_boot", "image_boot_test": False},
+    {"__image_luks": {"type": "luks2"}},
     {**LAUNCHED, "image_measurements": {"types": ["snp"]}},
     {"__image_publish_tasks": __file__},
     *({"image_source_date_epoch": it} for it in (315532800, "1700000000 ", 1700000000.0)),
@@ -225,6 +227,13 @@ BAD: list[tuple[dict[str, t.Any], str]] = [
     (
         {**LAUNCHED, "image_firmware": "OVMF.amdsev.fd"},
         "image_firmware OVMF.amdsev.fd is no absolute path, and image_unlock has launch_secret",
+    ),
+    *(
+        (
+            {**given, "__image_luks": {"type": "luks2"}},
+            f"image_unlock has {way}, but GRUB reads a LUKS2 header of the host without checking its sizes",
+        )
+        for way, given in (("launch_secret", LAUNCHED), ("tpm2", SEALED))
     ),
     (
         {"image_firmware": "/srv/OVMF.fd"},

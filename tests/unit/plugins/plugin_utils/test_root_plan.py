@@ -16,7 +16,7 @@ ON = {"policy": "etc/selinux/default/policy/policy.33", "type": "default", "mode
 SELINUX = {**ON, "setfiles": True}
 NO_SELINUX = {"policy": "", "type": "default", "mode": "", "setfiles": False}
 MODULES = ["luks", "luks2", "gcry_sha256", "gcry_sha512", "ext2", "xfs", "btrfs"]
-MODULES += ["eval", "memrw", "test"]
+MODULES += ["eval", "hashsum", "memrw", "test"]
 MODULES += ["fat", "key_protector", "search_fs_uuid", "tpm", "tpm2_key_protector"]
 HAS = {
     "selinux": NO_SELINUX,

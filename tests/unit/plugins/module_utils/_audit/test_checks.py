@@ -16,6 +16,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     core_image,
     fstest,
     install,
+    own_volume,
     tpm_program,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
@@ -387,6 +388,11 @@ def test_esp(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"config": "cryptomount -a\n"}, "begins with 'cryptomount -a', not with its memdisk"),
         ({"memdisk": b""}, "BOOTX64.EFI has no cryptomount"),
         ({"memdisk": b"no tar"}, "BOOTX64.EFI has no cryptomount"),
+        (
+            {"memdisk": install.memdisk("halt\n")[:1024] + install.memdisk(SCRIPT)},
+            "BOOTX64.EFI has parts that no build gives it",
+        ),
+        ({"is_odd": True}, "BOOTX64.EFI has parts that no build gives it"),
     ],
 )
 def test_a_core_image_of_another_make(
@@ -414,9 +420,14 @@ SEALED = tpm_program.config(luks_uuid=LUKS, esp_uuid="1A2B-3C4D")
 def test_a_core_image_that_asks_a_tpm(
     monkeypatch: pytest.MonkeyPatch, config: str, says: str
 ) -> None:
-    found = esp(monkeypatch, core(config=config), "BOOTX64.EFI", config=SEALED)
+    script = cfg.unlock_script(luks_uuid=LUKS, directory="/boot/grub", own=True)
+    memdisk = install.memdisk(script, own_volume.checksum(b"x"))
+    found = esp(monkeypatch, core(config=config, memdisk=memdisk), "BOOTX64.EFI", config=SEALED)
     assert [says in problem for problem in found] == ([True] if says else [])
     if not says:
+        plain = esp(monkeypatch, core(config=config), "BOOTX64.EFI", config=SEALED)
+        assert "or lacks one" in plain[0]
+        assert "does more than" in plain[1]
         assert "not with its memdisk" in esp(monkeypatch, core(config=config), "BOOTX64.EFI")[0]
 
 

@@ -14,7 +14,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._audit import (
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reader import Volume
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg, core_image
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest, kernel_words
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 from cpio import newc
@@ -108,7 +108,7 @@ def examine(
             luks_uuid=LUKS,
             disk_header=lambda size: on_disk[:size],
             config=config,
-            core_modules=[frozenset({"ext2"})],
+            cores=[core_image.Core("", "", frozenset({"ext2"}))],
         )
         made = {name: check for name, check in report._checks.items() if name in CHECKS}
         assert set(made) == set(CHECKS)

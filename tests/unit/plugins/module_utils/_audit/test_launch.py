@@ -21,12 +21,14 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     core_image,
     install,
     launch_script,
+    own_volume,
+    unlock_ways,
 )
 
 LUKS = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
 AREA = ovmf.Area(0x810000, 0xC00)
 LAUNCHED = Launched(b"core", kernel_hashes.table(b"core"), firmware.ovmf(), AREA, prompt=False)
-MODULES = frozenset({*cfg.REQUIRED, "luks", "eval", "memrw", "test"})
+MODULES = frozenset({*cfg.REQUIRED, "luks", *unlock_ways.LAUNCH_SECRET.modules})
 
 
 def script(**change: t.Any) -> str:
@@ -34,11 +36,15 @@ def script(**change: t.Any) -> str:
     return launch_script.script(**what)
 
 
+def memdisk(script: str, known: bytes = b"x" * own_volume.BYTES) -> bytes:
+    return install.memdisk(script, own_volume.checksum(known))
+
+
 CORE = core_image.Core(
     cfg.EMBEDDED_CONFIG,
     cfg.prefix(LUKS, "/boot/grub"),
     MODULES,
-    install.memdisk(script()),
+    memdisk(script()),
 )
 
 
@@ -55,7 +61,7 @@ def found(
 
 def test_the_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found(monkeypatch) == []
-    asks = install.memdisk(script(ask=True))
+    asks = memdisk(script(ask=True))
     assert found(monkeypatch, modules=MODULES | {cfg.ASKS}, memdisk=asks) == []
 
 
@@ -67,19 +73,20 @@ def test_the_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"modules": MODULES | {"tpm"}}, "has the GRUB module tpm, which would have the key in"),
         # One that does not erase the secret.
         (
-            {"memdisk": install.memdisk(script().replace("write_dword", "read_dword"))},
+            {"memdisk": memdisk(script().replace("write_dword", "read_dword"))},
             "is not the one that reads the secret of this firmware for this disk",
         ),
-        ({"memdisk": install.memdisk(script(prompt=True))}, "is not the one that reads"),
-        ({"memdisk": install.memdisk(script(ask=True))}, "is not the one that reads"),
+        ({"memdisk": memdisk(script(prompt=True))}, "is not the one that reads"),
+        ({"memdisk": memdisk(script(ask=True))}, "is not the one that reads"),
         (
-            {"memdisk": install.memdisk(script(area=ovmf.Area(0x800000, 0xC00)))},
+            {"memdisk": memdisk(script(area=ovmf.Area(0x800000, 0xC00)))},
             "is not the one that reads",
         ),
+        ({"memdisk": install.memdisk(script())}, "is not the one that reads"),
         ({"memdisk": b""}, "is not the one that reads"),
         # Of two files of one name, GRUB takes the first, and Python's tarfile the last.
         (
-            {"memdisk": install.memdisk("halt\n")[:1024] + install.memdisk(script())},
+            {"memdisk": install.memdisk("halt\n")[:1024] + memdisk(script())},
             "is not the one that reads",
         ),
         ({"is_odd": True}, "has parts that no build gives it, such as a second memdisk"),

@@ -22,7 +22,12 @@ from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reade
     Node,
     Volume,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
+    cfg,
+    core_image,
+    install,
+    own_volume,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -334,3 +339,35 @@ def test_a_table_that_does_not_open_the_root() -> None:
 def test_the_table_of_each_initramfs() -> None:
     assert audit_root.tables("dracut") == ["/etc/crypttab"]
     assert audit_root.tables("mkinitcpio") == ["/etc/crypttab", "/etc/crypttab.initramfs"]
+
+
+@pytest.mark.parametrize(
+    ("content", "known", "is_own"),
+    [
+        (b"\xff" * 32, [b"\xff" * 32], True),
+        (b"\xff" * 32, [b"\xff" * 32, b"\xff" * 31], False),
+        (b"other", [b"\xff" * 32], False),
+        (None, [b"\xff" * 32], False),
+        # One whose GRUB asks for the key compares nothing.
+        (None, [None], True),
+        (b"\xff" * 32, [None], True),
+    ],
+)
+@pytest.mark.parametrize("directory", ["/boot/grub", "/boot/grub2"])
+def test_own_volume(
+    tree: t.Any, content: bytes | None, known: list[bytes | None], is_own: bool, directory: str
+) -> None:
+    files = {f"{directory}/sealedroot/own_volume": (0o600, content)} if content else {}
+    cores = [
+        core_image.Core(
+            *("", "", frozenset()),
+            install.memdisk("x\n", own_volume.checksum(it) if it else ""),
+        )
+        for it in known
+    ]
+    found = audit_root.own_volume(tree(files), cores)
+    assert found == (
+        []
+        if is_own
+        else ["GRUB would not take this volume for its own, and halt: build the image again"]
+    )

@@ -14,7 +14,11 @@ import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg, install
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
+    cfg,
+    install,
+    own_volume,
+)
 
 UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
 PREFIX = f"(cryptouuid/{UUID.replace('-', '')})/boot/grub"
@@ -45,6 +49,53 @@ def test_a_memdisk_gives_back_its_script() -> None:
     assert (
         subprocess.run(argv, input=disk, capture_output=True, check=True).stdout.decode() == script
     )
+
+
+def test_a_core_image_knows_its_own_volume(tmp_path: pathlib.Path) -> None:
+    sealed = {"mapping": "cr_root", "esp_uuid": "1A2B-3C4D"}
+    tree, place = plan(tmp_path, **sealed)
+    name = f"{place}/{own_volume.FILE}"
+    assert name in tree.changed()
+    content = tree.read(name) or b""
+    assert len(content) == own_volume.BYTES
+    shown = [it for it in tree.diff() if name in it["after_header"]]
+    assert len(shown) == 1
+    assert shown[0]["after"] == "(secret)"
+    tree.apply()
+    assert (tmp_path / name[1:]).stat().st_mode & 0o777 == 0o600
+    memdisk = (tmp_path / place[1:] / "memdisk.tar").read_bytes()
+    argv = ["tar", "-xOf", "-", own_volume.CHECKSUM]
+    said = subprocess.run(argv, input=memdisk, capture_output=True, check=True).stdout
+    # As another program than Python compares it.
+    check = ["sha256sum", "--check", "--strict", "--status"]
+    subprocess.run(check, input=said, cwd=tmp_path / place[1:], check=True)
+    assert plan(tmp_path, **sealed)[0].changed() == []
+    # A root that another image was made of: whoever has that knows its file.
+    other, _place = plan(tmp_path, **sealed, luks_uuid=UUID.replace("7", "8"))
+    assert other.read(name) != content
+
+
+SCRIPT = cfg.unlock_script(luks_uuid=UUID, directory="/boot/grub")
+SUM = own_volume.checksum(b"x" * own_volume.BYTES)
+
+
+@pytest.mark.parametrize(
+    ("disk", "own", "is_one"),
+    [
+        (install.memdisk(SCRIPT), False, True),
+        (install.memdisk(SCRIPT), True, False),
+        (install.memdisk(SCRIPT, SUM), True, True),
+        (install.memdisk(SCRIPT, SUM), False, False),
+        (install.memdisk(SCRIPT, SUM) + bytes(512), True, True),
+        (install.memdisk(SCRIPT, f"{SUM}{SUM}"), True, False),
+        (install.memdisk(SCRIPT, SUM.replace("own_volume", "/etc/hosts")), True, False),
+        (install.memdisk("halt\n")[:1024] + install.memdisk(SCRIPT), False, False),
+        (install.memdisk(SCRIPT, SUM)[:-8192] + install.memdisk(SCRIPT, SUM), True, False),
+        (b"", False, False),
+    ],
+)
+def test_a_memdisk_of_a_build(disk: bytes, own: bool, is_one: bool) -> None:
+    assert install.is_memdisk(disk, ["halt\n", SCRIPT], own=own) == is_one
 
 
 @pytest.mark.parametrize("data", [b"", b"no tar at all", bytes(10240), install.memdisk("")[:300]])

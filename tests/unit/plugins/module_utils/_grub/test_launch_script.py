@@ -21,6 +21,10 @@ PLAIN = LUKS.replace("-", "")
 AREA = ovmf.Area(0x810000, 0x80)
 KEY = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijk+/0189="
 TABLE = secret_table.build(KEY, AREA.size)
+CHECK = (
+    "hashsum --hash sha256 --check (memdisk)/own_volume.sha256"
+    f" --prefix (cryptouuid/{PLAIN})/boot/grub/sealedroot"
+)
 MENU = f"root=cryptouuid/{PLAIN} key=<>"
 HALTED = [launch_script.NO_SECRET, "halt"]
 SHELL = """
@@ -29,6 +33,7 @@ read_dword() { at=$(($3)); eval "$2=\\$(printf %x \\
     \\$((m_$at | m_$((at + 1)) << 8 | m_$((at + 2)) << 16 | m_$((at + 3)) << 24)))"; }
 write_dword() { at=$(($1)); eval "m_$at=$2 m_$((at + 1))=$2 m_$((at + 2))=$2 m_$((at + 3))=$2"; }
 cryptomount() { echo "cryptomount $*"; [ "$*" = "$opens" ]; }
+hashsum() { echo "hashsum $*"; [ -z "$other" ]; }
 configfile() { echo "root=$root key=<${key-}>"; }
 sleep() { :; }
 halt() { echo halt; memory; }
@@ -36,17 +41,25 @@ reboot() { echo reboot; memory; }
 """
 
 
-def run(memory: bytes, *, opens: str = "", prompt: bool = False) -> tuple[list[str], bytes]:
+def run(
+    memory: bytes, *, opens: str = "", prompt: bool = False, other: str = ""
+) -> tuple[list[str], bytes]:
     """Run the script; return what it says, and what is in the memory then."""
     script = launch_script.script(luks_uuid=LUKS, directory="/boot/grub", area=AREA, prompt=prompt)
     # What GRUB's language has and a shell has not.
     script = re.sub(r"set (\w+)=(\(.*|\"\"|)$", r"\1='\2'", script, flags=re.MULTILINE)
     script = re.sub(r"^( *|.*eval \")set (?=\w+=)", r"\1", script, flags=re.MULTILINE)
+    script = re.sub(r" (\(\S+?)(?=;| |$)", r" '\1'", script, flags=re.MULTILINE)
     places = range(AREA.base, AREA.base + AREA.size)
     memory = memory.ljust(AREA.size, b"\0")
     show = "".join(f"printf %02x $m_{at};" for at in places)
     lines = [f"m_{at}={byte}" for at, byte in zip(places, memory, strict=True)]
-    lines += [SHELL, f"memory() {{ {show} echo; exit; }}", f"opens='{opens}'", script]
+    lines += [
+        SHELL,
+        f"memory() {{ {show} echo; exit; }}",
+        f"opens='{opens}' other='{other}'",
+        script,
+    ]
     done = subprocess.run(
         ["sh", "-e"], input="\n".join(lines), capture_output=True, text=True, check=True
     )
@@ -61,7 +74,7 @@ def opening(key: bytes = KEY) -> str:
 
 def test_the_key_opens_the_disk_and_is_gone_when_the_menu_comes() -> None:
     said, after = run(TABLE, opens=opening().partition(" ")[2])
-    assert said == [opening(), MENU, "GRUB has no menu to go on with.", "halt"]
+    assert said == [opening(), CHECK, MENU, "GRUB has no menu to go on with.", "halt"]
     assert after == bytes(AREA.size)
 
 
@@ -116,7 +129,25 @@ def test_it_asks_only_if_that_is_a_way_too() -> None:
     assert said == [opening(), launch_script.NO_SECRET, *[ask] * 3, *_restart()]
     assert after == bytes(AREA.size)
     said, _after = run(b"", prompt=True, opens=ask.partition(" ")[2])
-    assert said == [launch_script.NO_SECRET, ask, MENU, "GRUB has no menu to go on with.", "halt"]
+    assert said == [
+        launch_script.NO_SECRET,
+        ask,
+        CHECK,
+        MENU,
+        "GRUB has no menu to go on with.",
+        "halt",
+    ]
+
+
+@pytest.mark.parametrize("prompt", [False, True])
+def test_another_volume_that_opens_is_not_read(prompt: bool) -> None:
+    """By whatever key: the host types one of its own, or its volume takes any."""
+    other = [CHECK, "The volume is not this image's own.", "halt"]
+    said, _after = run(TABLE, opens=opening().partition(" ")[2], prompt=prompt, other="yes")
+    assert said == [opening(), *other]
+    ask = f"-u {PLAIN}"
+    said, _after = run(b"", opens=ask, prompt=True, other="yes")
+    assert said == [launch_script.NO_SECRET, f"cryptomount {ask}", *other]
 
 
 def _restart() -> t.Iterator[str]:

@@ -32,13 +32,8 @@ from builds import (
     playbook,
     source_tar,
 )
-from guests import ADDRESS, CMDLINE, Guest, Shell, free_port, overlay
+from guests import CMDLINE, NETWORK, NETWORKD, Guest, Shell, free_port, overlay
 
-# A network that is quickly there.
-NETWORK = {
-    "etc/systemd/network/80-test.network": f"[Match]\nName=en*\n[Network]\nAddress={ADDRESS}\n"
-}
-NETWORKD = "etc/systemd/system/multi-user.target.wants/systemd-networkd.service"
 RENEW, REMOVE = "Renew the key file and every initramfs", "Leave exactly the new key"
 GRUB_CFG = "(crypto0)/boot/grub/grub.cfg"
 
@@ -77,11 +72,7 @@ def image(types: list[str], tmp_path_factory: pytest.TempPathFactory) -> t.Itera
         sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ssh_key)
         tar = place.path / "root.tar"
         shutil.copy(source_tar({**DEBIAN, "packages": ["openssh-server", "python3"]}), tar)
-        add_files(
-            tar,
-            QUICK_INITRAMFS | NETWORK,
-            {NETWORKD: "/lib/systemd/system/systemd-networkd.service"},
-        )
+        add_files(tar, QUICK_INITRAMFS | NETWORK, NETWORKD)
         directories = {}
         for type_ in types:
             variables = place.variables(

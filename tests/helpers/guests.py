@@ -37,6 +37,15 @@ SECOND = r"Please enter passphrase|Please unlock|Enter passphrase for.*luks-"
 MENU = r"executed automatically in [1-9]"
 # What a user network of QEMU gives to its only guest.
 ADDRESS = "10.0.2.15/24"
+# What a root needs for it, files and links: a network that is quickly there.
+NETWORK = {
+    "etc/systemd/network/80-test.network": f"[Match]\nName=en*\n[Network]\nAddress={ADDRESS}\n"
+}
+NETWORKD = {
+    "etc/systemd/system/multi-user.target.wants/systemd-networkd.service": (
+        "/lib/systemd/system/systemd-networkd.service"
+    )
+}
 
 
 def hashed(password: str) -> str:

@@ -19,20 +19,21 @@ from ansible_collections.sealedroot.image.plugins.module_utils._machine import t
 from attack_images import Image, Kind
 from attacks import LOGIN, Stage
 from builds import DEBIAN, PLAYBOOK, QUICK_INITRAMFS, Place, add_files, playbook, source_tar
-from guests import CMDLINE, PROMPT, Guest, hashed
+from guests import CMDLINE, NETWORK, NETWORKD, PROMPT, Guest, hashed
 
 KIND = Kind("initramfs-tools", "luks1")
 ESP = layout.ESP_OFFSET
 REGISTERS = "4,7,8,9"
 
 
-def build(place: Place, **more: t.Any) -> Image:
+def build(place: Place, *, packages: t.Sequence[str] = (), **more: t.Any) -> Image:
     """Build an image of Debian 14, whose GRUB is the first that asks a TPM."""
     password = secrets.token_hex(8)
     ways = ["tpm2", "prompt"]
     tar = place.path / "root.tar"
-    shutil.copy(source_tar({**DEBIAN, "release": "forky"}, image_unlock=ways), tar)
-    add_files(tar, QUICK_INITRAMFS)
+    source = {**DEBIAN, "release": "forky", **({"packages": list(packages)} if packages else {})}
+    shutil.copy(source_tar(source, image_unlock=ways), tar)
+    add_files(tar, QUICK_INITRAMFS | NETWORK, NETWORKD)
     variables = place.variables(
         image_source={"type": "tar", "path": str(tar)},
         image_root_password_hash=hashed(password),

@@ -69,6 +69,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     debconf,
     defaults,
     install,
+    own_volume,
     pe as grub_pe,
     script,
     signed_chain,
@@ -754,6 +755,7 @@ def monitor(data: bytes) -> None:
 
 def memdisk(data: bytes) -> None:
     install.read_memdisk(data)
+    install.is_memdisk(data, ["x\n" * 99], own=True)
 
 
 def answers(data: bytes) -> None:
@@ -1132,7 +1134,12 @@ TARGETS = (
         (*_SEPARATOR, b'"sev-type": "sev"', b"{", b"}", b'"running"'),
     ),
     Target("debconf", ("_grub/debconf",), answers, given(ANSWERS), (b"* ", b": ", b"  ")),
-    Target("memdisk", ("_grub/install",), memdisk, lambda: [install.memdisk("x\n" * 99)]),
+    Target(
+        "memdisk",
+        ("_grub/install", "_grub/own_volume"),
+        memdisk,
+        lambda: [install.memdisk("x\n" * 99, own_volume.checksum(b"x"))],
+    ),
     Target(
         "boot_entries",
         ("_grub/boot_entries",),

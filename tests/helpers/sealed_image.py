@@ -17,7 +17,10 @@ import luks_header
 import pytest
 import waiting
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
+    cfg,
+    embedded as grub_embedded,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import kernel_words
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 from cpio import newc
@@ -41,8 +44,6 @@ KERNEL = (
 CLOSED = 'set superusers=""\nexport superusers\n'
 UNRESTRICTED = 'menuentry_id_option="--unrestricted --id"\nexport menuentry_id_option\n'
 GRUB_CFG = CLOSED + UNRESTRICTED + "menuentry 'Test' --unrestricted {\n" + KERNEL + "}\n"
-# What the core image runs: it finds the script in a tar that is in it, since its own parser knows no "if".
-EMBEDDED = "normal (memdisk)/grub.cfg\n"
 SCRIPT = cfg.unlock_script(luks_uuid=LUKS_UUID, directory="/boot/grub")
 MODULES = (
     *("part_gpt", "cryptodisk", "luks", "gcry_rijndael", "gcry_sha256", "pbkdf2", "ext2", "normal"),
@@ -72,7 +73,7 @@ class Recipe:
     """What the image consists of; a test changes a part of it."""
 
     directory: pathlib.Path
-    embedded: str = EMBEDDED
+    embedded: str = grub_embedded.CONFIG
     script: str = SCRIPT
     modules: tuple[str, ...] = MODULES
     platform: str = "x86_64-efi"

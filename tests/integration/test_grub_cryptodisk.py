@@ -185,7 +185,8 @@ def test_the_core_image_asks_by_uuid(image: Image) -> None:
     image.task("grub_cryptodisk", **arguments(image))
     data = core(image)
     assert data.startswith(b"MZ")
-    assert b"\0normal (memdisk)/grub.cfg\n\0" in data
+    begin = 'set superusers=""\nexport superusers\nnormal (memdisk)/grub.cfg\nhalt\n'
+    assert f"\0{begin}\0".encode() in data
     assert f"\0(cryptouuid/{PLAIN_UUID})/boot/grub\0".encode() in data
     assert LUKS_UUID.encode() not in data
     modules = ("cryptodisk", "luks", "gcry_sha256", "gcry_rijndael", "ext2", "part_gpt", "normal")

@@ -21,6 +21,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._disk import part
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     cfg,
     core_image,
+    embedded,
     fstest,
     install,
     script,
@@ -289,7 +290,7 @@ def esp(
     modules: t.Sequence[str],
     signed: bool = False,
     debug_console: bool = False,
-    config: str = cfg.EMBEDDED_CONFIG,
+    config: str = embedded.CONFIG,
 ) -> t.List[str]:
     """The ESP has exactly the *wanted* files, and they, if any, unlock this disk.
 
@@ -298,7 +299,8 @@ def esp(
     """
     problems = []
     # A TPM gives GRUB the key before it has asked.
-    own = config != cfg.EMBEDDED_CONFIG
+    own = config != embedded.CONFIG
+    known = {config, *([embedded.text(debug_console=True)] if debug_console else [])}
     have, want = {name.upper() for name in files}, {name.upper() for name in wanted}
     if have - want:
         problems.append(f"the ESP has also {', '.join(sorted(have - want))}")
@@ -314,7 +316,7 @@ def esp(
             if core is None or signed or not core.config:
                 continue
             text, inside = install.read_memdisk(core.memdisk), core.modules
-            if core.config != config:
+            if core.config not in known:
                 begin = "what asks the TPM for the key" if own else "its memdisk"
                 problems.append(f"{name} begins with '{core.config.strip()}', not with {begin}")
             lost = sorted({*CORE_MODULES, *modules} - core.modules)

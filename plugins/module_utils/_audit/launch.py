@@ -22,6 +22,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._firmware import 
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     cfg,
     core_image,
+    embedded,
     install,
     launch_script,
     unlock_ways,
@@ -47,7 +48,7 @@ def core(launched: Launched, *, luks_uuid: str, modules: t.Sequence[str]) -> t.L
         problems.append(
             "launch/hashes.bin does not have the hash of launch/core.efi: take both from the build"
         )
-    if found.config != cfg.EMBEDDED_CONFIG:
+    if found.config != embedded.CONFIG:
         problems.append(
             f"launch/core.efi begins with '{found.config.strip()}', not with its memdisk"
         )

@@ -36,6 +36,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._disk import (
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     cfg,
     core_image,
+    embedded,
     tpm_program,
     unlock_ways,
 )
@@ -195,7 +196,7 @@ class _Audit:
         wanted: t.Sequence[str] = []
         if "prompt" in self.subject.unlock:
             wanted = self.subject.esp_files or [architectures.X86_64.boot_file]
-        config = cfg.EMBEDDED_CONFIG
+        config = embedded.CONFIG
         if "tpm2" in self.subject.unlock:
             modules += unlock_ways.TPM2.modules
             esp_uuid = disk_esp.uuid(self.disk, esp.offset)

@@ -54,9 +54,6 @@ OLD_DISKS = ("rootflags", "rootfstype", "rd.lvm*", "rd.md*", "rd.dm*", "rd.multi
 # More modules that a signed GRUB must contain, because under Secure Boot it can load none (docs/facts.md: signed-grub).
 # The stub is read from the ESP and uses "[".
 SIGNED = ("fat", "search", "test")
-# The core image's own parser has no "if", so it runs the script in its memdisk, of this name.
-MEMDISK_CONFIG = "grub.cfg"
-EMBEDDED_CONFIG = f"normal (memdisk)/{MEMDISK_CONFIG}\n"
 # No user has a password, so nobody gets GRUB's editor or shell; entries are --unrestricted (GRUB manual, "Security").
 CLOSED = ('set superusers=""', "export superusers")
 REFUSED = ('echo "No key opens the disk. Restarting."', "sleep 3", "reboot")
@@ -369,10 +366,8 @@ def traces(text: str, names: t.Iterable[str] = ()) -> t.List[str]:
 __all__ = (
     "ASKS",
     "CLOSED",
-    "EMBEDDED_CONFIG",
     "LIBRARIES",
     "LUKS_MODULES",
-    "MEMDISK_CONFIG",
     "MENU_SCRIPT",
     "MENU_SCRIPT_TEXT",
     "OLD_DISKS",

@@ -20,6 +20,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import 
 from ansible_collections.sealedroot.image.plugins.module_utils._firmware import ovmf
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     cfg,
+    embedded,
     esp_tree,
     launch_script,
     own_volume,
@@ -44,7 +45,7 @@ def memdisk(script: str, checksum: str = "") -> bytes:
     """Return a tar with the script that the core image runs, and the checksum that it compares, if any."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, text in ((cfg.MEMDISK_CONFIG, script), (own_volume.CHECKSUM, checksum)):
+        for name, text in ((embedded.MEMDISK_CONFIG, script), (own_volume.CHECKSUM, checksum)):
             if text:
                 # The same files give the same bytes.
                 member = tarfile.TarInfo(name)
@@ -53,7 +54,7 @@ def memdisk(script: str, checksum: str = "") -> bytes:
     return packed.getvalue()
 
 
-def read_memdisk(data: bytes, name: str = cfg.MEMDISK_CONFIG) -> str:
+def read_memdisk(data: bytes, name: str = embedded.MEMDISK_CONFIG) -> str:
     """Return the script in a memdisk, or another file; empty if there is none."""
     try:
         # GRUB supports no compression here, and unpacking could fill the memory.
@@ -104,7 +105,7 @@ def plan(
     }
     files: t.Dict[str, t.Union[str, bytes]] = {STUB: cfg.stub(**what)}
     if modules:
-        config, checksum = cfg.EMBEDDED_CONFIG, ""
+        config, checksum = embedded.text(debug_console=debug_console), ""
         script = cfg.unlock_script(**what, ask=cfg.ASKS in modules, own=bool(esp_uuid))
         if esp_uuid:
             config = tpm_program.config(luks_uuid=luks_uuid, esp_uuid=esp_uuid)
@@ -166,7 +167,7 @@ def sources(
     script: str,
     modules: t.Sequence[str],
     *,
-    config: str = cfg.EMBEDDED_CONFIG,
+    config: str = embedded.CONFIG,
     checksum: str = "",
 ) -> t.Dict[str, t.Union[str, bytes]]:
     """Return the files that a core image is made from."""

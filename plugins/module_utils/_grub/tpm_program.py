@@ -14,7 +14,7 @@ may not be there then. What GRUB reads is a TPM 2.0 key file (docs/facts.md: gru
 
 from __future__ import annotations
 
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import embedded
 
 PROGRAM = "/usr/local/sbin/sealedroot-tpm"
 KEPT = "/var/lib/sealedroot-tpm"
@@ -188,7 +188,7 @@ def config(*, luks_uuid: str, esp_uuid: str) -> str:
         f"tpm2_key_protector_init -T (${{esp}})/{SEALED}",
         f"cryptomount -u {luks_uuid.replace('-', '')} -P tpm2",
     )
-    return "".join(f"{line}\n" for line in lines) + cfg.EMBEDDED_CONFIG
+    return embedded.text(before=lines)
 
 
 def text(*, mapping: str, boot_file: str, tool: str) -> str:

@@ -17,6 +17,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc import drop_
 from ansible_collections.sealedroot.image.plugins.module_utils._firmware import ovmf
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     cfg as grub_cfg,
+    embedded,
     install,
     launch_script,
     tpm_program,
@@ -228,7 +229,7 @@ def test_everything_is_made(root, runner, script):
 def test_the_core_image_runs_a_script_that_ends_in_no_shell(root, runner, script):
     ensure(root, runner, script, tools="yes")
     sources = root / "boot/grub/sealedroot"
-    assert (sources / "core.cfg").read_text() == grub_cfg.EMBEDDED_CONFIG
+    assert (sources / "core.cfg").read_text() == embedded.CONFIG
     assert (sources / "modules").read_text().split() == NEEDED
     text = install.read_memdisk((sources / "memdisk.tar").read_bytes())
     assert text == grub_cfg.unlock_script(luks_uuid=LUKS, directory="/boot/grub")

@@ -14,6 +14,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._disk import part
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     cfg,
     core_image,
+    embedded,
     fstest,
     install,
     own_volume,
@@ -342,7 +343,7 @@ def test_an_early_config_with_an_open_console() -> None:
 
 def core(script: str = SCRIPT, **change: t.Any) -> core_image.Core:
     modules = frozenset({*checks.CORE_MODULES, "luks"})
-    have = core_image.Core(cfg.EMBEDDED_CONFIG, "", modules, install.memdisk(script))
+    have = core_image.Core(embedded.CONFIG, "", modules, install.memdisk(script))
     return dataclasses.replace(have, **change)
 
 
@@ -385,6 +386,10 @@ def test_esp(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"script": f"set x=/dev/loop0p2\n{SCRIPT}"}, "it names /dev/loop0p2 of the builder"),
         ({"script": SCRIPT.replace("\nreboot\n", "\n")}, "BOOTX64.EFI does not end with reboot"),
         # What GRUB runs first decides, whatever there is in the memdisk.
+        (
+            {"config": embedded.text(debug_console=True)},
+            "begins with 'normal (memdisk)/grub.cfg\nhalt', not with its memdisk",
+        ),
         ({"config": "cryptomount -a\n"}, "begins with 'cryptomount -a', not with its memdisk"),
         ({"memdisk": b""}, "BOOTX64.EFI has no cryptomount"),
         ({"memdisk": b"no tar"}, "BOOTX64.EFI has no cryptomount"),
@@ -410,8 +415,8 @@ SEALED = tpm_program.config(luks_uuid=LUKS, esp_uuid="1A2B-3C4D")
     [
         (SEALED, ""),
         (
-            cfg.EMBEDDED_CONFIG,
-            "begins with 'normal (memdisk)/grub.cfg', not with what asks the TPM",
+            embedded.CONFIG,
+            "normal (memdisk)/grub.cfg\nhalt', not with what asks the TPM",
         ),
         (SEALED.replace("1A2B", "1A2C"), "not with what asks the TPM for the key"),
         (f"cryptomount -a\n{SEALED}", "begins with 'cryptomount -a"),

@@ -19,6 +19,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._firmware import 
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     cfg,
     core_image,
+    embedded,
     install,
     launch_script,
     own_volume,
@@ -41,7 +42,7 @@ def memdisk(script: str, known: bytes = b"x" * own_volume.BYTES) -> bytes:
 
 
 CORE = core_image.Core(
-    cfg.EMBEDDED_CONFIG,
+    embedded.CONFIG,
     cfg.prefix(LUKS, "/boot/grub"),
     MODULES,
     memdisk(script()),

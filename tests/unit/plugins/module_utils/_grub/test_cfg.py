@@ -134,11 +134,6 @@ def test_every_command_of_the_script_is_in_the_core_image(debug_console):
     assert "cryptodisk" in cfg.REQUIRED  # which has cryptomount
 
 
-def test_the_core_image_runs_the_script_in_its_memdisk():
-    """The parser that runs an embedded configuration knows neither "for" nor "if"."""
-    assert cfg.EMBEDDED_CONFIG == "normal (memdisk)/grub.cfg\n"
-
-
 @pytest.mark.parametrize("debug_console", [False, True])
 def test_the_stub_says_the_same_and_whether_secure_boot_is_on(debug_console):
     what = {"luks_uuid": UUID, "directory": "/boot/grub", "debug_console": debug_console}

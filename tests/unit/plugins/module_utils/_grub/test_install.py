@@ -16,6 +16,7 @@ import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     cfg,
+    embedded,
     install,
     own_volume,
 )
@@ -45,7 +46,7 @@ def test_a_memdisk_gives_back_its_script() -> None:
     # Two builds that are the same.
     assert install.memdisk(script) == disk
     # As another program than Python reads it.
-    argv = ["tar", "-xOf", "-", cfg.MEMDISK_CONFIG]
+    argv = ["tar", "-xOf", "-", embedded.MEMDISK_CONFIG]
     assert (
         subprocess.run(argv, input=disk, capture_output=True, check=True).stdout.decode() == script
     )
@@ -112,7 +113,7 @@ def test_the_sources_of_a_core_image(tmp_path: pathlib.Path) -> None:
     ]
     tree.apply()
     sources = tmp_path / place[1:]
-    assert (sources / "core.cfg").read_text() == "normal (memdisk)/grub.cfg\n"
+    assert (sources / "core.cfg").read_text() == embedded.CONFIG
     assert (sources / "modules").read_text() == "luks memdisk\n"
     script = install.read_memdisk((sources / "memdisk.tar").read_bytes())
     assert script == cfg.unlock_script(luks_uuid=UUID, directory="/boot/grub")

@@ -16,7 +16,12 @@ import typing as t
 import efi
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._firmware import pcrs
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg, pe, tpm_program
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
+    cfg,
+    embedded,
+    pe,
+    tpm_program,
+)
 
 UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
 ZERO = "00" * 32
@@ -37,11 +42,12 @@ def program(size: int = 3000) -> bytes:
 def test_grub_opens_the_volume_before_anything_is_measured() -> None:
     lines = tpm_program.config(luks_uuid=UUID, esp_uuid="1A2B-3C4D").splitlines()
     assert lines == [
+        *cfg.CLOSED,
         "set cryptodisk_passphrase_tries=1",
         "search.fs_uuid 1A2B-3C4D esp",
         "tpm2_key_protector_init -T (${esp})/EFI/BOOT/sealed.tpm",
         "cryptomount -u 7b2f8a1c64b14c559a5e0f5a3f3f1e11 -P tpm2",
-        cfg.EMBEDDED_CONFIG.strip(),
+        *embedded.CONFIG.splitlines()[len(cfg.CLOSED) :],
     ]
 
 

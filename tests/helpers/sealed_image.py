@@ -186,6 +186,10 @@ class Recipe:
             "etc/machine-id": (0o644, b"uninitialized\n"),
             "etc/ssh/sshd_config": (0o644, b""),
             "var/lib/systemd/catalog": (0o644, b""),
+            **{
+                f"usr/lib/grub/{self.platform}/{it.name}": (0o644, it.read_bytes())
+                for it in self._module_files()
+            },
             **self.files,
         }
         if self.initramfs is not None:
@@ -225,6 +229,20 @@ class Recipe:
                 waiting.unmount(mounted, image)
         for command in self.debugfs:
             run("debugfs", "-w", "-R", command, image)
+
+    def _module_files(self) -> list[pathlib.Path]:
+        """Return the files of the modules in the core image, with those that they need."""
+        library = self.library / self.platform
+        rows = (row.split(":") for row in (library / "moddep.lst").read_text().splitlines())
+        needs = {name: words.split() for name, words in rows}
+        found: list[str] = []
+        left = list(self.modules)
+        while left:
+            name = left.pop()
+            if name not in found:
+                found.append(name)
+                left += needs.get(name, [])
+        return [library / f"{name}.mod" for name in found]
 
     def archive(self, header: bytes) -> bytes:
         """Return the archive that an initramfs is."""

@@ -318,6 +318,10 @@ def esp(
                     else "what asks the TPM for the key"
                 )
                 problems.append(f"{name} begins with '{core.config.strip()}', not with {begin}")
+            if core.is_odd:
+                problems.append(
+                    f"{name} has parts that no build gives it, such as a second memdisk: build the image again"
+                )
             lost = sorted({*CORE_MODULES, *modules} - core.modules)
             if lost:
                 problems.append(f"{name} lacks the GRUB modules {', '.join(lost)}")

@@ -133,8 +133,8 @@ class _Audit:
         self.work, self.disk, self.handle, self.search = work, disk, handle, search
         self.ranges = secret_search.extents(handle)
         self.config: t.Optional[str] = None
-        # Modules of each GRUB on the ESP that reads the root.
-        self.core_modules: t.List[t.FrozenSet[str]] = []
+        # Each GRUB on the ESP that reads the root.
+        self.cores: t.Dict[str, core_image.Core] = {}
 
     def run(self, node: t.Mapping[str, t.Any], image_format: str) -> None:
         """Run the checks; if one cannot be made, those that depend on it are reported as not examined."""
@@ -215,8 +215,8 @@ class _Audit:
         )
         # A signed GRUB has its configuration in a separate file.
         signed = self.subject.secure_boot
-        cores = [core for core in map(core_image.parse, files.values()) if core]
-        self.core_modules = [core.modules for core in cores if core.config or signed]
+        cores = {name: core_image.parse(data) for name, data in files.items()}
+        self.cores = {name: it for name, it in cores.items() if it and (it.config or signed)}
         said = f"exactly {', '.join(sorted(files)) or 'no file'}, without a key"
         launched = self.subject.launched
         if launched:
@@ -278,7 +278,7 @@ class _Audit:
                 luks_uuid=header.uuid,
                 disk_header=lambda size: os.pread(self.handle, max(size, least), luks.offset),
                 config=self.config,
-                core_modules=self.core_modules,
+                cores=self.cores,
             )
 
 

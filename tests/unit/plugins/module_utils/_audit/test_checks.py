@@ -387,6 +387,7 @@ def test_esp(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"config": "cryptomount -a\n"}, "begins with 'cryptomount -a', not with its memdisk"),
         ({"memdisk": b""}, "BOOTX64.EFI has no cryptomount"),
         ({"memdisk": b"no tar"}, "BOOTX64.EFI has no cryptomount"),
+        ({"is_odd": True}, "BOOTX64.EFI has parts that no build gives it, such as a second"),
     ],
 )
 def test_a_core_image_of_another_make(

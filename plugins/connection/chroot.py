@@ -243,7 +243,7 @@ class Connection(ConnectionBase):
         problem = self._sandbox.problem()
         if problem:
             raise AnsibleConnectionFailure(f"no image to connect to: {problem}")
-        refusal = refused(self._task_keys)
+        refusal = refused(self._task_keys, is_detached=bool(self.get_option("detach")))
         if refusal:
             raise AnsibleError(refusal)
         if self._connected:

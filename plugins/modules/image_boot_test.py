@@ -74,6 +74,8 @@ options:
           - With O(cases[].launch) and O(cases[].tpm), V(login) is without any prompt, and V(asked) is GRUB's prompt and
             nothing before it. V(halted) is by GRUB, which found no secret that opens the disk, and V(stopped) by the
             firmware, which started nothing; neither shows a prompt, a shell or a kernel.
+          - Some firmware that stops says nothing. That counts where a case with V(published) and V(login) spoke in a
+            quarter of that time, and the result says that it was silence.
         type: str
         choices: [login, started, refused, refused_by_firmware, asked, halted, stopped]
         default: login
@@ -216,7 +218,6 @@ cases:
       sample: {"prompt": 3.8, "login": 27.8}
 """
 
-import concurrent.futures
 import functools
 import os
 import tempfile
@@ -245,15 +246,17 @@ Params = t.Mapping[str, t.Any]
 
 def boot(
     machine: machines.Machine,
-    case: Params,
-    key: str,
+    keys: t.Sequence[str],
+    number: int,
     *,
     params: Params,
     gave_up: str = "",
+    spoke: float = 0.0,
     **how: str,
 ) -> t.Dict[str, t.Any]:
     """Run one boot and judge it; *gave_up* has the devices that the first try gave up."""
     timeout = params["timeout"] * (2 if gave_up else 1)
+    case, key = params["cases"][number], keys[number]
     launch, expect = case["launch"] or "", case["expect"]
     if launch and machine.launch:
         key = machine.launch.key
@@ -264,12 +267,14 @@ def boot(
     if not case["tpm"]:
         start = functools.partial(machine.start, case["name"], launch=launch)
     with start(disk=params["path"], **how) as console:
-        seen = serial_boot.watch(console, key, expect=expect, timeout=timeout)
+        seen = serial_boot.watch(console, key, expect=expect, timeout=timeout, spoke=spoke)
     log = serial_boot.plain(console.text, key)
     if params["log_dir"]:
         with open(os.path.join(params["log_dir"], f"{case['name']}.log"), "w") as handle:
             handle.write(log)
-    good, detail = serial_boot.judge(seen, expect=expect, secure_boot=params["secure_boot"])
+    good, detail = serial_boot.judge(
+        seen, expect=expect, secure_boot=params["secure_boot"], spoke=spoke
+    )
     again = serial_boot.given_up(log) if seen.slow and not good else ""
     detail += serial_boot.of_second_try(gave_up, again, good=good)
     if not good:
@@ -284,6 +289,7 @@ def boot(
         "secure_boot": seen.secure_boot,
         "gave_up": gave_up or again,
         "seconds": seen.times(),
+        "first_word": seen.first_word,
     }
 
 
@@ -312,16 +318,9 @@ def test(runner: Runner, params: Params) -> t.Dict[str, t.Any]:
         wanted = 1 if params["secure_boot"] else 2
         machine.cpus = max(1, min(wanted, len(os.sched_getaffinity(0)) // parallel))
         run_one = functools.partial(
-            boot, machine, params=params, accelerator=accelerator, disk_format=disk_format
+            boot, machine, keys, params=params, accelerator=accelerator, disk_format=disk_format
         )
-        asked = list(zip(params["cases"], keys))
-        with concurrent.futures.ThreadPoolExecutor(parallel) as pool:
-            boots = [pool.submit(run_one, *it) for it in asked]
-            seen = [it.result() for it in boots]
-        # One after the other, so that each has the processors for itself.
-        for index, first in enumerate(seen):
-            if first["gave_up"]:
-                seen[index] = run_one(*asked[index], gave_up=first["gave_up"])
+        seen = machines.boot_all(params["cases"], run_one, parallel=parallel)
     outcome = {
         "accelerator": accelerator,
         "accelerator_reason": reason,

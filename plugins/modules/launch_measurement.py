@@ -296,6 +296,10 @@ def compare(outcome: t.Mapping[str, t.Any], path: str) -> None:
             f"{path} has no digest of the {lost[0]}: give the manifest of the image"
         )
     by_type = before.get("by_vcpu_type") or {}
+    if not isinstance(by_type, dict) or not all(isinstance(it, dict) for it in by_type.values()):
+        raise SealedRootError(
+            f"{path} has no digests in its by_vcpu_type: give the manifest of the image"
+        )
     for kind in ("sev_es", "snp") if by_type else ():
         # It is there again, of one of the types; who injects may read either.
         if before.get(kind) and before[kind] not in [it.get(kind) for it in by_type.values()]:

@@ -188,9 +188,14 @@ def awaited_command(sandbox: Sandbox, command: str) -> str:
     return shell(sandbox, f"{command}\nstatus=$?\n{await_all}\nexit $status")
 
 
-def refused(task: t.Mapping[str, t.Any]) -> str:
+def refused(task: t.Mapping[str, t.Any], *, is_detached: bool = False) -> str:
     """Return why a task with these keywords cannot run in an image; empty if it can."""
-    return _REFUSED.get(str(task.get("action", "")).rpartition(".")[2], "")
+    action = str(task.get("action", ""))
+    name = action.rpartition(".")[2]
+    if is_detached and name not in ("", "raw"):
+        # Its answer, and what it sends into the image, would be lost.
+        return f"image_detach is for raw tasks, and this one is {action}: take the variable away from it"
+    return _REFUSED.get(name, "")
 
 
 __all__ = (

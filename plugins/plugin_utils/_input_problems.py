@@ -85,9 +85,9 @@ def problems(given: Inputs, around: Around) -> t.List[str]:
 
 
 def rotation_problems(
-    keep_slots: t.Sequence[int], passphrase: t.Any, misspelled: str = ""
+    keep_slots: t.Sequence[int], passphrase: t.Any, misspelled: str = "", secret: str = ""
 ) -> t.List[str]:
-    """Return a sentence for each problem of a rotation's inputs."""
+    """Return a sentence for each problem of a rotation's inputs; *secret* is a launch secret without its firmware."""
     wrong = _specified.type_problem("rotate_recovery_passphrase", passphrase, "str")
     if wrong:
         return [wrong]
@@ -98,6 +98,11 @@ def rotation_problems(
         )
     if not _is_strong(passphrase, _PASSPHRASE, _PASSPHRASE_DIFFERENT):
         found.append(_weak_passphrase("rotate_recovery_passphrase"))
+    if secret:
+        found.append(
+            f"{secret} has the old key, and firmware.fd, which says how long it is, is not beside it. Put firmware.fd"
+            " there, or remove secret.bin, which only a trial without SEV needs."
+        )
     return found
 
 

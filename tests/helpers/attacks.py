@@ -15,6 +15,7 @@ import pathlib
 import re
 import shutil
 import socket
+import subprocess
 import tempfile
 import threading
 import time
@@ -203,7 +204,8 @@ class Stage:
     def copy(self, name: str = "disk.raw") -> pathlib.Path:
         """Return the sectors of the disk, for the host to change before and while a guest runs."""
         path = self.folder / name
-        shutil.copy(self.image.raw, path)
+        # Most of the disk is a hole.
+        subprocess.run(["cp", "--sparse=always", self.image.raw, path], check=True)
         return path
 
     @functools.cached_property

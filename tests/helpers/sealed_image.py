@@ -20,6 +20,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc import emerg
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     cfg,
     embedded as grub_embedded,
+    install,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import kernel_words
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
@@ -187,6 +188,10 @@ class Recipe:
             "etc/machine-id": (0o644, b"uninitialized\n"),
             "etc/ssh/sshd_config": (0o644, b""),
             "var/lib/systemd/catalog": (0o644, b""),
+            **{
+                f"usr/lib/grub/{self.platform}/{it.name}": (0o644, it.read_bytes())
+                for it in self._module_files()
+            },
             **self.files,
         }
         if self.initramfs is not None:
@@ -226,6 +231,20 @@ class Recipe:
                 waiting.unmount(mounted, image)
         for command in self.debugfs:
             run("debugfs", "-w", "-R", command, image)
+
+    def _module_files(self) -> list[pathlib.Path]:
+        """Return the files of the modules in the core image, with those that they need."""
+        library = self.library / self.platform
+        rows = (row.split(":") for row in (library / "moddep.lst").read_text().splitlines())
+        needs = {name: words.split() for name, words in rows}
+        found: list[str] = []
+        left = list(self.modules)
+        while left:
+            name = left.pop()
+            if name not in found:
+                found.append(name)
+                left += needs.get(name, [])
+        return [library / f"{name}.mod" for name in found]
 
     def archive(self, header: bytes) -> bytes:
         """Return the archive that an initramfs is."""
@@ -282,11 +301,11 @@ class Recipe:
             self.disk,
             str(blocks),
         )
-        embedded, script = self.directory / "core.cfg", self.directory / "grub.cfg"
+        embedded = self.directory / "core.cfg"
         embedded.write_text(self.embedded)
-        script.write_text(self.script)
         core, memdisk = self.directory / "core", self.directory / "memdisk.tar"
-        run("tar", "-C", self.directory, "--format=ustar", "-cf", memdisk, script.name)
+        # As a build has it, byte for byte.
+        memdisk.write_bytes(install.memdisk(self.script))
         prefix = f"(cryptouuid/{PLAIN_UUID})/boot/grub"
         run(
             *("grub-mkimage", "-O", self.platform, "-d", str(self.library / self.platform)),

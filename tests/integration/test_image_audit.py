@@ -479,6 +479,11 @@ DEFECTS = [
     ("filesystem", "is not clean", set_(debugfs=("ssv state 0",))),
     ("filesystem", "e2fsck", set_(debugfs=("clri /boot/vmlinuz-6",))),
     ("filesystem", "UUID", set_(debugfs=(f"ssv uuid {sealed_image.LUKS_UUID}",))),
+    (
+        "filesystem",
+        "the GRUB module luks in EFI/BOOT/BOOTX64.EFI is not /usr/lib/grub/x86_64-efi/luks.mod",
+        put("usr/lib/grub/x86_64-efi/luks.mod", b"an older one"),
+    ),
     ("initramfs", "mode 0644", set_(initramfs_mode=0o644)),
     ("initramfs", "holds the boot key 0 times", initramfs(("init", 0o755, b"#!/bin/sh"))),
     ("initramfs", "holds the boot key 2 times", initramfs(KEY, ("copy", 0o400, BOOT_KEY))),

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import pathlib
 import re
+import types
 import typing as t
 
 import attack_images
@@ -45,6 +46,22 @@ def test_the_threat_model_names_attacks_that_there_are() -> None:
     }
     assert named
     assert named - set(ALL) == set()
+
+
+def test_a_copy_of_a_disk_has_the_same_holes(tmp_path: pathlib.Path) -> None:
+    disk = tmp_path / "disk.raw"
+    with disk.open("wb") as file:
+        file.write(b"begin")
+        # The end is zeros that were written.
+        file.seek(64 << 20)
+        file.write(bytes(4 << 20))
+    image: t.Any = types.SimpleNamespace(raw=disk)
+    stage = attacks.Stage(image)
+    stage.folder.rmdir()
+    stage.folder = tmp_path
+    found = stage.copy("copy.raw")
+    assert found.read_bytes() == disk.read_bytes()
+    assert found.stat().st_blocks * 512 < 1 << 20
 
 
 def test_an_unknown_attack_is_an_error() -> None:

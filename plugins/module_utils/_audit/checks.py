@@ -319,13 +319,14 @@ def esp(
             if core.config not in known:
                 begin = "what asks the TPM for the key" if own else "its memdisk"
                 problems.append(f"{name} begins with '{core.config.strip()}', not with {begin}")
+            if core.is_odd or not install.is_memdisk(core.memdisk, [text], own=own):
+                problems.append(
+                    f"{name} has parts that no build gives it, such as a second memdisk, or lacks one: build the image"
+                    " again"
+                )
             lost = sorted({*CORE_MODULES, *modules} - core.modules)
             if lost:
                 problems.append(f"{name} lacks the GRUB modules {', '.join(lost)}")
-            if core.is_odd or not install.is_memdisk(core.memdisk, [text], own=own):
-                problems.append(
-                    f"{name} has parts that no build gives it, such as a second script, or lacks one"
-                )
         configured = True
         problems += early_config(
             name, text, luks_uuid=luks_uuid, modules=inside, debug_console=debug_console, own=own

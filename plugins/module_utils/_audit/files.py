@@ -26,6 +26,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._audit.reports im
     Report,
     Subject,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._build import image_files
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency, identity
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import (
     btrfs,
@@ -105,11 +106,6 @@ def _read_ahead(tree: filesystem_reader.Tree) -> None:
     tree.load(below, links=[*systemd.DIRECTORIES, *below], texts=units)
 
 
-def _launched(subject: Subject) -> t.List[core_image.Core]:
-    core = core_image.parse(subject.launched.core) if subject.launched else None
-    return [core] if core else []
-
-
 def examine(
     runner: Runner,
     subject: Subject,
@@ -120,11 +116,11 @@ def examine(
     luks_uuid: str,
     disk_header: t.Callable[[int], bytes],
     config: t.Optional[str],
-    cores: t.Sequence[core_image.Core],
+    cores: t.Mapping[str, core_image.Core],
 ) -> None:
     """Run the checks of the decrypted file system on *device*; *config* is its grub.cfg.
 
-    *cores* are the core images on the ESP. *disk_header* returns the beginning of the LUKS partition:
+    *cores* are the core images on the ESP, by file. *disk_header* returns the beginning of the LUKS partition:
     as many bytes as requested, and at least a whole header.
     """
     tree = open_tree(runner, device, work)
@@ -135,12 +131,19 @@ def examine(
     report.facts["filesystem"] = volume.type
     problems = root.filesystem(volume, root_uuid=subject.root_uuid, words=subject.builder_words)
     module = filesystems.find(volume.type).grub_module
-    if any(module not in core.modules for core in cores):
+    if any(module not in core.modules for core in cores.values()):
         problems.append(f"the GRUB on the ESP lacks the module {module}, so it cannot read it")
     if subject.launched:
         problems += root.launch_modules(tree, subject.launched)
-    problems += root.own_volume(tree, [*cores, *_launched(subject)])
-    report.add("filesystem", problems, f"{volume.type}, unmounted properly and without errors")
+        launched = core_image.parse(subject.launched.core)
+        cores = {**cores, image_files.CORE: launched} if launched else cores
+    problems += root.own_volume(tree, cores.values())
+    # The files of a root can be newer than what its distribution has signed.
+    said = f"{volume.type}, unmounted properly and without errors"
+    if not subject.secure_boot:
+        problems += root.grub_code(tree, cores)
+        said += f"; the modules in {', '.join(sorted(cores)) or 'no core image'} are files of it"
+    report.add("filesystem", problems, said)
     generator = ""
     parts: t.Dict[str, str] = {}
     with report.guard("grub_cfg"):

@@ -135,7 +135,7 @@ class _Audit:
         self.ranges = secret_search.extents(handle)
         self.config: t.Optional[str] = None
         # Each GRUB on the ESP that reads the root.
-        self.cores: t.List[core_image.Core] = []
+        self.cores: t.Dict[str, core_image.Core] = {}
 
     def run(self, node: t.Mapping[str, t.Any], image_format: str) -> None:
         """Run the checks; if one cannot be made, those that depend on it are reported as not examined."""
@@ -216,8 +216,8 @@ class _Audit:
         )
         # A signed GRUB has its configuration in a separate file.
         signed = self.subject.secure_boot
-        cores = [core for core in map(core_image.parse, files.values()) if core]
-        self.cores = [core for core in cores if core.config or signed]
+        cores = {name: core_image.parse(data) for name, data in files.items()}
+        self.cores = {name: it for name, it in cores.items() if it and (it.config or signed)}
         said = f"exactly {', '.join(sorted(files)) or 'no file'}, without a key"
         launched = self.subject.launched
         if launched:

@@ -128,6 +128,39 @@ def own_volume(tree: Tree, cores: t.Iterable[core_image.Core]) -> t.List[str]:
     return ["GRUB would not take this volume for its own, and halt: build the image again"]
 
 
+def grub_code(tree: Tree, cores: t.Mapping[str, core_image.Core]) -> t.List[str]:
+    """Each module in these core images, byte for byte, is a file of the root, from which it was made."""
+    platforms = [it.grub_platform for it in architectures.ARCHITECTURES.values()]
+    # Without the package of the modules, there is the copy of them that GRUB loads others from.
+    for tops in (cfg.LIBRARIES, GRUB_DIRECTORIES):
+        directories = [f"{top}/{platform}" for top in tops for platform in platforms]
+        found = {it: tree.entries(it) for it in directories}
+        if any(found.values()):
+            break
+    names = {name for core in cores.values() for name, _body in core.code if name}
+    places = {
+        name: [f"{it}/{name}.mod" for it in found if f"{name}.mod" in found[it]] for name in names
+    }
+    tree.load(texts=[path for paths in places.values() for path in paths])
+    problems = []
+    for image, core in cores.items():
+        for name, body in core.code:
+            texts = [tree.text(path) or "" for path in places.get(name, ())]
+            files = [it.encode("utf-8", "surrogateescape") for it in texts]
+            shown = name or "without a name"
+            if not files:
+                problems.append(
+                    f"the root has no file of the GRUB module {shown} in {image}, so it is not known what that does:"
+                    " leave GRUB's modules in the root, and build the image again"
+                )
+            elif not any(core_image.is_of(body, file) for file in files):
+                problems.append(
+                    f"the GRUB module {shown} in {image} is not {' or '.join(places[name])} of the root: build the"
+                    " image again"
+                )
+    return problems
+
+
 def generator(tree: Tree) -> str:
     """Return the generator of this root's initramfs."""
     name = generators.active(lambda path: tree.find(f"/{path}") is not None)

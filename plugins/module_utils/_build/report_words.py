@@ -19,7 +19,7 @@ CHECKS = {
     "build_key_dead": "The key with which the image was filled opens nothing any more.",
     "grub_opens": "The code of GRUB itself opens the disk with each key, and not with a wrong one.",
     "esp": "The unencrypted partition holds the boot files, nothing else, and no key.",
-    "filesystem": "The root file system was closed properly and has no errors.",
+    "filesystem": "The root file system was closed properly and has no errors; GRUB's modules are files of it.",
     "grub_cfg": "Every kernel starts from the encrypted root; nothing of the builder is in the menu.",
     "console": "Whoever has the console gets no shell, neither from GRUB nor after a failed boot.",
     "initramfs": "Each initramfs holds the boot key once and is readable only by root.",

@@ -41,7 +41,9 @@ def parse(data: bytes, name: str) -> t.Dict[str, t.Any]:
         found = None
     if isinstance(found, dict) and "launch" in found:
         found = found["launch"]
-    if not isinstance(found, dict) or not {"firmware", "kernel"} <= set(found):
+    if not isinstance(found, dict) or not all(
+        isinstance(found.get(it), dict) for it in ("firmware", "kernel")
+    ):
         raise SealedRootError(f"{name} has no measurements of a launch: {_CURE}")
     return found
 

@@ -22,6 +22,7 @@ _INFO = struct.Struct("<4sIQQ")
 _OBJECT = struct.Struct("<II")
 # The code can contain these four letters by chance, but not often.
 _MOST_HEADERS = 16
+_WORD = 8
 _ELF, _MEMDISK, _CONFIG, _PREFIX = 0, 1, 2, 3
 
 
@@ -35,6 +36,10 @@ class Core:
     memdisk: bytes = b""
     # GRUB takes the first of two memdisks, and runs modules that have no name.
     is_odd: bool = False
+    # Each module by its name, which may be empty or occur twice.
+    code: t.Tuple[t.Tuple[str, bytes], ...] = dataclasses.field(
+        default=(), repr=False, compare=False
+    )
 
 
 def parse(data: bytes) -> t.Optional[Core]:
@@ -58,7 +63,7 @@ def _parse_at(data: bytes, base: int) -> t.Optional[Core]:
     if not (_INFO.size <= offset <= size and end <= len(data)):
         return None
     config, prefix, memdisk = "", "", b""
-    modules, kinds = set(), []
+    code, kinds = [], []
     while position + _OBJECT.size <= end:
         kind, length = _OBJECT.unpack_from(data, position)
         if length < _OBJECT.size or position + length > end:
@@ -66,7 +71,7 @@ def _parse_at(data: bytes, base: int) -> t.Optional[Core]:
         body = data[position + _OBJECT.size : position + length]
         kinds.append(kind)
         if kind == _ELF:
-            modules.add(_module_name(body))
+            code.append((_module_name(body), body))
         elif kind == _MEMDISK:
             memdisk = body
         elif kind == _CONFIG:
@@ -75,9 +80,15 @@ def _parse_at(data: bytes, base: int) -> t.Optional[Core]:
             prefix = _text(body)
         position += length
     single = [kinds.count(it) for it in (_MEMDISK, _CONFIG, _PREFIX)]
+    modules = frozenset(name for name, _body in code)
     known = {_ELF, _MEMDISK, _CONFIG, _PREFIX}
     is_odd = max(single) > 1 or "" in modules or not known.issuperset(kinds)
-    return Core(config, prefix, frozenset(modules - {""}), memdisk, is_odd)
+    return Core(config, prefix, modules - {""}, memdisk, is_odd, tuple(code))
+
+
+def is_of(body: bytes, file: bytes) -> bool:
+    """Say whether a module of a core image is that file, which zeros fill up (docs/facts.md: core-modules)."""
+    return len(file) <= len(body) < len(file) + _WORD and body == file.ljust(len(body), b"\0")
 
 
 def _text(body: bytes) -> str:
@@ -114,4 +125,4 @@ def _module_name(elf: bytes) -> str:
     return ""
 
 
-__all__ = ("Core", "parse")
+__all__ = ("Core", "is_of", "parse")

@@ -47,6 +47,9 @@ _OTHER_SYSTEMS = (
     *("multiboot2", "ntldr", "plan9", "pxechainloader", "truecrypt", "uki", "xnu_kernel"),
     *("xnu_kernel64", "xen_hypervisor", "xen_linux", "xen_initrd", "xen_module", "xen_xsm"),
 )
+# Commands that leave GRUB with the volume's key in memory: for the next program that the firmware knows, which may be
+# the host's, and for the rescue shell. fwsetup resets the machine, as any host can (docs/facts.md: leave-grub).
+_LEAVERS = ("exit", "normal_exit")
 # Variables that tell GRUB where to read, or that keep its editor and shell closed.
 GUARDED = ("boot", "config_directory", "env_block", "prefix", "root", "superusers")
 # How 00_header names the blocks of the volume that keep variables, and how it reads them (docs/facts.md: env-block).
@@ -184,11 +187,12 @@ def scripts(text: str, *, volume: str, directory: str) -> t.List[str]:
 
 
 def foreign(text: str, *, volume: str) -> t.List[str]:
-    """Return commands that read or start something outside the open *volume*, or another system than its Linux."""
+    """Return commands that read or start something outside the open *volume*, start another system, or leave GRUB."""
     outside = []
     for words in commands(text):
         # Distributions start their memory test with some of these commands.
         is_other = words[0] in _OTHER_SYSTEMS and not is_memory_test(words)
+        is_other |= words[0] in _LEAVERS
         known = words[0] in (*READERS, *_LOADERS, *_OTHER_SYSTEMS)
         is_lost = (
             words[0] in READERS and words[1:] and not target(words, volume=volume, directory="/")

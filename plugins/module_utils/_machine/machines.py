@@ -6,11 +6,12 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""The virtual machines of a boot test, and the keys that are typed there."""
+"""The virtual machines of a boot test, the keys that are typed there, and in which order they start."""
 
 from __future__ import annotations
 
 import base64
+import concurrent.futures
 import os
 import typing as t
 
@@ -34,6 +35,7 @@ def read_keys(cases: t.Sequence[Params], *, secure_boot: bool) -> t.List[str]:
     if len(set(names)) != len(names) or any("/" in name or not name for name in names):
         raise SealedRootError(f"cases need names of their own, without a slash: {names}")
     keys = []
+    compared = any(map(_is_control, cases))
     for case in cases:
         path = case["key_file"]
         if case["launch"] and case["tpm"]:
@@ -43,6 +45,11 @@ def read_keys(cases: t.Sequence[Params], *, secure_boot: bool) -> t.List[str]:
         ):
             raise SealedRootError(
                 f"the case {case['name']} needs launch: a start from the disk is refused or asks for a key"
+            )
+        if case["expect"] == "stopped" and not compared:
+            raise SealedRootError(
+                f"the case {case['name']} may end in silence, which alone shows nothing: add a case with the launch"
+                f" {machine_launch.PUBLISHED} that expects login, to compare with"
             )
         if case["tpm"] and not (case["key_file"] and case["expect"] in ("login", "asked")):
             raise SealedRootError(
@@ -69,6 +76,35 @@ def read_keys(cases: t.Sequence[Params], *, secure_boot: bool) -> t.List[str]:
             )
         keys.append(key)
     return keys
+
+
+def _is_control(case: Params) -> bool:
+    """Say whether a case shows when a machine says its first word, if it starts from the right files."""
+    return bool(case["launch"] == machine_launch.PUBLISHED and case["expect"] == "login")
+
+
+def boot_all(
+    cases: t.Sequence[Params], boot: t.Callable[..., t.Dict[str, t.Any]], *, parallel: int
+) -> t.List[t.Dict[str, t.Any]]:
+    """Make each boot by its number, some side by side, and return what *boot* says of each.
+
+    A boot that may end in silence comes after those with which that is compared.
+    """
+    seen: t.Dict[int, t.Dict[str, t.Any]] = {}
+    spoke = 0.0
+    for late in (False, True):
+        turn = [n for n, case in enumerate(cases) if (case["expect"] == "stopped") is late]
+        with concurrent.futures.ThreadPoolExecutor(parallel) as pool:
+            boots = {n: pool.submit(boot, n, spoke=spoke) for n in turn}
+        seen.update({n: it.result() for n, it in boots.items()})
+        words = {n: it.pop("first_word") for n, it in seen.items() if "first_word" in it}
+        spoke = max((word for n, word in words.items() if _is_control(cases[n])), default=0.0)
+    # One after the other, so that each has the processors for itself.
+    for number, first in seen.items():
+        if first["gave_up"]:
+            seen[number] = boot(number, gave_up=first["gave_up"])
+            del seen[number]["first_word"]
+    return [seen[number] for number in range(len(cases))]
 
 
 class Machine:
@@ -128,4 +164,4 @@ class Machine:
         )
 
 
-__all__ = ("Machine", "read_keys")
+__all__ = ("Machine", "boot_all", "read_keys")

@@ -41,12 +41,15 @@ EVENTS: t.Tuple[t.Tuple[str, str], ...] = (
     ("secure_boot", r"Secure Boot is enabled|Secure boot enabled"),
     # Printed by OVMF, and by shim about the program that it starts.
     ("violation", r"Access Denied|Security Violation"),
-    ("no_boot", r"No bootable option or device"),
+    # docs/facts.md: firmware-starts-nothing
+    ("no_boot", r"No bootable option (?:or device )?was found"),
     # docs/facts.md: device-timeout
     ("slow", r"Timed out waiting for device"),
     # Printed by the script of _grub/launch_script.py.
     ("no_secret", r"No launch secret opens the disk"),
     ("kernel", r"Linux version \d|Loading Linux|EFI stub:|Loading initial ramdisk"),
+    # Some builds of GRUB do not greet.
+    ("grub", r"Welcome to GRUB"),
 )
 # GRUB reads keys from two devices that are the same port here; keys sent at once would be mixed up.
 KEYSTROKE_SECONDS = 0.01
@@ -55,8 +58,10 @@ SETTLE_SECONDS = 0.3
 REFUSAL_SECONDS = 60
 # Time for the firmware to start something else after a refusal; shim shows its refusal until a key is pressed.
 FIRMWARE_SECONDS = 20
-# A firmware that refuses a kernel says nothing.
-SILENT_SECONDS = 40
+# A firmware that refuses a kernel says nothing (docs/facts.md: firmware-starts-nothing), as a machine that hangs.
+# So wait this long, and this many times as long as the same machine needed for its first word with the right files.
+SILENT_SECONDS = 40.0
+SILENT_TIMES = 4
 
 
 class Console(abc.ABC):
@@ -90,6 +95,11 @@ class Boot:
     seconds: t.Dict[str, float] = dataclasses.field(default_factory=dict)
     end: str = "timeout"
 
+    @property
+    def first_word(self) -> float:
+        """Return when the machine said the first thing that is known; 0 if it said nothing."""
+        return min(self.seconds.values(), default=0.0)
+
     def times(self) -> t.Dict[str, float]:
         """Return when GRUB asked, and the time from the kernel to the login prompt.
 
@@ -108,17 +118,19 @@ def watch(
     *,
     expect: str,
     timeout: float,
+    spoke: float = 0.0,
     clock: t.Callable[[], float] = time.monotonic,
 ) -> Boot:
     """Answer every prompt of GRUB with *key* until the boot has ended.
 
     *expect* is ``login``, ``started`` (GRUB took the key and started a kernel), ``refused`` (by GRUB, because of the
     key), ``refused_by_firmware``, ``unasked`` (a login without a prompt), ``asked`` (no more than the prompt),
-    ``halted`` (by GRUB, which has no secret) or ``stopped`` (by a firmware that starts no GRUB).
+    ``halted`` (by GRUB, which has no secret) or ``stopped`` (by a firmware that starts no GRUB); *spoke* is the first
+    word of the same machine with the right files, for ``stopped``.
     """
     boot = Boot()
     began = clock()
-    last = deadline = began + (min(timeout, SILENT_SECONDS) if expect == "stopped" else timeout)
+    last = deadline = began + (_silence(spoke) if expect == "stopped" else timeout)
     endings = _ENDINGS[expect]
     patterns = [pattern for _name, pattern in EVENTS]
     while clock() < deadline:
@@ -157,6 +169,10 @@ def watch(
     return boot
 
 
+def _silence(spoke: float) -> float:
+    return max(SILENT_SECONDS, SILENT_TIMES * spoke)
+
+
 # What a boot can be expected to end as; ``unasked`` is how a login is watched where nobody types.
 EXPECTED = ("login", "started", "refused", "refused_by_firmware", "asked", "halted", "stopped")
 _STARTED = ("second_prompt", "shell", "stuck", "login", "no_boot")
@@ -168,7 +184,7 @@ _ENDINGS = {
         ("refused_by_firmware", "asked", "halted"),
         (*_STARTED, "kernel", "prompt"),
     ),
-    "stopped": (*_STARTED, "kernel", "prompt", "no_secret"),
+    "stopped": (*_STARTED, "kernel", "prompt", "no_secret", "grub"),
 }
 _ENDS = {
     "timeout": "it did not get further in time",
@@ -181,6 +197,7 @@ _ENDS = {
     "no_boot": "the firmware found nothing to start",
     "prompt": "GRUB asked for the passphrase",
     "no_secret": "GRUB was started, and looked for a secret",
+    "grub": "GRUB was started",
 }
 
 
@@ -189,14 +206,16 @@ _WITHOUT_KEY = {
     "unasked": (("login",), "reached the login prompt, and nobody was asked"),
     "asked": (("prompt",), "nothing was opened, and GRUB asked for the passphrase"),
     "halted": (("exit",), "GRUB had no secret that opens the disk, and halted"),
-    "stopped": (("timeout", "exit", "no_boot"), "the firmware started nothing"),
+    "stopped": (("no_boot",), "the firmware said that it found nothing to start"),
 }
 
 
-def judge(boot: Boot, *, expect: str, secure_boot: bool = False) -> t.Tuple[bool, str]:
+def judge(
+    boot: Boot, *, expect: str, secure_boot: bool = False, spoke: float = 0.0
+) -> t.Tuple[bool, str]:
     """Say whether the boot went as expected, and describe it in a sentence.
 
-    With *secure_boot*, a login counts only if the console said that Secure Boot is on.
+    With *secure_boot*, a login counts only if the console said that Secure Boot is on. *spoke* is as for :func:`watch`.
     """
     if expect == "refused_by_firmware":
         if boot.violations and boot.end in ("no_boot", "timeout", "exit"):
@@ -204,6 +223,8 @@ def judge(boot: Boot, *, expect: str, secure_boot: bool = False) -> t.Tuple[bool
         return False, f"the firmware did not refuse it: {_ENDS[boot.end]}"
     if expect == "halted" and not boot.no_secret:
         return False, f"GRUB did not say that no secret opens the disk: {_ENDS[boot.end]}"
+    if expect == "stopped" and boot.end == "timeout":
+        return _silent(boot, spoke)
     if expect in _WITHOUT_KEY:
         ends, seen = _WITHOUT_KEY[expect]
         return (True, seen) if boot.end in ends else (False, _ENDS[boot.end])
@@ -222,6 +243,16 @@ def judge(boot: Boot, *, expect: str, secure_boot: bool = False) -> t.Tuple[bool
             return False, "GRUB said nothing to the wrong key"
         return False, f"a wrong key was not refused: {_ENDS[boot.end]}"
     return _with_key(boot, expect=expect, secure_boot=secure_boot)
+
+
+def _silent(boot: Boot, spoke: float) -> t.Tuple[bool, str]:
+    """Judge the silence of a machine."""
+    if boot.seconds:
+        return False, f"the machine said something, and then nothing: {', '.join(boot.seconds)}"
+    said = f"the machine said nothing of a boot for {_silence(spoke):.0f} seconds"
+    if not spoke:
+        return False, f"{said}, and nothing with the right files either, so this shows nothing"
+    return True, f"{said}, and with the right files its first word came after {spoke:.0f}"
 
 
 def _with_key(boot: Boot, *, expect: str, secure_boot: bool) -> t.Tuple[bool, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -102,6 +103,35 @@ def test_an_image_is_measured_and_compared(place: pathlib.Path) -> None:
     assert "rc=0" in said, said
     assert found["sev"] in said
     assert [it for it in sorted(place.rglob("*")) if "home" not in it.parts] == before
+
+
+def test_an_image_made_earlier_is_measured_without_key_and_disk(place: pathlib.Path) -> None:
+    """Of a disk of any format nothing is read. An earlier manifest has fewer measurements."""
+    image = place / "out/web"
+    (image / "boot.key").unlink()
+    digests = {
+        name: {"sha256": hashlib.sha256(data).hexdigest()}
+        for name, data in (("firmware", firmware.ovmf()), ("kernel", CORE))
+    }
+    (image / "manifest.json").write_text(json.dumps({"launch": digests}))
+    said = play("measure_image", place, "-e", "image_name=web")
+    assert "rc=0" in said, said
+    assert digests["kernel"]["sha256"] in said
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("prompts", "out/prompts has no launch/core.efi: only an image with launch_secret in"),
+        ("wbe", "out/wbe has no manifest.json, so no image is there: correct image_name or"),
+    ],
+)
+def test_what_is_not_measured(place: pathlib.Path, name: str, says: str) -> None:
+    (place / "out/prompts").mkdir()
+    (place / "out/prompts/manifest.json").write_text("{}")
+    said = play("measure_image", place, "-e", f"image_name={name}")
+    assert "rc=2" in said
+    assert says in said
 
 
 def test_two_machines_of_one_image_get_its_key(place: pathlib.Path) -> None:

@@ -58,6 +58,34 @@ def test_status_and_output_pass_through(connect):
     assert data == b"data"
 
 
+@pytest.mark.parametrize("action", ["raw", "ansible.builtin.raw"])
+def test_a_step_leaves_a_raw_task_to_itself(action):
+    """It reads nothing, and what it prints is in the file; docs/customize.md says how to wait for it."""
+    connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
+    variables = {"image_root": "/w/root", "image_run": "/w/run", "image_detach": "/w/run.x.log"}
+    connection._resolve_option_variables(variables, Templar())
+    connection.set_options(task_keys={"action": action}, var_options=variables)
+    connection._connect()
+    connection._builder = Builder(Inner((0, b"", b"")))
+    assert connection.exec_command("make-index") == (0, b"", b"")
+    ((command, _data),) = connection._builder.connection.calls
+    assert command.startswith("set -e; trap '' HUP; exec 8>/w/run.x.log; flock 8; setsid sh -c ")
+    assert "/w/run/sandbox/launch" in command
+    assert command.endswith("</dev/null >&8 2>&1 &")
+
+
+@pytest.mark.parametrize(
+    "action", ["copy", "ansible.builtin.command", "sealedroot.image.root_info"]
+)
+def test_a_step_cannot_leave_another_task_to_itself(action):
+    connection = connection_loader.get("sealedroot.image.chroot", PlayContext())
+    variables = {"image_root": "/w/root", "image_run": "/w/run", "image_detach": "/w/run.x.log"}
+    connection._resolve_option_variables(variables, Templar())
+    connection.set_options(task_keys={"action": action}, var_options=variables)
+    with pytest.raises(AnsibleError, match=rf"image_detach is for raw tasks, .* {action}: take"):
+        connection.exec_command("x")
+
+
 def test_a_command_that_takes_long_is_spoken_of(monkeypatch):
     said = []
 

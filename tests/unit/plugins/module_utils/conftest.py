@@ -48,7 +48,9 @@ class FakeTree:
 
     def text(self, path: str) -> str | None:
         node = self.find(path)
-        return self.read(node).decode("utf-8", "surrogateescape") if node and node.is_file else None
+        if node is None or not node.is_file:
+            return None
+        return self.read(node).decode("utf-8", "surrogateescape")
 
     def link_target(self, node: Node) -> str:
         assert node.is_link

@@ -38,6 +38,8 @@ PLAYS = {
     "slow": ["prompt", "kernel", "slow", "stuck"],
     "unasked": ["kernel", "login"],
     "halted": ["no_secret", "exit"],
+    "silent": [],
+    "nothing": ["no_boot"],
     "slow_login": ["prompt", "kernel", "slow", "login"],
 }
 
@@ -356,6 +358,40 @@ def test_a_launch_secret(
     assert "kkkk" not in json.dumps(outcome.result)
 
 
+@pytest.mark.parametrize(
+    ("plays", "fails"),
+    [
+        # The last of them by silence.
+        ("unasked,nothing,silent", []),
+        ("silent,nothing,silent", ["launch", "longer-core"]),
+        ("unasked,halted,silent", ["no-hashes"]),
+    ],
+)
+def test_a_firmware_that_starts_nothing(
+    run_module: RunModule,
+    args: dict[str, t.Any],
+    launch: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    plays: str,
+    fails: list[str],
+) -> None:
+    monkeypatch.setattr(FakeConsole, "play", plays)
+    clock = iter(range(1, 1000)).__next__
+    monkeypatch.setitem(serial_boot.watch.__kwdefaults__, "clock", clock)
+    # What is compared with the first one comes after it.
+    args["cases"] = [
+        {"name": "no-hashes", "launch": "no_hashes", "expect": "stopped"},
+        {"name": "launch", "launch": "published"},
+        {"name": "longer-core", "launch": "longer_core", "expect": "stopped"},
+    ]
+    outcome = run_module("image_boot_test", launch=launch, parallel=1, **args)
+    assert [it["name"] for it in outcome["cases"]] == ["no-hashes", "launch", "longer-core"]
+    assert [it["name"] for it in outcome["cases"] if it["verdict"] != "ok"] == sorted(fails)
+    assert all("first_word" not in it for it in outcome["cases"])
+    if not fails:
+        assert "for 40 seconds, and with the right" in outcome["cases"][2]["detail"]
+
+
 def test_a_launch_secret_that_needs_a_prompt(
     run_module: RunModule, args: dict[str, t.Any], launch: dict[str, str]
 ) -> None:
@@ -369,6 +405,11 @@ def test_a_launch_secret_that_needs_a_prompt(
     [
         ({"launch": "published"}, False, "launch is missing: a case starts from it"),
         ({"expect": "stopped"}, True, "the case x needs launch: a start from the disk is refused"),
+        (
+            {"launch": "longer_core", "expect": "stopped"},
+            True,
+            "the case x may end in silence, which alone shows nothing: add a case with the launch published that",
+        ),
         ({"expect": "asked"}, True, "the case x needs launch"),
         ({"launch": "published", "digest": "00"}, True, "not 00: give the firmware and the files"),
     ],

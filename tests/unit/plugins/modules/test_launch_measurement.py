@@ -144,6 +144,9 @@ def test_a_manifest(files: dict[str, str], tmp_path: pathlib.Path, run_module: R
         ({"sev_es": {"1": "00" * 32}}, "contradicts itself: its sev_es is that of no type of"),
         ({"firmware": {}}, "has no digest of the firmware: give the manifest"),
         ({"kernel": {}}, "has no digest of the kernel: give the manifest"),
+        ({"kernel": "22"}, "has no measurements of a launch: give the manifest of"),
+        ({"by_vcpu_type": [1]}, "has no digests in its by_vcpu_type: give the manifest of"),
+        ({"by_vcpu_type": {"EPYC": 1}}, "has no digests in its by_vcpu_type: give the manifest"),
     ):
         pathlib.Path(manifest).write_text(json.dumps({"launch": {**launch, **change}}))
         assert says in run_module("launch_measurement", **given)["msg"]

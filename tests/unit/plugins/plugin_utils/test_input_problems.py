@@ -447,3 +447,8 @@ def test_inputs_of_a_rotation(keep: list[t.Any], passphrase: str, says: list[str
     found = rotation_problems(keep, passphrase)
     assert len(found) == len(says)
     assert all(it in sentence for it, sentence in zip(says, found, strict=True))
+
+
+def test_a_launch_secret_that_cannot_be_made_again() -> None:
+    (found,) = rotation_problems([], "", secret="out/web/launch/secret.bin")
+    assert found.startswith("out/web/launch/secret.bin has the old key, and firmware.fd,")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 import pytest
@@ -28,6 +29,13 @@ CHECKS = (
     *("filesystem", "grub_cfg", "console", "pinned_header", "initramfs", "key_files", "mounts"),
     *("identity", "host_agents", "selinux"),
 )
+
+CORES = {"EFI/BOOT/BOOTX64.EFI": core_image.Core("", "", frozenset({"ext2"}))}
+OTHER = {
+    "EFI/BOOT/BOOTX64.EFI": dataclasses.replace(
+        CORES["EFI/BOOT/BOOTX64.EFI"], code=(("ext2", b"other"),)
+    )
+}
 
 CHECK = kernel_words.path("mkinitcpio")
 CHECK_FILE = (0o755, kernel_words.text("mkinitcpio", luks_uuid=LUKS).encode())
@@ -71,12 +79,22 @@ def examine(
     """Examine a root; return what is said of each check that failed."""
 
     def run(
-        files: dict[str, t.Any], config: str, on_disk: bytes = HEADER, **more: t.Any
+        files: dict[str, t.Any],
+        config: str,
+        on_disk: bytes = HEADER,
+        *,
+        cores: t.Mapping[str, core_image.Core] = CORES,
+        **more: t.Any,
     ) -> dict[str, str]:
         it = tree(files)
         it.volume = lambda: Volume("ext4", ROOT, "root")
         monkeypatch.setattr(audit_files, "open_tree", lambda *_: it)
-        expected: dict[str, t.Any] = {"debug_console": False, "host_agents": (), **more}
+        expected: dict[str, t.Any] = {
+            "debug_console": False,
+            "host_agents": (),
+            "secure_boot": False,
+            **more,
+        }
         subject = reports.Subject(
             path="/disk",
             key_files={"boot": "/k/boot.key"},
@@ -92,7 +110,6 @@ def examine(
             slots={0: 1000},
             digest_iterations=1000,
             esp_files=(),
-            secure_boot=False,
             public_files=(),
             selinux="auto",
             work_dir=None,
@@ -108,7 +125,7 @@ def examine(
             luks_uuid=LUKS,
             disk_header=lambda size: on_disk[:size],
             config=config,
-            cores=[core_image.Core("", "", frozenset({"ext2"}))],
+            cores=cores,
         )
         made = {name: check for name, check in report._checks.items() if name in CHECKS}
         assert set(made) == set(CHECKS)
@@ -119,6 +136,24 @@ def examine(
 
 def test_a_root_as_it_should_be(examine: t.Any) -> None:
     assert examine(root(), menu()) == {}
+
+
+@pytest.mark.parametrize(
+    ("module", "secure_boot", "fails"),
+    [
+        (b"other", False, {}),
+        (b"its own", False, {"filesystem": "the GRUB module ext2 in EFI/BOOT/BOOTX64.EFI is not"}),
+        # The distribution has signed what is in it.
+        (b"its own", True, {}),
+    ],
+)
+def test_the_code_of_grub(
+    examine: t.Any, module: bytes, secure_boot: bool, fails: dict[str, str]
+) -> None:
+    files = root(**{"/usr/lib/grub/x86_64-efi/ext2.mod": (0o644, module)})
+    found = examine(files, menu(), cores=OTHER, secure_boot=secure_boot)
+    assert set(found) == set(fails)
+    assert all(said.startswith(fails[name]) for name, said in found.items())
 
 
 def test_an_open_console_that_was_asked_for(examine: t.Any) -> None:

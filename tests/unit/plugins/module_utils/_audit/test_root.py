@@ -48,6 +48,50 @@ def test_filesystem(volume: Volume, says: list[str]) -> None:
     assert all(text in problem for text, problem in zip(says, found, strict=True))
 
 
+BODY = b"\x7fELF \xff luks\0\0\0"
+X64, ARM64 = "/usr/lib/grub/x86_64-efi", "/usr/lib/grub/arm64-efi"
+
+
+@pytest.mark.parametrize(
+    ("code", "files", "says"),
+    [
+        ([("luks", BODY)], {f"{X64}/luks.mod": BODY.rstrip(b"\0")}, []),
+        ([("luks", BODY)], {f"{X64}/luks.mod": b"an older one", f"{ARM64}/luks.mod": BODY}, []),
+        ([("luks", BODY)], {"/usr/share/grub2/x86_64-efi/luks.mod": BODY}, []),
+        # Without the package there is its copy; with it, that counts.
+        ([("luks", BODY)], {"/boot/grub2/x86_64-efi/luks.mod": BODY}, []),
+        (
+            [("luks", BODY)],
+            {f"{X64}/luks.mod": BODY[:-4] + b"X\0\0\0", "/boot/grub/x86_64-efi/luks.mod": BODY},
+            [f"the GRUB module luks in core.efi is not {X64}/luks.mod of the root: build the"],
+        ),
+        (
+            [("luks", BODY)],
+            {f"{X64}/lvm.mod": BODY},
+            ["the root has no file of the GRUB module luks in core.efi, so it is not known what"],
+        ),
+        ([("luks", BODY)], {}, ["the root has no file of the GRUB module luks in core.efi"]),
+        # Of two with one name, each counts; GRUB also runs one without a name.
+        (
+            [("luks", BODY), ("luks", b"evil"), ("", b"evil")],
+            {f"{X64}/luks.mod": BODY},
+            [
+                "the GRUB module luks in core.efi is not",
+                "the root has no file of the GRUB module without a name in core.efi",
+            ],
+        ),
+    ],
+)
+def test_the_code_of_grub(
+    tree: t.Any, code: list[tuple[str, bytes]], files: dict[str, bytes], says: list[str]
+) -> None:
+    core = core_image.Core("", "", frozenset({"luks"}), code=tuple(code))
+    root = tree({name: (0o644, data) for name, data in files.items()})
+    found = audit_root.grub_code(root, {"core.efi": core})
+    assert len(found) == len(says)
+    assert all(it.startswith(text) for text, it in zip(says, found, strict=True))
+
+
 def test_kernels(tree: t.Any) -> None:
     files = {
         "/boot/vmlinuz-6.1": (0o644, b""),

@@ -54,9 +54,28 @@ def test_a_core_image() -> None:
         (2, b"cryptomount -u 1\0\0\0"),
         (3, b"(cryptouuid/1)/boot/grub\0"),
     )
-    assert core_image.parse(data) == core_image.Core(
+    found = core_image.parse(data)
+    assert found == core_image.Core(
         "cryptomount -u 1", "(cryptouuid/1)/boot/grub", frozenset({"luks", "part_gpt"})
     )
+    assert found.code == (("luks", elf("luks")), ("part_gpt", elf("part_gpt", bits=32)))
+
+
+@pytest.mark.parametrize(
+    ("body", "file", "same"),
+    [
+        (b"luks", b"luks", True),
+        # grub-mkimage fills it up to a whole word.
+        (b"luks\0\0\0\0", b"luks", True),
+        (b"luks" + bytes(8), b"luks", False),
+        (b"luks\0\0\0x", b"luks", False),
+        (b"lukx\0\0\0\0", b"luks", False),
+        (b"luk", b"luks", False),
+        (b"luks", b"", False),
+    ],
+)
+def test_whether_a_module_is_a_file(body: bytes, file: bytes, same: bool) -> None:
+    assert core_image.is_of(body, file) is same
 
 
 def test_the_memdisk_is_what_was_put_in() -> None:

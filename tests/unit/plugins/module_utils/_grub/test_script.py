@@ -79,6 +79,11 @@ def test_what_is_read(line: str, path: str | None) -> None:
         ("linux ($root)/boot/vmlinuz-6", False),
         ("fwsetup", False),
         ("fwsetup --is-supported", False),
+        ("echo exit", False),
+        # The firmware starts the next program, and the volume's key is in memory.
+        ("exit", True),
+        ("menuentry x --unrestricted {\nexit 1\n}", True),
+        ("normal_exit", True),
         ("normal", False),
         ("insmod part_gpt", False),
         ("echo chainloader (hd1)/x", False),

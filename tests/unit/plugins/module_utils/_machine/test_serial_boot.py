@@ -185,6 +185,9 @@ def test_a_wrong_key_is_not_refused(screens: list[str], says: str) -> None:
 # As OVMF of Debian 12, shim 15.8 and Linux 6.1 say it.
 VIOLATION = 'BdsDxe: failed to load Boot0001 "UEFI Misc Device" from PciRoot(0x0)/Pci(0x1,0x0): Access Denied\r\n'
 NO_BOOT = "BdsDxe: No bootable option or device was found.\r\n"
+# As Debian's OVMF.amdsev.fd 2026.08 and GRUB 2.12 say it.
+NOTHING_FOUND = "BdsDxe: No bootable option was found.\r\n"
+GRUB = "\x1b[0m\x1b[30m\x1b[47mWelcome to GRUB!\n\r\n\r"
 SHIM = "Verification failed: (0x1A) Security Violation\r\n"
 SECURE = "[    0.000000] secureboot: Secure boot enabled\r\n"
 STUB = "Secure Boot is enabled.\r\n"
@@ -313,9 +316,11 @@ NO_SECRET = "No launch secret opens the disk.\r\n"
         ("halted", NO_SECRET + PROMPT, False, False, "GRUB asked for the passphrase"),
         ("halted", NO_SECRET + "grub> ", False, False, "GRUB cannot go on and shows its shell"),
         ("stopped", NO_SECRET, True, False, "GRUB was started, and looked for a secret"),
-        # A firmware that refuses a kernel says nothing.
-        ("stopped", "", False, True, "the firmware started nothing"),
-        ("stopped", "No bootable option or device", False, True, "the firmware started nothing"),
+        ("stopped", NOTHING_FOUND, False, True, "the firmware said that it found nothing to start"),
+        ("stopped", NO_BOOT, False, True, "the firmware said that it found nothing to start"),
+        # QEMU ends, too, if it cannot start.
+        ("stopped", "", True, False, "the machine stopped or restarted"),
+        ("stopped", GRUB, False, False, "GRUB was started"),
         ("stopped", DENIED + "grub> ", False, False, "GRUB cannot go on and shows its shell"),
         ("stopped", PROMPT, False, False, "GRUB asked for the passphrase"),
         ("stopped", KERNEL, False, False, "it started a kernel"),
@@ -326,5 +331,30 @@ def test_nobody_types(expect: str, screen: str, ends: bool, good: bool, says: st
     found, detail = verdict(console, expect=expect)
     assert (found, console.typed) == (good, [])
     assert says in detail
-    if expect == "stopped":
-        assert console.now <= 2 * serial_boot.SILENT_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("screen", "spoke", "good", "waits", "says"),
+    [
+        ("", 6.2, True, 40, "said nothing of a boot for 40 seconds, and with the right files its"),
+        ("", 6.2, True, 40, "its first word came after 6"),
+        # A slow machine gets more time.
+        ("", 30.0, True, 120, "said nothing of a boot for 120 seconds, and with the right files"),
+        ("", 0.0, False, 40, "nothing with the right files either, so this shows nothing"),
+        (VIOLATION, 6.2, False, 20, "the machine said something, and then nothing: violation"),
+    ],
+)
+def test_silence(screen: str, spoke: float, good: bool, waits: int, says: str) -> None:
+    console = Console(screen)
+    boot = serial_boot.watch(
+        console, "", expect="stopped", timeout=HOUR, spoke=spoke, clock=console.clock
+    )
+    found, detail = serial_boot.judge(boot, expect="stopped", spoke=spoke)
+    assert found == good
+    assert says in detail
+    assert waits <= console.now <= waits + 3
+
+
+def test_the_first_word() -> None:
+    assert watch(Console("")).first_word == 0
+    assert watch(Console(GRUB + KERNEL + LOGIN), expect="unasked").first_word == 1

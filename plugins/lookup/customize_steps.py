@@ -12,6 +12,7 @@ version_added: 1.0.0
 description:
   - Finds each role and each file of tasks before a build begins, and says which of them cannot be found.
   - Roles are found as C(include_role) finds them, with all roles that their C(meta) depends on.
+  - Tasks and handlers, and what they import, are loaded as Ansible loads them.
 author: The sealedroot.image authors (@sealedroot)
 options:
   _terms:
@@ -51,18 +52,16 @@ import typing as t
 from ansible.errors import AnsibleError
 from ansible.playbook.role.definition import RoleDefinition
 from ansible.playbook.role.requirement import RoleRequirement
-from ansible.playbook.task import Task
+from ansible.plugins.loader import add_all_plugin_dirs
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.sealedroot.image.plugins.plugin_utils import _inputs
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _inputs, _step_tasks
 
 KEYS = {"role", "tasks", "vars", "network"}
 # Where the tasks of a file find other files by relative names (docs/facts.md: task-search-path).
 # They look beside the file as well, where anything else can be.
 BESIDE = ("files", "templates", "vars")
-# Where a role says what it depends on, as Ansible looks for it.
-META = ("main.yml", "main.yaml", "main.json", "main")
 # The modules of this collection have short names for the steps.
-COLLECTIONS = ("sealedroot.image", "ansible.legacy")
+COLLECTIONS = ["sealedroot.image", "ansible.legacy"]
 
 
 def digest(step: t.Mapping[str, t.Any], *paths: pathlib.Path) -> str:
@@ -95,14 +94,20 @@ def _needed(meta: t.Any) -> t.List[str]:
     return names
 
 
+def _collection(role: pathlib.Path) -> t.List[str]:
+    """Return the collection that a role belongs to; none if it is a role alone."""
+    parts = role.parts
+    return [".".join(parts[-4:-2])] if "ansible_collections" in parts[-5:-4] else []
+
+
 class LookupModule(LookupBase):
     """The lookup."""
 
     def run(
         self, terms: t.Sequence[t.Any], variables: t.Any = None, **kwargs: t.Any
     ) -> t.List[t.Dict[str, str]]:
-        # A role can bring modules, which are known only when it runs.
-        self._modules_are_known = not any(isinstance(it, dict) and "role" in it for it in terms)
+        # A role can include others that bring modules, which are known only when it has run.
+        self._modules_are_known = True
         return [self._step(step, number) for number, step in enumerate(terms, start=1)]
 
     def _step(self, step: t.Any, number: int) -> t.Dict[str, str]:
@@ -127,6 +132,11 @@ class LookupModule(LookupBase):
         try:
             paths = self._roles(step["role"]) if "role" in step else [self._tasks(step["tasks"])]
             found = digest(step, *paths)
+        except _step_tasks.CannotRunError as exc:
+            return {
+                "problem": f"{name} cannot run, since Ansible would not load it: {exc}",
+                "digest": "",
+            }
         except AnsibleError as exc:
             return {"problem": f"{name} cannot be found: {exc}", "digest": ""}
         except OSError as exc:
@@ -147,23 +157,34 @@ class LookupModule(LookupBase):
                 raise AnsibleError(said) from None
             if path not in found:
                 found[path] = None
-                meta = next(filter(os.path.isfile, (path / "meta" / it for it in META)), None)
-                needed = _needed(self._load(meta)) if meta else []
-                asked += [(it, str(path)) for it in reversed(needed)]
+                asked += [(it, str(path)) for it in reversed(_needed(self._meta(path)))]
+        self._check_roles([*found])
         return [*found]
 
-    def _load(self, path: pathlib.Path) -> t.Any:
-        # Do not use the cache, because Ansible would then use the copy that is read here.
-        return t.cast(t.Any, self._loader).load_from_file(str(path), cache="none")
+    def _meta(self, role: pathlib.Path) -> t.Any:
+        path = _step_tasks.main_of(role, "meta")
+        return _step_tasks.load(self._loader, path) if path else {}
+
+    def _check_roles(self, roles: t.Sequence[pathlib.Path]) -> None:
+        """Let Ansible load the tasks of roles, as it will when the step runs."""
+        for path in roles:
+            if not _collection(path):
+                # As it does itself; the modules of a role are known to those that depend on it.
+                add_all_plugin_dirs(str(path))
+        for path in roles:
+            meta = self._meta(path)
+            named = meta.get("collections") if isinstance(meta, dict) else None
+            collections = [*_collection(path), *(named or []), *COLLECTIONS]
+            how = _step_tasks.How(self._loader, collections, are_known=self._modules_are_known)
+            _step_tasks.check_role(path, how)
+        self._modules_are_known = False
 
     def _role(self, role: str, *, beside: str) -> pathlib.Path:
         # Only this private function of core knows where roles are.
-        parts = pathlib.Path(beside).parts
-        owner = [".".join(parts[-4:-2])] if "ansible_collections" in parts[-5:-4] else []
         definition = RoleDefinition(
             loader=self._loader,
             role_basedir=os.path.dirname(beside) or None,
-            collection_list=[*owner, "sealedroot.image"],
+            collection_list=[*_collection(pathlib.Path(beside)), "sealedroot.image"],
         )
         definition._ds = role
         try:
@@ -180,27 +201,11 @@ class LookupModule(LookupBase):
         path = pathlib.Path(os.environ.get("PWD", ".")) / file
         if not path.is_file():
             raise AnsibleError(f"there is no file {path}. Correct the path.")
-        entries = self._load(path) or []
+        entries = _step_tasks.load(self._loader, path) or []
         if not isinstance(entries, list):
             raise AnsibleError(f"{path} is no list of tasks. Write one, or correct the path.")
         if any(isinstance(it, dict) and {"hosts", "import_playbook"} & set(it) for it in entries):
             raise AnsibleError(f"{path} is a playbook: take the list of its tasks, without hosts.")
         if self._modules_are_known and "_role" not in path.read_text(errors="replace"):
-            self._check(path, entries)
+            _step_tasks.check(path, entries, _step_tasks.How(self._loader, COLLECTIONS))
         return path
-
-    def _check(self, path: pathlib.Path, entries: t.Any) -> None:
-        """Let Ansible load each task, as it will when the step runs."""
-        for it in entries if isinstance(entries, list) else [entries]:
-            if not isinstance(it, dict):
-                raise AnsibleError(f"{path}: '{it}' is no task. Correct it.")
-            parts = [it[key] or [] for key in ("block", "rescue", "always") if key in it]
-            for part in parts:
-                self._check(path, part)
-            try:
-                if not parts:
-                    Task.load({"collections": [*COLLECTIONS], **it}, loader=self._loader)
-            except AnsibleError as exc:
-                which = f", task '{it['name']}'" if it.get("name") else ""
-                said = f"{path}{which}: {exc.message.rstrip('.')}. Correct the task."
-                raise AnsibleError(said) from None

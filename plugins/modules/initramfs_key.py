@@ -77,6 +77,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     archive_keys,
+    generator_commands,
     running_root,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import container, cryptsetup
@@ -150,7 +151,8 @@ def ensure(
     pinned = tree.path(params["header"])
     container.check_key_file(pinned, "header file")
     boot = tree.path("/boot")
-    rebuilds = running_root.rebuilds(runner, boot, tree.path("/lib/modules"))
+    conf = tree.text(generator_commands.UPDATE_CONF)
+    rebuilds = running_root.rebuilds(runner, boot, tree.path("/lib/modules"), conf)
     work = os.path.dirname(key_file)
     with open(key_file, "rb") as file:
         key = file.read()

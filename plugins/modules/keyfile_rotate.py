@@ -47,10 +47,13 @@ options:
         required: true
       iterations:
         description:
-          - PBKDF2 iterations of the slot. V(1000) is right for a key of 128 random bits or more; a
-            passphrase that a person made up needs V(600000) or more.
+          - PBKDF2 iterations of the slot; by default V(1000), which is right for a key of 128 random bits or more, and
+            V(600000) for a O(keys[].passphrase).
         type: int
-        default: 1000
+      passphrase:
+        description: Whether the key is a passphrase that a person made up.
+        type: bool
+        default: false
   unlock_key_files:
     description:
       - Files with further keys that may open the container now, such as the build key. They are removed
@@ -193,6 +196,13 @@ def read_state(
     return key_plan.State(iterations_of(header), opens, header.slot_order)
 
 
+def iterations_for(entry: t.Mapping[str, t.Any]) -> int:
+    """Return the iterations of a key's slot."""
+    if entry["iterations"] is not None:
+        return int(entry["iterations"])
+    return metadata.PASSPHRASE_ITERATIONS if entry["passphrase"] else metadata.FEWEST_ITERATIONS
+
+
 def iterations_of(header: metadata.Header) -> t.Dict[int, int]:
     """Return the PBKDF2 iterations of each active slot; 0 for another key derivation function."""
     return {n: s.iterations if s.kdf == "pbkdf2" else 0 for n, s in header.slots.items()}
@@ -298,7 +308,7 @@ def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t
     """Bring the key slots into the requested state and report the changes."""
     container.check(params["path"], params["offset"], params["size"])
     wanted = [
-        key_plan.WantedKey(entry["slot"], entry["key_file"], entry["iterations"])
+        key_plan.WantedKey(entry["slot"], entry["key_file"], iterations_for(entry))
         for entry in params["keys"]
     ]
     kept = params["keep_slots"]
@@ -362,7 +372,8 @@ def main() -> t.NoReturn:
                 "options": {
                     "slot": {"type": "int", "required": True},
                     "key_file": {"type": "path", "required": True, "no_log": False},
-                    "iterations": {"type": "int", "default": 1000},
+                    "iterations": {"type": "int"},
+                    "passphrase": {"type": "bool", "default": False, "no_log": False},
                 },
             },
             "unlock_key_files": key_files,

@@ -353,7 +353,6 @@ def disk_head(data: bytes) -> None:
         (place / "disk").write_bytes(data)
         mounted_disk.is_disk(str(place / "disk"))
         view.has_vhd_footer(str(place / "disk"))
-        mounted_disk.image_format(str(place / "disk"))
 
 
 def disk_heads() -> Data:

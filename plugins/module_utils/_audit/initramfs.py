@@ -22,6 +22,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reade
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     archive,
     archive_keys,
+    generator_commands,
     generators,
     mkinitcpio_conf,
 )
@@ -144,6 +145,11 @@ def _rebuilt(tree: Tree, paths: t.Sequence[str]) -> t.List[str]:
         if hook is None or not hook.mode & 0o100:
             problems.append(
                 f"{pinned_header.HOOK} is not there or is no program: a rebuild loses the header"
+            )
+        if not generator_commands.updates(tree.text(generator_commands.UPDATE_CONF) or ""):
+            problems.append(
+                f"update_initramfs=no is set in {generator_commands.UPDATE_CONF}: no update, and no new key, gets into"
+                " an initramfs"
             )
         return problems
     if builds == "dracut":

@@ -34,7 +34,7 @@ DEFAULTS: t.Mapping[str, t.Any] = {
     "cipher": "aes-xts-plain64",
     "key_size": 512,
     "hash": "sha256",
-    "iterations": 1000,
+    "iterations": metadata.FEWEST_ITERATIONS,
     "key_slot": 0,
 }
 
@@ -108,7 +108,7 @@ def planned(params: Params) -> metadata.Header:
         hash=params["hash"],
         key_bits=params["key_size"],
         payload_offset=0,
-        digest_iterations=1000,
+        digest_iterations=metadata.FEWEST_ITERATIONS,
         slots={params["key_slot"]: slot},
         slot_order=(params["key_slot"],),
     )

@@ -8,7 +8,8 @@
 
 """Small configuration files of an image: changes are planned first, then written atomically.
 
-The modules that use this run inside the image, so paths are resolved there. *root* is ``/``, except in tests.
+The modules that use this run inside the image, where *root* is ``/``. Links are followed as the kernel does with that
+root, whatever *root* is: an absolute one, or one with too many ``..``, leads to a place inside it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,12 @@ import stat
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
+
+# The kernel follows 40 links (path_resolution(7)).
+_MOST_LINKS = 40
 
 
 class Tree:
@@ -35,9 +42,40 @@ class Tree:
         # Symlinks that files replace.
         self._links: t.Set[str] = set()
 
-    def path(self, name: str) -> str:
-        """Return the real path of the file *name*, which is absolute in the image."""
+    def path(self, name: str, *, follow: bool = False) -> str:
+        """Return the real path of the file *name*, which is absolute in the image.
+
+        The links on the way to it are followed; a link at its end only with *follow*.
+        """
+        done: t.List[str] = []
+        todo, links = _parts(name), 0
+        while todo:
+            part = todo.pop()
+            if part == "..":
+                done = done[:-1]
+                continue
+            here = os.path.join(self._root, *done, part)
+            if not ((follow or todo) and os.path.islink(here)):
+                done.append(part)
+                continue
+            links += 1
+            if links > _MOST_LINKS:
+                raise SealedRootError(
+                    f"{self._label(name)} is a symbolic link that leads in a circle: correct it"
+                )
+            target = os.readlink(here)
+            done = [] if target.startswith("/") else done
+            todo += _parts(target)
+        return os.path.join(self._root, *done)
+
+    def _label(self, name: str) -> str:
+        """Return the path of *name* for messages."""
         return os.path.join(self._root, name.lstrip("/"))
+
+    def _link(self, name: str) -> t.Optional[str]:
+        """Return where the symlink *name* leads; None if it is none."""
+        path = self.path(name)
+        return os.readlink(path) if os.path.islink(path) else None
 
     def exists(self, name: str) -> bool:
         """Say whether *name* exists, even as a dangling symlink."""
@@ -45,7 +83,7 @@ class Tree:
 
     def names(self, name: str) -> t.List[str]:
         """Return the names in the directory *name*; none if there is no directory."""
-        path = self.path(name)
+        path = self.path(name, follow=True)
         return os.listdir(path) if os.path.isdir(path) else []
 
     def read(self, name: str, *, most: int = regular_file.SMALL) -> t.Optional[bytes]:
@@ -53,7 +91,9 @@ class Tree:
         if name in self._writes:
             return self._writes[name][0]
         try:
-            return regular_file.read(self.path(name), most=most)
+            return regular_file.read(
+                self.path(name, follow=True), most=most, label=self._label(name)
+            )
         except FileNotFoundError:
             return None
 
@@ -75,7 +115,7 @@ class Tree:
         With *replace*, the file replaces a symlink; otherwise the target of the symlink is written.
         """
         data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
-        link = replace and os.path.islink(self.path(name))
+        link = replace and self._link(name) is not None
         info = None if link else self._file(name)
         have = stat.S_IMODE(info.st_mode) if info else None
         want = mode if mode is not None else have if have is not None else 0o644
@@ -92,7 +132,7 @@ class Tree:
     def _file(self, name: str) -> t.Optional[os.stat_result]:
         """Return stat(2) of a regular file; None if it does not exist. Raise an error for anything else."""
         try:
-            handle = regular_file.opened(self.path(name))
+            handle = regular_file.opened(self.path(name, follow=True), label=self._label(name))
         except FileNotFoundError:
             return None
         try:
@@ -102,7 +142,7 @@ class Tree:
 
     def link(self, name: str, target: str) -> None:
         """Plan a symlink, which replaces whatever is there."""
-        if not os.path.islink(self.path(name)) or os.readlink(self.path(name)) != target:
+        if self._link(name) != target:
             self._new_links[name] = target
 
     def remove(self, name: str) -> None:
@@ -135,7 +175,9 @@ class Tree:
 
     def _current(self, name: str) -> bytes:
         try:
-            return regular_file.read(self.path(name), most=regular_file.SMALL)
+            return regular_file.read(
+                self.path(name, follow=True), most=regular_file.SMALL, label=self._label(name)
+            )
         except FileNotFoundError:
             return b""
 
@@ -145,9 +187,7 @@ class Tree:
     def apply(self) -> None:
         """Carry out the planned changes."""
         for name, (data, mode) in self._writes.items():
-            path = self.path(name)
-            real = path if name in self._links else os.path.realpath(path)
-            regular_file.write(real, data, mode=mode)
+            regular_file.write(self.path(name, follow=name not in self._links), data, mode=mode)
         for name, target in self._new_links.items():
             path = self.path(name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -163,9 +203,14 @@ class Tree:
 
     def directory(self, name: str, mode: int) -> None:
         """Create a directory with *mode* immediately; used just before apply."""
-        path = self.path(name)
+        path = self.path(name, follow=True)
         os.makedirs(path, exist_ok=True)
         os.chmod(path, mode)
+
+
+def _parts(path: str) -> t.List[str]:
+    """Return the components of a path, the first one last."""
+    return [it for it in path.split("/") if it not in ("", ".")][::-1]
 
 
 __all__ = ("Tree",)

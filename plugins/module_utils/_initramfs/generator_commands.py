@@ -13,6 +13,7 @@ from __future__ import annotations
 import shlex
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import shell_defaults
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -26,6 +27,7 @@ TOOLS: t.Dict[str, t.Tuple[str, ...]] = {
     "mkinitcpio": ("mkinitcpio", "--allpresets"),
 }
 SECONDS = 1800
+UPDATE_CONF = "/etc/initramfs-tools/update-initramfs.conf"
 
 
 class _Build(t.NamedTuple):
@@ -81,4 +83,12 @@ def script(generator: str, kernels: t.Sequence[t.Mapping[str, str]], epoch: int 
     return "\n".join(lines)
 
 
-__all__ = ("TOOLS", "script")
+def updates(conf: str) -> bool:
+    """Say whether ``update-initramfs -u`` does anything with this UPDATE_CONF, which is shell.
+
+    With "no" it does nothing, and reports no error (docs/facts.md: update-initramfs-conf).
+    """
+    return shell_defaults.values(conf).get("update_initramfs", "yes") != "no"
+
+
+__all__ = ("TOOLS", "UPDATE_CONF", "script", "updates")

@@ -12,19 +12,15 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
-    drop_ins,
-    fstab,
-    shell_defaults,
-)
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import drop_ins, fstab
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     boot_files,
+    generator_commands,
     unlocked_root,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
 
-UPDATE_CONF = "/etc/initramfs-tools/update-initramfs.conf"
 CONF_HOOK = "/etc/cryptsetup-initramfs/conf-hook"
 # initramfs: include the entry without asking the kernel which device / is on, which a build cannot tell
 # (docs/facts.md: initramfs-option). discard: freed blocks of the guest become free on the host, as in the build.
@@ -69,11 +65,8 @@ def conf_hook(text: str) -> str:
 
 
 def update_conf(text: str) -> str:
-    """Return update-initramfs.conf, which is shell, so that updates and the rotation of keys make the initramfs again.
-
-    With "no", update-initramfs -u does nothing, and reports no error (docs/facts.md: update-initramfs-conf).
-    """
-    if shell_defaults.values(text).get("update_initramfs", "yes") != "no":
+    """Return update-initramfs.conf, so that updates and the rotation of keys make the initramfs again."""
+    if generator_commands.updates(text):
         return text
     return f"{text.rstrip(chr(10))}\nupdate_initramfs=yes\n"
 
@@ -81,8 +74,9 @@ def update_conf(text: str) -> str:
 def plan(tree: Tree, params: t.Mapping[str, t.Any]) -> t.List[str]:
     """Plan the configuration of initramfs-tools; return the missing packages."""
     tree.write(CONF_HOOK, conf_hook(tree.text(CONF_HOOK)))
-    if tree.exists(UPDATE_CONF):
-        tree.write(UPDATE_CONF, update_conf(tree.text(UPDATE_CONF)))
+    conf = generator_commands.UPDATE_CONF
+    if tree.exists(conf):
+        tree.write(conf, update_conf(tree.text(conf)))
     tree.write(
         drop_ins.INITRAMFS_TOOLS, CONF_TEXT + ("" if params["debug_console"] else CLOSED_TEXT)
     )

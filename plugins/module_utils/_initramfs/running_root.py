@@ -177,10 +177,18 @@ class Rebuild(t.NamedTuple):
                 os.unlink(partial)
 
 
-def rebuilds(runner: Runner, boot: str, modules: str) -> t.List[Rebuild]:
-    """Return the commands that rebuild every initramfs in *boot*; *modules* is the parent of the module directories."""
+def rebuilds(runner: Runner, boot: str, modules: str, update_conf: str) -> t.List[Rebuild]:
+    """Return the commands that rebuild every initramfs in *boot*; *modules* is the parent of the module directories.
+
+    *update_conf* is the content of the file by which initramfs-tools can be told to rebuild nothing.
+    """
     generator = runner.find(*generator_commands.TOOLS)
     name, *arguments = generator_commands.TOOLS[os.path.basename(generator)]
+    if name == "update-initramfs" and not generator_commands.updates(update_conf):
+        raise SealedRootError(
+            f"{generator_commands.UPDATE_CONF} has update_initramfs=no, so update-initramfs would leave every initramfs"
+            " as it is, without the new key: set it to yes"
+        )
     if name != "dracut":
         return [Rebuild([runner.find(name), *arguments])]
     commands = []

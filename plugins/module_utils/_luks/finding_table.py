@@ -16,7 +16,11 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._luks.metadata import STRIPES
+from ansible_collections.sealedroot.image.plugins.module_utils._luks.metadata import (
+    FEWEST_ITERATIONS,
+    PASSPHRASE_ITERATIONS,
+    STRIPES,
+)
 
 # A hostile host could have made this, or data is not protected.
 DANGER = "danger"
@@ -30,10 +34,6 @@ GRUB_CIPHER = "aes-xts-plain64"
 KEY_BITS = 512
 SECTOR = 512
 HASHES = ("sha256", "sha512")
-# OWASP's recommendation for a passphrase with PBKDF2 and SHA-256.
-PASSPHRASE_ITERATIONS = 600_000
-# cryptsetup makes no digest and no slot with fewer, whatever its options say.
-FEWEST_ITERATIONS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -288,12 +288,10 @@ TABLE: t.Tuple[Finding, ...] = (
 __all__ = (
     "BOOT",
     "DANGER",
-    "FEWEST_ITERATIONS",
     "GRUB_CIPHER",
     "HASHES",
     "KEY_BITS",
     "NOTE",
-    "PASSPHRASE_ITERATIONS",
     "SECTOR",
     "TABLE",
     "Finding",

@@ -13,16 +13,16 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._luks.finding_table import (
-    FEWEST_ITERATIONS,
     GRUB_CIPHER,
     HASHES,
     KEY_BITS,
-    PASSPHRASE_ITERATIONS,
     SECTOR,
     TABLE,
     Finding,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._luks.metadata import (
+    FEWEST_ITERATIONS,
+    PASSPHRASE_ITERATIONS,
     STRIPES,
     Digest,
     Header,

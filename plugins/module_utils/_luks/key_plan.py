@@ -25,6 +25,9 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible_collections.sealedroot.image.plugins.module_utils._luks.metadata import (
+    FEWEST_ITERATIONS,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -84,8 +87,10 @@ def check(wanted: t.Sequence[WantedKey], type_: str, kept: t.Collection[int] = (
     if len({*slots, *kept}) >= limit:
         what = "keys and keep_slots" if kept else "keys"
         raise SealedRootError(f"{what} fill all {limit} slots: one must stay free for the exchange")
-    if any(key.iterations < 1000 for key in wanted):
-        raise SealedRootError("iterations must be at least 1000 (the minimum of cryptsetup)")
+    if any(key.iterations < FEWEST_ITERATIONS for key in wanted):
+        raise SealedRootError(
+            f"iterations must be at least {FEWEST_ITERATIONS} (the minimum of cryptsetup)"
+        )
 
 
 def is_right(state: State, want: WantedKey) -> bool:

@@ -33,6 +33,10 @@ LUKS2_BINARY = 4096
 MOST_BYTES = 32 << 20
 # Number of stripes into which cryptsetup splits a volume key, in LUKS1 and LUKS2 (LUKS1 on-disk format, AF splitter).
 STRIPES = 4000
+# PBKDF2 iterations: cryptsetup makes no slot and no digest with fewer, which are enough for a key of random bits; and
+# those that a passphrase needs (docs/facts.md: iterations).
+FEWEST_ITERATIONS = 1000
+PASSPHRASE_ITERATIONS = 600_000
 # Size of a LUKS1 header before its key slots, and their alignment; each slot has 4000 stripes of the volume key.
 _LUKS1_ALIGNMENT = 4096
 _LUKS1_STRIPES = STRIPES
@@ -314,8 +318,10 @@ def read(runner: Runner, device: str) -> t.Optional[Header]:
 
 
 __all__ = (
+    "FEWEST_ITERATIONS",
     "LUKS2_BINARY",
     "MOST_BYTES",
+    "PASSPHRASE_ITERATIONS",
     "STRIPES",
     "Digest",
     "Header",

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import shlex
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._disk import formats
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import compressed, formats
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     regular_file,
 )
@@ -47,8 +46,12 @@ def compression_of(runner: Runner, path: str) -> str:
     found = formats.compression(head)
     if found not in SUPPORTED:
         raise SealedRootError(
-            f"{path} is compressed with {found}, which is not supported: use gzip, xz or zstd. If it is a disk, unpack"
-            f" it ({formats.UNPACKED_BY[found]} {shlex.quote(path)}), and give the result with the type disk"
+            f"{path} "
+            + (
+                compressed.broken(runner, path, found)
+                or f"is compressed with {found}, which is not supported: use gzip, xz or zstd. If it is a disk,"
+                f" {compressed.unpack(path, found)}"
+            )
         )
     if found != "none":
         runner.find(found)
@@ -71,11 +74,7 @@ def listing(runner: Runner, path: str, compression: str = "none") -> t.List[Memb
     if result.rc != 0:
         reason = (result.stderr.strip() or "no reason given").splitlines()[0]
         if compression != "none":
-            raise SealedRootError(
-                f"what is compressed in {path} is not a tar that tar(1) on the builder can read ({reason}). If it is a"
-                f" disk, unpack it ({formats.UNPACKED_BY[compression]} {shlex.quote(path)}), and give the result with"
-                " the type disk"
-            )
+            raise SealedRootError(f"{path} {compressed.no_tar(runner, path, compression, reason)}")
         raise SealedRootError(
             f"{path} is not a tar that tar(1) on the builder can read ({reason}): pack it again"
         )

@@ -180,7 +180,7 @@ def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t
             "partition and logical_volume exclude each other: give one of the two"
         )
     source = os.path.realpath(params["path"])
-    driver = mounted_disk.image_format(source)
+    driver = mounted_disk.image_format(runner, source)
     before = identity(source)
     digest = system_digest.sha256(source)
     system_digest.check_digest(source, digest, params["digest"])

@@ -18,6 +18,7 @@ import re
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import (
+    compressed,
     formats,
     gpt,
     partitions,
@@ -68,9 +69,13 @@ def _ends(path: str) -> t.Tuple[bytes, bytes]:
         return head, file.read()
 
 
-def image_format(path: str) -> str:
+def image_format(runner: Runner, path: str) -> str:
     """Detect the format from the file's own bytes; refuse an image that needs other files."""
-    return formats.image_format(path, *_ends(path))
+    head, tail = _ends(path)
+    broken = compressed.broken(runner, path, formats.compression(head))
+    if broken:
+        raise SealedRootError(f"{path} {broken}")
+    return formats.image_format(path, head, tail)
 
 
 def is_disk(path: str) -> bool:

@@ -14,7 +14,7 @@ import os
 import stat
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._disk import formats
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import compressed, formats
 from ansible_collections.sealedroot.image.plugins.module_utils._source import oci
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     file_kind,
@@ -69,13 +69,15 @@ class Directory(Store):
 class Archive(Store):
     """A tar of a layout (skopeo's oci-archive, and ``docker save`` since Docker 25), or an older docker archive."""
 
-    def __init__(self, runner: Runner, path: str) -> None:
+    def __init__(self, runner: Runner, path: str, compression: str) -> None:
         self._runner, self._path = runner, path
         self._tar = runner.find("tar")
         argv = [self._tar, "--list", "--file", path]
         listed = runner.run(argv, check=False, timeout=READ_SECONDS)
         if listed.rc:
             said = (listed.stderr.strip() or "no reason given").splitlines()[0]
+            if compression != "none":
+                raise SealedRootError(f"it {compressed.no_tar(runner, path, compression, said)}")
             raise SealedRootError(f"it is no archive that tar(1) can read ({said}): get it again")
         self._members: t.Dict[str, str] = {}
         for raw in listed.stdout.splitlines():
@@ -132,10 +134,11 @@ def find(runner: Runner, path: str) -> Store:
     if os.path.isdir(path):
         return Directory(path)
     with open(path, "rb") as file:
-        disk = formats.disk(file.read(formats.HEAD_BYTES))
+        head = file.read(formats.HEAD_BYTES)
+    disk = formats.disk(head)
     if disk:
         raise SealedRootError(f"it is {disk}: set the type of image_source to disk")
-    return Archive(runner, path)
+    return Archive(runner, path, formats.compression(head))
 
 
 __all__ = ("Archive", "Directory", "Store", "find")

@@ -16,7 +16,7 @@ import re
 import tempfile
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._disk import formats
+from ansible_collections.sealedroot.image.plugins.module_utils._disk import compressed, formats
 from ansible_collections.sealedroot.image.plugins.module_utils._root import tar
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
     cache,
@@ -89,8 +89,12 @@ def kind_of(runner: Runner, path: str) -> str:
             packed = formats.compression(file.read(formats.HEAD_BYTES))
         if packed != "none":
             raise SealedRootError(
-                f"what came is compressed with {packed}, and no tar is in it: fetch and unpack it yourself, and give"
-                " the disk by its path"
+                "what came "
+                + (
+                    compressed.broken(runner, path, packed)
+                    or f"is compressed with {packed}, and no tar is in it: fetch and unpack it yourself, and give the"
+                    " disk by its path"
+                )
             )
         raise SealedRootError(
             "what came is no tar and no disk image: correct the url, or set as in image_source"

@@ -15,6 +15,7 @@ KeyError, AssertionError) is not caught, so that Ansible shows the traceback.
 from __future__ import annotations
 
 import errno
+import locale
 import os
 import re
 import struct
@@ -61,9 +62,11 @@ def run(module: AnsibleModule, act: t.Callable[[], t.Dict[str, t.Any]]) -> t.NoR
     """Call *act*, and end the module with its outcome or with an error message.
 
     The outcome's ``warnings`` become warnings of the module. The umask is set for the commands that it runs; files that
-    others must not read have a mode of their own.
+    others must not read have a mode of their own. Messages of the kernel are in the language of those of the commands:
+    AnsibleModule has set the caller's, in which a full disk, for example, would not be recognised.
     """
     os.umask(UMASK)
+    locale.setlocale(locale.LC_MESSAGES, "C")
     try:
         outcome = act()
         for warning in outcome.pop("warnings", []):

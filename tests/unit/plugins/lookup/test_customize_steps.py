@@ -99,15 +99,18 @@ def test_a_role_beside_the_playbook(place: pathlib.Path) -> None:
         ({"tasks": "roles"}, "/roles. Correct the path."),
         ({"tasks": "fifo"}, "/fifo. Correct the path."),
         ({"tasks": "text"}, "/text is no list of tasks. Write one"),
-        ({"tasks": "binary"}, "cannot be found"),
-        ({"tasks": "broken"}, "cannot be found"),
+        ({"tasks": "binary"}, "/binary: YAML parsing failed"),
+        ({"tasks": "broken"}, "/broken:2: YAML parsing failed"),
         ({"role": "./text"}, "/text is no directory of a role"),
         ({"role": "roles/lost"}, "/roles/lost2 depends on it: the role 'gone' was not found in"),
         ({"tasks": "playbook.yml"}, "/playbook.yml is a playbook: take the list of its tasks"),
         ({"tasks": "imports.yml"}, "/imports.yml is a playbook"),
-        ({"tasks": "naem.yml"}, "/naem.yml: "),
-        ({"tasks": "attribute.yml"}, "/attribute.yml, task 'Do': 'wehn' is not a valid attribute"),
-        ({"tasks": "nested.yml"}, "/nested.yml, task 'Undo': "),
+        ({"tasks": "naem.yml"}, "/naem.yml:1: "),
+        (
+            {"tasks": "attribute.yml"},
+            "/attribute.yml:3, task 'Do': 'wehn' is not a valid attribute for a Task. Correct it.",
+        ),
+        ({"tasks": "nested.yml"}, "/nested.yml:4, task 'Undo': couldn't resolve module/action"),
         ({"tasks": "word.yml"}, "/word.yml: 'debug' is no task. Correct it."),
         ({"role": "web", "tasks": "tasks.yml"}, "one of role and tasks"),
         ({"vars": {}}, "one of role and tasks"),
@@ -141,6 +144,109 @@ def test_what_cannot_run_is_named(place: pathlib.Path, step: t.Any, problem: str
 )
 def test_what_can_run(place: pathlib.Path, terms: list[t.Any]) -> None:
     assert [it["problem"] for it in steps(*terms)] == [""] * len(terms)
+
+
+# The files of a role, and what is said of it; nothing where it can run, or where only the image can tell.
+ROLE_TASKS: dict[str, tuple[dict[str, str], str]] = {
+    "no tasks": ({}, ""),
+    "empty": ({"tasks/main.yml": "---\n"}, ""),
+    "a word": ({"tasks/main.yaml": "debug\n"}, "/tasks/main.yaml is no list of tasks"),
+    "an entry": ({"tasks/main.yml": "- debug\n"}, "/tasks/main.yml: 'debug' is no task"),
+    "yaml": (
+        {"tasks/main.yml": "- name: x\n  debug: {\n"},
+        "/tasks/main.yml:3: YAML parsing failed",
+    ),
+    "an attribute": (
+        {"tasks/main.yml": "- name: Do\n  debug:\n  wehn: x\n"},
+        "/tasks/main.yml:3, task 'Do': 'wehn' is not a valid attribute for a Task. Correct it.",
+    ),
+    "of a block": (
+        {"tasks/main.yml": "- name: All\n  wehn: x\n  block: [{debug: }]\n"},
+        "/tasks/main.yml:2, task 'All': 'wehn' is not a valid attribute for a Block",
+    ),
+    "in a block": (
+        {"tasks/main.yml": "- block: [{nodule: x}]\n"},
+        "couldn't resolve module/action",
+    ),
+    "two modules": (
+        {"tasks/main.yml": "- debug:\n  copy:\n"},
+        "/tasks/main.yml:1: conflicting action",
+    ),
+    "a handler": ({"handlers/main.yml": "- debug:\n  lisen: x\n"}, "/handlers/main.yml:2: 'lisen'"),
+    "good handlers": ({"handlers/main.yml": "- debug:\n  listen: x\n"}, ""),
+    "its own module": ({"tasks/main.yml": "- odd_own:\n", "library/odd_own.py": "#\n"}, ""),
+    "a dependency's": (
+        {
+            "tasks/main.yml": "- odd_needed:\n",
+            "meta/main.yml": "dependencies: [needed]\n",
+            "../needed/library/odd_needed.py": "#\n",
+        },
+        "",
+    ),
+    "of a dependency": (
+        {"meta/main.yml": "dependencies: [bad]\n", "../bad/tasks/main.yml": "- nodule:\n"},
+        "/roles/bad/tasks/main.yml:1: couldn't resolve module/action 'nodule'",
+    ),
+    "a collection": (
+        {
+            "tasks/main.yml": "- builder_info:\n- block: [{builder_info: }]\n",
+            "meta/main.yml": "collections: [sealedroot.image]\n",
+        },
+        "",
+    ),
+    "an import": (
+        {"tasks/main.yml": "- import_tasks: a.yml\n", "tasks/a.yml": "- debug:\n  wehn: x\n"},
+        "/tasks/a.yml:2: 'wehn'",
+    ),
+    "an import's": (
+        {
+            "tasks/main.yml": "- ansible.builtin.import_tasks: {file: deep/a.yml}\n",
+            "tasks/deep/a.yml": "- import_tasks: b.yml\n- import_tasks: deep/b.yml\n",
+            "tasks/deep/b.yml": "- nodule:\n",
+        },
+        "/tasks/deep/b.yml:1: couldn't",
+    ),
+    "a circle": (
+        {"tasks/main.yml": "- import_tasks: a.yml\n", "tasks/a.yml": "- import_tasks: main.yml\n"},
+        "",
+    ),
+    "a lost import": (
+        {"tasks/main.yml": "- import_tasks: lots.yml\n"},
+        "/tasks/main.yml imports lots.yml, which is not there. Correct the name.",
+    ),
+    "a name of variables": ({"tasks/main.yml": "- import_tasks: '{{ x }}.yml'\n"}, ""),
+    "an include": (
+        {"tasks/main.yml": "- include_tasks: a.yml\n", "tasks/a.yml": "- nodule:\n"},
+        "",
+    ),
+    "an imported role": ({"tasks/main.yml": "- import_role: {name: web}\n- of_the_role:\n"}, ""),
+}
+
+
+@pytest.mark.parametrize("case", ROLE_TASKS)
+def test_a_role_that_ansible_would_refuse(place: pathlib.Path, case: str) -> None:
+    files, problem = ROLE_TASKS[case]
+    role = place / "roles/odd"
+    role.mkdir()
+    for name, text in files.items():
+        path = pathlib.Path(os.path.normpath(role / name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (found,) = steps({"role": "roles/odd"})
+    if not problem:
+        assert found["problem"] == ""
+        return
+    assert found["problem"].startswith("Step 1 of image_customize cannot run, since Ansible would")
+    assert problem in found["problem"]
+    assert "\n" not in found["problem"]
+
+
+def test_the_modules_after_a_role_are_known_when_it_has_run(place: pathlib.Path) -> None:
+    (place / "roles/odd/tasks").mkdir(parents=True)
+    (place / "roles/odd/tasks/main.yml").write_text("- nodule:\n- import_tasks: lots.yml\n")
+    first, second = steps({"role": "roles/web"}, {"role": "roles/odd"})
+    assert first["problem"] == ""
+    assert "imports lots.yml" in second["problem"]
 
 
 def test_the_digest_is_of_the_dependencies_too(place: pathlib.Path) -> None:

@@ -210,6 +210,18 @@ def test_a_tool_that_fails(machine: Machine, run_module: t.Any) -> None:
     assert "no space left" in result["msg"]
 
 
+def test_a_machine_that_rebuilds_nothing_is_refused_before_anything_is_changed(
+    machine: Machine, run_module: t.Any
+) -> None:
+    conf = machine.root / "etc/initramfs-tools/update-initramfs.conf"
+    conf.parent.mkdir()
+    conf.write_text("update_initramfs=no\n")
+    result = run_module("initramfs_key", **machine.arguments)
+    assert result.failed
+    assert "update_initramfs=no" in result["msg"]
+    assert machine.dest.read_text() == OLD
+
+
 def test_damage_is_named(machine: Machine, run_module: t.Any) -> None:
     machine.opens()
     machine.images_open(rc=2, content="header with the old key")

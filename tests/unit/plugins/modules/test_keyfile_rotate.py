@@ -11,6 +11,7 @@ import typing as t
 
 import pytest
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.modules import keyfile_rotate
 
 UUID = "7d2f4c2e-1c1a-4e0b-9a8b-3d7f4c2e1c1a"
 OFFSET, SIZE = 1 << 20, 4 << 20
@@ -150,6 +151,21 @@ def rotate(talk: Talk, run_module: t.Callable[..., t.Any]) -> t.Callable[..., t.
         return run_module("keyfile_rotate", **{**args, **more})
 
     return run
+
+
+@pytest.mark.parametrize(
+    ("key", "iterations"),
+    [
+        ({}, 1000),
+        ({"passphrase": False}, 1000),
+        ({"passphrase": True}, 600000),
+        ({"passphrase": True, "iterations": 700000}, 700000),
+    ],
+)
+def test_the_iterations_of_a_key(key: dict[str, t.Any], iterations: int) -> None:
+    entry = {"iterations": None, "passphrase": False, **key}
+    assert keyfile_rotate.iterations_for(entry) == iterations
+    assert f"V({iterations})" in keyfile_rotate.DOCUMENTATION or "iterations" in key
 
 
 def test_the_build_key_is_replaced(talk: Talk, rotate: t.Callable[..., t.Any]) -> None:

@@ -21,6 +21,7 @@ TOP = "/etc/cryptsetup-headers.d"
 PINNED = f"{TOP}/luks-{UUID}.header"
 HEADER = b"a LUKS header".ljust(4096, b"\0")
 HOOK = "/etc/initramfs-tools/hooks/sealedroot"
+UPDATE_CONF = "/etc/initramfs-tools/update-initramfs.conf"
 KEYS: dict[str, t.Any] = {
     "/etc/cryptsetup-keys.d": (0o700,),
     "/etc/cryptsetup-keys.d/luks-1.key": (0o400, BOOT),
@@ -132,6 +133,12 @@ ROW = [
         ),
         # initramfs-tools leaves out a hook that is no program.
         ({HOOK: (0o644, b"#!/bin/sh")}, f"{HOOK} is not there or is no program: a rebuild loses"),
+        ({UPDATE_CONF: (0o644, b"update_initramfs=yes\n")}, None),
+        (
+            {UPDATE_CONF: (0o644, b"update_initramfs=no\n")},
+            f"update_initramfs=no is set in {UPDATE_CONF}",
+        ),
+        ({UPDATE_CONF: (0o644, b"update_initramfs=no\nupdate_initramfs=all\n")}, None),
     ],
 )
 def test_key_files(tree: t.Any, change: dict[str, t.Any], says: str | None) -> None:

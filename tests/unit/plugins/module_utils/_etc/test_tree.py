@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import os
 import stat
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 
 
 def test_nothing_is_touched_before_apply(tmp_path):
@@ -76,6 +80,85 @@ def test_a_link_takes_the_place_of_what_is_there(tmp_path):
         again = Tree(str(tmp_path))
         again.link(name, "/target")
         assert again.changed() == []
+
+
+# A symlink of the root, what it leads to, and where that is in the root: never outside, as with a root of "/".
+LINKS = {
+    "absolute": ("etc/resolv.conf", "/run/resolv.conf", "run/resolv.conf"),
+    "relative": ("etc/resolv.conf", "../run/./resolv.conf", "run/resolv.conf"),
+    "too far up": ("etc/resolv.conf", "../../../../../run/resolv.conf", "run/resolv.conf"),
+    "twice": ("etc/resolv.conf", "/etc/alternatives/x", "usr/share/x"),
+    "in a directory": ("etc/resolv.conf", "/lib/x", "usr/lib/x"),
+    "the builder's own file": ("etc/resolv.conf", "{outside}", "{inside}"),
+}
+
+
+@pytest.mark.parametrize("case", LINKS)
+def test_a_link_leads_to_a_place_in_the_root(tmp_path, case):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    outside.write_text("of the builder")
+    for folder in ("etc/alternatives", "run", "usr/lib", "usr/share"):
+        (root / folder).mkdir(parents=True)
+    (root / "lib").symlink_to("usr/lib")
+    (root / "etc/alternatives/x").symlink_to("/usr/share/x")
+    name, target, real = (
+        it.format(outside=outside, inside=str(outside).lstrip("/")) for it in LINKS[case]
+    )
+    (root / name).symlink_to(target)
+    tree = Tree(str(root))
+    assert tree.read(f"/{name}") is None
+    assert tree.exists(f"/{name}")
+    (root / real).parent.mkdir(parents=True, exist_ok=True)
+    (root / real).write_text("of the root")
+    (root / real).chmod(0o640)
+    assert tree.text(f"/{name}") == "of the root"
+    tree.write(f"/{name}", "new")
+    assert tree.diff()[0]["before"] == "of the root"
+    tree.apply()
+    assert (root / name).is_symlink()
+    assert (root / real).read_text() == "new"
+    assert stat.S_IMODE((root / real).stat().st_mode) == 0o640
+    assert outside.read_text() == "of the builder"
+
+
+def test_directories_that_lead_outside_are_of_the_root(tmp_path):
+    """Whatever is written, linked or removed."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (root / "etc").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "kept").write_text("of the builder")
+    for name in ("a", "b", "c", "d"):
+        (root / "etc" / name).symlink_to(outside)
+    tree = Tree(str(root))
+    assert not tree.exists("/etc/c/kept")
+    assert tree.names("/etc/c") == []
+    tree.write("/etc/a/new", "1")
+    tree.link("/etc/b/link", "/x")
+    tree.remove("/etc/c/kept")
+    tree.remove("/etc/d")
+    tree.directory("/etc/a/folder", 0o700)
+    tree.apply()
+    assert [path.name for path in outside.iterdir()] == ["kept"]
+    inside = root / str(outside).lstrip("/")
+    assert sorted(path.name for path in inside.iterdir()) == ["folder", "link", "new"]
+    assert sorted(path.name for path in (root / "etc").iterdir()) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("name", ["/etc/x", "/etc/x/y"])
+def test_a_link_in_a_circle(tmp_path, name):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/x").symlink_to("/etc/y")
+    (tmp_path / "etc/y").symlink_to("x")
+    for use in (Tree.read, Tree.text, lambda tree, name: tree.write(name, "new")):
+        with pytest.raises(SealedRootError, match=rf"^{tmp_path}{name} is a .* in a circle"):
+            use(Tree(str(tmp_path)), name)
+
+
+def test_a_link_to_a_device_is_called_by_its_name(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "conf").symlink_to("/fifo")
+    with pytest.raises(SealedRootError, match=rf"^{tmp_path}/conf is a FIFO, not a file"):
+        Tree(str(tmp_path)).text("/conf")
 
 
 @pytest.mark.parametrize(

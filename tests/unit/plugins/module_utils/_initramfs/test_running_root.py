@@ -145,8 +145,8 @@ def boot(tmp_path: pathlib.Path) -> pathlib.Path:
     return boot
 
 
-def rebuilds(runner: t.Any, boot: pathlib.Path) -> list[running_root.Rebuild]:
-    return running_root.rebuilds(runner, str(boot), str(boot.parent / "modules"))
+def rebuilds(runner: t.Any, boot: pathlib.Path, conf: str = "") -> list[running_root.Rebuild]:
+    return running_root.rebuilds(runner, str(boot), str(boot.parent / "modules"), conf)
 
 
 def test_the_tool_that_the_machine_has(runner: t.Any, boot: pathlib.Path) -> None:
@@ -163,6 +163,14 @@ def test_the_tool_that_the_machine_has(runner: t.Any, boot: pathlib.Path) -> Non
     runner.missing.add("mkinitcpio")
     with pytest.raises(MissingToolError, match="dracut or mkinitcpio is not installed"):
         rebuilds(runner, boot)
+
+
+def test_a_tool_that_was_told_to_rebuild_nothing(runner: t.Any, boot: pathlib.Path) -> None:
+    with pytest.raises(SealedRootError, match=r"update_initramfs=no, so .* set it to yes"):
+        rebuilds(runner, boot, "update_initramfs=no\n")
+    # dracut does not read the file, which can be left from before.
+    runner.missing.add("mkinitramfs")
+    assert len(rebuilds(runner, boot, "update_initramfs=no\n")) == 2
 
 
 def test_an_initramfs_that_dracut_cannot_rebuild(runner: t.Any, boot: pathlib.Path) -> None:

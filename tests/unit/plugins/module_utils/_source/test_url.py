@@ -55,6 +55,7 @@ NOTHING = "what came is no tar and no disk image"
         (PACKED, ["etc/"], "tar"),
         (PACKED, None, "what came is compressed with gzip, and no tar is in it"),
         (PACKED, [], "what came is compressed with gzip, and no tar is in it"),
+        (PACKED, None, "what came is compressed with gzip, and was cut off or is damaged"),
         (b"text", None, NOTHING),
         (bytes(10240), [], NOTHING),
     ],
@@ -67,6 +68,8 @@ def test_what_tar_lists(
     listed = "".join(f"{name}\n" for name in names or ())
     argv = ["tar", "--list", "--file", str(path)]
     script.expect(argv, rc=2 if names is None else 0, stdout=listed)
+    if "compressed" in kind:
+        script.expect(["gzip", "-t", str(path)], rc=1 if "damaged" in kind else 0)
     if " " not in kind:
         assert url.kind_of(runner, str(path)) == kind
         return

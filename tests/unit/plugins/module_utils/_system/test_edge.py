@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import importlib
 import json
+import locale
 import os
 import pathlib
 import struct
@@ -176,6 +177,13 @@ def test_the_full_file_system_is_named(
     said = edge.sentence(error, params)
     assert mount in said
     assert said.endswith("Free some, or choose a directory on another one")
+
+
+def test_the_kernel_speaks_the_language_of_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What says "No space left" must be recognised, whatever language AnsibleModule has set for the caller."""
+    locale.setlocale(locale.LC_MESSAGES, "C.UTF-8")
+    end_of("luks_image", SealedRootError("no"), monkeypatch)
+    assert locale.setlocale(locale.LC_MESSAGES) == "C"
 
 
 def test_no_inodes_are_told_from_no_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

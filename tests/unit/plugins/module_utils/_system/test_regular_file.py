@@ -90,12 +90,13 @@ LINKS: dict[str, t.Callable[[pathlib.Path], None]] = {
 
 
 def tree_text(path: pathlib.Path) -> None:
-    Tree(str(path.parent)).text(f"/{path.name}")
+    # As in an image, where a link to /dev leads there.
+    Tree("/").text(str(path))
 
 
 def tree_write(path: pathlib.Path) -> None:
-    tree = Tree(str(path.parent))
-    tree.write(f"/{path.name}", "new")
+    tree = Tree("/")
+    tree.write(str(path), "new")
     tree.diff()
     tree.apply()
 

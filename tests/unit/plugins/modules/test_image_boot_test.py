@@ -377,7 +377,9 @@ def test_a_firmware_that_starts_nothing(
 ) -> None:
     monkeypatch.setattr(FakeConsole, "play", plays)
     clock = iter(range(1, 1000)).__next__
-    monkeypatch.setitem(serial_boot.watch.__kwdefaults__, "clock", clock)
+    defaults = serial_boot.watch.__kwdefaults__
+    assert defaults
+    monkeypatch.setitem(defaults, "clock", clock)
     # What is compared with the first one comes after it.
     args["cases"] = [
         {"name": "no-hashes", "launch": "no_hashes", "expect": "stopped"},

@@ -124,11 +124,14 @@ def tested(session: nox.Session, *more: str) -> dict[str, str]:
 
 
 def run_tests(
-    session: nox.Session, folder: str, *options: str, env: dict[str, str] | None = None
+    session: nox.Session,
+    *folders: str,
+    options: collections.abc.Sequence[str] = (),
+    env: dict[str, str] | None = None,
 ) -> None:
-    """Run the tests of a folder but for long ones, or those that the command line names."""
+    """Run the tests of some folders but for long ones, or those that the command line names."""
     named = any(word.startswith("tests/") for word in session.posargs)
-    where = [] if named else ["-m", "not long", folder]
+    where = [] if named else ["-m", "not long", *folders]
     # Where the time goes is seen in every log.
     slowest = ("--durations=12", "--durations-min=10")
     session.run("pytest", "-q", *DEADLINE, *slowest, *options, *where, *session.posargs, env=env)
@@ -277,7 +280,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def unit(session: nox.Session) -> None:
     """Run the unit tests."""
-    run_tests(session, "tests/unit", "-n", "2")
+    run_tests(session, "tests/unit", options=("-n", "2"))
 
 
 @nox.session
@@ -336,7 +339,7 @@ def importer(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Run the tests with real tools on real files."""
     env = tested(session, *SEV)
-    run_tests(session, "tests/integration", *TWO_FILES, env=env)
+    run_tests(session, "tests/integration", options=TWO_FILES, env=env)
 
 
 @nox.session
@@ -344,7 +347,7 @@ def build(session: nox.Session) -> None:
     """Run the tests that build images."""
     env = tested(session)
     # Not the files with most tests first: what takes longest, the fleet, is one test.
-    run_tests(session, "tests/build", *TWO_FILES, "--no-loadscope-reorder", env=env)
+    run_tests(session, "tests/build", options=(*TWO_FILES, "--no-loadscope-reorder"), env=env)
 
 
 @nox.session
@@ -358,7 +361,7 @@ def molecule(session: nox.Session) -> None:
 def boot(session: nox.Session) -> None:
     """Run the tests that boot images, and let them live: some 20 minutes without KVM."""
     env = tested(session, *HOSTILE)
-    run_tests(session, "tests/boot", *TWO_FILES, env=env)
+    run_tests(session, "tests/boot", options=TWO_FILES, env=env)
 
 
 @nox.session
@@ -382,6 +385,15 @@ def vm(session: nox.Session) -> None:
     """Run the tests that need a builder with a stock kernel, a virtual machine."""
     env = tested(session)
     run_tests(session, "tests/vm", env=env)
+
+
+@nox.session
+def images(session: nox.Session) -> None:
+    """Run the tests of `boot`, `vm` and `build` at once: some of them leave a processor to others."""
+    env = tested(session, *HOSTILE)
+    # In this order, for what takes longest is not to be the last.
+    folders = ("tests/boot", "tests/vm", "tests/build")
+    run_tests(session, *folders, options=(*TWO_FILES, "--no-loadscope-reorder"), env=env)
 
 
 @nox.session
@@ -493,6 +505,6 @@ def check(session: nox.Session) -> None:
 @nox.session
 def test(session: nox.Session) -> None:
     """Everything."""
-    for name in ("check", "sanity", "integration", "build", "vm", "boot"):
+    for name in ("check", "sanity", "integration", "images"):
         session.notify(name)
     session.notify("molecule", [f"--scenario-name={name}" for name in QUICK_SCENARIOS])

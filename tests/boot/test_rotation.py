@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The keys of running machines are rotated over ssh; playbook and machine are killed twice on the way.
+"""The keys of running machines are rotated over ssh; playbook and machine are killed on the way.
 
-Two machines live side by side, one with LUKS1 and one with LUKS2. Each boots four times, always with one question.
+Two machines live side by side, one with LUKS1, which is killed twice, and one with LUKS2, once. Each boot has one
+question.
 """
 
 from __future__ import annotations
@@ -175,24 +176,25 @@ class Machine:
 
 
 def live(machine: Machine) -> dict[str, t.Any]:
-    """Let a machine live through two kills and a whole rotation; return what was seen."""
+    """Let a machine live through its kills and a whole rotation; return what was seen."""
     seen: dict[str, t.Any] = {}
     machine.boot(machine.old)
     if machine.type == "luks2":
         seen["check"] = machine.rotate("--check")
         assert sorted(path.name for path in machine.keys.iterdir()) == ["boot.key", "recovery.key"]
         assert slots(machine) == [0, 1]
-
-    # The new key is in a spare slot, the initramfs has the old one: both keys are valid.
-    machine.rotate(until=RENEW)
-    assert machine.key("boot.key") == machine.old
-    seen["new"] = machine.key("boot.key.new")
-    machine.boot_again(machine.old if machine.type == "luks1" else seen["new"])
-    seen["slots, first kill"] = slots(machine)
+    else:
+        # The new key is in a spare slot, the initramfs has the old one: both keys are valid.
+        machine.rotate(until=RENEW)
+        assert machine.key("boot.key") == machine.old
+        seen["new"] = machine.key("boot.key.new")
+        machine.boot_again(machine.old)
+        seen["slots, first kill"] = slots(machine)
 
     # The initramfs has the new key, and the header still both.
     machine.rotate(until=REMOVE)
-    assert machine.key("boot.key.new") == seen["new"]
+    assert machine.key("boot.key") == machine.old
+    assert machine.key("boot.key.new") == seen.setdefault("new", machine.key("boot.key.new"))
     machine.boot_again(seen["new"] if machine.type == "luks1" else machine.old)
     seen["slots, second kill"] = slots(machine)
 
@@ -241,7 +243,7 @@ def test_a_machine_survives_kills_and_its_key_is_rotated(lives: Lives, type_: st
     machine, life = lives[type_]
     seen = life.result(timeout=3600)
     spare = 7 if type_ == "luks1" else 31
-    assert seen["slots, first kill"] == [0, 1, spare]
+    assert seen.get("slots, first kill", [0, 1, spare]) == [0, 1, spare]
     assert seen["slots, second kill"] == [0, 1, spare]
     assert seen["slots"] == [0, 1]
     assert seen["files"] == ["boot.key", "recovery.key"]

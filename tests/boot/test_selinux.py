@@ -156,6 +156,8 @@ def inodes(guest: Guest) -> set[str]:
     return set(re.findall(r"INODE=(\d+)", guest.run("stat -c INODE=%i /boot/initrd.img-*")))
 
 
+# tests/integration has the label, the mark and the audit's answer to it, each alone.
+@pytest.mark.long
 def test_relabelling_at_boot_is_left_to_the_machine(place: Place, root_tar: pathlib.Path) -> None:
     manifest = build(place, root_tar, image_name="later-1", image_selinux="relabel_at_boot")
     assert manifest["inputs"]["selinux"] == "relabel_at_boot"

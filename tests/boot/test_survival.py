@@ -115,7 +115,7 @@ def test_the_image_survives_its_own_updates(guest: Guest, image: Image) -> None:
 
 
 # GRUB's answer to a key has nothing to do with the initramfs, so one image is enough.
-@pytest.mark.parametrize("image", ["initramfs_tools"], indirect=True)
+@pytest.mark.parametrize("image", ["dracut"], indirect=True)
 def test_every_key_boots_and_a_wrong_one_does_not(image: Image) -> None:
     run = playbook(
         "sealedroot.image.verify_image",
@@ -133,7 +133,7 @@ def test_every_key_boots_and_a_wrong_one_does_not(image: Image) -> None:
     assert run.output.count("asked once and reached the login prompt") >= 2
 
 
-@pytest.mark.parametrize("image", ["initramfs_tools"], indirect=True)
+@pytest.mark.parametrize("image", ["dracut"], indirect=True)
 def test_the_tar_is_as_it_was(image: Image) -> None:
     """Building reads its source only."""
     manifest = json.loads((image.directory / "manifest.json").read_text())

@@ -118,7 +118,8 @@ def _of_fstab(row: t.List[str], units: t.Optional[systemd.Units]) -> _Mount:
 
 def _of_units(have: systemd.Units) -> t.List[_Mount]:
     unit_mounts = []
-    for name in have.names():
+    # To read a file costs a process, and a root has hundreds of services.
+    for name in filter(etc_units.can_mount, have.names()):
         settings = have.settings(name)
         what = etc_units.what(settings, name)
         if what:

@@ -93,6 +93,11 @@ def has_specifier(value: str) -> bool:
     return bool(SPECIFIER.search(value.replace("%%", "")))
 
 
+def can_mount(name: str) -> bool:
+    """Say whether units of this type have a line that says what they mount."""
+    return name.rpartition(".")[2] in _SECTIONS
+
+
 def what(settings: t.Sequence[Setting], name: str) -> t.Optional[Setting]:
     """Return the line that says what a unit mounts; None if the unit mounts nothing."""
     section = _SECTIONS.get(name.rpartition(".")[2])
@@ -194,6 +199,7 @@ __all__ = (
     "SPECIFIER",
     "Setting",
     "Unit",
+    "can_mount",
     "has_specifier",
     "is_member",
     "last",

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import os
 import socket
 import tempfile
@@ -157,9 +158,18 @@ def export(
 def exported(*, allowed: t.Sequence[int] = (), refused: t.Sequence[str] = ()) -> t.Iterator[str]:
     """Give the path of a file with the filter for this machine; *refused* are additional system calls."""
     with tempfile.NamedTemporaryFile(prefix="sealedroot-") as file:
-        machine = os.uname().machine
-        export(load(), file.fileno(), machine, allowed=allowed, refused=refused)
+        file.write(_program(os.uname().machine, tuple(allowed), tuple(refused)))
+        file.flush()
         yield file.name
+
+
+@functools.lru_cache(maxsize=None)
+def _program(machine: str, allowed: t.Tuple[int, ...], refused: t.Tuple[str, ...]) -> bytes:
+    """Return the filter. To make it takes some milliseconds, and an audit calls tools many times."""
+    with tempfile.TemporaryFile() as file:
+        export(load(), file.fileno(), machine, allowed=allowed, refused=refused)
+        file.seek(0)
+        return file.read()
 
 
 def _rules(allowed: t.Sequence[int], refused: t.Sequence[str]) -> t.Iterator[t.Tuple[t.Any, ...]]:

@@ -365,6 +365,22 @@ def test_an_image_that_a_service_mounts(tree: t.Any, line: str, says: str | None
         assert bool(found) is bool(says)
 
 
+def test_no_unit_is_read_in_vain(tree: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A root has hundreds of services, and reading a file of an image costs a process."""
+    vendor = "/usr/lib/systemd/system"
+    files = {f"{vendor}/{name}": unit("[Service]") for name in ("a.service", "b.timer", "c.target")}
+    files |= data("/dev/mapper/cr_root")
+    have, read = tree(files), []
+    text = have.text
+    monkeypatch.setattr(have, "text", lambda path: read.append(path) or text(path))
+    units = systemd.Units(have)
+    audit_mounts.mounts(
+        [ROOT], CRYPT, luks_uuid=LUKS, root_device="/dev/mapper/cr_root", units=units
+    )
+    assert [path for path in read if path.startswith(vendor)] == []
+    assert read
+
+
 def test_units_and_fstab_pull_each_other_in(tree: t.Any) -> None:
     cache = unit("[Mount]", "What=tmpfs", "Where=/data/cache", "Type=tmpfs", *INSTALL)
     files = {f"{ETC}/data-cache.mount": cache}

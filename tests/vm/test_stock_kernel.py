@@ -1,7 +1,10 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One root tar, built here in userspace and in the VM through dm-crypt: the images must be the same."""
+"""A builder with a stock kernel, which is the VM: dm-crypt, udev, and the image that is built here, too.
+
+In one file, for it is one VM: what is in one file is not run side by side.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ import yaml
 from builds import PLAYBOOK, Place, Run, playbook
 
 DECLARED = yaml.safe_load(pathlib.Path(__file__).with_name("declared_differences.yml").read_text())
+TREE = "/root/guest"
 AREAS = ("tree", "initramfs", "superblock", "esp", "manifest")
 
 
@@ -135,3 +139,26 @@ def test_the_image_of_the_vm_boots_here(pair: Pair) -> None:
     assert run.rc == 0, run.output[-6000:]
     assert run.said("GRUB refused the wrong key and started nothing")
     assert run.output.count("asked once and reached the login prompt") >= 2
+
+
+@pytest.fixture(scope="module")
+def guest(vm: builder_vm.BuilderVm) -> builder_vm.BuilderVm:
+    vm.push_tree(TREE)
+    return vm
+
+
+@pytest.mark.parametrize(
+    "file", ["guest/test_dm_crypt.py", "integration/test_loop_devices.py"], ids=["dm_crypt", "loop"]
+)
+def test_modules_on_a_stock_kernel(guest: builder_vm.BuilderVm, file: str) -> None:
+    """Run tests in the VM itself: tests/guest, and integration tests, a process for each file."""
+    run = guest.run(
+        f"cd {TREE}/tree && PYTHONPATH={TREE}/lib SEALEDROOT_TEST_ROUNDS=5 timeout 900"
+        f" python3 -B -m pytest -q -p no:cacheprovider -rA --durations=0 tests/{file} 2>&1",
+        timeout=960,
+        check=False,
+    )
+    print(run.stdout)
+    assert run.returncode == 0, run.stdout[-12000:]
+    assert " passed" in run.stdout
+    assert "skipped" not in run.stdout

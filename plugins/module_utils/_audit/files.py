@@ -37,6 +37,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._filesystem impor
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg, core_image
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     archive_keys,
+    generator_commands,
     guest,
     kernel_words,
 )
@@ -55,21 +56,18 @@ READERS: t.Mapping[str, t.Type[filesystem_reader.Tree]] = {
 
 # Directories that the checks read in most roots.
 _DIRECTORIES = (
-    *(
-        "/boot/grub",
-        "/usr/bin",
-        "/usr/sbin",
-        "/usr/lib/sysctl.d",
-        "/var/lib/dbus",
-        "/var/lib/systemd",
-    ),
+    *("/boot/efi", "/boot/grub", "/boot/grub/sealedroot"),
+    *("/usr/bin", "/usr/sbin", "/usr/lib/sysctl.d", "/usr/share/initramfs-tools/conf-hooks.d"),
+    *("/var/lib/dbus", "/var/lib/misc", "/var/lib/systemd"),
     *("/etc/cryptsetup-headers.d", "/etc/cryptsetup-keys.d", "/etc/kernel/postinst.d"),
     *("/etc/initramfs-tools/conf.d", "/etc/initramfs-tools/hooks", "/etc/selinux"),
+    *("/etc/init.d", "/etc/udev/rules.d"),
 )
 _TEXTS = (
     *emergency.FILES,
     *("/etc/passwd", "/etc/shadow", "/etc/machine-id", "/etc/fstab", "/etc/crypttab"),
     *("/etc/initramfs-tools/initramfs.conf", kernel_words.path("initramfs_tools")),
+    *("/etc/systemd/system.conf", generator_commands.UPDATE_CONF),
     cfg.MENU_SCRIPT,
 )
 _UNITS = re.compile(

@@ -232,8 +232,10 @@ def umask(tree: Tree) -> t.Optional[str]:
     top, hooks = "/etc/initramfs-tools", "/usr/share/initramfs-tools/conf-hooks.d"
     names = sorted(name for name in tree.entries(f"{top}/conf.d") if "~" not in name)
     paths = [f"{top}/initramfs.conf", *(f"{top}/conf.d/{name}" for name in names)]
+    paths += [f"{hooks}/{name}" for name in sorted(tree.entries(hooks))]
+    tree.load(texts=paths)
     value = None
-    for path in [*paths, *(f"{hooks}/{name}" for name in sorted(tree.entries(hooks)))]:
+    for path in paths:
         text = tree.text(path) or ""
         for match in re.finditer(r"^[ \t]*UMASK=['\"]?(\d+)", text, re.MULTILINE):
             value = match.group(1)

@@ -134,6 +134,7 @@ def grub_code(tree: Tree, cores: t.Mapping[str, core_image.Core]) -> t.List[str]
     # Without the package of the modules, there is the copy of them that GRUB loads others from.
     for tops in (cfg.LIBRARIES, GRUB_DIRECTORIES):
         directories = [f"{top}/{platform}" for top in tops for platform in platforms]
+        tree.load(directories)
         found = {it: tree.entries(it) for it in directories}
         if any(found.values()):
             break

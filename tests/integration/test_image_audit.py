@@ -93,7 +93,7 @@ def test_a_good_image_passes(
     )
     assert details(outcome) == {}, outcome["msg"]
     assert not outcome["changed"]
-    assert len(outcome["checks"]) == 20
+    assert len(outcome["checks"]) == 21
     facts = outcome["facts"]
     assert facts["format"] == image_format
     assert facts["slots"] == {"0": 1000, "1": 1000}
@@ -480,7 +480,7 @@ DEFECTS = [
     ("filesystem", "e2fsck", set_(debugfs=("clri /boot/vmlinuz-6",))),
     ("filesystem", "UUID", set_(debugfs=(f"ssv uuid {sealed_image.LUKS_UUID}",))),
     (
-        "filesystem",
+        "grub_code",
         "the GRUB module luks in EFI/BOOT/BOOTX64.EFI is not /usr/lib/grub/x86_64-efi/luks.mod",
         put("usr/lib/grub/x86_64-efi/luks.mod", b"an older one"),
     ),

@@ -63,7 +63,7 @@ _DIRECTORIES = (
     *("/etc/initramfs-tools/conf.d", "/etc/initramfs-tools/hooks", "/etc/selinux"),
     *("/etc/init.d", "/etc/udev/rules.d"),
 )
-_TEXTS = (
+_FILES = (
     *emergency.FILES,
     *("/etc/passwd", "/etc/shadow", "/etc/machine-id", "/etc/fstab", "/etc/crypttab"),
     *("/etc/initramfs-tools/initramfs.conf", kernel_words.path("initramfs_tools")),
@@ -88,7 +88,7 @@ def open_tree(runner: Runner, device: str, work: str) -> filesystem_reader.Tree:
 
 def _read_ahead(tree: filesystem_reader.Tree) -> None:
     """Read ahead what the checks need of nearly every root. It only saves time."""
-    tree.load([*_DIRECTORIES, *systemd.DIRECTORIES], texts=_TEXTS)
+    tree.load([*_DIRECTORIES, *systemd.DIRECTORIES], files=_FILES)
     inside = {
         f"{top}/{name}": node
         for top in systemd.DIRECTORIES
@@ -101,7 +101,7 @@ def _read_ahead(tree: filesystem_reader.Tree) -> None:
         for path, node in inside.items()
         if node.is_file and (path.startswith(systemd.OWN_DIRECTORIES) or _UNITS.search(path))
     ]
-    tree.load(below, links=[*systemd.DIRECTORIES, *below], texts=units)
+    tree.load(below, links=[*systemd.DIRECTORIES, *below], files=units)
 
 
 def examine(
@@ -131,17 +131,20 @@ def examine(
     module = filesystems.find(volume.type).grub_module
     if any(module not in core.modules for core in cores.values()):
         problems.append(f"the GRUB on the ESP lacks the module {module}, so it cannot read it")
-    if subject.launched:
-        problems += root.launch_modules(tree, subject.launched)
-        launched = core_image.parse(subject.launched.core)
-        cores = {**cores, image_files.CORE: launched} if launched else cores
-    problems += root.own_volume(tree, cores.values())
-    # The files of a root can be newer than what its distribution has signed.
-    said = f"{volume.type}, unmounted properly and without errors"
-    if not subject.secure_boot:
-        problems += root.grub_code(tree, cores)
-        said += f"; the modules in {', '.join(sorted(cores)) or 'no core image'} are files of it"
-    report.add("filesystem", problems, said)
+    report.add("filesystem", problems, f"{volume.type}, unmounted properly and without errors")
+    with report.guard("grub_code"):
+        problems = []
+        if subject.launched:
+            problems += root.launch_modules(tree, subject.launched)
+            launched = core_image.parse(subject.launched.core)
+            cores = {**cores, image_files.CORE: launched} if launched else cores
+        problems += root.own_volume(tree, cores.values())
+        # The files of a root can be newer than what its distribution has signed.
+        said = "signed by the distribution, and not compared with the root"
+        if not subject.secure_boot:
+            problems += root.grub_code(tree, cores)
+            said = f"the modules in {', '.join(sorted(cores)) or 'no core image'} are files of the root"
+        report.add("grub_code", problems, said)
     generator = ""
     parts: t.Dict[str, str] = {}
     with report.guard("grub_cfg"):

@@ -233,7 +233,7 @@ def umask(tree: Tree) -> t.Optional[str]:
     names = sorted(name for name in tree.entries(f"{top}/conf.d") if "~" not in name)
     paths = [f"{top}/initramfs.conf", *(f"{top}/conf.d/{name}" for name in names)]
     paths += [f"{hooks}/{name}" for name in sorted(tree.entries(hooks))]
-    tree.load(texts=paths)
+    tree.load(files=paths)
     value = None
     for path in paths:
         text = tree.text(path) or ""

@@ -120,8 +120,8 @@ def launch_modules(tree: Tree, launched: Launched) -> t.List[str]:
 def own_volume(tree: Tree, cores: t.Iterable[core_image.Core]) -> t.List[str]:
     """Each core image that knows its own volume knows this one."""
     place = f"{grub_own_volume.SOURCES}/{grub_own_volume.FILE}"
-    texts = [tree.text(f"{directory}/{place}") or "" for directory in GRUB_DIRECTORIES]
-    known = [grub_own_volume.checksum(it.encode("utf-8", "surrogateescape")) for it in texts if it]
+    files = [tree.content(f"{directory}/{place}") for directory in GRUB_DIRECTORIES]
+    known = [grub_own_volume.checksum(it) for it in files if it]
     wanted = {install.read_memdisk(it.memdisk, grub_own_volume.CHECKSUM) for it in cores} - {""}
     if wanted.issubset(known):
         return []
@@ -142,12 +142,11 @@ def grub_code(tree: Tree, cores: t.Mapping[str, core_image.Core]) -> t.List[str]
     places = {
         name: [f"{it}/{name}.mod" for it in found if f"{name}.mod" in found[it]] for name in names
     }
-    tree.load(texts=[path for paths in places.values() for path in paths])
+    tree.load(files=[path for paths in places.values() for path in paths])
     problems = []
     for image, core in cores.items():
         for name, body in core.code:
-            texts = [tree.text(path) or "" for path in places.get(name, ())]
-            files = [it.encode("utf-8", "surrogateescape") for it in texts]
+            files = [tree.content(path) or b"" for path in places.get(name, ())]
             shown = name or "without a name"
             if not files:
                 problems.append(

@@ -113,10 +113,10 @@ class Tree(reader.Tree):
         directories: t.Iterable[str] = (),
         *,
         links: t.Iterable[str] = (),
-        texts: t.Iterable[str] = (),
+        files: t.Iterable[str] = (),
     ) -> None:
-        directories, texts = list(directories), list(texts)
-        places = {path.rpartition("/")[0] for path in texts}
+        directories, files = list(directories), list(files)
+        places = {path.rpartition("/")[0] for path in files}
         while True:
             # Each pass reads one level of the directories.
             unread = {it for it in map(self._unread, [*directories, *places]) if it is not None}
@@ -126,11 +126,11 @@ class Tree(reader.Tree):
         symlinks = [node for path in links for node in self.entries(path).values() if node.is_link]
         short = {it.inode for it in symlinks if it.size < _IN_BLOCK} - set(self._targets)
         self._targets.update(self._read_links(sorted(short)))
-        nodes = [self.find(path) for path in texts]
-        files = {it.inode: it for it in nodes if it and it.is_file and it.size <= reader.MOST}
-        wanted = [node for inode, node in files.items() if inode not in self._texts]
+        nodes = {it.inode: it for it in map(self.find, files) if it and it.is_file}
+        small = (node for node in nodes.values() if node.size <= reader.MOST)
+        wanted = [node for node in small if node.inode not in self._contents]
         for node, path in zip(wanted, self._dump_all(wanted)):
-            self._texts[node.inode] = reader.taken(path).decode("utf-8", "surrogateescape")
+            self._contents[node.inode] = reader.taken(path)
 
     def _unread(self, path: str) -> t.Optional[int]:
         """Return the first directory on the way to *path*, itself included, that has not been read."""

@@ -101,7 +101,7 @@ class Tree(abc.ABC):
         self._work_dir = work_dir
         self._directories: t.Dict[int, t.Dict[str, Node]] = {}
         self._targets: t.Dict[int, str] = {}
-        self._texts: t.Dict[int, str] = {}
+        self._contents: t.Dict[int, bytes] = {}
 
     @abc.abstractmethod
     def volume(self) -> Volume:
@@ -128,7 +128,7 @@ class Tree(abc.ABC):
         directories: t.Iterable[str] = (),
         *,
         links: t.Iterable[str] = (),
-        texts: t.Iterable[str] = (),
+        files: t.Iterable[str] = (),
     ) -> None:
         """Read ahead what will be asked for, if that is faster; *links* are directories whose symlinks are read."""
 
@@ -192,14 +192,19 @@ class Tree(abc.ABC):
             raise SealedRootError(f"inode {node.inode} has {node.size} bytes: too many to be read")
         return self._dump(node)
 
-    def text(self, path: str) -> t.Optional[str]:
-        """Return the content of a text file; None if it does not exist or is not a file."""
+    def content(self, path: str) -> t.Optional[bytes]:
+        """Return the content of a small file; None if it does not exist or is not a file."""
         node = self.find(path)
         if node is None or not node.is_file:
             return None
-        if node.inode not in self._texts:
-            self._texts[node.inode] = self.read(node).decode("utf-8", "surrogateescape")
-        return self._texts[node.inode]
+        if node.inode not in self._contents:
+            self._contents[node.inode] = self.read(node)
+        return self._contents[node.inode]
+
+    def text(self, path: str) -> t.Optional[str]:
+        """Return the content of a text file; None if it does not exist or is not a file."""
+        found = self.content(path)
+        return None if found is None else found.decode("utf-8", "surrogateescape")
 
 
 __all__ = ("MOST", "Node", "Tree", "Volume", "read_at", "taken")

@@ -46,11 +46,13 @@ class FakeTree:
         assert node.size <= most
         return self.contents[node.inode]
 
-    def text(self, path: str) -> str | None:
+    def content(self, path: str) -> bytes | None:
         node = self.find(path)
-        if node is None or not node.is_file:
-            return None
-        return self.read(node).decode("utf-8", "surrogateescape")
+        return self.read(node) if node and node.is_file else None
+
+    def text(self, path: str) -> str | None:
+        found = self.content(path)
+        return None if found is None else found.decode("utf-8", "surrogateescape")
 
     def link_target(self, node: Node) -> str:
         assert node.is_link

@@ -26,7 +26,16 @@ HEADER = b"a LUKS header".ljust(4096, b"\0")
 NAME = pinned_header.path(LUKS)
 KEY = f"/etc/cryptsetup-keys.d/luks-{LUKS}.key"
 CHECKS = (
-    *("filesystem", "grub_cfg", "console", "pinned_header", "initramfs", "key_files", "mounts"),
+    *(
+        "filesystem",
+        "grub_code",
+        "grub_cfg",
+        "console",
+        "pinned_header",
+        "initramfs",
+        "key_files",
+        "mounts",
+    ),
     *("identity", "host_agents", "selinux"),
 )
 
@@ -142,7 +151,7 @@ def test_a_root_as_it_should_be(examine: t.Any) -> None:
     ("module", "secure_boot", "fails"),
     [
         (b"other", False, {}),
-        (b"its own", False, {"filesystem": "the GRUB module ext2 in EFI/BOOT/BOOTX64.EFI is not"}),
+        (b"its own", False, {"grub_code": "the GRUB module ext2 in EFI/BOOT/BOOTX64.EFI is not"}),
         # The distribution has signed what is in it.
         (b"its own", True, {}),
     ],

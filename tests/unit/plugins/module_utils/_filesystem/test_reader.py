@@ -161,9 +161,9 @@ def test_what_is_read_together(script: t.Any, tree: ext4.Tree, tmp_path: pathlib
     ask(script, "ls -p <12>", stdout=ETC)
     ask(script, "stat <21>", "stat <22>", stdout=(link(21, "../etc/fstab"), link(22, "self")))
     ask(script, "dump <20> /output/inode-20", effect=lambda: copy.write_bytes(b"text"))
-    tree.load(["/link", "/etc", "/none/at/all"], links=["/etc"], texts=["/etc/up", "/etc/none"])
+    tree.load(["/link", "/etc", "/none/at/all"], links=["/etc"], files=["/etc/up", "/etc/none"])
     assert list((tmp_path / "ext4").iterdir()) == []
-    tree.load(["/etc"], links=["/link"], texts=["/etc/fstab"])
+    tree.load(["/etc"], links=["/link"], files=["/etc/fstab"])
     assert tree.text("/etc/up") == tree.text("/link/fstab") == "text"
     assert tree.find("/etc/self") is None
 

@@ -247,6 +247,7 @@ def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, root: str, check_mode: bool
 ) -> t.Dict[str, t.Any]:
     """Configure GRUB in the running root."""
+    unlock_ways.check(params)
     tree = Tree(root)
     mkconfig = runner.find("grub-mkconfig", "grub2-mkconfig")
     directory = "/boot/grub2" if os.path.basename(mkconfig).startswith("grub2") else "/boot/grub"
@@ -257,10 +258,6 @@ def ensure(
     disabled: t.List[str] = []
     names: t.List[str] = []
     prompts, sealed = "prompt" in params["unlock"], "tpm2" in params["unlock"]
-    if sealed and not params["esp_uuid"]:
-        raise SealedRootError(
-            "tpm2 needs esp_uuid: give the UUID of the EFI system partition's file system"
-        )
     if params["secure_boot"]:
         signed, disabled = signed_chain(tree, params, directory)
         boot_file = grub_signed_chain.places(arch)["grub"]
@@ -286,8 +283,6 @@ def ensure(
     boot_entries.forget_blocks(tree, f"{directory}/grubenv")
     cores = {os.path.join(params["output_dir"], boot_file): sources} if prompts else {}
     if "launch_secret" in params["unlock"]:
-        if not (params["secret_area"] and params["launch_core"]):
-            raise SealedRootError("launch_secret needs secret_area and launch_core: give both")
         cores[params["launch_core"]] = install.plan_launch(
             tree,
             luks_uuid=params["luks_uuid"],

@@ -18,6 +18,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import unlo
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _specified
 
 Inputs = t.Mapping[str, t.Any]
+_OTHERWISE = {
+    "secure_boot": "set image_secure_boot to false",
+    "debug_console": "set image_debug_console to false",
+    "luks_type": "take type luks1 in image_luks, the default",
+}
 
 
 def _unlock(given: Inputs, _around: object) -> str:
@@ -46,17 +51,13 @@ def _unlock_where(given: Inputs, _around: object) -> str:
                 f"image_unlock has {way.name}, which only machines of {' and '.join(way.architectures)} have, and the"
                 f" image is to be {arch}: take another way, or set image_architecture."
             )
-        for name, reason in (
-            ("image_secure_boot", way.no_secure_boot),
-            ("image_debug_console", way.no_debug_console),
+        for _way, option, reason in unlock_ways.contradictions(
+            [way.name],
+            secure_boot=_specified.is_set(given["image_secure_boot"]),
+            debug_console=_specified.is_set(given["image_debug_console"]),
+            luks_type=given["__image_luks"]["type"],
         ):
-            if _specified.is_set(given[name]) and reason:
-                return f"image_unlock has {way.name}, but {reason}: set {name} to false, or take another way."
-        if given["__image_luks"]["type"] == "luks2" and way.no_luks2:
-            return (
-                f"image_unlock has {way.name}, but {way.no_luks2}: take type luks1 in image_luks, the default, or"
-                " another way."
-            )
+            return f"image_unlock has {way.name}, but {reason}: {_OTHERWISE[option]}, or take another way."
         if given["__image_selinux"] == "relabel_at_boot" and way == unlock_ways.LAUNCH_SECRET:
             return (
                 f"image_unlock has {way.name}, and with image_selinux relabel_at_boot the first boot is followed by a"

@@ -18,6 +18,9 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import own_volume
 from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 
 CRYPTODISK = "cryptodisk"
 # docs/facts.md: grub-luks2
@@ -116,4 +119,43 @@ def chosen(names: t.Iterable[str]) -> t.List[Way]:
     return [way for name, way in WAYS.items() if name in wanted]
 
 
-__all__ = ("CRYPTODISK", "LAUNCH_SECRET", "PROMPT", "TPM2", "WAYS", "Way", "chosen")
+def contradictions(
+    names: t.Iterable[str], *, secure_boot: bool, debug_console: bool, luks_type: str
+) -> t.Iterator[t.Tuple[Way, str, str]]:
+    """Yield each of these ways that does not work with another option, with the option's name and the reason."""
+    for way in chosen(names):
+        for option, is_set, reason in (
+            ("secure_boot", secure_boot, way.no_secure_boot),
+            ("debug_console", debug_console, way.no_debug_console),
+            ("luks_type", luks_type == "luks2", way.no_luks2),
+        ):
+            if is_set and reason:
+                yield way, option, reason
+
+
+def check(params: t.Mapping[str, t.Any]) -> None:
+    """Refuse a way that lacks what it needs, or does not work with another option; *params* are grub_cryptodisk's."""
+    options = {key: params[key] for key in ("secure_boot", "debug_console", "luks_type")}
+    for way, option, reason in contradictions(params["unlock"], **options):
+        raise SealedRootError(
+            f"unlock has {way.name}, but {reason}: take another way, or change {option}"
+        )
+    if "tpm2" in params["unlock"] and not params["esp_uuid"]:
+        raise SealedRootError("tpm2 needs esp_uuid: give the UUID of the EFI system partition")
+    if "launch_secret" in params["unlock"] and not (
+        params["secret_area"] and params["launch_core"]
+    ):
+        raise SealedRootError("launch_secret needs secret_area and launch_core: give both")
+
+
+__all__ = (
+    "CRYPTODISK",
+    "LAUNCH_SECRET",
+    "PROMPT",
+    "TPM2",
+    "WAYS",
+    "Way",
+    "check",
+    "chosen",
+    "contradictions",
+)

@@ -315,6 +315,18 @@ def test_a_tpm_needs_the_partition_of_its_key(root, runner, script):
         ensure(root, runner, script, unlock=["prompt", "tpm2"])
 
 
+@pytest.mark.parametrize("way", ["launch_secret", "tpm2"])
+@pytest.mark.parametrize(
+    ("option", "value"), [("luks_type", "luks2"), ("secure_boot", True), ("debug_console", True)]
+)
+def test_a_way_that_does_not_work_with_an_option(root, runner, script, way, option, value):
+    before = sorted(root.rglob("*"))
+    says = rf"unlock has {way}, but .*: take another way, or change {option}"
+    with pytest.raises(SealedRootError, match=says):
+        ensure(root, runner, script, unlock=["prompt", way], **{option: value})
+    assert sorted(root.rglob("*")) == before
+
+
 def test_the_menu_is_closed(root, runner, script):
     ensure(root, runner, script, tools="yes")
     text = (root / "boot/grub/grub.cfg").read_text()

@@ -68,10 +68,10 @@ class Built(t.NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, root_tar: pathlib.Path) -> t.Iterator[Built]:
+def built(tmp_path_factory: pytest.TempPathFactory, plain_tar: pathlib.Path) -> t.Iterator[Built]:
     """One image, built with all the output that there is and watched by a sampler."""
     with fresh_place(tmp_path_factory) as place:
-        variables = place.variables(image_source={"type": "tar", "path": str(root_tar)})
+        variables = place.variables(image_source={"type": "tar", "path": str(plain_tar)})
         with Watch() as watch:
             run = playbook(PLAYBOOK, variables, "-vvvv", "--diff")
         assert run.rc == 0, run.output[-6000:]
@@ -225,10 +225,12 @@ def describe_tar(path: pathlib.Path) -> dict[str, tuple[t.Any, ...]]:
     return found
 
 
-def test_every_difference_from_the_source_is_declared(built: Built, root_tar: pathlib.Path) -> None:
+def test_every_difference_from_the_source_is_declared(
+    built: Built, plain_tar: pathlib.Path
+) -> None:
     """Nothing of the builder is in the image: whatever is not as in the tar is on a list, with a reason."""
     declared = yaml.safe_load(DECLARED.read_text())
-    before = describe_tar(root_tar)
+    before = describe_tar(plain_tar)
     with mounted(built.directory) as root:
         # The tar is not asked for extended attributes.
         after = {name: tuple(entry[:5]) for name, entry in describe_tree(root).items()}

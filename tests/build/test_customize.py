@@ -13,7 +13,7 @@ import typing as t
 
 import pytest
 import yaml
-from builds import PLAYBOOK, ROOT, Place, Run, add_files, fresh_place, playbook, quick_initramfs
+from builds import PLAYBOOK, ROOT, Place, Run, add_files, fresh_place, playbook
 from image_view import mounted
 
 NO_NETWORK = ("unshare", "--net")
@@ -44,16 +44,12 @@ def build(variables: dict[str, t.Any], *arguments: str) -> Run:
     return playbook(PLAYBOOK, variables, *arguments, prefix=NO_NETWORK, environment=environment)
 
 
-def quick_tar(root_tar: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
-    shutil.copy(root_tar, path)
-    add_files(path, {**quick_initramfs(), "etc/resolv.conf": RESOLV_CONF})
-    return path
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, root_tar: pathlib.Path) -> t.Iterator[Built]:
     with fresh_place(tmp_path_factory) as place:
-        tar = quick_tar(root_tar, place.path / "root.tar")
+        tar = place.path / "root.tar"
+        shutil.copy(root_tar, tar)
+        add_files(tar, {"etc/resolv.conf": RESOLV_CONF})
         variables = {**EXAMPLE, **place.variables(image_source={"type": "tar", "path": str(tar)})}
         machine = {"machine_delegated": str(place.path / "delegated")}
         steps = [*EXAMPLE["image_customize"], {"role": MACHINE, "vars": machine}]

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import json
 import pathlib
-import shutil
 import subprocess
 import typing as t
 
 import luks_header
 import pytest
-from builds import PLAYBOOK, QUICK_INITRAMFS, Place, Run, add_files, fresh_place, playbook
+from builds import PLAYBOOK, Place, Run, fresh_place, playbook
 from image_view import ROOT_OFFSET, mounted
 
 DEVICE = "/dev/mapper/cr_root"
@@ -131,11 +130,8 @@ def image(
     root_tar: pathlib.Path,
 ) -> t.Iterator[Image]:
     with fresh_place(tmp_path_factory) as place:
-        tar = place.path / "root.tar"
-        shutil.copy(root_tar, tar)
-        add_files(tar, QUICK_INITRAMFS)
         variables = place.variables(
-            image_source={"type": "tar", "path": str(tar)}, image_debug_console=request.param
+            image_source={"type": "tar", "path": str(root_tar)}, image_debug_console=request.param
         )
         done = playbook(PLAYBOOK, variables)
         assert done.rc == 0, done.output[-6000:]

@@ -58,14 +58,14 @@ def seen(directory: pathlib.Path) -> tuple[dict[str, int], list[str]]:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory, root_tar: pathlib.Path) -> t.Iterator[Pair]:
+def pair(tmp_path_factory: pytest.TempPathFactory, plain_tar: pathlib.Path) -> t.Iterator[Pair]:
     """The second one is built elsewhere, by another time zone and umask, some minutes later."""
     key = base64.b64encode(secrets.token_bytes(33))
     places = [Place(tmp_path_factory.mktemp(name)) for name in ("one", "the-other")]
     output = ""
     for place, zone in zip(places, ("UTC", "Asia/Kolkata"), strict=True):
         variables = place.variables(
-            image_source={"type": "tar", "path": str(root_tar)},
+            image_source={"type": "tar", "path": str(plain_tar)},
             image_source_date_epoch=EPOCH,
             image_uuid="6d1f5c0e-3c0b-4f0a-9d5c-0a6b3f6b1c2d",
         )

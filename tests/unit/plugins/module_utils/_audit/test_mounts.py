@@ -370,9 +370,14 @@ def test_no_unit_is_read_in_vain(tree: t.Any, monkeypatch: pytest.MonkeyPatch) -
     vendor = "/usr/lib/systemd/system"
     files = {f"{vendor}/{name}": unit("[Service]") for name in ("a.service", "b.timer", "c.target")}
     files |= data("/dev/mapper/cr_root")
-    have, read = tree(files), []
-    text = have.text
-    monkeypatch.setattr(have, "text", lambda path: read.append(path) or text(path))
+    have = tree(files)
+    text, read = have.text, []
+
+    def reading(path: str) -> str | None:
+        read.append(path)
+        return t.cast("str | None", text(path))
+
+    monkeypatch.setattr(have, "text", reading)
     units = systemd.Units(have)
     audit_mounts.mounts(
         [ROOT], CRYPT, luks_uuid=LUKS, root_device="/dev/mapper/cr_root", units=units

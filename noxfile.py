@@ -388,11 +388,11 @@ def vm(session: nox.Session) -> None:
 
 
 @nox.session
-def images(session: nox.Session) -> None:
-    """Run the tests of `boot`, `vm` and `build` at once: some of them leave a processor to others."""
-    env = tested(session, *HOSTILE)
+def real(session: nox.Session) -> None:
+    """Run the tests of `boot`, `vm`, `integration` and `build` at once: some leave a processor to others."""
+    env = tested(session, *SEV, *HOSTILE)
     # In this order, for what takes longest is not to be the last.
-    folders = ("tests/boot", "tests/vm", "tests/build")
+    folders = ("tests/boot", "tests/vm", "tests/integration", "tests/build")
     run_tests(session, *folders, options=(*TWO_FILES, "--no-loadscope-reorder"), env=env)
 
 
@@ -505,6 +505,6 @@ def check(session: nox.Session) -> None:
 @nox.session
 def test(session: nox.Session) -> None:
     """Everything."""
-    for name in ("check", "sanity", "integration", "images"):
+    for name in ("check", "sanity", "real"):
         session.notify(name)
     session.notify("molecule", [f"--scenario-name={name}" for name in QUICK_SCENARIOS])

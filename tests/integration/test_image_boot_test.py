@@ -119,8 +119,7 @@ def test_arm64(recipe: Recipe, boot: Module, interface: str, arm64_library: path
         (KERNEL + UNLOCK, "the initramfs asks for the passphrase again"),
         (AGAIN + KERNEL + LOGIN, "was asked for 2 times"),
         ('echo "Kernel panic - not syncing"\nsleep 1000\n', "cannot go on"),
-        # The firmware then looks for something to start for a minute.
-        pytest.param("exit\n", "stopped or restarted|in time|shell", marks=pytest.mark.long),
+        ("exit\n", "stopped or restarted|in time|shell"),
         (KERNEL + "sleep 1000\n", "in time"),
     ],
     ids=["second-prompt", "two-prompts", "panic", "exit", "hang"],

@@ -12,27 +12,18 @@ but return a result or say a sentence. Each failure is shown with the bytes that
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import pathlib
 import sys
 
-TESTS = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "helpers"))
 
-
-def load_collection() -> None:
-    """Let Ansible's loader find this checkout, as the tests do."""
-    spec = importlib.util.spec_from_file_location("collection_of_tests", TESTS / "conftest.py")
-    assert spec
-    assert spec.loader
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+import collection  # noqa: F401  # before what imports the collection
+import fuzz_engine
+import fuzz_targets
 
 
 def main() -> int:
     """Do what the command line says; return the exit status."""
-    load_collection()
-    import fuzz_engine
-    import fuzz_targets
-
     parser = argparse.ArgumentParser(prog="./run fuzz --")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long, in all")
     parser.add_argument("--seed", type=int, default=1, help="where chance begins")

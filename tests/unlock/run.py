@@ -27,6 +27,7 @@ import typing as t
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "helpers"))
 
+import collection  # noqa: F401  # before what imports the collection
 import debian_firmware
 import hidden_kernel
 import host_volume

@@ -31,7 +31,7 @@ SHELL_SCRIPTS = (
 )
 # What the tests call themselves. A build brings its own tools: roles/preflight.
 PACKAGES = """
-    acl attr btrfs-progs bubblewrap bzip2 cpio cryptsetup-bin curl dosfstools e2fsprogs
+    acl attr binutils btrfs-progs bubblewrap bzip2 cpio cryptsetup-bin curl dosfstools e2fsprogs
     fdisk gdisk gnupg gpgv grub-common grub-efi-amd64-bin libcap2-bin lvm2 lz4 mmdebstrap
     mtools openssh-client openssh-server openssl ovmf parted policycoreutils qemu-efi-aarch64
     qemu-system-arm qemu-system-common qemu-system-x86 qemu-user-static qemu-utils rsync

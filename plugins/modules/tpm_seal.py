@@ -12,8 +12,9 @@ short_description: Seal the boot key of a running machine in its TPM
 version_added: 1.0.0
 description:
   - Runs on a machine whose image has V(tpm2) among its ways to unlock, by the program that the image has for it.
-  - Seals the key that the initramfs opens the root with, for the GRUB that is on the EFI system partition now, so that
-    the next start asks nobody. Registers that only GRUB's start changes are predicted, the others taken as they are.
+  - Seals the key that the initramfs opens the root with, for the GRUB that the root makes, so that the next start asks
+    nobody. Fails if another one is on the EFI system partition, which the host can write.
+  - Registers that only GRUB's start changes are predicted, the others taken as they are.
   - No key is sent, shown or logged. Nothing is changed where the key is sealed for that already, in this TPM.
 author: The sealedroot.image authors (@sealedroot)
 extends_documentation_fragment:
@@ -51,6 +52,7 @@ pcrs:
 """
 
 import os
+import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -68,6 +70,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.edge impo
 
 ROOT = "/"
 _MOST_PCR = 23
+_REGISTERS = re.compile(r"\d{1,2}(,\d{1,2})*\n?")
 # The program's own exit status with a sentence.
 _SAID = 3
 
@@ -79,7 +82,9 @@ def kept(root: str) -> t.List[int]:
         text = regular_file.read(path, most=regular_file.SMALL).decode("ascii", "replace")
     except FileNotFoundError:
         return []
-    return [int(it) for it in text.strip().split(",")]
+    if not _REGISTERS.fullmatch(text):
+        raise SealedRootError(f"{path} is damaged: remove it, and run the playbook enroll_tpm")
+    return [int(it) for it in text.split(",")]
 
 
 def chosen(wanted: t.Optional[t.Sequence[int]], last: t.Sequence[int]) -> t.List[int]:

@@ -12,6 +12,25 @@ import typing as t
 # A passphrase of the host's, which it types as well.
 KEY = "a passphrase of the host"
 RUNS = "HOST-GRUB-RUNS"
+# What a module of the host's says, and its source: GRUB calls the function of this name.
+LOADED = "HOST-MODULE-RUNS"
+_MODULE = f"""\
+.section .modname, "a"
+.asciz "host"
+.section .module_license, "a"
+.asciz "LICENSE=GPLv3+"
+.text
+.globl grub_mod_init
+grub_mod_init:
+  push %rbp
+  lea said(%rip), %rdi
+  xor %eax, %eax
+  call grub_printf
+  pop %rbp
+  ret
+.section .rodata
+said: .asciz "{LOADED}\\n"
+"""
 # What the measured GRUB says.
 NOT_OWN = "The volume is not this image's own"
 
@@ -44,3 +63,12 @@ def make(
     )
     subprocess.run(["cryptsetup", "luksUUID", "-q", "--uuid", uuid, str(own)], check=True)
     return own
+
+
+def with_lists(folder: pathlib.Path) -> dict[str, bytes]:
+    """Return files of GRUB's directory by which it would load a module of the host's for a command that it has."""
+    source, module = folder / "host.s", folder / "host.mod"
+    source.write_text(_MODULE)
+    subprocess.run(["as", "--64", "-o", str(module), str(source)], check=True)
+    place = "boot/grub/x86_64-efi"
+    return {f"{place}/command.lst": b"set: host\n", f"{place}/host.mod": module.read_bytes()}

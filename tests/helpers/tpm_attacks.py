@@ -94,6 +94,17 @@ def typed_volume(stage: Stage, machine: Tpm) -> Outcome:
     return stage.watch(guest, won=[RUNS, GRUB_SHELL, KERNEL], stopped=[NOT_OWN], seconds=120)
 
 
+def listed_volume(stage: Stage, machine: Tpm) -> Outcome:
+    """Such a volume has lists of commands and modules, which GRUB reads when it knows where its directory is."""
+    disk = _disk(stage, files=host_volume.with_lists(stage.folder))
+    guest = start(stage, machine, disk, stage.raw)
+    guest.console.expect(PROMPT, timeout=120)
+    guest.console.expect(": ", timeout=30)
+    guest.console.send(f"{host_volume.KEY}\r")
+    won_by = [host_volume.LOADED, RUNS, GRUB_SHELL, KERNEL]
+    return stage.watch(guest, won=won_by, stopped=[NOT_OWN], seconds=120)
+
+
 def sealed_volume(stage: Stage, machine: Tpm) -> Outcome:
     """The TPM gives the key of such a volume, which the host has sealed for the genuine GRUB."""
     disk = _disk(stage)
@@ -157,7 +168,7 @@ ATTACKS: dict[str, Attack] = {
     it.__name__: it
     for it in (
         *(changed_core, other_firmware, no_sealed_key, another_tpm, console),
-        *(typed_volume, sealed_volume, own_volume),
+        *(typed_volume, listed_volume, sealed_volume, own_volume),
     )
 }
 

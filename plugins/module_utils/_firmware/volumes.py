@@ -63,9 +63,10 @@ class Piece(t.NamedTuple):
 
 
 class _Changed:
-    """The names of the removed files, and whether the loader of the kernel was seen."""
+    """The names of the removed files, whether the loader of the kernel was seen, and the bytes left to unpack."""
 
     def __init__(self) -> None:
+        self.left = LARGEST
         self.removed: t.List[str] = []
         self.loads_kernel = False
 
@@ -94,10 +95,10 @@ def check(data: bytes, name: str) -> None:
         )
 
 
-def unpack(packed: bytes) -> bytes:
+def unpack(packed: bytes, most: int = LARGEST) -> bytes:
     """Return what LZMA packed, as far as it is not too large."""
     reader = lzma.LZMADecompressor(format=lzma.FORMAT_ALONE, memlimit=LARGEST * 2)
-    return reader.decompress(packed, max_length=LARGEST)
+    return reader.decompress(packed, max_length=most)
 
 
 def _volume(data: bytearray, at: int, end: int, *, name: str, changed: _Changed) -> int:
@@ -202,9 +203,13 @@ def _packed(data: bytearray, section: Piece, *, name: str, changed: _Changed) ->
     if section.kind != _GUIDED or guid != LZMA or not section.body + 20 <= start <= section.end:
         raise _unknown(name, "is compressed in a way that is not LZMA")
     try:
-        content = bytearray(unpack(bytes(data[start : section.end])))
+        content = bytearray(unpack(bytes(data[start : section.end]), changed.left))
     except lzma.LZMAError:
         raise _unknown(name, "has a volume that cannot be unpacked") from None
+    # All of them are kept while what is in them is read.
+    changed.left -= len(content)
+    if changed.left <= 0:
+        raise _unknown(name, f"has more than {LARGEST >> 20} MiB in its volumes")
     inner = Piece(0, 0, len(content), _INNER)
     if not _sections(content, inner, name=name, changed=changed):
         return

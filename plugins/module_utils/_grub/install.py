@@ -114,10 +114,12 @@ def plan(
     for name, content in files.items() if on_esp else ():
         tree.write(f"{place}/{name}", content, mode=0o600)
     arch = next(it for it in architectures.ARCHITECTURES.values() if it.grub_platform == platform)
-    program = _program(place, arch=arch, prefix=cfg.prefix(luks_uuid, directory), tool=tool)
+    make = _making(place, arch=arch, prefix=cfg.prefix(luks_uuid, directory), tool=tool)
+    program = _program(place, arch=arch, tool=tool, make=make)
     if esp_uuid:
         boot_file = arch.boot_file.rpartition("/")[2]
-        sealing = tpm_program.text(mapping=mapping, boot_file=boot_file, tool=tool)
+        made = f"{make} --output core.efi $(cat {place}/{MODULES})"
+        sealing = tpm_program.text(mapping=mapping, boot_file=boot_file, tool=tool, make=made)
         tree.write(tpm_program.PROGRAM, sealing, mode=0o755)
         program += _SEAL_AGAIN
     tree.write(f"{PROGRAMS}/{tool}", program if on_esp else _NO_PROGRAM, mode=0o755)
@@ -241,8 +243,15 @@ _SEAL_AGAIN = f"""\
 """
 
 
-def _program(place: str, *, arch: architectures.Architecture, prefix: str, tool: str) -> str:
+def _making(place: str, *, arch: architectures.Architecture, prefix: str, tool: str) -> str:
+    """Return the command that makes the core image, but for its output and modules."""
     mkimage = tool.replace("install", "mkimage")
+    return f"""\
+{mkimage} --format {arch.grub_platform} --config {place}/{CONFIG} --memdisk {place}/{MEMDISK} \\
+    --prefix '{prefix}'"""
+
+
+def _program(place: str, *, arch: architectures.Architecture, tool: str, make: str) -> str:
     return f"""\
 #!/bin/sh
 # {tool}(8) for this encrypted root. Its early stage would end in a shell that has the open disk; in its place comes
@@ -261,8 +270,7 @@ fi
 {tool} --no-nvram "$@"
 if [ -e {place}/{MODULES} ]; then
   # shellcheck disable=SC2046 # a word for each module
-  {mkimage} --format {arch.grub_platform} --config {place}/{CONFIG} --memdisk {place}/{MEMDISK} \\
-    --prefix '{prefix}' --output {place}/core.efi $(cat {place}/{MODULES})
+  {make} --output {place}/core.efi $(cat {place}/{MODULES})
   for old in /boot/efi/EFI/BOOT/BOOT{arch.efi.upper()}.EFI /boot/efi/EFI/*/grub{arch.efi}.efi; do
     [ ! -e "$old" ] || cp {place}/core.efi "$old"
   done

@@ -119,6 +119,9 @@ fi
 [ -e /dev/tpmrm0 ] || fail "this machine has no TPM 2.0 (/dev/tpmrm0): give it one, or start it by the prompt"
 [ -r "$log" ] || fail "there is no $log: the firmware measured nothing, so take UEFI firmware that uses the TPM"
 list=${1-$(cat "$kept/registers" 2>/dev/null)} || fail "this machine is not enrolled: run the playbook enroll_tpm"
+case ,$list, in
+*[!0-9,]* | *,,*) fail "$kept/registers is damaged ('$list'): remove it, and run the playbook enroll_tpm" ;;
+esac
 if tpm2_getcap properties-variable | grep -Eq 'inLockout: +(1|set)'; then
   fail "the TPM is locked out after wrong passwords: wait, or clear that with tpm2_dictionarylockout --clear-lockout"
 fi
@@ -136,11 +139,15 @@ if ! mountpoint -q /boot/efi; then
   mount /boot/efi || fail "the EFI system partition cannot be mounted on /boot/efi: look at its line in /etc/fstab"
   mounted=1
 fi
-core=/boot/efi/EFI/BOOT/@BOOT_FILE@ sealed=/boot/efi/@SEALED@
-[ -f "$core" ] || fail "the EFI system partition has no EFI/BOOT/@BOOT_FILE@: run @TOOL@, then enrol again"
+sealed=/boot/efi/@SEALED@
 cd "$work"
+# The host can write the EFI system partition at any time, so the key is sealed for what the root makes, and not for
+# what is there.
+@MAKE@
+cmp -s core.efi /boot/efi/EFI/BOOT/@BOOT_FILE@ || fail "EFI/BOOT/@BOOT_FILE@ on the EFI system partition is not" \
+  "what this root makes: run @TOOL@, then enrol again. If nobody has changed GRUB here, the host has"
 zero=$(printf '%064d' 0)
-before_grub "$(authenticode "$core")"
+before_grub "$(authenticode core.efi)"
 values=
 for number in $(echo "$list" | tr , ' '); do
   case $number in
@@ -163,15 +170,17 @@ if [ "$check" ]; then
   exit
 fi
 seal "$list" <"$key"
+mkdir -p "$kept"
+echo "$list" >registers
+# From now on a new key is sealed, too. The policy comes last: without it, what is there is not believed.
+rm -f "$kept/policy"
+cp registers "$kept/registers.new"
+mv "$kept/registers.new" "$kept/registers"
 cp sealed.tpm "$sealed.new"
 sync -f /boot/efi
 mv "$sealed.new" "$sealed"
 sync -f /boot/efi
-mkdir -p "$kept"
-echo "$list" >registers
-# The policy comes last: without it, what is there is not believed.
-rm -f "$kept/policy"
-cp registers public private sealed.tpm policy "$kept"
+cp public private sealed.tpm policy "$kept"
 echo sealed
 """
 
@@ -180,9 +189,12 @@ def config(*, luks_uuid: str, esp_uuid: str) -> str:
     """Return what the core image's own parser runs: it opens the volume by the TPM, and goes on to the script.
 
     That parser is not measured, so registers 8 and 9 are zero until the script is read, and never later. Where the TPM
-    does not give the key, GRUB asks for it once here, and the script goes on asking (docs/facts.md: grub-tpm2).
+    does not give the key, GRUB asks for it once here, and the script goes on asking (docs/facts.md: grub-tpm2). The
+    volume can be another one then, so GRUB must find no lists of modules in it before the script has looked
+    (docs/facts.md: grub-lists).
     """
     lines = (
+        "set prefix=(memdisk)",
         "set cryptodisk_passphrase_tries=1",
         f"search.fs_uuid {esp_uuid} esp",
         f"tpm2_key_protector_init -T (${{esp}})/{SEALED}",
@@ -191,8 +203,11 @@ def config(*, luks_uuid: str, esp_uuid: str) -> str:
     return embedded.text(before=lines)
 
 
-def text(*, mapping: str, boot_file: str, tool: str) -> str:
-    """Return the program for a root that is open as *mapping*; *tool* makes the core image *boot_file* anew."""
+def text(*, mapping: str, boot_file: str, tool: str, make: str) -> str:
+    """Return the program for a root that is open as *mapping*.
+
+    The command *make* makes the core image *boot_file* as core.efi, and *tool* puts it on the EFI system partition.
+    """
     places = {
         "KEPT": KEPT,
         "SEAL": SEAL.strip(),
@@ -200,6 +215,7 @@ def text(*, mapping: str, boot_file: str, tool: str) -> str:
         "MAPPING": mapping,
         "BOOT_FILE": boot_file,
         "TOOL": tool,
+        "MAKE": make,
     }
     found = _TEXT
     for name, value in places.items():

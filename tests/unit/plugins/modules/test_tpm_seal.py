@@ -61,6 +61,15 @@ def test_a_key_is_sealed(
     assert (outcome["changed"], outcome["enrolled"], outcome["pcrs"]) == (changed, True, asked)
 
 
+@pytest.mark.parametrize("text", ["", "4,7,x", "4,,9", "4,7,"])
+def test_registers_that_are_damaged(
+    machine: pathlib.Path, run_module: RunModule, text: str
+) -> None:
+    enrol(machine, text)
+    outcome = run_module("tpm_seal", enrolled_only=True)
+    assert "registers is damaged: remove it, and run the playbook enroll_tpm" in outcome["msg"]
+
+
 def test_check_mode(machine: pathlib.Path, run_module: RunModule, script: t.Any) -> None:
     script.expect([str(machine / tpm_program.PROGRAM[1:]), "--check", "4,7,8,9"], stdout="stale\n")
     assert run_module("tpm_seal", _check=True)["changed"]

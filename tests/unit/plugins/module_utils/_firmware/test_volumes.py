@@ -150,3 +150,12 @@ def test_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(volumes.lzma, "compress", lambda *_args, **_more: bytes(5000))
     with pytest.raises(SealedRootError, match=r"bytes for its volumes, and 5000 are needed"):
         volumes.kernel_only(data, "x.fd")
+
+
+def test_volumes_in_volumes_have_one_limit() -> None:
+    """Each of five has less than it, and holds the next."""
+    inner = b""
+    for _ in range(5):
+        inner = firmware.packed(section(bytes(15 << 20), 0x19) + inner)
+    with pytest.raises(SealedRootError, match=r"x.fd has more than 64 MiB in its volumes"):
+        volumes.kernel_only(flash(file(OTHER, inner, kind=0x0B)), "x.fd")

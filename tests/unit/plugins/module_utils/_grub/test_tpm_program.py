@@ -43,6 +43,7 @@ def test_grub_opens_the_volume_before_anything_is_measured() -> None:
     lines = tpm_program.config(luks_uuid=UUID, esp_uuid="1A2B-3C4D").splitlines()
     assert lines == [
         *cfg.CLOSED,
+        "set prefix=(memdisk)",
         "set cryptodisk_passphrase_tries=1",
         "search.fs_uuid 1A2B-3C4D esp",
         "tpm2_key_protector_init -T (${esp})/EFI/BOOT/sealed.tpm",
@@ -85,6 +86,7 @@ TOOLS = {
     "tpm2_create": 'printf public >public; sha256sum >private; echo "$*" >>$D/arguments',
     "tpm2_load": "exit $(cat $D/moved)",
     "mountpoint": "exit 0",
+    "grub-mkimage": "cp $D/made core.efi",
 }
 
 
@@ -107,6 +109,7 @@ class Machine:
         (path / "etc/crypttab").write_text(f"other x y z\ncr_root /dev/vda2 {path}/key luks\n")
         self.boot_file = path / "esp/EFI/BOOT/BOOTX64.EFI"
         self.boot_file.write_bytes(self.core)
+        (path / "made").write_bytes(self.core)
         self.starts(pe_hash(self.core))
 
     def starts(self, grub: bytes, *, linux: bool = True) -> None:
@@ -130,7 +133,12 @@ class Machine:
             (self.path / f"registers/{register}").write_text(f"{value.upper()}\n")
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        text = tpm_program.text(mapping="cr_root", boot_file="BOOTX64.EFI", tool="grub-install")
+        text = tpm_program.text(
+            mapping="cr_root",
+            boot_file="BOOTX64.EFI",
+            tool="grub-install",
+            make="grub-mkimage --output core.efi",
+        )
         for old, new in {
             "PATH=/usr/sbin:": f"PATH={self.path}/bin:/usr/sbin:",
             "/sys/kernel/security/tpm0/binary_bios_measurements": f"{self.path}/log",
@@ -190,7 +198,8 @@ def test_a_key_is_sealed_for_what_starts_next(machine: Machine) -> None:
 
 def change_core(machine: Machine) -> None:
     machine.core = program(4000)
-    machine.boot_file.write_bytes(machine.core)
+    for file in (machine.boot_file, machine.path / "made"):
+        file.write_bytes(machine.core)
 
 
 def change_key(machine: Machine) -> None:
@@ -236,7 +245,11 @@ PROBLEMS: dict[str, tuple[t.Callable[[Machine], object], str]] = {
     "lockout": (lambda it: (it.path / "locked").write_text("1"), "the TPM is locked out"),
     "an owner": (lambda it: (it.path / "owned").write_text("1"), "makes no key for its owner"),
     "no key": (lambda it: (it.path / "key").unlink(), "there is no key of the root in"),
-    "no core": (lambda it: it.boot_file.unlink(), "has no EFI/BOOT/BOOTX64.EFI: run grub-install"),
+    "no core": (lambda it: it.boot_file.unlink(), "not what this root makes: run grub-install"),
+    "a program of the host's": (
+        lambda it: it.boot_file.write_bytes(program()),
+        "EFI/BOOT/BOOTX64.EFI on the EFI system partition is not what this root makes: run grub-install",
+    ),
     "no Linux": (
         lambda it: it.starts(pe_hash(it.core), linux=False),
         "the log of this start does not say how GRUB and Linux were started",
@@ -257,6 +270,39 @@ def test_what_cannot_be_is_said(
     assert (done.returncode, done.stdout) == (3, "")
     assert says in done.stderr
     assert [it.name for it in machine.boot_file.parent.iterdir() if "sealed" in it.name] == []
+
+
+def test_a_program_of_the_host_gets_no_key_of_an_enrolled_machine(machine: Machine) -> None:
+    """Nor does a machine that is enrolled, and whose key was rotated."""
+    machine.says("4,7,8,9")
+    sealed = (machine.path / "esp/EFI/BOOT/sealed.tpm").read_bytes()
+    machine.boot_file.write_bytes(program())
+    change_key(machine)
+    assert machine.run().returncode == machine.run("--check").returncode == 3
+    assert (machine.path / "esp/EFI/BOOT/sealed.tpm").read_bytes() == sealed
+    assert machine.policy() == values(machine.core)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "4,7,x\n", "4,,9\n", "4,7,"])
+def test_damaged_registers(machine: Machine, text: str) -> None:
+    machine.says("4,7,8,9")
+    (machine.path / "kept/registers").write_text(text)
+    done = machine.run()
+    assert done.returncode == 3
+    assert "kept/registers is damaged" in done.stderr
+
+
+def test_an_enrolment_that_was_cut_is_one(machine: Machine) -> None:
+    """The key is on the EFI system partition, or nearly: a new key must be sealed, too."""
+    (machine.path / "bin/mv").write_text(
+        '#!/bin/sh\ncase $2 in */sealed.tpm) exit 1 ;; esac\nexec /bin/mv "$@"\n'
+    )
+    (machine.path / "bin/mv").chmod(0o755)
+    assert machine.run("4,7,8,9").returncode not in (0, 3)
+    (machine.path / "bin/mv").unlink()
+    assert (machine.path / "kept/registers").read_text() == "4,7,8,9\n"
+    assert machine.says("--check") == "stale"
+    assert machine.says() == "sealed"
 
 
 def test_a_machine_that_was_never_enrolled(machine: Machine) -> None:

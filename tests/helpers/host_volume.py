@@ -21,6 +21,7 @@ _MODULE = f"""\
 .asciz "LICENSE=GPLv3+"
 .text
 .globl grub_mod_init
+.type grub_mod_init, @function
 grub_mod_init:
   push %rbp
   lea said(%rip), %rdi

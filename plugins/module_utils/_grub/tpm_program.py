@@ -144,8 +144,8 @@ cd "$work"
 # The host can write the EFI system partition at any time, so the key is sealed for what the root makes, and not for
 # what is there.
 @MAKE@
-cmp -s core.efi /boot/efi/EFI/BOOT/@BOOT_FILE@ || fail "EFI/BOOT/@BOOT_FILE@ on the EFI system partition is not" \
-  "what this root makes: run @TOOL@, then enrol again. If nobody has changed GRUB here, the host has"
+cmp -s core.efi /boot/efi/EFI/BOOT/@BOOT_FILE@ ||
+  fail "EFI/BOOT/@BOOT_FILE@ on the EFI system partition is not what this root makes: run @TOOL@, then enrol again"
 zero=$(printf '%064d' 0)
 before_grub "$(authenticode core.efi)"
 values=

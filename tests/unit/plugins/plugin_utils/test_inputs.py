@@ -98,6 +98,9 @@ def test_inputs_are_not_taken_for_each_other() -> None:
     }
     assert found <= _inputs.facts()
     assert not {"image_size", "image_network"} & _inputs.facts()
+    modules = (pathlib.Path(inspect.getfile(_inputs)).parents[1] / "modules").glob("*.py")
+    # Two facts are called as the module that returns them.
+    assert {it.stem for it in modules} & _inputs.facts() == {"image_disk", "image_identity"}
 
 
 def test_what_only_a_task_may_say_to_the_connection() -> None:

@@ -27,7 +27,6 @@ _ENTRY = struct.Struct("<16sH32s")
 _LENGTH = _HEAD.size + 3 * _ENTRY.size
 # SEV encrypts 16 bytes at a time.
 SIZE = (_LENGTH + 15) // 16 * 16
-_PAGE = 4096
 
 
 def table(kernel: bytes) -> bytes:
@@ -38,9 +37,4 @@ def table(kernel: bytes) -> bytes:
     return (_HEAD.pack(_TABLE, _LENGTH) + b"".join(rows)).ljust(SIZE, b"\0")
 
 
-def page(kernel: bytes, base: int) -> bytes:
-    """Return the page of memory with the table at the address *base*, as SNP measures it."""
-    return (bytes(base % _PAGE) + table(kernel)).ljust(_PAGE, b"\0")
-
-
-__all__ = ("KERNEL", "SIZE", "page", "table")
+__all__ = ("KERNEL", "SIZE", "table")

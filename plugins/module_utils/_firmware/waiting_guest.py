@@ -32,10 +32,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 # Before its first step, and after a stop.
 PAUSED = ("prelaunch", "paused")
 RUNNING = "running"
-# States of the secure processor's part, in their order; the others are those of a migration.
+# States of the secure processor's part, in their order; those after them are of a running or migrating guest.
 _EARLIER = ("uninit", "launch-update")
 _WAITS = "launch-secret"
-_STATES = (*_EARLIER, _WAITS, "running", "send-update", "receive-update")
 _LARGEST = {"api-major": 0xFF, "api-minor": 0xFF, "build-id": 0xFF, "policy": 0xFFFFFFFF}
 
 

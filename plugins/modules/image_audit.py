@@ -243,6 +243,13 @@ facts:
       description: The versions of the kernels in the image.
       type: list
       elements: str
+    tpm2:
+      description:
+        - C(authenticode) is the hash of GRUB's core image that firmware measures, in hexadecimal.
+        - C(pcrs) is what registers of a TPM hold when GRUB asks for the key, on a machine without Secure Boot that
+          starts this image first.
+        - Only with C(tpm2) in C(expected.unlock).
+      type: dict
 """
 
 import concurrent.futures

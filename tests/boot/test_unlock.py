@@ -48,3 +48,5 @@ def test_a_login_by_the_tpm(tmp_path_factory: pytest.TempPathFactory, real_modul
             ],
         )
     assert [(it["verdict"], it["prompts"]) for it in found["cases"]] == [("ok", 0), ("ok", 1)]
+    # The first was sealed for these values.
+    assert [*image.manifest["audit"]["facts"]["tpm2"]["pcrs"]] == ["4", "7", "8", "9"]

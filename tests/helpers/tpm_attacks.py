@@ -157,7 +157,7 @@ def _seal(stage: Stage, machine: Tpm, disk: pathlib.Path) -> None:
     core = stage.folder / "core"
     mtools("mcopy", disk, f"::/{CORE}", str(core))
     machine.end()
-    values = enrolled.expected(core.read_bytes())
+    values = tpm_program.registers(core.read_bytes())
     key = host_volume.KEY.encode()
     sealed = enrolled.seal(RealRunner(), str(machine.folder), key, values)
     (stage.folder / "sealed.tpm").write_bytes(sealed)

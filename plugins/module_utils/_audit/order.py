@@ -201,6 +201,8 @@ class _Audit:
             modules += unlock_ways.TPM2.modules
             esp_uuid = disk_esp.uuid(self.disk, esp.offset)
             config = tpm_program.config(luks_uuid=header.uuid, esp_uuid=esp_uuid)
+            if wanted and wanted[0] in files:
+                self.report.facts["tpm2"] = tpm_program.measured(files[wanted[0]])
         if self.subject.secure_boot:
             needed = {*checks.CORE_MODULES, *cfg.REQUIRED, *cfg.SIGNED, *modules}
             problems, known = secure_boot.chain(files, modules=needed)

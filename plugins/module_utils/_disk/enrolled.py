@@ -22,8 +22,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._disk import (
     esp,
     layout,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._firmware import pcrs
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import pe, tpm_program
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import tpm_program
 from ansible_collections.sealedroot.image.plugins.module_utils._machine import (
     machines,
     pty_console,
@@ -45,20 +44,6 @@ STARTS = (SEALED, OTHER_CORE, OTHER_FIRMWARE, NO_BLOB)
 _CORE = architectures.X86_64.boot_file
 # A sentence that every core image has, and that nobody reads here.
 _WORDS, _OTHER_WORDS = b"No key opens the disk.", b"No key opens the disc."
-
-
-def expected(core: bytes) -> t.Dict[int, str]:
-    """Return what the registers hold when GRUB asks for the key, on a machine without Secure Boot."""
-    program = pe.parse(core)
-    if program is None:
-        raise SealedRootError(f"{_CORE} on the EFI system partition is no EFI program")
-    zero = "00" * 32
-    return {
-        4: pcrs.boot_loader(program.digests[0]),
-        7: pcrs.without_secure_boot(),
-        8: zero,
-        9: zero,
-    }
 
 
 def seal(runner: Runner, directory: str, key: bytes, values: t.Mapping[int, str]) -> bytes:
@@ -91,7 +76,7 @@ def overlay_of(
         core = esp.read(runner, raw, layout.ESP_OFFSET, _CORE)
         files: t.Dict[str, bytes] = {}
         if start != NO_BLOB:
-            values = expected(core)
+            values = tpm_program.registers(core)
             if start == OTHER_FIRMWARE:
                 values[7] = "11" * 32
             files[tpm_program.SEALED] = seal(runner, directory, key, values)
@@ -168,7 +153,6 @@ __all__ = (
     "SEALED",
     "STARTS",
     "changed",
-    "expected",
     "overlay_of",
     "seal",
     "started",

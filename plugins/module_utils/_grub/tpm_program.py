@@ -14,7 +14,13 @@ may not be there then. What GRUB reads is a TPM 2.0 key file (docs/facts.md: gru
 
 from __future__ import annotations
 
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import embedded
+import typing as t
+
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import pcrs
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import embedded, pe
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 
 PROGRAM = "/usr/local/sbin/sealedroot-tpm"
 KEPT = "/var/lib/sealedroot-tpm"
@@ -203,6 +209,27 @@ def config(*, luks_uuid: str, esp_uuid: str) -> str:
     return embedded.text(before=lines)
 
 
+def registers(core: bytes) -> t.Dict[int, str]:
+    """Return what the registers hold when GRUB asks for the key, on a machine without Secure Boot."""
+    program = pe.parse(core)
+    if program is None:
+        raise SealedRootError("GRUB's core image on the EFI system partition is no EFI program")
+    zero = "00" * 32
+    return {
+        4: pcrs.boot_loader(program.digests[0]),
+        7: pcrs.without_secure_boot(),
+        8: zero,
+        9: zero,
+    }
+
+
+def measured(core: bytes) -> t.Dict[str, t.Any]:
+    """Return what a manifest says of a core image: its Authenticode hash, and the registers."""
+    program = pe.parse(core)
+    found = {str(number): value for number, value in registers(core).items()}
+    return {"authenticode": program.digests[0].hex() if program else "", "pcrs": found}
+
+
 def text(*, mapping: str, boot_file: str, tool: str, make: str) -> str:
     """Return the program for a root that is open as *mapping*.
 
@@ -223,4 +250,15 @@ def text(*, mapping: str, boot_file: str, tool: str, make: str) -> str:
     return found
 
 
-__all__ = ("KEPT", "NEEDED_PCRS", "PCRS", "PROGRAM", "SEAL", "SEALED", "config", "text")
+__all__ = (
+    "KEPT",
+    "NEEDED_PCRS",
+    "PCRS",
+    "PROGRAM",
+    "SEAL",
+    "SEALED",
+    "config",
+    "measured",
+    "registers",
+    "text",
+)

@@ -22,6 +22,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     pe,
     tpm_program,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 
 UUID = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
 ZERO = "00" * 32
@@ -50,6 +53,26 @@ def test_grub_opens_the_volume_before_anything_is_measured() -> None:
         "cryptomount -u 7b2f8a1c64b14c559a5e0f5a3f3f1e11 -P tpm2",
         *embedded.CONFIG.splitlines()[len(cfg.CLOSED) :],
     ]
+
+
+def test_registers_are_those_of_a_start_from_the_disk() -> None:
+    core = program()
+    assert tpm_program.registers(core) == {
+        4: pcrs.boot_loader(pe_hash(core)),
+        7: pcrs.without_secure_boot(),
+        8: "00" * 32,
+        9: "00" * 32,
+    }
+    measured = tpm_program.measured(core)
+    assert measured["authenticode"] == pe_hash(core).hex()
+    assert measured["pcrs"]["4"] == pcrs.boot_loader(pe_hash(core))
+    assert [*measured["pcrs"]] == ["4", "7", "8", "9"]
+
+
+def test_what_is_no_program_starts_nothing() -> None:
+    for what in (tpm_program.registers, tpm_program.measured):
+        with pytest.raises(SealedRootError, match="on the EFI system partition is no EFI program"):
+            what(b"no program")
 
 
 @pytest.mark.parametrize(("public", "private"), [(90, 200), (90, 100), (300, 260)])

@@ -244,11 +244,7 @@ facts:
       type: list
       elements: str
     tpm2:
-      description:
-        - C(authenticode) is the hash of GRUB's core image that firmware measures, in hexadecimal.
-        - C(pcrs) is what registers of a TPM hold when GRUB asks for the key, on a machine without Secure Boot that
-          starts this image first.
-        - Only with C(tpm2) in C(expected.unlock).
+      description: With V(tpm2), the Authenticode hash of GRUB, and what PCRs hold when it asks, without Secure Boot.
       type: dict
 """
 

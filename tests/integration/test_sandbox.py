@@ -530,8 +530,7 @@ def test_a_command_that_hangs_is_stopped_with_all_that_it_started(place: Place) 
     with pytest.raises(AnsibleError, match="did not end within 2 seconds"):
         in_image(place, f"sleep {marker} & sleep {marker}", image_command_timeout=2)
     assert time.monotonic() - begun < 15
-    # The process that removes the control group has the launcher's command line, and ends a moment later.
-    wait_for(lambda: None if small_root.left_running(f"sleep {marker}") else True)
+    assert not small_root.left_running(f"sleep {marker}")
 
 
 @pytest.mark.parametrize("network", ["", "network=1"])
@@ -650,11 +649,18 @@ def groups_of(pid: int) -> list[pathlib.Path]:
     return [it for it in found if it.exists()]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("first", "others"),
+    [
+        (signal.SIGTERM, signal.SIGTERM),
+        (signal.SIGKILL, signal.SIGTERM),
+        (signal.SIGKILL, signal.SIGKILL),
+    ],
+)
 def test_no_control_group_is_left_by_a_launcher_that_is_ended(
-    place: Place, number: signal.Signals
+    place: Place, first: signal.Signals, others: signal.Signals
 ) -> None:
-    """As a teardown ends it: all whose command line is the launcher's."""
+    """As a teardown ends it: all whose command line is the launcher's, with SIGKILL if they take long."""
     marker = f"80.{os.getpid()}"
     process = subprocess.Popen(
         [place.path / "run/sandbox/launch", f"root={place.root}", "shell", f"sleep {marker}"],
@@ -662,13 +668,28 @@ def test_no_control_group_is_left_by_a_launcher_that_is_ended(
     )
     wait_for(lambda: uid_of(f"sleep {marker} "))
     lines = processes.command_lines().items()
-    others = [pid for pid, line in lines if f"sleep {marker} " in line]
-    assert process.pid in others
-    for pid in others:
+    found = [pid for pid, line in lines if f"sleep {marker} " in line]
+    assert process.pid in found
+    for pid in found:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM if pid != process.pid else number)
+            os.kill(pid, first if pid == process.pid else others)
     process.wait()
     wait_for(lambda: None if groups_of(process.pid) else True)
+
+
+def test_what_removes_a_control_group_says_so(place: Place) -> None:
+    marker = f"81.{os.getpid()}"
+    process = subprocess.Popen(
+        [place.path / "run/sandbox/launch", f"root={place.root}", "shell", f"sleep {marker}"],
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: uid_of(f"sleep {marker} "))
+        lines = {line.strip() for line in processes.command_lines().values()}
+        assert f"sealedroot: remove control group {process.pid}" in lines
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_no_control_group_is_left_by_a_launcher_that_is_killed_while_it_makes_them(

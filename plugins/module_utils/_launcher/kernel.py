@@ -29,7 +29,6 @@ _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH, _MOUNT_ATTR_IDMAP = 1, 4, 0x00100000
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 _PR_SET_PDEATHSIG = 1
-_SIGTERM, _SIG_IGN = 15, 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -108,9 +107,14 @@ def end_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, SIGKILL)
 
 
-def ignore_sigterm() -> None:
-    """Ignore SIGTERM. The module signal takes milliseconds to load."""
-    _libc.signal(_SIGTERM, ctypes.c_void_p(_SIG_IGN))
+def set_command_line(text: str) -> None:
+    """Show *text* as this process's command line (proc_pid_cmdline(5)), cut to the room that is there."""
+    with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:
+        fields = file.read().rpartition(")")[2].split()
+    # arg_start and arg_end (proc_pid_stat(5)), counted from the state on.
+    start, end = int(fields[45]), int(fields[46])
+    shown = text.encode()[: end - start - 1]
+    ctypes.memmove(start, shown.ljust(end - start, b"\0"), end - start)
 
 
 def write(path: str, text: str) -> None:

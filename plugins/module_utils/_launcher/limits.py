@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 MOST_PROCESSES = 4096
 _SYS_RESOURCE = 24
+# How long the last process of a group may take to end: many that were killed give back their memory first.
+_BUSY_SECONDS = 60
 CORE_PROBLEM = (
     "The limit of core files is 0 here, as after sudo, and cannot be raised without CAP_SYS_RESOURCE, and"
     " kernel.core_pattern starts a program for each crash of a program of an image: give the container that capability,"
@@ -151,8 +153,8 @@ class ControlGroup:
             return
         try:
             os.setsid()
-            # A teardown ends every process with a launcher's command line. This one has to outlive the launcher.
-            kernel.ignore_sigterm()
+            # A teardown ends every process with a launcher's command line. This one has to outlive them all.
+            kernel.set_command_line(f"sealedroot: remove control group {self._name}")
             # The second fork: the launcher waits for all its children, so this process must not be one.
             if os.fork():
                 return
@@ -188,12 +190,14 @@ class ControlGroup:
 
     @staticmethod
     def _remove(path: str) -> None:
-        for _attempt in range(5000):
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
             try:
                 os.rmdir(path)
                 os.rmdir(os.path.dirname(path))
             except OSError as exc:
-                if exc.errno == errno.EBUSY and os.path.isdir(path):
-                    time.sleep(0.001)
+                busy = exc.errno == errno.EBUSY and os.path.isdir(path)
+                if busy and time.monotonic() < deadline:
+                    time.sleep(0.005)
                     continue
             return

@@ -69,6 +69,12 @@ MISSPELLED = FilterModule().filters()["misspelled"]
         ("image_formt", "image_formats"),
         # A rotation would empty the slot.
         ("rotate_keep_slot", "rotate_keep_slots"),
+        # The machines of the default group would be rotated.
+        ("rotate_host", "rotate_hosts"),
+        ("enroll_host", "enroll_hosts"),
+        ("enroll_timeout", "enroll_tpm_timeout"),
+        ("launch_sesion", "launch_session"),
+        ("launch_vcpu", "launch_vcpus"),
         ("audit_key", "audit_keys"),
         ("teardown_froce", "teardown_force"),
     ],
@@ -105,6 +111,9 @@ def test_all_such_names_are_said_at_once() -> None:
         # Facts, and what is said to the connection.
         *("image_keys", "image_root", "image_root_uuid", "image_grows", "image_network"),
         *_inputs.inputs(),
+        # Of playbooks.
+        *(it for names in _inputs.OF_PLAYBOOKS.values() for it in names),
+        *("launch_host", "launch_user", "enroll_by"),
     ],
 )
 def test_a_name_that_is_none(name: str) -> None:

@@ -93,12 +93,6 @@ insmod boot
 insmod loadenv
 source $prefix/grub.cfg
 """
-# Files of one machine, without the boot key: the rescue kernel (51-dracut-rescue.install), and the initramfs of
-# kdump, whose service makes a missing one again (mkdumprd(8); the last name is SUSE's).
-MACHINE_SPECIFIC = (
-    *("vmlinuz-0-rescue-*", "initramfs-0-rescue-*.img"),
-    *("initramfs-*kdump.img", "initrd-*-kdump"),
-)
 # GRUB environment variables that the old machine set for its next boot.
 ONE_TIME_CHOICES = ("next_entry", "prev_saved_entry")
 
@@ -212,7 +206,7 @@ class Plan:
             "title": f"{release.get('NAME', 'Linux')} ({version}) {release.get('VERSION', '')}".strip(),
             "version": version,
             "linux": kernel,
-            "initrd": f"/boot/initramfs-{version}.img",
+            "initrd": f"/boot/{boot_files.FEDORA.format(version)}",
             "options": options,
             "grub_users": "$grub_users",
             "grub_arg": "--unrestricted",
@@ -297,7 +291,7 @@ def ensure(
         plan.make()
         check(tree, plan, config, params["root_device"])
         dropped = plan.dropped
-    for pattern in MACHINE_SPECIFIC:
+    for pattern in boot_files.MACHINE_SPECIFIC:
         for path in sorted(glob.glob(tree.path(f"/boot/{pattern}"))):
             dropped.append(f"/boot/{os.path.basename(path)}")
             tree.remove(dropped[-1])

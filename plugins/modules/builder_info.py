@@ -180,9 +180,7 @@ ROOTLESS = "Building needs root on the builder: run ansible-playbook as root, or
 # The programs whose version affects the content of an image, and the option that prints it.
 SHAPING = {
     "cryptsetup": "--version",
-    "mkfs.btrfs": "--version",
-    "mkfs.ext4": "-V",
-    "mkfs.xfs": "-V",
+    **{f"mkfs.{it.name}": it.version for it in filesystems.FILESYSTEMS.values()},
     "qemu-img": "--version",
     "sfdisk": "--version",
     "tar": "--version",

@@ -131,7 +131,7 @@ root:
         btrfs:
           description: There are the programs for Btrfs.
           type: bool
-        xfs:
+        xfs_repair:
           description: There are the programs for XFS.
           type: bool
         resize2fs:

@@ -28,6 +28,16 @@ ROLES = pathlib.Path(__file__).resolve().parents[2] / "roles"
 PREFIX = "image_"
 # Roles that have inputs of their own, which begin with the role's name.
 OWN = ("audit", "boot_test", "rotate", "teardown")
+# Inputs of playbooks that are of no role, by the first word of their names.
+OF_PLAYBOOKS = {
+    "enroll_": ("enroll_hosts", "enroll_tpm_pcrs", "enroll_tpm_reboot", "enroll_tpm_timeout"),
+    "launch_": (
+        *("launch_expected", "launch_key", "launch_measurements", "launch_policy"),
+        *("launch_session", "launch_socket", "launch_timeout", "launch_type", "launch_types"),
+        *("launch_vcpu_type", "launch_vcpu_types", "launch_vcpus"),
+    ),
+    "rotate_": ("rotate_hosts",),
+}
 # Facts by which the stages say to the connection where the image is.
 PLACE = ("image_device", "image_root", "image_run")
 
@@ -90,11 +100,14 @@ def of_builds() -> t.FrozenSet[str]:
 
 
 def misspelled(names: t.Iterable[str]) -> t.Dict[str, str]:
-    """Return those of *names* that no role knows and that resemble an input, each with that input."""
-    own = {f"{role}_": _of_role(role, "main") for role in OWN}
+    """Return those of *names* that nothing here knows and that resemble an input, each with that input."""
+    inputs_of: t.Dict[str, t.List[str]] = {PREFIX: inputs()}
+    inputs_of.update((f"{role}_", [*_of_role(role, "main")]) for role in OWN)
+    for prefix, more in OF_PLAYBOOKS.items():
+        inputs_of.setdefault(prefix, []).extend(more)
     found: t.Dict[str, str] = {}
-    for prefix, known in {PREFIX: options(), **own}.items():
-        others = [it for it in names if it.startswith(prefix) and it not in used()]
+    for prefix, known in inputs_of.items():
+        others = [it for it in names if it.startswith(prefix) and it not in {*used(), *known}]
         found.update(
             (it, near) for it in sorted(others) if (near := _specified.nearest(it, known, prefix))
         )
@@ -144,6 +157,7 @@ def recorded(given: _input_problems.Inputs) -> t.Dict[str, t.Any]:
 
 
 __all__ = (
+    "OF_PLAYBOOKS",
     "PLACE",
     "facts",
     "inputs",

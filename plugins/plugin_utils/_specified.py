@@ -31,6 +31,25 @@ _ALSO: t.Mapping[str, t.Tuple[type, ...]] = {
 NEAR = 0.82
 # The end of a name that is long enough to stand for it, as cmdline for kernel_cmdline.
 _END = 7
+# The word of inputs for what many write instead.
+_SAME = {
+    "arch": "architecture",
+    "args": "cmdline",
+    "auth": "authorized",
+    "directory": "dir",
+    "distro": "distribution",
+    "folder": "dir",
+    "fs": "filesystem",
+    "fw": "firmware",
+    "out": "output",
+    "outdir": "output_dir",
+    "params": "cmdline",
+    "pass": "passphrase",
+    "passwd": "password",
+    "pkg": "packages",
+    "pkgs": "packages",
+    "working": "work",
+}
 _WORDS = ("true", "yes", "on", "1", "false", "no", "off", "0")
 
 
@@ -120,11 +139,22 @@ def _unknown(given: t.Mapping[str, t.Any], options: Options) -> t.Iterator[str]:
 def nearest(name: str, known: t.Iterable[str], prefix: str = "") -> str:
     """Return the most similar known name, or nothing if none is similar."""
     # Without the prefix, which would make all names similar.
-    rest, letters = name[len(prefix) :], {it[len(prefix) :]: it for it in known}
-    alike = [it for it in letters if sorted(it) == sorted(rest) or _differ(it, rest) == 1]
-    alike += [it for it in letters if len(rest) >= _END and it.endswith(f"_{rest}")]
-    near = alike or difflib.get_close_matches(rest, letters, 1, NEAR)
-    return letters[near[0]] if near else ""
+    given = name[len(prefix) :]
+    rest, inputs = _words(given), {_words(it[len(prefix) :]): it for it in known}
+    # Where words are divided says nothing: file_system, secureboot.
+    letters = {it.replace("_", ""): right for it, right in inputs.items()}
+    joined = rest.replace("_", "")
+    alike = [it for it in letters if sorted(it) == sorted(joined) or _differ(it, joined) == 1]
+    near = [letters[it] for it in alike]
+    if min(len(given), len(rest)) >= _END:
+        near += [right for it, right in inputs.items() if it.endswith(f"_{rest}")]
+    near += [letters[it] for it in difflib.get_close_matches(joined, letters, 1, NEAR)]
+    return near[0] if near else ""
+
+
+def _words(name: str) -> str:
+    """Return a name in the words of inputs."""
+    return "_".join(_SAME.get(it, it) for it in name.split("_"))
 
 
 def _differ(one: str, other: str) -> int:

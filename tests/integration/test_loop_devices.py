@@ -74,10 +74,10 @@ def test_attach_and_detach(name: str, disk: pathlib.Path) -> None:
     with open(device, "rb") as opened:
         assert opened.read(10) == b"the region"
         assert opened.seek(0, os.SEEK_END) == 16 * MIB
-    found = loop_devices.find(runner, path=str(disk), offset=8 * MIB)
-    assert found is not None
-    assert (found.device, found.size, found.read_only) == (device, 16 * MIB, False)
-    assert loop_devices.find(runner, path=str(disk)) is None
+    (found,) = loop_devices.find_all(runner, path=str(disk), offset=8 * MIB)
+    assert found.device == device
+    assert not loop_devices.is_read_only(device)
+    assert loop_devices.find_all(runner, path=str(disk)) == []
     loop_devices.detach(runner, device)
     assert bound(disk) == []
 
@@ -87,9 +87,6 @@ def test_read_only_and_direct_io(disk: pathlib.Path) -> None:
     device = loop_devices.attach(runner, path=str(disk), read_only=True, direct_io=True)
     assert (attribute(device, "ro"), attribute(device, "loop/dio")) == ("1", "1")
     assert loop_devices.is_read_only(device)
-    found = loop_devices.find(runner, path=str(disk))
-    assert found is not None
-    assert (found.read_only, found.direct_io) == (True, True)
     loop_devices.detach(runner, device)
 
 
@@ -127,13 +124,12 @@ def rounds(path: pathlib.Path, offset: int) -> None:
     runner = RealRunner()
     for _ in range(ROUNDS):
         device = loop_devices.attach(runner, path=str(path), offset=offset)
-        found = loop_devices.find(runner, path=str(path), offset=offset)
-        assert found is not None
+        (found,) = loop_devices.find_all(runner, path=str(path), offset=offset)
         assert found.device == device
         with open(device, "rb") as file:
             assert file.read(8) == b"%08d" % offset
         loop_devices.detach(runner, device)
-        assert loop_devices.find(runner, path=str(path), offset=offset) is None
+        assert loop_devices.find_all(runner, path=str(path), offset=offset) == []
 
 
 def test_many_at_once(disk: pathlib.Path) -> None:

@@ -22,6 +22,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reade
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     archive,
     archive_keys,
+    boot_files,
     generator_commands,
     generators,
     mkinitcpio_conf,
@@ -34,9 +35,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 # Directories with keys of other containers, besides the keys that crypttab names.
 KEY_DIRECTORIES = (fstab.KEY_DIRECTORY, "/etc/keys")
-
-
-_INITRAMFS = re.compile(r"(?:initrd|initramfs)[.-].+")
 
 
 _MOST_KEY = 8 << 20
@@ -68,7 +66,7 @@ def initramfs(
     images = {
         name: node
         for name, node in tree.entries("/boot").items()
-        if _INITRAMFS.fullmatch(name) and node.is_file
+        if boot_files.INITRAMFS.fullmatch(name) and node.is_file
     }
     if not images:
         problems.append("there is no initramfs in /boot")

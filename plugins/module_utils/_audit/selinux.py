@@ -16,12 +16,13 @@ import typing as t
 from ansible_collections.sealedroot.image.plugins.module_utils._audit import checks
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab, selinux
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reader import Node, Tree
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import boot_files
 
 # Security modules of which the kernel starts only one (LSM_FLAG_EXCLUSIVE in its security/).
 EXCLUSIVE = ("apparmor", "selinux", "smack")
 # Types in every policy made from the reference policy, such as Debian's and Fedora's.
 TYPES = {"/etc/shadow": "shadow_t", "/sbin/init": "init_exec_t"}
-_BOOT_FILE = re.compile(r"(?:initrd|initramfs|vmlinu[xz])[.-].+|grub2?")
+_GRUB = ("grub", "grub2")
 
 
 def examine(tree: Tree, grub_cfg: str, *, wanted: str) -> t.Tuple[t.List[str], str]:
@@ -82,7 +83,11 @@ def _looked_at(tree: Tree) -> t.Dict[str, Node]:
     paths += [fstab.KEY_DIRECTORY, "/boot", "/boot/grub/grub.cfg", "/boot/grub2/grub.cfg"]
     keys = tree.entries(fstab.KEY_DIRECTORY)
     paths += [f"{fstab.KEY_DIRECTORY}/{name}" for name in keys]
-    paths += [f"/boot/{name}" for name in tree.entries("/boot") if _BOOT_FILE.fullmatch(name)]
+    paths += [
+        f"/boot/{name}"
+        for name in tree.entries("/boot")
+        if name in _GRUB or boot_files.LOADED.fullmatch(name)
+    ]
     nodes = {path: tree.find(path) for path in paths}
     return {path: node for path, node in nodes.items() if node}
 

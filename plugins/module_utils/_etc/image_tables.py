@@ -45,8 +45,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import fi
 OWN_POINTS = ("/", "/boot", "/boot/efi", "/efi", "/usr")
 # With these types, a path as source is a file that contains a file system, or swap.
 _FILE_TYPES = (
-    *("auto", "btrfs", "erofs", "ext2", "ext3", "ext4", "iso9660", "squashfs", "swap", "udf"),
-    *("vfat", "xfs"),
+    *filesystems.FILESYSTEMS,
+    *("auto", "erofs", "ext2", "ext3", "iso9660", "squashfs", "swap", "udf", "vfat"),
 )
 # One reason to drop a line; fstab.py has the others.
 NO_FILE = "the root has no such file"

@@ -18,7 +18,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     own_volume,
     script as grub_script,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
+    boot_files,
+    guest,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
@@ -184,7 +187,7 @@ def _asked(menu: t.Sequence[str], *, kernels: str) -> t.List[str]:
     """
     start = "linux $kernel panic=5"
     return [
-        f"for kernel in {kernels}/vmlinuz-* {kernels}/vmlinux-*; do",
+        f"for kernel in {' '.join(f'{kernels}/{it}' for it in boot_files.KERNEL_GLOBS)}; do",
         f"  if {start}; then",
         "    if initrd $kernel; then",
         # Load the kernel again. Otherwise GRUB 2.12 gives the next kernel no initramfs: when it unloads one, it forgets

@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 import typing as t
 
+# As a shell finds the kernels in /boot.
+KERNEL_GLOBS = ("vmlinuz-*", "vmlinux-*")
 # SUSE has vmlinux-VERSION.gz in addition to the kernel that boots, for crash(8).
 _KERNEL = re.compile(r"vmlinu[xz]-(.+)(?<!\.[gx]z)")
 # GRUB offers no file with such a name (grub-mkconfig_lib: grub_file_is_not_garbage).
@@ -25,6 +27,17 @@ DEBIAN, FEDORA, SUSE = "initrd.img-{}", "initramfs-{}.img", "initrd-{}"
 # Arch's default initramfs is named like Fedora's.
 ARCH_FALLBACK = "initramfs-{}-fallback.img"
 FORMS = (DEBIAN, FEDORA, SUSE, ARCH_FALLBACK)
+# Whatever may be an initramfs, also that of a generator without a role; and whatever a boot loader may load.
+INITRAMFS = re.compile(r"(?:initrd|initramfs)[.-].+")
+LOADED = re.compile(rf"{INITRAMFS.pattern}|vmlinu[xz][.-].+")
+# The version of Fedora's rescue kernel begins so. It has no modules in the root, only in its initramfs.
+RESCUE = "0-rescue-"
+# Files of one machine, without the boot key: the rescue kernel (51-dracut-rescue.install), and the initramfs of
+# kdump, whose service makes a missing one again (mkdumprd(8); the last name is SUSE's).
+MACHINE_SPECIFIC = (
+    *(f"vmlinuz-{RESCUE}*", f"initramfs-{RESCUE}*.img"),
+    *("initramfs-*kdump.img", "initrd-*-kdump"),
+)
 # Where an EFI system partition is mounted, so what is below is not encrypted on a machine.
 ESP = ("/boot/efi", "/efi")
 # Names of kernels, initramfs and unified kernel images there (systemd-boot: linux, initrd).
@@ -47,6 +60,16 @@ def initramfs(names: t.Container[str], version: str) -> t.List[str]:
     return [form.format(version) for form in FORMS if form.format(version) in names]
 
 
+def versions(name: str) -> t.List[str]:
+    """Return the versions of kernels whose initramfs can have this name: two for a name such as Arch's fallback."""
+    parts = [form.split("{}") for form in FORMS]
+    return [
+        name[len(start) : len(name) - len(end)]
+        for start, end in parts
+        if name.startswith(start) and name.endswith(end) and len(name) > len(start) + len(end)
+    ]
+
+
 def is_esp_payload(path: str) -> bool:
     """Say whether a path is by its name a kernel, an initramfs, or both in one, of an EFI system partition."""
     if not path.startswith(tuple(f"{top}/" for top in ESP)):
@@ -55,6 +78,7 @@ def is_esp_payload(path: str) -> bool:
 
 
 __all__ = (
-    *("ARCH_FALLBACK", "DEBIAN", "ESP", "FEDORA", "FORMS", "SUSE", "VERSION", "initramfs"),
-    *("is_esp_payload", "kernel_files", "kernels"),
+    *("ARCH_FALLBACK", "DEBIAN", "ESP", "FEDORA", "FORMS", "INITRAMFS", "KERNEL_GLOBS", "LOADED"),
+    *("MACHINE_SPECIFIC", "RESCUE", "SUSE", "VERSION", "initramfs", "is_esp_payload"),
+    *("kernel_files", "kernels", "versions"),
 )

@@ -31,7 +31,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 
 MAPPER_DIR = "/dev/mapper"
-NAMES = ("dm_crypt", "userspace")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,4 +189,4 @@ def choose(runner: Runner, wanted: str) -> t.Tuple[Backend, str]:
     )
 
 
-__all__ = ("MAPPER_DIR", "NAMES", "Backend", "DmCrypt", "Mapping", "Userspace", "choose")
+__all__ = ("MAPPER_DIR", "Backend", "DmCrypt", "Mapping", "Userspace", "choose")

@@ -22,6 +22,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
 from ansible_collections.sealedroot.image.plugins.module_utils._root import tar
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures,
+    filesystems,
 )
 
 # Each root has one of these programs as a regular file.
@@ -35,8 +36,13 @@ INITS = {"sbin/init", "usr/sbin/init", "usr/bin/init", "bin/init", "init"}
 # The modules of GRUB that not every GRUB has.
 _GRUB_MODULE = re.compile(
     r"usr/(?:lib/grub|share/grub2)/([\w-]+)/"
-    r"(normal|luks2?|gcry_sha(?:256|512)|btrfs|ext2|xfs|{})\.mod".format(
-        "|".join(sorted({it for way in unlock_ways.WAYS.values() for it in way.modules}))
+    r"(normal|luks2?|gcry_sha(?:256|512)|{})\.mod".format(
+        "|".join(
+            sorted(
+                {it for way in unlock_ways.WAYS.values() for it in way.modules}
+                | {it.grub_module for it in filesystems.FILESYSTEMS.values()}
+            )
+        )
     ),
     re.ASCII,
 )
@@ -98,9 +104,7 @@ def abilities(members: t.Iterable[tar.Member]) -> t.Dict[str, t.Any]:
         "cryptsetup_initramfs": program("cryptsetup")
         and "usr/share/initramfs-tools/hooks/cryptroot" in names,
         "init": bool(INITS & names),
-        "btrfs": program("btrfs"),
-        "xfs": program("xfs_repair"),
-        "resize2fs": program("resize2fs"),
+        **{it.program: program(it.program) for it in filesystems.FILESYSTEMS.values()},
         "sfdisk": program("sfdisk"),
         "partx": program("partx"),
         "cryptsetup": program("cryptsetup"),

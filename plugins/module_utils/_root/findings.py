@@ -38,9 +38,6 @@ GRUB_PROBES = ("usr/sbin/grub-probe", "usr/sbin/grub2-probe", "usr/bin/grub-prob
 SHELLS = ("bin/sh", "usr/bin/sh")
 _BUILTIN = re.compile(r"(?:usr/)?lib/modules/([^/]+)/modules\.builtin")
 _MODULE = re.compile(r"(?:usr/)?lib/modules/([^/]+)/(?:.+/)?([^/]+)\.ko(?:\.(?:gz|xz|zst|bz2))?")
-# Fedora's rescue kernel has no modules in the root, only in its initramfs.
-_RESCUE = "0-rescue-"
-_INITRAMFS = re.compile(r"boot/(?:initrd\.img-(.+)|initramfs-(.+)\.img|initrd-(.+))")
 # Kernel modules for each kind of virtual disk; those closest to the boot test's own disk come first.
 DISKS = {
     "virtio_blk": ("virtio_blk", "virtio_pci"),
@@ -231,15 +228,21 @@ def _initramfs(root: Root, found: Findings) -> None:
             " one boots. Remove the package of one of them."
         )
     # The build makes every initramfs again. Blocks of an old one would stay in the image, with any key it contains.
-    for name, member in root.members.items():
-        match = _INITRAMFS.fullmatch(name)
-        version = next(filter(None, match.groups()), "") if match else ""
-        if not version or version.startswith(_RESCUE) or member.type not in "-h":
+    in_boot = _in_boot(root)
+    kernels = boot_files.kernels(in_boot)
+    for name in in_boot:
+        member, versions = root.members[f"boot/{name}"], boot_files.versions(name)
+        is_rescue = any(it.startswith(boot_files.RESCUE) for it in versions)
+        if not versions or is_rescue or member.type not in "-h":
             continue
-        if any(f"boot/{kernel}-{version}" in root.members for kernel in ("vmlinuz", "vmlinux")):
+        if any(it in kernels for it in versions):
             _exclude(found, member, "an initramfs, which is made anew")
         else:
             _leave_out(found, member, "an initramfs that no kernel has")
+
+
+def _in_boot(root: Root) -> t.List[str]:
+    return [name[len("boot/") :] for name in root.members if name.startswith("boot/")]
 
 
 def _former_use(root: Root, found: Findings) -> None:
@@ -329,10 +332,9 @@ def _kernels(root: Root, kernels: t.Sequence[str], filesystem: str, found: Findi
             found.notes.append(
                 f"Kernel {version} has no virtio_blk and no virtio_scsi, so it boots only from {' or '.join(can)}."
             )
-    names = [name[len("boot/") :] for name in root.members if name.startswith("boot/")]
-    for version in boot_files.kernels(names):
+    for version in boot_files.kernels(_in_boot(root)):
         # Skip kernels that Arch names by package: a version begins with a digit.
-        is_version = version[:1].isdigit() and not version.startswith(_RESCUE)
+        is_version = version[:1].isdigit() and not version.startswith(boot_files.RESCUE)
         if version not in kernels and is_version:
             found.problems.append(
                 f"Kernel {version} in /boot has no modules in /lib/modules/{version}, but GRUB would offer it."

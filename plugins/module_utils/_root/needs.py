@@ -19,7 +19,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     unlock_ways,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import Member, pick
-from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    architectures,
+    filesystems,
+)
 
 # The programs of a Secure Boot chain; the last one is not needed to boot.
 SIGNED = ("shim", "grub", "mok_manager")
@@ -154,9 +157,9 @@ def missing_packages(
         missing.append(generator)
     needs = INITRAMFS_NEEDS[generator]
     missing += [need for need in needs if not has[need] and need in packages]
-    # Programs that check, repair and grow the file system; every root has those of ext4.
-    if not has.get(filesystem, True):
-        missing.append(filesystem)
+    kind = filesystems.find(filesystem)
+    if kind.debian_packages and not has[kind.program]:
+        missing.append(kind.program)
     missing += [f"signed_{name}" for name in without]
     return [packages.get(need, need.replace("_", " ")).format_map(words) for need in missing]
 

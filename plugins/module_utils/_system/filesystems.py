@@ -28,8 +28,9 @@ class Filesystem:
     """How to recognise a file system, and what it needs.
 
     *magic* is an offset and the bytes found there. *grub_module* reads the file system. *tools* create and read it on
-    a builder. *program* (named as in contents.abilities) checks, repairs and grows it in a machine, and
-    *debian_packages* provide that program. *grow* is the command to grow it, with the device in ``$device``.
+    a builder, and *version* is the option with which its mkfs says its version. *program* checks, repairs or grows it
+    in a machine, and *debian_packages* provide it; if they are empty, only a root that grows needs it. *grow* is the
+    command to grow it, with the device in ``$device``.
 
     *root_options* are for fstab(5); *checked_at_boot* says whether fsck(8) has anything to do. In bytes: *overhead*
     is its space on disk besides files and their entries, *least_disk* the smallest disk that can hold it.
@@ -41,6 +42,7 @@ class Filesystem:
     tools: t.Tuple[str, ...]
     program: str
     grow: str
+    version: str = "-V"
     debian_packages: t.Tuple[str, ...] = ()
     root_options: str = "defaults"
     checked_at_boot: bool = False
@@ -70,7 +72,7 @@ XFS = Filesystem(
     magic=(0, b"XFSB"),
     grub_module="xfs",
     tools=("mkfs.xfs", "xfs_db", "xfs_repair"),
-    program="xfs",
+    program="xfs_repair",
     grow="xfs_growfs /",
     debian_packages=("xfsprogs",),
     # The log.
@@ -85,6 +87,7 @@ BTRFS = Filesystem(
     tools=("btrfs", "mkfs.btrfs"),
     program="btrfs",
     grow="btrfs filesystem resize max /",
+    version="--version",
     debian_packages=("btrfs-progs",),
     # Metadata is stored twice.
     overhead=128 * MIB,

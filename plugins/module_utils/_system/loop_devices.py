@@ -33,13 +33,10 @@ RELEASE_SECONDS = 30
 
 @dataclasses.dataclass(frozen=True)
 class Loop:
-    """One bound loop device; *offset* and *size* in bytes. A *size* of 0 means up to the end of the file."""
+    """One bound loop device; *offset* in bytes."""
 
     device: str
     offset: int
-    size: int
-    read_only: bool
-    direct_io: bool
     inode: t.Tuple[int, int]
     backing_file: str
 
@@ -51,11 +48,8 @@ def parse(text: str) -> t.List[Loop]:
     return [
         Loop(
             device=row["name"],
+            # Old releases of losetup print numbers as strings.
             offset=int(row["offset"] or 0),
-            size=int(row["sizelimit"] or 0),
-            # Old releases of losetup print numbers and flags as strings.
-            read_only=row["ro"] in (True, "1"),
-            direct_io=row["dio"] in (True, "1"),
             inode=_inode(row["back-maj:min"], row["back-ino"]),
             backing_file=row["back-file"] or "",
         )
@@ -73,19 +67,9 @@ def _inode(device: t.Optional[str], number: t.Union[str, int, None]) -> t.Tuple[
 
 def list_all(runner: Runner) -> t.List[Loop]:
     """Return every bound loop device."""
-    columns = "NAME,OFFSET,SIZELIMIT,RO,DIO,BACK-MAJ:MIN,BACK-INO,BACK-FILE"
+    columns = "NAME,OFFSET,BACK-MAJ:MIN,BACK-INO,BACK-FILE"
     argv = [runner.find("losetup"), "--list", "--json", "--output", columns]
     return parse(runner.run(argv, timeout=60).stdout)
-
-
-def find(
-    runner: Runner, *, path: str, offset: int = 0, size: t.Optional[int] = None
-) -> t.Optional[Loop]:
-    """Return the loop device bound to *path* at *offset* (and with *size*, when it is given)."""
-    for loop in find_all(runner, path=path, offset=offset):
-        if size in (None, loop.size):
-            return loop
-    return None
 
 
 def find_all(runner: Runner, *, path: str, offset: int = 0) -> t.List[Loop]:
@@ -182,7 +166,6 @@ __all__ = (
     "attach",
     "attached",
     "detach",
-    "find",
     "find_all",
     "is_block_device",
     "is_read_only",

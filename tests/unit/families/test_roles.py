@@ -13,7 +13,10 @@ import pytest
 import stand_ins
 from ansible_collections.sealedroot.image.plugins.lookup.families import ROLES, LookupModule
 from ansible_collections.sealedroot.image.plugins.module_utils._root import needs as root_needs
-from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    architectures,
+    filesystems,
+)
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _root_answers
 
 FAMILIES = LookupModule().run([])
@@ -21,8 +24,9 @@ PAGE = pathlib.Path(ROLES).parent / "docs/families.md"
 NAMES = [family["name"] for family in FAMILIES]
 # What the role source may ask of a family (module_utils/_root/needs.py and _root/growth.py).
 NEEDS = {
-    *("partx", "resize2fs", "sfdisk", "systemd", "tpm2_tools"),
-    *("init", "kernel", "grub", "grub_modules", "btrfs", "xfs", "signed_shim", "signed_grub"),
+    *("partx", "sfdisk", "systemd", "tpm2_tools"),
+    *("init", "kernel", "grub", "grub_modules", "signed_shim", "signed_grub"),
+    *(it.program for it in filesystems.FILESYSTEMS.values()),
     *root_needs.INITRAMFS_NEEDS,
     *(need for needs in root_needs.INITRAMFS_NEEDS.values() for need in needs),
 }
@@ -43,7 +47,8 @@ def test_each_is_on_one_screen_and_says_how_its_packages_are_listed(family):
 def test_each_has_a_name_for_what_a_root_may_lack(family):
     packages = family["packages"]
     assert set(packages) <= NEEDS
-    assert {"init", "kernel", "grub", "grub_modules", "btrfs", "xfs"} <= set(packages)
+    programs = {it.program for it in filesystems.FILESYSTEMS.values()}
+    assert {"init", "kernel", "grub", "grub_modules", *programs} <= set(packages)
     others = family.get("packages_of", {})
     assert set(others) <= set(family["ids"])
     assert all(set(names) <= set(packages) for names in others.values())

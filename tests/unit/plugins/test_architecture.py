@@ -90,6 +90,26 @@ def test_unit_tests_are_where_what_they_test_is() -> None:
         assert tested.exists(), f"{path} tests nothing of that name"
 
 
+def test_what_has_no_unit_test_of_its_path_is_used_by_what_has() -> None:
+    """As tests/README.md says; by several steps, perhaps."""
+    paths = {
+        ".".join(it.relative_to(PLUGINS).with_suffix("").parts): it for it in PLUGINS.rglob("*.py")
+    }
+    tests = pathlib.Path(__file__).parent
+    tested: set[str] = set()
+    more = {
+        name
+        for name, path in paths.items()
+        if (tests / path.parent.relative_to(PLUGINS) / f"test_{path.stem.lstrip('_')}.py").exists()
+    }
+    while more:
+        tested |= more
+        used = {name for it in more for name in imports(paths[it])}
+        # A name is a file, or stands in one.
+        more = (used | {it.rpartition(".")[0] for it in used}) & set(paths) - tested
+    assert {it for it in paths if it.startswith("module_utils")} - tested == set()
+
+
 @pytest.mark.parametrize("path", sorted(PLUGINS.rglob("*.py")), ids=lambda it: it.name)
 def test_a_file_is_read_in_one_sitting(path: pathlib.Path) -> None:
     assert len(path.read_text().splitlines()) <= 400

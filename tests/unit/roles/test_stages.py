@@ -14,6 +14,7 @@ from ansible_collections.sealedroot.image.plugins.plugin_utils import _inputs
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 ROLES = ROOT / "roles"
+PRIVATE_ROW = re.compile(r"^\| `(__\w+)` \| [^|]+ \| (\w+) \| ([^|]+) \|$", re.MULTILINE)
 ROW = re.compile(r"^\| `(image_\w+)` \| (\w+) \| ([^|]+) \| ([^|]*) \| ?([^|]*) ?\|$", re.MULTILINE)
 
 
@@ -97,3 +98,29 @@ def test_no_fact_says_something_to_the_connection() -> None:
     said = _inputs.of_connection()
     assert "image_secrets" in said
     assert said & set(made()) == set(_inputs.PLACE)
+
+
+def private() -> t.Iterator[tuple[str, str, str]]:
+    """Yield each private variable, the role whose it is, and another role or playbook that has it, too."""
+    roles = "|".join(sorted((it.name for it in ROLES.iterdir()), key=len, reverse=True))
+    for path in (*ROLES.rglob("*"), *(ROOT / "playbooks").glob("*.yml")):
+        if path.suffix not in (".yml", ".j2"):
+            continue
+        where = path.stem if path.parent.name == "playbooks" else path.relative_to(ROLES).parts[0]
+        for name, owner in re.findall(rf"\b(__({roles})_\w+)", path.read_text()):
+            if owner != where:
+                yield name, owner, where
+
+
+def test_which_private_variables_cross_roles() -> None:
+    found: dict[tuple[str, str], set[str]] = {}
+    for name, owner, where in private():
+        if owner != "image":
+            found.setdefault((name, owner), set()).add(where)
+    rows = PRIVATE_ROW.findall((ROOT / "docs" / "stages.md").read_text())
+    assert {(name, owner): set(names(used)) for name, owner, used in rows} == found
+
+
+def test_what_is_derived_from_the_inputs_is_in_one_file() -> None:
+    derived = yaml.safe_load((ROLES / "image/vars/main.yml").read_text())
+    assert {name for name, owner, _where in private() if owner == "image"} <= set(derived)

@@ -78,7 +78,7 @@ class Talk:
 
     def detach(self) -> None:
         self.script.expect(["losetup", "--detach", LOOP])
-        columns = "NAME,OFFSET,SIZELIMIT,RO,DIO,BACK-MAJ:MIN,BACK-INO,BACK-FILE"
+        columns = "NAME,OFFSET,BACK-MAJ:MIN,BACK-INO,BACK-FILE"
         self.script.expect(["losetup", "--list", "--json", "--output", columns])
 
     def header(self, slots: t.Mapping[int, int]) -> None:

@@ -15,7 +15,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import lo
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "luks"
 DUMP = (FIXTURES / "luks1-cryptsetup-2.6.1.txt").read_text()
-COLUMNS = "NAME,OFFSET,SIZELIMIT,RO,DIO,BACK-MAJ:MIN,BACK-INO,BACK-FILE"
+COLUMNS = "NAME,OFFSET,BACK-MAJ:MIN,BACK-INO,BACK-FILE"
 LIST = ["losetup", "--list", "--json", "--output", COLUMNS]
 LOOP = "/dev/loop4"
 UUID = "11111111-2222-4333-8444-555555555555"

@@ -10,7 +10,7 @@ import pathlib
 import pytest
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "luks"
-COLUMNS = "NAME,OFFSET,SIZELIMIT,RO,DIO,BACK-MAJ:MIN,BACK-INO,BACK-FILE"
+COLUMNS = "NAME,OFFSET,BACK-MAJ:MIN,BACK-INO,BACK-FILE"
 LIST = ["losetup", "--list", "--json", "--output", COLUMNS]
 LOOP = "/dev/loop4"
 UUID = "11111111-2222-4333-8444-555555555555"

@@ -382,6 +382,10 @@ SPECIFIED: list[tuple[dict[str, t.Any], str]] = [
         source(type="tar", path="/root.tar", relase="x"),
         "No option is called image_source.relase: write image_source.release.",
     ),
+    (
+        source(type="bootstrap", distro="debian", release="bookworm"),
+        "No option is called image_source.distro: write image_source.distribution.",
+    ),
     ({"image_luks": {"hash": "md5"}}, "value of hash must be one of: sha256, sha512, got: md5"),
     ({"image_unlock": ["tpm"]}, "value of image_unlock must be one or more of: launch_secret,"),
     ({"image_formats": ["vdi"]}, "value of image_formats must be one or more of: qcow2, raw, vhd,"),

@@ -33,6 +33,28 @@ MISSPELLED = FilterModule().filters()["misspelled"]
         ("image_sise", "image_size"),
         ("image_nane", "image_name"),
         ("image_luk5", "image_luks"),
+        # Words that are divided otherwise.
+        ("image_file_system", "image_filesystem"),
+        ("image_host_name", "image_hostname"),
+        ("image_kernel_command_line", "image_kernel_cmdline"),
+        ("image_workdir", "image_work_dir"),
+        # Other words for the same.
+        ("image_arch", "image_architecture"),
+        ("image_auth_keys", "image_authorized_keys"),
+        ("image_cache_folder", "image_cache_dir"),
+        ("image_fs", "image_filesystem"),
+        ("image_fs_features", "image_filesystem_features"),
+        ("image_fw", "image_firmware"),
+        ("image_kernel_args", "image_kernel_cmdline"),
+        ("image_kernel_params", "image_kernel_cmdline"),
+        ("image_out_directory", "image_output_dir"),
+        ("image_outdir", "image_output_dir"),
+        ("image_output_directory", "image_output_dir"),
+        ("image_pkg", "image_packages"),
+        ("image_pkgs", "image_packages"),
+        ("image_recovery_pass", "image_recovery_passphrase"),
+        ("image_root_passwd_hash", "image_root_password_hash"),
+        ("image_working_directory", "image_work_dir"),
         # Words that are missing before it.
         ("image_cmdline", "image_kernel_cmdline"),
         ("image_passphrase", "image_recovery_passphrase"),
@@ -47,6 +69,12 @@ MISSPELLED = FilterModule().filters()["misspelled"]
         ("image_formt", "image_formats"),
         # A rotation would empty the slot.
         ("rotate_keep_slot", "rotate_keep_slots"),
+        # The machines of the default group would be rotated.
+        ("rotate_host", "rotate_hosts"),
+        ("enroll_host", "enroll_hosts"),
+        ("enroll_timeout", "enroll_tpm_timeout"),
+        ("launch_sesion", "launch_session"),
+        ("launch_vcpu", "launch_vcpus"),
         ("audit_key", "audit_keys"),
         ("teardown_froce", "teardown_force"),
     ],
@@ -76,9 +104,16 @@ def test_all_such_names_are_said_at_once() -> None:
         # Of a person's own.
         *("image_registry", "image_owner", "image_", "images", "my_image_sise"),
         *("image_dir", "image_host", "image_key", "image_date", "image_type", "image_tag"),
+        *("image_args", "image_directory", "image_file", "image_folder", "image_list", "image_os"),
+        *("image_options", "image_path", "image_url", "image_user", "image_version"),
+        # image_source has the distribution, and a build without image_source says that it is missing.
+        *("image_distribution", "image_distro", "image_release", "image_source_url"),
         # Facts, and what is said to the connection.
         *("image_keys", "image_root", "image_root_uuid", "image_grows", "image_network"),
         *_inputs.inputs(),
+        # Of playbooks.
+        *(it for names in _inputs.OF_PLAYBOOKS.values() for it in names),
+        *("launch_host", "launch_user", "enroll_by"),
     ],
 )
 def test_a_name_that_is_none(name: str) -> None:

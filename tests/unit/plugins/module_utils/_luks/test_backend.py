@@ -19,6 +19,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _inputs
 
 
 def header(type_: str = "luks1", slots: t.Sequence[int] = (0,), **more: t.Any) -> metadata.Header:
@@ -80,8 +81,9 @@ def test_what_is_asked_for_and_does_not_work(runner, monkeypatch: pytest.MonkeyP
         luks_backend.choose(runner, "auto")
 
 
-def test_names_are_the_modules_choices() -> None:
-    assert (luks_backend.DmCrypt.name, luks_backend.Userspace.name) == luks_backend.NAMES
+def test_names_are_the_choices_of_the_input() -> None:
+    names = [luks_backend.DmCrypt.name, luks_backend.Userspace.name]
+    assert _inputs.options()["image_backend"]["choices"] == ["auto", *names]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-COLUMNS = "NAME,OFFSET,SIZELIMIT,RO,DIO,BACK-MAJ:MIN,BACK-INO,BACK-FILE"
+COLUMNS = "NAME,OFFSET,BACK-MAJ:MIN,BACK-INO,BACK-FILE"
 LIST = ["losetup", "--list", "--json", "--output", COLUMNS]
 STATUS = """/dev/mapper/cr_root is active.
   type:    LUKS1
@@ -59,9 +59,6 @@ def loops(path: str, *devices: str, offset: int = 512) -> str:
         {
             "name": device,
             "offset": offset,
-            "sizelimit": 0,
-            "ro": False,
-            "dio": False,
             "back-maj:min": f"{os.major(info.st_dev)}:{os.minor(info.st_dev)}",
             "back-ino": info.st_ino,
             "back-file": path,

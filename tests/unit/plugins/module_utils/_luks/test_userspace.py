@@ -27,7 +27,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-COLUMNS = "NAME,OFFSET,SIZELIMIT,RO,DIO,BACK-MAJ:MIN,BACK-INO,BACK-FILE"
+COLUMNS = "NAME,OFFSET,BACK-MAJ:MIN,BACK-INO,BACK-FILE"
 LIST = ["losetup", "--list", "--json", "--output", COLUMNS]
 LOOP = "/dev/null"
 ATTACH = ["losetup", "--find", "--show"]
@@ -69,9 +69,6 @@ def listing(payload: str, device: str = LOOP) -> str:
     row = {
         "name": device,
         "offset": 0,
-        "sizelimit": 0,
-        "ro": False,
-        "dio": True,
         "back-maj:min": "0:50",
         "back-ino": 1,
         "back-file": payload,

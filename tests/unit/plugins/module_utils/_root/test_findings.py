@@ -146,6 +146,25 @@ def test_no_initramfs_of_the_old_machine_gets_into_the_image() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("kernel", "initramfs", "left_out"),
+    [
+        ("vmlinuz-linux", "initramfs-linux.img", False),
+        ("vmlinuz-linux", "initramfs-linux-fallback.img", False),
+        ("vmlinuz-linux", "initramfs-linux-lts-fallback.img", True),
+        ("vmlinux-6.12", "initrd-6.12", False),
+        # GRUB gives the replaced kernel the initramfs of its version.
+        (f"vmlinuz-{VERSION}.old", f"initrd.img-{VERSION}", False),
+        (f"vmlinuz-{VERSION}.dpkg-bak", "initrd.img-6.dpkg-bak", True),
+    ],
+)
+def test_whose_initramfs_it_is(kernel: str, initramfs: str, left_out: bool) -> None:
+    found = judge(f"boot/{kernel}", f"boot/{initramfs}")
+    assert f"./boot/{initramfs}" in found.excluded
+    said = [f"/boot/{initramfs}: an initramfs that no kernel has"]
+    assert found.left_out == (said if left_out else [])
+
+
 # Kernels
 
 

@@ -10,7 +10,10 @@ import typing as t
 import pytest
 from ansible_collections.sealedroot.image.plugins.lookup.families import LookupModule
 from ansible_collections.sealedroot.image.plugins.module_utils._root import contents, needs, tar
-from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    architectures,
+    filesystems,
+)
 
 
 def member(name: str, kind: str = "-") -> tar.Member:
@@ -42,7 +45,11 @@ def missing(
 
 @pytest.mark.parametrize(
     ("filesystem", "program", "package"),
-    [("xfs", "sbin/xfs_repair", "xfsprogs"), ("btrfs", "usr/bin/btrfs", "btrfs-progs")],
+    [
+        (it.name, f"usr/sbin/{it.program}", package)
+        for it in filesystems.FILESYSTEMS.values()
+        for package in it.debian_packages
+    ],
 )
 def test_a_root_has_the_tools_of_its_file_system(
     filesystem: str, program: str, package: str

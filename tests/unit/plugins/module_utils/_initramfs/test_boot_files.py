@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: 2026 the sealedroot.image authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Names in /boot."""
+
+from __future__ import annotations
+
+import fnmatch
+import pathlib
+import re
+
+import pytest
+import yaml
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import boot_files
+
+PROVE = pathlib.Path(__file__).resolve().parents[5] / "roles/seal/tasks/prove.yml"
+# A kernel and its version; or '' for what GRUB does not offer.
+KERNELS = [
+    ("vmlinuz-6.1.0-50-amd64", "6.1.0-50-amd64"),
+    ("vmlinuz-linux", "linux"),
+    ("vmlinux-6.4.0-150600.23-default", "6.4.0-150600.23-default"),
+    # For crash(8).
+    ("vmlinux-6.4.0-150600.23-default.gz", ""),
+    ("vmlinux-6.4.0-150600.23-default.xz", ""),
+    ("vmlinuz-6.1.old", "6.1"),
+    ("vmlinuz-6.1.dpkg-new", ""),
+    ("vmlinuz-6.1.rpmsave", ""),
+    ("vmlinuz-6.1.sig", ""),
+    *((name, "") for name in ("vmlinuz", "System.map-6.1", "config-6.1", "initrd.img-6.1")),
+]
+# A file, and the versions of kernels that it can be the initramfs of.
+INITRAMFS = [
+    ("initrd.img-6.1", ["6.1"]),
+    ("initramfs-6.1.img", ["6.1"]),
+    ("initrd-6.1", ["6.1"]),
+    ("initramfs-linux.img", ["linux"]),
+    ("initramfs-linux-fallback.img", ["linux-fallback", "linux"]),
+    *((name, []) for name in ("initrd.img-", "initramfs-.img", "initrd.img", "vmlinuz-6.1")),
+]
+
+
+@pytest.mark.parametrize(("name", "version"), KERNELS)
+def test_what_is_a_kernel(name: str, version: str) -> None:
+    assert boot_files.kernels([name]) == ([version] if version else [])
+    assert boot_files.kernel_files([name]) == ([name] if version else [])
+    if version:
+        assert any(fnmatch.fnmatchcase(name, it) for it in boot_files.KERNEL_GLOBS)
+        assert boot_files.LOADED.fullmatch(name)
+
+
+@pytest.mark.parametrize(("name", "versions"), INITRAMFS)
+def test_whose_initramfs_it_is(name: str, versions: list[str]) -> None:
+    assert boot_files.versions(name) == versions
+    assert all(name in boot_files.initramfs([name], it) for it in versions)
+    if versions:
+        assert boot_files.INITRAMFS.fullmatch(name)
+        assert boot_files.LOADED.fullmatch(name)
+
+
+@pytest.mark.parametrize(
+    "name", [name for table in (KERNELS, INITRAMFS) for name, versions in table if versions]
+)
+def test_the_image_proves_that_its_grub_reads_each(name: str) -> None:
+    (_read_only, proof) = yaml.safe_load(PROVE.read_text())
+    script = proof["block"][0]["ansible.builtin.raw"]
+    globs = re.findall(r"/boot/(\S+)", script.partition("; do")[0].partition("for file in")[2])
+    assert any(fnmatch.fnmatchcase(name, it) for it in globs)
+    skipped = re.findall(r"/boot/(\S+)\) continue", script)
+    assert len(skipped) == 1
+    assert not fnmatch.fnmatchcase(name, skipped[0])

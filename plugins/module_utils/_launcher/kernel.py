@@ -107,13 +107,13 @@ def end_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, SIGKILL)
 
 
-def set_command_line(text: str) -> None:
-    """Show *text* as this process's command line (proc_pid_cmdline(5)), cut to the room that is there."""
+def set_command_line(title: str) -> None:
+    """Show *title* as this process's command line (proc_pid_cmdline(5)), cut to the room that is there."""
     with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:
         fields = file.read().rpartition(")")[2].split()
     # arg_start and arg_end (proc_pid_stat(5)), counted from the state on.
     start, end = int(fields[45]), int(fields[46])
-    shown = text.encode()[: end - start - 1]
+    shown = title.encode()[: end - start - 1]
     ctypes.memmove(start, shown.ljust(end - start, b"\0"), end - start)
 
 

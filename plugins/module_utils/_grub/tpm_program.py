@@ -24,6 +24,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 PROGRAM = "/usr/local/sbin/sealedroot-tpm"
 KEPT = "/var/lib/sealedroot-tpm"
+# There once a key was sealed.
+REGISTERS = f"{KEPT}/registers"
 PCRS = (4, 7, 8, 9)
 # Without these, what starts or what is typed is not compared.
 NEEDED_PCRS = (4, 8, 9)
@@ -278,6 +280,7 @@ __all__ = (
     "NEEDED_PCRS",
     "PCRS",
     "PROGRAM",
+    "REGISTERS",
     "SEAL",
     "config",
     "measured",

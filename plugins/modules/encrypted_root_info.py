@@ -72,12 +72,17 @@ initramfs:
   type: list
   elements: str
   returned: success
+tpm_enrolled:
+  description: Whether the key was sealed in the machine's TPM (M(sealedroot.image.tpm_seal)).
+  type: bool
+  returned: success
 """
 
 import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import tpm_program
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import running_root
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
     container,
@@ -131,6 +136,7 @@ def read(runner: Runner) -> t.Dict[str, t.Any]:
         "header_file": header_file,
         "key_slot": slot,
         "initramfs": running_root.initramfs(os.path.join(ROOT, "boot")),
+        "tpm_enrolled": os.path.exists(os.path.join(ROOT, tpm_program.REGISTERS.lstrip("/"))),
     }
 
 

@@ -66,14 +66,11 @@ options:
     description:
       - The ways in which the key reaches GRUB. Without V(prompt), nothing is put on the EFI system partition.
       - With V(launch_secret), which needs O(secret_area) and O(launch_core), a core image that reads the key is made.
-      - With V(tpm2), which needs O(esp_uuid), a TPM gives the key once it is sealed there, and else GRUB asks for it.
+      - With V(tpm2), a TPM gives the key once it is sealed there, and else GRUB asks for it.
     type: list
     elements: str
     choices: [launch_secret, prompt, tpm2]
     default: [prompt]
-  esp_uuid:
-    description: The UUID of the file system of the EFI system partition, such as C(1A2B-3C4D).
-    type: str
   secret_area:
     description: The C(base) and the C(size) of the area of the firmware for a launch secret.
     type: dict
@@ -193,6 +190,7 @@ def module_names(params: t.Mapping[str, t.Any], library: str, way: unlock_ways.W
         hash_name=params["hash"],
         filesystem=params["filesystem"],
         more=way.modules,
+        left_out=way.left_out,
     )
 
 
@@ -278,7 +276,7 @@ def ensure(
         tool=os.path.basename(mkconfig).replace("mkconfig", "install"),
         on_esp=prompts,
         mapping=os.path.basename(params["root_device"]),
-        esp_uuid=params["esp_uuid"] if sealed else "",
+        sealed=sealed,
     )
     boot_entries.forget_blocks(tree, f"{directory}/grubenv")
     cores = {os.path.join(params["output_dir"], boot_file): sources} if prompts else {}
@@ -367,7 +365,6 @@ def main() -> t.NoReturn:
                 "choices": sorted(unlock_ways.WAYS),
                 "default": ["prompt"],
             },
-            "esp_uuid": {"type": "str"},
             "secret_area": {
                 "type": "dict",
                 "no_log": False,

@@ -130,14 +130,10 @@ disk:
     root:
       description: C(offset) and C(size) of the LUKS partition, in bytes.
       type: dict
-    esp_uuid:
-      description: The UUID of the file system of the EFI system partition; empty before that is made.
-      type: str
   sample:
     path: /var/tmp/sealedroot/web-1/disk.raw
     mapping: sealedroot-web-1
     root: {"offset": 104857600, "size": 4189061120}
-    esp_uuid: 1A2B-3C4D
 device:
   description: The block device of the root file system, while the container is open.
   type: str
@@ -166,12 +162,10 @@ backend_reason:
   returned: with O(state=open), but in check mode only when the disk is there
 """
 
-import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._build import root_disk
-from ansible_collections.sealedroot.image.plugins.module_utils._disk import esp, layout
 from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
@@ -208,7 +202,6 @@ def ensure(
             "path": disk.path,
             "mapping": params["name"],
             "root": region,
-            "esp_uuid": esp.uuid(disk.path, layout.ESP_OFFSET) if os.path.isfile(disk.path) else "",
         },
         "device": disk.device,
         "root": disk.root,

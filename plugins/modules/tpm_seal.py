@@ -77,7 +77,7 @@ _SAID = 3
 
 def kept(root: str) -> t.List[int]:
     """Return the registers of the last time; none if there was none."""
-    path = os.path.join(root, tpm_program.KEPT.lstrip("/"), "registers")
+    path = os.path.join(root, tpm_program.REGISTERS.lstrip("/"))
     try:
         text = regular_file.read(path, most=regular_file.SMALL).decode("ascii", "replace")
     except FileNotFoundError:

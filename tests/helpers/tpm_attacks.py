@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import struct
 import subprocess
@@ -27,7 +28,7 @@ from tpm_machines import ESP, Tpm, start
 
 REFUSED = "username:"
 CORE = "EFI/BOOT/BOOTX64.EFI"
-SEALED = tpm_program.SEALED
+INDEX = tpm_program.INDEX
 # Where the firmware has the hashes and keys for Secure Boot.
 DATABASE = "d719b2cb-3d3a-4596-a3bc-dad00e67656f"
 READS = "HOST-READS-THE-DISK"
@@ -55,9 +56,22 @@ def other_firmware(stage: Stage, machine: Tpm) -> Outcome:
 
 
 def no_sealed_key(stage: Stage, machine: Tpm) -> Outcome:
-    """The host removes the sealed key."""
-    mtools("mdel", stage.raw, f"::/{SEALED}")
-    return stage.watch(start(stage, machine), won=[KERNEL, GRUB_SHELL], stopped=[PROMPT])
+    """The host removes the sealed key from the TPM, or writes over it."""
+    commands = {
+        "removed": f"tpm2_nvundefine -Q -C o {INDEX}",
+        "overwritten": f"head -c $(wc -c <was) /dev/urandom | tpm2_nvwrite -Q -C o -i - {INDEX}",
+    }
+
+    def lose(name: str) -> Outcome:
+        theirs = machine.copy(stage.folder / name)
+        assert theirs.tools(f"tpm2_nvread -C o -o was {INDEX}; {commands[name]}; cat was")
+        try:
+            guest = start(stage, theirs)
+            return stage.watch(guest, won=[KERNEL, GRUB_SHELL], stopped=[PROMPT])
+        finally:
+            theirs.end()
+
+    return stage.each(commands, lose)
 
 
 def another_tpm(stage: Stage, _machine: Tpm) -> Outcome:
@@ -108,29 +122,31 @@ def listed_volume(stage: Stage, machine: Tpm) -> Outcome:
 def sealed_volume(stage: Stage, machine: Tpm) -> Outcome:
     """The TPM gives the key of such a volume, which the host has sealed for the genuine GRUB."""
     disk = _disk(stage)
-    _seal(stage, machine, disk)
-    guest = start(stage, machine, disk, stage.raw)
-    return stage.watch(guest, won=[RUNS, GRUB_SHELL, KERNEL], stopped=[NOT_OWN], seconds=120)
+    with _sealed(stage, machine) as theirs:
+        guest = start(stage, theirs, disk, stage.raw)
+        return stage.watch(guest, won=[RUNS, GRUB_SHELL, KERNEL], stopped=[NOT_OWN], seconds=120)
 
 
 def own_volume(stage: Stage, machine: Tpm) -> Outcome:
     """GRUB even takes that for its own, and its configuration asks the TPM for the genuine key."""
     name = f"boot/grub/{volume.SOURCES}/{volume.FILE}"
+    genuine = machine.tools(f"tpm2_nvread -C o -o was {INDEX}; cat was")
+    assert genuine
     disk = _disk(
         stage,
-        files={name: content(stage.image, f"/{name}")},
+        files={name: content(stage.image, f"/{name}"), "sealed.tpm": genuine},
         commands=(
-            f"tpm2_key_protector_init -T (hd1,gpt1)/{SEALED}\n"
+            "tpm2_key_protector_init -T (crypto0)/sealed.tpm\n"
             "set cryptodisk_passphrase_tries=1\n"
             "cryptomount hd1,gpt2 -P tpm2\n"
             f"if [ -f (crypto1)/boot/grub/grub.cfg ]; then echo {READS}; fi\n"
         ),
     )
-    _seal(stage, machine, disk)
-    guest = start(stage, machine, disk, stage.raw)
-    # This is also what shows that the other volumes would be read, if GRUB did not know its own.
-    guest.console.expect(RUNS, timeout=120)
-    return stage.watch(guest, won=[READS, KERNEL], stopped=[r"PCR Mismatch", PROMPT], seconds=60)
+    with _sealed(stage, machine) as theirs:
+        guest = start(stage, theirs, disk, stage.raw)
+        # This is also what shows that the other volumes would be read, if GRUB did not know its own.
+        guest.console.expect(RUNS, timeout=120)
+        return stage.watch(guest, won=[READS, KERNEL], stopped=[r"PCR Mismatch"], seconds=60)
 
 
 def _disk(stage: Stage, **more: t.Any) -> pathlib.Path:
@@ -152,16 +168,18 @@ def _disk(stage: Stage, **more: t.Any) -> pathlib.Path:
     return disk
 
 
-def _seal(stage: Stage, machine: Tpm, disk: pathlib.Path) -> None:
-    """Give the genuine GRUB on the disk the key of the host's volume, sealed in the machine's TPM."""
+@contextlib.contextmanager
+def _sealed(stage: Stage, machine: Tpm) -> t.Iterator[Tpm]:
+    """Give a TPM that has the key of the host's volume for the genuine GRUB, in the place of the machine's own."""
     core = stage.folder / "core"
-    mtools("mcopy", disk, f"::/{CORE}", str(core))
-    machine.end()
+    mtools("mcopy", stage.raw, f"::/{CORE}", str(core))
+    theirs = machine.copy(stage.folder / "theirs")
     values = tpm_program.registers(core.read_bytes())
-    key = host_volume.KEY.encode()
-    sealed = enrolled.seal(RealRunner(), str(machine.folder), key, values)
-    (stage.folder / "sealed.tpm").write_bytes(sealed)
-    mtools("mcopy", disk, "-o", str(stage.folder / "sealed.tpm"), f"::/{SEALED}")
+    enrolled.seal(RealRunner(), str(theirs.folder), host_volume.KEY.encode(), values)
+    try:
+        yield theirs
+    finally:
+        theirs.end()
 
 
 ATTACKS: dict[str, Attack] = {

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import secrets
 import shutil
@@ -20,6 +21,7 @@ from attack_images import Image, Kind
 from attacks import LOGIN, Stage
 from builds import DEBIAN, PLAYBOOK, QUICK_INITRAMFS, Place, add_files, playbook, source_tar
 from guests import CMDLINE, NETWORK, NETWORKD, PROMPT, Guest, hashed
+from real_runner import RealRunner
 
 KIND = Kind("initramfs-tools", "luks1")
 ESP = layout.ESP_OFFSET
@@ -69,6 +71,24 @@ class Tpm:
             assert time.monotonic() < deadline, "swtpm does not start"
             time.sleep(0.05)
         return tpm.options(str(self.control))
+
+    def copy(self, folder: pathlib.Path) -> Tpm:
+        """Return another one with the same state: a host that runs the TPM has it."""
+        self.end()
+        other = Tpm(folder)
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        return other
+
+    def tools(self, script: str) -> bytes:
+        """Run commands of tpm2-tools, as its owner; return what they print."""
+        self.end()
+        alone = ("--server", f"type=unixio,path={self.folder / tpm.SERVER}")
+        more = (*alone, "--flags", "not-need-init,startup-clear")
+        with tpm.machine(RealRunner(), str(self.folder), *more):
+            env = {**os.environ, "TPM2TOOLS_TCTI": f"swtpm:path={self.folder / tpm.SERVER}"}
+            argv = ["sh", "-euc", script]
+            run = subprocess.run(argv, cwd=self.folder, env=env, stdout=subprocess.PIPE, check=True)
+        return run.stdout
 
     def end(self) -> None:
         if self._process:

@@ -199,8 +199,7 @@ class _Audit:
         config = embedded.CONFIG
         if "tpm2" in self.subject.unlock:
             modules += unlock_ways.TPM2.modules
-            esp_uuid = disk_esp.uuid(self.disk, esp.offset)
-            config = tpm_program.config(luks_uuid=header.uuid, esp_uuid=esp_uuid)
+            config = tpm_program.config(luks_uuid=header.uuid)
             if wanted and wanted[0] in files:
                 self.report.facts["tpm2"] = tpm_program.measured(files[wanted[0]])
         if self.subject.secure_boot:

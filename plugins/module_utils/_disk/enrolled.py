@@ -8,7 +8,7 @@
 
 """A machine with a TPM that has the key of an image, sealed before its first boot for what will be measured.
 
-What the disk gets besides is in an overlay, so the image stays as it is.
+What is changed of the disk is in an overlay, so the image stays as it is.
 """
 
 from __future__ import annotations
@@ -46,45 +46,40 @@ _CORE = architectures.X86_64.boot_file
 _WORDS, _OTHER_WORDS = b"No key opens the disk.", b"No key opens the disc."
 
 
-def seal(runner: Runner, directory: str, key: bytes, values: t.Mapping[int, str]) -> bytes:
+def seal(runner: Runner, directory: str, key: bytes, values: t.Mapping[int, str]) -> None:
     """Seal a key in the TPM of a directory for these values of registers, by the program of the image."""
     server = os.path.join(directory, machine_tpm.SERVER)
     # QEMU and the firmware would start it.
     alone = ("--server", f"type=unixio,path={server}", "--flags", "not-need-init,startup-clear")
     with machine_tpm.machine(runner, directory, *alone):
         registers = ",".join(map(str, values))
-        script = f'set -eu; cd "$1"; {tpm_program.SEAL}\nprimary; policy "$2" "$3"; seal "$3"'
+        script = f'set -eu; cd "$1"; {tpm_program.SEAL}\nprimary; policy "$2" "$3"; seal "$3"; room; store'
         words = ["sh", "-c", script, "sh", directory, "".join(values.values()), registers]
         env = {"TPM2TOOLS_TCTI": f"swtpm:path={server}", "LC_ALL": "C"}
         done = runner.run(words, stdin=key, env=env, check=False, timeout=120)
     if done.rc != 0:
         said = printable.text(" ".join(done.stderr.split()[-60:]))
         raise SealedRootError(f"swtpm did not seal the key: {said}")
-    with open(os.path.join(directory, "sealed.tpm"), "rb") as file:
-        return file.read()
 
 
 def overlay_of(
     runner: Runner, directory: str, disk: str, *, disk_format: str, start: str, key: bytes
 ) -> str:
-    """Return an overlay of the image whose EFI system partition is that of an enrolled machine, as *start* has it."""
+    """Enrol a machine, as *start* has it, and return an overlay of the image for it."""
     overlay = os.path.join(directory, "disk.qcow2")
     make = [runner.find("qemu-img"), "create", "-q", "-f", "qcow2", "-F", disk_format]
     runner.run([*make, "-b", os.path.abspath(disk), overlay], timeout=60)
     with _writable(runner, directory, overlay) as raw:
-        there = esp.entries(runner, raw, layout.ESP_OFFSET)
         core = esp.read(runner, raw, layout.ESP_OFFSET, _CORE)
-        files: t.Dict[str, bytes] = {}
         if start != NO_BLOB:
             values = tpm_program.registers(core)
             if start == OTHER_FIRMWARE:
                 values[7] = "11" * 32
-            files[tpm_program.SEALED] = seal(runner, directory, key, values)
+            seal(runner, directory, key, values)
         if start == OTHER_CORE:
-            files[_CORE] = changed(core)
+            there = set(esp.entries(runner, raw, layout.ESP_OFFSET))
             esp.remove(runner, raw, layout.ESP_OFFSET, _CORE)
-        for name, data in files.items():
-            esp.write(runner, raw, layout.ESP_OFFSET, name, data, known=set(there))
+            esp.write(runner, raw, layout.ESP_OFFSET, _CORE, changed(core), known=there)
     return overlay
 
 

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import re
-import struct
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -23,8 +22,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 # a directory as home, it reads no ~/.mtoolsrc (docs/facts.md: mtoolsrc).
 ENV = {"MTOOLS_SKIP_CHECK": "1", "TZ": "UTC", "HOME": "/dev/null"}
 
-# In the boot sector (Microsoft: FAT32 File System Specification, "BS_VolID").
-_VOLUME_ID = 67
 # mtools treats '*', '?' and '[' in a name as a pattern; FAT has no other special characters.
 _SAFE = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+ -]{0,199}(?<![. ])")
 
@@ -55,14 +52,6 @@ def entries(runner: Runner, path: str, offset: int) -> t.List[str]:
         )
     lines = [line.strip() for line in result.stdout.splitlines()]
     return sorted(line[len("::/") :] for line in lines if line.startswith("::/") and line != "::/")
-
-
-def uuid(path: str, offset: int) -> str:
-    """Return the UUID of the file system as blkid(8) and GRUB have it: FAT32's volume ID."""
-    with open(path, "rb") as file:
-        file.seek(offset + _VOLUME_ID)
-        low, high = struct.unpack("<HH", file.read(4))
-    return f"{high:04X}-{low:04X}"
 
 
 def names(runner: Runner, path: str, offset: int) -> t.List[str]:
@@ -134,6 +123,5 @@ __all__ = (
     "names",
     "read",
     "remove",
-    "uuid",
     "write",
 )

@@ -106,6 +106,7 @@ def modules(
     hash_name: str,
     filesystem: str,
     more: t.Sequence[str] = (),
+    left_out: t.Sequence[str] = (),
 ) -> t.List[str]:
     """Return the modules of the core image, with *more* that it needs; raise an error if a needed one is missing."""
     names = [
@@ -118,7 +119,7 @@ def modules(
             f"the image's GRUB has no {', '.join(missing)}: install a grub-efi package that has, or"
             " choose another LUKS type, hash or file system"
         )
-    wanted = (name for name in WANTED if name in available and name not in more)
+    wanted = (name for name in WANTED if name in available and name not in (*more, *left_out))
     return list(dict.fromkeys([*names, *MEMDISK, *wanted]))
 
 

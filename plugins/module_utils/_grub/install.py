@@ -89,13 +89,13 @@ def plan(
     tool: str,
     on_esp: bool = True,
     mapping: str = "",
-    esp_uuid: str = "",
+    sealed: bool = False,
 ) -> str:
     """Plan the sources of the core image in GRUB's *directory*, and the program *tool*; return their directory.
 
     Without *modules*, GRUB is the signed one, and the script is the stub that it reads from the ESP. If nothing is to
-    be *on_esp*, the program leaves it empty. With *esp_uuid*, the TPM gives the key of the root, which is open as
-    *mapping*, and the program that seals it there is planned as well.
+    be *on_esp*, the program leaves it empty. If it is *sealed*, the TPM gives the key of the root, which is open
+    as *mapping*, and the program that seals it there is planned as well.
     """
     place = f"{directory}/{own_volume.SOURCES}"
     what: t.Dict[str, t.Any] = {
@@ -106,9 +106,9 @@ def plan(
     files: t.Dict[str, t.Union[str, bytes]] = {STUB: cfg.stub(**what)}
     if modules:
         config, checksum = embedded.text(debug_console=debug_console), ""
-        script = cfg.unlock_script(**what, ask=cfg.ASKS in modules, own=bool(esp_uuid))
-        if esp_uuid:
-            config = tpm_program.config(luks_uuid=luks_uuid, esp_uuid=esp_uuid)
+        script = cfg.unlock_script(**what, ask=cfg.ASKS in modules, own=sealed)
+        if sealed:
+            config = tpm_program.config(luks_uuid=luks_uuid)
             checksum = own_checksum(tree, directory, place=place, script=script)
         files = sources(script, modules, config=config, checksum=checksum)
     for name, content in files.items() if on_esp else ():
@@ -116,7 +116,7 @@ def plan(
     arch = next(it for it in architectures.ARCHITECTURES.values() if it.grub_platform == platform)
     make = _making(place, arch=arch, prefix=cfg.prefix(luks_uuid, directory), tool=tool)
     program = _program(place, arch=arch, tool=tool, make=make)
-    if esp_uuid:
+    if sealed:
         boot_file = arch.boot_file.rpartition("/")[2]
         made = f"{make} --output core.efi $(cat {place}/{MODULES})"
         sealing = tpm_program.text(mapping=mapping, boot_file=boot_file, tool=tool, make=made)

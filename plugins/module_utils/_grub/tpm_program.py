@@ -9,7 +9,7 @@
 """The way of the key from a TPM: what GRUB runs, and the program that seals the key: pure.
 
 The latter is a program of the image, because a new GRUB has to have its key before the machine restarts, and Ansible
-may not be there then. What GRUB reads is a TPM 2.0 key file (docs/facts.md: grub-tpm2).
+may not be there then. GRUB reads a TPM 2.0 key file from an index of the TPM (docs/facts.md: grub-tpm2, tpm-index).
 """
 
 from __future__ import annotations
@@ -24,15 +24,18 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 PROGRAM = "/usr/local/sbin/sealedroot-tpm"
 KEPT = "/var/lib/sealedroot-tpm"
+# There once a key was sealed.
+REGISTERS = f"{KEPT}/registers"
 PCRS = (4, 7, 8, 9)
 # Without these, what starts or what is typed is not compared.
 NEEDED_PCRS = (4, 8, 9)
 
-# The sealed key on the EFI system partition.
-SEALED = "EFI/BOOT/sealed.tpm"
+# Where the TPM has the sealed key (docs/facts.md: tpm-index).
+INDEX = "0x1a5ea1d"
 
 # These functions work in the present directory. ``policy VALUES LIST`` makes the policy for the values of registers, in
-# hexadecimal, and ``seal LIST`` seals what it reads from standard input.
+# hexadecimal, and ``seal LIST`` seals what it reads from standard input as sealed.tpm. ``stored`` says which attributes
+# and size the index has, nothing if there is none; ``room`` makes one for sealed.tpm, and ``store`` writes that there.
 SEAL = r"""
 bin() { printf %s "$1" | tr a-f A-F | basenc --base16 --decode; }
 hex() { od -An -v -t x1 "$1" | tr -d ' \n'; }
@@ -67,7 +70,19 @@ key_file() {
     der 02 40000001
   )$(der 04 "$(hex public)")$(der 04 "$(hex private)")")"
 }
-"""
+stored() {
+  # tpm2_nvreadpublic of 5.4 crashes where there is none.
+  ! tpm2_getcap handles-nv-index | grep -Eiq ' @INDEX@$' ||
+    tpm2_nvreadpublic @INDEX@ | awk '/friendly:/ { it = $2 } /size:/ { sub(/\|written/, "", it); print it, $2 }'
+}
+room() {
+  size=$(($(wc -c <sealed.tpm))) is=$(stored)
+  # GRUB takes the whole index for the key. Where the machine is cut off before the new one is filled, GRUB asks once.
+  [ -z "$is" ] || [ "${is##* }" -eq "$size" ] || tpm2_nvundefine -Q -C o @INDEX@ || return 1
+  [ "${is##* }" = "$size" ] || tpm2_nvdefine -Q -C o -s "$size" -a 'ownerread|ownerwrite' @INDEX@
+}
+store() { tpm2_nvwrite -Q -C o -i sealed.tpm @INDEX@; }
+""".replace("@INDEX@", INDEX)
 
 _TEXT = r"""#!/bin/sh
 # sealedroot-tpm [--check] [REGISTERS]: seal the key of the root in the TPM, for the GRUB that starts next, as
@@ -101,6 +116,9 @@ before_grub() {
   programs=$(printf '%s\n' "$events" | grep -c EV_EFI_BOOT_SERVICES_APPLICATION || true)
   [ "$programs" -ge 2 ] ||
     fail "the log of this start does not say how GRUB and Linux were started: start the machine from its own disk"
+  # It could change what GRUB does, and the TPM would give the key all the same. Drivers of devices are in register 2.
+  [ "$programs" -eq 2 ] ||
+    fail "the firmware started another program before GRUB: remove its boot option, restart the machine, and enrol it"
   all=$zero seen=0 value=$zero
   while read -r type digest; do
     all=$(extend "$all" "$digest")
@@ -145,7 +163,6 @@ if ! mountpoint -q /boot/efi; then
   mount /boot/efi || fail "the EFI system partition cannot be mounted on /boot/efi: look at its line in /etc/fstab"
   mounted=1
 fi
-sealed=/boot/efi/@SEALED@
 cd "$work"
 # The host can write the EFI system partition at any time, so the key is sealed for what the root makes, and not for
 # what is there.
@@ -165,8 +182,14 @@ for number in $(echo "$list" | tr , ' '); do
 done
 policy "$values" "$list" || fail "the TPM makes no policy for the registers $list: see what it says above"
 primary || fail "the TPM makes no key for its owner: if that has a password, remove it with tpm2_changeauth -c owner"
+found=$(stored)
+case $found in
+'' | 'ownerwrite|ownerread '*) ;;
+*) fail "the TPM's index @INDEX@ is something else's ($found): if nothing needs it, run tpm2_nvundefine -C o @INDEX@" ;;
+esac
 if [ "$(cat "$kept/registers" 2>/dev/null)" = "$list" ] && cmp -s policy "$kept/policy" &&
-  cmp -s "$sealed" "$kept/sealed.tpm" && [ ! "$key" -nt "$kept/sealed.tpm" ] &&
+  [ "$found" ] && tpm2_nvread -C o -o there @INDEX@ 2>/dev/null && cmp -s there "$kept/sealed.tpm" &&
+  [ ! "$key" -nt "$kept/sealed.tpm" ] &&
   tpm2_load -Q -C primary -u "$kept/public" -r "$kept/private" -c loaded 2>/dev/null; then
   echo unchanged
   exit
@@ -176,22 +199,24 @@ if [ "$check" ]; then
   exit
 fi
 seal "$list" <"$key"
+# GRUB reads the index by one command, and the tools write it by one as well: it has the old key or the new one.
+most=$(tpm2_getcap properties-fixed | awk '/TPM2_PT_NV_BUFFER_MAX/ { getline; print $2 }')
+[ "$(wc -c <sealed.tpm)" -le "$((most))" ] ||
+  fail "the TPM hands out $((most)) bytes at once, fewer than the sealed key has: take a shorter key"
+room || fail "the TPM has no room for the sealed key: see tpm2_getcap handles-nv-index, and remove what nothing needs"
 mkdir -p "$kept"
 echo "$list" >registers
 # From now on a new key is sealed, too. The policy comes last: without it, what is there is not believed.
 rm -f "$kept/policy"
 cp registers "$kept/registers.new"
 mv "$kept/registers.new" "$kept/registers"
-cp sealed.tpm "$sealed.new"
-sync -f /boot/efi
-mv "$sealed.new" "$sealed"
-sync -f /boot/efi
+store
 cp public private sealed.tpm policy "$kept"
 echo sealed
 """
 
 
-def config(*, luks_uuid: str, esp_uuid: str) -> str:
+def config(*, luks_uuid: str) -> str:
     """Return what the core image's own parser runs: it opens the volume by the TPM, and goes on to the script.
 
     That parser is not measured, so registers 8 and 9 are zero until the script is read, and never later. Where the TPM
@@ -202,8 +227,7 @@ def config(*, luks_uuid: str, esp_uuid: str) -> str:
     lines = (
         "set prefix=(memdisk)",
         "set cryptodisk_passphrase_tries=1",
-        f"search.fs_uuid {esp_uuid} esp",
-        f"tpm2_key_protector_init -T (${{esp}})/{SEALED}",
+        f"tpm2_key_protector_init --mode=nv --nvindex={INDEX}",
         f"cryptomount -u {luks_uuid.replace('-', '')} -P tpm2",
     )
     return embedded.text(before=lines)
@@ -238,7 +262,7 @@ def text(*, mapping: str, boot_file: str, tool: str, make: str) -> str:
     places = {
         "KEPT": KEPT,
         "SEAL": SEAL.strip(),
-        "SEALED": SEALED,
+        "INDEX": INDEX,
         "MAPPING": mapping,
         "BOOT_FILE": boot_file,
         "TOOL": tool,
@@ -251,12 +275,13 @@ def text(*, mapping: str, boot_file: str, tool: str, make: str) -> str:
 
 
 __all__ = (
+    "INDEX",
     "KEPT",
     "NEEDED_PCRS",
     "PCRS",
     "PROGRAM",
+    "REGISTERS",
     "SEAL",
-    "SEALED",
     "config",
     "measured",
     "registers",

@@ -96,11 +96,9 @@ TPM2 = Way(
     # docs/facts.md: grub-tpm2
     sign=b"Unlock volume(s) using key protector(s).",
     # Without "tpm", what is typed or read changes no register, and any GRUB with this hash could have the key.
-    modules=(
-        *("fat", "key_protector", "search_fs_uuid", "tpm", "tpm2_key_protector"),
-        *own_volume.MODULES,
-    ),
-    left_out=(),
+    modules=("key_protector", "tpm", "tpm2_key_protector", *own_volume.MODULES),
+    # It reads no file system of the host's, but one with the UUID of the volume.
+    left_out=("fat",),
     packages=("tpm2_tools",),
     architectures=(architectures.X86_64.machine,),
     no_secure_boot="a signed GRUB has no module tpm2_key_protector, and under Secure Boot it loads none",
@@ -140,8 +138,6 @@ def check(params: t.Mapping[str, t.Any]) -> None:
         raise SealedRootError(
             f"unlock has {way.name}, but {reason}: take another way, or change {option}"
         )
-    if "tpm2" in params["unlock"] and not params["esp_uuid"]:
-        raise SealedRootError("tpm2 needs esp_uuid: give the UUID of the EFI system partition")
     if "launch_secret" in params["unlock"] and not (
         params["secret_area"] and params["launch_core"]
     ):

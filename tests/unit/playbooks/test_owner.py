@@ -157,7 +157,10 @@ def test_an_image_made_earlier_is_measured_without_key_and_disk(place: pathlib.P
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("prompts", "out/prompts has no launch/core.efi: only an image with launch_secret in"),
+        (
+            "prompts",
+            "out/prompts has no launch/core.efi: only an image with launch_secret or tpm2 in",
+        ),
         ("wbe", "out/wbe has no manifest.json, so no image is there: correct image_name or"),
     ],
 )

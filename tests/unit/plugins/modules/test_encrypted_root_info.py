@@ -11,6 +11,7 @@ import pathlib
 import typing as t
 
 import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import tpm_program
 from ansible_collections.sealedroot.image.plugins.modules import encrypted_root_info
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "luks"
@@ -70,8 +71,13 @@ def machine(tmp_path: pathlib.Path, script: t.Any, monkeypatch: pytest.MonkeyPat
     return Machine(tmp_path, script)
 
 
+@pytest.mark.parametrize("enrolled", [False, True])
 @pytest.mark.parametrize("check", [False, True])
-def test_a_machine_of_this_collection(machine: Machine, run_module: t.Any, check: bool) -> None:
+def test_a_machine_of_this_collection(
+    machine: Machine, run_module: t.Any, check: bool, enrolled: bool
+) -> None:
+    if enrolled:
+        machine.write(tpm_program.REGISTERS, "4,7,8,9\n")
     machine.find()
     machine.header()
     machine.opens()
@@ -83,6 +89,7 @@ def test_a_machine_of_this_collection(machine: Machine, run_module: t.Any, check
     assert (result["key_file"], result["key_slot"]) == (KEY_FILE, 3)
     assert result["header_file"] == HEADER
     assert result["slots"]["3"] == 2345
+    assert result["tpm_enrolled"] is enrolled
     assert result["initramfs"] == [str(machine.path("/boot/initrd.img-6"))]
     assert "the very secret" not in str(result.result)
 

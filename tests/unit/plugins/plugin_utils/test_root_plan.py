@@ -17,7 +17,7 @@ SELINUX = {**ON, "setfiles": True}
 NO_SELINUX = {"policy": "", "type": "default", "mode": "", "setfiles": False}
 MODULES = ["luks", "luks2", "gcry_sha256", "gcry_sha512", "ext2", "xfs", "btrfs"]
 MODULES += ["eval", "hashsum", "memrw", "test"]
-MODULES += ["fat", "key_protector", "search_fs_uuid", "tpm", "tpm2_key_protector"]
+MODULES += ["key_protector", "tpm", "tpm2_key_protector"]
 HAS = {
     "selinux": NO_SELINUX,
     "grub_modules": {"x86_64-efi": MODULES},

@@ -53,7 +53,7 @@ def test_a_memdisk_gives_back_its_script() -> None:
 
 
 def test_a_core_image_knows_its_own_volume(tmp_path: pathlib.Path) -> None:
-    sealed = {"mapping": "cr_root", "esp_uuid": "1A2B-3C4D"}
+    sealed = {"mapping": "cr_root", "sealed": True}
     tree, place = plan(tmp_path, **sealed)
     name = f"{place}/{own_volume.FILE}"
     assert name in tree.changed()

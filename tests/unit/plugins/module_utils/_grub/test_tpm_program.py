@@ -43,13 +43,12 @@ def program(size: int = 3000) -> bytes:
 
 
 def test_grub_opens_the_volume_before_anything_is_measured() -> None:
-    lines = tpm_program.config(luks_uuid=UUID, esp_uuid="1A2B-3C4D").splitlines()
+    lines = tpm_program.config(luks_uuid=UUID).splitlines()
     assert lines == [
         *cfg.CLOSED,
         "set prefix=(memdisk)",
         "set cryptodisk_passphrase_tries=1",
-        "search.fs_uuid 1A2B-3C4D esp",
-        "tpm2_key_protector_init -T (${esp})/EFI/BOOT/sealed.tpm",
+        "tpm2_key_protector_init --mode=nv --nvindex=0x1a5ea1d",
         "cryptomount -u 7b2f8a1c64b14c559a5e0f5a3f3f1e11 -P tpm2",
         *embedded.CONFIG.splitlines()[len(cfg.CLOSED) :],
     ]
@@ -102,7 +101,23 @@ def test_a_key_file_is_that_of_the_standard(
 
 TOOLS = {
     "tpm2_eventlog": "cat $D/events",
-    "tpm2_getcap": "echo '    inLockout:                 '$(cat $D/locked)",
+    "tpm2_getcap": """case $1 in
+        properties-variable) echo "    inLockout:                 $(cat $D/locked)" ;;
+        properties-fixed) printf 'TPM2_PT_NV_BUFFER_MAX:\\n  raw: %s\\n' "$(cat $D/buffer)" ;;
+        handles-nv-index) echo '- 0x1C00002'; [ ! -e $D/index ] || echo '- 0x1A5EA1D' ;;
+        esac""",
+    # As tpm2-tools 5.4 say it.
+    "tpm2_nvreadpublic": r"""[ -e $D/index ] || exit 139
+        printf '0x1a5ea1d:\n  name: 000b\n  hash algorithm:\n    friendly: sha256\n    value: 0xB\n'
+        printf '  attributes:\n    friendly: %s\n    value: 0x2\n  size: %d\n\n' \
+          "$(cat $D/shape)" $(wc -c <$D/index)""",
+    "tpm2_nvdefine": """echo "$*" >>$D/defined; [ ! -e $D/index ] || exit 1
+        [ "$5" -le "$(cat $D/free)" ] || exit 1
+        head -c "$5" /dev/zero >$D/index""",
+    "tpm2_nvundefine": "rm $D/index",
+    # That cannot make an index larger or smaller.
+    "tpm2_nvwrite": """[ $(wc -c <$5) = $(wc -c <$D/index) ] && [ ! -e $D/cut ] && cp $5 $D/index""",
+    "tpm2_nvread": "cp $D/index $4",
     # The policy is that of the values.
     "tpm2_createpolicy": 'sha256sum <values | cut -c 1-64 >policy; echo "$*" >$D/policy-arguments',
     "tpm2_createprimary": "exit $(cat $D/owned)",
@@ -124,8 +139,10 @@ class Machine:
             tool = path / "bin" / name
             tool.write_text(f"#!/bin/sh\nD={shlex.quote(str(path))}\n{text}\n")
             tool.chmod(0o755)
-        for name in ("locked", "owned", "moved"):
-            (path / name).write_text("0")
+        settings = {"locked": "0", "owned": "0", "moved": "0", "buffer": "0x400", "free": "2048"}
+        settings["shape"] = "ownerwrite|ownerread|written"
+        for name, text in settings.items():
+            (path / name).write_text(text)
         for name in ("tpmrm0", "log"):
             (path / name).touch()
         (path / "key").write_text(KEY)
@@ -135,13 +152,12 @@ class Machine:
         (path / "made").write_bytes(self.core)
         self.starts(pe_hash(self.core))
 
-    def starts(self, grub: bytes, *, linux: bool = True) -> None:
+    def starts(self, *programs: bytes, linux: bool = True) -> None:
         started = b"Calling EFI Application from Boot Option"
         events = [("EV_EFI_ACTION", hashlib.sha256(started).digest())]
         events.append(("EV_SEPARATOR", hashlib.sha256(bytes(4)).digest()))
-        events.append(("EV_EFI_BOOT_SERVICES_APPLICATION", grub))
-        if linux:
-            events.append(("EV_EFI_BOOT_SERVICES_APPLICATION", b"l" * 32))
+        for each in (*programs, *([b"l" * 32] if linux else [])):
+            events.append(("EV_EFI_BOOT_SERVICES_APPLICATION", each))
         (self.path / "events").write_text(
             "".join(
                 f"- EventNum: {number}\n  PCRIndex: {register}\n  EventType: {kind}\n  Digests:\n"
@@ -210,13 +226,13 @@ def test_a_key_is_sealed_for_what_starts_next(machine: Machine) -> None:
     assert not (machine.path / "kept").exists()
     assert machine.says("4,7,8,9") == "sealed"
     assert machine.policy() == values(machine.core)
-    sealed = (machine.path / "esp/EFI/BOOT/sealed.tpm").read_bytes()
+    sealed = (machine.path / "index").read_bytes()
     # What tpm2_create read.
     assert hashlib.sha256(KEY.encode()).hexdigest().encode() in sealed
     assert KEY not in (machine.path / "arguments").read_text()
     # From then on, the same registers.
     assert machine.says() == machine.says("--check") == "unchanged"
-    assert (machine.path / "esp/EFI/BOOT/sealed.tpm").read_bytes() == sealed
+    assert (machine.path / "index").read_bytes() == sealed
 
 
 def change_core(machine: Machine) -> None:
@@ -239,7 +255,11 @@ CHANGES: dict[str, t.Callable[[Machine], object]] = {
     "the key": change_key,
     "Secure Boot": change_registers,
     "the TPM": lambda machine: (machine.path / "moved").write_text("1"),
-    "the sealed key": lambda machine: (machine.path / "esp/EFI/BOOT/sealed.tpm").unlink(),
+    "the sealed key is gone": lambda machine: (machine.path / "index").unlink(),
+    "another sealed key": lambda machine: (machine.path / "index").write_bytes(
+        bytes((machine.path / "index").stat().st_size)
+    ),
+    "the size of the key": lambda machine: (machine.path / "index").write_bytes(b"shorter"),
 }
 
 
@@ -268,6 +288,20 @@ PROBLEMS: dict[str, tuple[t.Callable[[Machine], object], str]] = {
     "lockout": (lambda it: (it.path / "locked").write_text("1"), "the TPM is locked out"),
     "an owner": (lambda it: (it.path / "owned").write_text("1"), "makes no key for its owner"),
     "no key": (lambda it: (it.path / "key").unlink(), "there is no key of the root in"),
+    "an index of something else": (
+        lambda it: (
+            (it.path / "index").touch() or (it.path / "shape").write_text("policywrite|written")
+        ),
+        "the TPM's index 0x1a5ea1d is something else's (policywrite 0): if nothing needs it, run tpm2_nvundefine",
+    ),
+    "no room": (
+        lambda it: (it.path / "free").write_text("9"),
+        "the TPM has no room for the sealed",
+    ),
+    "small answers": (
+        lambda it: (it.path / "buffer").write_text("0x40"),
+        "the TPM hands out 64 bytes at once, fewer than the sealed key has",
+    ),
     "no core": (lambda it: it.boot_file.unlink(), "not what this root makes: run grub-install"),
     "a program of the host's": (
         lambda it: it.boot_file.write_bytes(program()),
@@ -276,6 +310,10 @@ PROBLEMS: dict[str, tuple[t.Callable[[Machine], object], str]] = {
     "no Linux": (
         lambda it: it.starts(pe_hash(it.core), linux=False),
         "the log of this start does not say how GRUB and Linux were started",
+    ),
+    "a program before GRUB": (
+        lambda it: it.starts(b"h" * 32, pe_hash(it.core)),
+        "the firmware started another program before GRUB: remove its boot option",
     ),
     "another log": (
         lambda it: (it.path / "registers/4").write_text(ZERO),
@@ -292,17 +330,19 @@ def test_what_cannot_be_is_said(
     done = machine.run("4,7,8,9")
     assert (done.returncode, done.stdout) == (3, "")
     assert says in done.stderr
-    assert [it.name for it in machine.boot_file.parent.iterdir() if "sealed" in it.name] == []
+    assert not (machine.path / "kept").exists()
+    # What is something else's stays.
+    assert not (machine.path / "index").exists() or (machine.path / "index").read_bytes() == b""
 
 
 def test_a_program_of_the_host_gets_no_key_of_an_enrolled_machine(machine: Machine) -> None:
     """Nor does a machine that is enrolled, and whose key was rotated."""
     machine.says("4,7,8,9")
-    sealed = (machine.path / "esp/EFI/BOOT/sealed.tpm").read_bytes()
+    sealed = (machine.path / "index").read_bytes()
     machine.boot_file.write_bytes(program())
     change_key(machine)
     assert machine.run().returncode == machine.run("--check").returncode == 3
-    assert (machine.path / "esp/EFI/BOOT/sealed.tpm").read_bytes() == sealed
+    assert (machine.path / "index").read_bytes() == sealed
     assert machine.policy() == values(machine.core)
 
 
@@ -316,13 +356,10 @@ def test_damaged_registers(machine: Machine, text: str) -> None:
 
 
 def test_an_enrolment_that_was_cut_is_one(machine: Machine) -> None:
-    """The key is on the EFI system partition, or nearly: a new key must be sealed, too."""
-    (machine.path / "bin/mv").write_text(
-        '#!/bin/sh\ncase $2 in */sealed.tpm) exit 1 ;; esac\nexec /bin/mv "$@"\n'
-    )
-    (machine.path / "bin/mv").chmod(0o755)
+    """The TPM has the key, or nearly: a new key must be sealed, too."""
+    (machine.path / "cut").touch()
     assert machine.run("4,7,8,9").returncode not in (0, 3)
-    (machine.path / "bin/mv").unlink()
+    (machine.path / "cut").unlink()
     assert (machine.path / "kept/registers").read_text() == "4,7,8,9\n"
     assert machine.says("--check") == "stale"
     assert machine.says() == "sealed"

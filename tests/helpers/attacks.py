@@ -31,7 +31,8 @@ MARKER = "HOST-ROOT-RUNS"
 # The prompts that a host wants. A menu of GRUB has none of them.
 GRUB_SHELL = r"grub(?: rescue)?> "
 INITRAMFS_SHELL = r"\(initramfs\)|[Ee]mergency mode|for maintenance|:/# |sulogin"
-KERNEL = r"Linux version \d"
+# Most kernels are told to be quiet; GRUB's entries are not.
+KERNEL = r"Linux version \d|Loading Linux|EFI stub:|Loading initial ramdisk"
 LOGIN = r"login: "
 # The genuine root runs.
 GENUINE = (LOGIN,)

@@ -289,9 +289,10 @@ PROBLEMS: dict[str, tuple[t.Callable[[Machine], object], str]] = {
     "an owner": (lambda it: (it.path / "owned").write_text("1"), "makes no key for its owner"),
     "no key": (lambda it: (it.path / "key").unlink(), "there is no key of the root in"),
     "an index of something else": (
-        lambda it: (
-            (it.path / "index").touch() or (it.path / "shape").write_text("policywrite|written")
-        ),
+        lambda it: [
+            (it.path / name).write_text(text)
+            for name, text in (("index", ""), ("shape", "policywrite|written"))
+        ],
         "the TPM's index 0x1a5ea1d is something else's (policywrite 0): if nothing needs it, run tpm2_nvundefine",
     ),
     "no room": (

@@ -127,7 +127,9 @@ class LookupModule(LookupBase):
         variables = step.get("vars", {})
         taken = sorted(set(variables) & _inputs.of_builds()) if isinstance(variables, dict) else []
         if taken:
-            problem = f"{name} has vars for {', '.join(taken)}, which say how a build reaches the image: take them out."
+            problem = (
+                f"{name} has vars for {', '.join(taken)}, which are the build's own: take them out."
+            )
             return {"problem": problem, "digest": ""}
         try:
             paths = self._roles(step["role"]) if "role" in step else [self._tasks(step["tasks"])]

@@ -71,6 +71,8 @@ def used() -> t.FrozenSet[str]:
         if path.suffix in (".yml", ".j2"):
             # Not the modules, of which some are called as inputs could be.
             text = re.sub(r"sealedroot\.image\.\w+", "", path.read_text(encoding="utf-8"))
+            # Nor what a comment says.
+            text = re.sub(r"^\s*#.*", "", text, flags=re.MULTILINE)
             names.update(re.findall(rf"\b(?:{prefixes})\w+", text))
     return frozenset(names)
 
@@ -96,7 +98,8 @@ def of_tasks() -> t.FrozenSet[str]:
 
 def of_builds() -> t.FrozenSet[str]:
     """Return what a step of the user must not set as a fact, because the fact would change later steps of the build."""
-    return of_connection() | {"ansible_connection", "ansible_python_interpreter"}
+    ways = {"ansible_connection", "ansible_python_interpreter"}
+    return of_connection() | facts() | set(options()) | ways
 
 
 def misspelled(names: t.Iterable[str]) -> t.Dict[str, str]:
@@ -108,9 +111,10 @@ def misspelled(names: t.Iterable[str]) -> t.Dict[str, str]:
     found: t.Dict[str, str] = {}
     for prefix, known in inputs_of.items():
         others = [it for it in names if it.startswith(prefix) and it not in {*used(), *known}]
-        found.update(
-            (it, near) for it in sorted(others) if (near := _specified.nearest(it, known, prefix))
-        )
+        # A word alone is often a person's own, but not with the other prefixes.
+        part = _specified.PART if prefix == PREFIX else 1
+        near = {it: _specified.nearest(it, known, prefix, part) for it in sorted(others)}
+        found.update((it, right) for it, right in near.items() if right)
     return found
 
 

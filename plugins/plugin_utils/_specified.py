@@ -29,8 +29,8 @@ _ALSO: t.Mapping[str, t.Tuple[type, ...]] = {
 }
 # Similarity, at most 1: allows one missing or additional letter in a short name, two wrong ones in a long one.
 NEAR = 0.82
-# The end of a name that is long enough to stand for it, as cmdline for kernel_cmdline.
-_END = 7
+# A part of a name that is long enough to stand for it, as cmdline for kernel_cmdline.
+PART = 7
 # The word of inputs for what many write instead.
 _SAME = {
     "arch": "architecture",
@@ -40,6 +40,7 @@ _SAME = {
     "distro": "distribution",
     "folder": "dir",
     "fs": "filesystem",
+    "fstype": "filesystem",
     "fw": "firmware",
     "out": "output",
     "outdir": "output_dir",
@@ -136,19 +137,20 @@ def _unknown(given: t.Mapping[str, t.Any], options: Options) -> t.Iterator[str]:
                 yield f"No option is called {name}.{wrong}: {right}."
 
 
-def nearest(name: str, known: t.Iterable[str], prefix: str = "") -> str:
-    """Return the most similar known name, or nothing if none is similar."""
+def nearest(name: str, known: t.Iterable[str], prefix: str = "", part: int = PART) -> str:
+    """Return the most similar known name, or nothing if none is similar; *part* letters can stand for it."""
     # Without the prefix, which would make all names similar.
-    given = name[len(prefix) :]
+    given = name[len(prefix) :].lower()
     rest, inputs = _words(given), {_words(it[len(prefix) :]): it for it in known}
     # Where words are divided says nothing: file_system, secureboot.
     letters = {it.replace("_", ""): right for it, right in inputs.items()}
     joined = rest.replace("_", "")
     alike = [it for it in letters if sorted(it) == sorted(joined) or _differ(it, joined) == 1]
     near = [letters[it] for it in alike]
-    if min(len(given), len(rest)) >= _END:
-        near += [right for it, right in inputs.items() if it.endswith(f"_{rest}")]
     near += [letters[it] for it in difflib.get_close_matches(joined, letters, 1, NEAR)]
+    if min(len(given), len(rest)) >= part:
+        near += [right for it, right in inputs.items() if f"_{it}_".startswith(f"_{rest}_")]
+        near += [right for it, right in inputs.items() if it.endswith(f"_{rest}")]
     return near[0] if near else ""
 
 
@@ -163,4 +165,4 @@ def _differ(one: str, other: str) -> int:
     return sum(a != b for a, b in zip(one, other)) if is_long else 0
 
 
-__all__ = ("Options", "is_set", "nearest", "once_each", "problems", "type_problem", "whole")
+__all__ = ("PART", "Options", "is_set", "nearest", "once_each", "problems", "type_problem", "whole")

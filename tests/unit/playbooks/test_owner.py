@@ -26,6 +26,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._firmware import 
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _inputs
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
+# The collection, for plays that are elsewhere.
+LINKED = str(ROOT / "playbooks" / "collections")
 CORE = efi.program(efi.grub(["luks"]))
 KEY = b"K3y+" * 11
 
@@ -117,6 +119,35 @@ def test_a_misspelled_input_is_refused_before_anything_is_done(
     assert f"No input is called {wrong}: write {right}." in said
     assert "rc=2" in said
     assert [it for it in sorted(place.rglob("*")) if "home" not in it.parts] == before
+
+
+def test_a_misspelled_input_is_refused_wherever_it_is(place: pathlib.Path) -> None:
+    """In a play, in its files, with a role, or with the builder."""
+    (place / "more.yml").write_text("image_secureboot: true\n")
+    (place / "hosts.ini").write_text("builder ansible_connection=local image_build_at_once=4\n")
+    name = "sealedroot.image.preflight"
+    given = {"image_name": "web", "image_builder": "builder", "image_source": {"type": "tar"}}
+    plays = [
+        {
+            "hosts": "localhost",
+            "gather_facts": False,
+            "vars": {**given, "image_sise": "9GiB"},
+            "vars_files": ["more.yml"],
+            "roles": ["sealedroot.image.image"],
+            "tasks": [
+                {
+                    "ansible.builtin.import_role": {"name": name, "tasks_from": "inputs"},
+                    "vars": {"image_fs": "xfs"},
+                }
+            ],
+        }
+    ]
+    (place / "play.yml").write_text(json.dumps(plays))
+    said = play(str(place / "play"), place, "-i", "hosts.ini", ANSIBLE_COLLECTIONS_PATH=LINKED)
+    assert (
+        "No input is called image_build_at_once or image_fs or image_secureboot or image_sise:"
+        " write image_builds_at_once and image_filesystem and image_secure_boot and image_size."
+    ) in said
 
 
 def test_an_image_is_measured_and_compared(place: pathlib.Path) -> None:

@@ -124,3 +124,15 @@ def test_which_private_variables_cross_roles() -> None:
 def test_what_is_derived_from_the_inputs_is_in_one_file() -> None:
     derived = yaml.safe_load((ROLES / "image/vars/main.yml").read_text())
     assert {name for name, owner, _where in private() if owner == "image"} <= set(derived)
+
+
+def test_few_tasks_are_programs_in_yaml() -> None:
+    """A decision in a shell script has no table of cases. So no more than these, each with its reason."""
+    words = ("command", "expect", "raw", "script", "shell")
+    found = [
+        path.relative_to(ROOT).as_posix()
+        for path in (*ROLES.rglob("*.yml"), *(ROOT / "playbooks").glob("*.yml"))
+        for line in path.read_text().splitlines()
+        if re.match(rf"\s+ansible\.builtin\.(?:{'|'.join(words)}):", line)
+    ]
+    assert len(found) <= 8, found

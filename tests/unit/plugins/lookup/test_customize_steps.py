@@ -118,9 +118,11 @@ def test_a_role_beside_the_playbook(place: pathlib.Path) -> None:
         ({"role": "web", "when": "x"}, "has when, which means nothing"),
         ({"tasks": "tasks.yml", "network": "yes"}, "has network 'yes': write true or false"),
         *(
-            ({"tasks": "tasks.yml", "vars": {"a": 1, it: "x"}}, f"has vars for {it}, which say how")
+            ({"tasks": "tasks.yml", "vars": {"a": 1, it: "x"}}, f"has vars for {it}, which are the")
             for it in (
                 *("image_python", "image_network", "image_secrets", "image_root", "image_builder"),
+                # Inputs and facts, which the stages after it would read.
+                *("image_name", "image_debug_console", "image_luks_uuid", "image_keys"),
                 *("ansible_connection", "ansible_python_interpreter"),
             )
         ),

@@ -76,6 +76,13 @@ MISSPELLED = FilterModule().filters()["misspelled"]
         ("launch_sesion", "launch_session"),
         ("launch_vcpu", "launch_vcpus"),
         ("audit_key", "audit_keys"),
+        # The registers of the last time would be sealed, or no restart made.
+        ("enroll_pcrs", "enroll_tpm_pcrs"),
+        ("enroll_reboot", "enroll_tpm_reboot"),
+        ("rotate_slots", "rotate_keep_slots"),
+        ("rotate_keep", "rotate_keep_slots"),
+        ("image_SIZE", "image_size"),
+        ("image_fstype", "image_filesystem"),
         ("teardown_froce", "teardown_force"),
     ],
 )
@@ -104,6 +111,7 @@ def test_all_such_names_are_said_at_once() -> None:
         # Of a person's own.
         *("image_registry", "image_owner", "image_", "images", "my_image_sise"),
         *("image_dir", "image_host", "image_key", "image_date", "image_type", "image_tag"),
+        *("audit_log", "launch_browser", "rotate_logs"),
         *("image_args", "image_directory", "image_file", "image_folder", "image_list", "image_os"),
         *("image_options", "image_path", "image_url", "image_user", "image_version"),
         # image_source has the distribution, and a build without image_source says that it is missing.
@@ -136,6 +144,15 @@ def test_inputs_are_not_taken_for_each_other() -> None:
     modules = (pathlib.Path(inspect.getfile(_inputs)).parents[1] / "modules").glob("*.py")
     # Two facts are called as the module that returns them.
     assert {it.stem for it in modules} & _inputs.facts() == {"image_disk", "image_identity"}
+
+
+def test_a_comment_makes_no_name_right(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "main.yml").write_text("  # image_sise\nx: image_name  # or image_size\n")
+    monkeypatch.setattr(_inputs, "ROLES", tmp_path)
+    assert "image_sise" not in _inputs.used.__wrapped__()
+    assert "image_name" in _inputs.used.__wrapped__()
 
 
 def test_what_only_a_task_may_say_to_the_connection() -> None:

@@ -79,7 +79,7 @@ def test_a_fact_that_is_missing_is_an_error() -> None:
     """Or one that is renamed would leave a manifest empty, and a check without what it compares with."""
     for path in ROLES.rglob("*"):
         if path.suffix in (".yml", ".j2"):
-            guard = r"\b(image_\w+)[\w.\[\]')]* (?:\| default\(|is (?:not )?defined)"
+            guard = r"\b(image_\w+)[\w.\[\]')]* (?:\| d(?:efault)?\(|is (?:not )?defined)"
             guarded = set(re.findall(guard, path.read_text()))
             assert guarded & _inputs.facts() <= {MAY_BE_MISSING.get(path.parts[-3])}, path
 

@@ -233,6 +233,9 @@ def test_a_key_is_sealed_for_what_starts_next(machine: Machine) -> None:
     # From then on, the same registers.
     assert machine.says() == machine.says("--check") == "unchanged"
     assert (machine.path / "index").read_bytes() == sealed
+    # It is the same for every machine of an image.
+    assert [it for it in (machine.path / "esp").rglob("*") if it.is_file()] == [machine.boot_file]
+    assert machine.boot_file.read_bytes() == machine.core
 
 
 def change_core(machine: Machine) -> None:

@@ -41,6 +41,8 @@ SHARED_BY_CLONES = (
     "/var/lib/dhcpcd/*.lease*",
     "/var/lib/misc/random-seed",
     "/var/lib/random-seed",
+    # Of a machine that was enrolled (module_utils/_grub/tpm_program.py).
+    "/var/lib/sealedroot-tpm/*",
     "/var/lib/systemd/credential.secret",
     "/var/lib/systemd/random-seed",
     "/var/lib/urandom/random-seed",

@@ -26,6 +26,7 @@ PROGRAM = "/usr/local/sbin/sealedroot-tpm"
 KEPT = "/var/lib/sealedroot-tpm"
 # There once a key was sealed.
 REGISTERS = f"{KEPT}/registers"
+# Not 0 and 2, which a provider's new firmware changes; so drivers are not compared (docs/facts.md: tpm-drivers).
 PCRS = (4, 7, 8, 9)
 # Without these, what starts or what is typed is not compared.
 NEEDED_PCRS = (4, 8, 9)
@@ -72,11 +73,13 @@ key_file() {
 }
 stored() {
   # tpm2_nvreadpublic of 5.4 crashes where there is none.
-  ! tpm2_getcap handles-nv-index | grep -Eiq ' @INDEX@$' ||
+  indices=$(tpm2_getcap handles-nv-index) || return 1
+  ! echo "$indices" | grep -Eiq ' @INDEX@$' ||
     tpm2_nvreadpublic @INDEX@ | awk '/friendly:/ { it = $2 } /size:/ { sub(/\|written/, "", it); print it, $2 }'
 }
 room() {
-  size=$(($(wc -c <sealed.tpm))) is=$(stored)
+  size=$(($(wc -c <sealed.tpm)))
+  is=$(stored) || return 1
   # GRUB takes the whole index for the key. Where the machine is cut off before the new one is filled, GRUB asks once.
   [ -z "$is" ] || [ "${is##* }" -eq "$size" ] || tpm2_nvundefine -Q -C o @INDEX@ || return 1
   [ "${is##* }" = "$size" ] || tpm2_nvdefine -Q -C o -s "$size" -a 'ownerread|ownerwrite' @INDEX@
@@ -146,6 +149,14 @@ list=${1-$(cat "$kept/registers" 2>/dev/null)} || fail "this machine is not enro
 case ,$list, in
 *[!0-9,]* | *,,*) fail "$kept/registers is damaged ('$list'): remove it, and run the playbook enroll_tpm" ;;
 esac
+# The values are in this order, too.
+list=$(echo "$list" | tr , '\n' | sort -nu | paste -s -d , -)
+for number in @NEEDED@; do
+  case ,$list, in
+  *",$number,"*) ;;
+  *) fail "the registers $list lack $number, so whoever has the disk could have the key: add it" ;;
+  esac
+done
 if tpm2_getcap properties-variable | grep -Eq 'inLockout: +(1|set)'; then
   fail "the TPM is locked out after wrong passwords: wait, or clear that with tpm2_dictionarylockout --clear-lockout"
 fi
@@ -155,6 +166,8 @@ case $key in
 *) key=/etc/cryptsetup-keys.d/@MAPPING@.key ;;
 esac
 [ -r "$key" ] || fail "there is no key of the root in $key: this machine was changed, or its image was built otherwise"
+# The clock says nothing of which key was sealed. This stays in the volume, as the key does.
+key_hash=$(sha256sum <"$key" | cut -c 1-64)
 work=$(mktemp -d /run/sealedroot-tpm.XXXXXX)
 mounted=
 trap 'cd /; [ -z "$mounted" ] || umount /boot/efi; rm -rf "$work"' EXIT
@@ -182,14 +195,14 @@ for number in $(echo "$list" | tr , ' '); do
 done
 policy "$values" "$list" || fail "the TPM makes no policy for the registers $list: see what it says above"
 primary || fail "the TPM makes no key for its owner: if that has a password, remove it with tpm2_changeauth -c owner"
-found=$(stored)
+found=$(stored) || fail "the TPM does not say which indices it has: see what it says above"
 case $found in
 '' | 'ownerwrite|ownerread '*) ;;
 *) fail "the TPM's index @INDEX@ is something else's ($found): if nothing needs it, run tpm2_nvundefine -C o @INDEX@" ;;
 esac
 if [ "$(cat "$kept/registers" 2>/dev/null)" = "$list" ] && cmp -s policy "$kept/policy" &&
   [ "$found" ] && tpm2_nvread -C o -o there @INDEX@ 2>/dev/null && cmp -s there "$kept/sealed.tpm" &&
-  [ ! "$key" -nt "$kept/sealed.tpm" ] &&
+  [ "$(cat "$kept/key.sha256" 2>/dev/null)" = "$key_hash" ] &&
   tpm2_load -Q -C primary -u "$kept/public" -r "$kept/private" -c loaded 2>/dev/null; then
   echo unchanged
   exit
@@ -211,7 +224,8 @@ rm -f "$kept/policy"
 cp registers "$kept/registers.new"
 mv "$kept/registers.new" "$kept/registers"
 store
-cp public private sealed.tpm policy "$kept"
+echo "$key_hash" >key.sha256
+cp public private sealed.tpm key.sha256 policy "$kept"
 echo sealed
 """
 
@@ -263,6 +277,7 @@ def text(*, mapping: str, boot_file: str, tool: str, make: str) -> str:
         "KEPT": KEPT,
         "SEAL": SEAL.strip(),
         "INDEX": INDEX,
+        "NEEDED": " ".join(map(str, NEEDED_PCRS)),
         "MAPPING": mapping,
         "BOOT_FILE": boot_file,
         "TOOL": tool,

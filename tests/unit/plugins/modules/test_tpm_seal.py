@@ -91,9 +91,10 @@ def test_a_machine_that_is_not_enrolled_stays_so(
     [
         ({"pcrs": [7]}, "pcrs has no 4 and no 8 and no 9: without 4 any program of the host gets"),
         ({"pcrs": []}, "pcrs has no 4 and no 8 and no 9"),
-        ({"pcrs": [4, 8, 9, 9]}, "give each register once, from 0 to 23"),
-        ({"pcrs": [4, 8, 9, 24]}, "give each register once, from 0 to 23"),
-        ({"pcrs": [-1, 4, 8, 9]}, "give each register once, from 0 to 23"),
+        ({"pcrs": [4, 8, 9, 9]}, "give each register once, of 0, 1"),
+        ({"pcrs": [4, 8, 9, 24]}, "give each register once, of 0, 1"),
+        *(({"pcrs": [4, 8, 9, it]}, "change after GRUB") for it in (5, 10, 11, 17, 23)),
+        ({"pcrs": [-1, 4, 8, 9]}, "give each register once, of 0, 1"),
     ],
 )
 def test_registers_that_cannot_be(

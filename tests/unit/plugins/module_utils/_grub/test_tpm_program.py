@@ -104,7 +104,7 @@ TOOLS = {
     "tpm2_getcap": """case $1 in
         properties-variable) echo "    inLockout:                 $(cat $D/locked)" ;;
         properties-fixed) printf 'TPM2_PT_NV_BUFFER_MAX:\\n  raw: %s\\n' "$(cat $D/buffer)" ;;
-        handles-nv-index) echo '- 0x1C00002'; [ ! -e $D/index ] || echo '- 0x1A5EA1D' ;;
+        handles-nv-index) [ ! -e $D/mute ] || exit 1; echo '- 0x1C00002'; [ ! -e $D/index ] || echo '- 0x1A5EA1D' ;;
         esac""",
     # As tpm2-tools 5.4 say it.
     "tpm2_nvreadpublic": r"""[ -e $D/index ] || exit 139
@@ -245,7 +245,9 @@ def change_core(machine: Machine) -> None:
 
 
 def change_key(machine: Machine) -> None:
-    at = (machine.path / "kept/sealed.tpm").stat().st_mtime + 5
+    """While the clock went back."""
+    (machine.path / "key").write_text("another key")
+    at = (machine.path / "kept/sealed.tpm").stat().st_mtime - 3600
     os.utime(machine.path / "key", (at, at))
 
 
@@ -283,6 +285,18 @@ def test_other_registers(machine: Machine) -> None:
     assert machine.says("2,4,7,8,9") == "sealed"
     assert (machine.path / "policy-arguments").read_text().split()[3] == "sha256:2,4,7,8,9"
     assert machine.says("--check", "4,7,8,9") == "stale"
+    # tpm2_createpolicy takes the values in the order of the registers.
+    assert machine.says("9,8,7,4") == "sealed"
+    assert (machine.path / "policy-arguments").read_text().split()[3] == "sha256:4,7,8,9"
+    assert machine.policy() == values(machine.core)
+
+
+@pytest.mark.parametrize("number", tpm_program.NEEDED_PCRS)
+def test_registers_that_are_needed(machine: Machine, number: int) -> None:
+    rest = ",".join(str(it) for it in tpm_program.PCRS if it != number)
+    done = machine.run(rest)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert f"the registers {rest} lack {number}" in done.stderr
 
 
 PROBLEMS: dict[str, tuple[t.Callable[[Machine], object], str]] = {
@@ -291,6 +305,10 @@ PROBLEMS: dict[str, tuple[t.Callable[[Machine], object], str]] = {
     "lockout": (lambda it: (it.path / "locked").write_text("1"), "the TPM is locked out"),
     "an owner": (lambda it: (it.path / "owned").write_text("1"), "makes no key for its owner"),
     "no key": (lambda it: (it.path / "key").unlink(), "there is no key of the root in"),
+    "no word of the indices": (
+        lambda it: (it.path / "mute").touch(),
+        "the TPM does not say which indices it has",
+    ),
     "an index of something else": (
         lambda it: [
             (it.path / name).write_text(text)

@@ -136,7 +136,11 @@ def read(runner: Runner) -> t.Dict[str, t.Any]:
         "header_file": header_file,
         "key_slot": slot,
         "initramfs": running_root.initramfs(os.path.join(ROOT, "boot")),
-        "tpm_enrolled": os.path.exists(os.path.join(ROOT, tpm_program.REGISTERS.lstrip("/"))),
+        # A root of an enrolled machine can be in an image without the program.
+        "tpm_enrolled": all(
+            os.path.exists(os.path.join(ROOT, it.lstrip("/")))
+            for it in (tpm_program.PROGRAM, tpm_program.REGISTERS)
+        ),
     }
 
 

@@ -27,10 +27,6 @@ options:
       - V(0) and V(2) are the firmware and its drivers, which a provider can exchange at any time.
     type: list
     elements: int
-  enrolled_only:
-    description: Do nothing on a machine whose key was never sealed, or whose image has not V(tpm2).
-    type: bool
-    default: false
 """
 
 EXAMPLES = r"""
@@ -39,10 +35,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-enrolled:
-  description: Whether the TPM has the key now; in check mode, whether it would have.
-  type: bool
-  returned: success
 pcrs:
   description: The registers that it compares.
   type: list
@@ -113,8 +105,6 @@ def ensure(
     last = kept(root)
     pcrs = chosen(params["pcrs"], last)
     program = os.path.join(root, tpm_program.PROGRAM.lstrip("/"))
-    if params["enrolled_only"] and not (last and os.path.exists(program)):
-        return {"changed": False, "enrolled": False, "pcrs": [], "diff": {}}
     if os.geteuid() != 0:
         raise SealedRootError("the key of the root is root's to read: set become to true")
     if not os.path.exists(program):
@@ -133,7 +123,6 @@ def ensure(
     changed = done.stdout.strip() != "unchanged"
     return {
         "changed": changed,
-        "enrolled": True,
         "pcrs": pcrs,
         "diff": {
             "before": {"pcrs": last, "stale": changed},
@@ -145,10 +134,7 @@ def ensure(
 def main() -> t.NoReturn:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={
-            "pcrs": {"type": "list", "elements": "int"},
-            "enrolled_only": {"type": "bool", "default": False},
-        },
+        argument_spec={"pcrs": {"type": "list", "elements": "int"}},
         supports_check_mode=True,
     )
     run(

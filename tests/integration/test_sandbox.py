@@ -425,13 +425,7 @@ def test_root_of_the_image_is_nobody_on_the_builder(
     place: Place, request: pytest.FixtureRequest
 ) -> None:
     marker = f"77.{os.getpid()}"
-    process = subprocess.Popen(
-        [
-            *(str(place.path / "run/sandbox/launch"), f"root={place.root}", "shell"),
-            f"touch /etc/made; sleep {marker}",
-        ],
-        stdin=subprocess.DEVNULL,
-    )
+    process = started(place, f"touch /etc/made; sleep {marker}")
     try:
         uid = wait_for(lambda: uid_of(f"sleep {marker} "))
     finally:
@@ -449,10 +443,7 @@ def test_a_sandbox_holds_no_mount_of_another_build(place: Place, tmp_path: pathl
     other.mkdir()
     sh("mount", "-t", "tmpfs", "tmpfs", other)
     marker = f"76.{os.getpid()}"
-    process = subprocess.Popen(
-        [place.path / "run/sandbox/launch", f"root={place.root}", "shell", f"sleep {marker}"],
-        stdin=subprocess.DEVNULL,
-    )
+    process = started(place, f"sleep {marker}")
     try:
         wait_for(lambda: uid_of(f"sleep {marker} "))
         sh("umount", other)
@@ -479,6 +470,12 @@ def wait_for(look: t.Callable[[], t.Any]) -> t.Any:
             return found
         assert time.monotonic() < deadline, "it did not happen within 20 seconds"
         time.sleep(0.05)
+
+
+def started(place: Place, command: str) -> subprocess.Popen[bytes]:
+    """Start a launcher with a command of the image's shell."""
+    argv = [str(place.path / "run/sandbox/launch"), f"root={place.root}", "shell", command]
+    return subprocess.Popen(argv, stdin=subprocess.DEVNULL)
 
 
 def uid_of(command: str) -> int | None:
@@ -662,10 +659,7 @@ def test_no_control_group_is_left_by_a_launcher_that_is_ended(
 ) -> None:
     """As a teardown ends it: all whose command line is the launcher's, with SIGKILL if they take long."""
     marker = f"80.{os.getpid()}"
-    process = subprocess.Popen(
-        [place.path / "run/sandbox/launch", f"root={place.root}", "shell", f"sleep {marker}"],
-        stdin=subprocess.DEVNULL,
-    )
+    process = started(place, f"sleep {marker}")
     wait_for(lambda: uid_of(f"sleep {marker} "))
     lines = processes.command_lines().items()
     found = [pid for pid, line in lines if f"sleep {marker} " in line]
@@ -679,10 +673,7 @@ def test_no_control_group_is_left_by_a_launcher_that_is_ended(
 
 def test_what_removes_a_control_group_says_so(place: Place) -> None:
     marker = f"81.{os.getpid()}"
-    process = subprocess.Popen(
-        [place.path / "run/sandbox/launch", f"root={place.root}", "shell", f"sleep {marker}"],
-        stdin=subprocess.DEVNULL,
-    )
+    process = started(place, f"sleep {marker}")
     try:
         wait_for(lambda: uid_of(f"sleep {marker} "))
         lines = {line.strip() for line in processes.command_lines().values()}
@@ -700,10 +691,7 @@ def test_no_control_group_is_left_by_a_launcher_that_is_killed_while_it_makes_th
         pytest.skip("no control groups are mounted here")
     killed = []
     for _ in range(5):
-        process = subprocess.Popen(
-            [place.path / "run/sandbox/launch", f"root={place.root}", "shell", "sleep 60"],
-            stdin=subprocess.DEVNULL,
-        )
+        process = started(place, "sleep 60")
         deadline = time.monotonic() + 10
         while not groups_of(process.pid):
             assert time.monotonic() < deadline
@@ -718,10 +706,7 @@ def test_memory_and_processes_are_limited_where_control_groups_are(place: Place)
     if not (base / "pids/cgroup.procs").exists() and not (base / "cgroup.controllers").exists():
         pytest.skip("no control groups are mounted here")
     marker = f"79.{os.getpid()}"
-    process = subprocess.Popen(
-        [place.path / "run/sandbox/launch", f"root={place.root}", "shell", f"sleep {marker}"],
-        stdin=subprocess.DEVNULL,
-    )
+    process = started(place, f"sleep {marker}")
     try:
         wait_for(lambda: uid_of(f"sleep {marker} "))
         found = groups_of(process.pid)

@@ -74,7 +74,7 @@ def test_a_disk_without_grub(
     ],
 )
 def test_an_image_is_measured(image: pathlib.Path, facts: dict[str, t.Any], says: str) -> None:
-    what = {"inputs": {"unlock": ["prompt", "tpm2"]}, "audit": {"facts": facts}}
+    what = {"inputs": {"unlock": ["prompt", "tpm2"], "formats": ["raw"]}, "audit": {"facts": facts}}
     (image / "manifest.json").write_text(json.dumps(what))
     given = {"image_name": "web", "image_output_dir": str(image.parent)}
     run = playbook("sealedroot.image.measure_image", given, timeout=120)

@@ -71,13 +71,21 @@ def machine(tmp_path: pathlib.Path, script: t.Any, monkeypatch: pytest.MonkeyPat
     return Machine(tmp_path, script)
 
 
-@pytest.mark.parametrize("enrolled", [False, True])
+@pytest.mark.parametrize(
+    ("files", "enrolled"),
+    [
+        ((), False),
+        ((tpm_program.REGISTERS,), False),
+        ((tpm_program.PROGRAM,), False),
+        ((tpm_program.PROGRAM, tpm_program.REGISTERS), True),
+    ],
+)
 @pytest.mark.parametrize("check", [False, True])
 def test_a_machine_of_this_collection(
-    machine: Machine, run_module: t.Any, check: bool, enrolled: bool
+    machine: Machine, run_module: t.Any, check: bool, files: tuple[str, ...], enrolled: bool
 ) -> None:
-    if enrolled:
-        machine.write(tpm_program.REGISTERS, "4,7,8,9\n")
+    for name in files:
+        machine.write(name, "4,7,8,9\n")
     machine.find()
     machine.header()
     machine.opens()

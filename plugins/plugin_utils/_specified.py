@@ -121,10 +121,21 @@ def problems(given: t.Mapping[str, t.Any], options: Options) -> t.List[str]:
     if any(found):
         return [*filter(None, found)]
     # A copy, because the validator adds to what is a default.
-    errors = ArgumentSpecValidator(copy.deepcopy(dict(options))).validate(named).errors
+    validator = ArgumentSpecValidator(copy.deepcopy(dict(options)))
+    errors = validator.validate({name: _plain(it) for name, it in named.items()}).errors
     # It does not say which name may be meant.
     others = [it for it in errors if not isinstance(it, UnsupportedError)]
     return [*_unknown(named, options), *(f"{str(error).rstrip('.')}." for error in others)]
+
+
+def _plain(value: t.Any) -> t.Any:
+    """Return a value in containers of Python's own.
+
+    The validator copies what it gets, and a copy of one of Ansible's containers includes all variables of the host.
+    """
+    if isinstance(value, dict):
+        return {name: _plain(it) for name, it in value.items()}
+    return [_plain(it) for it in value] if isinstance(value, (list, tuple)) else value
 
 
 def _unknown(given: t.Mapping[str, t.Any], options: Options) -> t.Iterator[str]:

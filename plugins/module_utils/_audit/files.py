@@ -27,7 +27,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils._audit.reports im
     Subject,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._build import image_files
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import emergency, identity
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
+    emergency,
+    fstab,
+    identity,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import (
     btrfs,
     ext4,
@@ -42,7 +46,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
     kernel_words,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import pinned_header
-from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    architectures,
+    filesystems,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     Runner,
     SealedRootError,
@@ -63,9 +70,12 @@ _DIRECTORIES = (
     *("/etc/initramfs-tools/conf.d", "/etc/initramfs-tools/hooks", "/etc/selinux"),
     *("/etc/init.d", "/etc/udev/rules.d"),
 )
+# Directories of which the checks read all files.
+_WHOLE = ("/etc/initramfs-tools/conf.d", "/usr/share/initramfs-tools/conf-hooks.d")
 _FILES = (
     *emergency.FILES,
-    *("/etc/passwd", "/etc/shadow", "/etc/machine-id", "/etc/fstab", "/etc/crypttab"),
+    *identity.MACHINE_IDS,
+    *("/etc/passwd", "/etc/shadow", "/etc/fstab", "/etc/crypttab"),
     *("/etc/initramfs-tools/initramfs.conf", kernel_words.path("initramfs_tools")),
     *("/etc/systemd/system.conf", generator_commands.UPDATE_CONF),
     cfg.MENU_SCRIPT,
@@ -86,9 +96,11 @@ def open_tree(runner: Runner, device: str, work: str) -> filesystem_reader.Tree:
     raise SealedRootError(f"the root file system is none of {', '.join(READERS)}")
 
 
-def _read_ahead(tree: filesystem_reader.Tree) -> None:
+def _read_ahead(tree: filesystem_reader.Tree, luks_uuid: str) -> None:
     """Read ahead what the checks need of nearly every root. It only saves time."""
-    tree.load([*_DIRECTORIES, *systemd.DIRECTORIES], files=_FILES)
+    code = [f"{cfg.LIBRARIES[0]}/{it.grub_platform}" for it in architectures.ARCHITECTURES.values()]
+    key = fstab.key_path(guest.volume(luks_uuid))
+    tree.load([*_DIRECTORIES, *systemd.DIRECTORIES, *code], files=[*_FILES, key])
     inside = {
         f"{top}/{name}": node
         for top in systemd.DIRECTORIES
@@ -101,7 +113,8 @@ def _read_ahead(tree: filesystem_reader.Tree) -> None:
         for path, node in inside.items()
         if node.is_file and (path.startswith(systemd.OWN_DIRECTORIES) or _UNITS.search(path))
     ]
-    tree.load(below, links=[*systemd.DIRECTORIES, *below], files=units)
+    whole = [f"{top}/{name}" for top in _WHOLE for name in tree.entries(top)]
+    tree.load(below, links=[*systemd.DIRECTORIES, *below], files=[*units, *whole])
 
 
 def examine(
@@ -122,7 +135,7 @@ def examine(
     as many bytes as requested, and at least a whole header.
     """
     tree = open_tree(runner, device, work)
-    _read_ahead(tree)
+    _read_ahead(tree, luks_uuid)
     volume, units = tree.volume(), systemd.Units(tree)
     uuid = volume.uuid
     report.facts["root_uuid"] = uuid
@@ -217,9 +230,8 @@ def examine(
             "the key file is the boot key, root's alone, and not where an ESP is mounted",
         )
     with report.guard("mounts"):
-        fstab = mounts.table(tree.text("/etc/fstab"))
         problems = mounts.mounts(
-            fstab,
+            mounts.table(tree.text("/etc/fstab")),
             crypttab,
             luks_uuid=luks_uuid,
             root_device=guest.device(generator, luks_uuid),

@@ -41,6 +41,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     unlock_ways,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import metadata, pinned_header
+from ansible_collections.sealedroot.image.plugins.module_utils._sandbox import confined
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures,
     secret_search,
@@ -93,7 +94,8 @@ def examine(runner: Runner, subject: Subject, report: Report) -> None:
             cluster=0 if packed or contiguous or fixed else int(info["cluster-size"]),
         )
         try:
-            _Audit(runner, subject, report, private, disk, handle, search).run(node, image_format)
+            audit = _Audit(runner, subject, report, private, disk, handle, pool, search)
+            audit.run(node, image_format)
         except OSError as exc:
             raise SealedRootError(f"{subject.path} cannot be read: {exc.strerror}") from exc
 
@@ -128,10 +130,12 @@ class _Audit:
         work: str,
         disk: str,
         handle: int,
+        pool: concurrent.futures.Executor,
         search: concurrent.futures.Future[t.List[str]],
     ) -> None:
         self.runner, self.subject, self.report = runner, subject, report
-        self.work, self.disk, self.handle, self.search = work, disk, handle, search
+        self.work, self.disk, self.handle = work, disk, handle
+        self.pool, self.search = pool, search
         self.ranges = secret_search.extents(handle)
         self.config: t.Optional[str] = None
         # Each GRUB on the ESP that reads the root.
@@ -152,6 +156,8 @@ class _Audit:
                     luks=luks,
                     work=self.work,
                 )
+            # After the search, and like that while the other checks wait for programs.
+            looks = self.pool.submit(self.payload, esp, luks, header)
             if header is not None:
                 with self.report.guard("grub_opens"):
                     self.config = keys.grub(self.runner, self.subject, self.report, disk=self.disk)
@@ -170,7 +176,7 @@ class _Audit:
                             )
                         self.root(payload, header, luks)
             with self.report.guard("clear_areas"):
-                self.areas(esp, luks, header)
+                self.areas(esp, luks, header, looks)
 
     def layout(self) -> t.Tuple[partitions.Partition, partitions.Partition]:
         table = partitions.read_gpt(self.runner, self.disk)
@@ -237,9 +243,9 @@ class _Audit:
         esp: partitions.Partition,
         luks: partitions.Partition,
         header: t.Optional[metadata.Header],
+        looks: concurrent.futures.Future[t.List[str]],
     ) -> None:
-        begin = luks.offset + (header.payload_offset if header else 0)
-        end = luks.offset + luks.size
+        begin, end = _encrypted(luks, header)
         clear = [
             *secret_search.within(self.ranges, 0, begin),
             *secret_search.within(self.ranges, end, os.lseek(self.handle, 0, os.SEEK_END)),
@@ -247,14 +253,21 @@ class _Audit:
         problems = audit_areas.clear_secrets(self.handle, clear, self.subject.secrets())
         problems += self.search.result()
         self.report.add("clear_areas", problems, "no key and no marker is in the clear")
-        problems = audit_areas.payload(
+        self.report.add(
+            "payload", looks.result(), "no file system in the clear, and all data looks random"
+        )
+
+    def payload(
+        self,
+        esp: partitions.Partition,
+        luks: partitions.Partition,
+        header: t.Optional[metadata.Header],
+    ) -> t.List[str]:
+        return audit_areas.payload(
             self.handle,
             self.ranges,
-            encrypted=(begin, end),
+            encrypted=_encrypted(luks, header),
             outside=(esp.offset, esp.offset + esp.size),
-        )
-        self.report.add(
-            "payload", problems, "no file system in the clear, and all data looks random"
         )
 
     def root(
@@ -270,7 +283,7 @@ class _Audit:
             payload,
             mountpoint=os.path.join(self.work, "payload"),
             key_file=self.subject.key_files["boot"],
-        ) as device:
+        ) as device, confined.together():
             audit_files.examine(
                 self.runner,
                 self.subject,
@@ -282,6 +295,13 @@ class _Audit:
                 config=self.config,
                 cores=self.cores,
             )
+
+
+def _encrypted(
+    luks: partitions.Partition, header: t.Optional[metadata.Header]
+) -> t.Tuple[int, int]:
+    """Return where the encrypted data is."""
+    return luks.offset + (header.payload_offset if header else 0), luks.offset + luks.size
 
 
 __all__ = ("examine",)

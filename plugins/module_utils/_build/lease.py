@@ -208,7 +208,7 @@ def _take(directory: str, own: Owner) -> t.Optional[LockedFile]:
     while True:
         file = LockedFile(path, _open(path, os.O_CREAT), made)
         try:
-            if not _lock(file.handle):
+            if not _lock(file.handle, own.id):
                 if _said(file.handle)["id"] == own.id:
                     os.close(file.handle)
                     return None
@@ -244,11 +244,14 @@ def _open(path: str, flags: int = 0) -> int:
     return handle
 
 
-def _lock(handle: int) -> bool:
+def _lock(handle: int, own: str = "") -> bool:
+    """Lock the file; wait a moment for another owner than *own*, who is about to release it."""
     for _try in range(TRIES):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if own and _said(handle)["id"] == own:
+                return False
             time.sleep(0.02)
         else:
             return True

@@ -253,10 +253,15 @@ def own_mappings(crypttab: t.Sequence[Row], root: str) -> t.Set[str]:
     return {root, *(f"/dev/mapper/{row[0]}" for row in crypttab if row[0] not in others)}
 
 
+def key_path(mapping: str) -> str:
+    """Return the path of the key of a mapping."""
+    return f"{KEY_DIRECTORY}/{mapping}.key"
+
+
 def key_of(fields: Row) -> str:
     """Return the key file of an entry of crypttab; empty if it cannot have one."""
     named = fields[2] if len(fields) > 2 else "none"
-    return f"{KEY_DIRECTORY}/{fields[0]}.key" if named in ("none", "-") else path_of(named)
+    return key_path(fields[0]) if named in ("none", "-") else path_of(named)
 
 
 __all__ = (
@@ -276,6 +281,7 @@ __all__ = (
     "is_on_demand",
     "is_opened_on_demand",
     "key_of",
+    "key_path",
     "lines",
     "mounted",
     "options_of",

@@ -114,7 +114,7 @@ def unlock(crypttab: str, mapping: str) -> Unlock:
             continue
         named = fields[1] if len(fields) > 1 else "-"
         if named in ("-", "none"):
-            named = f"{fstab.KEY_DIRECTORY}/{mapping}.key"
+            named = fstab.key_path(mapping)
         options = fields[2].split(",") if len(fields) > 2 else []
         headers = [it[len("header=") :] for it in options if it.startswith("header=/")]
         if not headers:

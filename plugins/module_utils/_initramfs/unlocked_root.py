@@ -95,7 +95,7 @@ def kernels(tree: Tree, form: str, *, modules: bool = True, others: bool = False
 
 def key_path(luks_uuid: str) -> str:
     """Return the path of the boot key in the image."""
-    return f"{fstab.KEY_DIRECTORY}/{guest.volume(luks_uuid)}.key"
+    return fstab.key_path(guest.volume(luks_uuid))
 
 
 def installed(name: str, params: Params) -> t.Tuple[str, ...]:

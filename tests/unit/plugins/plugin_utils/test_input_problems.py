@@ -413,6 +413,21 @@ def test_values_that_cannot_be_judged_are_refused_alone(name: str, value: t.Any,
     assert says in found
 
 
+def test_no_container_of_ansible_is_copied() -> None:
+    """Its copy would include all variables of the host, which takes a second."""
+
+    class Lazy(dict[str, t.Any]):
+        def __deepcopy__(self, memo: object) -> t.NoReturn:
+            raise AssertionError("copied")
+
+    class LazyList(list[t.Any]):
+        def __deepcopy__(self, memo: object) -> t.NoReturn:
+            raise AssertionError("copied")
+
+    lazy = {"image_source": Lazy(GIVEN["image_source"]), "image_formats": LazyList(["qcow2"])}
+    assert problems({**GIVEN, **lazy}, AROUND) == []
+
+
 def test_no_secret_is_in_a_sentence() -> None:
     """An URL can have a password in it."""
     url = "https://me:hunter2hunter2@example.org/root.tar"

@@ -89,6 +89,16 @@ def test_who_has_it_may_ask_again(work: str, play: subprocess.Popen[bytes]) -> N
     assert not is_free(work)
 
 
+def test_who_has_it_does_not_wait_for_itself(
+    work: str, play: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease.take([work], ONE, lives(play))
+    pauses: list[float] = []
+    monkeypatch.setattr(lease.time, "sleep", pauses.append)
+    with lease.excluded(work, ONE):
+        assert pauses == []
+
+
 def test_the_end_of_the_play_is_the_end_of_the_lease(
     work: str, play: subprocess.Popen[bytes]
 ) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import types
 import typing as t
 
 import pytest
@@ -74,3 +75,27 @@ def test_each_command_has_a_control_group_of_its_own(
             found += lists
     assert len(set(found)) == 2
     assert all(f"/sealedroot/{os.getpid()}." in path for path in found)
+
+
+def test_tools_that_run_together_share_a_control_group(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits.ControlGroup, "BASE", str(tmp_path))
+    monkeypatch.setattr(limits.ControlGroup, "remove_later", lambda _self: None)
+    monkeypatch.setattr(limits, "core_limit_here", lambda: 1)
+    for name in ("cgroup.controllers", "cgroup.procs"):
+        (tmp_path / name).touch()
+    groups: list[str] = []
+
+    def note(argv: list[str], **_more: t.Any) -> t.Any:
+        groups.append(next(word for word in argv if "/sealedroot/" in word))
+        return types.SimpleNamespace(rc=0)
+
+    runner: t.Any = types.SimpleNamespace(find=str, run=note)
+    with confined.together():
+        for _command in range(2):
+            confined.run_tool(runner, "/disk", ["debugfs"], timeout=1)
+    for _command in range(2):
+        confined.run_tool(runner, "/disk", ["debugfs"], timeout=1)
+    assert groups[0] == groups[1]
+    assert len(set(groups)) == 3

@@ -46,8 +46,11 @@ FILES = {**QUICK_INITRAMFS, "srv/mkosi": "made by mkosi\n"}
 # mkosi adds these, at a host that is written in it; files of these names in a skeleton are the image's in their place.
 SUITES = ("bookworm-security.list", "bookworm-updates.list")
 # systemd-nspawn wants this on no disk, which it is on a machine that was not booted by systemd.
+# The copies of the mounts of other tests would keep their disks in use.
 RUN = (
-    "mkdir -p /run/systemd/nspawn && mount -t tmpfs tmpfs /run/systemd/nspawn &&"
+    "findmnt --raw --noheadings --output SOURCE,TARGET |"
+    " sed -n 's,^/dev/loop[^ ]* ,,p' | xargs --no-run-if-empty umount --lazy &&"
+    " mkdir -p /run/systemd/nspawn && mount -t tmpfs tmpfs /run/systemd/nspawn &&"
     ' exec mkosi --nspawn-keep-unit "$@"'
 )
 

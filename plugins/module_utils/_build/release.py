@@ -88,8 +88,8 @@ def unmount(runner: Runner, mount: mounts.Mount) -> None:
         if "busy" not in result.stderr:
             raise CommandError(argv, result)
         if time.monotonic() > deadline:
-            who = processes.users(mount.number)
-            raise SealedRootError(f"{mount.path} is in use by {_name(who)}: end that first.")
+            who = processes.named(processes.users(mount.number))
+            raise SealedRootError(f"{mount.path} is in use by {who}: end that first.")
         time.sleep(BUSY_PAUSE)
 
 
@@ -100,14 +100,10 @@ def detach(runner: Runner, loop: build_holds.Loop) -> None:
     except SealedRootError as exc:
         if not any(it.device == loop.device for it in loop_devices.list_all(runner)):
             return  # its last user has released it
-        who = processes.users(loop.number) + processes.mounts_of(loop.number)
+        who = processes.holders(loop.number)
         raise SealedRootError(
-            f"{loop.device} on {loop.path} is in use by {_name(who)}: end that first."
+            f"{loop.device} on {loop.path} is in use by {who}: end that first."
         ) from exc
-
-
-def _name(who: t.Sequence[str]) -> str:
-    return ", ".join(who[:5]) or "something in the kernel"
 
 
 __all__ = ("detach", "release", "unmount")

@@ -159,12 +159,9 @@ def close(runner: Runner, name: str) -> None:
             raise CommandError(argv, result)
         if time.monotonic() > deadline:
             node = f"{MAPPER_DIR}/{name}"
-            number = os.stat(node).st_rdev
-            who = [*processes.users(number), *processes.mounts_of(number)] or [
-                "something in the kernel"
-            ]
+            who = processes.holders(os.stat(node).st_rdev)
             raise SealedRootError(
-                f"{node} is in use by {', '.join(who[:5])}: unmount what is on it, and end what uses it"
+                f"{node} is in use by {who}: unmount what is on it, and end what uses it"
             )
         time.sleep(PAUSE)
 

@@ -31,6 +31,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     loop_devices,
     mounts,
+    processes,
     qemu_options,
     storage_daemon,
 )
@@ -41,7 +42,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 
 # A command that another build has just started, in its own mount namespace, holds a copy of every mount.
-BUSY_SECONDS = 5
+BUSY_SECONDS = 10.0
 
 
 def unusable(runner: Runner) -> t.Optional[str]:
@@ -266,8 +267,10 @@ def _flush(loop: loop_devices.Loop) -> str:
             if exc.errno != errno.EBUSY:
                 return str(exc.strerror)
             if time.monotonic() > deadline:
+                who = processes.holders(os.stat(loop.device).st_rdev)
                 raise SealedRootError(
-                    f"{loop.device} on {loop.backing_file} is in use: unmount what is on it first"
+                    f"{loop.device} on {loop.backing_file} is in use by {who}: unmount what is on"
+                    " it, and end what uses it"
                 ) from exc
         time.sleep(0.02)
     try:

@@ -150,13 +150,25 @@ def mounts_of(number: int) -> t.List[str]:
     return found
 
 
+def holders(number: int) -> str:
+    """Name what keeps a block device in use: processes, and mounts in any mount namespace."""
+    return named([*users(number), *mounts_of(number)])
+
+
+def named(who: t.Sequence[str]) -> str:
+    """Name the first of those that hold something."""
+    return ", ".join(who[:5]) or "something in the kernel"
+
+
 __all__ = (
     "Process",
     "command_line",
     "end",
+    "holders",
     "is_alive",
     "mentions",
     "mounts_of",
+    "named",
     "own_line",
     "pids",
     "terminated",

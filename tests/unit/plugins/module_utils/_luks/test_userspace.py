@@ -21,6 +21,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     mounts as system_mounts,
+    processes,
     storage_daemon,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -312,7 +313,9 @@ def test_what_is_in_use_stays_open(
 
     monkeypatch.setattr(userspace, "BUSY_SECONDS", -1)
     monkeypatch.setattr(os, "open", busy)
-    with pytest.raises(SealedRootError, match="is in use: unmount what is on it first"):
+    monkeypatch.setattr(processes, "holders", lambda number: f"mount {number}")
+    who = f"mount {os.stat(LOOP).st_rdev}"
+    with pytest.raises(SealedRootError, match=f"is in use by {who}: unmount what is on it, and"):
         close_mapping(runner, opened)
     assert kernel["stopped"] == []
     assert os.path.exists(opened.node)

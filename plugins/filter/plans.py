@@ -58,9 +58,9 @@ def rotation_problems(
 
 def recorded_inputs(given: Values) -> t.Dict[str, t.Any]:
     """Return what the manifest has of the inputs."""
-    from ansible_collections.sealedroot.image.plugins.plugin_utils import _inputs
+    from ansible_collections.sealedroot.image.plugins.plugin_utils import _recorded_inputs
 
-    return _inputs.recorded(given)
+    return _recorded_inputs.recorded(given)
 
 
 def output_plan(published: Values, inputs: Values, **asked: t.Any) -> t.Dict[str, t.Any]:

@@ -154,9 +154,9 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
 from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
     launch_digest,
     ovmf,
+    secret_table,
     volumes,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import launch_script
 from ansible_collections.sealedroot.image.plugins.module_utils._launcher import limits
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import backend as luks_backend
 from ansible_collections.sealedroot.image.plugins.module_utils._machine import emulation, qemu
@@ -259,7 +259,7 @@ def launch_firmware(path: t.Optional[str]) -> t.Tuple[t.Dict[str, t.Any], t.List
     try:
         data = regular_file.demand(path, most=ovmf.LARGEST)
         area = ovmf.parse(data, path).secret
-        launch_script.check_area(area, path)
+        secret_table.check_area(area, path)
         volumes.kernel_only(data, path)
     except SealedRootError as exc:
         return {}, [*problems, f"image_firmware cannot be used: {exc}."]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: image_convert
-short_description: A closed disk in the formats of hypervisors and clouds
+short_description: A disk in the formats of hypervisors and clouds
 version_added: 1.0.0
 description:
   - Converts a raw disk to files with holes where it has none but zeros, all formats at the same time, and compares each
@@ -22,6 +22,13 @@ options:
     description: The raw disk, which nothing may write to meanwhile.
     type: path
     required: true
+  mapping:
+    description:
+      - The name of the LUKS container in a disk that M(sealedroot.image.image_disk) has opened. The disk is closed
+        first, as that module does it; without a name it has to be closed already.
+      - An unmount writes, even of a read-only mount, so the disk cannot be converted before.
+    type: str
+    default: ""
   dest:
     description:
       - The directory of the files, which are called C(disk.FORMAT); made with mode 0700 if missing.
@@ -47,9 +54,10 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Convert the disk
+- name: Close the disk of a build and convert it
   sealedroot.image.image_convert:
     path: /var/tmp/sealedroot/web-1/disk.raw
+    mapping: sealedroot-web-1
     dest: /srv/images/.web-1.partial
     formats: [qcow2, vmdk]
 """
@@ -85,6 +93,7 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sealedroot.image.plugins.module_utils._build import root_disk
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import conversion
 from ansible_collections.sealedroot.image.plugins.module_utils._disk.output_formats import FORMATS
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -132,10 +141,14 @@ def left_to_do(
 def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
-    """Make the files that are missing or differ from the disk."""
+    """Close the disk, and make the files that are missing or differ from it."""
     disk, dest = params["path"], params["dest"]
     paths = {name: os.path.join(dest, f"disk.{name}") for name in params["formats"]}
     check(params, paths)
+    has_mapping = bool(params["mapping"]) and os.path.isfile(disk)
+    was_open = has_mapping and root_disk.close(
+        runner, disk, params["mapping"], check_mode=check_mode
+    )
     missing = left_to_do(runner, params, paths)
     removes = params["remove_disk"] and os.path.lexists(disk)
     digests: t.Dict[str, str] = {}
@@ -159,11 +172,11 @@ def ensure(
         for name, path in paths.items()
     }
     return {
-        "changed": bool(missing) or removes,
+        "changed": bool(missing) or removes or was_open,
         "disks": disks,
         "diff": {
-            "before": {"disks": sorted(set(paths) - set(missing))},
-            "after": {"disks": sorted(paths)},
+            "before": {"disks": sorted(set(paths) - set(missing)), "is_open": was_open},
+            "after": {"disks": sorted(paths), "is_open": False},
         },
     }
 
@@ -174,6 +187,7 @@ def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
+            "mapping": {"type": "str", "default": ""},
             "dest": {"type": "path", "required": True},
             "formats": {**formats, "required": True},
             "digests_of": {**formats, "default": []},

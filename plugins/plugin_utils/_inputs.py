@@ -16,13 +16,7 @@ import re
 import typing as t
 
 import yaml
-from ansible_collections.sealedroot.image.plugins.module_utils._disk import layout
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import unlock_ways
-from ansible_collections.sealedroot.image.plugins.plugin_utils import (
-    _documented,
-    _input_problems,
-    _specified,
-)
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _documented, _specified
 
 ROLES = pathlib.Path(__file__).resolve().parents[2] / "roles"
 PREFIX = "image_"
@@ -118,48 +112,6 @@ def misspelled(names: t.Iterable[str]) -> t.Dict[str, str]:
     return found
 
 
-def recorded(given: _input_problems.Inputs) -> t.Dict[str, t.Any]:
-    """Return what an image is made from, without a secret: for those only whether they were given.
-
-    What only some images have is not in the others' manifests. The digest of the root is not known yet.
-    """
-    is_set = _input_problems.is_set
-    found = {
-        "size": layout.size_bytes(given["image_size"]),
-        "source": {"type": given["image_source"]["type"]},
-        "architecture": given["image_architecture"],
-        "hostname": given["image_hostname"],
-        "filesystem": given["image_filesystem"],
-        "filesystem_features": given["image_filesystem_features"],
-        "luks": given["image_luks"],
-        "formats": given["image_formats"],
-        "kernel_cmdline": given["image_kernel_cmdline"],
-        "packages": given["__image_packages"],
-        "customize": len(given["image_customize"]),
-        "selinux": given["__image_selinux"],
-        # YAML's true is True, and that of the command line a word.
-        "grow": str(given["image_grow"]).lower(),
-        "root_password": "given" if given["image_root_password_hash"] else "left",
-        "authorized_keys": given["image_authorized_keys"],
-        "recovery": "given" if given["image_recovery_passphrase"] else "generated",
-        "secure_boot": is_set(given["image_secure_boot"]),
-        "host_agents": sorted(given["image_host_agents"]),
-        "debug_console": is_set(given["image_debug_console"]),
-        "boot_tested": is_set(given["image_boot_test"]),
-    }
-    if int(given["image_source_date_epoch"]):
-        found["source_date_epoch"] = int(given["image_source_date_epoch"])
-    if list(given["image_unlock"]) != [unlock_ways.PROMPT.name]:
-        found["unlock"] = sorted(given["image_unlock"])
-    if "launch_secret" in given["image_unlock"]:
-        found["measurements"] = given["__image_measurements"]
-    if given["image_uuid"]:
-        found["uuid"] = given["image_uuid"]
-    if given["image_boot_key"]:
-        found["boot_key"] = "given"
-    return found
-
-
 __all__ = (
     "OF_PLAYBOOKS",
     "PLACE",
@@ -170,6 +122,5 @@ __all__ = (
     "of_connection",
     "of_tasks",
     "options",
-    "recorded",
     "used",
 )

@@ -14,9 +14,8 @@ import dataclasses
 import typing as t
 
 from ansible.module_utils.common.text.formatters import bytes_to_human
-from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems
 
-Inputs = _input_problems.Inputs
+Inputs = t.Mapping[str, t.Any]
 
 # Space that each place needs besides the unpacked root, which a build holds once as a disk and once for each format.
 SPARE_BYTES = 256 << 20

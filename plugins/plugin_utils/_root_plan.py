@@ -24,7 +24,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures,
     filesystems,
 )
-from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _specified
 
 MIB = filesystems.MIB
 # Beside the root: ESP and GPT, the new initramfs and GRUB's modules.
@@ -40,12 +40,12 @@ class Wish:
     """
 
     root: t.Mapping[str, t.Any]
-    inputs: _input_problems.Inputs
+    inputs: t.Mapping[str, t.Any]
     families: t.Sequence[t.Mapping[str, t.Any]]
     installs: bool
 
     def is_set(self, name: str) -> bool:
-        return _input_problems.is_set(self.inputs[name])
+        return _specified.is_set(self.inputs[name])
 
     @property
     def missing(self) -> t.List[str]:

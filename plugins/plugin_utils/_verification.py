@@ -26,7 +26,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import unlo
 from ansible_collections.sealedroot.image.plugins.module_utils._system.architectures import (
     ARCHITECTURES,
 )
-from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems, _specified
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _specified
 
 _IMAGE = (
     "set image_name and image_output_dir as they were for the build, or audit_image and audit_keys"
@@ -51,7 +51,7 @@ class Asked:
 
 
 def plan(
-    given: _input_problems.Inputs, options: _specified.Options, asked: Asked
+    given: t.Mapping[str, t.Any], options: _specified.Options, asked: Asked
 ) -> t.Dict[str, t.Any]:
     """Return *problems*, and if there are none, the *image*, its *keys* and what is expected."""
     problems = [*filter(None, [asked.misspelled]), *_specified.problems(given, options)]
@@ -60,7 +60,7 @@ def plan(
         "keys": asked.keys,
         "slots": asked.slots,
         "architecture": given["image_architecture"],
-        "secure_boot": _input_problems.is_set(given["image_secure_boot"]),
+        "secure_boot": _specified.is_set(given["image_secure_boot"]),
         "luks": given["image_luks"],
         "unlock": given["image_unlock"],
         "launch": {},

@@ -35,6 +35,12 @@ _EMPTY: dict[str, t.Any] = {"bool": True, "float": 1.5, "int": 7, "path": "/a", 
 TEMPLATE = "{{{{ lookup('ansible.builtin.pipe', 'touch {canary}') }}}}"
 ESCAPES = "a\x1b]0;title\x07\x1b[2J\x9b31m\r{{\u202e\u2028\x00\x7f"
 TRAVERSAL = "../../../../../../../../var/tmp/evil"
+# What cannot become a name.
+WORDS = (
+    *("../x", "a b", "-x", "a;id", "$(id)", "a\nb", "a\n", "", "é"),
+    TEMPLATE,
+    "a" * 200,
+)
 # Each is a variable of the collection, of core, or of a connection.
 _VARIABLES = (
     *("image_root_tar", "image_builder", "image_root", "image_run", "family_debian_initramfs"),

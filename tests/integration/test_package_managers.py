@@ -14,7 +14,7 @@ import package_archives
 import pytest
 from ansible_collections.sealedroot.image.plugins.lookup.families import LookupModule
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import identity
-from ansible_collections.sealedroot.image.plugins.plugin_utils import _root_answers
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _printed
 from builds import playbook
 from debian_root import Image, run
 from package_archives import KINDS, PACKAGES, Kind
@@ -169,7 +169,7 @@ def test_packages_are_installed_and_listed(outcomes: Outcomes) -> None:
     for name, outcome in outcomes.items():
         (family,) = LookupModule().run([outcome.kind.tree.family])
         kind = family["package_list"]["type"]
-        lines = _root_answers.package_list(outcome.said["listed"]["stdout_lines"], kind)
+        lines = _printed.package_list(outcome.said["listed"]["stdout_lines"], kind)
         architecture = " noarch" if kind == "rpm" else ""
         wanted = [f"{it.name} {it.version}{architecture}" for it in PACKAGES[:2]]
         # Not tiny-extra, which is only recommended.

@@ -95,10 +95,7 @@ class Seal:
 
     def run(self, *formats: str) -> Run:
         role = "sealedroot.image.seal"
-        tasks = [
-            {"ansible.builtin.import_role": {"name": role, "tasks_from": name}}
-            for name in ("close", "convert")
-        ]
+        tasks = [{"ansible.builtin.import_role": {"name": role, "tasks_from": "convert"}}]
         play = self.path / "play.yml"
         play.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
         variables = {

@@ -208,6 +208,25 @@ class RootDisk:
         mkfs.make(self._runner, params["filesystem"], request, env)
 
 
+def close(runner: Runner, path: str, mapping: str, *, check_mode: bool) -> bool:
+    """Unmount the root of the disk at *path*, and close its container; say whether anything was open."""
+    params = {
+        "work_dir": os.path.dirname(path),
+        "name": mapping,
+        "state": "closed",
+        "size": os.path.getsize(path),
+        "uuid": "",
+        "luks": {},
+        "key_file": None,
+        "backend": "auto",
+    }
+    disk = RootDisk(runner, params)
+    if disk.path != path:
+        raise SealedRootError(f"{path} is no disk of a build, which is called disk.raw: correct it")
+    disk.check()
+    return disk.close(check_mode=check_mode)
+
+
 def disk_size(params: Params) -> int:
     """Return the size of the disk in bytes: the requested one, or that of the disk."""
     if params["state"] != "open":
@@ -223,4 +242,4 @@ def disk_size(params: Params) -> int:
     return size
 
 
-__all__ = ("RootDisk", "disk_size")
+__all__ = ("RootDisk", "close", "disk_size")

@@ -23,7 +23,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._disk.partitions 
     SECTOR,
     Partition,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import image_tables
+from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     Runner,
     SealedRootError,
@@ -73,7 +73,7 @@ def derived_uuids(namespace: str) -> t.Dict[str, str]:
 def wanted(size: int) -> t.Tuple[Partition, Partition]:
     """Return the partitions of a disk of *size* bytes."""
     return (
-        Partition(partitions.ESP_TYPE, image_tables.ESP_LABEL, ESP_OFFSET, ESP_SIZE),
+        Partition(partitions.ESP_TYPE, filesystems.ESP_LABEL, ESP_OFFSET, ESP_SIZE),
         Partition(partitions.LUKS_TYPE, "root", ROOT_OFFSET, root_size(size)),
     )
 
@@ -97,7 +97,7 @@ def vfat_options(uuids: t.Mapping[str, str], *, reproducible: bool) -> t.List[st
     invariant = ["--invariant"] if reproducible else []
     volume_id = ["-i", uuids["vfat"][:8]] if uuids else []
     hidden = str(ESP_OFFSET // SECTOR)
-    fat = ["-F", "32", "-S", str(SECTOR), "-s", "1", "-n", image_tables.ESP_LABEL]
+    fat = ["-F", "32", "-S", str(SECTOR), "-s", "1", "-n", filesystems.ESP_LABEL]
     return [*invariant, *volume_id, *fat, "-h", hidden, "--offset", hidden]
 
 

@@ -60,8 +60,6 @@ _MOST_GLOBS = 64
 # No path is longer (path_resolution(7)).
 _PATH_MAX = 4096
 
-# The label of the EFI system partition.
-ESP_LABEL = "ESP"
 Exists = t.Callable[[str], bool]
 
 
@@ -98,7 +96,7 @@ def fstab(
         # By the mapping's name, which the guest gives: any disk of the host can have the same file system UUID.
         f"{device} / {filesystem} {kind.root_options} 0 {int(kind.checked_at_boot)}",
         # noauto: the host can write the EFI system partition, and no running program needs it.
-        f"LABEL={ESP_LABEL} /boot/efi vfat noauto,nodev,noexec,nosuid,umask=0077 0 0",
+        f"LABEL={filesystems.ESP_LABEL} /boot/efi vfat noauto,nodev,noexec,nosuid,umask=0077 0 0",
     ]
     return "\n".join([*first, *kept]).rstrip("\n") + "\n", dropped
 
@@ -256,7 +254,6 @@ def said(table: str, fields: t.Sequence[str], reason: str) -> str:
 
 
 __all__ = (
-    "ESP_LABEL",
     "NO_FILE",
     "OWN_POINTS",
     "add_dependent",

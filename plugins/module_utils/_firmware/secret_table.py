@@ -18,6 +18,7 @@ import struct
 import typing as t
 import uuid
 
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import ovmf
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -28,6 +29,8 @@ _HEAD = struct.Struct("<16sI")
 _WORDS = struct.Struct("<5I")
 # The keys that a build generates. GRUB's script reads no others.
 KEY_BYTES = 44
+# It erases so many bytes at a time.
+ROW = 16
 READABLE = re.compile(rb"[A-Za-z0-9+/=]{%d}" % KEY_BYTES)
 
 
@@ -73,8 +76,18 @@ def build(key: bytes, room: int) -> bytes:
     return padded
 
 
+def check_area(area: ovmf.Area, name: str) -> None:
+    """Refuse a firmware whose area for the secret is too small, or not in whole rows, which is how it is erased."""
+    needed = len(build(bytes(KEY_BYTES), area.size))
+    if area.base % ROW or area.size % ROW or area.size < needed:
+        raise SealedRootError(
+            f"{name} has its area for a launch secret at no multiple of {ROW} bytes, or of no such size: take another"
+            " firmware, such as OVMF.amdsev.fd of Debian's package ovmf-amdsev"
+        )
+
+
 def _row(guid: bytes, content: bytes) -> bytes:
     return _HEAD.pack(guid, _HEAD.size + len(content)) + content
 
 
-__all__ = ("KEY_BYTES", "READABLE", "Place", "build", "holds", "place")
+__all__ = ("KEY_BYTES", "READABLE", "ROW", "Place", "build", "check_area", "holds", "place")

@@ -19,23 +19,9 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._firmware import ovmf, secret_table
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg, own_volume
-from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
-    SealedRootError,
-)
 
-_ROW = 16
 _CHARACTERS = f"{string.ascii_letters}{string.digits}+/="
 NO_SECRET = "No launch secret opens the disk."
-
-
-def check_area(area: ovmf.Area, name: str) -> None:
-    """Refuse a firmware whose area for the secret is too small, or not in whole rows, which is how it is erased."""
-    needed = len(secret_table.build(bytes(secret_table.KEY_BYTES), area.size))
-    if area.base % _ROW or area.size % _ROW or area.size < needed:
-        raise SealedRootError(
-            f"{name} has its area for a launch secret at no multiple of {_ROW} bytes, or of no such size: take another"
-            " firmware, such as OVMF.amdsev.fd of Debian's package ovmf-amdsev"
-        )
 
 
 def script(
@@ -87,7 +73,7 @@ def _read(area: ovmf.Area) -> t.List[str]:
         "  fi",
         "fi",
         # Whatever was there, nobody is to read it later.
-        f"for row in {_numbers(area.base // _ROW, area.size // _ROW)}; do",
+        f"for row in {_numbers(area.base // secret_table.ROW, area.size // secret_table.ROW)}; do",
         *(f"  write_dword ${{row}}{column} 0" for column in "048c"),
         "done",
     ]
@@ -107,4 +93,4 @@ def _numbers(first: int, count: int) -> str:
     return " ".join(f"{number:#x}" for number in range(first, first + count))
 
 
-__all__ = ("NO_SECRET", "check_area", "script")
+__all__ = ("NO_SECRET", "script")

@@ -57,6 +57,8 @@ _BUILDS = {
     ),
     "mkinitcpio": _Build("export TMPDIR=/tmp; umask 077", "mkinitcpio --allpresets", each=False),
 }
+# Those that a build has commands for.
+GENERATORS = tuple(_BUILDS)
 
 
 def script(generator: str, kernels: t.Sequence[t.Mapping[str, str]], epoch: int = 0) -> str:
@@ -91,4 +93,4 @@ def updates(conf: str) -> bool:
     return shell_defaults.values(conf).get("update_initramfs", "yes") != "no"
 
 
-__all__ = ("TOOLS", "UPDATE_CONF", "script", "updates")
+__all__ = ("GENERATORS", "TOOLS", "UPDATE_CONF", "script", "updates")

@@ -21,6 +21,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 
 MIB = 1 << 20
+# The label of the EFI system partition, which is none of these.
+ESP_LABEL = "ESP"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,4 +107,14 @@ def find(name: str) -> Filesystem:
     return FILESYSTEMS[name]
 
 
-__all__ = ("ARGUMENT", "BTRFS", "EXT4", "FILESYSTEMS", "MIB", "XFS", "Filesystem", "find")
+__all__ = (
+    "ARGUMENT",
+    "BTRFS",
+    "ESP_LABEL",
+    "EXT4",
+    "FILESYSTEMS",
+    "MIB",
+    "XFS",
+    "Filesystem",
+    "find",
+)

@@ -17,7 +17,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     architectures,
     filesystems,
 )
-from ansible_collections.sealedroot.image.plugins.plugin_utils import _root_answers
+from ansible_collections.sealedroot.image.plugins.plugin_utils import _printed
 
 FAMILIES = LookupModule().run([])
 PAGE = pathlib.Path(ROLES).parent / "docs/families.md"
@@ -39,7 +39,7 @@ def test_each_is_on_one_screen_and_says_how_its_packages_are_listed(family):
     assert set(family) - {"packages_of", "secure_boot"} == {
         *("boot_entries", "ids", "name", "package_list", "packages"),
     }
-    assert family["package_list"]["type"] in _root_answers._PACKAGES
+    assert family["package_list"]["type"] in _printed._PACKAGES
     assert set(family["packages"]) & set(root_needs.INITRAMFS_NEEDS)
 
 

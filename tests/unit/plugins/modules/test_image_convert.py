@@ -12,6 +12,7 @@ import pathlib
 import typing as t
 
 import pytest
+from ansible_collections.sealedroot.image.plugins.module_utils._build import root_disk
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import (
     conversion,
     layout,
@@ -71,12 +72,44 @@ def test_a_disk_is_converted_and_compared(disk: Disk, run_module: t.Any) -> None
     digest = hashlib.sha256(b"qcow2").hexdigest()
     wanted = {"path": file, "driver": "qcow2", "is_flat": False, "sha256": digest}
     assert made["disks"] == {"qcow2": wanted}
-    assert made["diff"] == {"before": {"disks": []}, "after": {"disks": ["qcow2"]}}
+    before, after = {"disks": [], "is_open": False}, {"disks": ["qcow2"], "is_open": False}
+    assert made["diff"] == {"before": before, "after": after}
     disk.asked()
     disk.compared()
     again = run_module("image_convert", **disk.options("qcow2"))
     assert again["changed"] is False
     assert disk.path.exists()
+
+
+@pytest.mark.parametrize("was_open", [True, False])
+def test_the_disk_is_closed_first(
+    was_open: bool, disk: Disk, run_module: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[t.Any] = []
+
+    def close(_runner: t.Any, path: str, mapping: str, *, check_mode: bool) -> bool:
+        done.append((path, mapping, check_mode))
+        return was_open
+
+    monkeypatch.setattr(root_disk, "close", close)
+    options = disk.options("qcow2", mapping="web-1")
+    assert run_module("image_convert", _check=True, **options)["changed"]
+    disk.converted()
+    disk.compared()
+    made = run_module("image_convert", **options)
+    assert made["diff"]["before"]["is_open"] is was_open
+    assert done == [(str(disk.path), "web-1", True), (str(disk.path), "web-1", False)]
+    disk.asked()
+    disk.compared()
+    assert run_module("image_convert", **options)["changed"] is was_open
+
+
+def test_only_the_disk_of_a_build_is_closed(disk: Disk, run_module: t.Any) -> None:
+    other = disk.path.rename(disk.path.with_name("other.raw"))
+    options = {**disk.options("qcow2", mapping="web-1"), "path": str(other)}
+    said = run_module("image_convert", **options)
+    assert said["msg"] == f"{other} is no disk of a build, which is called disk.raw: correct it"
+    assert not disk.dest.exists()
 
 
 def test_a_file_that_is_another_disk_is_made_anew(disk: Disk, run_module: t.Any) -> None:

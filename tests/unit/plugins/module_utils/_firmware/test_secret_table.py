@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._firmware import secret_table
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import ovmf, secret_table
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -55,3 +55,12 @@ def test_which_key_a_table_holds(key: bytes) -> None:
     assert not secret_table.holds(table, key[:-1] + b"y")
     assert not secret_table.holds(table[:-1], key)
     assert not secret_table.holds(b"", key)
+
+
+@pytest.mark.parametrize(
+    "area", [ovmf.Area(0x810008, 0x80), ovmf.Area(0x810000, 0x88), ovmf.Area(0x810000, 0x50)]
+)
+def test_an_area_that_cannot_be_used(area: ovmf.Area) -> None:
+    secret_table.check_area(ovmf.Area(0x810000, 0x80), "x.fd")
+    with pytest.raises(SealedRootError, match=r"x\.fd has|the firmware has 80 bytes"):
+        secret_table.check_area(area, "x.fd")

@@ -12,9 +12,6 @@ import typing as t
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._firmware import ovmf, secret_table
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg, launch_script
-from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
-    SealedRootError,
-)
 
 LUKS = "7b2f8a1c-64b1-4c55-9a5e-0f5a3f3f1e11"
 PLAIN = LUKS.replace("-", "")
@@ -159,12 +156,3 @@ def test_the_console_is_closed_before_anything_else() -> None:
     assert tuple(lines[: len(cfg.CLOSED)]) == cfg.CLOSED
     assert lines[-1] == "halt"
     assert not [line for line in lines if line.split()[:1] == ["tpm"]]
-
-
-@pytest.mark.parametrize(
-    "area", [ovmf.Area(0x810008, 0x80), ovmf.Area(0x810000, 0x88), ovmf.Area(0x810000, 0x50)]
-)
-def test_an_area_that_cannot_be_used(area: ovmf.Area) -> None:
-    launch_script.check_area(AREA, "x.fd")
-    with pytest.raises(SealedRootError, match=r"x\.fd has|the firmware has 80 bytes"):
-        launch_script.check_area(area, "x.fd")

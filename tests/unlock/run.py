@@ -6,8 +6,8 @@
 usage: ./run unlock
 
 Ends with a line like «unlock: 2 ways, 2 booted without a prompt, 25 attacks stopped, 0 open», and with 1 when a way did
-not boot, or takes a second more than a typed key to start the kernel, or when the host won. The firmware is the real
-one; QEMU plays the secure processor, and swtpm the TPM.
+not boot, or takes a second more than a typed key on the same machine to start the kernel, or when the host won. The
+firmware is the real one; QEMU plays the secure processor, and swtpm the TPM.
 """
 
 from __future__ import annotations
@@ -183,11 +183,19 @@ def fallback(image: Image) -> bool:
     return run.rc == 0
 
 
-def is_quick(way: str, image: Image, start: t.Callable[[Stage], Guest]) -> bool:
-    """Say whether the kernel starts as soon as after a key that is typed at once, give or take a second."""
+def is_quick(
+    way: str,
+    image: Image,
+    start: t.Callable[[Stage], Guest],
+    asking: t.Callable[[Stage], Guest] = Stage.genuine,
+) -> bool:
+    """Say whether the kernel starts as soon as after a key that is typed at once, give or take a second.
+
+    *asking* starts a machine of the same kind that has no key, so its GRUB asks for one.
+    """
 
     def typed(stage: Stage) -> Guest:
-        guest = stage.genuine()
+        guest = asking(stage)
         stage.unlock(guest)
         return guest
 
@@ -262,7 +270,15 @@ def tpm(tally: Tally, place: Place) -> bool:
         shutil.move(stage.raw, image.raw)
     finally:
         stage.end()
-    quick = is_quick("tpm2", image, functools.partial(tpm_machines.start, machine=machine))
+    # GRUB gives all that it reads to a TPM, whichever way opens the volume, and the firmware hashes it.
+    other = tpm_machines.Tpm(place.path / "other")
+    quick = is_quick(
+        "tpm2",
+        image,
+        functools.partial(tpm_machines.start, machine=machine),
+        functools.partial(tpm_machines.start, machine=other),
+    )
+    other.end()
     for name, attack in tpm_attacks.ATTACKS.items():
         stage = Stage(image)
         tally.play(name, stage, functools.partial(attack, stage, machine))

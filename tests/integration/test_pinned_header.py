@@ -33,7 +33,7 @@ KEYS = ("old", "new", "recovery", "recovery.new")
 KEY = f"/{sealed_image.KEY_PATH}"
 HEADER = f"/{sealed_image.HEADER_PATH}"
 # What only reads.
-READING = ("open", "luksDump", "luksUUID")
+READING = ("open", "luksDump")
 
 
 def sh(*argv: str | os.PathLike[str], check: bool = True) -> subprocess.CompletedProcess[str]:

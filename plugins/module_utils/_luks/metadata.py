@@ -305,16 +305,19 @@ def _objects(data: Json, name: str) -> t.List[t.Tuple[int, Json]]:
 def read(runner: Runner, device: str) -> t.Optional[Header]:
     """Read the header on *device* (a block device, or a file that begins with one); None if it has none."""
     cryptsetup = runner.find("cryptsetup")
-    uuid = runner.run([cryptsetup, "luksUUID", device], check=False, timeout=60)
-    if uuid.rc != 0:
+    found = runner.run([cryptsetup, "luksDump", device], check=False, timeout=60)
+    if found.rc != 0:
         return None
-    text = runner.run([cryptsetup, "luksDump", device], timeout=60).stdout
-    # The first such line is cryptsetup's own; a label or token can contain more.
-    version = re.search(r"^Version:\s*(\d+)\s*$", text, re.MULTILINE)
-    if version and version.group(1) == "1":
-        return parse_luks1(text)
+    if _line(found.stdout, "Version") == "1":
+        return parse_luks1(found.stdout)
     dump = runner.run([cryptsetup, "luksDump", "--dump-json-metadata", device], timeout=60).stdout
-    return parse_luks2(dump, uuid=uuid.stdout.strip())
+    return parse_luks2(dump, uuid=_line(found.stdout, "UUID"))
+
+
+def _line(text: str, name: str) -> str:
+    """Return what luksDump says of *name*: the first such line is its own, and a label or token can contain more."""
+    line = re.search(rf"^{name}:\s*(\S+)\s*$", text, re.MULTILINE)
+    return line.group(1) if line else ""
 
 
 __all__ = (

@@ -82,7 +82,6 @@ class Talk:
         self.script.expect(LIST)
 
     def header(self) -> None:
-        self.script.expect(["cryptsetup", "luksUUID", LOOP], stdout=f"{UUID}\n")
         self.script.expect(["cryptsetup", "luksDump", LOOP], stdout=DUMP)
 
     def found(self) -> None:
@@ -94,7 +93,7 @@ class Talk:
     def blank(self, rc: int = 2, **said: str) -> None:
         """A region without a header is read."""
         self.attach(read_only=True)
-        self.script.expect(["cryptsetup", "luksUUID", LOOP], rc=1)
+        self.script.expect(["cryptsetup", "luksDump", LOOP], rc=1)
         self.script.expect(["blkid", "--probe", "--output", "export", LOOP], rc=rc, **said)
         self.detach()
 

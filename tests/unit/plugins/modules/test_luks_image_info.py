@@ -44,7 +44,6 @@ def expect_close(script) -> None:
 @pytest.mark.parametrize("check", [False, True])
 def test_a_header_and_a_key(check: bool, disk: str, key: str, script, run_module) -> None:
     expect_open(script, disk)
-    script.expect(["cryptsetup", "luksUUID", LOOP], stdout=f"{UUID}\n")
     dump = (FIXTURES / "luks1-cryptsetup-2.6.1.txt").read_text()
     script.expect(["cryptsetup", "luksDump", LOOP], stdout=dump)
     argv = ["cryptsetup", "open", "--test-passphrase", "--verbose", "--key-file", key, LOOP]
@@ -67,7 +66,7 @@ def test_a_header_and_a_key(check: bool, disk: str, key: str, script, run_module
 
 def test_no_header(disk: str, key: str, script, run_module) -> None:
     expect_open(script, disk)
-    script.expect(["cryptsetup", "luksUUID", LOOP], rc=1)
+    script.expect(["cryptsetup", "luksDump", LOOP], rc=1)
     expect_close(script)
     result = run_module("luks_image_info", path=disk, offset=512, key_files={"k": key})
     assert (result["type"], result["opens"]) == ("", {"k": None})
@@ -76,8 +75,9 @@ def test_no_header(disk: str, key: str, script, run_module) -> None:
 
 def test_the_loop_device_is_released_after_a_failure(disk: str, script, run_module) -> None:
     expect_open(script, disk)
-    script.expect(["cryptsetup", "luksUUID", LOOP], stdout=f"{UUID}\n")
-    script.expect(["cryptsetup", "luksDump", LOOP], rc=1, stderr="Input/output error")
+    script.expect(["cryptsetup", "luksDump", LOOP], stdout="Version: 2\n")
+    argv = ["cryptsetup", "luksDump", "--dump-json-metadata", LOOP]
+    script.expect(argv, rc=1, stderr="Input/output error")
     expect_close(script)
     result = run_module("luks_image_info", path=disk, offset=512)
     assert result.failed

@@ -6,7 +6,7 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use this from other collections or standalone plugins/modules!
 
-"""Check whether the inputs of a build can make an image. Pure: a table of checks; each returns a sentence or ''."""
+"""Check whether the inputs of a build can make an image: a table of checks; each returns a sentence or ''."""
 
 from __future__ import annotations
 

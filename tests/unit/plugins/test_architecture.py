@@ -110,6 +110,38 @@ def test_what_has_no_unit_test_of_its_path_is_used_by_what_has() -> None:
     assert {it for it in paths if it.startswith("module_utils")} - tested == set()
 
 
+PURE = re.compile(r"\b[Pp]ure\b(?!, but| but)")
+# What a path says by itself.
+WORDS = re.compile(
+    r"os\.(path\.(abspath|basename|commonpath|dirname|isabs|join|normpath|relpath|split\w*)|fs(de|en)code|\w*[Ee]rror)"
+)
+DOES = {"fcntl", "random", "select", "shutil", "signal", "socket", "subprocess", "tempfile", "time"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [it for it in sorted(PLUGINS.rglob("*.py")) if PURE.search(it.read_text().split('"""')[1])],
+    ids=lambda it: f"{it.parent.name}.{it.stem}",
+)
+def test_what_calls_itself_pure_asks_nobody(path: pathlib.Path) -> None:
+    """It gets what it judges: it starts no command, and reads no file, clock or process."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {it.name for it in node.names} & DOES
+        elif isinstance(node, ast.Attribute):
+            name = ast.unparse(node)
+            if (
+                re.fullmatch(r"os(\.\w+)+", name)
+                and name != "os.path"
+                and not WORDS.fullmatch(name)
+            ):
+                found.add(name)
+        elif isinstance(node, ast.Name) and node.id in ("Runner", "open"):
+            found.add(node.id)
+    assert not found
+
+
 @pytest.mark.parametrize("path", sorted(PLUGINS.rglob("*.py")), ids=lambda it: it.name)
 def test_a_file_is_read_in_one_sitting(path: pathlib.Path) -> None:
     assert len(path.read_text().splitlines()) <= 400

@@ -20,12 +20,15 @@ def input_problems(given: Values, around: Values) -> t.List[str]:
     from ansible.utils.vars import load_extra_vars
     from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems, _inputs
 
+    facts = _inputs.facts()
+    # An earlier build of this run has left its facts, which this one replaces.
+    given_facts = set() if "image_reached" in around["names"] else facts & {*around["names"]}
     return _input_problems.problems(
         given,
         _input_problems.Around(
             options=_inputs.options(),
             of_tasks=_inputs.of_tasks(),
-            replaced=_inputs.facts() & set(load_extra_vars(DataLoader())),
+            replaced=given_facts | (facts & set(load_extra_vars(DataLoader()))),
             **around,
         ),
     )

@@ -96,6 +96,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._build import root_disk
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import conversion
 from ansible_collections.sealedroot.image.plugins.module_utils._disk.output_formats import FORMATS
+from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
@@ -122,18 +123,33 @@ def check(params: t.Mapping[str, t.Any], paths: t.Mapping[str, str]) -> None:
             )
 
 
+def close(runner: Runner, disk: str, mapping: str, *, check_mode: bool) -> bool:
+    """Close a disk with a *mapping*, and say whether it was open; refuse another one that is open."""
+    if not os.path.isfile(disk):
+        return False
+    if mapping:
+        return root_disk.close(runner, disk, mapping, check_mode=check_mode)
+    # QEMU itself reads no disk that another QEMU writes to, which is how the userspace backend opens it.
+    info = os.stat(disk)
+    held = [it for it in loop_devices.list_all(runner) if it.inode == (info.st_dev, info.st_ino)]
+    if held:
+        raise SealedRootError(
+            f"{disk} is open on {held[0].device}: close it, or name its LUKS container in mapping"
+        )
+    return False
+
+
 def left_to_do(
-    runner: Runner, params: t.Mapping[str, t.Any], paths: t.Mapping[str, str]
+    runner: Runner, disk: str, paths: t.Mapping[str, str], *, removed: bool
 ) -> t.Dict[str, str]:
-    """Return the files that are missing or differ from the disk."""
-    disk = params["path"]
+    """Return the files that are missing or differ from the disk; none if it was *removed* when all was there."""
     if os.path.isfile(disk):
         return {
             name: path
             for name, path in paths.items()
             if not conversion.is_done(runner, disk, path, name)
         }
-    if params["remove_disk"] and all(os.path.isfile(path) for path in paths.values()):
+    if removed and all(os.path.isfile(path) for path in paths.values()):
         return {}  # an earlier call has converted, compared and removed it
     raise SealedRootError(f"{disk} is not a file: give the raw disk that is to be converted")
 
@@ -142,14 +158,11 @@ def ensure(
     runner: Runner, params: t.Mapping[str, t.Any], *, check_mode: bool
 ) -> t.Dict[str, t.Any]:
     """Close the disk, and make the files that are missing or differ from it."""
-    disk, dest = params["path"], params["dest"]
+    disk, dest = os.path.abspath(params["path"]), params["dest"]
     paths = {name: os.path.join(dest, f"disk.{name}") for name in params["formats"]}
     check(params, paths)
-    has_mapping = bool(params["mapping"]) and os.path.isfile(disk)
-    was_open = has_mapping and root_disk.close(
-        runner, disk, params["mapping"], check_mode=check_mode
-    )
-    missing = left_to_do(runner, params, paths)
+    was_open = close(runner, disk, params["mapping"], check_mode=check_mode)
+    missing = left_to_do(runner, disk, paths, removed=params["remove_disk"])
     removes = params["remove_disk"] and os.path.lexists(disk)
     digests: t.Dict[str, str] = {}
     if not check_mode:

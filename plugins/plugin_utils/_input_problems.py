@@ -57,8 +57,8 @@ class Around:
     """The context of the inputs.
 
     *options* are the inputs' specification; *misspelled* is a sentence on names that resemble inputs, or ''. *names*
-    are all variables of the host, *of_tasks* those that only tasks may set, and *replaced* the facts of the build for
-    which there is an extra variable.
+    are all variables of the host, *of_tasks* those that only tasks may set, and *replaced* the facts of the build that
+    somebody has given a value.
     *interpreter* and *connection* are what a task in the image would use, *hosts* are those of the inventory, *steps*
     the results for the steps of image_customize, and *now* is in seconds since 1970.
     """
@@ -115,8 +115,8 @@ def _replaced(_given: Inputs, around: Around) -> str:
     if not found:
         return ""
     return (
-        f"The build itself finds {found} and hands it on as a fact, which an extra variable of that name would replace:"
-        " leave it out."
+        f"The build itself finds {found} and hands it on as a fact, so it is no input: leave it out, also of the"
+        " inventory."
     )
 
 

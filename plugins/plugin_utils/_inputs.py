@@ -28,7 +28,7 @@ OF_PLAYBOOKS = {
     "launch_": (
         *("launch_expected", "launch_key", "launch_measurements", "launch_policy"),
         *("launch_session", "launch_socket", "launch_timeout", "launch_type", "launch_types"),
-        *("launch_vcpu_type", "launch_vcpu_types", "launch_vcpus"),
+        *("launch_vcpu_counts", "launch_vcpu_type", "launch_vcpu_types", "launch_vcpus"),
     ),
     "rotate_": ("rotate_hosts",),
 }

@@ -51,6 +51,8 @@ _SAME = {
     "pkgs": "packages",
     "working": "work",
 }
+# Words that say no more of an input than its name.
+_EMPTY = ("enabled", "gb", "gib", "list", "mb", "mib")
 _WORDS = ("true", "yes", "on", "1", "false", "no", "off", "0")
 
 
@@ -159,6 +161,9 @@ def nearest(name: str, known: t.Iterable[str], prefix: str = "", part: int = PAR
     alike = [it for it in letters if sorted(it) == sorted(joined) or _differ(it, joined) == 1]
     near = [letters[it] for it in alike]
     near += [letters[it] for it in difflib.get_close_matches(joined, letters, 1, NEAR)]
+    whole, _dash, last = rest.rpartition("_")
+    near += [inputs[whole]] if whole in inputs and last in _EMPTY else []
+    near += [inputs[rest[len("disk_") :]]] if rest in {f"disk_{it}" for it in inputs} else []
     if min(len(given), len(rest)) >= part:
         near += [right for it, right in inputs.items() if f"_{it}_".startswith(f"_{rest}_")]
         near += [right for it, right in inputs.items() if it.endswith(f"_{rest}")]

@@ -155,6 +155,25 @@ def test_a_message_of_the_page_is_in_the_code(message: str) -> None:
     assert any(parts[0] in it and pattern.search(it) for it in texts())
 
 
+NAMED = [
+    (page.name, *found)
+    for page in PAGES
+    for found in re.findall(r"`(\w+)` in `([\w/]+\.py)`", page.read_text())
+]
+
+
+@pytest.mark.parametrize(("page", "name", "file"), NAMED)
+def test_a_name_that_a_page_finds_in_a_file_is_there(page: str, name: str, file: str) -> None:
+    paths = [it for it in (ROOT / "plugins").rglob("*.py") if f"/{it}".endswith(f"/{file}")]
+    assert paths, page
+    for path in paths:
+        assert re.search(rf"^(def |class )?{name}\b", path.read_text(), re.MULTILINE), page
+
+
+def test_pages_name_functions() -> None:
+    assert len(NAMED) > 5
+
+
 def test_the_page_explains_many_messages() -> None:
     assert len(set(MESSAGES)) == len(MESSAGES) >= 30
 

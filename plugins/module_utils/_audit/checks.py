@@ -268,9 +268,7 @@ def early_config(
                 " without a key"
             )
     # If an open console was requested, a closed one is acceptable as well.
-    places = [
-        (it, console) for it in ("/boot/grub", "/boot/grub2") for console in (False, debug_console)
-    ]
+    places = [(it, console) for it in cfg.DIRECTORIES for console in (False, debug_console)]
     scripts = set()
     for directory, console in places:
         what: t.Dict[str, t.Any] = {"luks_uuid": luks_uuid, "directory": directory}

@@ -31,8 +31,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-DIRECTORIES = ("/boot/grub", "/boot/grub2")
-
 
 def core(launched: Launched, *, luks_uuid: str, modules: t.Sequence[str]) -> t.List[str]:
     """The core image opens this disk with a launch secret, and the table has its hash; *modules* are for the disk."""
@@ -70,7 +68,7 @@ def core(launched: Launched, *, luks_uuid: str, modules: t.Sequence[str]) -> t.L
             ask=cfg.ASKS in found.modules,
             prompt=launched.prompt,
         )
-        for directory in DIRECTORIES
+        for directory in cfg.DIRECTORIES
     }
     if not install.is_memdisk(found.memdisk, [scripts.get(found.prefix, "")], own=True):
         problems.append(
@@ -115,4 +113,4 @@ def surplus(launched: Launched, names: t.Sequence[str], dependencies: str) -> t.
     )
 
 
-__all__ = ("DIRECTORIES", "core", "firmware", "surplus")
+__all__ = ("core", "firmware", "surplus")

@@ -50,9 +50,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-# Directories of GRUB's files; the second is Fedora's and SUSE's.
-GRUB_DIRECTORIES = ("/boot/grub", "/boot/grub2")
-_MENUS = tuple(f"{directory}/grub.cfg" for directory in GRUB_DIRECTORIES)
+_MENUS = tuple(f"{directory}/grub.cfg" for directory in cfg.DIRECTORIES)
 
 
 def filesystem(
@@ -78,7 +76,7 @@ def menu(tree: Tree, config: str) -> str:
 
 
 def _environment(tree: Tree) -> t.Dict[str, str]:
-    blocks = [tree.find(f"{grub}/grubenv") for grub in ("/boot/grub2", "/boot/grub")]
+    blocks = [tree.find(f"{grub}/grubenv") for grub in reversed(cfg.DIRECTORIES)]
     block = next((node for node in blocks if node and node.is_file), None)
     return boot_entries.parse_env(tree.read(block)) if block else {}
 
@@ -98,7 +96,7 @@ def scripts(tree: Tree, config: str, *, luks_uuid: str) -> t.Dict[str, str]:
     texts = [config]
     while texts:
         text = texts.pop()
-        for directory in GRUB_DIRECTORIES:
+        for directory in cfg.DIRECTORIES:
             for path in script.scripts(text, volume=cfg.volume(luks_uuid), directory=directory):
                 part = None if path in (*parts, *_MENUS) else tree.text(path)
                 if part is not None:
@@ -109,7 +107,7 @@ def scripts(tree: Tree, config: str, *, luks_uuid: str) -> t.Dict[str, str]:
 
 def launch_modules(tree: Tree, launched: Launched) -> t.List[str]:
     """The core image of a confidential guest has the modules that the root names for it, and what these need."""
-    for directory in GRUB_DIRECTORIES:
+    for directory in cfg.DIRECTORIES:
         names = tree.text(f"{directory}/{install.LAUNCH}/{install.MODULES}")
         needs = tree.text(f"{directory}/{architectures.X86_64.grub_platform}/moddep.lst")
         if names and needs:
@@ -120,7 +118,7 @@ def launch_modules(tree: Tree, launched: Launched) -> t.List[str]:
 def own_volume(tree: Tree, cores: t.Iterable[core_image.Core]) -> t.List[str]:
     """Each core image that knows its own volume knows this one."""
     place = f"{grub_own_volume.SOURCES}/{grub_own_volume.FILE}"
-    files = [tree.content(f"{directory}/{place}") for directory in GRUB_DIRECTORIES]
+    files = [tree.content(f"{directory}/{place}") for directory in cfg.DIRECTORIES]
     known = [grub_own_volume.checksum(it) for it in files if it]
     wanted = {install.read_memdisk(it.memdisk, grub_own_volume.CHECKSUM) for it in cores} - {""}
     if wanted.issubset(known):
@@ -132,7 +130,7 @@ def grub_code(tree: Tree, cores: t.Mapping[str, core_image.Core]) -> t.List[str]
     """Each module in these core images, byte for byte, is a file of the root, from which it was made."""
     platforms = [it.grub_platform for it in architectures.ARCHITECTURES.values()]
     # Without the package of the modules, there is the copy of them that GRUB loads others from.
-    for tops in (cfg.LIBRARIES, GRUB_DIRECTORIES):
+    for tops in (cfg.LIBRARIES, cfg.DIRECTORIES):
         directories = [f"{top}/{platform}" for top in tops for platform in platforms]
         tree.load(directories)
         found = {it: tree.entries(it) for it in directories}
@@ -286,7 +284,6 @@ def _is_reset(tree: Tree, node: t.Optional[Node]) -> bool:
 
 
 __all__ = (
-    "GRUB_DIRECTORIES",
     "agents",
     "console",
     "environment",

@@ -29,7 +29,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import (
 from ansible_collections.sealedroot.image.plugins.module_utils._system.processes import Process
 
 BLOCK = "/sys/block"
-MAPPER_DIR = "/dev/mapper"
 
 # Programs that a build starts; a process is the build's if an argument names a path in its directory.
 DAEMONS = ("qemu-storage-daemon",)
@@ -147,8 +146,8 @@ def _nodes(directory: str, numbers: t.Set[int]) -> t.List[str]:
     # The role disk names it so, with the first digits of the digest of its directory.
     own = re.compile(rf"sealedroot-{re.escape(name)}-[0-9a-f]{{8}}")
     nodes = []
-    for entry in proc.list_names(MAPPER_DIR):
-        path = f"{MAPPER_DIR}/{entry}"
+    for entry in proc.list_names(mounts.MAPPER_DIR):
+        path = f"{mounts.MAPPER_DIR}/{entry}"
         info = os.lstat(path)
         if not stat.S_ISBLK(info.st_mode):
             continue

@@ -17,10 +17,7 @@ import uuid
 from ansible_collections.sealedroot.image.plugins.module_utils._build import work_dir
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import layout, luks_region
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import mkfs
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
-    backend as luks_backend,
-    container,
-)
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import container
 from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     Runner,
@@ -44,7 +41,7 @@ class RootDisk:
         self.uuids = layout.derived_uuids(params["uuid"])
         self.path = os.path.join(params["work_dir"], "disk.raw")
         self.root = os.path.join(params["work_dir"], "root")
-        self.device = f"{luks_backend.MAPPER_DIR}/{params['name']}"
+        self.device = f"{mounts.MAPPER_DIR}/{params['name']}"
 
     def check(self) -> None:
         """Refuse what cannot be done, before anything is made."""

@@ -20,7 +20,10 @@ from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
     container,
     metadata,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    loop_devices,
+    mounts,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     Runner,
     SealedRootError,
@@ -204,7 +207,7 @@ def check_name(name: str) -> None:
 
 def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
     """Bring the container into the requested state and return what was done."""
-    state, device = params["state"], f"{luks_backend.MAPPER_DIR}/{params['name']}"
+    state, device = params["state"], f"{mounts.MAPPER_DIR}/{params['name']}"
     check_name(params["name"])
     if params["force"] and state != "open":
         raise SealedRootError(f"force formats, which state '{state}' is not for: leave force out")

@@ -30,7 +30,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 PAGE = 4096
 LARGEST = volumes.LARGEST
-_CURE = "give the firmware for SEV, OVMF.amdsev.fd (Debian: package ovmf-amdsev)"
 
 _FOOTER = uuid.UUID("96b582de-1fb2-45f7-baea-a366c55a082d").bytes_le
 _SECRET = uuid.UUID("4c2eb361-7d9b-4cc3-8081-127c90d3d294").bytes_le
@@ -83,7 +82,7 @@ def parse(data: bytes, name: str) -> Firmware:
     """Parse the firmware *name*; refuse one that does not check the kernel, or has no place for a secret."""
     if not data or len(data) % PAGE:
         raise SealedRootError(
-            f"{name} is no firmware, because its {len(data)} bytes are no whole pages: {_CURE}"
+            f"{name} is no firmware, because its {len(data)} bytes are no whole pages: {volumes.CURE}"
         )
     entries = _entries(data, name)
     found = Firmware(
@@ -97,16 +96,16 @@ def parse(data: bytes, name: str) -> Firmware:
         (found.secret, "a launch secret", 1),
     ):
         if not area.base:
-            raise SealedRootError(f"{name} has no place for {what}: {_CURE}")
+            raise SealedRootError(f"{name} has no place for {what}: {volumes.CURE}")
         if area.size < least:
             raise SealedRootError(
-                f"{name} has {area.size} bytes for {what}, and {least} are needed: {_CURE}"
+                f"{name} has {area.size} bytes for {what}, and {least} are needed: {volumes.CURE}"
             )
     # Without this, a host could start another kernel, and the measurement would not show it.
     if not _checks_kernel(data):
         raise SealedRootError(
             f"{name} has a table for SEV, but no code that compares the kernel with its hash and keeps the secret:"
-            f" {_CURE}"
+            f" {volumes.CURE}"
         )
     return found
 
@@ -114,7 +113,7 @@ def parse(data: bytes, name: str) -> Firmware:
 def check_processors(firmware: Firmware, name: str) -> None:
     """Refuse a firmware that says nothing of further processors, whose state SEV-ES and SNP measure."""
     if not firmware.reset:
-        raise SealedRootError(f"{name} does not support SEV-ES: {_CURE}")
+        raise SealedRootError(f"{name} does not support SEV-ES: {volumes.CURE}")
 
 
 def check_snp(firmware: Firmware, name: str) -> None:
@@ -122,15 +121,15 @@ def check_snp(firmware: Firmware, name: str) -> None:
     page = firmware.hashes.base // PAGE * PAGE
     if (page, PAGE, _SNP_KERNEL_HASHES) not in firmware.sections:
         raise SealedRootError(
-            f"{name} does not tell SNP to measure the page with the kernel's hashes: leave snp out, or {_CURE}"
+            f"{name} does not tell SNP to measure the page with the kernel's hashes: leave snp out, or {volumes.CURE}"
         )
     if any(it.size % PAGE for it in firmware.sections):
         raise SealedRootError(
-            f"{name} has a section for SNP that is no whole pages: it is damaged, so {_CURE}"
+            f"{name} has a section for SNP that is no whole pages: it is damaged, so {volumes.CURE}"
         )
     if firmware.hashes.base - page + kernel_hashes.SIZE > PAGE:
         raise SealedRootError(
-            f"{name} has the kernel's hashes on two pages, which SNP does not measure: {_CURE}"
+            f"{name} has the kernel's hashes on two pages, which SNP does not measure: {volumes.CURE}"
         )
 
 
@@ -140,7 +139,7 @@ def _entries(data: bytes, name: str) -> t.Dict[bytes, bytes]:
     length, guid = _ENTRY.unpack_from(data, end - _ENTRY.size)
     if guid != _FOOTER:
         raise SealedRootError(
-            f"{name} has no table at its end, so it is no OVMF firmware, or only its variables: {_CURE}"
+            f"{name} has no table at its end, so it is no OVMF firmware, or only its variables: {volumes.CURE}"
         )
     if not _ENTRY.size <= length <= end:
         raise _damaged(name)
@@ -208,7 +207,7 @@ def _unpacked(data: bytes) -> t.Iterator[bytes]:
 
 
 def _damaged(name: str) -> SealedRootError:
-    return SealedRootError(f"the table at the end of {name} is damaged: {_CURE}")
+    return SealedRootError(f"the table at the end of {name} is damaged: {volumes.CURE}")
 
 
 __all__ = ("LARGEST", "Area", "Firmware", "Section", "check_processors", "check_snp", "parse")

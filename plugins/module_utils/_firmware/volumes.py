@@ -27,7 +27,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 LARGEST = 64 << 20
 LZMA = uuid.UUID("ee4e5898-3914-4259-9d6e-dc7bd79403cf").bytes_le
-_CURE = "give the firmware for SEV, OVMF.amdsev.fd (Debian: package ovmf-amdsev)"
+CURE = "give the firmware for SEV, OVMF.amdsev.fd (Debian: package ovmf-amdsev)"
 
 # Length, signature, and where the header and the extended header end or begin.
 _VOLUME = struct.Struct("<16x16xQ4s4xH2xH4x")
@@ -80,7 +80,7 @@ def kernel_only(data: bytes, name: str) -> t.Tuple[bytes, t.List[str]]:
         at = _volume(found, at, len(found), name=name, changed=changed)
     if not changed.loads_kernel:
         raise SealedRootError(
-            f"{name} has no DXE volume with the driver that loads a kernel of QEMU's: {_CURE}"
+            f"{name} has no DXE volume with the driver that loads a kernel of QEMU's: {CURE}"
         )
     return bytes(found), changed.removed
 
@@ -228,8 +228,8 @@ def _aligned(number: int, to: int) -> int:
 
 def _unknown(name: str, what: str) -> SealedRootError:
     return SealedRootError(
-        f"{name} {what}, so what reads programs from a disk cannot be taken out of it: {_CURE}"
+        f"{name} {what}, so what reads programs from a disk cannot be taken out of it: {CURE}"
     )
 
 
-__all__ = ("LARGEST", "LZMA", "check", "kernel_only", "unpack")
+__all__ = ("CURE", "LARGEST", "LZMA", "check", "kernel_only", "unpack")

@@ -50,6 +50,8 @@ WANTED = (
 )
 # Where distributions keep the modules of each platform; the second is SUSE's.
 LIBRARIES = ("/usr/lib/grub", "/usr/share/grub2")
+# Where it has its menu and what it loads; the second is Fedora's and SUSE's.
+DIRECTORIES = ("/boot/grub", "/boot/grub2")
 # Kernel words about disks of the machine that the root comes from, besides those removed from every image
 # (guest.HOST_DISKS). grub-mkconfig writes root= itself, and cryptopts= would replace the initramfs's own crypttab
 # (docs/facts.md: initramfs-option).
@@ -370,6 +372,7 @@ def traces(text: str, names: t.Iterable[str] = ()) -> t.List[str]:
 __all__ = (
     "ASKS",
     "CLOSED",
+    "DIRECTORIES",
     "LIBRARIES",
     "LUKS_MODULES",
     "MENU_SCRIPT",

@@ -25,12 +25,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
     metadata,
     userspace,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     Runner,
     SealedRootError,
 )
-
-MAPPER_DIR = "/dev/mapper"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +139,7 @@ class Userspace(Backend):
             path=mapping.path,
             offset=mapping.offset,
             payload=_payload(mapping),
-            node=f"{MAPPER_DIR}/{mapping.name}",
+            node=f"{mounts.MAPPER_DIR}/{mapping.name}",
         )
 
     def open(self, runner: Runner, mapping: Mapping) -> None:
@@ -151,7 +150,7 @@ class Userspace(Backend):
             size=mapping.size,
             header=mapping.header,
             payload=_payload(mapping),
-            node=f"{MAPPER_DIR}/{mapping.name}",
+            node=f"{mounts.MAPPER_DIR}/{mapping.name}",
             key_file=mapping.key_file,
             read_only=mapping.read_only,
         )
@@ -161,7 +160,7 @@ class Userspace(Backend):
             runner,
             path=mapping.path,
             payload=_payload(mapping),
-            node=f"{MAPPER_DIR}/{mapping.name}",
+            node=f"{mounts.MAPPER_DIR}/{mapping.name}",
         )
 
 
@@ -189,4 +188,4 @@ def choose(runner: Runner, wanted: str) -> t.Tuple[Backend, str]:
     )
 
 
-__all__ = ("MAPPER_DIR", "Backend", "DmCrypt", "Mapping", "Userspace", "choose")
+__all__ = ("Backend", "DmCrypt", "Mapping", "Userspace", "choose")

@@ -20,6 +20,7 @@ import typing as t
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import container
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     loop_devices,
+    mounts,
     processes,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -29,8 +30,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     SealedRootError,
 )
 
-MAPPER_DIR = "/dev/mapper"
-CONTROL = f"{MAPPER_DIR}/control"
+CONTROL = f"{mounts.MAPPER_DIR}/control"
 # How long to wait for another user of a mapping before giving up.
 BUSY_SECONDS = 10.0
 PAUSE = 0.2
@@ -80,9 +80,9 @@ def is_open(runner: Runner, *, path: str, offset: int, name: str) -> bool:
     """Say whether *name* is a mapping of this container; raise an error if it maps another one."""
     device = _device(runner, name)
     if not device:
-        if os.path.lexists(f"{MAPPER_DIR}/{name}"):
+        if os.path.lexists(f"{mounts.MAPPER_DIR}/{name}"):
             raise SealedRootError(
-                f"{MAPPER_DIR}/{name} exists and is no mapping of dm-crypt: use another name"
+                f"{mounts.MAPPER_DIR}/{name} exists and is no mapping of dm-crypt: use another name"
             )
         return False
     # A module that reads the header can bind the same region a second time for a moment.
@@ -91,7 +91,7 @@ def is_open(runner: Runner, *, path: str, offset: int, name: str) -> bool:
         ours.add(os.path.realpath(path))
     if device not in ours:
         raise SealedRootError(
-            f"{MAPPER_DIR}/{name} is open on {device}, not on {path} at offset {offset}: close it,"
+            f"{mounts.MAPPER_DIR}/{name} is open on {device}, not on {path} at offset {offset}: close it,"
             " or use another name"
         )
     return True
@@ -158,7 +158,7 @@ def close(runner: Runner, name: str) -> None:
         if result.rc != _BUSY:
             raise CommandError(argv, result)
         if time.monotonic() > deadline:
-            node = f"{MAPPER_DIR}/{name}"
+            node = f"{mounts.MAPPER_DIR}/{name}"
             who = processes.holders(os.stat(node).st_rdev)
             raise SealedRootError(
                 f"{node} is in use by {who}: unmount what is on it, and end what uses it"

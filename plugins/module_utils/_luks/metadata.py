@@ -315,9 +315,12 @@ def read(runner: Runner, device: str) -> t.Optional[Header]:
 
 
 def _line(text: str, name: str) -> str:
-    """Return what luksDump says of *name*: the first such line is its own, and a label or token can contain more."""
-    line = re.search(rf"^{name}:\s*(\S+)\s*$", text, re.MULTILINE)
-    return line.group(1) if line else ""
+    """Return what luksDump says of *name*: the first such line is its own, and a label or token can contain more.
+
+    Whoever wrote the header chose the UUID, too, so that line can say anything.
+    """
+    line = re.search(rf"^{name}:(.*)$", text, re.MULTILINE)
+    return line.group(1).strip() if line else ""
 
 
 __all__ = (

@@ -17,6 +17,9 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._system import proc
 
+# Where the device mapper, and the userspace backend, have the nodes of open containers.
+MAPPER_DIR = "/dev/mapper"
+
 
 @dataclasses.dataclass(frozen=True)
 class Mount:
@@ -72,4 +75,4 @@ def type_of(path: str, mounts: t.Iterable[Mount]) -> str:
     return next((it.type for it in mounts if it.number == number), "unknown")
 
 
-__all__ = ("Mount", "is_below", "parse", "read", "type_of", "unescaped")
+__all__ = ("MAPPER_DIR", "Mount", "is_below", "parse", "read", "type_of", "unescaped")

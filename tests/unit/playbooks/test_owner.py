@@ -152,7 +152,7 @@ def test_a_misspelled_input_is_refused_wherever_it_is(place: pathlib.Path) -> No
 
 def test_an_image_is_measured_and_compared(place: pathlib.Path) -> None:
     given = ("-e", "image_name=web")
-    types = {"launch_types": ["sev", "sev-es"], "launch_vcpus": [1, 2]}
+    types = {"launch_types": ["sev", "sev-es"], "launch_vcpu_counts": [1, 2]}
     more = ("-e", json.dumps({**types, "launch_vcpu_types": ["EPYC-v4", "EPYC-Milan"]}))
     before = sorted(place.rglob("*"))
     other = play("measure_image", place, *given, *more)

@@ -18,6 +18,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._disk import (
     layout,
     output_formats,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
 
 MIB = 1 << 20
 SAME = "Images are identical.\n"
@@ -56,7 +57,16 @@ class Disk:
 
 
 @pytest.fixture
-def disk(tmp_path: pathlib.Path, script: t.Any) -> Disk:
+def loops(monkeypatch: pytest.MonkeyPatch) -> list[loop_devices.Loop]:
+    """The loop devices that there are."""
+    bound: list[loop_devices.Loop] = []
+    monkeypatch.setattr(loop_devices, "list_all", lambda _runner: bound)
+    return bound
+
+
+@pytest.fixture
+def disk(tmp_path: pathlib.Path, script: t.Any, loops: t.Any) -> Disk:
+    assert loops == []
     return Disk(tmp_path, script)
 
 
@@ -102,6 +112,33 @@ def test_the_disk_is_closed_first(
     disk.asked()
     disk.compared()
     assert run_module("image_convert", **options)["changed"] is was_open
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_an_open_disk_is_not_converted(
+    check: bool, disk: Disk, loops: list[loop_devices.Loop], run_module: t.Any
+) -> None:
+    other = os.stat(__file__)
+    loops.append(loop_devices.Loop("/dev/loop3", 0, (other.st_dev, other.st_ino), "x"))
+    info = disk.path.stat()
+    loops.append(
+        loop_devices.Loop("/dev/loop4", layout.ROOT_OFFSET, (info.st_dev, info.st_ino), "x")
+    )
+    said = run_module("image_convert", _check=check, **disk.options("qcow2"))
+    assert said["msg"].startswith(f"{disk.path} is open on /dev/loop4: close it, or name its LUKS")
+    assert not disk.dest.exists()
+
+
+def test_a_path_may_be_written_in_any_way(
+    disk: Disk, run_module: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(root_disk.RootDisk, "close", lambda *_args, **_how: False)
+    monkeypatch.chdir(disk.path.parent)
+    for path in (f"{disk.path.parent}//disk.raw", "disk.raw", "./out/../disk.raw"):
+        made = run_module(
+            "image_convert", _check=True, **{**disk.options("qcow2", mapping="m"), "path": path}
+        )
+        assert made["changed"], made.result
 
 
 def test_only_the_disk_of_a_build_is_closed(disk: Disk, run_module: t.Any) -> None:

@@ -9,6 +9,7 @@ import dataclasses
 import typing as t
 
 import pytest
+from ansible_collections.sealedroot.image.plugins.filter.plans import FilterModule
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _inputs
 from ansible_collections.sealedroot.image.plugins.plugin_utils._input_problems import (
     CHECKS,
@@ -326,6 +327,23 @@ def test_what_is_around_them(change: dict[str, t.Any], says: str) -> None:
     assert says in found
 
 
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["image_name", "image_disk", "image_keys"], "image_disk, image_keys"),
+        (["image_name", "my_disk"], ""),
+        # Facts that an earlier build of the same run has left.
+        (["image_name", "image_disk", "image_reached"], ""),
+    ],
+)
+def test_a_fact_of_the_build_is_no_input(names: list[str], found: str) -> None:
+    around = {**vars(AROUND), "names": names}
+    for known_by_the_filter in ("options", "of_tasks", "replaced"):
+        del around[known_by_the_filter]
+    said = FilterModule().filters()["input_problems"](GIVEN, around)
+    assert said == ([f"The build itself finds {found} and {NO_INPUT}"] if found else [])
+
+
 def test_every_check_refuses_something_and_all_is_said_at_once() -> None:
     seen = {
         check for change, _says in BAD for check in CHECKS if check({**GIVEN, **change}, AROUND)
@@ -338,6 +356,7 @@ def test_every_check_refuses_something_and_all_is_said_at_once() -> None:
     assert [it.split()[0] for it in found] == ["image_name", "image_size", "image_uuid"]
 
 
+NO_INPUT = "hands it on as a fact, so it is no input: leave it out, also of the inventory."
 NO_SWITCH: tuple[t.Any, ...] = ("y", "t", "maybe", "", 2, None, [])
 TYPES: list[tuple[str, t.Any, str]] = [
     *(

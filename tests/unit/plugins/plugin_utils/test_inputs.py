@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Variables that are nearly inputs, and what the manifest records of those that are."""
+"""Variables that are nearly inputs."""
 
 from __future__ import annotations
 
@@ -57,6 +57,12 @@ MISSPELLED = FilterModule().filters()["misspelled"]
         ("image_cmdline", "image_kernel_cmdline"),
         ("image_passphrase", "image_recovery_passphrase"),
         ("image_password_hash", "image_root_password_hash"),
+        # Words that say nothing more.
+        ("image_secure_boot_enabled", "image_secure_boot"),
+        ("image_boot_test_enabled", "image_boot_test"),
+        ("image_packages_list", "image_packages"),
+        ("image_size_gb", "image_size"),
+        ("image_disk_size", "image_size"),
         # Letters that changed places.
         ("image_szie", "image_size"),
         ("image_soruce", "image_source"),

@@ -11,6 +11,7 @@ import pathlib
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._build import holds as build_holds
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    mounts,
     proc,
 )
 
@@ -27,7 +28,7 @@ class Kernel:
         (self.proc / "self/mountinfo").write_text("22 1 254:0 / / rw - ext4 /dev/vda rw\n")
         monkeypatch.setattr(proc, "PROC", str(self.proc))
         monkeypatch.setattr(build_holds, "BLOCK", str(self.block))
-        monkeypatch.setattr(build_holds, "MAPPER_DIR", str(self.mapper))
+        monkeypatch.setattr(mounts, "MAPPER_DIR", str(self.mapper))
 
     def loop(self, number: int, path: str) -> None:
         device = self.block / f"loop{number}"

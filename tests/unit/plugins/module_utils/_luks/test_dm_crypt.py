@@ -12,7 +12,10 @@ import typing as t
 
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import dm_crypt
-from ansible_collections.sealedroot.image.plugins.module_utils._system import processes
+from ansible_collections.sealedroot.image.plugins.module_utils._system import (
+    mounts,
+    processes,
+)
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     CommandError,
     SealedRootError,
@@ -47,7 +50,7 @@ def mapper(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.P
     """A /dev/mapper whose control node can be opened."""
     path = tmp_path / "mapper"
     path.mkdir()
-    monkeypatch.setattr(dm_crypt, "MAPPER_DIR", str(path))
+    monkeypatch.setattr(mounts, "MAPPER_DIR", str(path))
     monkeypatch.setattr(dm_crypt, "CONTROL", str(path / "control"))
     (path / "control").touch()
     return path

@@ -129,6 +129,19 @@ def test_read_nothing(script, runner) -> None:
     assert metadata.read(runner, "/d") is None
 
 
+@pytest.mark.parametrize("said", ["another disk", "(no UUID)", ""])
+def test_what_a_label_says_is_not_the_uuid(said: str, script, runner) -> None:
+    assert f"UUID:          \t{UUID}\n" in LUKS2_TEXT
+    forged = LUKS2_TEXT.replace(
+        f"UUID:          \t{UUID}\n", f"UUID:          \t{said}\nLabel:         \tx\nUUID: {UUID}\n"
+    )
+    script.expect(["cryptsetup", "luksDump", "/d"], stdout=forged)
+    script.expect(["cryptsetup", "luksDump", "--dump-json-metadata", "/d"], stdout=LUKS2)
+    header = metadata.read(runner, "/d")
+    assert header is not None
+    assert header.uuid == said
+
+
 def test_what_a_token_is_called_does_not_make_it_luks1(script, runner) -> None:
     """luksDump prints names that whoever wrote the header chose."""
     forged = f"{LUKS2_TEXT}Tokens:\n  0: x\n\n{LUKS1}"

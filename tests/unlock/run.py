@@ -5,7 +5,7 @@
 
 usage: ./run unlock
 
-Ends with a line like «unlock: 2 ways, 2 booted without a prompt, 25 attacks stopped, 0 open», and with 1 when a way did
+Ends with a line like «unlock: 2 ways, 2 booted without a prompt, 24 attacks stopped, 0 open», and with 1 when a way did
 not boot, or takes a second more than a typed key on the same machine to start the kernel, or when the host won. The
 firmware is the real one; QEMU plays the secure processor, and swtpm the TPM.
 """

@@ -178,8 +178,12 @@ def path_of_unit(name: str) -> str:
         stem = f"dev-mapper-{opened.group(1)}"
     elif kind not in ("automount", "device", "mount", "swap"):
         return ""
-    path = stem.replace("-", "/").lstrip("/")
-    return "/" + re.sub(r"(?:\\x[0-9a-f]{2})+", lambda match: _unescape(match.group(0)), path)
+    return "/" + unescaped(stem.replace("-", "/").lstrip("/"))
+
+
+def unescaped(text: str) -> str:
+    r"""Return the name of a unit or of a link of udev with its escapes (``\x20``) decoded."""
+    return re.sub(r"(?:\\x[0-9a-f]{2})+", lambda match: _unescape(match.group(0)), text)
 
 
 def _unescape(letters: str) -> str:
@@ -293,4 +297,5 @@ __all__ = (
     "source_of",
     "swap_files",
     "taken",
+    "unescaped",
 )

@@ -38,7 +38,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 Params = t.Mapping[str, t.Any]
 # Raise it when another part of a disk is packed, so that tars in the cache are made anew.
-_METHOD = 2
+_METHOD = 3
 
 
 def identity(path: str) -> t.Tuple[int, ...]:

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import re
 import typing as t
@@ -32,10 +31,13 @@ _POINTS = {
     "BC13C2FF-59E6-4262-A352-B275FD6F7172": "boot",
 }
 _NO_AUTO = 63
-# The kernel's name of a partition: in group 1 its disk, in 2 its number.
+# A name of a partition by its number: in group 1 its disk, in 2 its number (docs/facts.md: disk-links).
 _BY_NUMBER = re.compile(
-    r"(/dev/(?:[shv]d[a-z]+|xvd[a-z]+|(?:nvme\d+n\d+|mmcblk\d+)(?=p)))p?([1-9]\d*)"
+    r"(/dev/(?:[shv]d[a-z]+|xvd[a-z]+|(?:nvme\d+n\d+|mmcblk\d+)(?=p)|disk/by-(?:id|path)/.+(?=-part)))"
+    r"(?:p|-part)?([1-9]\d*)"
 )
+# The kernel's names of the first disk of a machine.
+_FIRST = ("/dev/sda", "/dev/vda", "/dev/xvda", "/dev/hda", "/dev/nvme0n1", "/dev/mmcblk0")
 # Types of the EFI system partition, of which nothing is taken.
 _ESP_TYPES = (partitions.ESP_TYPE, "EF")
 # The top level of btrfs, in which all other subvolumes are.
@@ -113,13 +115,33 @@ def probed(volume: Volume, text: str) -> Volume:
     return dataclasses.replace(volume, type=kind, uuid=uuid, usage=usage, label=label)
 
 
-def own_disk(rows: t.Sequence[etc_fstab.Row]) -> str:
-    """Return the kernel's name of this disk on its machine: that in the line of the root, else in most lines."""
-    found = [(row, _BY_NUMBER.fullmatch(etc_fstab.source_of(row[0]))) for row in rows]
-    disks = [(etc_fstab.point_of(row) == "/", match[1]) for row, match in found if match]
-    own = [disk for is_root, disk in disks if is_root]
-    most = collections.Counter(disk for _is_root, disk in disks).most_common(1)
-    return own[0] if own else "".join(disk for disk, _lines in most)
+def own_disk(
+    rows: t.Sequence[etc_fstab.Row], volumes: t.Sequence[Volume], root: t.Optional[Volume]
+) -> str:
+    """Return the name of this disk on its machine; empty if the lines do not show it.
+
+    A line shows it if what it mounts by number is known in another way: it is the root, or has a UUID or a label in
+    another line. Else the only disk that is named is this one if it is a first one and no line speaks against it.
+    """
+    known = {} if root is None else {"/": root.number}
+    numbered = []
+    for row in rows:
+        point, source = etc_fstab.point_of(row), etc_fstab.source_of(row[0])
+        match = _BY_NUMBER.fullmatch(source)
+        volume = None if match else named(source, volumes, "")
+        if etc_fstab.is_on_demand(row):
+            continue
+        if match:
+            numbered.append((match[1], int(match[2]), point))
+        elif volume and point:
+            known.setdefault(point, volume.number)
+    agrees: t.Dict[str, t.List[bool]] = {disk: [] for disk, _number, _point in numbered}
+    for disk, number, point in numbered:
+        if point in known or number in known.values():
+            agrees[disk].append(known.get(point) == number)
+    shown = [disk for disk, found in agrees.items() if any(found)]
+    guess = [disk for disk, found in agrees.items() if disk in _FIRST and not found]
+    return "".join([*shown, *(guess if len(agrees) == 1 else [])][:1])
 
 
 def named(source: str, volumes: t.Iterable[Volume], disk: str) -> t.Optional[Volume]:
@@ -128,7 +150,7 @@ def named(source: str, volumes: t.Iterable[Volume], disk: str) -> t.Optional[Vol
     value = value.strip('"')
     by_link = re.fullmatch(r"/dev/disk/by-(uuid|label|partuuid|partlabel)/(.+)", source)
     if by_link:
-        key, equals, value = by_link[1].upper(), "=", by_link[2]
+        key, equals, value = by_link[1].upper(), "=", etc_fstab.unescaped(by_link[2])
     by_number = _BY_NUMBER.fullmatch(source)
     for volume in volumes:
         if by_number and (disk, volume.number) == (by_number[1], int(by_number[2])):
@@ -186,14 +208,7 @@ def parts(
     points = {etc_fstab.point_of(row).strip("/") for row in rows}
     # systemd takes no partition for /boot if fstab has anything there.
     points |= {"boot"} if any(it.split("/")[0] in ("boot", "efi") for it in points) else set()
-    for volume in volumes:
-        is_root = root is not None and (volume.path, volume.offset) == (root.path, root.offset)
-        if volume.point and volume.point not in points and not is_root:
-            # The first of a type counts.
-            points.add(volume.point)
-            if volume.type in FILE_SYSTEMS:
-                found[volume.point] = Part(volume.point, volume, is_found=True)
-    disk = own_disk(rows)
+    disk = own_disk(rows, volumes, root)
     for row in rows:
         point = etc_fstab.point_of(row).strip("/")
         volume_of_row = named(etc_fstab.source_of(row[0]), volumes, disk)
@@ -205,7 +220,19 @@ def parts(
             raise unreadable("the disk", volume_of_row)
         if volume_of_row.type in FILE_SYSTEMS:
             found[point] = Part(point, volume_of_row, subvolume_option(row))
-    return [found[point] for point in sorted(found, key=lambda it: (it.count("/"), it))]
+    for volume in volumes:
+        is_root = root is not None and (volume.path, volume.offset) == (root.path, root.offset)
+        if volume.point and volume.point not in points and not is_root:
+            # The first of a type counts.
+            points.add(volume.point)
+            if volume.type in FILE_SYSTEMS:
+                found[volume.point] = Part(volume.point, volume, is_found=True)
+    # What is mounted twice is taken once: at the root, or where the first line has it.
+    taken = {} if root is None else {(root.path, root.offset, root_option(rows)): ""}
+    for part in found.values():
+        taken.setdefault((part.volume.path, part.volume.offset, part.option), part.point)
+    once = [found[point] for point in taken.values() if point]
+    return sorted(once, key=lambda it: (it.point.count("/"), it.point))
 
 
 def subvolume_option(row: t.Sequence[str]) -> str:

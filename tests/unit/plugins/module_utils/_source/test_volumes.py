@@ -31,12 +31,16 @@ ROOT = source_volumes.Volume(2, 1 << 20, 1 << 20, "btrfs", "aa-BB", "ROOT", "cc"
         ("/dev/sda2", True),
         ("/dev/nvme0n1p2", True),
         ("/dev/sda1", False),
+        # Nothing shows that this disk is the second one.
+        ("/dev/sdb2", False),
+        ("/dev/disk/by-id/ata-X-part2", False),
+        (r"/dev/disk/by-label/RO\x4fT", True),
         ("LABEL=", False),
         ("tmpfs", False),
     ],
 )
 def test_finds_the_volume_that_fstab_names(source: str, there: bool) -> None:
-    disk = source_volumes.own_disk([[source, "/x", "ext4"]])
+    disk = source_volumes.own_disk([[source, "/x", "ext4"]], [ROOT], None)
     assert (source_volumes.named(source, [ROOT], disk) == ROOT) is there
 
 
@@ -49,16 +53,27 @@ def test_finds_the_volume_that_fstab_names(source: str, there: bool) -> None:
         (["/dev/nvme1n1p2 / ext4", "/dev/nvme0n1p3 /data ext4"], []),
         (["/dev/nvme1n1p2 / ext4", "/dev/nvme1n1p3 /srv ext4"], ["srv"]),
         (["/dev/vda2 / ext4", "/dev/sda3 /data ext4"], []),
-        # The root's line names no disk: most of them do.
+        (["/dev/disk/by-id/x-y-part2 / ext4", "/dev/disk/by-id/x-y-part3 /srv ext4"], ["srv"]),
+        (["/dev/disk/by-id/x-part2 / ext4", "/dev/disk/by-id/y-part3 /data ext4"], []),
+        (["/dev/disk/by-path/x-part2 / ext4", "/dev/disk/by-path/x-part3 /srv ext4"], ["srv"]),
+        # The root's line names no disk: the only one that is named is this one, if it is a first one.
+        (["LABEL=l2 / ext4", "/dev/sda3 /srv ext4", "/dev/sda1 none swap"], ["srv"]),
+        (["LABEL=l2 / ext4", "/dev/vda3 /srv ext4", "/dev/sdb1 /x ext4 noauto"], ["srv"]),
+        (["LABEL=l2 / ext4", "/dev/sda3 /data ext4", "/dev/sdb1 /x ext4"], []),
+        (["LABEL=l2 / ext4", "/dev/sdb3 /data ext4"], []),
+        (["LABEL=l2 / ext4", "/dev/vdb2 /data ext4"], []),
+        (["LABEL=l2 / ext4", "/dev/disk/by-id/x-part3 /data ext4"], []),
+        # It is another one if it has something else where this one has the root or a known part.
+        (["LABEL=l2 / ext4", "/dev/vda2 /data ext4", "/dev/vda3 /more ext4"], []),
+        (["LABEL=l2 / ext4", "LABEL=l3 /srv ext4", "/dev/sda3 /data ext4"], ["srv"]),
+        # Another line shows which disk it is.
         (
-            ["LABEL=l2 / ext4", "/dev/sda3 /srv ext4", "/dev/sda1 none swap", "/dev/sdb1 /x ext4"],
-            ["srv"],
+            ["LABEL=l2 / ext4", "/dev/sdb3 /srv ext4", "LABEL=l3 /srv ext4", "/dev/sdb1 /x ext4"],
+            ["srv", "x"],
         ),
-        (
-            ["LABEL=l2 / ext4", "/dev/sdb1 /x ext4", "/dev/sda3 /srv ext4", "/dev/sda1 none swap"],
-            ["srv"],
-        ),
-        (["LABEL=l2 / ext4", "/dev/sdb3 /srv ext4"], ["srv"]),
+        # What is mounted twice is taken once.
+        (["LABEL=l2 / ext4", "LABEL=l2 /again ext4"], []),
+        (["LABEL=l2 / ext4", "LABEL=l3 /srv ext4", "LABEL=l3 /again ext4"], ["srv"]),
         (["/dev/sda2 / ext4", "LABEL=l3 /srv ext4", "/dev/sdb3 /data ext4"], ["srv"]),
     ],
 )
@@ -182,7 +197,7 @@ def typed(number: int, kind: str, content: str = "ext4", attrs: str = "") -> sou
         ([typed(2, HOME, content="crypto_LUKS")], [], []),
         ([typed(2, HOME)], ["tmpfs /home tmpfs"], []),
         ([typed(2, HOME)], ["LABEL=x /home ext4 noauto"], []),
-        ([typed(2, HOME)], ["LABEL=l2 /srv ext4"], ["home", "srv"]),
+        ([typed(2, HOME)], ["LABEL=l2 /srv ext4"], ["srv"]),
         ([typed(2, XBOOTLDR)], ["LABEL=ESP /boot/efi vfat"], []),
         ([typed(2, XBOOTLDR)], ["LABEL=ESP /efi vfat"], []),
         ([typed(2, XBOOTLDR)], ["LABEL=l2 /boot ext4"], ["boot"]),

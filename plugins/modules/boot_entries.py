@@ -73,7 +73,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     defaults,
     script,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import boot_files
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import boot_files, guest
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
     Runner,
@@ -126,7 +126,7 @@ class Plan:
         self.tree, self.runner, self.root_device = tree, runner, root_device
         self.env_path = f"{grub}/grubenv"
         self.words = wanted_words(runner, tree)
-        self.unwanted = cfg.unwanted(self.words.split())
+        self.unwanted = guest.unwanted(self.words.split())
         self.dropped: t.List[str] = []
         self.entries: t.Dict[str, str] = {}
         self.names: t.Dict[str, str] = {}

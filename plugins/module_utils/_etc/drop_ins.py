@@ -28,12 +28,33 @@ _ALSO = {
     DRACUT: ("/usr/lib/dracut/dracut.conf.d",),
     INITRAMFS_TOOLS: ("/usr/share/initramfs-tools/conf.d",),
 }
-# What ours sets for initramfs-tools, and the values that are as good; "dep" takes the drivers of one machine alone.
+# What ours sets for initramfs-tools, and the values that are as good.
 INITRAMFS_SETTINGS = {
-    "RESUME": ("none",),
-    "BOOT": ("local",),
+    # "dep" would take those of the running machine, the builder, and mkinitramfs fails on that.
     "MODULES": ("most", "list"),
+    # The initramfs holds the key, so only root may read it, also after an update rebuilds it.
     "UMASK": ("0077", "077"),
+    # Otherwise the boot waits for the swap of another machine.
+    "RESUME": ("none",),
+    # "nfs" would mount a root of the network.
+    "BOOT": ("local",),
+}
+# Its init takes these from the same files (docs/facts.md: initramfs-variables): what starts, what is mounted and where,
+# who gets a shell, and the drivers and the network of one machine. Ours sets the defaults of that init; words of the
+# kernel come after them.
+INITRAMFS_VARIABLES = {
+    "init": ("/sbin/init",),
+    "drop_caps": ("",),
+    "break": ("",),
+    "ROOT": ("",),
+    "ROOTFLAGS": ("",),
+    "ROOTFSTYPE": ("",),
+    "UBIMTD": ("",),
+    "rootmnt": ("/root",),
+    "resume": ("",),
+    "blacklist": ("",),
+    "IP": ("",),
+    "IP6": ("",),
 }
 # mkinitramfs(8) reads no file of another name.
 _OF_INITRAMFS_TOOLS = re.compile(r"(?!.*\.dpkg-)[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -83,6 +104,7 @@ __all__ = (
     "GRUB",
     "INITRAMFS_SETTINGS",
     "INITRAMFS_TOOLS",
+    "INITRAMFS_VARIABLES",
     "MKINITCPIO",
     "SYSCTL",
     "is_later",

@@ -18,10 +18,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     own_volume,
     script as grub_script,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
-    boot_files,
-    guest,
-)
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import boot_files
 from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
@@ -52,10 +49,6 @@ WANTED = (
 LIBRARIES = ("/usr/lib/grub", "/usr/share/grub2")
 # Where it has its menu and what it loads; the second is Fedora's and SUSE's.
 DIRECTORIES = ("/boot/grub", "/boot/grub2")
-# Kernel words about disks of the machine that the root comes from, besides those removed from every image
-# (guest.HOST_DISKS). grub-mkconfig writes root= itself, and cryptopts= would replace the initramfs's own crypttab
-# (docs/facts.md: initramfs-option).
-OLD_DISKS = ("rootflags", "rootfstype", "rd.lvm*", "rd.md*", "rd.dm*", "rd.multipath*")
 # More modules that a signed GRUB must contain, because under Secure Boot it can load none (docs/facts.md: signed-grub).
 # The stub is read from the ESP and uses "[".
 SIGNED = ("fat", "search", "test")
@@ -77,15 +70,6 @@ cat <<'EOF'
 export menuentry_id_option
 EOF
 """
-
-
-def unwanted(words: t.Sequence[str]) -> t.Callable[[str], bool]:
-    """Return a function that says whether to remove a word of the root's command line to which *words* are added.
-
-    Words about old disks and of the old machine are removed, and words that would undo what *words* set for the guest.
-    """
-    names = (*OLD_DISKS, *guest.ONE_MACHINE)
-    return lambda word: guest.is_named(word, names) or guest.undoes(word, words)
 
 
 def needed(*, luks_type: str, hash_name: str, filesystem: str) -> t.List[str]:
@@ -377,7 +361,6 @@ __all__ = (
     "LUKS_MODULES",
     "MENU_SCRIPT",
     "MENU_SCRIPT_TEXT",
-    "OLD_DISKS",
     "REFUSED",
     "ask_lines",
     "check_config",
@@ -395,6 +378,5 @@ __all__ = (
     "traces",
     "unlock_script",
     "unsearched",
-    "unwanted",
     "volume",
 )

@@ -22,6 +22,7 @@ import typing as t
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import drop_ins
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     Runner,
     SealedRootError,
@@ -115,7 +116,7 @@ def settings(
 ) -> t.Tuple[str, t.List[str]]:
     """Return our settings as shell, and the words that they remove; *have* are the values without them."""
     ours = kernel_cmdline.split()
-    unwanted = cfg.unwanted(ours)
+    unwanted = guest.unwanted(ours)
     # What GRUB_ENABLE_CRYPTODISK has to be (docs/facts.md: enable-cryptodisk).
     old = {
         name: [it for it in dict.fromkeys(_words(have[name])) if unwanted(it) and it not in ours]

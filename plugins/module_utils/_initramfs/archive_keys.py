@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import typing as t
 
@@ -26,8 +27,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 # crypttab for the root in an initramfs of initramfs-tools, and of dracut and mkinitcpio.
 TABLES = ("/cryptroot/crypttab", "/etc/crypttab")
-# Words that dracut and its modules add to those of the kernel, and the configuration of initramfs-tools's init.
-_WORDS, _CONF = "/etc/cmdline.d/", "/conf/"
+# Words that dracut adds to those of the kernel, lines that it or systemd mounts, and the configuration of
+# initramfs-tools's init (docs/facts.md: dracut-lists, docs/facts.md: initramfs-variables).
+_WORDS = re.compile(r"/etc/cmdline|/etc/cmdline\.d/.*")
+_MOUNTS, _MOUNTS_ALL = "/etc/fstab", "/etc/fstab.sys"
+_CONF = "/conf/"
 # Returns problems of the pinned headers in an initramfs, which are given by their paths in the root.
 JudgeHeader = t.Callable[[t.Mapping[str, bytes]], t.List[str]]
 
@@ -79,7 +83,7 @@ def problems(
                 _files(handle, part, lambda name: name.startswith(f"{pinned_header.DIRECTORY}/"))
             )
             tables.update(_files(handle, part, TABLES.__contains__))
-            told.update(_files(handle, part, lambda name: name.startswith((_WORDS, _CONF))))
+            told.update(_files(handle, part, _tells))
             programs.update(_files(handle, part, files.__contains__, mode=0o100))
             # Do not search compressed data: a compressor can store a key unchanged, and the unpacked copy is searched.
             offsets = secret_search.offsets(handle, needles, [(0, part.end)])
@@ -109,7 +113,34 @@ def problems(
         for name, text in files.items()
         if programs.get(name) != text.encode()
     ]
-    return [*found_problems, *_told(told), *header(headers)]
+    return [*found_problems, *_told(told), *_mounts(told, tables), *header(headers)]
+
+
+def _tells(name: str) -> bool:
+    """Say whether a file of an initramfs tells it what to do."""
+    is_table = name in (_MOUNTS, _MOUNTS_ALL)
+    return is_table or bool(_WORDS.fullmatch(name)) or name.startswith(_CONF)
+
+
+def _mounts(files: t.Mapping[str, bytes], tables: t.Mapping[str, bytes]) -> t.List[str]:
+    """Return problems of what an initramfs mounts besides the root; it opens what is in its *tables*."""
+
+    def rows(data: bytes) -> fstab.Rows:
+        return fstab.rows(data.decode("utf-8", "replace"))
+
+    opened = [row for table in tables.values() for row in rows(table)]
+    # dracut mounts every line of the second, whatever its options say.
+    mounted: t.Mapping[str, t.Sequence[fstab.Row]] = {
+        _MOUNTS: sorted(fstab.mounted(rows(files.get(_MOUNTS, b"")), opened)),
+        _MOUNTS_ALL: rows(files.get(_MOUNTS_ALL, b"")),
+    }
+    own = {f"/dev/mapper/{row[0]}" for row in opened}
+    return [
+        f"its {name} mounts {it.name}, which the host can supply"
+        for name, lines in mounted.items()
+        for it in (fstab.taken(row, own) for row in lines)
+        if it
+    ]
 
 
 def _told(files: t.Mapping[str, bytes]) -> t.List[str]:
@@ -117,16 +148,21 @@ def _told(files: t.Mapping[str, bytes]) -> t.List[str]:
     texts = {name: data.decode("utf-8", "replace") for name, data in sorted(files.items())}
     found = []
     for name, text in texts.items():
-        words = guest.contrary(text) if name.startswith(_WORDS) else []
+        words = filter(guest.unwanted(), text.split()) if _WORDS.fullmatch(name) else ()
         names = ", ".join(dict.fromkeys(word.partition("=")[0] for word in words))
-        if words:
+        if names:
             found.append(f"its {name} has words of the kernel that undo ours: {names}")
     confs = [name for name in texts if name.startswith(f"{_CONF}conf.d/")]
-    if any(name.endswith(os.path.basename(drop_ins.INITRAMFS_TOOLS)) for name in confs):
+    own = f"{_CONF}conf.d/{os.path.basename(drop_ins.INITRAMFS_TOOLS)}"
+    if own in confs:
         have = shell_defaults.values("\n".join(texts[name] for name in confs))
-        for name, values in drop_ins.INITRAMFS_SETTINGS.items():
+        ours = {name: (value,) for name, value in shell_defaults.values(texts[own]).items()}
+        settings = {**ours, **drop_ins.INITRAMFS_SETTINGS, **drop_ins.INITRAMFS_VARIABLES}
+        for name, values in settings.items():
             if have.get(name) not in values:
-                found.append(f"its {confs[-1]} has the last word, and {name} is not {values[0]}")
+                found.append(
+                    f"its {confs[-1]} has the last word, and {name} is not {values[0] or 'empty'}"
+                )
     return found
 
 

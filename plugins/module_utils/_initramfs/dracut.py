@@ -50,6 +50,14 @@ for word in ${{omit_dracutmodules-}}; do
 done
 omit_dracutmodules=$kept
 unset kept word
+# Lists that narrow what it takes, to the disks of one machine, and lines of fstab for the initramfs. Empty ones are
+# the default (docs/facts.md: dracut-lists).
+drivers=""
+omit_drivers=""
+dracutmodules=""
+filesystems=""
+add_fstab=""
+fstab_lines=()
 add_drivers+=" {params["filesystem"]} "
 install_items+=" {items} "
 # Words of the kernel in an initramfs would come to those of GRUB; these may be another machine's.

@@ -75,6 +75,9 @@ HOST_DISKS = (
     # An overlay, an image, another initramfs, and an ACPI table.
     *("rd.overlay*", "systemd.pull*", "initrdmem", "efivar_ssdt"),
 )
+# Names of words about disks of the machine that a root comes from, besides HOST_DISKS. grub-mkconfig writes root=
+# itself, and cryptopts= would replace the initramfs's own crypttab (docs/facts.md: initramfs-option).
+OLD_DISKS = ("rootflags", "rootfstype", "rd.lvm*", "rd.md*", "rd.dm*", "rd.multipath*")
 # With it, all clones are the same machine.
 MACHINE_ID = "systemd.machine_id"
 # Names of words that are of one machine (docs/facts.md: words-of-one-machine). They go; an owner may set others.
@@ -197,6 +200,15 @@ def undoes(word: str, own: t.Sequence[str]) -> bool:
     return name_of(word) in decided or takes(word) or (is_closed(own) and opens(word))
 
 
+def unwanted(words: t.Sequence[str] = _ALL) -> t.Callable[[str], bool]:
+    """Return a function that says whether to remove a word that a root has, to which *words* are added.
+
+    Words about old disks and of the old machine are removed, and words that would undo what *words* set for the guest.
+    """
+    names = (*OLD_DISKS, *ONE_MACHINE)
+    return lambda word: is_named(word, names) or undoes(word, words)
+
+
 def contrary(cmdline: str, *, debug_console: bool = False) -> t.List[str]:
     """Return the words of an owner's command line that undo what :func:`words` sets."""
     own = HOST_WORDS if debug_console else _ALL
@@ -211,6 +223,7 @@ __all__ = (
     "HOST_DISKS",
     "HOST_WORDS",
     "MACHINE_ID",
+    "OLD_DISKS",
     "ONE_MACHINE",
     "QUOTES",
     "SHELLS",
@@ -227,6 +240,7 @@ __all__ = (
     "rivals",
     "takes",
     "undoes",
+    "unwanted",
     "volume",
     "words",
 )

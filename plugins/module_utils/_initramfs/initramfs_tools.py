@@ -25,10 +25,11 @@ CONF_HOOK = "/etc/cryptsetup-initramfs/conf-hook"
 # initramfs: include the entry without asking the kernel which device / is on, which a build cannot tell
 # (docs/facts.md: initramfs-option). discard: freed blocks of the guest become free on the host, as in the build.
 OPTIONS = "luks,initramfs,discard"
-# MODULES: "dep" would take those of the running machine, the builder, and mkinitramfs fails on that.
-# UMASK: the initramfs holds the key, so only root may read it, also after an update rebuilds it.
-# RESUME: otherwise the boot waits for the swap of another machine. BOOT: "nfs" would mount a root of the network.
-CONF_TEXT = "MODULES=most\nUMASK=0077\nRESUME=none\nBOOT=local\n"
+CONF_TEXT = "".join(
+    f"{name}={values[0]}\n"
+    for settings in (drop_ins.INITRAMFS_SETTINGS, drop_ins.INITRAMFS_VARIABLES)
+    for name, values in settings.items()
+)
 # The initramfs also reads this file (initramfs-tools, init). The kernel command line has the same word, but an attacker
 # can garble that on the disk; garbling this file would break the whole compressed initramfs.
 CLOSED_TEXT = "panic=5\n"

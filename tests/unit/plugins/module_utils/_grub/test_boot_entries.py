@@ -71,9 +71,11 @@ def test_a_key_is_a_whole_word():
     ],
 )
 def test_words_of_a_command_line(have, words):
-    said = boot_entries.words_for(have, root_device=ROOT, wanted="a=1", unwanted=cfg.unwanted([]))
+    said = boot_entries.words_for(have, root_device=ROOT, wanted="a=1", unwanted=guest.unwanted([]))
     assert said == words
-    again = boot_entries.words_for(said, root_device=ROOT, wanted="a=1", unwanted=cfg.unwanted([]))
+    again = boot_entries.words_for(
+        said, root_device=ROOT, wanted="a=1", unwanted=guest.unwanted([])
+    )
     assert again == words
 
 
@@ -81,7 +83,7 @@ def test_our_own_disk_is_no_old_one():
     wanted = "rd.luks.uuid=luks-2"
     for have in ("rd.luks.uuid=luks-1", "rd.luks.uuid=luks-2"):
         said = boot_entries.words_for(
-            have, root_device=ROOT, wanted=wanted, unwanted=cfg.unwanted([])
+            have, root_device=ROOT, wanted=wanted, unwanted=guest.unwanted([])
         )
         assert said == f"root={ROOT} ro rd.luks.uuid=luks-2"
 
@@ -90,19 +92,19 @@ def test_what_contradicts_ours_goes_and_ours_stays():
     wanted = " ".join(guest.words("dracut", luks_uuid="2"))
     have = f"root=UUID=1 rw {wanted} systemd.gpt_auto=1 rd.shell rd.break console=ttyS0"
     said = boot_entries.words_for(
-        have, root_device=ROOT, wanted=wanted, unwanted=cfg.unwanted(wanted.split())
+        have, root_device=ROOT, wanted=wanted, unwanted=guest.unwanted(wanted.split())
     )
     assert sorted(said.split()) == sorted(f"root={ROOT} ro console=ttyS0 {wanted}".split())
     # In the order that a second run leaves as it is.
     again = boot_entries.words_for(
-        said, root_device=ROOT, wanted=wanted, unwanted=cfg.unwanted(wanted.split())
+        said, root_device=ROOT, wanted=wanted, unwanted=guest.unwanted(wanted.split())
     )
     assert again == said
 
 
 def test_an_entry_of_rhel_8_loses_what_contradicts_ours():
     have = "$kernelopts $tuned_params systemd.debug_shell panic=0"
-    unwanted = cfg.unwanted(guest.words("dracut", luks_uuid="2"))
+    unwanted = guest.unwanted(guest.words("dracut", luks_uuid="2"))
     said = boot_entries.options_for(have, root_device=ROOT, wanted="a=1", unwanted=unwanted)
     # What else it gets is in the environment block.
     assert said == "$kernelopts $tuned_params"

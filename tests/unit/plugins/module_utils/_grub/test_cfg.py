@@ -8,6 +8,7 @@ import subprocess
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import shell_defaults
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import cfg
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -398,5 +399,5 @@ def test_what_is_a_stray(line, stray):
     ],
 )
 def test_words_of_a_root_that_go(words, have, kept):
-    left, _gone = shell_defaults.without_words(have, cfg.unwanted(words))
+    left, _gone = shell_defaults.without_words(have, guest.unwanted(words))
     assert left == kept

@@ -10,7 +10,10 @@ import stat
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import archive_keys
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
+    archive_keys,
+    initramfs_tools,
+)
 from cpio import newc
 
 KEY, OTHER = b"the boot key of the image", b"the recovery key of it"
@@ -188,7 +191,7 @@ def test_a_program_that_it_must_have(
     assert problems(runner, path, files={"/scripts/check": "text"}) == ([] if good else [said])
 
 
-OURS = b"MODULES=most\nUMASK=0077\nRESUME=none\nBOOT=local\n"
+OURS = f"{initramfs_tools.CONF_TEXT}{initramfs_tools.CLOSED_TEXT}".encode()
 WORDS = b"rd.luks.uuid=6b5d6b7e rd.luks.timeout=30 root=UUID=6b5d6b7e quiet\n"
 
 
@@ -229,6 +232,58 @@ WORDS = b"rd.luks.uuid=6b5d6b7e rd.luks.timeout=30 root=UUID=6b5d6b7e quiet\n"
             {"conf/conf.d/zzzz-sealedroot": OURS, "conf/conf.d/zzzzz": b"MODULES=dep\n"},
             "its /conf/conf.d/zzzzz has the last word, and MODULES is not most",
         ),
+        (
+            {"conf/conf.d/zzzz-sealedroot": OURS, "conf/conf.d/zzzzz": b"init=/bin/sh\n"},
+            "its /conf/conf.d/zzzzz has the last word, and init is not /sbin/init",
+        ),
+        (
+            {"conf/conf.d/zzzz-sealedroot": OURS, "conf/conf.d/zzzzz": b"break=premount\n"},
+            "its /conf/conf.d/zzzzz has the last word, and break is not empty",
+        ),
+        (
+            {"conf/conf.d/zzzz-sealedroot": OURS, "conf/conf.d/zzzzz": b"panic=0\n"},
+            "its /conf/conf.d/zzzzz has the last word, and panic is not 5",
+        ),
+        # An open console has no such setting.
+        (
+            {
+                "conf/conf.d/zzzz-sealedroot": initramfs_tools.CONF_TEXT.encode(),
+                "conf/conf.d/zzzzz": b"panic=0\nKEYMAP=y\n",
+            },
+            "",
+        ),
+        (
+            {
+                "conf/conf.d/10-debug": b"init=/bin/sh\nbreak=premount\nROOTFLAGS=x\npanic=0\n",
+                "conf/conf.d/zzzz-sealedroot": OURS,
+            },
+            "",
+        ),
+        # Of an initramfs that an older configuration made.
+        (
+            {"conf/conf.d/zzzz-sealedroot": OURS.replace(b"init=/sbin/init\n", b"")},
+            "its /conf/conf.d/zzzz-sealedroot has the last word, and init is not /sbin/init",
+        ),
+        # dracut reads the first as well.
+        (
+            {"etc/cmdline": b"quiet rd.break\n"},
+            "its /etc/cmdline has words of the kernel that undo ours: rd.break",
+        ),
+        ({"etc/cmdline-old": b"rd.break\n"}, ""),
+        (
+            {"etc/cmdline.d/90lvm.conf": b"rd.lvm.lv=vg/root rd.md.uuid=1\nrootfstype=xfs\n"},
+            "its /etc/cmdline.d/90lvm.conf has words of the kernel that undo ours: rd.lvm.lv, rd.md.uuid,"
+            " rootfstype",
+        ),
+        # What dracut's modules write for every machine.
+        (
+            {
+                "etc/cmdline.d/00-btrfs.conf": b"rd.driver.pre=btrfs\n",
+                "etc/cmdline.d/base.conf": b"ro\n",
+                "etc/cmdline.d/distroinit.conf": b"rd.distroinit=/usr/lib/systemd/systemd\n",
+            },
+            "",
+        ),
     ],
 )
 def test_what_an_initramfs_is_told_besides_the_command_line(
@@ -237,3 +292,36 @@ def test_what_an_initramfs_is_told_besides_the_command_line(
     told = {name: (0o644, text) for name, text in files.items()}
     found = problems(runner, initrd(newc({**KEY_FILE, **HEADER_FILE, **told})))
     assert found == ([says] if says else [])
+
+
+# dracut mounts every line of the second (95fstab-sys), on demand or not.
+@pytest.mark.parametrize("table", ["etc/fstab", "etc/fstab.sys"])
+@pytest.mark.parametrize(
+    ("line", "takes"),
+    [
+        # initramfs-tools and mkinitcpio put an empty one into each.
+        ("", ""),
+        ("# LABEL=old /x ext4", ""),
+        ("/dev/mapper/cr_root /sysroot ext4 defaults 0 0", ""),
+        ("tmpfs /tmp tmpfs defaults 0 0", ""),
+        ("LABEL=old /x ext4 defaults 0 0", "LABEL=old"),
+        ("/dev/mapper/other /x ext4 defaults 0 0", "/dev/mapper/other"),
+        ("share /sysroot/home virtiofs defaults 0 0", "share"),
+        ("/dev/vdb none swap sw 0 0", "/dev/vdb"),
+    ],
+)
+def test_what_an_initramfs_mounts_besides_the_root(
+    runner: t.Any, initrd: t.Any, table: str, line: str, takes: str
+) -> None:
+    opened = f"cr_root UUID=1 /key luks,header={NAME}\n".encode()
+    have = {"etc/crypttab": (0o644, opened), table: (0o644, f"{line}\n".encode())}
+    found = problems(runner, initrd(newc({**KEY_FILE, **HEADER_FILE, **have})))
+    assert found == ([f"its /{table} mounts {takes}, which the host can supply"] if takes else [])
+
+
+@pytest.mark.parametrize(("table", "good"), [("etc/fstab", True), ("etc/fstab.sys", False)])
+def test_what_an_initramfs_mounts_on_demand(
+    runner: t.Any, initrd: t.Any, table: str, good: bool
+) -> None:
+    have = {table: (0o644, b"LABEL=old /x ext4 noauto 0 0\n")}
+    assert (problems(runner, initrd(newc({**KEY_FILE, **HEADER_FILE, **have}))) == []) is good

@@ -64,7 +64,8 @@ def read(root: pathlib.Path, before: str = "", *more: str) -> dict[str, list[str
         "add_drivers",
         "install_items",
     )
-    show = "; ".join(f'echo "{name}:" ${name}' for name in (*names, "dracut_rescue_image"))
+    # A bash of dracut's: with -u, an empty list has no value.
+    show = "; ".join(f'echo "{name}:" ${{{name}-}}' for name in (*names, "dracut_rescue_image"))
     script = f"set -eu; {before}\n. {root}/etc/dracut.conf.d/_sealedroot.conf; {show}"
     shell = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
     pairs = (line.partition(":") for line in shell.stdout.splitlines())
@@ -108,6 +109,15 @@ def test_later_updates_find_everything(root: pathlib.Path) -> None:
         ('omit_dracutmodules+=" crypt lvm systemd "', "omit_dracutmodules", ["lvm"]),
         ("omit_dracutmodules=crypt", "omit_dracutmodules", []),
         ("", "omit_dracutmodules", []),
+        # Lists that would leave out what a host's disk needs, and lines of old disks.
+        ('drivers+=" virtio_blk ext4 "', "drivers", []),
+        ('omit_drivers+=" nvme dm_crypt "', "omit_drivers", []),
+        ('dracutmodules+=" base crypt "', "dracutmodules", []),
+        ('filesystems+=" xfs "', "filesystems", []),
+        ('add_fstab+=" /etc/fstab.initrd "', "add_fstab", []),
+        ('fstab_lines+=("LABEL=old /x ext4")', "fstab_lines", []),
+        # What only adds stays.
+        ('force_drivers+=" nvme "', "force_drivers", ["nvme"]),
     ],
 )
 def test_settings_of_another_machine_do_not_count(

@@ -230,10 +230,10 @@ def _initramfs(root: Root, found: Findings) -> None:
     # The build makes every initramfs again. Blocks of an old one would stay in the image, with any key it contains.
     in_boot = _in_boot(root)
     kernels = boot_files.kernels(in_boot)
-    for name in in_boot:
+    for name in filter(boot_files.INITRAMFS.fullmatch, in_boot):
         member, versions = root.members[f"boot/{name}"], boot_files.versions(name)
         is_rescue = any(it.startswith(boot_files.RESCUE) for it in versions)
-        if not versions or is_rescue or member.type not in "-h":
+        if is_rescue or member.type not in "-h":
             continue
         if any(it in kernels for it in versions):
             _exclude(found, member, "an initramfs, which is made anew")

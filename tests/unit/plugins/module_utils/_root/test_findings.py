@@ -156,6 +156,13 @@ def test_no_initramfs_of_the_old_machine_gets_into_the_image() -> None:
         # GRUB gives the replaced kernel the initramfs of its version.
         (f"vmlinuz-{VERSION}.old", f"initrd.img-{VERSION}", False),
         (f"vmlinuz-{VERSION}.dpkg-bak", "initrd.img-6.dpkg-bak", True),
+        # Copies, and those of other programs.
+        ("vmlinuz-linux", "initramfs-linux.img.bak.01-02", True),
+        ("vmlinuz-linux", "initramfs-0-rescue-0123.img.bak", True),
+        ("vmlinuz-linux", "initrd.img", True),
+        ("vmlinuz-linux", "initrd.img.old", True),
+        ("vmlinuz-linux", "initrd.gz", True),
+        ("vmlinuz-linux", "initramfs.img", True),
     ],
 )
 def test_whose_initramfs_it_is(kernel: str, initramfs: str, left_out: bool) -> None:

@@ -247,7 +247,7 @@ def _in_boot(root: Root) -> t.List[str]:
 
 def _former_use(root: Root, found: Findings) -> None:
     """Report what the root brings from the container or machine that it was."""
-    for name, reason in former_use.left_out(root.members).items():
+    for name, reason in former_use.left_out(root.members, root.text).items():
         _leave_out(found, root.members[name], reason)
     found.problems += former_use.problems(root.members, root.text)
     found.notes += former_use.notes(root.members, root.text)

@@ -33,13 +33,53 @@ CONTAINER_MARKS = (
     *(".dockerenv", ".dockerinit", "run/.containerenv", "run/host/container-manager"),
     "run/systemd/container",
 )
+# A link to /dev/null, or an empty file, masks a unit (docs/facts.md: masked-units). No machine works without the first;
+# of the others one alone may be masked on purpose.
+_UDEV = (
+    *("systemd-udevd.service", "systemd-udevd-control.socket", "systemd-udevd-kernel.socket"),
+    *("systemd-udev-trigger.service", "udev.service"),
+)
+_OTHER_UNITS = (
+    *("systemd-remount-fs.service", "systemd-logind.service", "getty.target"),
+    *("systemd-random-seed.service", "systemd-machine-id-commit.service"),
+)
+_OWN_UNITS = "etc/systemd/system"
 # Tables and caches of disks of the old machine, which nothing of the image needs (docs/facts.md: disks-by-cache).
 _OF_DISKS = re.compile(r"etc/(?:veritytab|integritytab|zfs/(?:zpool\.cache|zfs-list\.cache/[^/]+))")
+# Settings that send memory to a disk (docs/facts.md: memory-to-disks).
+_MEMORY_TO_DISK = {
+    re.compile(
+        r"(?:etc|usr/(?:local/)?lib)/systemd/zram-generator\.conf(?:\.d/[^/]+\.conf)?"
+    ): re.compile(r"^[ \t]*writeback-device[ \t]*=[ \t]*\S", re.MULTILINE),
+    re.compile(r"etc/kdump\.conf"): re.compile(
+        r"^[ \t]*(?:raw|ext[234]|xfs|btrfs|minix|virtiofs)[ \t]+\S", re.MULTILINE
+    ),
+}
+# What else runs at each boot, and the words by which it uses a disk by a name that any disk can have.
+_AT_BOOT = re.compile(
+    r"etc/(?:systemd/system/[^/]+\.service(?:\.d/[^/]+\.conf)?|(?:rc\.d/)?rc\.local)"
+)
+_USES_DISK = re.compile(
+    r"\b(?:swapon|mount)\b[^\n;|&]*?[\s\"'=](?:(?:PART)?(?:UUID|LABEL)=|(?:-[LU]|--(?:label|uuid)\b)"
+    r"|/dev/(?:disk/|[shv]d[a-z]|xvd[a-z]|nvme\d|mmcblk\d|md\d|sr\d))"
+)
 # Programs that make what boots, when the build or an update of the machine runs them.
 _BOOT_PROGRAMS = (
     *(name for names in generators.PROGRAMS.values() for name in names),
     *("cryptsetup", "grub-install", "grub-mkconfig", "grub-mkimage", "grub-probe", "update-grub"),
 )
+# A script of these lines only does nothing.
+_STUB = re.compile(
+    r"#.*|set\b.*|:|(?:/usr)?(?:/bin/)?(?:true|false)|exit(?:\s+\d+)?|echo\b[^|&;<>$`]*|"
+)
+# Such a script is short.
+_MOST_STUB = 1 << 10
+_PROGRAMS = tuple(
+    f"{top}/{name}" for top in ("usr/sbin", "sbin", "usr/bin", "bin") for name in _BOOT_PROGRAMS
+)
+# It forbids packages to start their services (Debian's invoke-rc.d).
+_POLICY = "usr/sbin/policy-rc.d"
+_ENVIRONMENT = "etc/environment"
 _DROP_INS = {
     "initramfs_tools": drop_ins.INITRAMFS_TOOLS,
     "dracut": drop_ins.DRACUT,
@@ -68,6 +108,15 @@ _HOST_KEY = re.compile(
     r'^[ \t]*HostKey(?:[ \t]*=[ \t]*|[ \t]+)"?/([^"\s]+)', re.MULTILINE | re.IGNORECASE
 )
 _USUAL_HOST_KEY = "etc/ssh/ssh_host_"
+# Private keys of WireGuard in files that have other purposes as well (systemd.netdev(5), nm-settings-keyfile(5)).
+_WIREGUARD = {
+    re.compile(r"etc/systemd/network/[^/]+\.netdev"): re.compile(
+        r"^PrivateKey=[ \t]*[A-Za-z0-9+/]{43}=", re.MULTILINE
+    ),
+    re.compile(r"etc/NetworkManager/system-connections/[^/]+"): re.compile(
+        r"^private-key=[A-Za-z0-9+/]{43}=[ \t]*$", re.MULTILINE
+    ),
+}
 _LAYOUT = re.compile(r"^\s*((?:KERNEL_INSTALL_LAYOUT|layout)\s*=)\s*[\"']?(\w+)", re.MULTILINE)
 _UKI = re.compile(r"^\s*\w+_(?:uki|efi_image)=[\"']?/", re.MULTILINE)
 # By its path, also behind a variable or from /boot; by label or type; or by the program that finds it
@@ -89,8 +138,14 @@ _ADDRESSED = {
     re.compile(
         r"etc/NetworkManager/system-connections/[^/]+|etc/sysconfig/network-scripts/ifcfg-[^/]+"
     ): re.compile(r"^(?:mac-address|HWADDR)=", re.MULTILINE),
+    re.compile(r"etc/udev/rules\.d/[^/]+\.rules"): re.compile(
+        r"^[^#\n]*\bATTRS?\{address\}==", re.MULTILINE
+    ),
 }
-_READ = (_CONF_HOOKS, _HOOKS, _INSTALL_DROP_INS, _PRESETS, _SSHD, *_ADDRESSED)
+_READ = (
+    *(_AT_BOOT, _CONF_HOOKS, _HOOKS, _INSTALL_DROP_INS, _PRESETS, _SSHD),
+    *(*_ADDRESSED, *_MEMORY_TO_DISK, *_WIREGUARD),
+)
 # A hook is a small script.
 _MOST = 1 << 20
 
@@ -98,18 +153,19 @@ Members = t.Mapping[str, Member]
 Text = t.Callable[[str], str]
 
 
-def wanted(members: t.Iterable[Member]) -> t.List[t.Tuple[str, ...]]:
+def wanted(members: t.Collection[Member]) -> t.List[t.Tuple[str, ...]]:
     """Return the files whose content the checks need, each with its possible names."""
     hooks = [
         (member.name,)
         for member in members
         if member.size <= _MOST and any(it.fullmatch(member.name) for it in _READ)
     ]
-    names = (DIVERSIONS, *_INSTALL_CONF, _MACHINE_INFO)
-    return [*((name,) for name in names), *hooks[:_MOST_HOOKS]]
+    names = (DIVERSIONS, *_INSTALL_CONF, _MACHINE_INFO, _POLICY, _ENVIRONMENT)
+    stubs = [(it.name,) for it in members if it.name in _PROGRAMS and it.size <= _MOST_STUB]
+    return [*((name,) for name in names), *stubs, *hooks[:_MOST_HOOKS]]
 
 
-def left_out(members: Members) -> t.Dict[str, str]:
+def left_out(members: Members, text: Text) -> t.Dict[str, str]:
     """Return the files that must not get into an image, each with the reason."""
     found = {
         name: "by it systemd takes the machine for a container"
@@ -121,7 +177,27 @@ def left_out(members: Members) -> t.Dict[str, str]:
             found[name] = "a kernel or an initramfs of the old EFI system partition"
         if member.type != "d" and _OF_DISKS.fullmatch(name):
             found[name] = "it names disks of the old machine"
+        if _says(name, _MEMORY_TO_DISK, text):
+            found[name] = "by it memory goes to what is not in the image"
+    if _masked(members, _UDEV):
+        masked = _masked(members, (*_UDEV, *_OTHER_UNITS))
+        found.update(dict.fromkeys(masked, "as in a container, it masks what a machine needs"))
     return found
+
+
+def _masked(members: Members, units: t.Iterable[str]) -> t.List[str]:
+    """Return the files that mask *units*."""
+
+    def masks(name: str) -> bool:
+        member = members.get(name)
+        if member is None or member.type == "d":
+            return False
+        if member.link and member.type == "l":
+            target = os.path.join(f"/{os.path.dirname(name)}", member.link)
+            return os.path.normpath(target) == "/dev/null"
+        return member.type == "-" and not member.size
+
+    return [name for name in (f"{_OWN_UNITS}/{it}" for it in units) if masks(name)]
 
 
 def problems(members: Members, text: Text) -> t.List[str]:
@@ -136,7 +212,7 @@ def problems(members: Members, text: Text) -> t.List[str]:
         ),
         *_conf_hooks(members, text, generator),
         *_diverted(members, text(DIVERSIONS)),
-        *_switched_off(members),
+        *_switched_off(members, text),
         *_unified(members, text, generator),
     ]
 
@@ -174,14 +250,23 @@ def _by(package: str) -> str:
     return "--local" if package == ":" else f"--package {package}"
 
 
-def _switched_off(members: Members) -> t.List[str]:
-    """Return the boot programs that are links to true(1)."""
+def _switched_off(members: Members, text: Text) -> t.List[str]:
+    """Return the boot programs that are links to true(1) or false(1), or scripts that do nothing."""
+
+    def instead(path: str) -> str:
+        if os.path.basename(members[path].link) in ("true", "false"):
+            return f"a link to {members[path].link}"
+        lines = text(path).splitlines() if members[path].size <= _MOST_STUB else []
+        is_script = bool(lines) and lines[0].startswith("#!")
+        stubs = all(_STUB.fullmatch(it.strip()) for it in lines)
+        return "a script that does nothing" if is_script and stubs else ""
+
+    found = {path: instead(path) for path in _PROGRAMS if path in members}
     return [
-        f"/{path} is a link to {members[path].link}, so neither the build nor an update of the machine would make what"
-        " boots. Put the program back (install its package again), and pack the root again."
-        for top in ("usr/sbin", "sbin", "usr/bin", "bin")
-        for path in (f"{top}/{name}" for name in _BOOT_PROGRAMS)
-        if path in members and os.path.basename(members[path].link) == "true"
+        f"/{path} is {what}, so neither the build nor an update of the machine would make what boots. Put the program"
+        " back (install its package again), and pack the root again."
+        for path, what in found.items()
+        if what
     ]
 
 
@@ -227,7 +312,40 @@ def _install_place(name: str) -> int:
 
 
 def notes(members: Members, text: Text) -> t.List[str]:
-    """Return what the user should know: what clones share, and what may carry the key out."""
+    """Return what the user should know: what clones share, what may carry the key out, and what a boot may lack."""
+    return [
+        *(
+            f"Every machine of the image would have the same {what} ({', '.join(paths)}): remove it from the root, or"
+            " make it anew in each machine."
+            for what, paths in _shared(members, text).items()
+            if paths
+        ),
+        *(
+            f"/{name} names the EFI system partition, which is not encrypted. Every initramfs holds the boot key:"
+            " remove this hook if it copies one there."
+            for name in sorted(members)
+            if _HOOKS.fullmatch(name) and _ON_ESP.search(_COMMENT.sub("", text(name)))
+        ),
+        *(
+            f"/{name} is for a network device of one address, which another machine does not have: it could be without"
+            " a network. Remove the file from the root, or name the device in another way."
+            for name in sorted(members)
+            # The build removes what clones would share.
+            if _says(name, _ADDRESSED, text) and f"/{name}" not in identity.SHARED_BY_CLONES
+        ),
+        *(
+            f"/{name} mounts a disk, or swaps to it, by a name that a disk of the host can have. It would get what the"
+            " machine writes there, memory included: take the line out."
+            for name in sorted(members)
+            if _AT_BOOT.fullmatch(name) and (".service" in name or "x" in members[name].mode)
+            if _USES_DISK.search(_COMMENT.sub("", text(name)))
+        ),
+        *_of_container(members, text),
+    ]
+
+
+def _shared(members: Members, text: Text) -> t.Dict[str, t.List[str]]:
+    """Return the files that clones would share and nothing makes anew, by what they are."""
     directories = {os.path.dirname(it) for its in identity.NOT_MADE_ANEW.values() for it in its}
     inside: t.Dict[str, t.List[str]] = {}
     for name, member in members.items():
@@ -242,27 +360,31 @@ def notes(members: Members, text: Text) -> t.List[str]:
     shared["SSH host key"] = [
         f"/{it}" for it in sorted(keys) if it in members and not it.startswith(_USUAL_HOST_KEY)
     ]
-    return [
-        *(
-            f"Every machine of the image would have the same {what} ({', '.join(paths)}): remove it from the root, or"
-            " make it anew in each machine."
-            for what, paths in shared.items()
-            if paths
-        ),
-        *(
-            f"/{name} names the EFI system partition, which is not encrypted. Every initramfs holds the boot key:"
-            " remove this hook if it copies one there."
-            for name in sorted(members)
-            if _HOOKS.fullmatch(name) and _ON_ESP.search(_COMMENT.sub("", text(name)))
-        ),
-        *(
-            f"/{name} is for a network device of one address, which another machine does not have: it could be without"
-            " a network. Remove the file from the root, or name the device in another way."
-            for name in sorted(members)
-            for files, words in _ADDRESSED.items()
-            if files.fullmatch(name) and words.search(text(name))
-        ),
-    ]
+    shared["WireGuard key"] += [f"/{it}" for it in sorted(members) if _says(it, _WIREGUARD, text)]
+    return shared
+
+
+def _says(name: str, table: t.Mapping[t.Pattern[str], t.Pattern[str]], text: Text) -> bool:
+    """Say whether a file is one of a *table*, and has the words that stand there beside it."""
+    return any(files.fullmatch(name) and words.search(text(name)) for files, words in table.items())
+
+
+def _of_container(members: Members, text: Text) -> t.List[str]:
+    """Return the habits of a container that a machine may not want."""
+    found = []
+    if re.search(r"^\s*exit\s+101\b", text(_POLICY), re.MULTILINE):
+        found.append(
+            f"/{_POLICY} forbids packages to start their services when they are installed, as in a container: remove"
+            " it, unless that is wanted."
+        )
+    if re.search(r"^\s*(?:export\s+)?container=\S", text(_ENVIRONMENT), re.MULTILINE):
+        found.append(f"/{_ENVIRONMENT} sets container=, but a machine is none: take the line out.")
+    if not _masked(members, _UDEV):
+        found += [
+            f"/{name} masks this unit, as in a container: remove it, unless that is wanted."
+            for name in _masked(members, _OTHER_UNITS)
+        ]
+    return found
 
 
 __all__ = ("CONTAINER_MARKS", "DIVERSIONS", "left_out", "notes", "problems", "wanted")

@@ -122,6 +122,7 @@ def test_a_boot_program_that_is_diverted(text: str, path: str) -> None:
         ("usr/bin/dracut", "../../bin/true", True),
         ("usr/bin/dracut", "dracut-109", False),
         ("usr/sbin/policy", "/bin/true", False),
+        ("usr/sbin/grub-install", "/usr/bin/false", True),
     ],
 )
 def test_a_boot_program_that_does_nothing(name: str, link: str, is_named: bool) -> None:
@@ -130,6 +131,33 @@ def test_a_boot_program_that_does_nothing(name: str, link: str, is_named: bool) 
     assert [it.partition(", so")[0] for it in found] == (
         [f"/{name} is a link to {link}"] if is_named else []
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "is_named"),
+    [
+        ("usr/sbin/update-initramfs", "#!/bin/sh\nexit 0\n", True),
+        ("usr/bin/dracut", "#!/bin/sh\n# Off.\nset -e\n\necho 'not here'\n/bin/true\n", True),
+        ("sbin/grub-mkconfig", "#!/bin/sh\n:\n", True),
+        # These do something, and the last is another program.
+        ("usr/sbin/update-grub", '#!/bin/sh\nset -e\nexec grub-mkconfig -o /x "$@"\n', False),
+        ("usr/sbin/update-grub", "#!/bin/sh\necho $(grub-mkconfig -o /x)\n", False),
+        ("usr/sbin/update-grub", "exit 0\n", False),
+        ("usr/sbin/policy", "#!/bin/sh\nexit 0\n", False),
+    ],
+)
+def test_a_boot_program_that_is_a_stub(name: str, text: str, is_named: bool) -> None:
+    have = members(name)
+    assert ((name,) in former_use.wanted(have.values())) is (name != "usr/sbin/policy")
+    found = former_use.problems(have, texts({name: text}))
+    assert [it.partition(", so")[0] for it in found] == (
+        [f"/{name} is a script that does nothing"] if is_named else []
+    )
+
+
+def test_a_long_boot_program_is_not_read() -> None:
+    have = {"usr/bin/dracut": Member("-", "usr/bin/dracut", 1025, 1536, "./usr/bin/dracut")}
+    assert ("usr/bin/dracut",) not in former_use.wanted(have.values())
 
 
 @pytest.mark.parametrize(
@@ -235,6 +263,7 @@ def test_where_hooks_are(name: str) -> None:
 
 NETPLAN = "etc/netplan/50-cloud-init.yaml"
 NETWORKD = "etc/systemd/network/10-cloud-init-eth0.network"
+UDEV_RULE = "etc/udev/rules.d/10-network.rules"
 BLOCK = (
     "network:\n  ethernets:\n    eth0:\n      match:\n        name: e*\n        macaddress: 52:54\n"
 )
@@ -254,6 +283,15 @@ BLOCK = (
         ("etc/NetworkManager/system-connections/x", "[ethernet]\nmac-address=52:54\n", True),
         ("etc/NetworkManager/system-connections/x", "cloned-mac-address=52:54\n", False),
         ("etc/sysconfig/network-scripts/ifcfg-eth0", "HWADDR=52:54\n", True),
+        (UDEV_RULE, 'SUBSYSTEM=="net", ATTR{address}=="52:54", NAME="lan0"\n', True),
+        # The build removes this one.
+        (
+            "etc/udev/rules.d/70-persistent-net.rules",
+            'ATTR{address}=="52:54", NAME="eth0"\n',
+            False,
+        ),
+        (UDEV_RULE, '#SUBSYSTEM=="net", ATTR{address}=="52:54"\n', False),
+        (UDEV_RULE, 'SUBSYSTEM=="net", ATTR{type}=="1", NAME="lan0"\n', False),
     ],
 )
 def test_a_network_device_of_the_old_machine(name: str, text: str, is_named: bool) -> None:
@@ -321,7 +359,8 @@ def test_what_does_not_get_into_an_image() -> None:
         "boot/initrd.img-6.1",
     )
     disks = ("etc/veritytab", "etc/integritytab", "etc/zfs/zpool.cache", "etc/zfs/zfs-list.cache/x")
-    found = former_use.left_out(members(*esp, *disks, *stays, ".dockerenv", "run/.containerenv"))
+    have = members(*esp, *disks, *stays, ".dockerenv", "run/.containerenv")
+    found = former_use.left_out(have, texts({}))
     assert found == {
         **dict.fromkeys(disks, "it names disks of the old machine"),
         **dict.fromkeys(
@@ -329,3 +368,123 @@ def test_what_does_not_get_into_an_image() -> None:
         ),
         **dict.fromkeys(esp, "a kernel or an initramfs of the old EFI system partition"),
     }
+
+
+UNITS = "etc/systemd/system"
+UDEVD, GETTY = f"{UNITS}/systemd-udevd.service", f"{UNITS}/getty.target"
+MASKED = "as in a container, it masks what a machine needs"
+
+
+def link(name: str, to: str) -> dict[str, Member]:
+    return {name: Member("l", name, 0, 0, f"./{name}", link=to)}
+
+
+@pytest.mark.parametrize(
+    ("have", "goes", "noted"),
+    [
+        (link(UDEVD, "/dev/null"), [UDEVD], []),
+        (link(UDEVD, "../../../dev/null"), [UDEVD], []),
+        ({UDEVD: Member("-", UDEVD, 0, 0, f"./{UDEVD}")}, [UDEVD], []),
+        ({**link(UDEVD, "/dev/null"), **link(GETTY, "/dev/null")}, [UDEVD, GETTY], []),
+        # Alone it may be wanted: nobody logs in at a console, or the root stays read-only.
+        (link(GETTY, "/dev/null"), [], [GETTY]),
+        # Units of the owner, and of no concern.
+        (members(UDEVD), [], []),
+        (link(UDEVD, "/usr/lib/systemd/system/other.service"), [], []),
+        (link(f"{UNITS}/tmp.mount", "/dev/null"), [], []),
+    ],
+)
+def test_units_that_a_container_masks(
+    have: dict[str, Member], goes: list[str], noted: list[str]
+) -> None:
+    assert former_use.left_out(have, texts({})) == dict.fromkeys(goes, MASKED)
+    assert [it.partition(" masks")[0] for it in former_use.notes(have, texts({}))] == [
+        f"/{name}" for name in noted
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", "forbids packages to start"),
+        ("usr/sbin/policy-rc.d", "#!/bin/sh\n# exit 101\nexit 0\n", ""),
+        ("etc/environment", "PATH=/bin\ncontainer=docker\n", "sets container="),
+        ("etc/environment", "#container=docker\n", ""),
+    ],
+)
+def test_habits_of_a_container(name: str, text: str, says: str) -> None:
+    assert (name,) in former_use.wanted(members(name).values())
+    found = former_use.notes(members(name), texts({name: text}))
+    assert [it.startswith(f"/{name} ") and says in it for it in found] == ([True] if says else [])
+
+
+ZRAM = "etc/systemd/zram-generator.conf"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "goes"),
+    [
+        (ZRAM, "[zram0]\nwriteback-device = /dev/disk/by-label/WB\n", True),
+        (f"usr/lib/{ZRAM[4:]}.d/x.conf", "[zram0]\nwriteback-device=/dev/vdb\n", True),
+        (ZRAM, "[zram0]\nzram-size = ram / 2\n#writeback-device=/dev/vdb\n", False),
+        ("etc/kdump.conf", "raw /dev/vdb\n", True),
+        ("etc/kdump.conf", "path /var/crash\next4 LABEL=CRASH\n", True),
+        ("etc/kdump.conf", "#raw /dev/vdb\npath /var/crash\ncore_collector makedumpfile\n", False),
+    ],
+)
+def test_settings_that_send_memory_to_a_disk(name: str, text: str, goes: bool) -> None:
+    assert (name,) in former_use.wanted(members(name).values())
+    assert former_use.left_out(members(name), texts({name: text})) == (
+        {name: "by it memory goes to what is not in the image"} if goes else {}
+    )
+
+
+SERVICE = f"{UNITS}/swap.service"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "is_named"),
+    [
+        (SERVICE, "[Service]\nExecStart=/sbin/swapon LABEL=SWAP\n", True),
+        (SERVICE, "[Service]\nExecStart=swapon -p 5 -L SWAP\n", True),
+        (SERVICE, "[Service]\nExecStart=/usr/bin/mount /dev/disk/by-id/x /data\n", True),
+        (f"{SERVICE}.d/x.conf", "[Service]\nExecStartPre=mount --label DATA /data\n", True),
+        ("etc/rc.local", "#!/bin/sh\nmount -o ro UUID=0123 /data\n", True),
+        ("etc/rc.d/rc.local", "#!/bin/sh\nswapon /dev/vdb2\n", True),
+        ("etc/rc.local", "#!/bin/sh\n# swapon /dev/vdb2\nmount -t tmpfs x /dev/shm\n", False),
+        (
+            "etc/rc.local",
+            "#!/bin/sh\nswapon /swapfile; mount -a >/dev/null; umount /dev/vdb\n",
+            False,
+        ),
+        (SERVICE, "[Service]\nExecStart=/sbin/swapon /dev/zram0\n", False),
+    ],
+)
+def test_what_uses_a_disk_at_boot(name: str, text: str, is_named: bool) -> None:
+    have = {name: Member("-", name, 44, 512, f"./{name}", "rwxr-xr-x")}
+    assert (name,) in former_use.wanted(have.values())
+    found = former_use.notes(have, texts({name: text}))
+    assert [it.partition(" mounts a disk")[0] for it in found] == ([f"/{name}"] if is_named else [])
+
+
+def test_no_boot_runs_an_rc_local_that_is_not_executable() -> None:
+    assert not former_use.notes(members("etc/rc.local"), texts({"etc/rc.local": "swapon /dev/sda"}))
+
+
+KEY = "aDFzYWx0eWtleXNhcmVub3RrZXlzYXRhbGxvaG5vMTI="
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "is_named"),
+    [
+        ("etc/systemd/network/wg0.netdev", f"[WireGuard]\nPrivateKey={KEY}\n", True),
+        ("etc/systemd/network/wg0.netdev", "[WireGuard]\nPrivateKeyFile=/etc/x\n", False),
+        ("etc/systemd/network/wg0.netdev", "[WireGuard]\nPrivateKey=@network.wireguard.x\n", False),
+        ("etc/NetworkManager/system-connections/wg0", f"[wireguard]\nprivate-key={KEY}\n", True),
+        ("etc/NetworkManager/system-connections/x", "[802-1x]\nprivate-key=/etc/x.pem\n", False),
+    ],
+)
+def test_keys_of_wireguard_in_other_files(name: str, text: str, is_named: bool) -> None:
+    assert (name,) in former_use.wanted(members(name).values())
+    found = former_use.notes(members(name), texts({name: text}))
+    assert [f"the same WireGuard key (/{name})" in it for it in found] == [True] * is_named

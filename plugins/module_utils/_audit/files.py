@@ -240,7 +240,9 @@ def examine(
         report.add("mounts", problems, "nothing is mounted that the host could supply")
     with report.guard("identity"):
         problems = root.identity(tree)
-        report.add("identity", problems, f"no machine ID, and no {identity.SHARED}")
+        report.add(
+            "identity", problems, f"no machine ID, and in the usual places no {identity.SHARED}"
+        )
     with report.guard("host_agents"):
         problems = root.agents(tree, subject.host_agents)
         report.add("host_agents", problems, "nothing does what the host says, unless asked for")

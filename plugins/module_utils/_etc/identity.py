@@ -21,14 +21,21 @@ import re
 import struct
 import typing as t
 
+# Where dhcpcd keeps its state, by version and distribution.
+_DHCPCD = ("/var/db/dhcpcd", "/var/lib/dhcpcd", "/var/lib/dhcpcd5")
 # Patterns of glob(7), with wildcards in the last component only. Programs create these again, or can do without them.
 SHARED_BY_CLONES = (
     # docs/facts.md: dhcpcd-files.
-    *("/etc/dhcpcd.duid", "/etc/dhcpcd.secret", "/var/lib/dhcpcd/duid", "/var/lib/dhcpcd/secret"),
-    # salt-minion makes a key, and an ID from the host name, when it starts without.
-    "/etc/salt/minion_id",
-    "/etc/salt/pki/minion/minion.pem",
-    "/etc/salt/pki/minion/minion.pub",
+    *("/etc/dhcpcd.duid", "/etc/dhcpcd.secret"),
+    *(f"{top}/{name}" for top in _DHCPCD for name in ("duid", "secret", "*.lease*")),
+    # Of systemd-boot (docs/facts.md: random-seeds).
+    *(f"{top}/loader/random-seed" for top in ("/boot", "/boot/efi", "/efi")),
+    # salt-minion makes a key, and an ID from the host name, when it starts without; the second is SUSE's.
+    *(
+        f"/etc/{top}/{name}"
+        for top in ("salt", "venv-salt-minion")
+        for name in ("minion_id", "pki/minion/minion.pem", "pki/minion/minion.pub")
+    ),
     "/etc/ssh/ssh_host_*",
     "/etc/udev/rules.d/70-persistent-net.rules",
     "/var/lib/NetworkManager/*.lease",
@@ -38,9 +45,12 @@ SHARED_BY_CLONES = (
     "/var/lib/cloud/instances/*",
     "/var/lib/dhclient/*.lease*",
     "/var/lib/dhcp/*.lease*",
-    "/var/lib/dhcpcd/*.lease*",
+    # Of wide-dhcpv6-client.
+    "/var/lib/dhcpv6/dhcp6c_duid",
     "/var/lib/misc/random-seed",
     "/var/lib/random-seed",
+    # Of OpenRC and BusyBox (docs/facts.md: random-seeds).
+    "/var/lib/seedrng/*",
     # Of a machine that was enrolled (module_utils/_grub/tpm_program.py).
     "/var/lib/sealedroot-tpm/*",
     "/var/lib/systemd/credential.secret",
@@ -51,30 +61,42 @@ SHARED_BY_CLONES = (
     "/var/lib/zypp/AnonymousUniqueId",
 )
 # What the table holds, in words: the audit claims no more.
-SHARED = (
-    "SSH host key of the usual name, Salt key, random seed, DHCP lease or ID, secret of systemd or cloud-init"
-    " instance"
-)
+SHARED = "SSH host key, Salt key, random seed, DHCP lease or ID, secret of systemd's credentials or cloud-init instance"
 # The first is emptied in an image, the second removed (machine-id(5)).
 MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
-# What nothing makes anew when a machine starts, by its description.
+# What nothing makes anew when a machine starts, by its description (docs/facts.md: keys-of-machines).
 NOT_MADE_ANEW: t.Mapping[str, t.Tuple[str, ...]] = {
+    "AWS Systems Manager registration": ("/var/lib/amazon/ssm/Vault/Store/*",),
+    "Azure agent key": ("/var/lib/waagent/*.prv",),
     "Chef client key": ("/etc/chef/client.pem",),
     "dropbear host key": (
         "/etc/dropbear/dropbear_*_host_key",
         "/etc/dropbear/initramfs/dropbear_*_host_key",
         "/etc/dropbear-initramfs/dropbear_*_host_key",
+        "/etc/initramfs-tools/etc/dropbear/dropbear_*_host_key",
     ),
     "host ID": ("/etc/hostid",),
     "iSCSI initiator name": ("/etc/iscsi/initiatorname.iscsi",),
+    "Kerberos keytab": ("/etc/krb5.keytab",),
     "NVMe host ID or name": ("/etc/nvme/hostid", "/etc/nvme/hostnqn"),
     "Puppet key": (
         "/etc/puppetlabs/puppet/ssl/private_keys/*.pem",
         "/var/lib/puppet/ssl/private_keys/*.pem",
     ),
+    "Red Hat Insights ID": ("/etc/insights-client/machine-id",),
     "Red Hat subscription": ("/etc/pki/consumer/key.pem",),
-    "self-made certificate": ("/etc/ssl/private/ssl-cert-snakeoil.key",),
+    "Samba machine account": ("/var/lib/samba/private/secrets.tdb",),
+    "self-made certificate": (
+        "/etc/cockpit/ws-certs.d/0-self-signed.key",
+        "/etc/ssl/private/ssl-cert-snakeoil.key",
+    ),
+    "snapd device key": ("/var/lib/snapd/device/private-keys-v1/*",),
+    "SUSE subscription": ("/etc/zypp/credentials.d/SCCcredentials",),
+    # It signs the records of the users that are there.
+    "systemd-homed key": ("/var/lib/systemd/home/local.private",),
     "Tailscale node": ("/var/lib/tailscale/tailscaled.state",),
+    "Ubuntu Pro token": ("/var/lib/ubuntu-advantage/private/machine-token.json",),
+    "Wazuh agent key": ("/var/ossec/etc/client.keys",),
     "WireGuard key": ("/etc/wireguard/*.conf", "/etc/wireguard/*.key"),
     "ZeroTier identity": ("/var/lib/zerotier-one/identity.secret",),
 }

@@ -130,6 +130,16 @@ DRACUT = {
         ({"/etc/ssh/ssh_host_ed25519_key": (0o600, b"")}, "ssh_host_ed25519_key"),
         ({"/etc/ssh/ssh_config": (0o600, b"")}, None),
         ({"/var/lib/systemd/random-seed": (0o600, b"")}, "random-seed"),
+        *(
+            ({path: (0o600, b"")}, path)
+            for path in (
+                *("/boot/loader/random-seed", "/boot/efi/loader/random-seed"),
+                *("/efi/loader/random-seed", "/var/lib/seedrng/seed.credit"),
+                *("/etc/venv-salt-minion/pki/minion/minion.pem", "/etc/venv-salt-minion/minion_id"),
+                *("/var/lib/dhcpv6/dhcp6c_duid", "/var/db/dhcpcd/duid"),
+                "/var/lib/dhcpcd5/dhcpcd-eth0.lease",
+            )
+        ),
         ({"/var/lib/systemd/credential.secret": (0o600, b"")}, "credential.secret"),
         ({"/var/lib/dhcp/dhclient.eth0.leases": (0o644, b"")}, "leases"),
         ({"/var/lib/cloud/instances": (0o755,)}, None),

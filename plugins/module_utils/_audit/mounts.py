@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import typing as t
 
@@ -86,7 +87,7 @@ def mounts(
             pulled_in = f", {etc_fstab.PULLED_IN}" if etc_fstab.is_on_demand(it.row) else ""
             otherwise = "" if pulled_in else f", {it.otherwise}"
             problems.append(f"{it.path} {_named(taken, crypttab)}{pulled_in}{otherwise}")
-    problems += _images(units) if units else []
+    problems += [*_images(units), *_swaps(units)] if units else []
     for row in crypttab:
         disk = etc_fstab.disk_of(row)
         service = f"systemd-cryptsetup@{etc_fstab.escaped(row[0])}.service"
@@ -135,6 +136,22 @@ def _images(have: systemd.Units) -> t.List[str]:
         for it, source in ((it, word.lstrip("-").partition(":")[0]) for it, word in settings)
         if not etc_fstab.path_of(source) or etc_units.has_specifier(source)
     ]
+
+
+def _swaps(have: systemd.Units) -> t.List[str]:
+    """Return the commands of services that swap to a disk: the host would read the memory of the machine there."""
+    return [
+        f"{it.path} swaps to a disk of the host ({it.key}), which would get the machine's memory: leave it out"
+        for it in have.own
+        if it.section == "Service" and it.key.startswith("Exec")
+        if etc_units.uses_disk(it.value, "swapon") and _is_started(have, _unit_of(it.path))
+    ]
+
+
+def _unit_of(path: str) -> str:
+    """Return the unit of which a file has settings, itself or as a drop-in."""
+    directory, name = posixpath.split(path)
+    return posixpath.basename(directory)[: -len(".d")] if directory.endswith(".d") else name
 
 
 def _is_started(have: systemd.Units, name: str) -> bool:

@@ -27,6 +27,11 @@ _BOM = "\ufeff"
 ENABLED_BY = ("WantedBy", "RequiredBy", "UpheldBy")
 # Where units are, without the first slash. A file in one directory hides files of the same name in later ones.
 DIRECTORIES = tuple(f"{top}/systemd/system" for top in ("etc", "usr/local/lib", "usr/lib", "lib"))
+# A disk as an argument of a program, by a name that any disk can have.
+_DISK = (
+    r"\b[^\n;|&]*?[\s\"'=](?:(?:PART)?(?:UUID|LABEL)=|-[LU]|--(?:label|uuid)\b"
+    r"|/dev/(?:disk/|[shv]d[a-z]|xvd[a-z]|nvme\d|mmcblk\d|md\d|sr\d))"
+)
 _SECTIONS = {"mount": "Mount", "swap": "Swap"}
 _NEEDING = ("ConditionFileNotEmpty", "ConditionPathExists")
 # Options of fstab from which systemd makes properties of a unit.
@@ -91,6 +96,11 @@ def listed(settings: t.Sequence[Setting], section: str, begins: str) -> t.List[S
 def has_specifier(value: str) -> bool:
     """Say whether systemd replaces a part of a value (systemd.unit(5), SPECIFIERS)."""
     return bool(SPECIFIER.search(value.replace("%%", "")))
+
+
+def uses_disk(text: str, *programs: str) -> bool:
+    """Say whether commands run one of *programs*, as swapon(8) is, on a disk that the host could supply."""
+    return bool(re.search(rf"\b(?:{'|'.join(programs)}){_DISK}", text))
 
 
 def can_mount(name: str) -> bool:
@@ -207,5 +217,6 @@ __all__ = (
     "mounting",
     "parse",
     "row",
+    "uses_disk",
     "what",
 )

@@ -18,6 +18,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._etc import (
     drop_ins,
     identity,
     shell_defaults,
+    units,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import (
     boot_files,
@@ -55,13 +56,9 @@ _MEMORY_TO_DISK = {
         r"^[ \t]*(?:raw|ext[234]|xfs|btrfs|minix|virtiofs)[ \t]+\S", re.MULTILINE
     ),
 }
-# What else runs at each boot, and the words by which it uses a disk by a name that any disk can have.
+# What else runs at each boot.
 _AT_BOOT = re.compile(
     r"etc/(?:systemd/system/[^/]+\.service(?:\.d/[^/]+\.conf)?|(?:rc\.d/)?rc\.local)"
-)
-_USES_DISK = re.compile(
-    r"\b(?:swapon|mount)\b[^\n;|&]*?[\s\"'=](?:(?:PART)?(?:UUID|LABEL)=|(?:-[LU]|--(?:label|uuid)\b)"
-    r"|/dev/(?:disk/|[shv]d[a-z]|xvd[a-z]|nvme\d|mmcblk\d|md\d|sr\d))"
 )
 # Programs that make what boots, when the build or an update of the machine runs them.
 _BOOT_PROGRAMS = (
@@ -185,8 +182,8 @@ def left_out(members: Members, text: Text) -> t.Dict[str, str]:
     return found
 
 
-def _masked(members: Members, units: t.Iterable[str]) -> t.List[str]:
-    """Return the files that mask *units*."""
+def _masked(members: Members, names: t.Iterable[str]) -> t.List[str]:
+    """Return the files that mask the units *names*."""
 
     def masks(name: str) -> bool:
         member = members.get(name)
@@ -197,7 +194,7 @@ def _masked(members: Members, units: t.Iterable[str]) -> t.List[str]:
             return os.path.normpath(target) == "/dev/null"
         return member.type == "-" and not member.size
 
-    return [name for name in (f"{_OWN_UNITS}/{it}" for it in units) if masks(name)]
+    return [name for name in (f"{_OWN_UNITS}/{it}" for it in names) if masks(name)]
 
 
 def problems(members: Members, text: Text) -> t.List[str]:
@@ -338,7 +335,7 @@ def notes(members: Members, text: Text) -> t.List[str]:
             " machine writes there, memory included: take the line out."
             for name in sorted(members)
             if _AT_BOOT.fullmatch(name) and (".service" in name or "x" in members[name].mode)
-            if _USES_DISK.search(_COMMENT.sub("", text(name)))
+            if units.uses_disk(_COMMENT.sub("", text(name)), "mount", "swapon")
         ),
         *_of_container(members, text),
     ]

@@ -365,6 +365,33 @@ def test_an_image_that_a_service_mounts(tree: t.Any, line: str, says: str | None
         assert bool(found) is bool(says)
 
 
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (
+            ("ExecStart=/sbin/swapon LABEL=SWAP", *INSTALL),
+            "swaps to a disk of the host (ExecStart)",
+        ),
+        (
+            ("ExecStartPre=-swapon -p 5 /dev/vdb", *INSTALL),
+            "swaps to a disk of the host (ExecStartPre)",
+        ),
+        (("ExecStart=/sbin/swapon /swapfile", *INSTALL), None),
+        (("ExecStart=/sbin/swapon /dev/zram0", *INSTALL), None),
+        (("ExecStart=/usr/bin/mount /dev/vdb /data", *INSTALL), None),
+        # Only a person starts it.
+        (("ExecStart=/sbin/swapon LABEL=SWAP",), None),
+    ],
+)
+def test_a_service_that_swaps_to_a_disk(
+    tree: t.Any, lines: tuple[str, ...], says: str | None
+) -> None:
+    files = {f"{ETC}/x.service": unit("[Service]"), f"{USR}/y.service": unit("[Service]")}
+    for path in (f"{ETC}/x.service", f"{ETC}/x.service.d/z.conf", f"{ETC}/y.service.d/z.conf"):
+        found = judged(tree, {**files, path: unit("[Service]", *lines)})
+        assert [it.partition(", which")[0] for it in found] == ([f"{path} {says}"] if says else [])
+
+
 def test_no_unit_is_read_in_vain(tree: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A root has hundreds of services, and reading a file of an image costs a process."""
     vendor = "/usr/lib/systemd/system"

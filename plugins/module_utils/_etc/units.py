@@ -28,8 +28,8 @@ ENABLED_BY = ("WantedBy", "RequiredBy", "UpheldBy")
 # Where units are, without the first slash. A file in one directory hides files of the same name in later ones.
 DIRECTORIES = tuple(f"{top}/systemd/system" for top in ("etc", "usr/local/lib", "usr/lib", "lib"))
 # A disk as an argument of a program, by a name that any disk can have.
-_DISK = (
-    r"\b[^\n;|&]*?[\s\"'=](?:(?:PART)?(?:UUID|LABEL)=|-[LU]|--(?:label|uuid)\b"
+_DISK = re.compile(
+    r"[\s\"'=](?:(?:PART)?(?:UUID|LABEL)=|-[LU]|--(?:label|uuid)\b"
     r"|/dev/(?:disk/|[shv]d[a-z]|xvd[a-z]|nvme\d|mmcblk\d|md\d|sr\d))"
 )
 _SECTIONS = {"mount": "Mount", "swap": "Swap"}
@@ -100,7 +100,9 @@ def has_specifier(value: str) -> bool:
 
 def uses_disk(text: str, *programs: str) -> bool:
     """Say whether commands run one of *programs*, as swapon(8) is, on a disk that the host could supply."""
-    return bool(re.search(rf"\b(?:{'|'.join(programs)}){_DISK}", text))
+    program = re.compile(rf"\b(?:{'|'.join(programs)})\b")
+    commands = ((it, program.search(it)) for it in re.split(r"[\n;|&]", text))
+    return any(found and _DISK.search(it, found.end()) for it, found in commands)
 
 
 def can_mount(name: str) -> bool:

@@ -114,8 +114,8 @@ _WIREGUARD = {
         r"^private-key=[A-Za-z0-9+/]{43}=[ \t]*$", re.MULTILINE
     ),
 }
-_LAYOUT = re.compile(r"^\s*((?:KERNEL_INSTALL_LAYOUT|layout)\s*=)\s*[\"']?(\w+)", re.MULTILINE)
-_UKI = re.compile(r"^\s*\w+_(?:uki|efi_image)=[\"']?/", re.MULTILINE)
+_LAYOUT = re.compile(r"^[ \t]*((?:KERNEL_INSTALL_LAYOUT|layout)\s*=)\s*[\"']?(\w+)", re.MULTILINE)
+_UKI = re.compile(r"^[ \t]*\w+_(?:uki|efi_image)=[\"']?/", re.MULTILINE)
 # By its path, also behind a variable or from /boot; by label or type; or by the program that finds it
 # (docs/facts.md: names-of-the-esp).
 _ON_ESP = re.compile(
@@ -123,7 +123,7 @@ _ON_ESP = re.compile(
     r"|(?:LABEL=|-L\s*)[\"']?(?:esp|efi)\b|\bc12a7328-f81f-|\bbootctl\b",
     re.IGNORECASE | re.MULTILINE,
 )
-_COMMENT = re.compile(r"^\s*[#;].*", re.MULTILINE)
+_COMMENT = re.compile(r"^[ \t]*[#;].*", re.MULTILINE)
 # What applies to a network device by its address, which no other machine has (docs/facts.md: device-by-address).
 _ADDRESSED = {
     re.compile(r"etc/netplan/[^/]+\.yaml"): re.compile(
@@ -369,12 +369,12 @@ def _says(name: str, table: t.Mapping[t.Pattern[str], t.Pattern[str]], text: Tex
 def _of_container(members: Members, text: Text) -> t.List[str]:
     """Return the habits of a container that a machine may not want."""
     found = []
-    if re.search(r"^\s*exit\s+101\b", text(_POLICY), re.MULTILINE):
+    if re.search(r"^[ \t]*exit[ \t]+101\b", text(_POLICY), re.MULTILINE):
         found.append(
             f"/{_POLICY} forbids packages to start their services when they are installed, as in a container: remove"
             " it, unless that is wanted."
         )
-    if re.search(r"^\s*(?:export\s+)?container=\S", text(_ENVIRONMENT), re.MULTILINE):
+    if re.search(r"^[ \t]*(?:export[ \t]+)?container=\S", text(_ENVIRONMENT), re.MULTILINE):
         found.append(f"/{_ENVIRONMENT} sets container=, but a machine is none: take the line out.")
     if not _masked(members, _UDEV):
         found += [

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._root import former_use
 from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import Member
@@ -500,3 +502,28 @@ def test_keys_of_wireguard_in_other_files(name: str, text: str, is_named: bool) 
     assert (name,) in former_use.wanted(members(name).values())
     found = former_use.notes(members(name), texts({name: text}))
     assert [f"the same WireGuard key (/{name})" in it for it in found] == [True] * is_named
+
+
+MUCH = 1 << 18
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("etc/rc.local", "etc/environment", "etc/kdump.conf", "etc/kernel/install.conf"),
+        *("etc/udev/rules.d/x.rules", "usr/sbin/policy-rc.d", "etc/mkinitcpio.d/x.preset"),
+        *(SERVICE, ZRAM, "etc/systemd/network/wg0.netdev", "usr/bin/mkinitcpio"),
+    ],
+)
+@pytest.mark.parametrize("text", ["\n", " ", "swapon ", "mount ", "ATTR{address}", "echo "])
+def test_a_hostile_file_costs_no_time(name: str, text: str) -> None:
+    have = {
+        path: Member("-", path, MUCH, MUCH, f"./{path}", "rwxr-xr-x")
+        for path in (name, "usr/bin/mkinitcpio")
+    }
+    files = texts({name: text * (MUCH // len(text))})
+    start = time.process_time()
+    former_use.left_out(have, files)
+    former_use.problems(have, files)
+    former_use.notes(have, files)
+    assert time.process_time() - start < 5

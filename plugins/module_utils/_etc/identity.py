@@ -112,14 +112,35 @@ CRYPT = re.compile(
     r"|\$5\$(?:rounds=[1-9][0-9]+\$)?[!-#%-9;-~]{1,16}\$[./0-9A-Za-z]{43}"
     r"|\$1\$[!-#%-9;-~]{1,8}\$[./0-9A-Za-z]{22}"
 )
-# Type and base64 of a line of authorized_keys (sshd(8)); options may stand before them, a comment after them.
+# Keys that sshd lets in, with what follows the type: the lengths of the parts, or a part itself
+# (docs/facts.md: authorized-keys). A certificate does not get in as a line of its own.
+_POINTS = {"nistp256": 65, "nistp384": 97, "nistp521": 133}
+_CURVES = {name: (name.encode(), range(length, length + 1)) for name, length in _POINTS.items()}
+_ED25519 = range(32, 33)
+_APPLICATION = range(1, 256)
+_NUMBER = range(1, 2050)
+_KEYS: t.Mapping[str, t.Tuple[t.Union[bytes, range], ...]] = {
+    "ssh-rsa": (_NUMBER, range(129, _NUMBER.stop)),
+    "ssh-ed25519": (_ED25519,),
+    **{f"ecdsa-sha2-{name}": parts for name, parts in _CURVES.items()},
+    "sk-ssh-ed25519@openssh.com": (_ED25519, _APPLICATION),
+    "sk-ecdsa-sha2-nistp256@openssh.com": (*_CURVES["nistp256"], _APPLICATION),
+}
+# Options before a key, separated by commas; only a quoted value has blanks (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
+_OPTION = (
+    r"(?:(?:no-)?(?:agent-forwarding|port-forwarding|pty|user-rc|X11-forwarding|touch-required|verify-required)"
+    r"|cert-authority|restrict"
+    r"|(?:command|environment|expiry-time|from|permitlisten|permitopen|principals|tunnel)"
+    r'="(?:[^"\\]|\\"|\\(?!"))*")'
+)
 _PUBLIC_KEY = re.compile(
-    r"(?:[^\n]*[ \t])?((?:ssh-|ecdsa-|sk-)[a-z0-9@.-]+)[ \t]+([A-Za-z0-9+/]+=*)(?:[ \t][^\n]*)?"
+    rf"(?:(?i:{_OPTION}(?:,{_OPTION})*)[ \t]+)?({'|'.join(map(re.escape, _KEYS))})[ \t]+([A-Za-z0-9+/]+=*)"
+    r"(?:[ \t].*)?"
 )
 
 
 def is_public_key(line: str) -> bool:
-    """Say whether a line is a whole SSH public key: its type again, then strings with their lengths (RFC 4253, 6.6)."""
+    """Say whether a line of authorized_keys lets somebody in: known options and a whole SSH public key."""
     found = _PUBLIC_KEY.fullmatch(line.strip())
     if not found:
         return False
@@ -127,17 +148,23 @@ def is_public_key(line: str) -> bool:
         rest, parts = base64.b64decode(found.group(2), validate=True), []
     except binascii.Error:
         return False
+    # Strings with their lengths (RFC 4253, 6.6).
     while len(rest) >= 4:
         (length,) = struct.unpack(">I", rest[:4])
         if len(rest) < 4 + length:
             return False
         parts.append(rest[4 : 4 + length])
         rest = rest[4 + length :]
-    kind = found.group(1).encode()
-    if not parts or parts[0] != kind:
-        return False
-    # In a certificate are numbers as well.
-    return b"-cert-" in kind or (len(parts) > 1 and not rest and all(parts))
+    kind = found.group(1)
+    wanted = (kind.encode(), *_KEYS[kind])
+    return (
+        not rest
+        and len(parts) == len(wanted)
+        and all(
+            part == want if isinstance(want, bytes) else len(part) in want
+            for part, want in zip(parts, wanted)
+        )
+    )
 
 
 def present(patterns: t.Iterable[str], names: t.Callable[[str], t.Iterable[str]]) -> t.List[str]:

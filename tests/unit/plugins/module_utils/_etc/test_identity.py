@@ -22,6 +22,8 @@ def blob(*parts: bytes) -> str:
 
 
 SECURITY_KEY = "sk-ssh-ed25519@openssh.com"
+ECDSA_SECURITY_KEY = "sk-ecdsa-sha2-nistp256@openssh.com"
+CERTIFICATE = "ssh-ed25519-cert-v01@openssh.com"
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,36 @@ SECURITY_KEY = "sk-ssh-ed25519@openssh.com"
         (ECDSA, True),
         (f"ssh-rsa {blob(b'ssh-rsa', b'e', b'n' * 384)}", True),
         (f"{SECURITY_KEY} {blob(SECURITY_KEY.encode(), b'p' * 32, b'ssh:')}", True),
+        (
+            f"{ECDSA_SECURITY_KEY}"
+            f" {blob(ECDSA_SECURITY_KEY.encode(), b'nistp256', b'p' * 65, b'ssh:')}",
+            True,
+        ),
+        (f'restrict,pty,No-Touch-Required,expiry-time="20300101" {ED25519}', True),
+        (f'command="a \\"b, c\\" d\\n"\t{ED25519}', True),
+        (f"cert-authority {ED25519}", True),
+        # Words before the key that sshd does not know, or a value that does not end.
+        (f"web-1 {ED25519}", False),
+        (f"# {ED25519}", False),
+        (f"- {ED25519}", False),
+        (f"no-command {ED25519}", False),
+        (f"restrict, {ED25519}", False),
+        (f"restrict pty {ED25519}", False),
+        (f"from=10.0.0.1 {ED25519}", False),
+        (f'from="10.0.0.0/8 {ED25519}', False),
+        (f'command="a\\" {ED25519}', False),
+        # Parts of a wrong length or number, a type that sshd does not take, and a certificate.
+        (f"ssh-ed25519 {blob(b'ssh-ed25519', b'p' * 20)}", False),
+        (f"ssh-ed25519 {blob(b'ssh-ed25519', b'p' * 32, b'p')}", False),
+        (f"ssh-rsa {blob(b'ssh-rsa', b'n' * 384)}", False),
+        (f"ssh-rsa {blob(b'ssh-rsa', b'e', b'n' * 96)}", False),
+        (
+            f"ecdsa-sha2-nistp384 {blob(b'ecdsa-sha2-nistp384', b'nistp256', b'p' * 97)}",
+            False,
+        ),
+        (f"ssh-foo {blob(b'ssh-foo', b'p' * 32)}", False),
+        (f"ssh-dss {blob(b'ssh-dss', b'p' * 129, b'q' * 21, b'g' * 128, b'y' * 128)}", False),
+        (f"{CERTIFICATE} {blob(CERTIFICATE.encode(), b'n' * 32, b'p' * 32)}", False),
         # Torn, of another type, without anything after the type, with more behind.
         (ED25519[:-8], False),
         (ED25519.replace("ssh-ed25519", "ssh-rsa"), False),

@@ -21,6 +21,12 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import mo
 KEY_DIRECTORY = "/etc/cryptsetup-keys.d"
 # Names of a disk of the old machine. The kernel makes /dev/zram* from memory.
 _DISK = re.compile(r"(UUID|LABEL|PARTUUID|PARTLABEL|ID)=|/dev/(?!zram\d+$|shm(?:/|$)|null$)")
+# With one of these options a source is a path, and systemd waits for no device (docs/facts.md: bind-of-a-device). What
+# disks are named is refused all the same.
+_BIND = {"bind", "rbind"}
+_DISK_NAME = re.compile(
+    r"[A-Z]|/dev/(?:block/|disk/|mapper/|md/|(?:[hsv]|xv)d[a-z]|(?:dm-|loop|md|mmcblk|nbd|nvme|rbd|sr)\d)"
+)
 # File systems that show directories of the host, which can offer any name; some of them are FUSE programs.
 _HOST_TYPES = (
     *("9p", "hostfs", "prl_fs", "prl_fsd", "vboxsf", "virtiofs", "vmhgfs", "vmhgfs-fuse"),
@@ -154,7 +160,9 @@ def taken(fields: Row, own: t.Container[str]) -> t.Optional[Taken]:
     # The device of a FUSE program, and devices in options: a journal, a second disk, what must be there first.
     options = (option.partition("=") for option in options_of(fields))
     devices = [_device_of(value) for name, _equals, value in options if name != "loop"]
-    for name in (source, source_of(source.partition("#")[2]), *devices):
+    is_path = bool(_BIND & {*options_of(fields)}) and not _DISK_NAME.match(source)
+    sources = [] if is_path else [source]
+    for name in (*sources, source_of(source.partition("#")[2]), *devices):
         if name not in own and _DISK.match(name):
             return Taken(name, OLD_DISK)
     return Taken(source, OLD_DISK) if _OF_NAMES & {*programs} else None

@@ -43,6 +43,7 @@ def test_what_the_collection_writes() -> None:
         ["server:/home", "/home", "nfs"],
         ["/srv/a", "/srv/b", "none", "bind"],
         ["/dev/shm", "/x", "none", "bind"],
+        ["/dev/pts", "/srv/chroot/dev/pts", "none", "bind"],
     ],
 )
 def test_what_no_disk_of_the_host_can_be(row: list[str]) -> None:

@@ -42,9 +42,10 @@ _BEGIN = (
 )
 _END = "# End of the settings of the encrypted boot.\n"
 _BLOCK = re.compile(rf"\n?{re.escape(_BEGIN)}.*?{re.escape(_END)}", re.DOTALL)
-# As grub-mkconfig reads the files: in one shell. It says itself if a command fails. ulimit: a value can double its size
-# with each line.
+# As grub-mkconfig reads the files: in one shell, which ends where a command fails (docs/facts.md: grub-mkconfig-ends).
+# ulimit: a value can double its size with each line.
 _SHOW = """\
+set -e
 ulimit -v 262144
 sealedroot_last=$1
 shift
@@ -75,7 +76,8 @@ def values(runner: Runner, tree: Tree, own: str, *, ours: bool, last: str = "") 
     text = tree.text(DEFAULTS)
     paths = []
     if own == DEFAULTS:
-        text = text if ours else _BLOCK.sub("", text)
+        # Our block will follow the last line, so that this may be a false test.
+        text = text if ours else _BLOCK.sub("", text) + "\n:\n"
     else:
         found = sorted(glob.glob(tree.path(f"{os.path.dirname(own)}/*.cfg")))
         paths = [path for path in found if ours or path != tree.path(own)]
@@ -88,8 +90,9 @@ def values(runner: Runner, tree: Tree, own: str, *, ours: bool, last: str = "") 
     shown = done.stdout.split("\0")
     if done.rc or len(shown) != len(_NAMES) + 1:
         raise SealedRootError(
-            f"no shell can read {DEFAULTS} and its drop-ins to the end, so grub-mkconfig cannot either: correct them"
-            f" ({done.stderr.strip()[-500:]})"
+            f"no shell can read {DEFAULTS} and its drop-ins to the end, so grub-mkconfig cannot either: correct them."
+            " It ends where a command fails, also at a false test in the last line of a file: end that with || :"
+            f" ({done.stderr.strip()[-500:] or 'the shell says nothing'})"
         )
     return dict(zip(_NAMES, shown))
 

@@ -663,6 +663,33 @@ def test_a_file_in_which_our_settings_do_not_count(
     assert not (root / drop_ins.GRUB[1:]).exists()
 
 
+FALSE_TEST = "GRUB_TIMEOUT=1\n[ -e /nope ] && GRUB_TIMEOUT=2\n"
+
+
+@pytest.mark.parametrize(
+    ("defaults", "more", "is_block", "fails"),
+    [
+        # grub-mkconfig ends where a command fails; our block is a last line that does not.
+        (FALSE_TEST, "", False, True),
+        ("", FALSE_TEST, False, True),
+        (FALSE_TEST, "", True, False),
+        ("false\nGRUB_TIMEOUT=1\n", "", True, True),
+        (FALSE_TEST + "GRUB_TIMEOUT=3\n", "false || :\n", False, False),
+    ],
+)
+def test_a_command_that_fails(root, runner, script, defaults, more, is_block, fails):
+    if is_block:
+        (root / "usr/sbin/grub-mkconfig").write_text("# no drop-ins")
+    (root / "etc/default/grub").write_text(defaults)
+    drop_in(root, "x.cfg", more)
+    if not fails:
+        assert ensure(root, runner, script, tools="yes")["changed"]
+        assert not ensure(root, runner, script, tools="yes")["changed"]
+        return
+    with pytest.raises(SealedRootError, match=f"{UNREADABLE}.*a false test in the last line"):
+        ensure(root, runner, script)
+
+
 def test_a_word_with_a_wildcard_is_taken_as_it_is(root, runner, script):
     drop_in(root, "x.cfg", "GRUB_CMDLINE_LINUX=ab\n")
     ensure(root, runner, script, tools="yes", kernel_cmdline="a* b=$HOME")

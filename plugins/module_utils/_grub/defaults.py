@@ -97,12 +97,20 @@ def values(runner: Runner, tree: Tree, own: str, *, ours: bool, last: str = "") 
     return dict(zip(_NAMES, shown))
 
 
+def _pattern(word: str, ours: t.Sequence[str]) -> str:
+    """Return the pattern of a word to take out: of any value, which a command can make anew, if none is wanted."""
+    name, equals, _value = word.partition("=")
+    is_ours = guest.name_of(word) in map(guest.name_of, ours)
+    is_any = equals and not is_ours and cfg.unwanted(ours)(f"{name}=")
+    return f"{shlex.quote(f'{name}=')}*" if is_any else shlex.quote(word)
+
+
 def _cmdline(name: str, old: t.Sequence[str], added: t.Sequence[str]) -> str:
-    """Return shell that takes the words *old* out of a command line, and appends those of *added* that it lacks."""
+    """Return shell that takes the patterns *old* out of a command line, and appends the words *added* that it lacks."""
     lines = ["set -f", "unset IFS", "kept=" if old else f"kept=${{{name}-}}"]
     if old:
         lines += [f"for word in ${{{name}-}}; do", "    case $word in"]
-        lines += [f"    ({' | '.join(map(shlex.quote, old))}) ;;"]
+        lines += [f"    ({' | '.join(old)}) ;;"]
         lines += ['    (*) kept="${kept:+$kept }$word" ;;', "    esac", "done"]
     if added:
         lines += [f"for word in {' '.join(map(shlex.quote, added))}; do"]
@@ -148,8 +156,12 @@ GRUB_DISABLE_RECOVERY=true
     if _UUID.search(default):
         new = shlex.quote(_UUID.sub(lambda _match: root_device, default))
         text += f'[ "${{GRUB_DEFAULT-}}" != {shlex.quote(default)} ] || GRUB_DEFAULT={new}\n'
+    patterns = {
+        name: list(dict.fromkeys(_pattern(it, ours) for it in words)) for name, words in old.items()
+    }
     text += "".join(
-        _cmdline(name, old[name], ours if name == "GRUB_CMDLINE_LINUX" else ()) for name in CMDLINES
+        _cmdline(name, patterns[name], ours if name == "GRUB_CMDLINE_LINUX" else ())
+        for name in CMDLINES
     )
     return f"{text}{_END}", [it for name in CMDLINES for it in old[name]]
 

@@ -592,6 +592,20 @@ def test_a_file_that_is_a_program_stays_one(root, runner, script, debian, text, 
     assert not ensure(root, runner, script, tools="yes")["changed"]
 
 
+def test_a_word_with_another_value_at_each_run_is_taken_out(root, runner, script):
+    made = "$(cat /proc/sys/kernel/random/uuid)"
+    text = f'GRUB_CMDLINE_LINUX="root=UUID={made} mine ip=1.2.3.4:: ip=$1dhcp resume=a*"\n'
+    (root / "etc/default/grub").write_text(text)
+    ensure(root, runner, script, tools="yes")
+    names = [it.partition("=")[0] for it in effective(root, "GRUB_CMDLINE_LINUX").split()]
+    assert names == ["mine", "ip", "console", "console"]
+    assert not ensure(root, runner, script, tools="yes")["changed"]
+    # If the owner sets the name, that value stays where the root has it, too.
+    (root / "etc/default/grub").write_text('GRUB_CMDLINE_LINUX="boot=nfs boot=local"\n')
+    ensure(root, runner, script, tools="yes", kernel_cmdline="boot=local")
+    assert effective(root, "GRUB_CMDLINE_LINUX") == "boot=local"
+
+
 def test_a_block_is_replaced_and_not_repeated(root, runner, script):
     (root / "usr/sbin/grub-mkconfig").write_text("# no drop-ins")
     path = root / "etc/default/grub"

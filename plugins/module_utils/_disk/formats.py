@@ -71,7 +71,10 @@ UNPACKED_BY = {
 }
 # Images that begin with a magic number, and names that disk images have.
 _IMAGES = ((b"QFI\xfb", "qcow2"), (b"KDMV", "vmdk"), (b"vhdxfile", "vhdx"), (VHD_COOKIE, "vhd"))
-_SUFFIXES = (".img", ".qcow2", ".raw", ".vdi", ".vhd", ".vhdx", ".vmdk")
+_DISKS = ("img", "qcow2", "raw", "vdi", "vhd", "vhdx", "vmdk", *filesystems.FILESYSTEMS)
+_DISK = re.compile(
+    rf".*\.(?:{'|'.join(_DISKS)})(\.(?:bz2|gz|lz4|lzma|lzo|xz|zip|zst))?", re.IGNORECASE
+)
 _TAR = (257, b"ustar")
 # What is no disk, by its first bytes (docs/facts.md: magic-numbers), and what to do.
 _OTHERS = (
@@ -125,23 +128,48 @@ def no_disk(head: bytes) -> str:
 def in_archive(names: t.Iterable[str]) -> str:
     """Say what an archive with these names is, other than a root, and what to do; empty if that is not known."""
     plain = [re.sub(r"^(?:\./)+", "", name) for name in names]
-    if {"oci-layout", "manifest.json"} & {*plain}:
-        return "is an archive of a container image: set the type of image_source to oci"
-    # In one folder at most: deeper ones are of a root that is not whole.
-    outer = [name for name in plain if name.count("/") < 2]
-    disks = [name for name in outer if name.lower().endswith(_SUFFIXES)]
-    tars = [name for name in outer if re.search(r"\.(?:tar(?:\.\w+)?|tgz|txz)$", name)]
-    squashed = [name for name in outer if name.endswith(".squashfs")]
-    if any(name.startswith("rootfs/etc/") for name in plain):
+    # macOS adds a file with this beginning for each file.
+    plain = [name for name in plain if name and not name.rpartition("/")[2].startswith("._")]
+    tops = {name.partition("/")[0] for name in plain}
+    folder = f"{tops.pop()}/" if len(tops) == 1 and any("/" in name for name in plain) else ""
+    inner = {name[len(folder) :] for name in plain}
+    if {"oci-layout", "manifest.json"} & inner:
+        return _of_container(folder)
+    if "ova.xml" in inner:
         return (
-            "has the root in its directory rootfs: unpack it, and give that with the type directory"
+            "is an XVA of XenServer, with its disk in pieces: make one of them (xva2img), and give that with the type"
+            " disk"
         )
+    if any(name.startswith("rootfs/etc/") for name in inner):
+        return _of_root(f"{folder}rootfs")
+    if all(any(name.startswith(top) for name in inner) for top in ("etc/", "usr/")) and folder:
+        return _of_root(folder[:-1])
+    # In one folder at most: deeper ones are of a root that is not whole.
+    return _of_files([name for name in plain if name.count("/") < 2])
+
+
+def _of_container(folder: str) -> str:
+    if folder:
+        return f"has a container image in its directory {folder[:-1]}: unpack it, and give that with the type oci"
+    return "is an archive of a container image: set the type of image_source to oci"
+
+
+def _of_root(directory: str) -> str:
+    return f"has the root in its directory {directory}: unpack it, and give that with the type directory"
+
+
+def _of_files(names: t.Sequence[str]) -> str:
+    disks = list(filter(None, map(_DISK.fullmatch, names)))
+    tars = [name for name in names if re.search(r"\.(?:tar(?:\.\w+)?|tgz|txz)$", name)]
+    squashed = [name for name in names if name.endswith(".squashfs")]
     if squashed:
         return f"has a squashfs: unpack both (unsquashfs {squashed[0]}), and give the directory with the type directory"
     if not disks:
         return f"is a tar with a tar in it: unpack it, and give {tars[0]}" if tars else ""
-    what = "an OVA" if any(name.lower().endswith(".ovf") for name in plain) else "a tar of a disk"
-    return f"is {what}: unpack it (tar --extract --file), and give {disks[0]} with the type disk"
+    what = "an OVA" if any(name.lower().endswith(".ovf") for name in names) else "a tar of a disk"
+    name, is_packed = disks[0][0], disks[0][1]
+    given = f"unpack {name} as well, and give the result" if is_packed else f"and give {name}"
+    return f"is {what}: unpack it (tar --extract --file), {given} with the type disk"
 
 
 def image_format(path: str, head: bytes, tail: bytes) -> str:

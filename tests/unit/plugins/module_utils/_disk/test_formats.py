@@ -158,6 +158,27 @@ def test_every_compression_is_unpacked_by_something() -> None:
             "in its directory rootfs",
         ),
         (["root.tar.xz"], "is a tar with a tar in it: unpack it, and give root.tar.xz"),
+        (["./._disk.raw", "./disk.raw"], "and give disk.raw with the type disk"),
+        (["disk.raw.xz"], "(tar --extract --file), unpack disk.raw.xz as well, and give the resu"),
+        (["a.ovf", "disk.vmdk.gz"], "is an OVA: unpack it (tar --extract --file), unpack disk.vm"),
+        (
+            ["rootfs.ext4"],
+            "is a tar of a disk: unpack it (tar --extract --file), and give rootfs.e",
+        ),
+        (["ova.xml", "Ref:12/00000000"], "is an XVA of XenServer, with its disk in pieces"),
+        (
+            ["img/", "img/oci-layout", "img/index.json"],
+            "has a container image in its directory img: unpack it, and give that with the type oci",
+        ),
+        (
+            ["debian/", "debian/etc/fstab", "debian/usr/share/x"],
+            "has the root in its directory debian: unpack it, and give that with the type dir",
+        ),
+        (["lxc/rootfs/etc/fstab", "lxc/metadata.yaml"], "in its directory lxc/rootfs: unpack"),
+        # Parts of a root.
+        (["usr/", "usr/etc/fstab", "usr/share/a.img"], ""),
+        (["./", "etc/fstab.gz", "etc/usr/x"], ""),
+        ([], ""),
     ],
 )
 def test_what_an_archive_is(names: list[str], says: str) -> None:

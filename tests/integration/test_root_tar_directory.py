@@ -24,7 +24,9 @@ def run(*argv: str | pathlib.Path) -> str:
 
 @pytest.fixture
 def root(tmp_path: pathlib.Path) -> pathlib.Path:
-    return fill(tmp_path / "root")
+    top = fill(tmp_path / "root")
+    (top / "etc/os-release").touch()
+    return top
 
 
 def test_everything_survives_but_what_belongs_to_the_machine(

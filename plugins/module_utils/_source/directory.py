@@ -20,6 +20,7 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
     cache as source_cache,
+    found_root,
     tree_tar,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import file_kind, mounts
@@ -43,6 +44,8 @@ def check(path: str, cache_dir: str) -> str:
             f"{path} is the root that the builder runs from. It changes while it is read, and holds this"
             " machine's state: make a snapshot (btrfs, LVM) and give the directory where that is mounted"
         )
+    if not found_root.has_root(real):
+        raise SealedRootError(f"{path} {_other(real)}")
     cache = os.path.realpath(cache_dir)
     if os.path.commonpath([real, cache]) == real:
         raise SealedRootError(
@@ -50,6 +53,17 @@ def check(path: str, cache_dir: str) -> str:
             " image_cache_dir"
         )
     return real
+
+
+def _other(real: str) -> str:
+    """Say what a directory without a root is, and what to do."""
+    names = sorted(os.listdir(real))
+    if "oci-layout" in names:
+        return "is a container image: set the type of image_source to oci"
+    roots = [name for name in names if found_root.has_root(os.path.join(real, name))]
+    if roots:
+        return f"has the root in its directory {roots[0]}: give that"
+    return "is no root: it has no etc/os-release and no usr/lib/os-release. Give the directory that has etc and usr"
 
 
 def left_out(real: str, submounts: t.Optional[str]) -> t.List[str]:

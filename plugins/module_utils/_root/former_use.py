@@ -24,6 +24,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
     boot_files,
     generators,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._root import hooks
 from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import Member
 
 DIVERSIONS = "var/lib/dpkg/diversions"
@@ -82,13 +83,6 @@ _DROP_INS = {
     "dracut": drop_ins.DRACUT,
     "mkinitcpio": drop_ins.MKINITCPIO,
 }
-# Programs and settings that decide what else is made of a kernel and its initramfs, or run when these change.
-_HOOKS = re.compile(
-    r"etc/(?:initramfs/post-update|kernel/(?:postinst|install)|apt/apt\.conf)\.d/[^/]+"
-    r"|etc/initramfs-tools/hooks/[^/]+|usr/(?:local/)?lib/kernel/install\.d/[^/]+"
-    r"|(?:etc/pacman\.d|usr/share/libalpm)/hooks/[^/]+\.hook"
-    r"|etc/systemd/system/[^/]+\.(?:path|service)"
-)
 # Their names are arguments of tar(1).
 _MOST_HOOKS = 2000
 # Where kernel-install(8) reads its layout: a file in one directory hides that of the same name in later ones.
@@ -116,14 +110,6 @@ _WIREGUARD = {
 }
 _LAYOUT = re.compile(r"^[ \t]*((?:KERNEL_INSTALL_LAYOUT|layout)\s*=)\s*[\"']?(\w+)", re.MULTILINE)
 _UKI = re.compile(r"^[ \t]*\w+_(?:uki|efi_image)=[\"']?/", re.MULTILINE)
-# By its path, also behind a variable or from /boot; by label or type; or by the program that finds it
-# (docs/facts.md: names-of-the-esp).
-_ON_ESP = re.compile(
-    r"(?:^|[^\w./]|\$\w+)/(?:boot/)?(?:efi|esp)\b|(?:^|[\s\"'=;])(?:boot/)?(?:efi|esp)/"
-    r"|(?:LABEL=|-L\s*)[\"']?(?:esp|efi)\b|\bc12a7328-f81f-|\bbootctl\b",
-    re.IGNORECASE | re.MULTILINE,
-)
-_COMMENT = re.compile(r"^[ \t]*[#;].*", re.MULTILINE)
 # What applies to a network device by its address, which no other machine has (docs/facts.md: device-by-address).
 _ADDRESSED = {
     re.compile(r"etc/netplan/[^/]+\.yaml"): re.compile(
@@ -140,7 +126,7 @@ _ADDRESSED = {
     ),
 }
 _READ = (
-    *(_AT_BOOT, _CONF_HOOKS, _HOOKS, _INSTALL_DROP_INS, _PRESETS, _SSHD),
+    *(_AT_BOOT, _CONF_HOOKS, hooks.HOOKS, _INSTALL_DROP_INS, _PRESETS, _SSHD),
     *(*_ADDRESSED, *_MEMORY_TO_DISK, *_WIREGUARD),
 )
 # A hook is a small script.
@@ -152,14 +138,14 @@ Text = t.Callable[[str], str]
 
 def wanted(members: t.Collection[Member]) -> t.List[t.Tuple[str, ...]]:
     """Return the files whose content the checks need, each with its possible names."""
-    hooks = [
+    others = [
         (member.name,)
         for member in members
         if member.size <= _MOST and any(it.fullmatch(member.name) for it in _READ)
     ]
     names = (DIVERSIONS, *_INSTALL_CONF, _MACHINE_INFO, _POLICY, _ENVIRONMENT)
     stubs = [(it.name,) for it in members if it.name in _PROGRAMS and it.size <= _MOST_STUB]
-    return [*((name,) for name in names), *stubs, *hooks[:_MOST_HOOKS]]
+    return [*((name,) for name in names), *stubs, *others[:_MOST_HOOKS]]
 
 
 def left_out(members: Members, text: Text) -> t.Dict[str, str]:
@@ -317,12 +303,7 @@ def notes(members: Members, text: Text) -> t.List[str]:
             for what, paths in _shared(members, text).items()
             if paths
         ),
-        *(
-            f"/{name} names the EFI system partition, which is not encrypted. Every initramfs holds the boot key:"
-            " remove this hook if it copies one there."
-            for name in sorted(members)
-            if _HOOKS.fullmatch(name) and _ON_ESP.search(_COMMENT.sub("", text(name)))
-        ),
+        *hooks.notes(members, text),
         *(
             f"/{name} is for a network device of one address, which another machine does not have: it could be without"
             " a network. Remove the file from the root, or name the device in another way."
@@ -335,7 +316,7 @@ def notes(members: Members, text: Text) -> t.List[str]:
             " machine writes there, memory included: take the line out."
             for name in sorted(members)
             if _AT_BOOT.fullmatch(name) and (".service" in name or "x" in members[name].mode)
-            if units.uses_disk(_COMMENT.sub("", text(name)), "mount", "swapon")
+            if units.uses_disk(hooks.COMMENT.sub("", text(name)), "mount", "swapon")
         ),
         *_of_container(members, text),
     ]

@@ -250,8 +250,39 @@ def test_a_hook_that_names_the_esp(text: str, is_named: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "program"),
+    [
+        ("proxmox-boot-tool refresh\n", "proxmox-boot-tool"),
+        ("kernelstub -v\n", "kernelstub"),
+        ("mount /dev/vda1 /mnt; cp $2 /mnt\n", "mount"),
+        ("mount -t vfat -o rw /dev/vda1 /mnt\n", "mount"),
+        ("rsync -a /boot/ backup@nas:/boot/\n", "rsync"),
+        ("scp $2 pxe:/srv/tftp/\n", "scp"),
+        ("dd if=$2 of=/dev/vda3\n", "dd"),
+        ("sbctl bundle -s /x.efi\n", "sbctl"),
+        ("mcopy -i /srv/x.img $2 ::/\n", "mcopy"),
+        ("# kernelstub\nsbctl sign-all; umount /dev/vda1\n", ""),
+        ("mount -t devtmpfs udev /dev; mount -t tmpfs none /dev/shm; dd if=x of=/dev/null\n", ""),
+        ("rsync -a /boot/ /srv/boot/; echo a:b\n", ""),
+        # A package's own.
+        ('exec update-initramfs -c -k "$1" -b /boot >&2\n', ""),
+        (
+            'copy_exec /sbin/mount.cifs /sbin; if [ -x "$(command -v update-grub)" ]; then :; fi\n',
+            "",
+        ),
+    ],
+)
+def test_a_hook_that_carries_boot_files_out(text: str, program: str) -> None:
+    found = former_use.notes(members(HOOK), texts({HOOK: text}))
+    begins = f"/{HOOK} runs {program}, which can carry boot files out"
+    assert [it.startswith(begins) for it in found] == ([True] if program else [])
+
+
+@pytest.mark.parametrize(
     "name",
     [
+        *("etc/kernel/postinst.d/zz", "usr/share/kernel/postinst.d/zz", "etc/kernel/postrm.d/zz"),
+        *("usr/share/initramfs-tools/hooks/x", "usr/share/initramfs/post-update.d/x"),
         *("etc/initramfs-tools/hooks/copy", "usr/share/libalpm/hooks/95-esp.hook"),
         *("usr/lib/kernel/install.d/95-esp.install", "etc/apt/apt.conf.d/99esp"),
         *("etc/systemd/system/esp.service", "etc/systemd/system/esp.path"),
@@ -477,8 +508,8 @@ SERVICE = f"{UNITS}/swap.service"
 def test_what_uses_a_disk_at_boot(name: str, text: str, is_named: bool) -> None:
     have = {name: Member("-", name, 44, 512, f"./{name}", "rwxr-xr-x")}
     assert (name,) in former_use.wanted(have.values())
-    found = former_use.notes(have, texts({name: text}))
-    assert [it.partition(" mounts a disk")[0] for it in found] == ([f"/{name}"] if is_named else [])
+    found = [it.partition(" mounts a disk") for it in former_use.notes(have, texts({name: text}))]
+    assert [it for it, said, _rest in found if said] == ([f"/{name}"] if is_named else [])
 
 
 def test_no_boot_runs_an_rc_local_that_is_not_executable() -> None:

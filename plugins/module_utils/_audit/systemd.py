@@ -21,12 +21,9 @@ import typing as t
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab, units as etc_units
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reader import Node, Tree
 
-# A file in one directory hides files of the same name in later ones. Directories of the owner precede a distribution's.
-OWN_DIRECTORIES = (
-    *("/etc/systemd/system.control", "/etc/systemd/system", "/etc/systemd/system.attached"),
-    "/usr/local/lib/systemd/system",
-)
-DIRECTORIES = (*OWN_DIRECTORIES, "/usr/lib/systemd/system", "/lib/systemd/system")
+# The directories of units, as absolute paths.
+OWN_DIRECTORIES = tuple(f"/{it}" for it in etc_units.OWN_DIRECTORIES)
+DIRECTORIES = tuple(f"/{it}" for it in etc_units.DIRECTORIES)
 _WANTS = (".wants", ".requires", ".upholds")
 # Settings that start the units that they name: of any unit, and of timers, paths, sockets and services.
 _ASKS = (

@@ -26,7 +26,12 @@ _BLANKS = " \t\n\r"
 _BOM = "\ufeff"
 ENABLED_BY = ("WantedBy", "RequiredBy", "UpheldBy")
 # Where units are, without the first slash. A file in one directory hides files of the same name in later ones.
-DIRECTORIES = tuple(f"{top}/systemd/system" for top in ("etc", "usr/local/lib", "usr/lib", "lib"))
+# Directories of the owner precede a distribution's.
+OWN_DIRECTORIES = (
+    *("etc/systemd/system.control", "etc/systemd/system", "etc/systemd/system.attached"),
+    "usr/local/lib/systemd/system",
+)
+DIRECTORIES = (*OWN_DIRECTORIES, "usr/lib/systemd/system", "lib/systemd/system")
 # A disk as an argument of a program, by a name that any disk can have.
 _DISK = re.compile(
     r"[\s\"'=](?:(?:PART)?(?:UUID|LABEL)=|-[LU]|--(?:label|uuid)\b"
@@ -208,6 +213,7 @@ def _settings(members: t.Sequence[str], texts: t.Mapping[str, str]) -> t.List[Se
 __all__ = (
     "DIRECTORIES",
     "ENABLED_BY",
+    "OWN_DIRECTORIES",
     "SPECIFIER",
     "Setting",
     "Unit",

@@ -62,6 +62,29 @@ def test_an_empty_setting_takes_back_those_before() -> None:
         ({f"{ETC}/data.mount": DATA}, [LINK], [ROW]),
         ({f"{ETC}/data.mount": DATA + INSTALL}, [], [ROW]),
         ({f"{USR}/data.mount": DATA}, [LINK], [ROW]),
+        # Where systemctl set-property and portablectl write.
+        ({"etc/systemd/system.control/data.mount": DATA + INSTALL}, [], [ROW]),
+        (
+            {"etc/systemd/system.attached/data.mount": DATA},
+            ["etc/systemd/system.attached/x.target.wants/data.mount"],
+            [ROW],
+        ),
+        (
+            {
+                f"{ETC}/data.mount": DATA + INSTALL,
+                "etc/systemd/system.control/data.mount": "[Mount]\n",
+            },
+            [],
+            [],
+        ),
+        (
+            {
+                f"{ETC}/data.mount": DATA + INSTALL,
+                "etc/systemd/system.attached/data.mount": "[Mount]\n",
+            },
+            [],
+            [ROW],
+        ),
         # Nothing starts it.
         ({f"{ETC}/data.mount": DATA}, [], [ON_DEMAND]),
         ({f"{ETC}/data.mount": DATA, f"{ETC}/data.automount": INSTALL}, [], [ROW]),

@@ -140,7 +140,8 @@ def make(runner: Runner, params: Params, driver: str, path: str) -> None:
             disk = mounted_disk.Disk(runner, scratch)
             disk.open(source, driver)
             root, volumes = look(disk, source, params)
-            left_out = source_volumes.left_out(volumes, disk.assemble(root, volumes))
+            taken = disk.assemble(root, volumes)
+            left_out = source_volumes.left_out(volumes, taken, root.rows)
             names = tree_tar.scan(disk.root).names
             tree_tar.pack(runner, disk.root, names, f"/proc/{os.getpid()}/fd/{handle}")
         os.fsync(handle)

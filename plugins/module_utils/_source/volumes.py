@@ -22,6 +22,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 # File systems that the builder's kernel can mount and that can hold a root.
 FILE_SYSTEMS = ("btrfs", "ext2", "ext3", "ext4", "xfs")
+_ENCRYPTED = ("crypto_LUKS", "BitLocker")
 _EXTENDED = ("5", "f", "85")
 # Where systemd mounts a partition by its type (docs/facts.md: partition-types), without the first slash.
 _POINTS = {
@@ -30,6 +31,12 @@ _POINTS = {
     "7EC6F557-3BC5-4ACA-B293-16EF5DF639D1": "var/tmp",
     "BC13C2FF-59E6-4262-A352-B275FD6F7172": "boot",
 }
+# Types of /usr (x86-64, ARM-64) and /var, which systemd mounts under more conditions than those in _POINTS.
+_NOT_FOLLOWED = (
+    "8484680C-9521-48C6-9C11-B0720656F69E",
+    "B0E01050-EE5F-4390-949A-9101B17104E9",
+    "4D21B016-B534-45C2-A9FB-5C16E091FD2D",
+)
 _NO_AUTO = 63
 # A name of a partition by its number: in group 1 its disk, in 2 its number (docs/facts.md: disk-links).
 _BY_NUMBER = re.compile(
@@ -259,17 +266,48 @@ def root_option(rows: t.Sequence[etc_fstab.Row]) -> str:
     return next(filter(None, found), "")
 
 
-def left_out(volumes: t.Sequence[Volume], taken: t.Sequence[Volume]) -> t.List[str]:
-    """Say of each file system that is no part of the root that it is none; also of what could hold one."""
+def left_out(
+    volumes: t.Sequence[Volume], taken: t.Sequence[Volume], rows: t.Sequence[etc_fstab.Row]
+) -> t.List[str]:
+    """Say of each file system that is no part of the root why it is none; also of what could hold one.
+
+    *taken* begins with the root's volume; *rows* are as those of :func:`parts`.
+    """
     places = {(it.path, it.offset) for it in taken}
+    unclear = {} if own_disk(rows, volumes, next(iter(taken), None)) else _by_number(rows)
     return [
-        f"{it.name}{_described(it)}: nothing in the root mounts it when the machine boots"
+        f"{it.name}{_described(it)}: {_why_not(it, unclear)}"
         for it in volumes
         if (it.path, it.offset) not in places
         and (it.usage in ("crypto", "filesystem", "raid") or it.problem)
         and it.type != "LVM2_member"
         and it.kind not in _ESP_TYPES
     ]
+
+
+def _by_number(rows: t.Sequence[etc_fstab.Row]) -> t.Dict[int, str]:
+    """Return the first name by each number that is mounted when the machine boots."""
+    found: t.Dict[int, str] = {}
+    for row in rows:
+        match = _BY_NUMBER.fullmatch(etc_fstab.source_of(row[0]))
+        if match and etc_fstab.point_of(row) and not etc_fstab.is_on_demand(row):
+            found.setdefault(int(match[2]), match[0])
+    return found
+
+
+def _why_not(volume: Volume, unclear: t.Mapping[int, str]) -> str:
+    if volume.type in _ENCRYPTED:
+        return "it is encrypted"
+    if volume.type and volume.type not in FILE_SYSTEMS:
+        return "its type is not read"
+    if volume.number in unclear:
+        return (
+            f"fstab or a unit names {unclear[volume.number]}, which is it or a partition of another disk: name it there"
+            " by its UUID if it is meant"
+        )
+    if volume.kind in _NOT_FOLLOWED:
+        return "it has a partition type of /usr or /var, which is not followed: name it in fstab"
+    return "nothing in the root mounts it when the machine boots"
 
 
 def _described(volume: Volume) -> str:

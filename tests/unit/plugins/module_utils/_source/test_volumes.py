@@ -228,10 +228,38 @@ def test_each_file_system_that_is_not_taken_is_named() -> None:
         THIN,
     ]
     why = ": nothing in the root mounts it when the machine boots"
-    assert source_volumes.left_out(volumes, []) == [
+    assert source_volumes.left_out(volumes, [], []) == [
         f"partition 2 (ext4, label l2){why}",
-        f"partition 3 (crypto_LUKS, label l3){why}",
-        f"partition 6 (linux_raid_member){why}",
+        "partition 3 (crypto_LUKS, label l3): it is encrypted",
+        "partition 6 (linux_raid_member): its type is not read",
         f"logical volume vg/var (of the type thin){why}",
     ]
-    assert len(source_volumes.left_out(volumes, [volumes[1]])) == 3
+    assert len(source_volumes.left_out(volumes, [volumes[1]], [])) == 3
+
+
+USR = "8484680C-9521-48C6-9C11-B0720656F69E"
+PLAIN = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
+
+
+@pytest.mark.parametrize(
+    ("volume", "line", "says"),
+    [
+        (typed(2, PLAIN), "tmpfs /x tmpfs", "nothing in the root mounts it"),
+        (typed(2, PLAIN), "LABEL=l2 /x ext4 noauto", "nothing in the root mounts it"),
+        (typed(2, PLAIN, "f2fs"), "LABEL=l2 /x f2fs", "its type is not read"),
+        (typed(2, PLAIN, "BitLocker"), "tmpfs /x tmpfs", "it is encrypted"),
+        (typed(2, USR), "tmpfs /x tmpfs", "a partition type of /usr or /var"),
+        (typed(2, PLAIN), "/dev/sdb2 /x ext4", "fstab or a unit names /dev/sdb2, which is it or"),
+        (typed(2, PLAIN), "/dev/sdb2 none swap", "nothing in the root mounts it"),
+        (typed(2, PLAIN), "/dev/sdb3 /x ext4", "nothing in the root mounts it"),
+        (typed(2, PLAIN), "/dev/sda1 / ext4\n/dev/sdb2 /x ext4", "nothing in the root mounts it"),
+    ],
+)
+def test_why_a_file_system_is_not_taken(
+    volume: source_volumes.Volume, line: str, says: str
+) -> None:
+    root = typed(1, PLAIN)
+    rows = etc_fstab.rows(line)
+    assert [it.volume for it in source_volumes.parts(rows, [root, volume], root)] == []
+    (said,) = source_volumes.left_out([root, volume], [root], rows)
+    assert says in said

@@ -324,7 +324,7 @@ DOS = json.dumps(
 
 
 def partitions(data: bytes) -> None:
-    found = volumes.of_partitions(disk_partitions.parse(text(data)))
+    found = volumes.of_partitions(disk_partitions.parse(text(data)), 1 << 30)
     for volume in found:
         volumes.named(f"PARTUUID={volume.partuuid}", found, "")
 

@@ -154,7 +154,7 @@ class Disk:
         # A file system without a partition table can begin with a boot sector that looks like one.
         if found[0].type not in source_volumes.FILE_SYSTEMS:
             table = self._table()
-            parts = source_volumes.of_partitions(table) if table else ()
+            parts = source_volumes.of_partitions(table, whole.size) if table else ()
             found = [self._probed(it) for it in parts] if table else found
         members = [(it.offset, it.size) for it in found if it.type == "LVM2_member"]
         return found + (self._logical_volumes(members) if members else [])

@@ -57,7 +57,7 @@ class Volume:
 
     *type* and *usage* are of its content, *kind* is the partition's type; *point* is where systemd mounts it by that.
     *logical* is the name of a logical volume. It can be in a separate file, *path*; *problem* says why it cannot be
-    read, if that is so.
+    read, if that is so. *lost* is how many bytes of a partition lie behind the end of the disk.
     """
 
     number: int
@@ -74,22 +74,25 @@ class Volume:
     usage: str = ""
     kind: str = ""
     point: str = ""
+    lost: int = 0
 
     @property
     def name(self) -> str:
         """Return its name for messages."""
         if self.logical:
             return f"logical volume {self.logical}"
-        return f"partition {self.number}" if self.number else "the whole disk"
+        cut = f", cut off {self.lost} bytes before its end" if self.lost else ""
+        return f"partition {self.number}{cut}" if self.number else "the whole disk"
 
 
-def of_partitions(table: partitions.Table) -> t.List[Volume]:
-    """Return the partitions of a table, except an extended partition."""
+def of_partitions(table: partitions.Table, size: int) -> t.List[Volume]:
+    """Return the partitions of a table, except an extended partition, as far as the disk of *size* bytes has them."""
     is_mbr = table.label == "dos"
     volumes = []
     for part in table.partitions:
         if is_mbr and part.type.lower() in _EXTENDED:
             continue
+        there = max(0, min(part.size, size - part.offset))
         partuuid = part.uuid.lower()
         if is_mbr:
             partuuid = f"{_disk_id(table):08x}-{part.number:02x}"
@@ -97,11 +100,13 @@ def of_partitions(table: partitions.Table) -> t.List[Volume]:
             Volume(
                 part.number,
                 part.offset,
-                part.size,
+                there,
                 partuuid=partuuid,
                 partlabel=part.name,
                 kind=part.type,
                 point="" if _NO_AUTO in part.attributes else _POINTS.get(part.type, ""),
+                # The entry in front of a GPT is no partition, and may have the largest size that there is.
+                lost=0 if is_mbr and part.type == "EE" else part.size - there,
             )
         )
     return volumes
@@ -279,7 +284,7 @@ def left_out(
         f"{it.name}{_described(it)}: {_why_not(it, unclear)}"
         for it in volumes
         if (it.path, it.offset) not in places
-        and (it.usage in ("crypto", "filesystem", "raid") or it.problem)
+        and (it.usage in ("crypto", "filesystem", "raid") or it.problem or it.lost)
         and it.type != "LVM2_member"
         and it.kind not in _ESP_TYPES
     ]
@@ -296,6 +301,8 @@ def _by_number(rows: t.Sequence[etc_fstab.Row]) -> t.Dict[int, str]:
 
 
 def _why_not(volume: Volume, unclear: t.Mapping[int, str]) -> str:
+    if volume.lost and not volume.type:
+        return "what it holds is not in the file: get the file again"
     if volume.type in _ENCRYPTED:
         return "it is encrypted"
     if volume.type and volume.type not in FILE_SYSTEMS:
@@ -311,8 +318,8 @@ def _why_not(volume: Volume, unclear: t.Mapping[int, str]) -> str:
 
 
 def _described(volume: Volume) -> str:
-    words = [volume.problem or volume.type, *([f"label {volume.label}"] if volume.label else [])]
-    return f" ({', '.join(words)})"
+    words = [volume.problem or volume.type, f"label {volume.label}" if volume.label else ""]
+    return f" ({', '.join(filter(None, words))})" if any(words) else ""
 
 
 def subvolumes(text: str) -> t.Dict[int, str]:
@@ -327,6 +334,8 @@ def no_root(path: str, volumes: t.Sequence[Volume]) -> SealedRootError:
         return unreadable(path, volumes[0])
     held = ", ".join(f"{it.name}: {it.problem or it.type or 'nothing known'}" for it in volumes)
     hint = "give a disk that an operating system is installed on"
+    if any(it.lost for it in volumes):
+        hint = "the file is cut off: get it again"
     types = {it.type for it in volumes}
     if "crypto_LUKS" in types:
         hint = "its LUKS container cannot be read: decrypt it first, and give the result"

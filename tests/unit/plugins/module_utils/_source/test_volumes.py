@@ -103,7 +103,7 @@ def test_partitions_of_an_mbr_are_without_the_extended_one() -> None:
         '{"node": "d1", "start": 2048, "size": 8, "type": "5"},'
         '{"node": "d5", "start": 4096, "size": 8, "type": "83"}]}}'
     )
-    (only,) = source_volumes.of_partitions(partitions.parse(text))
+    (only,) = source_volumes.of_partitions(partitions.parse(text), 1 << 30)
     assert (only.number, only.offset, only.partuuid) == (5, 4096 * 512, "00000abc-05")
 
 
@@ -180,7 +180,7 @@ def typed(number: int, kind: str, content: str = "ext4", attrs: str = "") -> sou
     """Return a partition as it is read from a table, with a content."""
     row = {"node": f"d{number}", "start": number * 2048, "size": 8, "type": kind, "attrs": attrs}
     table = partitions.parse(json.dumps({"partitiontable": {"label": "gpt", "partitions": [row]}}))
-    (volume,) = source_volumes.of_partitions(table)
+    (volume,) = source_volumes.of_partitions(table, 1 << 30)
     usage = "other" if content == "swap" else "filesystem"
     return source_volumes.probed(volume, f"TYPE={content}\nUSAGE={usage}\nLABEL=l{number}\n")
 
@@ -263,3 +263,16 @@ def test_why_a_file_system_is_not_taken(
     assert [it.volume for it in source_volumes.parts(rows, [root, volume], root)] == []
     (said,) = source_volumes.left_out([root, volume], [root], rows)
     assert says in said
+
+
+def test_a_partition_that_is_cut_off_is_named() -> None:
+    rows = [{"node": f"d{it}", "start": it * 8, "size": 8, "type": "83"} for it in (1, 2, 3)]
+    text = json.dumps({"partitiontable": {"label": "dos", "id": "0x1", "partitions": rows}})
+    volumes = source_volumes.of_partitions(partitions.parse(text), 20 * 512)
+    assert [(it.size, it.lost) for it in volumes] == [(4096, 0), (2048, 2048), (0, 4096)]
+    why = ": what it holds is not in the file: get the file again"
+    assert source_volumes.left_out(volumes, [volumes[0]], []) == [
+        f"partition 2, cut off 2048 bytes before its end{why}",
+        f"partition 3, cut off 4096 bytes before its end{why}",
+    ]
+    assert str(source_volumes.no_root("/d", volumes)).endswith("cut off: get it again")

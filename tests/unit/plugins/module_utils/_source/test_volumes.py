@@ -276,3 +276,10 @@ def test_a_partition_that_is_cut_off_is_named() -> None:
         f"partition 3, cut off 4096 bytes before its end{why}",
     ]
     assert str(source_volumes.no_root("/d", volumes)).endswith("cut off: get it again")
+
+
+def test_the_entry_in_front_of_a_gpt_is_not_cut_off() -> None:
+    row = {"node": "d1", "start": 1, "size": 0xFFFFFFFF, "type": "ee"}
+    text = json.dumps({"partitiontable": {"label": "dos", "id": "0x0", "partitions": [row]}})
+    (only,) = source_volumes.of_partitions(partitions.parse(text), 20 * 512)
+    assert (only.size, only.lost) == (19 * 512, 0)

@@ -211,7 +211,9 @@ def is_quick(
                 took[name].append(time.monotonic() - began)
             finally:
                 stage.end()
-    more = statistics.median(given - by_hand for given, by_hand in zip(*took.values(), strict=True))
+    more: float = statistics.median(
+        given - by_hand for given, by_hand in zip(*took.values(), strict=True)
+    )
     print(
         f"seconds to the kernel, in turn: {took}; the median of what {way} takes more is {more:+.1f} s",
         flush=True,

@@ -101,7 +101,7 @@ def _pattern(word: str, ours: t.Sequence[str]) -> str:
     """Return the pattern of a word to take out: of any value, which a command can make anew, if none is wanted."""
     name, equals, _value = word.partition("=")
     is_ours = guest.name_of(word) in map(guest.name_of, ours)
-    is_any = equals and not is_ours and cfg.unwanted(ours)(f"{name}=")
+    is_any = equals and not is_ours and guest.unwanted(ours)(f"{name}=")
     return f"{shlex.quote(f'{name}=')}*" if is_any else shlex.quote(word)
 
 

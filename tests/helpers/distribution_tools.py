@@ -19,7 +19,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
     Result,
     Runner,
 )
-from distribution_trees import Distribution, grubenv
+from distribution_trees import RELEASE, Distribution, grubenv
 
 
 class Here(Runner):
@@ -53,7 +53,9 @@ class Tools(Runner):
 
     def run(self, argv: t.Sequence[str], **how: t.Any) -> Result:
         if argv[0] == "sh":
-            return shells.run(argv, how.get("stdin"))
+            # The shell is this machine's, and no change of root shows it the file.
+            own = f"{self.root}{RELEASE}".encode()
+            return shells.run(argv, (how.get("stdin") or b"").replace(RELEASE.encode(), own))
         self.argv.append(list(argv))
         name = os.path.basename(argv[0]).replace("grub2-", "grub-")
         answers: dict[str, t.Callable[[list[str]], str]] = {

@@ -48,9 +48,10 @@ def _release(**fields: str) -> str:
 
 # What anaconda writes on an LVM or plain layout (pyanaconda/modules/storage/bootloader/grub2.py): GRUB_DEFAULT=saved,
 # and GRUB_ENABLE_BLSCFG=true since RHEL 8 and Fedora 30 (Fedora: Changes/BootLoaderSpecByDefault).
-_ANACONDA = """\
+RELEASE = "/etc/system-release"
+_ANACONDA = f"""\
 GRUB_TIMEOUT=5
-GRUB_DISTRIBUTOR="$(sed 's, release .*$,,g' /etc/system-release)"
+GRUB_DISTRIBUTOR="$(sed 's, release .*$,,g' {RELEASE})"
 GRUB_DEFAULT=saved
 GRUB_DISABLE_SUBMENU=true
 GRUB_TERMINAL_OUTPUT="console"
@@ -319,6 +320,7 @@ def make(it: Distribution, root: pathlib.Path) -> pathlib.Path:
 
     put("usr/lib/os-release", it.os_release)
     put("etc/os-release", it.os_release)
+    put(RELEASE.lstrip("/"), "A Distribution release 1\n")
     put("usr/bin/bash", _elf(0x3E), 0o755)
     for program in ("systemd", "systemd-cryptsetup"):
         put(f"usr/lib/systemd/{program}", _elf(0x3E), 0o755)

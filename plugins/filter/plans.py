@@ -21,8 +21,8 @@ def input_problems(given: Values, around: Values) -> t.List[str]:
     from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems, _inputs
 
     facts = _inputs.facts()
-    # An earlier build of this run has left its facts, which this one replaces.
-    given_facts = set() if "image_reached" in around["names"] else facts & {*around["names"]}
+    # An earlier build of this run has left its facts, which this one replaces; the first that it leaves is this.
+    given_facts = set() if "image_builder_info" in around["names"] else facts & {*around["names"]}
     return _input_problems.problems(
         given,
         _input_problems.Around(

@@ -95,14 +95,14 @@ seealso:
 EXAMPLES = r"""
 - name: Compute what the guest must be
   sealedroot.image.launch_measurement:
-    firmware: OVMF.amdsev.fd
-    kernel: core.efi
+    firmware: out/web-1/launch/firmware.fd
+    kernel: out/web-1/launch/core.efi
   register: expected
 
 - name: Encrypt the key for this guest
   sealedroot.image.launch_secret:
     key_file: out/web-1/boot.key
-    firmware: OVMF.amdsev.fd
+    firmware: out/web-1/launch/firmware.fd
     session:
       tik: web-1_tik.bin
       tek: web-1_tek.bin
@@ -123,6 +123,7 @@ address:
   sample: 8454144
 """
 
+import hashlib
 import os
 import stat
 import typing as t
@@ -166,7 +167,7 @@ def check_paths(params: Params) -> None:
         seen.add(path)
 
 
-def packet(params: Params, table: bytes) -> t.Dict[str, bytes]:
+def packet(params: Params, table: bytes, firmware: bytes) -> t.Dict[str, bytes]:
     """Return the files of the packet; the same as those that are there, if they contain this secret."""
     if not firmware_session.IS_INSTALLED:
         raise SealedRootError(missing_required_lib("cryptography"))
@@ -177,6 +178,12 @@ def packet(params: Params, table: bytes) -> t.Dict[str, bytes]:
     policy = firmware_session.chosen_policy(given["policy"], params["type"])
     measurement = firmware_session.parse_measurement(given["measurement"])
     digest = firmware_session.parse_digest(given["launch_digest"])
+    # Without the kernel's hashes, SEV measures the firmware alone.
+    if digest == hashlib.sha256(firmware).digest():
+        raise SealedRootError(
+            "launch_digest is that of the firmware without the hash of a kernel, which a guest with any kernel has:"
+            " give sev of launch_measurement, and start the guest with kernel-hashes=on"
+        )
     tik, tek = (key_files.session_key(given[name], name.upper()) for name in ("tik", "tek"))
     platform = firmware_session.Platform(
         *(given[name] for name in firmware_session.Platform._fields)
@@ -220,7 +227,7 @@ def ensure(params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
     firmware = regular_file.demand(params["firmware"], most=ovmf.LARGEST)
     area = ovmf.parse(firmware, params["firmware"]).secret
     table = secret_table.build(key, area.size)
-    wanted = packet(params, table) if params["session"] else {}
+    wanted = packet(params, table, firmware) if params["session"] else {}
     if params["table"]:
         if os.path.lexists(params["table"]):
             container.check_key_file(params["table"], "table")

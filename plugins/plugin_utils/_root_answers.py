@@ -17,7 +17,7 @@ import re
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import boot_files
-from ansible_collections.sealedroot.image.plugins.module_utils._root import findings, needs
+from ansible_collections.sealedroot.image.plugins.module_utils._root import needs
 from ansible_collections.sealedroot.image.plugins.module_utils._system import architectures
 from ansible_collections.sealedroot.image.plugins.plugin_utils._answers import short
 from ansible_collections.sealedroot.image.plugins.plugin_utils._printed import (
@@ -64,7 +64,7 @@ def _check_programs(found: Values, family: Values) -> None:
         check_each("what builds the initramfs", [found["initramfs"]], generators)
     check_each("a kernel", [*found["kernels"], *found["kernel_disks"]], boot_files.VERSION)
     for disks in found["kernel_disks"].values():
-        check_each("a driver of a kernel", disks, findings.DISKS)
+        check_each("a driver of a kernel", disks, boot_files.DISKS)
     has = found["has"]
     check_each("a platform of GRUB", [*has["grub_platforms"], *has["grub_modules"]], _PLATFORM)
     for modules in has["grub_modules"].values():

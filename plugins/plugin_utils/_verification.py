@@ -76,6 +76,12 @@ def plan(
                 " remove it and set audit_image and audit_keys."
             )
         else:
+            if given["image_unlock"] != _DEFAULT and {*said["unlock"]} != {*given["image_unlock"]}:
+                problems.append(
+                    f"image_unlock asks for {', '.join(given['image_unlock'])}, and"
+                    f" {asked.directory}/{image_files.MANIFEST} has {', '.join(said['unlock'])}: do not use the image,"
+                    " unless you know who changed one of them."
+                )
             # Secure Boot is never taken back.
             said["secure_boot"] = said["secure_boot"] or expected["secure_boot"]
             said["luks"].update(expected["luks"])
@@ -107,6 +113,8 @@ def plan(
 
 _UNFIT = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 _ASKED = ("image", "keys", "slots")
+# What image_unlock is where nobody asks for more.
+_DEFAULT = ["prompt"]
 
 
 def _said(

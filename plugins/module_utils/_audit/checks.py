@@ -25,6 +25,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     fstest,
     install,
     script,
+    unlock_ways,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import guest
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
@@ -321,6 +322,11 @@ def esp(
                 problems.append(
                     f"{name} has parts that no build gives it, such as a second memdisk, or lacks one: build the image"
                     " again"
+                )
+            more = sorted(core.modules & {*unlock_ways.TPM2.left_out}) if own else []
+            if more:
+                problems.append(
+                    f"{name} has the GRUB modules {', '.join(more)}, so it reads files that the host can write"
                 )
             lost = sorted({*CORE_MODULES, *modules} - core.modules)
             if lost:

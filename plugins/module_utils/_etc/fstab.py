@@ -21,11 +21,11 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system import mo
 KEY_DIRECTORY = "/etc/cryptsetup-keys.d"
 # Names of a disk of the old machine. The kernel makes /dev/zram* from memory.
 _DISK = re.compile(r"(UUID|LABEL|PARTUUID|PARTLABEL|ID)=|/dev/(?!zram\d+$|shm(?:/|$)|null$)")
-# With one of these options a source is a path, and systemd waits for no device (docs/facts.md: bind-of-a-device). What
-# disks are named is refused all the same.
+# With one of these options a source is a path, and systemd waits for no device (docs/facts.md: bind-of-a-device). Each
+# machine has these by itself; another name could be that of a disk which it lacks.
 _BIND = {"bind", "rbind"}
-_DISK_NAME = re.compile(
-    r"[A-Z]|/dev/(?:block/|disk/|mapper/|md/|(?:[hsv]|xv)d[a-z]|(?:dm-|loop|md|mmcblk|nbd|nvme|rbd|sr)\d)"
+_OF_ALL = re.compile(
+    r"/dev/(?:fuse|full|hugepages|kmsg|log|mqueue|net|null|pts|random|shm|tty|urandom|zero)(?:/.*)?"
 )
 # File systems that show directories of the host, which can offer any name; some of them are FUSE programs.
 _HOST_TYPES = (
@@ -160,7 +160,7 @@ def taken(fields: Row, own: t.Container[str]) -> t.Optional[Taken]:
     # The device of a FUSE program, and devices in options: a journal, a second disk, what must be there first.
     options = (option.partition("=") for option in options_of(fields))
     devices = [_device_of(value) for name, _equals, value in options if name != "loop"]
-    is_path = bool(_BIND & {*options_of(fields)}) and not _DISK_NAME.match(source)
+    is_path = bool(_BIND & {*options_of(fields)}) and _OF_ALL.fullmatch(source)
     sources = [] if is_path else [source]
     for name in (*sources, source_of(source.partition("#")[2]), *devices):
         if name not in own and _DISK.match(name):

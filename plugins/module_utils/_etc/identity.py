@@ -126,6 +126,7 @@ _KEYS: t.Mapping[str, t.Tuple[t.Union[bytes, range], ...]] = {
     "sk-ssh-ed25519@openssh.com": (_ED25519, _APPLICATION),
     "sk-ecdsa-sha2-nistp256@openssh.com": (*_CURVES["nistp256"], _APPLICATION),
 }
+_MOST_PARTS = 1 + max(map(len, _KEYS.values()))
 # Options before a key, separated by commas; only a quoted value has blanks (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
 _OPTION = (
     r"(?:(?:no-)?(?:agent-forwarding|port-forwarding|pty|user-rc|X11-forwarding|touch-required|verify-required)"
@@ -149,7 +150,7 @@ def is_public_key(line: str) -> bool:
     except binascii.Error:
         return False
     # Strings with their lengths (RFC 4253, 6.6).
-    while len(rest) >= 4:
+    while len(rest) >= 4 and len(parts) < _MOST_PARTS:
         (length,) = struct.unpack(">I", rest[:4])
         if len(rest) < 4 + length:
             return False

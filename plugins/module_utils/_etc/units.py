@@ -32,11 +32,14 @@ OWN_DIRECTORIES = (
     "usr/local/lib/systemd/system",
 )
 DIRECTORIES = (*OWN_DIRECTORIES, "usr/lib/systemd/system", "lib/systemd/system")
-# A disk as an argument of a program, by a name that any disk can have.
-_DISK = re.compile(
-    r"[\s\"'=](?:(?:PART)?(?:UUID|LABEL)=|-[LU]|--(?:label|uuid)\b"
-    r"|/dev/(?:disk/|[shv]d[a-z]|xvd[a-z]|nvme\d|mmcblk\d|md\d|sr\d))"
-)
+# A disk as an argument of a program, by a name that any disk can have. Only memory is no disk to swap to.
+_NAMED = r"[\s\"'=](?:(?:PART)?(?:UUID|LABEL)=|-[LU]\b|--(?:label|uuid)\b"
+_DISK_OF = {
+    "mount": re.compile(
+        rf"{_NAMED}|/dev/(?:disk/|mapper/|[shv]d[a-z]|xvd[a-z]|nvme\d|mmcblk\d|md\d|dm-\d|sr\d))"
+    ),
+    "swapon": re.compile(rf"{_NAMED}|/dev/(?!zram))"),
+}
 _SECTIONS = {"mount": "Mount", "swap": "Swap"}
 _NEEDING = ("ConditionFileNotEmpty", "ConditionPathExists")
 # Options of fstab from which systemd makes properties of a unit.
@@ -105,9 +108,11 @@ def has_specifier(value: str) -> bool:
 
 def uses_disk(text: str, *programs: str) -> bool:
     """Say whether commands run one of *programs*, as swapon(8) is, on a disk that the host could supply."""
-    program = re.compile(rf"\b(?:{'|'.join(programs)})\b")
-    commands = ((it, program.search(it)) for it in re.split(r"[\n;|&]", text))
-    return any(found and _DISK.search(it, found.end()) for it, found in commands)
+    program = re.compile(rf"(?<!--)(?<![.\w])(?:{'|'.join(programs)})(?![-.\w])")
+    # A line can go on in the next one.
+    commands = re.split(r"[\n;|&]", text.replace("\\\n", " "))
+    found = ((it, program.search(it)) for it in commands)
+    return any(match and _DISK_OF[match[0]].search(it, match.end()) for it, match in found)
 
 
 def can_mount(name: str) -> bool:

@@ -18,7 +18,7 @@ import struct
 import typing as t
 import uuid
 
-from ansible_collections.sealedroot.image.plugins.module_utils._firmware import ovmf
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import ovmf, volumes
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
 )
@@ -81,8 +81,8 @@ def check_area(area: ovmf.Area, name: str) -> None:
     needed = len(build(bytes(KEY_BYTES), area.size))
     if area.base % ROW or area.size % ROW or area.size < needed:
         raise SealedRootError(
-            f"{name} has its area for a launch secret at no multiple of {ROW} bytes, or of no such size: take another"
-            " firmware, such as OVMF.amdsev.fd of Debian's package ovmf-amdsev"
+            f"{name} has its area for a launch secret at no multiple of {ROW} bytes, or of no such size:"
+            f" {volumes.CURE}"
         )
 
 

@@ -29,7 +29,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 TABLES = ("/cryptroot/crypttab", "/etc/crypttab")
 # Words that dracut adds to those of the kernel, lines that it or systemd mounts, and the configuration of
 # initramfs-tools's init (docs/facts.md: dracut-lists, docs/facts.md: initramfs-variables).
-_WORDS = re.compile(r"/etc/cmdline|/etc/cmdline\.d/.*")
+_WORDS = re.compile(r"/etc/cmdline|/etc/cmdline\.d/.*", re.DOTALL)
 _MOUNTS, _MOUNTS_ALL = "/etc/fstab", "/etc/fstab.sys"
 _CONF = "/conf/"
 # Returns problems of the pinned headers in an initramfs, which are given by their paths in the root.
@@ -151,7 +151,9 @@ def _told(files: t.Mapping[str, bytes]) -> t.List[str]:
         words = filter(guest.unwanted(), text.split()) if _WORDS.fullmatch(name) else ()
         names = ", ".join(dict.fromkeys(word.partition("=")[0] for word in words))
         if names:
-            found.append(f"its {name} has words of the kernel that undo ours: {names}")
+            found.append(
+                f"its {name} has words of the kernel about disks, or that undo ours: {names}"
+            )
     confs = [name for name in texts if name.startswith(f"{_CONF}conf.d/")]
     own = f"{_CONF}conf.d/{os.path.basename(drop_ins.INITRAMFS_TOOLS)}"
     if own in confs:

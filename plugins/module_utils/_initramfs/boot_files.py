@@ -23,6 +23,16 @@ _GARBAGE = re.compile(r".*\.(?:dpkg-.*|rpmsave|rpmnew|sig)")
 _REPLACED = ".old"
 # Accepted kernel versions, which become parts of file names and arguments of commands.
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}")
+# Kernel modules for each kind of virtual disk; those closest to the boot test's own disk come first.
+DISKS = {
+    "virtio_blk": ("virtio_blk", "virtio_pci"),
+    "virtio_scsi": ("virtio_scsi", "virtio_pci", "sd_mod"),
+    "nvme": ("nvme",),
+    "hv_storvsc": ("hv_storvsc", "sd_mod"),
+    "xen_blkfront": ("xen_blkfront",),
+    "vmw_pvscsi": ("vmw_pvscsi", "sd_mod"),
+    "ahci": ("ahci", "sd_mod"),
+}
 DEBIAN, FEDORA, SUSE = "initrd.img-{}", "initramfs-{}.img", "initrd-{}"
 # Arch's default initramfs is named like Fedora's.
 ARCH_FALLBACK = "initramfs-{}-fallback.img"
@@ -78,7 +88,17 @@ def is_esp_payload(path: str) -> bool:
 
 
 __all__ = (
-    *("ARCH_FALLBACK", "DEBIAN", "ESP", "FEDORA", "FORMS", "INITRAMFS", "KERNEL_GLOBS", "LOADED"),
+    *(
+        "ARCH_FALLBACK",
+        "DEBIAN",
+        "DISKS",
+        "ESP",
+        "FEDORA",
+        "FORMS",
+        "INITRAMFS",
+        "KERNEL_GLOBS",
+        "LOADED",
+    ),
     *("MACHINE_SPECIFIC", "RESCUE", "SUSE", "VERSION", "initramfs", "is_esp_payload"),
     *("kernel_files", "kernels", "versions"),
 )

@@ -15,6 +15,7 @@ crypttab(5); ``guest.py`` has it.
 from __future__ import annotations
 
 import glob
+import itertools
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import drop_ins, os_release
@@ -34,6 +35,9 @@ def configuration(tree: Tree, params: t.Mapping[str, t.Any]) -> str:
     split = glob.glob(tree.path(f"{MODULES}/[0-9][0-9]systemd-cryptsetup"))
     modules = " ".join(["systemd", "crypt", *(["systemd-cryptsetup"] if split else [])])
     key = unlocked_root.key_path(params["luks_uuid"])
+    # Packages leave out the drivers of their own hardware, and no others are left out (docs/facts.md: dracut-lists).
+    needed = {"dm_crypt", params["filesystem"], *itertools.chain(*boot_files.DISKS.values())}
+    drivers = " | ".join(sorted({*needed, *(it.replace("_", "-") for it in needed)}))
     items = " ".join(["/etc/crypttab", key, *unlocked_root.installed("dracut", params)])
     return f"""\
 # The root is encrypted, and GRUB has asked for the passphrase already.
@@ -49,11 +53,19 @@ for word in ${{omit_dracutmodules-}}; do
     esac
 done
 omit_dracutmodules=$kept
+kept=
+for word in ${{omit_drivers-}}; do
+    case $word in
+        # An expression may be for any.
+        *[!A-Za-z0-9_-]* | {drivers}) ;;
+        *) kept+=" $word " ;;
+    esac
+done
+omit_drivers=$kept
 unset kept word
 # Lists that narrow what it takes, to the disks of one machine, and lines of fstab for the initramfs. Empty ones are
 # the default (docs/facts.md: dracut-lists).
 drivers=""
-omit_drivers=""
 dracutmodules=""
 filesystems=""
 add_fstab=""

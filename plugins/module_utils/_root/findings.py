@@ -38,16 +38,6 @@ GRUB_PROBES = ("usr/sbin/grub-probe", "usr/sbin/grub2-probe", "usr/bin/grub-prob
 SHELLS = ("bin/sh", "usr/bin/sh")
 _BUILTIN = re.compile(r"(?:usr/)?lib/modules/([^/]+)/modules\.builtin")
 _MODULE = re.compile(r"(?:usr/)?lib/modules/([^/]+)/(?:.+/)?([^/]+)\.ko(?:\.(?:gz|xz|zst|bz2))?")
-# Kernel modules for each kind of virtual disk; those closest to the boot test's own disk come first.
-DISKS = {
-    "virtio_blk": ("virtio_blk", "virtio_pci"),
-    "virtio_scsi": ("virtio_scsi", "virtio_pci", "sd_mod"),
-    "nvme": ("nvme",),
-    "hv_storvsc": ("hv_storvsc", "sd_mod"),
-    "xen_blkfront": ("xen_blkfront",),
-    "vmw_pvscsi": ("vmw_pvscsi", "sd_mod"),
-    "ahci": ("ahci", "sd_mod"),
-}
 # Their names are arguments of tar(1). The audit reads all units of the image.
 _MOST_UNITS = 2000
 # cloud-init would use this old key, then remove the slot it names from our header (cc_growpart.py).
@@ -299,7 +289,7 @@ def drivers(root: Root) -> t.Dict[str, t.Set[str]]:
 
 def disks(modules: t.Container[str]) -> t.List[str]:
     """Name the disks from which a kernel with these modules can boot."""
-    return [disk for disk, needs in DISKS.items() if all(it in modules for it in needs)]
+    return [disk for disk, needs in boot_files.DISKS.items() if all(it in modules for it in needs)]
 
 
 def _kernels(root: Root, kernels: t.Sequence[str], filesystem: str, found: Findings) -> None:
@@ -325,8 +315,8 @@ def _kernels(root: Root, kernels: t.Sequence[str], filesystem: str, found: Findi
         can = disks(modules)
         if not can:
             found.problems.append(
-                f"Kernel {version} has no driver for a disk of a virtual machine ({', '.join(DISKS)}). Install all of"
-                " its modules, or remove this kernel."
+                f"Kernel {version} has no driver for a disk of a virtual machine ({', '.join(boot_files.DISKS)})."
+                " Install all of its modules, or remove this kernel."
             )
         elif not {"virtio_blk", "virtio_scsi"} & set(can):
             found.notes.append(
@@ -355,7 +345,6 @@ def grub_install_knows_luks2(root: Root) -> bool:
 
 __all__ = (
     "CRYPTTAB",
-    "DISKS",
     "FSTAB",
     "GROWPART_KEY",
     "GRUB_PROBES",

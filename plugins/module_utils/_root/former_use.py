@@ -72,7 +72,7 @@ _STUB = re.compile(
 )
 # Such a script is short.
 _MOST_STUB = 1 << 10
-_PROGRAMS = tuple(
+_PROGRAMS = dict.fromkeys(
     f"{top}/{name}" for top in ("usr/sbin", "sbin", "usr/bin", "bin") for name in _BOOT_PROGRAMS
 )
 # It forbids packages to start their services (Debian's invoke-rc.d).
@@ -102,7 +102,7 @@ _USUAL_HOST_KEY = "etc/ssh/ssh_host_"
 # Private keys of WireGuard in files that have other purposes as well (systemd.netdev(5), nm-settings-keyfile(5)).
 _WIREGUARD = {
     re.compile(r"etc/systemd/network/[^/]+\.netdev"): re.compile(
-        r"^PrivateKey=[ \t]*[A-Za-z0-9+/]{43}=", re.MULTILINE
+        r"^PrivateKey[ \t]*=[ \t]*[A-Za-z0-9+/]{43}=", re.MULTILINE
     ),
     re.compile(r"etc/NetworkManager/system-connections/[^/]+"): re.compile(
         r"^private-key=[A-Za-z0-9+/]{43}=[ \t]*$", re.MULTILINE
@@ -122,11 +122,12 @@ _ADDRESSED = {
         r"etc/NetworkManager/system-connections/[^/]+|etc/sysconfig/network-scripts/ifcfg-[^/]+"
     ): re.compile(r"^(?:mac-address|HWADDR)=", re.MULTILINE),
     re.compile(r"etc/udev/rules\.d/[^/]+\.rules"): re.compile(
-        r"^[^#\n]*\bATTRS?\{address\}==", re.MULTILINE
+        r"^[^#\n]*\bATTRS?\{address\}==\"[0-9A-Fa-f]{2}:", re.MULTILINE
     ),
 }
+_REFUSED = (_CONF_HOOKS, _INSTALL_DROP_INS, _PRESETS)
 _READ = (
-    *(_AT_BOOT, _CONF_HOOKS, hooks.HOOKS, _INSTALL_DROP_INS, _PRESETS, _SSHD),
+    *(*_REFUSED, _AT_BOOT, hooks.HOOKS, _SSHD),
     *(*_ADDRESSED, *_MEMORY_TO_DISK, *_WIREGUARD),
 )
 # A hook is a small script.
@@ -143,8 +144,10 @@ def wanted(members: t.Collection[Member]) -> t.List[t.Tuple[str, ...]]:
         for member in members
         if member.size <= _MOST and any(it.fullmatch(member.name) for it in _READ)
     ]
+    # A root is refused for the first of them.
+    others.sort(key=lambda names: not any(it.fullmatch(names[0]) for it in _REFUSED))
     names = (DIVERSIONS, *_INSTALL_CONF, _MACHINE_INFO, _POLICY, _ENVIRONMENT)
-    stubs = [(it.name,) for it in members if it.name in _PROGRAMS and it.size <= _MOST_STUB]
+    stubs = [(it.name,) for it in members if it.size <= _MOST_STUB and it.name in _PROGRAMS]
     return [*((name,) for name in names), *stubs, *others[:_MOST_HOOKS]]
 
 

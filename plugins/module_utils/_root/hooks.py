@@ -33,8 +33,10 @@ _ON_ESP = re.compile(
 # Commands that put what boots elsewhere: on the ESP, on a disk, in a unified kernel image, or on another machine
 # (docs/facts.md: boot-file-tools).
 _CARRIED_BY = re.compile(
-    r"\b(?:proxmox-boot-tool[ \t]+refresh|kernelstub|sbctl[ \t]+bundle|mcopy|dd[ \t][^\n;|&]*\bof=/dev/(?!null\b)"
-    r"|(?:rsync|scp)[ \t][^\n;|&]*\w:)|\bmount[ \t]+(?:-\w+[ \t]+(?:[\w,=]+[ \t]+)?)*[\"']?/dev/\w"
+    r"\b(?:proxmox-boot-tool[ \t]+refresh|kernelstub|sbctl[ \t]+bundle|mcopy"
+    r"|dd[ \t][^\n;|&]{0,200}?\bof=/dev/(?!(?:null|zero|stdout|stderr)\b)"
+    r"|(?:rsync|scp)[ \t][^\n;|&#]{0,200}?(?<=[ \t])[\w.@-]{1,100}:(?!//))"
+    r"|\bmount[ \t]+(?:-\w{1,8}[ \t]+(?:[\w,=]{1,100}[ \t]+)?){0,8}(?:[\"']?/dev/\w|-U[ \t]|(?:PART)?UUID=)"
 )
 COMMENT = re.compile(r"^[ \t]*[#;].*", re.MULTILINE)
 

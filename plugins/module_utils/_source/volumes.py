@@ -133,7 +133,7 @@ def own_disk(
     """Return the name of this disk on its machine; empty if the lines do not show it.
 
     A line shows it if what it mounts by number is known in another way: it is the root, or has a UUID or a label in
-    another line. Else the only disk that is named is this one if it is a first one and no line speaks against it.
+    another line. Else this one is the only disk that no line speaks against, if it is a first one.
     """
     known = {} if root is None else {"/": root.number}
     numbered = []
@@ -152,8 +152,9 @@ def own_disk(
         if point in known or number in known.values():
             agrees[disk].append(known.get(point) == number)
     shown = [disk for disk, found in agrees.items() if any(found)]
-    guess = [disk for disk, found in agrees.items() if disk in _FIRST and not found]
-    return "".join([*shown, *(guess if len(agrees) == 1 else [])][:1])
+    undecided = [disk for disk, found in agrees.items() if not found]
+    guess = [disk for disk in undecided if disk in _FIRST and len(undecided) == 1]
+    return "".join([*shown, *guess][:1])
 
 
 def named(source: str, volumes: t.Iterable[Volume], disk: str) -> t.Optional[Volume]:
@@ -279,7 +280,7 @@ def left_out(
     *taken* begins with the root's volume; *rows* are as those of :func:`parts`.
     """
     places = {(it.path, it.offset) for it in taken}
-    unclear = {} if own_disk(rows, volumes, next(iter(taken), None)) else _by_number(rows)
+    unclear = _by_number(rows, own_disk(rows, volumes, next(iter(taken), None)))
     return [
         f"{it.name}{_described(it)}: {_why_not(it, unclear)}"
         for it in volumes
@@ -290,14 +291,22 @@ def left_out(
     ]
 
 
-def _by_number(rows: t.Sequence[etc_fstab.Row]) -> t.Dict[int, str]:
-    """Return the first name by each number that is mounted when the machine boots."""
+def _by_number(rows: t.Sequence[etc_fstab.Row], own: str) -> t.Dict[int, str]:
+    """Return, by each number, the first name that a boot mounts and that may be of this disk or of another one.
+
+    A disk has a name of the kernel and others of links, so *own* rules out the names of its kind only.
+    """
     found: t.Dict[int, str] = {}
     for row in rows:
         match = _BY_NUMBER.fullmatch(etc_fstab.source_of(row[0]))
-        if match and etc_fstab.point_of(row) and not etc_fstab.is_on_demand(row):
+        is_mounted = etc_fstab.point_of(row) and not etc_fstab.is_on_demand(row)
+        if match and is_mounted and (not own or _is_link(own) != _is_link(match[1])):
             found.setdefault(int(match[2]), match[0])
     return found
+
+
+def _is_link(disk: str) -> bool:
+    return disk.startswith("/dev/disk/")
 
 
 def _why_not(volume: Volume, unclear: t.Mapping[int, str]) -> str:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import importlib
 import json
 import os
@@ -154,6 +155,14 @@ def test_parts(place: pathlib.Path, run_module: Run) -> None:
     (place / "table").unlink()
     assert run_module("launch_secret", **options(place, table=None))["changed"]
     assert set(content(place)) == {"header", "secret"}
+
+
+def test_the_digest_of_a_guest_with_any_kernel(place: pathlib.Path, run_module: Run) -> None:
+    digest = hashlib.sha256((place / "x.fd").read_bytes()).digest()
+    change = {"session_launch_digest": digest.hex(), "session_measurement": blob(digest=digest)}
+    said = run_module("launch_secret", **options(place, **change))
+    assert said["msg"].startswith("launch_digest is that of the firmware without the hash of a")
+    assert not any((place / name).exists() for name in OUT)
 
 
 def test_sev_es(place: pathlib.Path, run_module: Run) -> None:

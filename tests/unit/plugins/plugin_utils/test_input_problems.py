@@ -333,7 +333,7 @@ def test_what_is_around_them(change: dict[str, t.Any], says: str) -> None:
         (["image_name", "image_disk", "image_keys"], "image_disk, image_keys"),
         (["image_name", "my_disk"], ""),
         # Facts that an earlier build of the same run has left.
-        (["image_name", "image_disk", "image_reached"], ""),
+        (["image_name", "image_builder_info", "image_disk", "image_reached"], ""),
     ],
 )
 def test_a_fact_of_the_build_is_no_input(names: list[str], found: str) -> None:

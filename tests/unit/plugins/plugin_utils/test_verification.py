@@ -88,6 +88,26 @@ def test_a_manifest_takes_no_secure_boot_back() -> None:
     assert found(manifest, given={"image_secure_boot": "true"})["secure_boot"] is True
 
 
+@pytest.mark.parametrize(
+    ("said", "asked", "is_right"),
+    [
+        (["tpm2", "prompt"], ["tpm2", "prompt"], True),
+        (["prompt", "tpm2"], ["tpm2", "prompt"], True),
+        (["tpm2", "prompt"], ["prompt"], True),
+        # Whoever has the console would be asked.
+        (["tpm2", "prompt"], ["tpm2"], False),
+        (["prompt"], ["launch_secret"], False),
+    ],
+)
+def test_a_manifest_adds_no_way_of_the_key(
+    said: list[str], asked: list[str], is_right: bool
+) -> None:
+    manifest = {**MANIFEST, "inputs": {**INPUTS, "unlock": said}}
+    problems = found(manifest, given={"image_unlock": asked})["problems"]
+    words = f"image_unlock asks for {', '.join(asked)}, and {THERE}/manifest.json has"
+    assert [it.startswith(words) for it in problems] == ([] if is_right else [True])
+
+
 def test_an_image_without_a_manifest_is_what_was_asked_for() -> None:
     given = {"image_architecture": "aarch64", "image_luks": {"type": "luks2"}}
     assert found(why="File not found", image="/a.raw", keys=KEYS, given=given) == {

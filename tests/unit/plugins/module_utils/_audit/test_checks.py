@@ -436,6 +436,18 @@ def test_a_core_image_that_asks_a_tpm(
         assert "not with its memdisk" in esp(monkeypatch, core(config=config), "BOOTX64.EFI")[0]
 
 
+def test_a_core_image_that_asks_a_tpm_reads_no_file_of_the_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = cfg.unlock_script(luks_uuid=LUKS, directory="/boot/grub", own=True)
+    memdisk = install.memdisk(script, own_volume.checksum(b"x"))
+    have = core(config=SEALED, memdisk=memdisk)
+    more = dataclasses.replace(have, modules=have.modules | {"fat"})
+    assert esp(monkeypatch, have, "BOOTX64.EFI", config=SEALED) == []
+    (found,) = esp(monkeypatch, more, "BOOTX64.EFI", config=SEALED)
+    assert "has the GRUB modules fat, so it reads files that the host can write" in found
+
+
 def test_a_core_image_with_an_open_console(monkeypatch: pytest.MonkeyPatch) -> None:
     text = cfg.unlock_script(luks_uuid=LUKS, directory="/boot/grub", debug_console=True)
     assert esp(monkeypatch, core(text), "BOOTX64.EFI")

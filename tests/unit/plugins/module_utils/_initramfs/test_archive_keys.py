@@ -201,7 +201,7 @@ WORDS = b"rd.luks.uuid=6b5d6b7e rd.luks.timeout=30 root=UUID=6b5d6b7e quiet\n"
         ({"etc/cmdline.d/20-force_driver.conf": b"rd.driver.pre=virtio_blk\n"}, ""),
         (
             {"etc/cmdline.d/01-default.conf": WORDS},
-            "its /etc/cmdline.d/01-default.conf has words of the kernel that undo ours: rd.luks.uuid,"
+            "its /etc/cmdline.d/01-default.conf has words of the kernel about disks, or that undo ours: rd.luks.uuid,"
             " rd.luks.timeout, root",
         ),
         # An initramfs of initramfs-tools that this collection did not configure has no such file.
@@ -267,13 +267,13 @@ WORDS = b"rd.luks.uuid=6b5d6b7e rd.luks.timeout=30 root=UUID=6b5d6b7e quiet\n"
         # dracut reads the first as well.
         (
             {"etc/cmdline": b"quiet rd.break\n"},
-            "its /etc/cmdline has words of the kernel that undo ours: rd.break",
+            "its /etc/cmdline has words of the kernel about disks, or that undo ours: rd.break",
         ),
         ({"etc/cmdline-old": b"rd.break\n"}, ""),
         (
             {"etc/cmdline.d/90lvm.conf": b"rd.lvm.lv=vg/root rd.md.uuid=1\nrootfstype=xfs\n"},
-            "its /etc/cmdline.d/90lvm.conf has words of the kernel that undo ours: rd.lvm.lv, rd.md.uuid,"
-            " rootfstype",
+            "its /etc/cmdline.d/90lvm.conf has words of the kernel about disks, or that undo ours: rd.lvm.lv,"
+            " rd.md.uuid, rootfstype",
         ),
         # What dracut's modules write for every machine.
         (

@@ -253,6 +253,11 @@ PLAIN = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
         (typed(2, PLAIN), "/dev/sdb2 none swap", "nothing in the root mounts it"),
         (typed(2, PLAIN), "/dev/sdb3 /x ext4", "nothing in the root mounts it"),
         (typed(2, PLAIN), "/dev/sda1 / ext4\n/dev/sdb2 /x ext4", "nothing in the root mounts it"),
+        (
+            typed(2, PLAIN),
+            "/dev/disk/by-id/x-part1 / ext4\n/dev/sda2 /x ext4",
+            "fstab or a unit names /dev/sda2, which is it or",
+        ),
     ],
 )
 def test_why_a_file_system_is_not_taken(

@@ -51,12 +51,16 @@ def rotation_plan(root: Values, keep_slots: t.Sequence[int], name: str) -> t.Dic
 
 
 def rotation_problems(
-    keep_slots: t.Sequence[int], passphrase: str = "", misspelled: str = "", secret: str = ""
+    keep_slots: t.Sequence[int],
+    passphrase: str = "",
+    misspelled: str = "",
+    secret: str = "",
+    sharing: t.Sequence[str] = (),
 ) -> t.List[str]:
     """Return a sentence for each problem of a rotation's inputs."""
     from ansible_collections.sealedroot.image.plugins.plugin_utils import _input_problems
 
-    return _input_problems.rotation_problems(keep_slots, passphrase, misspelled, secret)
+    return _input_problems.rotation_problems(keep_slots, passphrase, misspelled, secret, sharing)
 
 
 def recorded_inputs(given: Values) -> t.Dict[str, t.Any]:

@@ -85,9 +85,16 @@ def problems(given: Inputs, around: Around) -> t.List[str]:
 
 
 def rotation_problems(
-    keep_slots: t.Sequence[int], passphrase: t.Any, misspelled: str = "", secret: str = ""
+    keep_slots: t.Sequence[int],
+    passphrase: t.Any,
+    misspelled: str = "",
+    secret: str = "",
+    sharing: t.Sequence[str] = (),
 ) -> t.List[str]:
-    """Return a sentence for each problem of a rotation's inputs; *secret* is a launch secret without its firmware."""
+    """Return a sentence for each problem of a rotation's inputs.
+
+    *secret* is a launch secret without its firmware, *sharing* the other machines whose keys are in the same directory.
+    """
     wrong = _specified.type_problem("rotate_recovery_passphrase", passphrase, "str")
     if wrong:
         return [wrong]
@@ -102,6 +109,11 @@ def rotation_problems(
         found.append(
             f"{secret} has the old key, and firmware.fd, which says how long it is, is not beside it. Put firmware.fd"
             " there, or remove secret.bin, which only a trial without SEV needs."
+        )
+    if sharing:
+        found.append(
+            f"The boot key that would be replaced is also that of {', '.join(sorted(sharing))}, which has the same"
+            " image_name. Give this machine a directory of its own: --limit MACHINE -e image_name=MACHINE."
         )
     return found
 

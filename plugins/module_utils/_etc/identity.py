@@ -146,10 +146,11 @@ def is_public_key(line: str) -> bool:
     if not found:
         return False
     try:
-        rest, parts = base64.b64decode(found.group(2), validate=True), []
+        rest = base64.b64decode(found.group(2), validate=True)
     except binascii.Error:
         return False
     # Strings with their lengths (RFC 4253, 6.6).
+    parts: t.List[bytes] = []
     while len(rest) >= 4 and len(parts) < _MOST_PARTS:
         (length,) = struct.unpack(">I", rest[:4])
         if len(rest) < 4 + length:

@@ -98,3 +98,28 @@ def test_a_launch_secret_without_its_firmware_is_refused_first(image: pathlib.Pa
     assert "rc=2" in said, said
     assert "launch/secret.bin has the old key, and firmware.fd, which says how long" in said
     assert (image / "boot.key").read_text() == OLD
+
+
+VARIABLES = pathlib.Path(__file__).resolve().parents[3] / "roles" / "rotate" / "vars" / "main.yml"
+
+
+@pytest.mark.parametrize(
+    ("machines", "found"),
+    [
+        ({"web-1": {"image_name": "web"}, "web-2": {"image_name": "web"}}, "web-2"),
+        ({"web-1": {"image_name": "web"}, "web-2": {}}, ""),
+        ({"web-1": {"image_name": "web-1"}, "web-2": {"image_name": "web-1"}}, ""),
+    ],
+)
+def test_whose_key_would_be_lost(
+    tmp_path: pathlib.Path, machines: dict[str, t.Any], found: str
+) -> None:
+    (tmp_path / "machines.yml").write_text(json.dumps({"machines": {"hosts": machines}}))
+    said = {"ansible.builtin.debug": {"msg": "shared by «{{ __rotate_sharing | join(',') }}»"}}
+    it = {"hosts": "web-1", "gather_facts": False, "vars_files": [str(VARIABLES)], "tasks": [said]}
+    (tmp_path / "play.yml").write_text(json.dumps([it]))
+    argv = ["ansible-playbook", "--inventory", "machines.yml", "play.yml"]
+    done = subprocess.run(
+        argv, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert f"shared by «{found}»" in done.stdout, done.stdout + done.stderr

@@ -487,6 +487,13 @@ def test_inputs_of_a_rotation(keep: list[t.Any], passphrase: str, says: list[str
     assert all(it in sentence for it, sentence in zip(says, found, strict=True))
 
 
+def test_a_key_that_other_machines_have() -> None:
+    (found,) = rotation_problems([], "", sharing=["web-3", "web-2"])
+    assert found.startswith(
+        "The boot key that would be replaced is also that of web-2, web-3, which"
+    )
+
+
 def test_a_launch_secret_that_cannot_be_made_again() -> None:
     (found,) = rotation_problems([], "", secret="out/web/launch/secret.bin")
     assert found.startswith("out/web/launch/secret.bin has the old key, and firmware.fd,")

@@ -522,7 +522,7 @@ KEY = "aDFzYWx0eWtleXNhcmVub3RrZXlzYXRhbGxvaG5vMTI="
 @pytest.mark.parametrize(
     ("name", "text", "is_named"),
     [
-        ("etc/systemd/network/wg0.netdev", f"[WireGuard]\nPrivateKey={KEY}\n", True),
+        ("etc/systemd/network/wg0.netdev", f"[WireGuard]\nPrivateKey = {KEY}\n", True),
         ("etc/systemd/network/wg0.netdev", "[WireGuard]\nPrivateKeyFile=/etc/x\n", False),
         ("etc/systemd/network/wg0.netdev", "[WireGuard]\nPrivateKey=@network.wireguard.x\n", False),
         ("etc/NetworkManager/system-connections/wg0", f"[wireguard]\nprivate-key={KEY}\n", True),
@@ -544,9 +544,16 @@ MUCH = 1 << 18
         *("etc/rc.local", "etc/environment", "etc/kdump.conf", "etc/kernel/install.conf"),
         *("etc/udev/rules.d/x.rules", "usr/sbin/policy-rc.d", "etc/mkinitcpio.d/x.preset"),
         *(SERVICE, ZRAM, "etc/systemd/network/wg0.netdev", "usr/bin/mkinitcpio"),
+        "etc/apt/apt.conf.d/x",
     ],
 )
-@pytest.mark.parametrize("text", ["\n", " ", "swapon ", "mount ", "ATTR{address}", "echo "])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("\n", " ", "swapon ", "mount ", "mount -a ", "ATTR{address}", "echo ", "rsync ", "scp a"),
+        *("dd ", "dd of=", "mount -o a,"),
+    ],
+)
 def test_a_hostile_file_costs_no_time(name: str, text: str) -> None:
     have = {
         path: Member("-", path, MUCH, MUCH, f"./{path}", "rwxr-xr-x")

@@ -29,8 +29,9 @@ _HEAD = struct.Struct("<16sI")
 _WORDS = struct.Struct("<5I")
 # The keys that a build generates. GRUB's script reads no others.
 KEY_BYTES = 44
-# It erases so many bytes at a time.
+# It erases so many bytes at a time, and has a word for each.
 ROW = 16
+_MOST_ROOM = 1 << 16
 READABLE = re.compile(rb"[A-Za-z0-9+/=]{%d}" % KEY_BYTES)
 
 
@@ -79,7 +80,7 @@ def build(key: bytes, room: int) -> bytes:
 def check_area(area: ovmf.Area, name: str) -> None:
     """Refuse a firmware whose area for the secret is too small, or not in whole rows, which is how it is erased."""
     needed = len(build(bytes(KEY_BYTES), area.size))
-    if area.base % ROW or area.size % ROW or area.size < needed:
+    if area.base % ROW or area.size % ROW or not needed <= area.size <= _MOST_ROOM:
         raise SealedRootError(
             f"{name} has its area for a launch secret at no multiple of {ROW} bytes, or of no such size:"
             f" {volumes.CURE}"

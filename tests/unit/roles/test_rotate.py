@@ -37,7 +37,7 @@ def image(tmp_path: pathlib.Path) -> pathlib.Path:
     return image
 
 
-def play(image: pathlib.Path, stage: str) -> str:
+def play(image: pathlib.Path, stage: str, **machine: t.Any) -> str:
     """Run a stage of the role, and return what was said."""
     place = image.parents[1]
     task = {"include_role": {"name": "sealedroot.image.rotate", "tasks_from": stage}}
@@ -45,7 +45,7 @@ def play(image: pathlib.Path, stage: str) -> str:
         "image_name": image.name,
         "image_output_dir": str(image.parent),
         "__rotate_store": str(place / "store"),
-        "__rotate_root": MACHINE,
+        "__rotate_root": {**MACHINE, **machine},
         "__rotate_rotated": MACHINE,
         "__rotate_stored": {"files": []},
     }
@@ -78,6 +78,7 @@ def test_the_launch_secret_has_the_new_key(image: pathlib.Path) -> None:
     assert secret.read_bytes() == secret_table.build(NEW.encode(), 0xC00)
     assert secret.stat().st_mode & 0o777 == 0o600
     assert f"{secret} has the new key" in said
+    assert "At its next boot type that" not in said
     assert (image / "boot.key").read_text() == NEW
     assert not (image / "boot.key.new").exists()
 
@@ -87,7 +88,16 @@ def test_no_launch_secret_is_made_where_there_is_none(image: pathlib.Path) -> No
     said = play(image, "finish")
     assert "rc=0" in said, said
     assert "has a new boot key" in said
+    assert "At its next boot type that" in said
     assert "secret.bin" not in said
+
+
+def test_nobody_is_told_to_type_what_the_tpm_gives(image: pathlib.Path) -> None:
+    (image / "launch" / "secret.bin").unlink()
+    said = play(image, "finish", tpm_enrolled=True)
+    assert "rc=0" in said, said
+    assert "Its TPM gives that to GRUB at its next boot." in said
+    assert "At its next boot type that" not in said
     assert [it.name for it in (image / "launch").iterdir()] == ["firmware.fd"]
     assert (image / "boot.key").read_text() == NEW
 

@@ -58,7 +58,13 @@ def test_which_key_a_table_holds(key: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "area", [ovmf.Area(0x810008, 0x80), ovmf.Area(0x810000, 0x88), ovmf.Area(0x810000, 0x50)]
+    "area",
+    [
+        ovmf.Area(0x810008, 0x80),
+        ovmf.Area(0x810000, 0x88),
+        ovmf.Area(0x810000, 0x50),
+        ovmf.Area(0x810000, 0x10010),
+    ],
 )
 def test_an_area_that_cannot_be_used(area: ovmf.Area) -> None:
     secret_table.check_area(ovmf.Area(0x810000, 0x80), "x.fd")

@@ -244,7 +244,7 @@ def test_a_tar_that_is_no_root(
 ) -> None:
     path = pack(tmp_path, tmp_path / "r.tar", what="root")
     result = real_module("root_info", path=path)
-    assert "pack the root directory itself" in result["msg"]
+    assert "has the root in its directory root: unpack it" in result["msg"]
 
 
 def test_wrong_digest_and_no_file(

@@ -25,7 +25,8 @@ options:
   mapping:
     description:
       - The name of the LUKS container in a disk that M(sealedroot.image.image_disk) has opened. The disk is closed
-        first, as that module does it; without a name it has to be closed already.
+        first, as that module does it; without a name it has to be closed already,
+        and bound to no loop device.
       - An unmount writes, even of a read-only mount, so the disk cannot be converted before.
     type: str
     default: ""

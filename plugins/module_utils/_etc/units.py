@@ -38,7 +38,7 @@ _DISK_OF = {
     "mount": re.compile(
         rf"{_NAMED}|/dev/(?:disk/|mapper/|[shv]d[a-z]|xvd[a-z]|nvme\d|mmcblk\d|md\d|dm-\d|sr\d))"
     ),
-    "swapon": re.compile(rf"{_NAMED}|/dev/(?!zram))"),
+    "swapon": re.compile(rf"{_NAMED}|/dev/(?!zram|null|zero|stdout|stderr))"),
 }
 _SECTIONS = {"mount": "Mount", "swap": "Swap"}
 _NEEDING = ("ConditionFileNotEmpty", "ConditionPathExists")

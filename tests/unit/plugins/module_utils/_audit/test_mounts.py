@@ -379,6 +379,8 @@ def test_an_image_that_a_service_mounts(tree: t.Any, line: str, says: str | None
         ),
         (("ExecStart=/sbin/swapon /swapfile", *INSTALL), None),
         (("ExecStart=/sbin/swapon /dev/zram0", *INSTALL), None),
+        (("ExecStart=sh -c 'swapon /swapfile > /dev/null'", *INSTALL), None),
+        (("ExecStart=swapon /dev/vg0/swap", *INSTALL), "swaps to a disk of the host (ExecStart)"),
         (("ExecStart=/usr/bin/mount /dev/vdb /data", *INSTALL), None),
         # Only a person starts it.
         (("ExecStart=/sbin/swapon LABEL=SWAP",), None),

@@ -201,7 +201,7 @@ checks:
     name:
       description: The name of the check.
       type: str
-      sample: build_key_dead
+      sample: keys_open
     verdict:
       description: V(ok) or V(failed).
       type: str

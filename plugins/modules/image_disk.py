@@ -24,7 +24,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: partial
-    details: What is inside a closed container, such as the type of its file system, is not seen.
+    details: What is inside a container is not seen, which is its keys and the type of its file system.
 options:
   work_dir:
     description:
@@ -69,11 +69,34 @@ options:
       hash:
         description: The hash of the header.
         type: str
-      key_slot:
-        description: The key slot of O(key_file).
+  keys:
+    description:
+      - The keys of the LUKS container, of which the first opens it here. Needed with O(state=open).
+      - A container that is there already must have no other keys. M(sealedroot.image.keyfile_rotate) exchanges them.
+    type: list
+    elements: dict
+    suboptions:
+      slot:
+        description: The key slot, counted from V(0).
         type: int
-  key_file:
-    description: A file with the key, mode 0600; all of its bytes are the key. Needed with O(state=open).
+        required: true
+      key_file:
+        description: A file with the key, mode 0600; all of its bytes are the key.
+        type: path
+        required: true
+      iterations:
+        description:
+          - PBKDF2 iterations of the slot; by default V(1000), which is right for a key of 128 random bits or more, and
+            V(600000) for a O(keys[].passphrase).
+        type: int
+      passphrase:
+        description: Whether the key is a passphrase that a person made up.
+        type: bool
+        default: false
+  header:
+    description:
+      - A file for a copy of the LUKS header, with which an initramfs opens the container
+        (C(header=) in crypttab(5)). Unused key slots in it, and so in the container, are empty.
     type: path
   backend:
     description: How the payload becomes a block device; V(auto) takes V(dm_crypt) where it works.
@@ -106,7 +129,12 @@ EXAMPLES = r"""
     work_dir: /var/tmp/sealedroot/web-1
     name: sealedroot-web-1
     size: 4GiB
-    key_file: /var/tmp/sealedroot/web-1/private/keys/build.key
+    keys:
+      - slot: 0
+        key_file: /var/tmp/sealedroot/web-1/private/keys/boot.key
+      - slot: 1
+        key_file: /var/tmp/sealedroot/web-1/private/keys/recovery.key
+    header: /var/tmp/sealedroot/web-1/private/luks.header
 
 - name: Close it
   sealedroot.image.image_disk:
@@ -148,6 +176,11 @@ luks_uuid:
   description: The UUID of the LUKS header; empty in check mode when there is none.
   type: str
   returned: with O(state=open), but in check mode only when the disk is there
+slots:
+  description: The PBKDF2 iterations of each key slot.
+  type: dict
+  returned: with O(state=open), but in check mode only when the disk is there
+  sample: {"0": 1000, "1": 1000}
 root_uuid:
   description: The UUID of the root file system.
   type: str
@@ -166,6 +199,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._build import root_disk
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import key_entries
 from ansible_collections.sealedroot.image.plugins.module_utils._system import filesystems
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     ModuleRunner,
@@ -231,10 +265,10 @@ def main() -> t.NoReturn:
                     "type": {"type": "str", "choices": ["luks1", "luks2"]},
                     "cipher": {"type": "str"},
                     "hash": {"type": "str"},
-                    "key_slot": {"type": "int", "no_log": False},
                 },
             },
-            "key_file": {"type": "path", "no_log": False},
+            "keys": key_entries.ARGUMENT,
+            "header": {"type": "path"},
             "backend": {
                 "type": "str",
                 "choices": ["auto", "dm_crypt", "userspace"],
@@ -244,7 +278,7 @@ def main() -> t.NoReturn:
             "root_uuid": {"type": "str", "default": ""},
             "source_date_epoch": {"type": "int", "default": 0},
         },
-        required_if=[("state", "open", ("size", "key_file"))],
+        required_if=[("state", "open", ("size", "keys"))],
         supports_check_mode=True,
     )
     run(module, lambda: ensure(ModuleRunner(module), module.params, check_mode=module.check_mode))

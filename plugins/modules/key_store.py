@@ -101,12 +101,12 @@ EXAMPLES = r"""
         src: /etc/cryptsetup-keys.d/cr_root.key
         unless_same_as: boot.key
 
-- name: Generate a build key and a boot key
+- name: Generate a boot key and a recovery key
   sealedroot.image.key_store:
     path: /var/tmp/build/private
     keys:
-      - name: build.key
       - name: boot.key
+      - name: recovery.key
 """
 
 RETURN = r"""

@@ -56,7 +56,7 @@ options:
         default: false
   unlock_key_files:
     description:
-      - Files with further keys that may open the container now, such as the build key. They are removed
+      - Files with further keys that may open the container now, such as that of an installer. They are removed
         with everything else that is neither in O(keys) nor in O(keep_slots).
     type: list
     elements: path
@@ -87,12 +87,12 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Replace the build key by a boot key and a recovery key
+- name: Replace the installer's passphrase by a boot key and a recovery key
   sealedroot.image.keyfile_rotate:
     path: /var/tmp/disk.raw
     offset: 104857600
     unlock_key_files:
-      - /run/keys/build.key
+      - /run/keys/installer.key
     keys:
       - slot: 0
         key_file: /run/keys/boot.key
@@ -146,6 +146,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
     container,
     cryptsetup,
+    key_entries,
     key_plan,
     metadata,
     pinned_header,
@@ -194,13 +195,6 @@ def read_state(
             )
     ask(((key, slot) for key in others for slot in sorted(kept)), one=True)
     return key_plan.State(iterations_of(header), opens, header.slot_order)
-
-
-def iterations_for(entry: t.Mapping[str, t.Any]) -> int:
-    """Return the iterations of a key's slot."""
-    if entry["iterations"] is not None:
-        return int(entry["iterations"])
-    return metadata.PASSPHRASE_ITERATIONS if entry["passphrase"] else metadata.FEWEST_ITERATIONS
 
 
 def iterations_of(header: metadata.Header) -> t.Dict[int, int]:
@@ -307,10 +301,7 @@ def prove_revoked(runner: Runner, device: str, key_files: t.Sequence[str]) -> No
 def ensure(runner: Runner, params: Params, *, check_mode: bool) -> t.Dict[str, t.Any]:
     """Bring the key slots into the requested state and report the changes."""
     container.check(params["path"], params["offset"], params["size"])
-    wanted = [
-        key_plan.WantedKey(entry["slot"], entry["key_file"], iterations_for(entry))
-        for entry in params["keys"]
-    ]
+    wanted = key_entries.wanted(params["keys"])
     kept = params["keep_slots"]
     check_key_files(params)
     region = {key: params[key] for key in ("path", "offset", "size")}
@@ -364,18 +355,7 @@ def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
             **container.ARGUMENT_SPEC,
-            "keys": {
-                "type": "list",
-                "elements": "dict",
-                "required": True,
-                "no_log": False,
-                "options": {
-                    "slot": {"type": "int", "required": True},
-                    "key_file": {"type": "path", "required": True, "no_log": False},
-                    "iterations": {"type": "int"},
-                    "passphrase": {"type": "bool", "default": False, "no_log": False},
-                },
-            },
+            "keys": {**key_entries.ARGUMENT, "required": True},
             "unlock_key_files": key_files,
             "keep_slots": {"type": "list", "elements": "int", "default": []},
             "revoke_key_files": key_files,

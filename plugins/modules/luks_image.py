@@ -106,7 +106,7 @@ EXAMPLES = r"""
     offset: 104857600
     size: 4188012544
     name: cr_root
-    key_file: /run/keys/build.key
+    key_file: /run/keys/data.key
     work_dir: /var/tmp/build
 
 - name: Close it

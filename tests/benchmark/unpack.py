@@ -38,8 +38,8 @@ PLAYBOOK: list[dict[str, t.Any]] = [
         "tasks": [
             {
                 "block": [
-                    {"import_role": {"name": "sealedroot.image.disk"}},
                     {"import_role": {"name": "sealedroot.image.keys"}},
+                    {"import_role": {"name": "sealedroot.image.disk"}},
                     {"raw": "date +%s.%N", "register": "begin", "changed_when": False},
                     {"import_role": {"name": "sealedroot.image.rootfs"}},
                     {"raw": "sync -f '{{ image_root }}' && date +%s.%N", "register": "end"},

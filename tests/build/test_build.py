@@ -433,13 +433,12 @@ CHANGE_KEYS = {
         # The boot key opens nothing any more, and sealing must not go on.
         (
             [
-                *roles("source", "disk", "keys", "rootfs", "identity", "family_debian"),
+                *roles("source", "keys", "disk", "rootfs", "identity", "family_debian"),
                 *(*roles("bootloader"), CHANGE_KEYS, *roles("seal")),
             ],
             "The image's own GRUB cannot read its disk, so it would not boot",
         ),
-        # The initramfs would have no header to believe.
-        (roles("source", "disk", "rootfs", "identity", "family_debian"), "image_header"),
+        (roles("source", "disk", "rootfs", "identity", "family_debian"), "image_keys"),
     ],
     ids=["keys changed later", "no keys"],
 )

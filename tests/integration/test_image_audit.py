@@ -355,7 +355,7 @@ DEFECTS = [
         set_(slots={0: (RECOVERY_KEY, 1000), 1: (BOOT_KEY, 1000)}),
     ),
     (
-        "build_key_dead",
+        "keys_open",
         "build.key still opens slot 2",
         set_(slots={0: (BOOT_KEY, 1000), 1: (RECOVERY_KEY, 1000), 2: (BUILD_KEY, 1000)}),
     ),

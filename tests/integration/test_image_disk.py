@@ -34,13 +34,42 @@ class Build:
         self.path, self.module = path, module
         path.chmod(0o700)
         self.disk, self.root = path / "disk.raw", path / "root"
-        self.key = path / "build.key"
-        self.key.touch(0o600)
-        self.key.write_text("the key of a build, as text")
+        self.header = path / "luks.header"
+        self.boot, self.recovery = self.key("boot"), self.key("recovery")
         self.name = f"image-disk-{path.name.partition('.')[2]}"
 
+    def key(self, name: str) -> pathlib.Path:
+        path = self.path / f"{name}.key"
+        path.touch(0o600)
+        path.write_text(f"the {name} key, as text")
+        return path
+
+    def keys(self) -> list[dict[str, t.Any]]:
+        return [
+            {"slot": 0, "key_file": str(self.boot)},
+            {"slot": 1, "key_file": str(self.recovery), "passphrase": True},
+        ]
+
+    def luks(self, *argv: str) -> str:
+        """Run cryptsetup on a copy of the LUKS partition's header."""
+        copy = self.path / "copy.header"
+        with self.disk.open("rb") as file:
+            file.seek(100 * MIB)
+            copy.write_bytes(file.read(32 * MIB))
+        return sh("cryptsetup", *argv, copy)
+
+    def opens(self, key: pathlib.Path, slot: int) -> bool:
+        argv = ("open", "--test-passphrase", "--key-slot", str(slot), "--key-file", str(key))
+        try:
+            self.luks(*argv)
+        except subprocess.CalledProcessError:
+            return False
+        return True
+
     def run(self, state: str, **more: t.Any) -> dict[str, t.Any]:
-        wanted = {"size": "500MiB", "key_file": str(self.key)} if state == "open" else {}
+        wanted = {}
+        if state == "open":
+            wanted = {"size": "500MiB", "keys": self.keys(), "header": str(self.header)}
         place = {"work_dir": str(self.path), "name": self.name, "state": state}
         return self.module("image_disk", **{**place, **wanted, **more})
 
@@ -200,7 +229,14 @@ def test_a_mount_of_somebody_elses_is_not_taken_for_ours(build: Build) -> None:
         ("open", {"name": "../x"}, "cannot be a mapping"),
         ("open", {"size": "101MiB"}, "more than 101"),
         ("open", {"uuid": "x"}, "is no UUID"),
-        ("open", {"key_file": "/nowhere"}, "/nowhere does not exist"),
+        ("open", {"keys": [{"slot": 0, "key_file": "/nowhere"}]}, "/nowhere does not exist"),
+        ("open", {"keys": []}, "keys is empty"),
+        ("open", {"keys": [{"slot": 8, "key_file": "/k"}]}, "luks1 has the slots 0 to 7"),
+        (
+            "open",
+            {"keys": [{"slot": 0, "key_file": "/k"}, {"slot": 0, "key_file": "/l"}]},
+            "same slot",
+        ),
         ("open", {"work_dir": "/nowhere"}, "/nowhere is not there"),
         ("open", {"filesystem_features": ["no_such"]}, "no_such"),
         ("read_only", {}, "make and open the disk first"),
@@ -229,3 +265,37 @@ def test_another_file_system_stays_as_it_is(build: Build) -> None:
         subprocess.run(["umount", "--quiet", build.root], check=False)
         build.run("closed")
         assert held(build.path) == []
+
+
+@pytest.mark.parametrize("kind", ["luks1", "luks2"])
+def test_each_key_is_in_its_slot_and_the_header_is_pinned(build: Build, kind: str) -> None:
+    made = build.ok("open", changed=True, luks={"type": kind})
+    assert made["slots"] == {"0": 1000, "1": 600000}
+    assert build.opens(build.boot, 0)
+    assert build.opens(build.recovery, 1)
+    assert not build.opens(build.recovery, 0)
+    assert not build.opens(build.key("wrong"), 1)
+    pinned = build.header.read_bytes()
+    assert build.header.stat().st_mode & 0o777 == 0o400
+    with build.disk.open("rb") as file:
+        file.seek(100 * MIB)
+        assert file.read(len(pinned)) == pinned
+    build.ok("open", changed=False, luks={"type": kind})
+    assert build.header.read_bytes() == pinned
+
+
+def test_keys_that_an_interrupted_run_left_out_are_added(build: Build) -> None:
+    first, second = build.keys()
+    build.ok("open", changed=True, keys=[first])
+    assert not build.opens(build.recovery, 1)
+    build.header.unlink()
+    build.ok("open", changed=False)
+    assert build.opens(build.recovery, 1)
+    assert build.opens(build.boot, 0)
+    assert build.header.exists()
+    # A key too many, and another key in a slot; both leave the container as it is.
+    assert "a key in slot 1, which keys does not name" in build.run("open", keys=[first])["msg"]
+    other = {**second, "key_file": str(build.key("other"))}
+    assert "other.key does not open slot 1" in build.run("open", keys=[first, other])["msg"]
+    assert build.opens(build.recovery, 1)
+    build.ok("open", changed=False)

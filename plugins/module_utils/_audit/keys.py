@@ -77,16 +77,14 @@ def header(
         for name, path in subject.key_files.items():
             if cryptsetup.opens(runner, copy, path, slot=SLOTS[name]) is None:
                 problems.append(f"the {name} key does not open slot {SLOTS[name]}")
+        for path in subject.dead_key_files:
+            slot = cryptsetup.opens(runner, copy, path)
+            if slot is not None:
+                problems.append(f"{path} still opens slot {slot}: remove it")
         untried = checks.untried(found.slots, SLOTS, subject.key_files)
         seen = "; ".join(filter(None, ("each key opens its slot", untried)))
         report.warnings += [f"{subject.path}: {untried}."] if untried else []
         report.add("keys_open", problems, seen)
-    with report.guard("build_key_dead"):
-        opened = ((p, cryptsetup.opens(runner, copy, p)) for p in subject.dead_key_files)
-        alive = [
-            f"{p} still opens slot {slot}: remove it" for p, slot in opened if slot is not None
-        ]
-        report.add("build_key_dead", alive, f"{len(subject.dead_key_files)} old keys open nothing")
     return found
 
 

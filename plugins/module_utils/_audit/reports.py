@@ -22,7 +22,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 
 CHECKS = (
-    *("format", "layout", "header", "keys_open", "build_key_dead", "grub_opens", "esp"),
+    *("format", "layout", "header", "keys_open", "grub_opens", "esp"),
     *("filesystem", "grub_code", "grub_cfg", "console", "initramfs", "key_files", "pinned_header"),
     *("mounts", "identity", "host_agents", "selinux"),
     *("clear_areas", "payload", "published"),

@@ -16,7 +16,6 @@ CHECKS = {
     "layout": "The disk has an EFI system partition and a LUKS partition, and only zeros beside them.",
     "header": "The LUKS header has the requested cipher, hash and key slots, and no others.",
     "keys_open": "Each key opens its slot, as cryptsetup sees it; a slot whose key was not given is named.",
-    "build_key_dead": "The key with which the image was filled opens nothing any more.",
     "grub_opens": "The code of GRUB itself opens the disk with each key, and not with a wrong one.",
     "esp": "The unencrypted partition holds the boot files, nothing else, and no key.",
     "filesystem": "The root file system was closed properly and has no errors.",
@@ -37,10 +36,10 @@ CHECKS = {
 # What happens until each stage is reached, in the order of a build.
 STAGES = {
     "source": "The source becomes one tar, which is inspected.",
-    "disk": "Partitions, LUKS container and file system are made.",
+    "disk": "Keys, partitions, LUKS container and file system are made.",
     "packages": "Packages are installed in the image.",
     "customize": "The owner's roles and tasks run in the image.",
-    "initramfs": "The root is unpacked, the keys are exchanged, GRUB and the initramfs are made.",
+    "initramfs": "The root is unpacked, GRUB and the initramfs are made.",
     "selinux": "Every file gets its SELinux label.",
     "seal": "The disk is closed, converted, and compared with the result.",
     "audit": "The closed disk is examined.",

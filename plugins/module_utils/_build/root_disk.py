@@ -17,8 +17,15 @@ import uuid
 from ansible_collections.sealedroot.image.plugins.module_utils._build import work_dir
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import layout, luks_region
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem import mkfs
-from ansible_collections.sealedroot.image.plugins.module_utils._luks import container
-from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
+from ansible_collections.sealedroot.image.plugins.module_utils._luks import (
+    container,
+    cryptsetup,
+    key_entries,
+    key_plan,
+    metadata,
+    pinned_header,
+)
+from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices, mounts
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     Runner,
     SealedRootError,
@@ -38,6 +45,7 @@ class RootDisk:
 
     def __init__(self, runner: Runner, params: Params) -> None:
         self._runner, self._params = runner, params
+        self._keys = key_entries.wanted(params["keys"] or ())
         self.uuids = layout.derived_uuids(params["uuid"])
         self.path = os.path.join(params["work_dir"], "disk.raw")
         self.root = os.path.join(params["work_dir"], "root")
@@ -53,8 +61,12 @@ class RootDisk:
         if self._params["state"] == "open":
             work_dir.check_private(directory)
         luks_region.check_name(self._params["name"])
-        if self._params["key_file"]:
-            container.check_key_file(self._params["key_file"])
+        if self._params["state"] == "open":
+            key_plan.check(
+                self._keys, self._params["luks"].get("type") or luks_region.DEFAULTS["type"]
+            )
+        for key in self._keys:
+            container.check_key_file(key.key)
 
     def mount(self) -> t.Optional[mounts.Mount]:
         """Return the mount of the root; another one in its place is an error."""
@@ -88,6 +100,7 @@ class RootDisk:
         found = self._luks("open", check_mode=check_mode)
         if not check_mode:
             try:
+                self._ensure_keys(formatted=found["formatted"])
                 if self.mount() is None:
                     os.chmod(self.path, PRIVATE)
                     self._make_and_mount(found)
@@ -99,7 +112,9 @@ class RootDisk:
                 raise
         said = {name: found[name] for name in ("backend", "backend_reason")}
         root_uuid = {} if check_mode else {"root_uuid": self._tag("UUID")}
-        return {**said, **root_uuid, "luks_uuid": found["uuid"]}
+        # As in JSON, a slot is text.
+        slots = {str(slot): count for slot, count in sorted(self._slots().items())}
+        return {**said, **root_uuid, "luks_uuid": found["uuid"], "slots": slots}
 
     def make_read_only(self) -> None:
         """Write now what closing the disk would write, and remount it read-only."""
@@ -140,13 +155,16 @@ class RootDisk:
         params = self._params
         header = {name: params["luks"].get(name) for name in (*luks_region.DEFAULTS, "uuid")}
         is_open = state == "open"
+        if is_open:
+            first = self._keys[0]
+            header.update(key_slot=first.slot, iterations=first.iterations)
         asked = {
             **(header if is_open else dict.fromkeys(header)),
             **self.region(),
             "path": self.path,
             "name": params["name"],
             "uuid": self.uuids.get("luks") if is_open else None,
-            "key_file": params["key_file"] if is_open else None,
+            "key_file": self._keys[0].key if is_open else None,
             "backend": params["backend"],
             "work_dir": params["work_dir"],
             "state": state,
@@ -154,6 +172,51 @@ class RootDisk:
             "force": False,
         }
         return luks_region.ensure(self._runner, asked, check_mode=check_mode)
+
+    def _slots(self) -> t.Dict[int, int]:
+        """Return the iterations of each slot."""
+        return {key.slot: key.iterations for key in self._keys}
+
+    def _ensure_keys(self, *, formatted: bool) -> None:
+        """Add the keys that the container lacks, which an interrupted run can have left out, and pin its header."""
+        file = self._params["header"]
+        with loop_devices.attached(self._runner, path=self.path, **self.region()) as device:
+            header = metadata.read(self._runner, device)
+            if header is None:
+                raise SealedRootError(f"{self.path} has lost its LUKS header: tear the build down")
+            others = sorted(set(header.slots) - set(self._slots()))
+            if others:
+                raise SealedRootError(
+                    f"{self.path} has a key in slot {others[0]}, which keys does not name: add it there, or tear the"
+                    " build down"
+                )
+            for key in self._keys:
+                if key.slot not in header.slots:
+                    self._add(device, key, header.hash)
+                elif not formatted:
+                    self._check_key(device, key)
+            if file and not (os.path.exists(file) and pinned_header.is_on(device, file)):
+                # The unused slots of the container become empty, as they are in the file.
+                pinned_header.make(self._runner, device, file)
+                pinned_header.put_on(self._runner, device, file)
+
+    def _add(self, device: str, key: key_plan.WantedKey, hash_: str) -> None:
+        cryptsetup.add_key(
+            self._runner,
+            device,
+            unlock=self._keys[0].key,
+            key_file=key.key,
+            slot=key.slot,
+            iterations=key.iterations,
+            hash_=hash_,
+        )
+
+    def _check_key(self, device: str, key: key_plan.WantedKey) -> None:
+        if cryptsetup.opens(self._runner, device, key.key, slot=key.slot) is None:
+            raise SealedRootError(
+                f"the key in {key.key} does not open slot {key.slot} of {self.path}: correct keys, or tear the build"
+                " down"
+            )
 
     def _tag(self, name: str) -> str:
         """Return a tag that blkid(8) finds on the device; empty if there is none."""
@@ -214,7 +277,7 @@ def close(runner: Runner, path: str, mapping: str, *, check_mode: bool) -> bool:
         "size": os.path.getsize(path),
         "uuid": "",
         "luks": {},
-        "key_file": None,
+        "keys": None,
         "backend": "auto",
     }
     disk = RootDisk(runner, params)

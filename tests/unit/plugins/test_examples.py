@@ -103,7 +103,11 @@ def specification(documented: dict[str, t.Any]) -> dict[str, t.Any]:
 # or a build that may run.
 ANYWHERE = {
     *("Wait for a turn", "Look at the builder", "Fetch a root tar"),
-    *("Generate a build key and a boot key", "Make the next boot key", "Look at what is published"),
+    *(
+        "Generate a boot key and a recovery key",
+        "Make the next boot key",
+        "Look at what is published",
+    ),
 }
 
 

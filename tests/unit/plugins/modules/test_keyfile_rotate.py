@@ -11,7 +11,6 @@ import typing as t
 
 import pytest
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.modules import keyfile_rotate
 
 UUID = "7d2f4c2e-1c1a-4e0b-9a8b-3d7f4c2e1c1a"
 OFFSET, SIZE = 1 << 20, 4 << 20
@@ -154,22 +153,7 @@ def rotate(talk: Talk, run_module: t.Callable[..., t.Any]) -> t.Callable[..., t.
     return run
 
 
-@pytest.mark.parametrize(
-    ("key", "iterations"),
-    [
-        ({}, 1000),
-        ({"passphrase": False}, 1000),
-        ({"passphrase": True}, 600000),
-        ({"passphrase": True, "iterations": 700000}, 700000),
-    ],
-)
-def test_the_iterations_of_a_key(key: dict[str, t.Any], iterations: int) -> None:
-    entry = {"iterations": None, "passphrase": False, **key}
-    assert keyfile_rotate.iterations_for(entry) == iterations
-    assert f"V({iterations})" in keyfile_rotate.DOCUMENTATION or "iterations" in key
-
-
-def test_the_build_key_is_replaced(talk: Talk, rotate: t.Callable[..., t.Any]) -> None:
+def test_another_key_is_replaced(talk: Talk, rotate: t.Callable[..., t.Any]) -> None:
     talk.attach()
     talk.header({0: 1000})
     talk.opens("boot", 0, yes=False)
@@ -237,7 +221,7 @@ def test_luks2_slots_get_the_hash_of_the_header(talk: Talk, rotate: t.Callable[.
     talk.opens("boot", 0)
     talk.opens("recovery", 0, yes=False)
     talk.opens("build", 0, yes=False)
-    talk.script.expected.pop()  # every slot is explained: the build key is not tried
+    talk.script.expected.pop()  # every slot is explained: the other key is not tried
     talk.script.expected.pop()
     talk.add(1, "recovery", "boot", 600000)
     talk.opens("recovery", 1)

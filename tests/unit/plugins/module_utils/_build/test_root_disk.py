@@ -14,6 +14,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._filesystem impor
 from ansible_collections.sealedroot.image.plugins.module_utils._system import mounts
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import CommandError
 
+KEY = {"slot": 0, "key_file": "/keys/boot.key", "iterations": None, "passphrase": False}
+
 
 def test_the_error_after_the_mount_is_the_one_that_is_told(
     tmp_path: pathlib.Path, script: t.Any, runner: t.Any, monkeypatch: pytest.MonkeyPatch
@@ -24,7 +26,9 @@ def test_the_error_after_the_mount_is_the_one_that_is_told(
         "size": 2 << 30,
         "filesystem": "ext4",
         "luks": {},
-        "key_file": None,
+        "state": "open",
+        "keys": [KEY],
+        "header": None,
         "backend": "auto",
         "uuid": "",
         "root_uuid": "",
@@ -45,6 +49,7 @@ def test_the_error_after_the_mount_is_the_one_that_is_told(
     monkeypatch.setattr(root_disk.luks_region, "ensure", luks)
     monkeypatch.setattr(root_disk.layout, "is_made", lambda *_: True)
     monkeypatch.setattr(disk, "_make_filesystem", lambda: None)
+    monkeypatch.setattr(disk, "_ensure_keys", lambda **_: None)
     script.expect(
         ["blkid", "--probe", "--match-tag", "TYPE", "--output", "value", disk.device],
         stdout="ext4\n",

@@ -79,11 +79,6 @@ options:
     default: false
     vars:
       - name: image_lasting_tmp
-  disk:
-    description: The disk of the image, on the builder, to be read as C(/run/sealedroot/disk.raw).
-    type: path
-    vars:
-      - name: image_disk_file
   deadline:
     description: After so many seconds a command is ended with all that it started. A C(timeout) is of core's own.
     type: int
@@ -225,7 +220,6 @@ class Connection(ConnectionBase):
             run_dir=self.get_option("run_dir") or "",
             device=self.get_option("device") or "",
             root_device=self.get_option("root_device") or "",
-            disk=self.get_option("disk") or "",
             network=self.get_option("network"),
             secrets=self.get_option("secrets"),
             output=self.get_option("output"),

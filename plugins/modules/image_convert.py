@@ -25,11 +25,24 @@ options:
   mapping:
     description:
       - The name of the LUKS container in a disk that M(sealedroot.image.image_disk) has opened. The disk is closed
-        first, as that module does it; without a name it has to be closed already,
-        and bound to no loop device.
+        first, as that module does it, and blocks that no file uses are given back; without a name it has to be closed
+        already, and bound to no loop device.
       - An unmount writes, even of a read-only mount, so the disk cannot be converted before.
     type: str
     default: ""
+  sandbox:
+    description:
+      - The directory that M(sealedroot.image.image_runtime) prepared for the image. With it, the image's own GRUB has
+        to read every kernel and initramfs from the disk before that is closed. The image sees the disk, which is
+        ciphertext, and the boot key for that.
+      - Needs O(mapping).
+    type: path
+  source_date_epoch:
+    description:
+      - The time, in seconds since 1970, that no file in the root is later than when the disk is closed; V(0) leaves the
+        times as they are.
+    type: int
+    default: 0
   dest:
     description:
       - The directory of the files, which are called C(disk.FORMAT); made with mode 0700 if missing.
@@ -59,6 +72,7 @@ EXAMPLES = r"""
   sealedroot.image.image_convert:
     path: /var/tmp/sealedroot/web-1/disk.raw
     mapping: sealedroot-web-1
+    sandbox: /var/tmp/sealedroot/web-1/private/run
     dest: /srv/images/.web-1.partial
     formats: [qcow2, vmdk]
 """
@@ -94,7 +108,7 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils._build import root_disk
+from ansible_collections.sealedroot.image.plugins.module_utils._build import own_grub, root_disk
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import conversion
 from ansible_collections.sealedroot.image.plugins.module_utils._disk.output_formats import FORMATS
 from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
@@ -112,6 +126,10 @@ def check(params: t.Mapping[str, t.Any], paths: t.Mapping[str, str]) -> None:
     dest = params["dest"]
     if not paths:
         raise SealedRootError("formats is empty: name at least one")
+    if params["sandbox"] and not params["mapping"]:
+        raise SealedRootError(
+            "sandbox is for a disk that is open: give its mapping, or leave it out"
+        )
     unknown = sorted(set(params["digests_of"]) - set(paths))
     if unknown:
         raise SealedRootError(f"digests_of has {unknown[0]}, but formats does not: correct that")
@@ -124,12 +142,18 @@ def check(params: t.Mapping[str, t.Any], paths: t.Mapping[str, str]) -> None:
             )
 
 
-def close(runner: Runner, disk: str, mapping: str, *, check_mode: bool) -> bool:
-    """Close a disk with a *mapping*, and say whether it was open; refuse another one that is open."""
+def close(runner: Runner, disk: str, params: t.Mapping[str, t.Any], *, check_mode: bool) -> bool:
+    """Close a disk with a mapping, and say whether it was open; refuse another one that is open."""
     if not os.path.isfile(disk):
         return False
-    if mapping:
-        return root_disk.close(runner, disk, mapping, check_mode=check_mode)
+    if params["mapping"]:
+        made = root_disk.made(runner, disk, params["mapping"], params["source_date_epoch"])
+        if not check_mode:
+            if made.state() == "open":
+                made.make_read_only()
+            if params["sandbox"] and made.state() == "read_only":
+                own_grub.prove(runner, sandbox=params["sandbox"], root=made.root, disk=disk)
+        return made.close(check_mode=check_mode)
     # QEMU itself reads no disk that another QEMU writes to, which is how the userspace backend opens it.
     info = os.stat(disk)
     held = [it for it in loop_devices.list_all(runner) if it.inode == (info.st_dev, info.st_ino)]
@@ -162,7 +186,7 @@ def ensure(
     disk, dest = os.path.abspath(params["path"]), params["dest"]
     paths = {name: os.path.join(dest, f"disk.{name}") for name in params["formats"]}
     check(params, paths)
-    was_open = close(runner, disk, params["mapping"], check_mode=check_mode)
+    was_open = close(runner, disk, params, check_mode=check_mode)
     missing = left_to_do(runner, disk, paths, removed=params["remove_disk"])
     removes = params["remove_disk"] and os.path.lexists(disk)
     digests: t.Dict[str, str] = {}
@@ -202,6 +226,8 @@ def main() -> t.NoReturn:
         argument_spec={
             "path": {"type": "path", "required": True},
             "mapping": {"type": "str", "default": ""},
+            "sandbox": {"type": "path"},
+            "source_date_epoch": {"type": "int", "default": 0},
             "dest": {"type": "path", "required": True},
             "formats": {**formats, "required": True},
             "digests_of": {**formats, "default": []},

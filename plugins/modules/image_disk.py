@@ -39,11 +39,9 @@ options:
   state:
     description:
       - V(open) makes what is not there yet, and mounts the root.
-      - V(read_only) gives blocks back that files no longer use, and mounts the root read-only. That writes out the
-        journal, which GRUB does not replay. Everybody may read the disk then, which is ciphertext.
       - V(closed) unmounts the root and closes the LUKS container.
     type: str
-    choices: [closed, open, read_only]
+    choices: [closed, open]
     default: open
   size:
     description:
@@ -117,8 +115,7 @@ options:
     default: ""
   source_date_epoch:
     description:
-      - The time, in seconds since 1970, that the file systems are made at, and that no file in the root is later than.
-        It is that of the clock when this is 0.
+      - The time, in seconds since 1970, that the file systems are made at; that of the clock when this is 0.
     type: int
     default: 0
 """
@@ -224,12 +221,8 @@ def ensure(
         if before == "read_only":
             raise SealedRootError(f"{disk.root} is mounted read-only: close the disk first")
         said = disk.make_and_open(check_mode=check_mode)
-    elif state == "closed":
+    else:
         changed = disk.close(check_mode=check_mode)
-    elif before == "closed":
-        raise SealedRootError(f"nothing is mounted on {disk.root}: open the disk first")
-    elif changed and not check_mode:
-        disk.make_read_only()
     return {
         "changed": changed,
         "disk": {
@@ -252,7 +245,7 @@ def main() -> t.NoReturn:
             "name": {"type": "str", "required": True},
             "state": {
                 "type": "str",
-                "choices": ["closed", "open", "read_only"],
+                "choices": ["closed", "open"],
                 "default": "open",
             },
             "size": {"type": "str"},

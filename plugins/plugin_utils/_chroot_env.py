@@ -93,7 +93,6 @@ class Sandbox:
     run_dir: str
     device: str = ""
     root_device: str = ""
-    disk: str = ""
     network: bool = False
     secrets: bool = False
     output: bool = False

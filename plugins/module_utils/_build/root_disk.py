@@ -117,7 +117,7 @@ class RootDisk:
         return {**said, **root_uuid, "luks_uuid": found["uuid"], "slots": slots}
 
     def make_read_only(self) -> None:
-        """Write now what closing the disk would write, and remount it read-only."""
+        """Give back the blocks that no file uses, and remount it read-only, which writes out the journal."""
         epoch = self._params["source_date_epoch"]
         if epoch:
             later = [self._runner.find("find"), self.root, "-xdev", "-newermt", f"@{epoch}"]
@@ -180,7 +180,9 @@ class RootDisk:
     def _ensure_keys(self, *, formatted: bool) -> None:
         """Add the keys that the container lacks, which an interrupted run can have left out, and pin its header."""
         file = self._params["header"]
-        with loop_devices.attached(self._runner, path=self.path, **self.region()) as device:
+        offset, size = self.region().values()
+        region = loop_devices.attached(self._runner, path=self.path, offset=offset, size=size)
+        with region as device:
             header = metadata.read(self._runner, device)
             if header is None:
                 raise SealedRootError(f"{self.path} has lost its LUKS header: tear the build down")
@@ -268,8 +270,8 @@ class RootDisk:
         mkfs.make(self._runner, params["filesystem"], request, env)
 
 
-def close(runner: Runner, path: str, mapping: str, *, check_mode: bool) -> bool:
-    """Unmount the root of the disk at *path*, and close its container; say whether anything was open."""
+def made(runner: Runner, path: str, mapping: str, source_date_epoch: int) -> RootDisk:
+    """Return the disk of a build at *path*, to be closed."""
     params = {
         "work_dir": os.path.dirname(path),
         "name": mapping,
@@ -279,12 +281,13 @@ def close(runner: Runner, path: str, mapping: str, *, check_mode: bool) -> bool:
         "luks": {},
         "keys": None,
         "backend": "auto",
+        "source_date_epoch": source_date_epoch,
     }
     disk = RootDisk(runner, params)
     if disk.path != path:
         raise SealedRootError(f"{path} is no disk of a build, which is called disk.raw: correct it")
     disk.check()
-    return disk.close(check_mode=check_mode)
+    return disk
 
 
 def disk_size(params: Params) -> int:
@@ -302,4 +305,4 @@ def disk_size(params: Params) -> int:
     return size
 
 
-__all__ = ("RootDisk", "close", "disk_size")
+__all__ = ("RootDisk", "disk_size", "made")

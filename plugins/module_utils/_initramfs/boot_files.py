@@ -15,7 +15,10 @@ import typing as t
 
 # As a shell finds the kernels in /boot.
 KERNEL_GLOBS = ("vmlinuz-*", "vmlinux-*")
+# As a shell finds the initramfs there.
+INITRAMFS_GLOBS = ("initrd[.-]*", "initramfs-*")
 # SUSE has vmlinux-VERSION.gz in addition to the kernel that boots, for crash(8).
+NOT_LOADED_GLOBS = ("vmlinux-*.[gx]z",)
 _KERNEL = re.compile(r"vmlinu[xz]-(.+)(?<!\.[gx]z)")
 # GRUB offers no file with such a name (grub-mkconfig_lib: grub_file_is_not_garbage).
 _GARBAGE = re.compile(r".*\.(?:dpkg-.*|rpmsave|rpmnew|sig)")

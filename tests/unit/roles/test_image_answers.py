@@ -19,14 +19,12 @@ from image_tasks import CORES, IN_IMAGE, MODULES, RAW, tasks
 
 ROOT = pathlib.Path(ROLES).parent
 ROUTES = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["plugin_routing"]["modules"]
-# What becomes of what each raw task prints: nothing but its end is looked at; its lines pass a filter; it is shown to
-# a person.
+# What becomes of what each raw task prints: nothing but its end is looked at; its lines pass a filter.
 RAW_TASKS = {
     ("customize", "Prepare what lasts for the build"): "nothing",
     ("family", "List the packages"): "package_list",
     ("initramfs", "Start to build the initramfs of every kernel"): "nothing",
     ("packages", "Install packages by the image's own package manager"): "a line is compared",
-    ("seal", "Read every kernel and initramfs with the image's own GRUB code"): "shown",
 }
 
 

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""image_convert with scripted commands; tests/integration/test_seal_role.py has real disks."""
+"""image_convert with scripted commands; tests/integration/test_image_convert.py has real disks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.sealedroot.image.plugins.module_utils._build import root_disk
+from ansible_collections.sealedroot.image.plugins.module_utils._build import own_grub, root_disk
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import (
     conversion,
     layout,
     output_formats,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system import loop_devices
+from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
+    SealedRootError,
+)
 
 MIB = 1 << 20
 SAME = "Images are identical.\n"
@@ -97,21 +100,60 @@ def test_the_disk_is_closed_first(
 ) -> None:
     done: list[t.Any] = []
 
-    def close(_runner: t.Any, path: str, mapping: str, *, check_mode: bool) -> bool:
-        done.append((path, mapping, check_mode))
-        return was_open
+    class Made:
+        root = "/w/root"
 
-    monkeypatch.setattr(root_disk, "close", close)
-    options = disk.options("qcow2", mapping="web-1")
+        def __init__(self, *given: t.Any) -> None:
+            self.said = "open" if was_open else "closed"
+            done.append(given)
+
+        def state(self) -> str:
+            return self.said
+
+        def make_read_only(self) -> None:
+            done.append("read-only")
+            self.said = "read_only"
+
+        def close(self, *, check_mode: bool) -> bool:
+            done.append("asked" if check_mode else "closed")
+            return was_open
+
+    def prove(_runner: t.Any, **where: str) -> None:
+        done.append(where)
+
+    monkeypatch.setattr(root_disk, "made", lambda _runner, *given: Made(*given))
+    monkeypatch.setattr(own_grub, "prove", prove)
+    options = disk.options("qcow2", mapping="web-1", sandbox="/w/run", source_date_epoch=5)
     assert run_module("image_convert", _check=True, **options)["changed"]
     disk.converted()
     disk.compared()
     made = run_module("image_convert", **options)
     assert made["diff"]["before"]["is_open"] is was_open
-    assert done == [(str(disk.path), "web-1", True), (str(disk.path), "web-1", False)]
+    given = (str(disk.path), "web-1", 5)
+    where = {"sandbox": "/w/run", "root": "/w/root", "disk": str(disk.path)}
+    proof = ["read-only", where] if was_open else []
+    assert done == [given, "asked", given, *proof, "closed"]
     disk.asked()
     disk.compared()
     assert run_module("image_convert", **options)["changed"] is was_open
+
+
+def test_what_the_grub_of_the_image_does_not_read_stays_open(
+    disk: Disk, run_module: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_args: t.Any, **_more: t.Any) -> t.NoReturn:
+        raise SealedRootError("GRUB does not read it")
+
+    monkeypatch.setattr(root_disk.RootDisk, "state", lambda _self: "read_only")
+    monkeypatch.setattr(own_grub, "prove", refused)
+    options = disk.options("qcow2", mapping="web-1", sandbox="/w/run")
+    assert run_module("image_convert", **options)["msg"] == "GRUB does not read it"
+    assert not disk.dest.exists()
+
+
+def test_a_sandbox_is_for_an_open_disk(disk: Disk, run_module: t.Any) -> None:
+    said = run_module("image_convert", **disk.options("qcow2", sandbox="/w/run"))["msg"]
+    assert said == "sandbox is for a disk that is open: give its mapping, or leave it out"
 
 
 @pytest.mark.parametrize("check", [False, True])

@@ -39,7 +39,7 @@ def test_the_launcher_gets_the_command_untouched():
 
 def test_the_launcher_gets_what_a_task_asks_for():
     sandbox = Sandbox(
-        *("/w/root", "/w/run", "/dev/mapper/x", "/dev/mapper/cr_root", "/w/disk.raw"),
+        *("/w/root", "/w/run", "/dev/mapper/x", "/dev/mapper/cr_root"),
         network=True,
         secrets=True,
         output=True,
@@ -47,7 +47,6 @@ def test_the_launcher_gets_what_a_task_asks_for():
     )
     options = request.Options(words_of(launch(sandbox, "shell", "true")))
     assert (options.device, options.root_device) == ("/dev/mapper/x", "/dev/mapper/cr_root")
-    assert options.disk == "/w/disk.raw"
     assert all((options.network, options.secrets, options.output))
     assert options.deadline == "7"
 

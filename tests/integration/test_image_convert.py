@@ -1,11 +1,10 @@
 # SPDX-FileCopyrightText: 2026 the sealedroot.image authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How the role seal closes and converts a disk with XFS, which an unmount writes to, and how it fails."""
+"""How image_convert closes and converts a disk with XFS, which an unmount writes to, and how it fails."""
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 import shutil
@@ -14,7 +13,7 @@ import threading
 import typing as t
 
 import pytest
-from builds import Run, held, playbook
+from builds import held
 
 MIB = 1 << 20
 ROOT = {"offset": 100 * MIB, "size": 330 * MIB}
@@ -38,7 +37,7 @@ def sh(*argv: str | os.PathLike[str], check: bool = True) -> None:
 
 
 class Seal:
-    """An open disk with a root on it that is mounted read-only, and the role that closes it."""
+    """An open disk with a root on it that is mounted read-only, and the module that closes it."""
 
     def __init__(self, path: pathlib.Path, real_module: t.Callable[..., dict[str, t.Any]]) -> None:
         self.path, self.work, self.module = path, path / "work" / "web-1", real_module
@@ -46,11 +45,9 @@ class Seal:
         self.partial = path / "out" / ".web-1.partial"
         for directory in (self.root, self.work / "run", path / "tools"):
             directory.mkdir(parents=True)
-        self.keys = {}
-        for name in ("boot.key", "recovery.key"):
-            (path / name).touch(0o600)
-            (path / name).write_text(f"the {name}")
-            self.keys[name] = str(path / name)
+        self.key = path / "boot.key"
+        self.key.touch(0o600)
+        self.key.write_text("the key")
         with self.disk.open("wb") as file:
             file.truncate(431 * MIB)
             for offset in (0, 40 * MIB, 430 * MIB):
@@ -64,9 +61,9 @@ class Seal:
         region = {"path": str(self.closed), **ROOT}
         done = self.module(
             "luks_image",
-            name="seal-role",
+            name="image-convert",
             work_dir=str(self.work),
-            key_file=self.keys["boot.key"],
+            key_file=str(self.key),
             state=state,
             force=state == "open",
             **region,
@@ -75,15 +72,15 @@ class Seal:
 
     def open(self) -> None:
         self.luks("open")
-        sh("mkfs.xfs", "-q", "/dev/mapper/seal-role")
-        sh("mount", "/dev/mapper/seal-role", self.root)
+        sh("mkfs.xfs", "-q", "/dev/mapper/image-convert")
+        sh("mount", "/dev/mapper/image-convert", self.root)
         for number in range(100):
             (self.root / f"file{number}").write_text(str(number))
         sh("mount", "-o", "remount,ro", self.root)
 
     def release(self) -> None:
         sh("umount", "--quiet", self.root, check=False)
-        if os.path.exists("/dev/mapper/seal-role"):
+        if os.path.exists("/dev/mapper/image-convert"):
             self.luks("closed")
         assert held(self.path) == []
 
@@ -93,20 +90,12 @@ class Seal:
         file.write_text(text.format(tool=shutil.which("qemu-img"), disk=self.closed, **words))
         file.chmod(0o755)
 
-    def run(self, *formats: str) -> Run:
-        role = "sealedroot.image.seal"
-        tasks = [{"ansible.builtin.import_role": {"name": role, "tasks_from": "convert"}}]
-        play = self.path / "play.yml"
-        play.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
-        variables = {
-            "image_name": "web-1",
-            "image_formats": formats,
-            "image_work_dir": str(self.path / "work"),
-            "image_output_dir": str(self.path / "out"),
-            "image_disk": {"path": str(self.disk), "root": ROOT, "mapping": "seal-role"},
-        }
+    def run(self, *formats: str) -> dict[str, t.Any]:
+        place = {"path": str(self.disk), "mapping": "image-convert", "dest": str(self.partial)}
         path = f"{self.path}/tools:{os.environ['PATH']}"
-        return playbook(str(play), variables, environment={"PATH": path})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PATH", path)
+            return self.module("image_convert", **place, formats=formats, remove_disk=True)
 
 
 @pytest.fixture
@@ -124,7 +113,7 @@ def test_every_format_is_the_closed_disk(seal: Seal) -> None:
     mounted = seal.path / "mounted"
     sh("cp", "--sparse=always", seal.disk, mounted)
     run = seal.run(*FORMATS)
-    assert run.rc == 0, run.output[-6000:]
+    assert not run.get("failed"), run
     names = {path.name for path in seal.partial.iterdir()}
     assert names == {f"disk.{name}" for name in FORMATS}
     assert seal.partial.stat().st_mode & 0o777 == 0o700
@@ -148,7 +137,7 @@ def test_a_mount_that_ends_later(seal: Seal) -> None:
             run = seal.run("qcow2")
         finally:
             holder.kill()
-    assert run.rc == 0, run.output[-6000:]
+    assert not run.get("failed"), run
     back = seal.path / "back"
     sh("qemu-img", "convert", "-O", "raw", seal.partial / "disk.qcow2", back)
     sh("cmp", seal.closed, back)
@@ -169,10 +158,9 @@ def namespace_of(pid: int | str) -> str:
 def test_a_disk_that_is_written_meanwhile(seal: Seal, name: str, offset: int, part: str) -> None:
     seal.tool(WRITER, offset=offset)
     run = seal.run(name)
-    assert run.rc != 0
     said = f"/disk.{name} is not the same disk: Content mismatch at offset {offset} ({part})!"
-    assert run.said(f"{seal.partial}{said}"), run.output
-    assert run.said("Something wrote to one of the two"), run.output
+    assert f"{seal.partial}{said}" in run["msg"]
+    assert "Something wrote to one of the two" in run["msg"]
     assert seal.disk.exists()
 
 
@@ -180,6 +168,5 @@ def test_one_of_several_formats_that_fails(seal: Seal) -> None:
     """Others are made at the same time, and their success does not hide it."""
     seal.tool(FULL)
     run = seal.run("vhdx", "qcow2")
-    assert run.rc != 0
-    assert run.said("the disk could not be converted"), run.output
-    assert run.said("full"), run.output
+    assert "the disk could not be converted" in run["msg"]
+    assert "full" in run["msg"]

@@ -93,7 +93,7 @@ def test_a_good_image_passes(
     )
     assert details(outcome) == {}, outcome["msg"]
     assert not outcome["changed"]
-    assert len(outcome["checks"]) == 21
+    assert len(outcome["checks"]) == 20
     facts = outcome["facts"]
     assert facts["format"] == image_format
     assert facts["slots"] == {"0": 1000, "1": 1000}

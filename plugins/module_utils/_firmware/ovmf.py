@@ -59,6 +59,10 @@ class Area(t.NamedTuple):
     base: int
     size: int
 
+    def overlaps(self, other: Area) -> bool:
+        """Say whether a byte is in both."""
+        return self.base < other.base + other.size and other.base < self.base + self.size
+
 
 class Section(t.NamedTuple):
     """A region that SNP measures in a way of its own."""
@@ -101,6 +105,10 @@ def parse(data: bytes, name: str) -> Firmware:
             raise SealedRootError(
                 f"{name} has {area.size} bytes for {what}, and {least} are needed: {volumes.CURE}"
             )
+    if found.secret.overlaps(found.hashes):
+        raise SealedRootError(
+            f"{name} has its place for a launch secret where that for the hashes of a kernel is: {volumes.CURE}"
+        )
     # Without this, a host could start another kernel, and the measurement would not show it.
     if not _checks_kernel(data):
         raise SealedRootError(

@@ -29,6 +29,10 @@ from firmware import (
 CURE = r"give the firmware for SEV, OVMF\.amdsev\.fd"
 
 
+def area(base: int, size: int) -> bytes:
+    return struct.pack("<II", base, size)
+
+
 def test_what_a_firmware_says() -> None:
     assert ovmf.parse(firmware.ovmf(), "x.fd") == ovmf.Firmware(
         secret=ovmf.Area(0x810000, 0xC00),
@@ -43,6 +47,8 @@ def test_what_a_firmware_says() -> None:
     [
         firmware.ovmf({METADATA: None}),
         firmware.ovmf({RESET: None}),
+        # One behind the other.
+        firmware.ovmf({SECRET: area(0x810000, 0xC00), HASHES: area(0x810C00, 0xB0)}),
         # An entry that nobody here knows.
         firmware.ovmf(more=[("11111111-2222-4333-8444-555555555555", b"xyz")]),
         firmware.ovmf(code=volume(DRIVER) + volume(KERNEL)),
@@ -50,15 +56,11 @@ def test_what_a_firmware_says() -> None:
         firmware.ovmf(code=firmware.le(firmware.LZMA) + volume(DRIVER, KERNEL)),
         firmware.ovmf(code=volume() * 2 + volume(DRIVER, KERNEL)),
     ],
-    ids=range(6),
+    ids=range(7),
 )
 def test_taken(data: bytes) -> None:
     found = ovmf.parse(data, "x.fd")
     assert (found.secret.base, found.hashes.base) == (0x810000, 0x810C00)
-
-
-def area(base: int, size: int) -> bytes:
-    return struct.pack("<II", base, size)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +79,14 @@ def area(base: int, size: int) -> bytes:
         (
             firmware.ovmf({HASHES: area(0x810C00, 175)}),
             "x.fd has 175 bytes for the hashes of a kernel, and 176 are needed",
+        ),
+        # What is written to the one changes the other.
+        *(
+            (
+                firmware.ovmf({SECRET: area(base, size)}),
+                "x.fd has its place for a launch secret where that for the hashes of a kernel is",
+            )
+            for base, size in ((0x810000, 0xC01), (0x810FFF, 0x10), (0x810C10, 0x10), (1, 1 << 31))
         ),
         # Generic firmware of edk2 has the areas, and neither the driver nor the check.
         (firmware.ovmf(code=b""), "x.fd has a table for SEV, but no code that compares the kern"),
@@ -101,7 +111,7 @@ def area(base: int, size: int) -> bytes:
             "the table at the end of x.fd is damaged",
         ),
     ],
-    ids=range(28),
+    ids=range(32),
 )
 def test_refused(data: bytes, message: str) -> None:
     with pytest.raises(SealedRootError, match=f"{message}.*: {CURE}"):

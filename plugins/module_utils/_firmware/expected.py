@@ -45,6 +45,8 @@ def parse(data: bytes, name: str) -> t.Dict[str, t.Any]:
         isinstance(found.get(it), dict) for it in ("firmware", "kernel")
     ):
         raise SealedRootError(f"{name} has no measurements of a launch: {_CURE}")
+    for part in ("firmware", "kernel"):
+        _sha256(found, part, name)
     return found
 
 
@@ -66,18 +68,19 @@ def guest(
             " the image for this one with the playbook measure_image"
         )
     room = _inner(launch, "firmware", "secret_area", "size")
-    if not isinstance(room, int):
+    # True is a number, too.
+    if not isinstance(room, int) or isinstance(room, bool) or room <= 0:
         raise SealedRootError(f"{name} does not say how long a secret can be: {_CURE}")
+    firmware = _sha256(launch, "firmware", name)
     digest = digests.pop(wanted)
     others = {f"with {how}": it for how, it in digests.items() if it != digest}
-    firmware = _inner(launch, "firmware", "sha256")
     # Without the kernel's hashes, SEV measures the firmware alone.
-    if kind == "sev" and _is_digest(firmware):
-        if digest == session.parse_digest(firmware):
+    if kind == "sev":
+        if digest == firmware:
             raise SealedRootError(
                 f"{name} has a launch digest without the hash of a kernel, which a guest with any kernel has: {_CURE}"
             )
-        others["without kernel-hashes=on, so from any kernel"] = session.parse_digest(firmware)
+        others["without kernel-hashes=on, so from any kernel"] = firmware
     return Expected(digest, room, others)
 
 
@@ -116,6 +119,14 @@ def _digests(
         for vcpus, digest in (by_number if isinstance(by_number, dict) else {}).items():
             if _is_digest(digest):
                 yield _said(kind, vcpus, name or None), session.parse_digest(digest)
+
+
+def _sha256(launch: t.Mapping[str, t.Any], part: str, name: str) -> bytes:
+    """Return the digest of the firmware or the kernel."""
+    found = _inner(launch, part, "sha256")
+    if not _is_digest(found):
+        raise SealedRootError(f"{name} has no digest of the {part}: {_CURE}")
+    return session.parse_digest(found)
 
 
 def _is_digest(value: t.Any) -> bool:

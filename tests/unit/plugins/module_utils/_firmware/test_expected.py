@@ -33,6 +33,14 @@ def test_no_measurements(data: bytes) -> None:
         expected.parse(data, "x")
 
 
+@pytest.mark.parametrize("part", ["firmware", "kernel"])
+@pytest.mark.parametrize("digest", [None, "", "ab", 7])
+def test_no_digest_of_a_part(part: str, digest: t.Any) -> None:
+    launch = changed(f"{part}.sha256", digest)
+    with pytest.raises(SealedRootError, match=f"x has no digest of the {part}: give the manifest"):
+        expected.parse(json.dumps(launch).encode(), "x")
+
+
 # Kind, number and type of processors; the digest and the others.
 @pytest.mark.parametrize(
     ("kind", "vcpus", "vcpu_type", "digest", "others"),
@@ -90,18 +98,21 @@ def changed(path: str, value: t.Any) -> dict[str, t.Any]:
         (changed("by_vcpu_type", []), "sev-es", "EPYC-v4", "of type EPYC-v4 .but for: none"),
         (changed("by_vcpu_type.EPYC-v4", 1), "sev-es", "EPYC-v4", "of type EPYC-v4 .but for: sev"),
         (changed("firmware", "x"), "sev", None, "x does not say how long a secret can be: give"),
-        (changed("firmware.secret_area", {}), "sev", None, "does not say how long a secret can"),
+        *(
+            (changed("firmware.secret_area", area), "sev", None, "does not say how long a secret")
+            for area in ({}, {"size": True}, {"size": -5}, {"size": 0}, {"size": 3072.0})
+        ),
+        *(
+            (changed("firmware.sha256", it), kind, None, "x has no digest of the firmware: give th")
+            for it in (None, "ab", 7)
+            for kind in ("sev", "sev-es")
+        ),
     ],
-    ids=range(10),
+    ids=range(20),
 )
 def test_refused(launch: dict[str, t.Any], kind: str, vcpu_type: str | None, message: str) -> None:
     with pytest.raises(SealedRootError, match=message):
         expected.guest(launch, "x", kind=kind, vcpus=1, vcpu_type=vcpu_type)
-
-
-def test_a_firmware_without_a_digest_is_no_other_guest() -> None:
-    launch = changed("firmware.sha256", None)
-    assert expected.guest(launch, "x", kind="sev", vcpus=1, vcpu_type=None).others == {}
 
 
 @pytest.mark.parametrize(

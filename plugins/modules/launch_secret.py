@@ -31,7 +31,10 @@ options:
     type: path
     required: true
   firmware:
-    description: The firmware of the guest, which says how long a secret can be.
+    description:
+      - The firmware of the guest, which says how long a secret can be.
+      - With O(session), one that can start other programs than the kernel is refused. C(launch/firmware.fd) of an image
+        cannot.
     type: path
     required: true
   type:
@@ -134,6 +137,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._firmware import 
     ovmf,
     secret_table,
     session as firmware_session,
+    volumes,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import container
 from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
@@ -171,6 +175,8 @@ def packet(params: Params, table: bytes, firmware: bytes) -> t.Dict[str, bytes]:
     """Return the files of the packet; the same as those that are there, if they contain this secret."""
     if not firmware_session.IS_INSTALLED:
         raise SealedRootError(missing_required_lib("cryptography"))
+    # Whoever gives a launch digest may have it from elsewhere than launch_measurement, which looks at this, too.
+    volumes.check(firmware, params["firmware"])
     given = params["session"]
     for name in firmware_session.Platform._fields:
         if not 0 <= given[name] <= 0xFF:

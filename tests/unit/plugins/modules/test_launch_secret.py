@@ -25,6 +25,10 @@ Run = t.Callable[..., t.Any]
 KEY, TIK, TEK = b"K3y+" * 11, b"integrity-key-16", b"encryption-key16"
 DIGEST = bytes(range(32))
 OUT = ("header", "secret", "table")
+# It starts programs of a disk, as the firmware that a build is given does.
+STARTS = firmware.ovmf(
+    front=firmware.dxe(firmware.driver(firmware.FAT, firmware.FILES, name="Fat"))
+)
 
 
 def blob(policy: int = 0xB, digest: bytes = DIGEST) -> str:
@@ -228,8 +232,10 @@ def test_refused(
         ("tik", TIK[1:], 0o600, "has 15 bytes: give one with 16"),
         ("tek", TEK + b"\n", 0o600, "has 17 bytes: give one with 16"),
         ("x.fd", firmware.ovmf(code=b""), 0o644, "has a table for SEV, but no code"),
+        ("x.fd", STARTS, 0o644, "x.fd can start programs of the host's disk, with a launch secret"),
+        ("x.fd", firmware.ovmf(front=firmware.flash(b"")), 0o644, "x.fd has no DXE volume with"),
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_files_that_are_refused(
     place: pathlib.Path, name: str, data: bytes, mode: int, message: str, run_module: Run

@@ -78,6 +78,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sealedroot.image.plugins.module_utils._build import image_files
 from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
+    kernel_file,
     kernel_hashes,
     volumes,
 )
@@ -91,7 +92,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.edge impo
 
 def ensure(params: t.Mapping[str, t.Any], *, check_mode: bool) -> t.Dict[str, t.Any]:
     """Write the files that are missing or different."""
-    core = nofollow.read_file(params["core"])
+    core = kernel_file.read(params["core"], how=nofollow.read_file)
     given = regular_file.demand(params["firmware"], most=volumes.LARGEST)
     firmware, removed = volumes.kernel_only(given, params["firmware"])
     wanted = {

@@ -164,6 +164,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
     expected,
+    kernel_file,
     kernel_hashes,
     launch_digest,
     ovmf,
@@ -216,10 +217,8 @@ def measured(params: Params) -> t.Dict[str, t.Any]:
     if not launch_digest.IS_INSTALLED:
         raise SealedRootError(missing_required_lib("sev-snp-measure"))
     check(params)
-    firmware, kernel = (
-        regular_file.demand(params[name], most=most)
-        for name, most in (("firmware", ovmf.LARGEST), ("kernel", regular_file.LARGE))
-    )
+    firmware = regular_file.demand(params["firmware"], most=ovmf.LARGEST)
+    kernel = kernel_file.read(params["kernel"])
     found = ovmf.parse(firmware, params["firmware"])
     volumes.check(firmware, params["firmware"])
     if params["types"] != ["sev"]:

@@ -16,7 +16,7 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._audit.reports import Launched
 from ansible_collections.sealedroot.image.plugins.module_utils._disk.output_formats import FORMATS
-from ansible_collections.sealedroot.image.plugins.module_utils._firmware import ovmf
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import kernel_file, ovmf
 from ansible_collections.sealedroot.image.plugins.module_utils._system import regular_file
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
     SealedRootError,
@@ -87,9 +87,8 @@ def launched(expected: t.Mapping[str, t.Any]) -> t.Optional[Launched]:
         )
     if not given:
         return None
-    core, hashes = (
-        regular_file.demand(given[name], most=regular_file.LARGE) for name in ("core", "hashes")
-    )
+    core = kernel_file.read(given["core"])
+    hashes = regular_file.demand(given["hashes"], most=regular_file.SMALL)
     firmware = regular_file.demand(given["firmware"], most=ovmf.LARGEST)
     return Launched(core, hashes, firmware, ovmf.Area(**given["secret_area"]), "prompt" in unlock)
 

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import io
 import os
@@ -17,7 +18,7 @@ import tarfile
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._etc.tree import Tree
-from ansible_collections.sealedroot.image.plugins.module_utils._firmware import ovmf
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import kernel_file, ovmf
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import (
     cfg,
     embedded,
@@ -199,7 +200,7 @@ def make_core(
 def core_of(path: str) -> t.Optional[bytes]:
     """Return the core image; None if there is none."""
     try:
-        return regular_file.read(path, most=esp_tree.MOST, follow=False)
+        return kernel_file.read(path, how=functools.partial(regular_file.read, follow=False))
     except FileNotFoundError:
         return None
 

@@ -21,6 +21,7 @@ import os
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
+    kernel_file,
     kernel_hashes,
     ovmf,
     secret_table,
@@ -57,13 +58,12 @@ class Launch:
 
 def read(params: t.Mapping[str, t.Any]) -> Launch:
     """Read the files; refuse those that have another launch digest than the expected one."""
-    limits = {"firmware": ovmf.LARGEST, "core": ovmf.LARGEST}
     found = Launch(
+        core=kernel_file.read(params["core"]),
+        firmware=regular_file.demand(params["firmware"], most=ovmf.LARGEST),
+        hashes=regular_file.demand(params["hashes"], most=regular_file.SMALL),
+        secret=regular_file.demand(params["secret"], most=regular_file.SMALL),
         secret_path=params["secret"],
-        **{
-            name: regular_file.demand(params[name], most=limits.get(name, regular_file.SMALL))
-            for name in ("firmware", "core", "hashes", "secret")
-        },
     )
     digest = hashlib.sha256(found.firmware + found.hashes).hexdigest()
     if digest != params["digest"]:

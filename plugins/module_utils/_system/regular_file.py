@@ -41,6 +41,10 @@ _KINDS = (
 Path = t.Union[str, bytes]
 
 
+class TooLargeError(SealedRootError):
+    """A file has more bytes than the caller asked for."""
+
+
 def _check(info: os.stat_result, label: str) -> None:
     for is_kind, name in _KINDS:
         if is_kind(info.st_mode):
@@ -101,7 +105,7 @@ def read(
         except OSError as exc:
             raise _refused(exc, name_shown) from exc
         if len(data) > most or os.fstat(handle).st_size > most:
-            raise SealedRootError(f"{name_shown} is larger than {size(most)}, so it is not read")
+            raise TooLargeError(f"{name_shown} is larger than {size(most)}, so it is not read")
     return data
 
 
@@ -169,4 +173,4 @@ def _fill(file: t.IO[bytes], data: bytes) -> None:
     file.truncate(len(data))
 
 
-__all__ = ("LARGE", "SMALL", "demand", "opened", "read", "size", "write")
+__all__ = ("LARGE", "SMALL", "TooLargeError", "demand", "opened", "read", "size", "write")

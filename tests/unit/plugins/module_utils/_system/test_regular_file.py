@@ -275,7 +275,9 @@ def test_as_much_as_is_asked_for(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"12345")
     assert regular_file.read(str(path), most=5) == b"12345"
-    with pytest.raises(SealedRootError, match=r"x is larger than 4 bytes, so it is not read$"):
+    with pytest.raises(
+        regular_file.TooLargeError, match=r"x is larger than 4 bytes, so it is not read$"
+    ):
         regular_file.read(str(path), most=4)
 
 

@@ -95,13 +95,15 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C TPM2TOOLS_TCTI=device:/dev/tp
 umask 077
 kept=@KEPT@
 log=/sys/kernel/security/tpm0/binary_bios_measurements
+# It is there while the bank is active (docs/facts.md: tpm-bank).
+bank=/sys/class/tpm/tpm0/pcr-sha256
 fail() {
   echo "$*" >&2
   exit 3
 }
 @SEAL@
 extend() { bin "$1$2" | sha256sum | cut -c 1-64; }
-now() { tr A-F a-f <"/sys/class/tpm/tpm0/pcr-sha256/$1"; }
+now() { tr A-F a-f <"$bank/$1"; }
 # The hash that the firmware compares and measures: without checksum and signatures (PE32+, one part behind the other).
 authenticode() {
   start=$(($(od -An -t u4 -j 60 -N 4 "$1")))
@@ -144,6 +146,8 @@ if [ "${1-}" = --check ]; then
   shift
 fi
 [ -e /dev/tpmrm0 ] || fail "this machine has no TPM 2.0 (/dev/tpmrm0): give it one, or start it by the prompt"
+[ -d "$bank" ] ||
+  fail "the TPM has no active bank of SHA-256 for its registers: switch it on in the firmware's setup or by swtpm_setup"
 [ -r "$log" ] || fail "there is no $log: the firmware measured nothing, so take UEFI firmware that uses the TPM"
 list=${1-$(cat "$kept/registers" 2>/dev/null)} || fail "this machine is not enrolled: run the playbook enroll_tpm"
 case ,$list, in

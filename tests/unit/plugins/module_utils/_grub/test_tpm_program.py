@@ -301,6 +301,10 @@ def test_registers_that_are_needed(machine: Machine, number: int) -> None:
 
 PROBLEMS: dict[str, tuple[t.Callable[[Machine], object], str]] = {
     "no TPM": (lambda it: (it.path / "tpmrm0").unlink(), "this machine has no TPM 2.0"),
+    "no bank of SHA-256": (
+        lambda it: shutil.rmtree(it.path / "registers"),
+        "the TPM has no active bank of SHA-256 for its registers: switch it on in the firmware's setup",
+    ),
     "no log": (lambda it: (it.path / "log").unlink(), "the firmware measured nothing"),
     "lockout": (lambda it: (it.path / "locked").write_text("1"), "the TPM is locked out"),
     "an owner": (lambda it: (it.path / "owned").write_text("1"), "makes no key for its owner"),

@@ -84,6 +84,13 @@ def verification(given: Values, **asked: t.Any) -> t.Dict[str, t.Any]:
     return _verification.plan(given, _inputs.options(), _verification.Asked(**asked))
 
 
+def measurable(manifest: str, directory: str) -> t.Dict[str, t.Any]:
+    """Return why a manifest is none, and the disk of which a TPM compares something."""
+    from ansible_collections.sealedroot.image.plugins.plugin_utils import _verification
+
+    return _verification.measurable(manifest, directory)
+
+
 def boot_cases(keys: Values, ways: t.Sequence[str], launched: bool) -> t.List[t.Dict[str, str]]:
     """Return the boots that an image has to pass."""
     from ansible_collections.sealedroot.image.plugins.plugin_utils import _boot_cases
@@ -107,6 +114,7 @@ class FilterModule:
         return {
             "boot_cases": boot_cases,
             "input_problems": input_problems,
+            "measurable": measurable,
             "output_plan": output_plan,
             "recorded_inputs": recorded_inputs,
             "root_plan": root_plan,

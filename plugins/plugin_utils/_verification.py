@@ -7,6 +7,7 @@
 # Do not use this from other collections or standalone plugins/modules!
 
 """Find out what verify_image examines and expects: as it was asked, else as the manifest beside the image says. Pure.
+The same for what measure_image reads.
 
 The manifest may be as wrong as the image. So what lets the host or its console in (image_debug_console,
 image_host_agents, image_selinux) has to be asked for, and is never taken from it. Of key slots and of image_luks, it
@@ -72,8 +73,7 @@ def plan(
             )
         except _UNFIT:
             problems.append(
-                f"{asked.directory}/{image_files.MANIFEST} is no manifest of an image: put the right one back, or"
-                " remove it and set audit_image and audit_keys."
+                f"{_unfit(asked.directory)}, or remove it and set audit_image and audit_keys."
             )
         else:
             if given["image_unlock"] != _DEFAULT and {*said["unlock"]} != {*given["image_unlock"]}:
@@ -111,6 +111,24 @@ def plan(
     return {"problems": problems, **expected}
 
 
+def measurable(manifest: str, directory: str) -> t.Dict[str, t.Any]:
+    """Return *problems* of the *manifest* in a directory, and the *disk* whose GRUB asks a TPM; '' if none does.
+
+    The launch of a guest is not judged here, and an earlier manifest may have nothing else.
+    """
+    try:
+        inputs = json.loads(manifest).get("inputs", {})
+        asks = unlock_ways.TPM2.name in _unlock(inputs)
+        disk = _disk(inputs, directory) if asks else ""
+    except _UNFIT:
+        return {"problems": [f"{_unfit(directory)}."], "disk": ""}
+    return {"problems": [], "disk": disk}
+
+
+def _unfit(directory: str) -> str:
+    return f"{directory}/{image_files.MANIFEST} is no manifest of an image: put the right one back"
+
+
 _UNFIT = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 _ASKED = ("image", "keys", "slots")
 # What image_unlock is where nobody asks for more.
@@ -135,11 +153,10 @@ def _said(
     # LUKS has no more bits for them.
     if any(not 0 < it < 1 << 32 for it in slots.values()):
         raise ValueError(slots)
-    (first, *_others) = inputs["formats"]
-    if first not in FORMATS or inputs["architecture"] not in ARCHITECTURES:
-        raise ValueError(first)
+    if inputs["architecture"] not in ARCHITECTURES:
+        raise ValueError(inputs["architecture"])
     return {
-        "image": os.path.join(directory, f"disk.{first}"),
+        "image": _disk(inputs, directory),
         "keys": {
             kind: os.path.join(directory, f"{kind}.key")
             for kind in image_files.SLOTS
@@ -152,6 +169,13 @@ def _said(
         "unlock": _unlock(inputs),
         "launch": _launch(manifest, directory) if "launch_secret" in _unlock(inputs) else {},
     }
+
+
+def _disk(inputs: t.Mapping[str, t.Any], directory: str) -> str:
+    (first, *_others) = inputs["formats"]
+    if first not in FORMATS:
+        raise ValueError(first)
+    return os.path.join(directory, f"disk.{first}")
 
 
 def _unlock(inputs: t.Mapping[str, t.Any]) -> t.List[str]:
@@ -177,4 +201,4 @@ def _launch(manifest: t.Mapping[str, t.Any], directory: str) -> t.Dict[str, t.An
     }
 
 
-__all__ = ("Asked", "plan")
+__all__ = ("Asked", "measurable", "plan")

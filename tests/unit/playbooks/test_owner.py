@@ -185,19 +185,26 @@ def test_an_image_made_earlier_is_measured_without_key_and_disk(place: pathlib.P
     assert digests["kernel"]["sha256"] in said
 
 
+NO_MANIFEST = "out/other/manifest.json is no manifest of an image: put the right one back."
+
+
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "manifest", "says"),
     [
         (
-            "prompts",
-            "out/prompts has no launch/core.efi: only an image with launch_secret or tpm2 in",
+            "other",
+            b"{}",
+            "out/other has no launch/core.efi: only an image with launch_secret or tpm2 in",
         ),
-        ("wbe", "out/wbe has no manifest.json, so no image is there: correct image_name or"),
+        ("wbe", b"", "out/wbe has no manifest.json, so no image is there: correct image_name or"),
+        ("other", b'{"inputs": {"unlock": ["tpm2", "prompt"]}}', NO_MANIFEST),
+        ("other", b'{"inputs": ', NO_MANIFEST),
+        ("other", b"\xff", NO_MANIFEST),
     ],
 )
-def test_what_is_not_measured(place: pathlib.Path, name: str, says: str) -> None:
-    (place / "out/prompts").mkdir()
-    (place / "out/prompts/manifest.json").write_text("{}")
+def test_what_is_not_measured(place: pathlib.Path, name: str, manifest: bytes, says: str) -> None:
+    (place / "out/other").mkdir()
+    (place / "out/other/manifest.json").write_bytes(manifest)
     said = play("measure_image", place, "-e", f"image_name={name}")
     assert "rc=2" in said
     assert says in said

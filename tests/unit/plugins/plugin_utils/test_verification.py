@@ -182,6 +182,47 @@ def test_what_lets_the_host_in_is_not_taken_from_a_manifest() -> None:
     assert {"host_agents", "debug_console", "selinux"} & set(found(MANIFEST)) == set()
 
 
+@pytest.mark.parametrize(
+    ("manifest", "disk"),
+    [
+        # An earlier manifest, or a file of measure_image, has no inputs.
+        ({"launch": {}}, ""),
+        ({"inputs": {}}, ""),
+        ({"inputs": {**INPUTS, "unlock": ["launch_secret"]}}, ""),
+        ({"inputs": {"unlock": ["tpm2", "prompt"], "formats": ["raw"]}}, f"{THERE}/disk.raw"),
+        ({"inputs": {**INPUTS, "unlock": ["prompt", "tpm2"]}}, f"{THERE}/disk.vhd"),
+    ],
+)
+def test_what_a_tpm_compares_is_on_a_disk(manifest: dict[str, t.Any], disk: str) -> None:
+    text = json.dumps(manifest)
+    assert _verification.measurable(text, THERE) == {"problems": [], "disk": disk}
+
+
+TPM2 = ["tpm2", "prompt"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "7", "null", "[" * 100000),
+        *(
+            json.dumps({"inputs": it})
+            for it in (
+                *(None, [], "x", {"unlock": None}, {"unlock": []}, {"unlock": ["console"]}),
+                *({"unlock": "tpm2"}, {"unlock": TPM2}, {"unlock": TPM2, "formats": []}),
+                *({"unlock": TPM2, "formats": it} for it in ("raw", ["../x"], [[]], {}, None)),
+            )
+        ),
+    ],
+    ids=range(20),
+)
+def test_a_damaged_manifest_is_measured_against_nothing(text: str) -> None:
+    assert _verification.measurable(text, THERE) == {
+        "problems": [f"{THERE}/manifest.json is no manifest of an image: put the right one back."],
+        "disk": "",
+    }
+
+
 MEASURED = {
     "sev": "ab",
     "firmware": {"sha256": "0", "secret_area": {"base": 8454144, "size": 3072}},

@@ -41,6 +41,12 @@ pcrs:
   elements: int
   returned: success
   sample: [4, 7, 8, 9]
+says:
+  description: Sentences on who made the TPM, as it says itself, and on what the registers are compared with.
+  type: list
+  elements: str
+  returned: success
+  sample: ["The TPM says that IBM made it (SW TPM).", "..."]
 """
 
 import os
@@ -48,7 +54,7 @@ import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sealedroot.image.plugins.module_utils._grub import tpm_program
+from ansible_collections.sealedroot.image.plugins.module_utils._grub import tpm_program, tpm_words
 from ansible_collections.sealedroot.image.plugins.module_utils._system import (
     printable,
     regular_file,
@@ -67,6 +73,7 @@ _POSSIBLE = (0, 1, 2, 3, 4, 6, 7, 8, 9)
 _REGISTERS = re.compile(r"\d{1,2}(,\d{1,2})*\n?")
 # The program's own exit status with a sentence.
 _SAID = 3
+_GETCAP = ("tpm2_getcap", "--tcti", "device:/dev/tpmrm0", "properties-fixed")
 
 
 def kept(root: str) -> t.List[int]:
@@ -121,9 +128,12 @@ def ensure(
             f"{program} failed ({said or 'it says nothing'}): see the kernel's log for what the TPM said"
         )
     changed = done.stdout.strip() != "unchanged"
+    # What it does not say is no reason to fail.
+    properties = runner.run(_GETCAP, check=False, timeout=60)
     return {
         "changed": changed,
         "pcrs": pcrs,
+        "says": tpm_words.said(properties.stdout, pcrs),
         "diff": {
             "before": {"pcrs": last, "stale": changed},
             "after": {"pcrs": pcrs, "stale": False},

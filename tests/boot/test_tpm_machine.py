@@ -108,6 +108,7 @@ def test_a_life_without_a_prompt(machine: Machine) -> None:
     machine.shell.wait()
     said = machine.play("enroll_tpm", "--check")
     assert "changed=1" in said
+    assert "web-1: The TPM says that IBM made it (SW TPM). That is what swtpm says" in said
     assert machine.shell.ask("test -e /var/lib/sealedroot-tpm").returncode == 1
 
     # The playbook itself waits until the machine is back, and sees that the key is sealed for what was started.

@@ -19,6 +19,7 @@ import efi
 import firmware
 import pytest
 import qmp_peer
+import yaml
 from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
     kernel_hashes,
     secret_table,
@@ -148,6 +149,15 @@ def test_a_misspelled_input_is_refused_wherever_it_is(place: pathlib.Path) -> No
         "No input is called image_build_at_once or image_fs or image_secureboot or image_sise:"
         " write image_builds_at_once and image_filesystem and image_secure_boot and image_size."
     ) in said
+
+
+def test_whose_tpm_it_is_is_said_before_it_gets_the_key() -> None:
+    (enrolment,) = yaml.safe_load((ROOT / "playbooks/enroll_tpm.yml").read_text())
+    _info, look, said, seal, *_proof = enrolment["tasks"]
+    module = "sealedroot.image.tpm_seal"
+    assert (look["check_mode"], "check_mode" in seal) == (True, False)
+    assert look[module] == seal[module]
+    assert f"{look['register']}.says" in said["ansible.builtin.debug"]["msg"]
 
 
 def test_an_image_is_measured_and_compared(place: pathlib.Path) -> None:

@@ -14,6 +14,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._grub import tpm_
 from ansible_collections.sealedroot.image.plugins.modules import tpm_seal
 
 RunModule = t.Callable[..., t.Any]
+GETCAP = ["tpm2_getcap", "--tcti", "device:/dev/tpmrm0", "properties-fixed"]
 
 
 @pytest.fixture
@@ -56,7 +57,10 @@ def test_a_key_is_sealed(
         enrol(machine, last)
     words = [str(machine / tpm_program.PROGRAM[1:]), ",".join(map(str, asked))]
     script.expect(words, stdout=f"{said}\n")
+    script.expect(GETCAP, stdout="TPM2_PT_MANUFACTURER:\n  raw: 0x49465800\n")
     outcome = run_module("tpm_seal", **given)
+    assert outcome["says"][0] == "The TPM says that IFX made it (it says no more)."
+    assert "register" in outcome["says"][-1]
     assert (outcome["changed"], outcome["pcrs"]) == (changed, asked)
 
 
@@ -71,6 +75,8 @@ def test_registers_that_are_damaged(
 
 def test_check_mode(machine: pathlib.Path, run_module: RunModule, script: t.Any) -> None:
     script.expect([str(machine / tpm_program.PROGRAM[1:]), "--check", "4,7,8,9"], stdout="stale\n")
+    # A TPM that keeps to itself who made it can have the key.
+    script.expect(GETCAP, rc=1, stderr="ERROR")
     assert run_module("tpm_seal", _check=True)["changed"]
 
 

@@ -266,7 +266,7 @@ def test_a_firmware_for_launch_secrets(look, builder, tmp_path) -> None:
 
 
 SMALL = struct.pack("<II", 0x810000, 0x50)
-ODD = struct.pack("<II", 0x810004, 0xC00)
+ODD = struct.pack("<II", 0x810004, 0xB00)
 
 
 @pytest.mark.parametrize(

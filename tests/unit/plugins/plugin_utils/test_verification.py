@@ -199,20 +199,19 @@ def test_what_a_tpm_compares_is_on_a_disk(manifest: dict[str, t.Any], disk: str)
 
 
 TPM2 = ["tpm2", "prompt"]
+FORMATS: list[object] = ["raw", ["../x"], [[]], {}, None]
+DAMAGED: list[object] = [
+    *(None, [], "x", {"unlock": None}, {"unlock": []}, {"unlock": ["console"]}),
+    *({"unlock": "tpm2"}, {"unlock": TPM2}, {"unlock": TPM2, "formats": []}),
+    *({"unlock": TPM2, "formats": it} for it in FORMATS),
+]
 
 
 @pytest.mark.parametrize(
     "text",
     [
         *("", "{", "[]", "7", "null", "[" * 100000),
-        *(
-            json.dumps({"inputs": it})
-            for it in (
-                *(None, [], "x", {"unlock": None}, {"unlock": []}, {"unlock": ["console"]}),
-                *({"unlock": "tpm2"}, {"unlock": TPM2}, {"unlock": TPM2, "formats": []}),
-                *({"unlock": TPM2, "formats": it} for it in ("raw", ["../x"], [[]], {}, None)),
-            )
-        ),
+        *(json.dumps({"inputs": it}) for it in DAMAGED),
     ],
     ids=range(20),
 )

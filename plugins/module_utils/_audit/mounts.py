@@ -111,7 +111,10 @@ def _starter(units: t.Optional[systemd.Units], *names: str) -> t.Optional[str]:
 
 def _of_fstab(row: t.List[str], units: t.Optional[systemd.Units]) -> _Mount:
     name = etc_fstab.escaped(etc_fstab.point_of(row).strip("/"))
-    starter = _starter(units, f"{name}.mount", f"{name}.automount") if name else None
+    automount = f"{name}.automount"
+    starter = _starter(units, f"{name}.mount", automount) if name else None
+    if units and not starter and units.is_enabled(automount):
+        starter = units.path(automount)
     if not starter or not etc_fstab.is_on_demand(row):
         return _Mount(row, "fstab", "or set noauto")
     return _Mount([*row[:3], f"{row[3]},auto"], "fstab", f"or remove {starter}, which starts it")

@@ -15,40 +15,16 @@ from __future__ import annotations
 
 import functools
 import posixpath
-import re
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab, units as etc_units
+from ansible_collections.sealedroot.image.plugins.module_utils._etc import units as etc_units
 from ansible_collections.sealedroot.image.plugins.module_utils._filesystem.reader import Node, Tree
 
 # The directories of units, as absolute paths.
 OWN_DIRECTORIES = tuple(f"/{it}" for it in etc_units.OWN_DIRECTORIES)
 DIRECTORIES = tuple(f"/{it}" for it in etc_units.DIRECTORIES)
 _WANTS = (".wants", ".requires", ".upholds")
-# Settings that start the units that they name: of any unit, and of timers, paths, sockets and services.
-_ASKS = (
-    *("Wants", "Requires", "BindsTo", "Upholds", "OnSuccess", "OnFailure"),
-    *("Unit", "Service", "Sockets"),
-)
-# Settings that mount the file system that holds a path (systemd.unit(5), systemd.exec(5)).
-_NEEDS = ("RequiresMountsFor", "WantsMountsFor", "WorkingDirectory", "RootDirectory", "RootImage")
-# Directories of udev rules that are not a distribution's, and the assignment that starts a unit (systemd.device(5)).
-_RULES = ("/etc/udev/rules.d", "/usr/local/lib/udev/rules.d")
-_RULE_WANTS = re.compile(r'SYSTEMD_WANTS\}?\s*\+?=\s*"([^"]*)"')
-
-
-def _names(value: str, name: str) -> bool:
-    """Say whether one of the units in *value* is *name*, or can be: a specifier can stand for anything."""
-    patterns = (
-        ".*".join(map(re.escape, etc_units.SPECIFIER.split(word))) for word in value.split()
-    )
-    return any(re.fullmatch(pattern, name) for pattern in patterns)
-
-
-def _lie_in(value: str, point: str) -> bool:
-    """Say whether one of the paths in *value* is on the mount point *point*, or below it."""
-    paths = (posixpath.normpath(word.lstrip("-~")) for word in value.split())
-    return any(path == point or path.startswith(f"{point}/") for path in paths)
+_RULES = tuple(f"/{it}" for it in etc_units.OWN_RULES)
 
 
 def merged(tree: Tree, directories: t.Sequence[str]) -> t.Dict[str, str]:
@@ -144,14 +120,7 @@ class Units:
         for link in self._links.get(name, ()):
             if not is_masked(self._tree, link):
                 return link
-        point = fstab.path_of_unit(name) if name.endswith(".mount") else ""
-        asked = (
-            it
-            for it in self.own
-            if (it.key in _ASKS and _names(it.value, name))
-            or (point and it.key in _NEEDS and _lie_in(it.value, point))
-        )
-        return next((it.path for it in asked), None)
+        return self._asks.file(name)
 
     def is_enabled(self, name: str) -> bool:
         """Say whether a unit has an [Install] section: systemd then enables it unless systemd.preset(5) forbids it."""
@@ -180,11 +149,13 @@ class Units:
                 files += [name] if node.is_file else []
                 settings += [it for file in files for it in self._read(f"{top}/{file}")]
         for path in merged(self._tree, _RULES).values():
-            text = self._tree.text(path) or "" if path.endswith(".rules") else ""
-            settings += [
-                etc_units.Setting(path, "", "Wants", value) for value in _RULE_WANTS.findall(text)
-            ]
+            if path.endswith(".rules"):
+                settings += etc_units.own(path, self._tree.text(path) or "")
         return settings
+
+    @functools.cached_property
+    def _asks(self) -> etc_units.Asks:
+        return etc_units.Asks(self.own)
 
     def _read(self, path: str) -> t.List[etc_units.Setting]:
         if path not in self._settings:

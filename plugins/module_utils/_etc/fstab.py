@@ -218,15 +218,13 @@ def _plain(path: str) -> str:
     return posixpath.normpath(f"/{path.lstrip('/')}") if path.startswith("/") else "/"
 
 
-def _leads_to(point: str, paths: t.Sequence[str]) -> bool:
-    """Say whether one of the sorted *paths* is *point* or lies below it; no for /, which nothing has to request."""
-    if point == "/":
-        return False
-    for wanted in (point, f"{point}/"):
+def first_below(point: str, paths: t.Sequence[str]) -> str:
+    """Return one of the sorted *paths* that is *point* or lies below it; empty for /, which nothing has to request."""
+    for wanted in (point, f"{point}/") if point != "/" else ():
         at = bisect.bisect_left(paths, wanted)
         if at < len(paths) and (paths[at] == point or paths[at].startswith(f"{point}/")):
-            return True
-    return False
+            return paths[at]
+    return ""
 
 
 def mounted(fstab: t.Sequence[Row], crypttab: t.Sequence[Row]) -> t.Set[t.Tuple[str, ...]]:
@@ -241,7 +239,7 @@ def mounted(fstab: t.Sequence[Row], crypttab: t.Sequence[Row]) -> t.Set[t.Tuple[
         found |= more
         needed.update(_plain(path) for row in more for path in _needs(row))
         paths = sorted(needed)
-        more = {row for row in asked - found if _leads_to(_plain(point_of(row)), paths)}
+        more = {row for row in asked - found if first_below(_plain(point_of(row)), paths)}
         if not more:
             return found
 
@@ -288,6 +286,7 @@ __all__ = (
     "Taken",
     "disk_of",
     "escaped",
+    "first_below",
     "headers",
     "is_entry",
     "is_on_demand",

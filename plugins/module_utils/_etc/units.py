@@ -14,12 +14,13 @@ This follows systemd.syntax(7), systemd.mount(5) and systemd.swap(5).
 from __future__ import annotations
 
 import dataclasses
+import posixpath
 import re
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab
 
-SPECIFIER = re.compile(r"%[^%]")
+_SPECIFIER = re.compile(r"%[^%]")
 # What ends a line for systemd, and what it takes for blanks (docs/facts.md: unit-lines).
 _END = re.compile(r"\n\r?\0?|\r\n?\0?|\0")
 _BLANKS = " \t\n\r"
@@ -42,6 +43,21 @@ _DISK_OF = {
 }
 _SECTIONS = {"mount": "Mount", "swap": "Swap"}
 _NEEDING = ("ConditionFileNotEmpty", "ConditionPathExists")
+# Settings that start the units that they name: of any unit, and of timers, paths, sockets and services.
+_ASKS = (
+    *("Wants", "Requires", "BindsTo", "Upholds", "OnSuccess", "OnFailure"),
+    *("Unit", "Service", "Sockets"),
+)
+# Settings that mount the file system that holds a path (systemd.unit(5), systemd.exec(5)).
+_NEEDS = ("RequiresMountsFor", "WantsMountsFor", "WorkingDirectory", "RootDirectory", "RootImage")
+# Directories of udev rules that are not a distribution's, and the assignment that starts a unit (systemd.device(5)).
+OWN_RULES = ("etc/udev/rules.d", "usr/local/lib/udev/rules.d")
+_RULE_WANTS = re.compile(r'SYSTEMD_WANTS\}?\s*\+?=\s*"([^"]*)"')
+# Files that are not a distribution's, and that can start a unit.
+_OWN = re.compile(
+    rf"(?:{'|'.join(OWN_DIRECTORIES)})/(?:[^/]+\.d/[^/]+\.conf|[^/]+\.\w+)"
+    rf"|(?:{'|'.join(OWN_RULES)})/[^/]+\.rules"
+)
 # Options of fstab from which systemd makes properties of a unit.
 _OF_FSTAB = re.compile(r"(?:no)?auto$|x-(?:systemd|initrd)\.|comment=systemd\.")
 # A unit that mounts, its drop-ins, and the links that start it: in group 1 the directory, in 2 that of links.
@@ -103,7 +119,7 @@ def listed(settings: t.Sequence[Setting], section: str, begins: str) -> t.List[S
 
 def has_specifier(value: str) -> bool:
     """Say whether systemd replaces a part of a value (systemd.unit(5), SPECIFIERS)."""
-    return bool(SPECIFIER.search(value.replace("%%", "")))
+    return bool(_SPECIFIER.search(value.replace("%%", "")))
 
 
 def uses_disk(text: str, *programs: str) -> bool:
@@ -149,6 +165,61 @@ def row(settings: t.Sequence[Setting], name: str, *, started: bool) -> t.List[st
     ]
 
 
+def can_ask(path: str) -> bool:
+    """Say whether a path, without its first slash, is of an own file that can start units."""
+    return bool(_OWN.fullmatch(path))
+
+
+def own(path: str, text: str) -> t.List[Setting]:
+    """Return the settings of an own unit, or of rules of udev, in the form of Wants=."""
+    if path.endswith(".rules"):
+        return [Setting(path, "", "Wants", value) for value in _RULE_WANTS.findall(text)]
+    return parse(path, text)
+
+
+class Asks:
+    """Which files ask for a unit: by its name, or by a path that lies on what it mounts."""
+
+    def __init__(self, settings: t.Iterable[Setting]) -> None:
+        self._names: t.Dict[str, str] = {}
+        self._paths: t.Dict[str, str] = {}
+        for it in settings:
+            if it.key in _ASKS:
+                for word in it.value.split():
+                    self._names.setdefault(word, it.path)
+            if it.key in _NEEDS:
+                for word in it.value.split():
+                    self._paths.setdefault(posixpath.normpath(word.lstrip("-~")), it.path)
+        self._patterns = [(_SPECIFIER.split(it), it) for it in self._names if has_specifier(it)]
+        self._sorted = sorted(self._paths)
+
+    def file(self, name: str) -> t.Optional[str]:
+        """Return the file that asks for the unit *name*."""
+        if name in self._names:
+            return self._names[name]
+        for pieces, word in self._patterns:
+            if _fits(pieces, name):
+                return self._names[word]
+        point = fstab.path_of_unit(name) if name.endswith(".mount") else "/"
+        return self._paths.get(fstab.first_below(point, self._sorted))
+
+
+def _fits(pieces: t.Sequence[str], name: str) -> bool:
+    """Say whether a name can be *pieces* with a specifier between them, which stands for anything."""
+    first, *middle, last_piece = pieces
+    if len(name) < len(first) + len(last_piece):
+        return False
+    if not (name.startswith(first) and name.endswith(last_piece)):
+        return False
+    at, end = len(first), len(name) - len(last_piece)
+    for piece in middle:
+        at = name.find(piece, at, end)
+        if at < 0:
+            return False
+        at += len(piece)
+    return True
+
+
 class Unit(t.NamedTuple):
     """A unit that mounts: the equivalent line of fstab, and the files and links that are of it alone."""
 
@@ -166,33 +237,54 @@ def is_member(path: str) -> bool:
     return bool(_MEMBER.fullmatch(path))
 
 
-def mounting(texts: t.Mapping[str, str], paths: t.Iterable[str]) -> t.List[Unit]:
-    """Return the units that mount; *texts* has the content of the regular files among the *paths*.
+class Mounting:
+    """The units of a root that mount, and what starts them; *texts* has the content of regular files among *paths*.
 
-    A boot starts a unit that a link or its own [Install] section or automount asks for. What other units ask for is not
-    read: the audit does that.
+    A boot starts what a link, its own [Install] section or automount, an own unit or an own rule of udev asks for. Of a
+    distribution's units only the links are read.
     """
-    files: t.Dict[str, t.List[str]] = {}
-    links = set()
-    for match in filter(None, map(_MEMBER.fullmatch, paths)):
-        files.setdefault(match.group(3), []).append(match.group(0))
-        if match.group(2):
-            links.add(match.group(3))
-    found = []
-    for name in sorted(files):
-        settings = _settings(files[name], texts)
-        device = what(settings, name)
-        if device is None:
-            continue
-        auto = f"{name.rpartition('.')[0]}.automount"
-        asks = [*settings, *_settings(files.get(auto, []), texts)]
-        started = bool({name, auto} & links) or any(
-            it.section == "Install" and it.key in ENABLED_BY for it in asks
-        )
-        members = sorted({*files[name], *files.get(auto, [])})
-        line = row(settings, name, started=started)
-        found.append(Unit(name, line, members, has_specifier(device.value), _needed(settings)))
-    return found
+
+    def __init__(self, texts: t.Mapping[str, str], paths: t.Iterable[str]) -> None:
+        self._texts = texts
+        self._files: t.Dict[str, t.List[str]] = {}
+        self._links: t.Dict[str, str] = {}
+        for match in filter(None, map(_MEMBER.fullmatch, paths)):
+            self._files.setdefault(match.group(3), []).append(match.group(0))
+            if match.group(2):
+                self._links.setdefault(match.group(3), f"/{match.group(0)}")
+        asking = sorted(filter(can_ask, texts))
+        self._asks = Asks(it for path in asking for it in own(f"/{path}", texts[path]))
+
+    def units(self) -> t.List[Unit]:
+        """Return the units that mount, by name."""
+        found = []
+        for name in sorted(self._files):
+            settings = self._settings(name)
+            device = what(settings, name)
+            if device is None:
+                continue
+            auto = _automount(name)
+            line = row(settings, name, started=bool(self.starter(name)))
+            members = sorted({*self._files[name], *self._files.get(auto, [])})
+            found.append(Unit(name, line, members, has_specifier(device.value), _needed(settings)))
+        return found
+
+    def starter(self, name: str) -> str:
+        """Return the file that starts a unit, or its automount; empty if only a person does."""
+        for unit in (name, _automount(name)):
+            asked = self._links.get(unit) or self._asks.file(unit)
+            installs = (it for it in self._settings(unit) if it.section == "Install")
+            found = asked or next((it.path for it in installs if it.key in ENABLED_BY), "")
+            if found:
+                return found
+        return ""
+
+    def _settings(self, name: str) -> t.List[Setting]:
+        return _settings(self._files.get(name, []), self._texts)
+
+
+def _automount(name: str) -> str:
+    return f"{name.rpartition('.')[0]}.automount"
 
 
 def _needed(settings: t.Sequence[Setting]) -> t.Tuple[str, ...]:
@@ -219,15 +311,18 @@ __all__ = (
     "DIRECTORIES",
     "ENABLED_BY",
     "OWN_DIRECTORIES",
-    "SPECIFIER",
+    "OWN_RULES",
+    "Asks",
+    "Mounting",
     "Setting",
     "Unit",
+    "can_ask",
     "can_mount",
     "has_specifier",
     "is_member",
     "last",
     "listed",
-    "mounting",
+    "own",
     "parse",
     "row",
     "uses_disk",

@@ -40,6 +40,7 @@ _BUILTIN = re.compile(r"(?:usr/)?lib/modules/([^/]+)/modules\.builtin")
 _MODULE = re.compile(r"(?:usr/)?lib/modules/([^/]+)/(?:.+/)?([^/]+)\.ko(?:\.(?:gz|xz|zst|bz2))?")
 # Their names are arguments of tar(1). The audit reads all units of the image.
 _MOST_UNITS = 2000
+_LARGEST_UNIT = 1 << 16
 # cloud-init would use this old key, then remove the slot it names from our header (cc_growpart.py).
 GROWPART_KEY = "/cc_growpart_keydata"
 # No machine runs without these. A lost file system on another mount point may have held only data.
@@ -68,6 +69,8 @@ def wanted(members: t.Iterable[Member]) -> t.List[t.Tuple[str, ...]]:
     files = [it.name for it in members if it.type in "-h" or it.link]
     builtin = [(it,) for it in files if _BUILTIN.fullmatch(it)]
     units = [(it,) for it in files if etc_units.is_member(it)][:_MOST_UNITS]
+    small = [it.name for it in members if it.type in "-h" and it.size <= _LARGEST_UNIT]
+    units += [(it,) for it in small if etc_units.can_ask(it)][:_MOST_UNITS]
     found = links(members)
     return [
         # A link is read by the name of the file to which it leads.
@@ -146,7 +149,7 @@ def _tables(root: Root, found: Findings) -> None:
     reasons = [(row, unmounted.get(tuple(row), "")) for row in lines]
     found.left_out += closed
     found.left_out += [image_tables.said("fstab", row, why) for row, why in reasons if why]
-    _units(root, found, lines, mounting.Gone(unmounted, own, exists))
+    _units(root, found, lines, mounting.Gone(unmounted, own, exists, kept))
     used = {fstab.key_of(row) for row in kept}
     named = {fstab.key_of(row) for row in entries} - used
     for path in sorted(name for name in root.members if _is_old_key(root, name, named, used)):
@@ -168,7 +171,7 @@ def _empty(root: Root, found: Findings, point: str, *, gone: bool, place: str) -
 
 def _units(root: Root, found: Findings, lines: mounting.Lines, unmounted: mounting.Gone) -> None:
     """Leave out the units that mount what goes; of the *lines* of fstab, those of *unmounted* go."""
-    gone, problems = mounting.going(root.units(), lines, unmounted)
+    gone, problems = mounting.going(root.mounting, lines, unmounted)
     found.problems += problems
     for unit, why in gone:
         found.left_out.append(image_tables.said(f"unit {unit.name}", unit.row, why))

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import units as etc_units
@@ -36,11 +37,20 @@ class Root:
             data = self.data.get(tar.real(self._links, name), b"")
         return data.decode("utf-8", "surrogateescape")
 
+    @functools.cached_property
+    def mounting(self) -> etc_units.Mounting:
+        """Return the units of systemd that mount, and what starts them."""
+        # The content has the name that the tar shows, in which the backslash of a unit is doubled.
+        texts = {
+            name: self.text(it.name)
+            for name, it in self.members.items()
+            if etc_units.is_member(name) or (etc_units.can_ask(name) and it.type in "-h")
+        }
+        return etc_units.Mounting(texts, filter(etc_units.is_member, self.members))
+
     def units(self) -> t.List[etc_units.Unit]:
         """Return the units of systemd that mount."""
-        found = {name: it for name, it in self.members.items() if etc_units.is_member(name)}
-        # The content has the name that the tar shows, in which the backslash of a unit is doubled.
-        return etc_units.mounting({name: self.text(it.name) for name, it in found.items()}, found)
+        return self.mounting.units()
 
     def file(self, path: str) -> t.Optional[tar.Member]:
         """Return the regular file at an absolute path."""

@@ -99,7 +99,8 @@ def contents(
 
     tar writes them in the order of the archive.
     """
-    picked = [pick(members, names) for names in wanted]
+    files = _files(members)
+    picked = (next((files[it] for it in names if it in files), None) for names in wanted)
     raws = {member.raw for member in picked if member}
     if not raws:
         return {}
@@ -299,8 +300,12 @@ def _blocks(size: int) -> int:
 
 def pick(members: t.Iterable[Member], names: t.Sequence[str]) -> t.Optional[Member]:
     """Return the first of *names* that is a non-empty regular file."""
-    files = {member.name: member for member in members if member.type == "-" and member.size}
+    files = _files(members)
     return next((files[name] for name in names if name in files), None)
+
+
+def _files(members: t.Iterable[Member]) -> t.Dict[str, Member]:
+    return {member.name: member for member in members if member.type == "-" and member.size}
 
 
 __all__ = (

@@ -88,7 +88,7 @@ def read_mounts(top: str) -> t.List[t.List[str]]:
     is_there = os.path.lexists(os.path.join(top, "etc/fstab"))
     lines = _text(top, "etc/fstab", regular_file.SMALL) if is_there else ""
     # A unit counts more than a line of fstab, from which systemd generates one (systemd.unit(5)).
-    return [*fstab.rows(lines), *(it.row for it in units.mounting(texts, members))]
+    return [*fstab.rows(lines), *(it.row for it in units.Mounting(texts, members).units())]
 
 
 def _names(top: str, directory: str) -> t.List[str]:

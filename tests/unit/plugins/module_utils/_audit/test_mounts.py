@@ -447,6 +447,10 @@ def test_a_unit_that_starts_what_is_noauto(tree: t.Any, path: str, name: str) ->
         assert problem.endswith(f"name the mapping, or remove {link}, which starts it")
     link = f"{ETC}/multi-user.target.wants/{name}2.mount"
     assert judged(tree, {link: (0o777, "/x")}, line) == []
+    # systemd.preset(5) may enable it at the first boot.
+    enabled = f"{ETC}/{name}.automount"
+    (problem,) = judged(tree, {enabled: unit("[Automount]", *INSTALL)}, line)
+    assert problem.endswith(f"or remove {enabled}, which starts it")
 
 
 def test_a_unit_that_starts_what_opens_a_disk(tree: t.Any) -> None:

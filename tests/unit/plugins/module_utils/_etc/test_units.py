@@ -140,7 +140,7 @@ def test_an_empty_setting_takes_back_those_before() -> None:
 def test_units_as_lines_of_fstab(
     texts: dict[str, str], links: list[str], rows: list[list[str]]
 ) -> None:
-    assert [it.row for it in units.mounting(texts, [*texts, *links])] == rows
+    assert [it.row for it in units.Mounting(texts, [*texts, *links]).units()] == rows
 
 
 def test_all_that_is_of_a_unit() -> None:
@@ -148,8 +148,8 @@ def test_all_that_is_of_a_unit() -> None:
         *(f"{ETC}/data.mount", f"{ETC}/data.mount.d/1.conf", f"{ETC}/data.automount", LINK),
         *(f"{USR}/x.target.wants/data.automount", f"{ETC}/other.mount", f"{ETC}/a.service"),
     ]
-    (unit,) = units.mounting({paths[0]: DATA}, paths)
+    (unit,) = units.Mounting({paths[0]: DATA}, paths).units()
     assert unit.members == sorted(paths[:5])
     assert not unit.has_specifier
-    (unit,) = units.mounting({paths[0]: DATA.replace("6b5d", "%H")}, paths)
+    (unit,) = units.Mounting({paths[0]: DATA.replace("6b5d", "%H")}, paths).units()
     assert unit.has_specifier

@@ -442,6 +442,95 @@ def test_a_unit_that_only_a_person_starts_stays() -> None:
     assert judge(name, files={name: mount(BY_UUID, "/data")}) == findings.Findings()
 
 
+SERVICE = f"{ETC}/x.service"
+NOAUTO = f"{BY_UUID} /srv ext4 noauto 0 0\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (SERVICE, "[Unit]\nRequires=srv.mount\n"),
+        (SERVICE, "[Unit]\nWants=srv.automount\n"),
+        (SERVICE, "[Unit]\nRequiresMountsFor=/srv/www\n"),
+        (SERVICE, "[Service]\nWorkingDirectory=/srv\n"),
+        (f"{SERVICE}.d/x.conf", "[Unit]\nRequires=srv.mount\n"),
+        ("usr/local/lib/systemd/system/x.target", "[Unit]\nBindsTo=srv.mount\n"),
+        ("etc/udev/rules.d/x.rules", 'ENV{SYSTEMD_WANTS}+="srv.mount"\n'),
+        (f"{ETC}/srv.automount", "[Automount]\nWhere=/srv\n[Install]\nWantedBy=local-fs.target\n"),
+    ],
+)
+def test_an_own_unit_that_asks_for_a_mount(path: str, text: str) -> None:
+    """It starts a line with noauto, and a unit that nothing else starts."""
+    assert (path,) in findings.wanted([Member("-", path, 40, 512, f"./{path}")])
+    found = judge(path, files={path: text}, fstab=NOAUTO)
+    assert found.problems == [
+        f"The fstab line '{BY_UUID} /srv': a disk of the old machine, and /{path} starts it. Take the line out, or what"
+        " starts it, and pack the root again."
+    ]
+    files = {path: text, f"{ETC}/srv.mount": mount(BY_UUID, "/srv")}
+    found = judge(*files, files=files)
+    assert found.left_out == [f"unit srv.mount line '{BY_UUID} /srv': a disk of the old machine"]
+    assert found.problems == []
+    for fstab in ("tmpfs /srv tmpfs noauto 0 0\n", "server:/srv /srv nfs noauto 0 0\n"):
+        assert judge(path, files={path: text}, fstab=fstab) == findings.Findings()
+
+
+def test_a_link_that_starts_a_line_with_noauto() -> None:
+    link = f"{ETC}/multi-user.target.wants/srv.automount"
+    found = judge(Member("l", link, 0, 0, f"./{link}"), fstab=NOAUTO)
+    assert [f"and /{link} starts it" in it for it in found.problems] == [True]
+    # A line that goes is started by nothing.
+    unused = judge(Member("l", link, 0, 0, f"./{link}"), fstab=NOAUTO.replace("noauto", "auto"))
+    assert unused.problems == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[Unit]\nAfter=srv.mount\n",
+        "[Unit]\nRequiresMountsFor=/srv2\n",
+        "[Unit]\nRequires=srv-www.mount\n",
+    ],
+)
+def test_an_own_unit_that_asks_for_something_else(text: str) -> None:
+    assert judge(SERVICE, files={SERVICE: text}, fstab=NOAUTO) == findings.Findings()
+
+
+def test_lines_that_the_image_replaces() -> None:
+    fstab = f"{BY_UUID} /boot vfat noauto 0 0\nUUID=1 /boot/efi vfat defaults 0 0\n"
+    found = judge(SERVICE, files={SERVICE: "[Unit]\nRequires=boot.mount\n"}, fstab=fstab)
+    assert found.problems == []
+
+
+def test_a_unit_that_mounts_the_esp() -> None:
+    files = {SERVICE: "[Unit]\nRequiresMountsFor=/boot/efi/EFI\n"}
+    own = {f"{ETC}/boot-efi.mount": mount(BY_UUID, "/boot/efi", "[Install]\nWantedBy=x.target\n")}
+    says = [
+        f"/{SERVICE} starts the mount of /boot/efi. The host can write to the EFI system partition, so an image mounts"
+        " it only for a person: change the file, and pack the root again."
+    ]
+    assert judge(SERVICE, files=files).problems == says
+    assert judge(SERVICE, *own, files={**files, **own}).problems == says
+    assert judge(*own, files=own).problems == []
+
+
+def test_a_mount_in_which_a_unit_mounts() -> None:
+    """systemd mounts what a mount point lies in."""
+    link = f"{ETC}/local-fs.target.wants/srv-data.mount"
+    inner = {f"{ETC}/srv-data.mount": mount("tmpfs", "/srv/data", "Type=tmpfs\n")}
+    found = judge(Member("l", link, 0, 0, f"./{link}"), *inner, files=inner, fstab=NOAUTO)
+    assert found.problems == [
+        f"The fstab line '{BY_UUID} /srv': a disk of the old machine, and what a boot mounts or starts lies in it. Take"
+        " the line out, or what starts it, and pack the root again."
+    ]
+    outer = {**inner, f"{ETC}/srv.mount": mount(BY_UUID, "/srv")}
+    found = judge(Member("l", link, 0, 0, f"./{link}"), *outer, files=outer)
+    assert found.left_out == [
+        f"unit srv.mount line '{BY_UUID} /srv': a disk of the old machine, and what a boot mounts or starts lies in it"
+    ]
+    assert found.problems == []
+
+
 def test_a_swap_file_of_a_unit_is_left_out_with_it() -> None:
     found = of_units("swapfile", swapfile_swap="[Swap]\nWhat=/swapfile\n")
     assert found.excluded[0] == "./swapfile"

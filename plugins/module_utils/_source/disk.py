@@ -20,10 +20,12 @@ from ansible_collections.sealedroot.image.plugins.module_utils._build import (
     release,
     work_dir as build_work_dir,
 )
+from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import boot_files
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
     cache,
     found_root,
     mounted_disk,
+    not_taken,
     tree_tar,
     volumes as source_volumes,
 )
@@ -39,6 +41,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 Params = t.Mapping[str, t.Any]
 # Raise it when another part of a disk is packed, so that tars in the cache are made anew.
 _METHOD = 3
+_BOOT = b"./boot/"
 
 
 def identity(path: str) -> t.Tuple[int, ...]:
@@ -141,8 +144,10 @@ def make(runner: Runner, params: Params, driver: str, path: str) -> None:
             disk.open(source, driver)
             root, volumes = look(disk, source, params)
             taken = disk.assemble(root, volumes)
-            left_out = source_volumes.left_out(volumes, taken, root.rows)
             names = tree_tar.scan(disk.root).names
+            in_boot = (it[len(_BOOT) :] for it in names if it.startswith(_BOOT))
+            has_kernel = bool(boot_files.kernel_files(map(os.fsdecode, in_boot)))
+            left_out = not_taken.left_out(volumes, taken, root.rows, has_kernel=has_kernel)
             tree_tar.pack(runner, disk.root, names, f"/proc/{os.getpid()}/fd/{handle}")
         os.fsync(handle)
         with open(_beside(path), "w", encoding="utf-8") as file:

@@ -22,7 +22,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 
 # File systems that the builder's kernel can mount and that can hold a root.
 FILE_SYSTEMS = ("btrfs", "ext2", "ext3", "ext4", "xfs")
-_ENCRYPTED = ("crypto_LUKS", "BitLocker")
 _EXTENDED = ("5", "f", "85")
 # Where systemd mounts a partition by its type (docs/facts.md: partition-types), without the first slash.
 _POINTS = {
@@ -31,22 +30,14 @@ _POINTS = {
     "7EC6F557-3BC5-4ACA-B293-16EF5DF639D1": "var/tmp",
     "BC13C2FF-59E6-4262-A352-B275FD6F7172": "boot",
 }
-# Types of /usr (x86-64, ARM-64) and /var, which systemd mounts under more conditions than those in _POINTS.
-_NOT_FOLLOWED = (
-    "8484680C-9521-48C6-9C11-B0720656F69E",
-    "B0E01050-EE5F-4390-949A-9101B17104E9",
-    "4D21B016-B534-45C2-A9FB-5C16E091FD2D",
-)
 _NO_AUTO = 63
 # A name of a partition by its number: in group 1 its disk, in 2 its number (docs/facts.md: disk-links).
-_BY_NUMBER = re.compile(
+BY_NUMBER = re.compile(
     r"(/dev/(?:[shv]d[a-z]+|xvd[a-z]+|(?:nvme\d+n\d+|mmcblk\d+)(?=p)|disk/by-(?:id|path)/.+(?=-part)))"
     r"(?:p|-part)?([1-9]\d*)"
 )
 # The kernel's names of the first disk of a machine.
 _FIRST = ("/dev/sda", "/dev/vda", "/dev/xvda", "/dev/hda", "/dev/nvme0n1", "/dev/mmcblk0")
-# Types of the EFI system partition, of which nothing is taken.
-_ESP_TYPES = (partitions.ESP_TYPE, "EF")
 # The top level of btrfs, in which all other subvolumes are.
 TOP_LEVEL = 5
 
@@ -139,7 +130,7 @@ def own_disk(
     numbered = []
     for row in rows:
         point, source = etc_fstab.point_of(row), etc_fstab.source_of(row[0])
-        match = _BY_NUMBER.fullmatch(source)
+        match = BY_NUMBER.fullmatch(source)
         volume = None if match else named(source, volumes, "")
         if etc_fstab.is_on_demand(row):
             continue
@@ -164,7 +155,7 @@ def named(source: str, volumes: t.Iterable[Volume], disk: str) -> t.Optional[Vol
     by_link = re.fullmatch(r"/dev/disk/by-(uuid|label|partuuid|partlabel)/(.+)", source)
     if by_link:
         key, equals, value = by_link[1].upper(), "=", etc_fstab.unescaped(by_link[2])
-    by_number = _BY_NUMBER.fullmatch(source)
+    by_number = BY_NUMBER.fullmatch(source)
     for volume in volumes:
         if by_number and (disk, volume.number) == (by_number[1], int(by_number[2])):
             return volume
@@ -272,65 +263,6 @@ def root_option(rows: t.Sequence[etc_fstab.Row]) -> str:
     return next(filter(None, found), "")
 
 
-def left_out(
-    volumes: t.Sequence[Volume], taken: t.Sequence[Volume], rows: t.Sequence[etc_fstab.Row]
-) -> t.List[str]:
-    """Say of each file system that is no part of the root why it is none; also of what could hold one.
-
-    *taken* begins with the root's volume; *rows* are as those of :func:`parts`.
-    """
-    places = {(it.path, it.offset) for it in taken}
-    unclear = _by_number(rows, own_disk(rows, volumes, next(iter(taken), None)))
-    return [
-        f"{it.name}{_described(it)}: {_why_not(it, unclear)}"
-        for it in volumes
-        if (it.path, it.offset) not in places
-        and (it.usage in ("crypto", "filesystem", "raid") or it.problem or it.lost)
-        and it.type != "LVM2_member"
-        and it.kind not in _ESP_TYPES
-    ]
-
-
-def _by_number(rows: t.Sequence[etc_fstab.Row], own: str) -> t.Dict[int, str]:
-    """Return, by each number, the first name that a boot mounts and that may be of this disk or of another one.
-
-    A disk has a name of the kernel and others of links, so *own* rules out the names of its kind only.
-    """
-    found: t.Dict[int, str] = {}
-    for row in rows:
-        match = _BY_NUMBER.fullmatch(etc_fstab.source_of(row[0]))
-        is_mounted = etc_fstab.point_of(row) and not etc_fstab.is_on_demand(row)
-        if match and is_mounted and (not own or _is_link(own) != _is_link(match[1])):
-            found.setdefault(int(match[2]), match[0])
-    return found
-
-
-def _is_link(disk: str) -> bool:
-    return disk.startswith("/dev/disk/")
-
-
-def _why_not(volume: Volume, unclear: t.Mapping[int, str]) -> str:
-    if volume.lost and not volume.type:
-        return "what it holds is not in the file: get the file again"
-    if volume.type in _ENCRYPTED:
-        return "it is encrypted"
-    if volume.type and volume.type not in FILE_SYSTEMS:
-        return "its type is not read"
-    if volume.number in unclear:
-        return (
-            f"fstab or a unit names {unclear[volume.number]}, which is it or a partition of another disk: name it there"
-            " by its UUID if it is meant"
-        )
-    if volume.kind in _NOT_FOLLOWED:
-        return "it has a partition type of /usr or /var, which is not followed: name it in fstab"
-    return "nothing in the root mounts it when the machine boots"
-
-
-def _described(volume: Volume) -> str:
-    words = [volume.problem or volume.type, f"label {volume.label}" if volume.label else ""]
-    return f" ({', '.join(filter(None, words))})" if any(words) else ""
-
-
 def subvolumes(text: str) -> t.Dict[int, str]:
     """Parse ``btrfs subvolume list`` (btrfs-subvolume(8)): paths below the top level, by number."""
     found = (re.match(r"ID (\d{1,20}) .*? path (.+)", line) for line in text.splitlines())
@@ -364,11 +296,11 @@ def no_root(path: str, volumes: t.Sequence[Volume]) -> SealedRootError:
 
 
 __all__ = (
+    "BY_NUMBER",
     "FILE_SYSTEMS",
     "TOP_LEVEL",
     "Part",
     "Volume",
-    "left_out",
     "named",
     "no_root",
     "of_partitions",

@@ -48,10 +48,15 @@ class Steps:
         argv += ["--blockdev", json.dumps(view), "--export", f"{export},allow-other=off"]
         self.script.expect([*argv, "--daemonize"], effect=lambda: disk.write_bytes(bytes(MIB)))
 
-    def table(self, *starts: int) -> None:
+    def table(self, *starts: int, first: str = "83") -> None:
         """The partition table is read, as the disk as a whole is no file system."""
         rows = [
-            {"node": f"disk{number}", "start": start, "size": 8, "type": "83"}
+            {
+                "node": f"disk{number}",
+                "start": start,
+                "size": 8,
+                "type": first if number == 1 else "83",
+            }
             for number, start in enumerate(starts, 1)
         ]
         table = {"partitiontable": {"label": "dos", "id": "0x1", "partitions": rows}}
@@ -240,6 +245,23 @@ def test_what_nothing_mounts_is_named_each_time(
     looked = pack(families=[{"name": "debian", "ids": ["debian"], "packages": {}}])
     assert looked["root"]["left_out"] == [*made["left_out"], "/swapfile: x"]
     assert said[2:] == [said[0], "of the tar"]
+
+
+@pytest.mark.parametrize("kernel", [False, True])
+def test_an_esp_with_the_kernels(steps: Steps, pack, kernel: bool) -> None:
+    steps.opened()
+    steps.probed("TYPE=vfat\nUSAGE=filesystem\n")
+    steps.table(8, 16, first="EF")
+    steps.probed("TYPE=vfat\nUSAGE=filesystem\n", 4096, 4096)
+    steps.probed("TYPE=ext4\nUSAGE=filesystem\n", 8192, 4096)
+    steps.attached(8192, 4096)
+    steps.mounted("probe", RELEASE)
+    steps.unmounted()
+    steps.mounted("root", {**RELEASE, **({"boot/vmlinuz-6.1": ""} if kernel else {})})
+    left_out = pack()["left_out"]
+    assert [it.startswith("partition 1 (vfat): its type is not read") for it in left_out] == (
+        [] if kernel else [True]
+    )
 
 
 def test_two_roots_and_the_choice(steps: Steps, pack, tmp_path: pathlib.Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.sealedroot.image.plugins.module_utils._disk import partitions
 from ansible_collections.sealedroot.image.plugins.module_utils._etc import fstab as etc_fstab
 from ansible_collections.sealedroot.image.plugins.module_utils._source import (
+    not_taken,
     volumes as source_volumes,
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.command import (
@@ -228,13 +229,13 @@ def test_each_file_system_that_is_not_taken_is_named() -> None:
         THIN,
     ]
     why = ": nothing in the root mounts it when the machine boots"
-    assert source_volumes.left_out(volumes, [], []) == [
+    assert not_taken.left_out(volumes, [], []) == [
         f"partition 2 (ext4, label l2){why}",
         "partition 3 (crypto_LUKS, label l3): it is encrypted",
         "partition 6 (linux_raid_member): its type is not read",
         f"logical volume vg/var (of the type thin){why}",
     ]
-    assert len(source_volumes.left_out(volumes, [volumes[1]], [])) == 3
+    assert len(not_taken.left_out(volumes, [volumes[1]], [])) == 3
 
 
 USR = "8484680C-9521-48C6-9C11-B0720656F69E"
@@ -266,8 +267,37 @@ def test_why_a_file_system_is_not_taken(
     root = typed(1, PLAIN)
     rows = etc_fstab.rows(line)
     assert [it.volume for it in source_volumes.parts(rows, [root, volume], root)] == []
-    (said,) = source_volumes.left_out([root, volume], [root], rows)
+    (said,) = not_taken.left_out([root, volume], [root], rows)
     assert says in said
+
+
+IS_BOOT = "its type is not read, and it is the root's /boot: "
+NO_KERNEL = "its type is not read, and /boot of the root has no kernel: "
+
+
+@pytest.mark.parametrize(
+    ("kind", "line", "has_kernel", "says"),
+    [
+        (partitions.ESP_TYPE, "LABEL=l2 /boot/efi vfat", True, None),
+        (partitions.ESP_TYPE, "LABEL=l2 /efi vfat", True, None),
+        # As Arch and systemd-boot have it; a kernel below the mount point is not the one that boots.
+        (partitions.ESP_TYPE, "LABEL=l2 /boot vfat", True, IS_BOOT),
+        (partitions.ESP_TYPE, "LABEL=l2 /boot vfat noauto,x-systemd.automount", False, IS_BOOT),
+        ("EF", "LABEL=l2 /boot vfat noauto", False, IS_BOOT),
+        (PLAIN, "/dev/sda2 /boot vfat", False, IS_BOOT),
+        (XBOOTLDR, "tmpfs /x tmpfs", False, IS_BOOT),
+        (partitions.ESP_TYPE, "LABEL=l2 /efi vfat", False, NO_KERNEL),
+        (partitions.ESP_TYPE, "tmpfs /x tmpfs", False, NO_KERNEL),
+        ("EF", "tmpfs /x tmpfs", False, NO_KERNEL),
+        (PLAIN, "LABEL=l2 /x vfat", False, "its type is not read"),
+    ],
+)
+def test_kernels_on_a_vfat(kind: str, line: str, has_kernel: bool, says: str | None) -> None:
+    root, boot = typed(1, PLAIN), typed(2, kind, "vfat")
+    rows = etc_fstab.rows(line)
+    assert source_volumes.parts(rows, [root, boot], root) == []
+    found = not_taken.left_out([root, boot], [root], rows, has_kernel=has_kernel)
+    assert [it.partition("): ")[2].partition("an image")[0] for it in found] == [says] * bool(says)
 
 
 def test_a_partition_that_is_cut_off_is_named() -> None:
@@ -276,7 +306,7 @@ def test_a_partition_that_is_cut_off_is_named() -> None:
     volumes = source_volumes.of_partitions(partitions.parse(text), 20 * 512)
     assert [(it.size, it.lost) for it in volumes] == [(4096, 0), (2048, 2048), (0, 4096)]
     why = ": what it holds is not in the file: get the file again"
-    assert source_volumes.left_out(volumes, [volumes[0]], []) == [
+    assert not_taken.left_out(volumes, [volumes[0]], []) == [
         f"partition 2, cut off 2048 bytes before its end{why}",
         f"partition 3, cut off 4096 bytes before its end{why}",
     ]

@@ -32,7 +32,8 @@ OWN_DIRECTORIES = (
     *("etc/systemd/system.control", "etc/systemd/system", "etc/systemd/system.attached"),
     "usr/local/lib/systemd/system",
 )
-DIRECTORIES = (*OWN_DIRECTORIES, "usr/lib/systemd/system", "lib/systemd/system")
+PACKAGE_DIRECTORIES = ("usr/lib/systemd/system", "lib/systemd/system")
+DIRECTORIES = (*OWN_DIRECTORIES, *PACKAGE_DIRECTORIES)
 # A disk as an argument of a program, by a name that any disk can have. Only memory is no disk to swap to.
 _NAMED = r"[\s\"'=](?:(?:PART)?(?:UUID|LABEL)=|-[LU]\b|--(?:label|uuid)\b"
 _DISK_OF = {
@@ -312,6 +313,7 @@ __all__ = (
     "ENABLED_BY",
     "OWN_DIRECTORIES",
     "OWN_RULES",
+    "PACKAGE_DIRECTORIES",
     "Asks",
     "Mounting",
     "Setting",

@@ -24,7 +24,7 @@ from ansible_collections.sealedroot.image.plugins.module_utils._initramfs import
     boot_files,
     generators,
 )
-from ansible_collections.sealedroot.image.plugins.module_utils._root import hooks
+from ansible_collections.sealedroot.image.plugins.module_utils._root import hooks, lost_links
 from ansible_collections.sealedroot.image.plugins.module_utils._root.tar import Member
 
 DIVERSIONS = "var/lib/dpkg/diversions"
@@ -200,6 +200,7 @@ def problems(members: Members, text: Text) -> t.List[str]:
         *_diverted(members, text(DIVERSIONS)),
         *_switched_off(members, text),
         *_unified(members, text, generator),
+        *lost_links.problems(members),
     ]
 
 
@@ -322,6 +323,7 @@ def notes(members: Members, text: Text) -> t.List[str]:
             if units.uses_disk(hooks.COMMENT.sub("", text(name)), "mount", "swapon")
         ),
         *_of_container(members, text),
+        *lost_links.notes(members),
     ]
 
 

@@ -146,6 +146,11 @@ def wanted(members: t.Collection[Member]) -> t.List[t.Tuple[str, ...]]:
     ]
     # A root is refused for the first of them.
     others.sort(key=lambda names: not any(it.fullmatch(names[0]) for it in _REFUSED))
+    others += [
+        (it.name,)
+        for it in members
+        if it.size <= hooks.MOST_SCRIPT and hooks.OWN_SCRIPTS.fullmatch(it.name)
+    ]
     names = (DIVERSIONS, *_INSTALL_CONF, _MACHINE_INFO, _POLICY, _ENVIRONMENT)
     stubs = [(it.name,) for it in members if it.size <= _MOST_STUB and it.name in _PROGRAMS]
     return [*((name,) for name in names), *stubs, *others[:_MOST_HOOKS]]

@@ -38,26 +38,64 @@ _CARRIED_BY = re.compile(
     r"|(?:rsync|scp)[ \t][^\n;|&#]{0,200}?(?<=[ \t])[\w.@-]{1,100}:(?!//))"
     r"|\bmount[ \t]+(?:-\w{1,8}[ \t]+(?:[\w,=]{1,100}[ \t]+)?){0,8}(?:[\"']?/dev/\w|-U[ \t]|(?:PART)?UUID=)"
 )
+# Scripts of the owner that hooks can call: where packages of a distribution have none.
+OWN_SCRIPTS = re.compile(
+    r"usr/local/(?:s?bin/[^/]+|lib(?:exec)?/[^/]+\.(?:sh|py|pl))|opt/(?:[^/]+/)?s?bin/[^/]+|(?:opt|root|etc)/(?:[^/]+/)?[^/]+\.sh"
+)
+MOST_SCRIPT = 1 << 16
+_IN_PATH = re.compile(r"usr/local/s?bin/([^/]+)")
+_WORD = re.compile(r"[\w./+@-]+")
+# Units run for many purposes, so a script that one of them starts must speak of boot files.
+_UNIT = re.compile(r"etc/systemd/system/[^/]+")
+_OF_BOOT = re.compile(r"/boot\b|\binitr(?:d|amfs)|\bvmlinu")
 COMMENT = re.compile(r"^[ \t]*[#;].*", re.MULTILINE)
 
 
 def notes(members: t.Mapping[str, Member], text: t.Callable[[str], str]) -> t.List[str]:
-    """Return the hooks that may carry the boot key out."""
+    """Return the hooks that may carry the boot key out, by themselves or by an own script that they call."""
+    scripts = {name: name for name in members if OWN_SCRIPTS.fullmatch(name)}
+    # A hook calls what is in PATH without a directory, too.
+    scripts.update((match[1], match[0]) for match in map(_IN_PATH.fullmatch, [*scripts]) if match)
+    said: t.Dict[str, t.Tuple[str, bool]] = {}
+
+    def of_script(name: str) -> t.Tuple[str, bool]:
+        if name not in said:
+            content = COMMENT.sub("", text(name))
+            said[name] = (_said(content), bool(_OF_BOOT.search(content)))
+        return said[name]
+
     found = []
     for name in sorted(filter(HOOKS.fullmatch, members)):
         lines = COMMENT.sub("", text(name))
-        carried = _CARRIED_BY.search(lines)
-        if _ON_ESP.search(lines):
-            found.append(
-                f"/{name} names the EFI system partition, which is not encrypted. Every initramfs holds the boot key:"
-                " remove this hook if it copies one there."
-            )
-        elif carried:
-            found.append(
-                f"/{name} runs {carried[0].split()[0]}, which can carry boot files out of the encrypted root. Every"
-                " initramfs holds the boot key: remove this hook if it takes one."
-            )
+        words = (it.lstrip("/") for it in _WORD.findall(lines))
+        called = dict.fromkeys(scripts[it] for it in words if it in scripts and scripts[it] != name)
+        says = _said(lines)
+        if says:
+            found.append(f"/{name} {says}")
+            continue
+        verdicts = ((it, *of_script(it)) for it in called)
+        found += [
+            f"/{name} calls /{script}, which {why}"
+            for script, why, of_boot in verdicts
+            if why and (of_boot or not _UNIT.fullmatch(name))
+        ][:1]
     return found
 
 
-__all__ = ("COMMENT", "HOOKS", "notes")
+def _said(lines: str) -> str:
+    """Say what a script does that may carry the boot key out; empty for nothing."""
+    if _ON_ESP.search(lines):
+        return (
+            "names the EFI system partition, which is not encrypted. Every initramfs holds the boot key: remove this"
+            " hook if it copies one there."
+        )
+    carried = _CARRIED_BY.search(lines)
+    if not carried:
+        return ""
+    return (
+        f"runs {carried[0].split()[0]}, which can carry boot files out of the encrypted root. Every initramfs holds the"
+        " boot key: remove this hook if it takes one."
+    )
+
+
+__all__ = ("COMMENT", "HOOKS", "MOST_SCRIPT", "OWN_SCRIPTS", "notes")

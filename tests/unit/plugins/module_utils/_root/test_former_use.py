@@ -424,6 +424,59 @@ def link(name: str, to: str) -> dict[str, Member]:
     return {name: Member("l", name, 0, 0, f"./{name}", link=to)}
 
 
+COPIES = '#!/bin/sh\ncp "$2" /boot/efi/\n'
+SENDS = "rsync -a /srv backup@example.org:/srv\n"
+
+
+@pytest.mark.parametrize(
+    ("hook", "call", "script", "content", "is_named"),
+    [
+        (HOOK, '/usr/local/bin/x "$@"\n', "usr/local/bin/x", COPIES, True),
+        (HOOK, 'exec x.sh "$@"\n', "usr/local/sbin/x.sh", COPIES, True),
+        (HOOK, 'python3 "/usr/local/lib/x.py" $1\n', "usr/local/lib/x.py", COPIES, True),
+        (HOOK, ". /etc/kernel/functions.sh\n", "etc/kernel/functions.sh", COPIES, True),
+        (HOOK, "/opt/tool/bin/x\n", "opt/tool/bin/x", SENDS, True),
+        ("etc/kernel/postinst.d/zz", "/root/bin/x.sh\n", "root/bin/x.sh", COPIES, True),
+        ("etc/kernel/install.d/90-x.install", "x\n", "usr/local/bin/x", COPIES, True),
+        # What does nothing of the kind, is only spoken of, or belongs to a package.
+        (HOOK, "/usr/local/bin/x\n", "usr/local/bin/x", "logger done\n", False),
+        (HOOK, "/usr/local/bin/x\n", "usr/local/bin/x", "# /boot/efi\n", False),
+        (HOOK, "# /usr/local/bin/x\n", "usr/local/bin/x", COPIES, False),
+        (HOOK, "/usr/local/bin/x2\n", "usr/local/bin/x", COPIES, False),
+        (HOOK, "/usr/bin/x\n", "usr/bin/x", COPIES, False),
+        ("srv/hook", "/usr/local/bin/x\n", "usr/local/bin/x", COPIES, False),
+        # A unit starts scripts for any purpose.
+        (f"{UNITS}/x.service", "ExecStart=/usr/local/bin/x\n", "usr/local/bin/x", COPIES, True),
+        (f"{UNITS}/x.service", "ExecStart=/usr/local/bin/x\n", "usr/local/bin/x", SENDS, False),
+    ],
+)
+def test_an_own_script_that_a_hook_calls(
+    hook: str, call: str, script: str, content: str, is_named: bool
+) -> None:
+    have = members(hook, script)
+    if is_named:
+        assert (script,) in former_use.wanted([*have.values()])
+    notes = former_use.notes(have, texts({hook: call, script: content}))
+    assert [it.partition(", which")[0] for it in notes] == [f"/{hook} calls /{script}"] * is_named
+
+
+def test_hooks_are_read_before_own_scripts() -> None:
+    names = [(f"usr/local/bin/{number}",) for number in range(3000)]
+    wanted = former_use.wanted([*members(*(it for (it,) in names), HOOK).values()])
+    assert (HOOK,) in wanted
+    assert names[-1] not in wanted
+
+
+def test_many_hooks_that_call_many_scripts_cost_no_time() -> None:
+    scripts = [f"usr/local/bin/{number}" for number in range(500)]
+    found = [f"etc/kernel/postinst.d/{number}" for number in range(500)]
+    files = dict.fromkeys(found, "\n".join(f"/{it}" for it in scripts))
+    files.update(dict.fromkeys(scripts, "echo\n" * (1 << 9)))
+    start = time.process_time()
+    assert former_use.notes(members(*files), texts(files)) == []
+    assert time.process_time() - start < 5
+
+
 @pytest.mark.parametrize(
     ("have", "goes", "noted"),
     [

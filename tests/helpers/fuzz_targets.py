@@ -871,9 +871,9 @@ PASSWD = b"root:x:0:0:root:/root:/bin/bash\nuser:x:1000:1000::/home/user:/bin/sh
 
 def units(data: bytes) -> None:
     path = "etc/systemd/system/x.mount"
-    etc_units.mounting(
+    etc_units.Mounting(
         {path: text(data), f"{path}.d/x.conf": text(data)}, [path, *text(data).split()]
-    )
+    ).units()
     settings = etc_units.parse("/etc/systemd/system/x.service", text(data))
     etc_units.last(settings, "Service", "ExecStart")
     etc_units.listed(settings, "Service", "Exec")

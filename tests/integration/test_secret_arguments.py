@@ -173,7 +173,7 @@ def roles(watched: Watched) -> str:
         "gather_facts": False,
         "tasks": [
             {role: {"name": "sealedroot.image.preflight"}},
-            {role: {"name": "sealedroot.image.disk"}},
+            {role: {"name": "sealedroot.image.keys"}},
             {
                 "ansible.builtin.stat": {"path": "/nowhere/{{ control }}"},
                 "delegate_to": "{{ image_builder }}",

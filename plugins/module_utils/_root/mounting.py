@@ -73,7 +73,7 @@ def going(
     ]
     return leaving, [
         *problems,
-        *_esp(have, {f"/{it}" for unit, _ in leaving for it in unit.members}),
+        *_esp(have, {f"/{it}" for unit, _why in leaving for it in unit.members}),
     ]
 
 

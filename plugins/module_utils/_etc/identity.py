@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import binascii
 import fnmatch
+import ipaddress
 import os
 import re
 import struct
@@ -127,26 +128,69 @@ _KEYS: t.Mapping[str, t.Tuple[t.Union[bytes, range], ...]] = {
     "sk-ecdsa-sha2-nistp256@openssh.com": (*_CURVES["nistp256"], _APPLICATION),
 }
 _MOST_PARTS = 1 + max(map(len, _KEYS.values()))
-# Options before a key, separated by commas; only a quoted value has blanks (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
-_OPTION = (
-    r"(?:(?:no-)?(?:agent-forwarding|port-forwarding|pty|user-rc|X11-forwarding|touch-required|verify-required)"
-    r"|cert-authority|restrict"
-    r"|(?:command|environment|expiry-time|from|permitlisten|permitopen|principals|tunnel)"
-    r'="(?:[^"\\]|\\"|\\(?!"))*")'
+# Options before a key, separated by commas; only a quoted value has blanks (sshd(8), AUTHORIZED_KEYS FILE FORMAT). sshd
+# skips a line with a value that it does not understand (docs/facts.md: authorized-keys).
+_FLAG = (
+    "(?:no-)?(?:agent-forwarding|port-forwarding|pty|user-rc|X11-forwarding|touch-required|verify-required)"
+    "|cert-authority|restrict"
 )
+_TEXT = r'(?:[^"\\]|\\"|\\(?!"))*'
+_PLAIN = r'[^"\\]'
+_PORT = r"(?:\*|[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5]|[a-z][\w-]*)"
+_VALUES = {
+    "command": _TEXT,
+    "environment": rf"\w+={_TEXT}",
+    "expiry-time": (
+        r"\d{4}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d)?)?Z?"
+    ),
+    "from": r'[^"\\,]+(?:,[^"\\,]+)*',
+    "permitlisten": rf"(?:{_PLAIN}*:)?{_PORT}",
+    "permitopen": rf"{_PLAIN}*:{_PORT}",
+    "principals": rf"{_PLAIN}+",
+    "tunnel": r"any|\d{1,9}",
+}
+_VALUE = "|".join(rf'{name}="(?:{value})"' for name, value in _VALUES.items())
+_OPTION = re.compile(rf"(?:{_FLAG}|{_VALUE})", re.ASCII | re.IGNORECASE)
+# Options that a line has once only.
+_ONCE = ("command", "from", "principals")
 _PUBLIC_KEY = re.compile(
-    rf"(?:(?i:{_OPTION}(?:,{_OPTION})*)[ \t]+)?({'|'.join(map(re.escape, _KEYS))})[ \t]+([A-Za-z0-9+/]+=*)"
-    r"(?:[ \t].*)?"
+    rf"(?:((?ai:{_OPTION.pattern}(?:,{_OPTION.pattern})*))[ \t]+)?({'|'.join(map(re.escape, _KEYS))})[ \t]+"
+    r"([A-Za-z0-9+/]+={0,2})(?:[ \t].*)?"
 )
+
+
+def _are_options(text: str) -> bool:
+    """Say whether options that are known one by one let a key in together."""
+    options = [it[0].partition("=") for it in _OPTION.finditer(text)]
+    names = [name.lower() for name, _equals, _value in options]
+    # sshd takes principals for those of certificates only.
+    is_for_certificates = "cert-authority" in names or "principals" not in names
+    origins = dict(zip(names, (value.strip('"') for _name, _equals, value in options))).get(
+        "from", ""
+    )
+    return (
+        is_for_certificates
+        and all(names.count(it) < 2 for it in _ONCE)
+        and all(_is_network(it) for it in origins.split(",") if "/" in it)
+    )
+
+
+def _is_network(pattern: str) -> bool:
+    """Say whether an address with a mask is that of a network: of another one, sshd lets nobody in by the line."""
+    try:
+        return bool(ipaddress.ip_network(pattern.lstrip("!")))
+    except ValueError:
+        return False
 
 
 def is_public_key(line: str) -> bool:
     """Say whether a line of authorized_keys lets somebody in: known options and a whole SSH public key."""
     found = _PUBLIC_KEY.fullmatch(line.strip())
-    if not found:
+    # Python takes more of the signs at the end than sshd does.
+    if not found or len(found.group(3)) % 4 or not _are_options(found.group(1) or ""):
         return False
     try:
-        rest = base64.b64decode(found.group(2), validate=True)
+        rest = base64.b64decode(found.group(3), validate=True)
     except binascii.Error:
         return False
     # Strings with their lengths (RFC 4253, 6.6).
@@ -157,7 +201,7 @@ def is_public_key(line: str) -> bool:
             return False
         parts.append(rest[4 : 4 + length])
         rest = rest[4 + length :]
-    kind = found.group(1)
+    kind = found.group(2)
     wanted = (kind.encode(), *_KEYS[kind])
     return (
         not rest

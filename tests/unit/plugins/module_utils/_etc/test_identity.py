@@ -26,6 +26,33 @@ ECDSA_SECURITY_KEY = "sk-ecdsa-sha2-nistp256@openssh.com"
 CERTIFICATE = "ssh-ed25519-cert-v01@openssh.com"
 
 
+GOOD_OPTIONS = (
+    *('command=""', 'from="127.0.0.1"', 'from="10.0.0.0/8"', 'from="!10.0.0.1,*.example.org"'),
+    *('from="10.0.0.0/8,fd00::/8,!10.1.0.0/16"', 'from="*"', 'from="127.0.0.1, *"'),
+    *('expiry-time="20300101Z"', 'expiry-time="203001011200"', 'expiry-time="20300101120000Z"'),
+    'expiry-time="20300101",expiry-time="20310101"',
+    *('environment="A=b"', 'environment="A="', 'environment="A=b",environment="A=c"'),
+    *('permitopen="host:22"', 'permitopen="host:*"', 'permitopen="[::1]:22"', 'permitopen=":22"'),
+    *('permitopen="host:ssh"', 'permitopen="a:1",permitopen="b:65535"'),
+    *('permitlisten="8080"', 'permitlisten="host:8080"', 'permitlisten="*"'),
+    *('tunnel="0"', 'tunnel="any"', 'tunnel="0",tunnel="1"'),
+    *('cert-authority,principals="a,b"', "no-pty,pty", "no-touch-required", "no-x11-forwarding"),
+)
+BAD_OPTIONS = (
+    *('command="a",command="b"', 'from="a",FROM="b"', 'command="a"pty', 'command="a" ,pty'),
+    *("command", "pty=", 'restrict="x"', "no-restrict", "no-cert-authority", "command='a'"),
+    *('from=""', 'from="127.0.0.1,"', 'from="127.0.0.1/8"', 'from="127.0.0.1,10.0.0.1/24"'),
+    *('from="127.0.0.1/33"', 'from="127.0.0.1/x"'),
+    *('expiry-time=""', 'expiry-time="2030"', 'expiry-time="x"', 'expiry-time="20301301"'),
+    'expiry-time="2030010112"',
+    *('environment=""', 'environment="A"', 'environment="=b"', 'environment="A-B=c"'),
+    *('permitopen=""', 'permitopen="host"', 'permitopen="host:0"', 'permitopen="host:99999"'),
+    *('permitlisten=""', 'permitlisten="host:0"', 'permitlisten="65536"'),
+    *('tunnel=""', 'tunnel="x"', 'tunnel="99999999999"'),
+    *('principals="a"', 'principals=""', 'cert-authority,principals="a",principals="b"'),
+)
+
+
 @pytest.mark.parametrize(
     ("line", "good"),
     [
@@ -48,11 +75,17 @@ CERTIFICATE = "ssh-ed25519-cert-v01@openssh.com"
         (f"# {ED25519}", False),
         (f"- {ED25519}", False),
         (f"no-command {ED25519}", False),
-        (f"restrict, {ED25519}", False),
         (f"restrict pty {ED25519}", False),
         (f"from=10.0.0.1 {ED25519}", False),
         (f'from="10.0.0.0/8 {ED25519}', False),
         (f'command="a\\" {ED25519}', False),
+        # A slip, which sshd passes over.
+        (f"restrict, {ED25519}", False),
+        # What sshd 9.2 said of each value when somebody logged in with the key; an option more than once.
+        *((f"{it} {ED25519}", True) for it in GOOD_OPTIONS),
+        *((f"{it} {ED25519}", False) for it in BAD_OPTIONS),
+        (f"{ED25519}=", False),
+        (f"{ED25519}====", False),
         # Parts of a wrong length or number, a type that sshd does not take, and a certificate.
         (f"ssh-ed25519 {blob(b'ssh-ed25519', b'p' * 20)}", False),
         (f"ssh-ed25519 {blob(b'ssh-ed25519', b'p' * 32, b'p')}", False),

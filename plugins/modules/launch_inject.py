@@ -188,12 +188,13 @@ def prepare(params: Params) -> Owner:
         vcpus=params["vcpus"],
         vcpu_type=params["vcpu_type"],
     )
+    tik, tek = key_files.session_keys(params["tik"], params["tek"])
     return Owner(
         expected=wanted,
         policy=policy,
         table=secret_table.build(key_files.image_key(params["key_file"]), wanted.room),
-        tik=key_files.session_key(params["tik"], "TIK"),
-        tek=key_files.session_key(params["tek"], "TEK"),
+        tik=tik,
+        tek=tek,
     )
 
 

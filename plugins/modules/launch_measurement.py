@@ -178,8 +178,6 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 from ansible_collections.sealedroot.image.plugins.module_utils._system.edge import run
 
-# As many as KVM starts.
-MOST_VCPUS = 4096
 Params = t.Mapping[str, t.Any]
 
 
@@ -188,9 +186,9 @@ def check(params: Params) -> None:
     if not params["types"]:
         raise SealedRootError("types is empty: name what protects the guest, such as sev-es")
     for vcpus in params["vcpus"]:
-        if not 1 <= vcpus <= MOST_VCPUS:
-            raise SealedRootError(f"vcpus has {vcpus}: use numbers from 1 to {MOST_VCPUS}")
-    if params["types"] != ["sev"]:
+        if not 1 <= vcpus <= ovmf.MOST_VCPUS:
+            raise SealedRootError(f"vcpus has {vcpus}: use numbers from 1 to {ovmf.MOST_VCPUS}")
+    if set(params["types"]) != {"sev"}:
         if not params["vcpus"]:
             raise SealedRootError("vcpus is empty: give the numbers of processors")
         if not params["vcpu_types"]:
@@ -286,6 +284,27 @@ def digests(params: Params) -> t.Dict[str, t.Any]:
     return {**found, **by_type[params["vcpu_types"][0]], "by_vcpu_type": by_type}
 
 
+def check_again(
+    again: t.Any,
+    kind: str,
+    by_type: t.Mapping[str, t.Mapping[str, t.Any]],
+    outcome: t.Mapping[str, t.Any],
+    path: str,
+) -> None:
+    """Refuse digests of a manifest that are of no type of processors, or of one that was not measured now."""
+    of = [name for name, it in by_type.items() if it.get(kind) == again]
+    if not of:
+        raise SealedRootError(
+            f"{path} contradicts itself: its {kind} is that of no type of processors. Do not give the key of"
+            " the image to a guest"
+        )
+    measured = outcome.get("by_vcpu_type", {})
+    if kind in outcome and not set(of) & set(measured):
+        raise SealedRootError(
+            f"the {kind} of {path} is said to be that of {of[0]}, which was not measured: add it to vcpu_types"
+        )
+
+
 def compare(outcome: t.Mapping[str, t.Any], path: str) -> None:
     """Refuse what is not as the manifest says."""
     before = expected.parse(regular_file.demand(path, most=regular_file.SMALL), path)
@@ -296,12 +315,9 @@ def compare(outcome: t.Mapping[str, t.Any], path: str) -> None:
         )
     for kind in ("sev_es", "snp") if by_type else ():
         # It is there again, of one of the types; who injects may read either.
-        if before.get(kind) and before[kind] not in [it.get(kind) for it in by_type.values()]:
-            raise SealedRootError(
-                f"{path} contradicts itself: its {kind} is that of no type of processors. Do not give the key of"
-                " the image to a guest"
-            )
-    if "by_vcpu_type" in outcome and "by_vcpu_type" in before:
+        if before.get(kind):
+            check_again(before[kind], kind, by_type, outcome, path)
+    if "by_vcpu_type" in outcome and by_type:
         # These are there again, of the type that was named first.
         outcome, before = (
             {name: it for name, it in side.items() if name not in ("sev_es", "snp")}

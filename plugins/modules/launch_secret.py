@@ -190,7 +190,7 @@ def packet(params: Params, table: bytes, firmware: bytes) -> t.Dict[str, bytes]:
             "launch_digest is that of the firmware without the hash of a kernel, which a guest with any kernel has:"
             " give sev of launch_measurement, and start the guest with kernel-hashes=on"
         )
-    tik, tek = (key_files.session_key(given[name], name.upper()) for name in ("tik", "tek"))
+    tik, tek = key_files.session_keys(given["tik"], given["tek"])
     platform = firmware_session.Platform(
         *(given[name] for name in firmware_session.Platform._fields)
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible_collections.sealedroot.image.plugins.module_utils._firmware import secret_table
+from ansible_collections.sealedroot.image.plugins.module_utils._firmware import ovmf, secret_table
 from ansible_collections.sealedroot.image.plugins.module_utils._grub import unlock_ways
 from ansible_collections.sealedroot.image.plugins.plugin_utils import _specified
 
@@ -90,6 +90,9 @@ def _measurements(given: Inputs, _around: object) -> str:
             "image_measurements is given, but only launch_secret in image_unlock is measured so: leave it out, or add"
             " launch_secret to image_unlock."
         )
+    odd = [it for it in asked["vcpus"] or () if not 1 <= it <= ovmf.MOST_VCPUS]
+    if odd:
+        return f"image_measurements has vcpus {odd[0]}: use numbers from 1 to {ovmf.MOST_VCPUS}."
     if asked["types"] and asked["vcpus"]:
         return ""
     return "image_measurements names no guest: give at least one of types and one of vcpus, or leave it out."

@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from ansible_collections.sealedroot.image.plugins.module_utils._firmware import (
     secret_table,
     session,
@@ -33,8 +35,17 @@ def image_key(path: str) -> bytes:
     return key
 
 
-def session_key(path: str, what: str) -> bytes:
-    """Read a key of the session."""
+def session_keys(tik: str, tek: str) -> t.Tuple[bytes, bytes]:
+    """Read the keys of the session: that for integrity, and that for encryption."""
+    keys = _session_key(tik, "TIK"), _session_key(tek, "TEK")
+    if keys[0] == keys[1]:
+        raise SealedRootError(
+            f"{tik} and {tek} hold the same key, so the guest would find no secret: give both files of the session"
+        )
+    return keys
+
+
+def _session_key(path: str, what: str) -> bytes:
     container.check_key_file(path, what)
     key = regular_file.demand(path, most=regular_file.SMALL, follow=False)
     if len(key) != session.KEY_BYTES:
@@ -44,4 +55,4 @@ def session_key(path: str, what: str) -> bytes:
     return key
 
 
-__all__ = ("image_key", "session_key")
+__all__ = ("image_key", "session_keys")

@@ -29,6 +29,8 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 
 PAGE = 4096
+# As many processors as KVM starts, of each of which SEV-ES measures a page.
+MOST_VCPUS = 4096
 LARGEST = volumes.LARGEST
 
 _FOOTER = uuid.UUID("96b582de-1fb2-45f7-baea-a366c55a082d").bytes_le
@@ -218,4 +220,13 @@ def _damaged(name: str) -> SealedRootError:
     return SealedRootError(f"the table at the end of {name} is damaged: {volumes.CURE}")
 
 
-__all__ = ("LARGEST", "Area", "Firmware", "Section", "check_processors", "check_snp", "parse")
+__all__ = (
+    "LARGEST",
+    "MOST_VCPUS",
+    "Area",
+    "Firmware",
+    "Section",
+    "check_processors",
+    "check_snp",
+    "parse",
+)

@@ -193,7 +193,9 @@ class Monitor:
 def _reason(error: t.Any) -> str:
     """Return what QEMU says of an error."""
     said = error.get("desc") if isinstance(error, dict) else None
-    return said[:_MOST_QUOTED] if isinstance(said, str) and said else "it gave no reason"
+    # In one line: a host could write others that look like those of Ansible.
+    words = " ".join(said.split()) if isinstance(said, str) else ""
+    return words[:_MOST_QUOTED] or "it gave no reason"
 
 
 @contextlib.contextmanager

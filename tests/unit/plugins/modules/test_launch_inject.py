@@ -349,6 +349,7 @@ def test_a_measurement_of_an_earlier_start_is_of_no_use(
         ),
         ({"tik": "missing"}, "the TIK missing does not exist"),
         ({"tek": "boot.key"}, "the TEK boot.key has 44 bytes: give one with 16"),
+        ({"tek": "tik"}, "tik hold the same key, so the guest would find no secret: give both"),
         ({"policy": 1}, "the policy 0x1 lets the host share the key of the guest"),
         ({"policy": 15}, "the policy 0xf is one of sev-es, not sev: correct type"),
         ({"policy": 1 << 32}, "policy is 4294967296: give a number from 0 to 4294967295"),

@@ -120,6 +120,9 @@ def test_the_table_of_the_kernels_hashes(
         assert "sev" not in found.result
 
 
+OTHER = {"1": "00" * 32}
+
+
 def test_a_manifest(files: dict[str, str], tmp_path: pathlib.Path, run_module: Run) -> None:
     manifest = tmp_path / "manifest.json"
     given = {**files, "expected": str(manifest)}
@@ -142,6 +145,11 @@ def test_a_manifest(files: dict[str, str], tmp_path: pathlib.Path, run_module: R
     assert "else: by_vcpu_type.EPYC-Milan.snp.1, by_vcpu_type.EPYC-Milan.snp.2. Gi" in found["msg"]
     for change, says in (
         ({"sev_es": {"1": "00" * 32}}, "contradicts itself: its sev_es is that of no type of"),
+        (
+            {"sev_es": OTHER, "by_vcpu_type": {**launch["by_vcpu_type"], "X": {"sev_es": OTHER}}},
+            "said to be that of X, which was not measured: add it to vcpu_types",
+        ),
+        ({"sev_es": OTHER, "by_vcpu_type": {}}, "says something else: sev_es.1. Give the"),
         ({"firmware": {}}, "has no digest of the firmware: give the manifest"),
         ({"kernel": {}}, "has no digest of the kernel: give the manifest"),
         ({"kernel": "22"}, "has no measurements of a launch: give the manifest of"),
@@ -149,7 +157,7 @@ def test_a_manifest(files: dict[str, str], tmp_path: pathlib.Path, run_module: R
         ({"by_vcpu_type": {"EPYC": 1}}, "has no digests in its by_vcpu_type: give the manifest"),
     ):
         pathlib.Path(manifest).write_text(json.dumps({"launch": {**launch, **change}}))
-        assert says in run_module("launch_measurement", **given)["msg"]
+        assert says in run_module("launch_measurement", **given, **ALL)["msg"]
     manifest.write_text('{"name": "web-1"}')
     found = run_module("launch_measurement", **given)
     assert "manifest.json has no measurements of a launch: give the manifest of" in found["msg"]

@@ -248,6 +248,13 @@ BAD: list[tuple[dict[str, t.Any], str]] = [
         {**LAUNCHED, "__image_measurements": {"types": ["sev"], "vcpus": []}},
         "image_measurements names no guest: give at least one of types and one of vcpus",
     ),
+    *(
+        (
+            {**LAUNCHED, "__image_measurements": {"types": ["sev"], "vcpus": [1, it]}},
+            f"image_measurements has vcpus {it}: use numbers from 1 to 4096",
+        )
+        for it in (0, -1, 4097)
+    ),
     (
         {**LAUNCHED, "image_boot_key": KEY},
         "image_boot_key has another form than GRUB's script for launch_secret reads: take what",

@@ -37,8 +37,10 @@ def test_a_message() -> None:
         (qmp_peer.error(""), "the command stop: it gave no reason"),
         ({"error": []}, "the command stop: it gave no reason"),
         ({"error": {"desc": 1}}, "the command stop: it gave no reason"),
+        ({"error": {"desc": " \n"}}, "the command stop: it gave no reason"),
+        ({"error": {"desc": "no\nok: [web]\n\nPLAY"}}, "the command stop: no ok: [web] PLAY"),
     ],
-    ids=range(5),
+    ids=range(7),
 )
 def test_errors(tmp_path: pathlib.Path, error: dict[str, t.Any], reason: str) -> None:
     guest = qmp_peer.Guest(tmp_path / "qmp", {"stop": error})

@@ -27,23 +27,23 @@ from ansible_collections.sealedroot.image.plugins.module_utils._system.command i
 )
 
 # Whatever GRUB reads before it starts a kernel.
-GLOBS = (
+_GLOBS = (
     *(f"/boot/{it}" for it in (*boot_files.KERNEL_GLOBS, *boot_files.INITRAMFS_GLOBS)),
     "/boot/grub*/grub.cfg",
     "/boot/loader/entries/*.conf",
 )
 # For one file, and for all.
-FILE_SECONDS, SECONDS = 300, 3600
+_FILE_SECONDS, _SECONDS = 300, 3600
 # Runs in the image. All files at the same time, since a header with many iterations takes long.
 SCRIPT = f"""
 fstest=$(command -v grub-fstest || command -v grub2-fstest) || {{ echo 'no grub-fstest in the image'; exit 0; }}
 read_file() {{
   {{ cat {IN_IMAGE}/boot.key; echo; }} |
-    timeout {FILE_SECONDS} "$fstest" -C {IN_IMAGE}/{DISK} cmp "(crypto0)$1" "$1" ||
+    timeout {_FILE_SECONDS} "$fstest" -C {IN_IMAGE}/{DISK} cmp "(crypto0)$1" "$1" ||
     {{ echo "GRUB does not read $1"; exit 1; }}
 }}
 jobs='' failed=0
-for file in {" ".join(GLOBS)}; do
+for file in {" ".join(_GLOBS)}; do
   [ -f "$file" ] || continue
   case ${{file##*/}} in {"|".join(boot_files.NOT_LOADED_GLOBS)}) continue ;; esac
   read_file "$file" &
@@ -60,14 +60,16 @@ def prove(runner: Runner, *, sandbox: str, root: str, disk: str) -> None:
     The root must be mounted read-only, because the disk is shown to the image.
     """
     argv = [os.path.join(sandbox, "sandbox", "launch"), f"root={root}", f"disk={disk}"]
-    argv += ["secrets=1", f"deadline={SECONDS}", "shell", SCRIPT]
-    done = runner.run(argv, check=False, timeout=SECONDS + 60)
+    argv += ["secrets=1", f"deadline={_SECONDS}", "shell", SCRIPT]
+    done = runner.run(argv, check=False, timeout=_SECONDS + 60)
     if done.rc != 0:
-        said = printable.text((done.stdout.strip() or done.stderr.strip())[-2000:])
+        # In one line: the image could print others that look like those of Ansible.
+        lines = (done.stdout.strip() or done.stderr.strip())[-2000:].splitlines()
+        said = printable.text("; ".join(lines))
         raise SealedRootError(
             f"The image's own GRUB cannot read its disk, so it would not boot: {said}. Use a file system and LUKS"
             " settings that this GRUB knows (image_filesystem, image_filesystem_features, image_luks)."
         )
 
 
-__all__ = ("GLOBS", "SCRIPT", "prove")
+__all__ = ("SCRIPT", "prove")

@@ -14,7 +14,7 @@ import typing as t
 
 from ansible_collections.sealedroot.image.plugins.module_utils._luks import key_plan, metadata
 
-Entry = t.Mapping[str, t.Any]
+_Entry = t.Mapping[str, t.Any]
 
 ARGUMENT: t.Mapping[str, t.Any] = {
     "type": "list",
@@ -29,18 +29,19 @@ ARGUMENT: t.Mapping[str, t.Any] = {
 }
 
 
-def wanted(entries: t.Iterable[Entry]) -> t.List[key_plan.WantedKey]:
+def wanted(entries: t.Iterable[_Entry]) -> t.List[key_plan.WantedKey]:
     """Return the keys with the PBKDF2 iterations of their slots."""
     return [
-        key_plan.WantedKey(entry["slot"], entry["key_file"], iterations(entry)) for entry in entries
+        key_plan.WantedKey(entry["slot"], entry["key_file"], _iterations(entry))
+        for entry in entries
     ]
 
 
-def iterations(entry: Entry) -> int:
+def _iterations(entry: _Entry) -> int:
     """Return the PBKDF2 iterations of a key's slot."""
     if entry["iterations"] is not None:
         return int(entry["iterations"])
     return metadata.PASSPHRASE_ITERATIONS if entry["passphrase"] else metadata.FEWEST_ITERATIONS
 
 
-__all__ = ("ARGUMENT", "Entry", "iterations", "wanted")
+__all__ = ("ARGUMENT", "wanted")
